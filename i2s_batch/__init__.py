@@ -1,0 +1,29 @@
+"""i2s_batch: whole datasets of pictures into StyleGAN W+ latent codes (Image2StyleGAN), on Ray, into Parquet."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from i2s_batch.config import EmbedConfig
+
+if TYPE_CHECKING:
+    from i2s_batch.inversion import Embedder
+    from i2s_batch.runtime.weights import load_generator, load_vgg
+    from i2s_batch.storage.read import read_latents
+
+__all__ = ["EmbedConfig", "Embedder", "load_generator", "load_vgg", "read_latents"]
+
+# Loaded when first asked for, so that `import i2s_batch` needs neither torch nor pyarrow.
+_HOMES = {
+    "Embedder": "i2s_batch.inversion",
+    "load_generator": "i2s_batch.runtime.weights",
+    "load_vgg": "i2s_batch.runtime.weights",
+    "read_latents": "i2s_batch.storage.read",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,109 @@
+"""Settings: frozen, checked when made, printed by `--dry-run`, and saved beside the results."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from i2s_batch.errors import ConfigError
+
+SPACES = ("w+", "w", "z")
+INITS = ("mean", "random")
+FITS = ("crop", "pad", "stretch")
+PRECISIONS = ("fp32", "tf32", "fp64")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    _check(value in choices, f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The lambdas of eq. (1) of the paper, all 1 there; PAPER section 1."""
+
+    pixel: float = 1.0
+    conv1_1: float = 1.0
+    conv1_2: float = 1.0
+    conv3_2: float = 1.0
+    conv4_2: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            _check(0 <= value < float("inf"), f"loss weight {name} is {value}; it must be finite and >= 0")
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """How one image is embedded. Everything here may change an image's result except `batch_size`.
+
+    Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
+    """
+
+    steps: int = 5000
+    space: str = "w+"
+    init: str = "mean"
+    seed: int = 0
+    fit: str = "crop"
+    batch_size: int = 4
+    learning_rate: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    loss_weights: LossWeights = LossWeights()
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.steps <= 1_000_000, f"steps is {self.steps}; it must be between 1 and 1000000")
+        _check_choice("space", self.space, SPACES)
+        _check_choice("init", self.init, INITS)
+        _check_choice("fit", self.fit, FITS)
+        _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
+        _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
+        _check(self.learning_rate > 0, f"learning rate is {self.learning_rate}; it must be above 0")
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            _check(0 <= value < 1, f"{name} is {value}; it must be at least 0 and below 1")
+        _check(self.epsilon > 0, f"epsilon is {self.epsilon}; it must be above 0")
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that may change a result, as JSON values: what a resumed run must agree with."""
+        settings = asdict(self)
+        del settings["batch_size"]
+        return settings
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a run is carried out. `None` means auto."""
+
+    embed: EmbedConfig = EmbedConfig()
+    precision: str = "fp32"
+    device: str = "auto"
+    batch_size: int | None = None
+    actors: int | None = None
+    checkpoint_every_s: float = 60.0
+    shard_size: int = 1000
+    retry_failed: bool = False
+    max_failed_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("device", self.device, DEVICES)
+        if self.actors is not None:
+            _check(1 <= self.actors <= 100_000, f"actors is {self.actors}; it must be at least 1, or auto")
+        if self.batch_size is not None:
+            limits = "it must be between 1 and 1024, or auto"
+            _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; {limits}")
+        _check(self.checkpoint_every_s > 0, f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s")
+        _check(1 <= self.shard_size <= 100_000, f"shard size is {self.shard_size}; it must be between 1 and 100000")
+        fraction = self.max_failed_fraction
+        _check(0 <= fraction <= 1, f"max failed fraction is {fraction}; it must be between 0 and 1")
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must agree with, as JSON values."""
+        return {**self.embed.identity(), "precision": self.precision, "shard_size": self.shard_size}

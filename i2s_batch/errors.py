@@ -1,0 +1,41 @@
+"""The error tree. Every message names the thing, the value found, the limit, and what to do next.
+
+`I2SError` is for people: the command line prints its text as one line and leaves with status 2.
+Anything else that escapes is a bug.
+"""
+
+
+class I2SError(Exception):
+    """A fault that the user can mend; `str(error)` is one line and complete."""
+
+
+class ConfigError(I2SError, ValueError):
+    """A setting outside its limits."""
+
+
+class CheckpointError(I2SError):
+    """A file that cannot be read as network weights: hostile, truncated, foreign or incomplete."""
+
+
+class StorageError(I2SError):
+    """A place (folder, bucket, key) that cannot be listed, read or written."""
+
+
+class ObjectNotFoundError(StorageError):
+    """An object (file or key) that does not exist."""
+
+
+class SourceError(I2SError):
+    """A SOURCE that does not exist, holds nothing, or names an image twice."""
+
+
+class PictureError(I2SError):
+    """A file that cannot be decoded into a picture. Never stops a run: it becomes an `unreadable` row."""
+
+
+class RunConflictError(I2SError):
+    """An output that belongs to another run, or to another driver that is still alive."""
+
+
+class RunFailedError(I2SError):
+    """A run that cannot go on: a fleet that dies at start, or a bug, with the image and the worker named."""

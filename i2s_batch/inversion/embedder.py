@@ -1,0 +1,228 @@
+"""The slot loop: keeps every slot busy, says when a picture is finished, and hands its result out.
+
+Knows nothing of files, workers or Ray. An image's result depends on the image, its id, the settings and the
+networks; not on its neighbours, the batch size or the order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.errors import ConfigError
+from i2s_batch.inversion.fit import fit_picture
+from i2s_batch.inversion.loss import Features
+from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_metrics, to_uint8
+from i2s_batch.inversion.slot_state import SlotState
+from i2s_batch.inversion.slots import Slots
+from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
+from i2s_batch.records import STATUS_DIVERGED, STATUS_OK, TERMS
+
+# Steps between two looks at the device: bounds how late a NaN is noticed and how far the host runs ahead.
+STEPS_PER_SYNC = 25
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """What embedding one image gave.
+
+    `latent`: the W+ code [L, w_dim] in the generator's dtype, None when diverged; `z`: the optimised vector in
+    space z; `loss`: weighted loss at `latent`; `terms`: its terms before their weights; `curve`: the loss at
+    each evaluation [steps + 1] (`steps` updates were made); `metrics`: mse, psnr, ssim, lpips of the 8-bit
+    picture that `latent` gives, and w_distance; `picture`: that picture, uint8 [R, R, 3].
+    """
+
+    image_id: str
+    status: str
+    steps: int
+    stop_reason: str
+    loss: float
+    curve: np.ndarray
+    term_curves: np.ndarray
+    seconds: float
+    latent: np.ndarray | None = None
+    z: np.ndarray | None = None
+    picture: np.ndarray | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The loss terms at `latent`, by name."""
+        return dict(zip(TERMS, self.term_curves[-1].tolist(), strict=True))
+
+
+@dataclass
+class _Occupant:
+    """The host's view of a slot, kept without asking the device."""
+
+    image_id: str
+    target: np.ndarray
+    evaluations: int
+    seconds_before: float
+    started_at: float
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.started_at
+
+
+class Embedder:
+    """Embeds images into the latent space of a frozen generator (Image2StyleGAN, algorithm 1).
+
+    `generator` and `features` (the perceptual network) are on one device and have one dtype.
+    `lpips` is an optional perceptual distance for the metrics.
+    """
+
+    def __init__(
+        self,
+        generator: GeneratorLike,
+        features: Features,
+        config: EmbedConfig | None = None,
+        lpips: PerceptualDistance | None = None,
+    ) -> None:
+        self.config = config or EmbedConfig()
+        self._generator = generator
+        self._like = generator.w_avg
+        self._lpips = lpips
+        self._space = LatentSpace(generator, self.config)
+        self._slots = Slots(generator, features, self._space, self.config)
+        self._occupants: list[_Occupant | None] = []
+        self._advances = 0
+        self.updates = 0  # made so far, over all images
+
+    @property
+    def free(self) -> int:
+        """How many more images can be put in."""
+        return self.config.batch_size - len(self.in_flight)
+
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """The images in the slots, and the updates made on each."""
+        steps = self.config.steps
+        return {o.image_id: min(o.evaluations, steps) for o in self._occupants if o is not None}
+
+    def put(self, image_id: str, picture: np.ndarray, state: SlotState | None = None) -> None:
+        """Start `picture` (uint8 [H, W, 3], any size) in a free slot, or go on with it from `state`."""
+        if self.free < 1:
+            raise ConfigError(f"all {self.config.batch_size} slots are busy; advance() until one is free")
+        if image_id in self.in_flight:
+            raise ConfigError(f"image {image_id!r} is already in a slot; image ids must be unique")
+        if state is not None:
+            self._check_state(image_id, state)
+        target = fit_picture(picture, self._generator.resolution, self.config.fit)
+        place = self._occupants.index(None) if None in self._occupants else len(self._occupants)
+        self._slots.put(place, from_uint8(target, self._like), state, image_id)
+        step, seconds = (0, 0.0) if state is None else (state.step, state.seconds)
+        occupant = _Occupant(image_id, target, step, seconds, time.monotonic())
+        self._occupants[place : place + 1] = [occupant]
+
+    def advance(self, stop: Callable[[], bool] = lambda: False) -> list[EmbedResult]:
+        """Step all slots until at least one image is finished or `stop()` is true; the finished images.
+
+        At least one step is made. The slots of finished images are free afterwards.
+        """
+        self._drop_free_slots()
+        while self.in_flight:
+            self._slots.advance()
+            self._advances += 1
+            for occupant in self._occupants:
+                if occupant is not None:
+                    self.updates += occupant.evaluations < self.config.steps
+                    occupant.evaluations += 1
+            finished = self._finished_places()
+            if finished:
+                return [self._take(place) for place in finished]
+            if stop():
+                break
+        return []
+
+    def snapshot(self) -> list[SlotState]:
+        """The state of every image in flight, as values."""
+        states = []
+        for place, occupant in enumerate(self._occupants):
+            if occupant is None:
+                continue
+            step = min(occupant.evaluations, self.config.steps)
+            arrays = {
+                name: getattr(self._slots, name)[place].detach().cpu().numpy().copy()
+                for name in ("variable", "m", "v", "history")
+            }
+            arrays["history"] = arrays["history"][:step]
+            states.append(SlotState(occupant.image_id, step, seconds=occupant.seconds, **arrays))
+        return states
+
+    def embed(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[EmbedResult]:
+        """Embed (image_id, uint8 [H, W, 3]) pairs; results come as they finish, one for every image."""
+        waiting = iter(images)
+        exhausted = False
+        while True:
+            while self.free and not exhausted:
+                try:
+                    image_id, picture = next(waiting)
+                except StopIteration:
+                    exhausted = True
+                else:
+                    self.put(image_id, picture)
+            if not self.in_flight:
+                return
+            yield from self.advance()
+
+    def _drop_free_slots(self) -> None:
+        """At the end of a dataset, do not compute slots that nobody needs."""
+        busy = [place for place, occupant in enumerate(self._occupants) if occupant is not None]
+        if len(busy) < len(self._occupants):
+            self._slots.keep(busy)
+            self._occupants = [self._occupants[place] for place in busy]
+
+    def _finished_places(self) -> list[int]:
+        done = {p for p, o in enumerate(self._occupants) if o is not None and o.evaluations > self.config.steps}
+        if done or self._advances % STEPS_PER_SYNC == 0:
+            finite = self._slots.finite.tolist()  # host sync
+            done |= {p for p, o in enumerate(self._occupants) if o is not None and not finite[p]}
+        return sorted(done)
+
+    def _take(self, place: int) -> EmbedResult:
+        """Empty a slot whose image is finished. The picture is made anew from the stored code, alone in its
+        batch, so that the metrics belong to the code and to nothing else."""
+        occupant = self._occupants[place]
+        assert occupant is not None
+        self._occupants[place] = None
+        losses = self._slots.losses(place).cpu().numpy()
+        terms = self._slots.history[place].cpu().numpy().copy()  # the slot is filled anew
+        if not np.isfinite(losses[: occupant.evaluations]).all():
+            end = int(np.flatnonzero(~np.isfinite(losses))[0])
+            shared = dict(curve=losses[: end + 1], term_curves=terms[: end + 1], seconds=occupant.seconds)
+            return EmbedResult(occupant.image_id, STATUS_DIVERGED, end, "diverged", float(losses[end]), **shared)
+        variable = self._slots.variable[place][None]
+        with torch.no_grad():
+            ws = self._space.to_ws(variable)
+            picture = to_uint8(self._generator.synthesize(ws)[0])
+        metrics = picture_metrics(picture, occupant.target, self._lpips, self._like)
+        metrics["w_distance"] = float((ws[0] - self._generator.w_avg).norm())
+        return EmbedResult(
+            image_id=occupant.image_id,
+            status=STATUS_OK,
+            steps=self.config.steps,
+            stop_reason="steps",
+            loss=float(losses[-1]),
+            curve=losses,
+            term_curves=terms,
+            seconds=occupant.seconds,
+            latent=ws[0].cpu().numpy().copy(),
+            z=variable[0].cpu().numpy().copy() if self._space.name == "z" else None,
+            picture=picture,
+            metrics=metrics,
+        )
+
+    def _check_state(self, image_id: str, state: SlotState) -> None:
+        shape, steps = self._space.shape, self.config.steps
+        if state.image_id != image_id:
+            raise ConfigError(f"the checkpoint of {state.image_id!r} was given for {image_id!r}")
+        if state.variable.shape != shape or not 0 <= state.step <= steps:
+            found = f"shape {list(state.variable.shape)} at step {state.step}"
+            raise ConfigError(f"the checkpoint of {image_id!r} has {found}; expected {list(shape)}, 0 to {steps}")

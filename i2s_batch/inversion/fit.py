@@ -1,0 +1,32 @@
+"""Fitting a picture of any size to the generator's square."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from i2s_batch.config import FITS
+from i2s_batch.errors import ConfigError
+
+
+def fit_picture(picture: np.ndarray, resolution: int, fit: str) -> np.ndarray:
+    """`picture` uint8 [H, W, 3] as uint8 [resolution, resolution, 3], by Lanczos resampling.
+
+    `crop` takes the central square, `pad` puts the whole picture on black, `stretch` ignores the
+    aspect ratio. A picture that already has the right size is returned as it is.
+    """
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ConfigError(f"a picture is {picture.dtype} {list(picture.shape)}; it must be uint8 [H, W, 3]")
+    if picture.shape[:2] == (resolution, resolution):
+        return picture
+    image = Image.fromarray(picture)
+    size = (resolution, resolution)
+    if fit == "crop":
+        fitted = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    elif fit == "pad":
+        fitted = ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=(0, 0, 0))
+    elif fit == "stretch":
+        fitted = image.resize(size, Image.Resampling.LANCZOS)
+    else:
+        raise ConfigError(f"fit is {fit!r}; it must be one of {', '.join(FITS)}")
+    return np.asarray(fitted)

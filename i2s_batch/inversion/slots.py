@@ -1,0 +1,121 @@
+"""The slots: the device tensors of the pictures in flight, and one step of all of them.
+
+Nothing here knows where pictures come from or when a picture is finished; a step never waits for the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.inversion.adam import Adam
+from i2s_batch.inversion.loss import Features, lambdas, loss_terms
+from i2s_batch.inversion.slot_state import SlotState
+from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
+from i2s_batch.records import TERMS
+
+# Per-slot tensors that are joined, refilled in place, and dropped together.
+_TENSORS = ("variable", "m", "v", "step", "finite", "history", "target")
+
+
+class Slots:
+    """B pictures side by side. All tensors have the slot as their first dimension.
+
+    variable, m, v: [B, *space shape]; step: [B] int64, updates made; finite: [B] bool, every loss so far was;
+    history: [B, steps + 1, 5], loss terms at each evaluation; target: [B, 3, R, R] in [-1, 1];
+    target_features: the perceptual features of the targets, computed once a picture.
+    """
+
+    variable: torch.Tensor
+    m: torch.Tensor
+    v: torch.Tensor
+    step: torch.Tensor
+    finite: torch.Tensor
+    history: torch.Tensor
+    target: torch.Tensor
+
+    def __init__(
+        self, generator: GeneratorLike, features: Features, space: LatentSpace, config: EmbedConfig
+    ) -> None:
+        self._generator, self._features, self._space, self._config = generator, features, space, config
+        self._adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
+        self._lambdas = lambdas(config.loss_weights, generator.w_avg)
+        self.target_features: list[torch.Tensor] = []
+        self.size = 0
+
+    def put(self, place: int, target: torch.Tensor, state: SlotState | None, image_id: str) -> None:
+        """Fill slot `place` (0 to size; size adds a slot) with a target [3, R, R], from `state` or afresh."""
+        fresh = self._tensors_of(target, state, image_id)
+        with torch.no_grad():
+            fresh_features = [f.detach() for f in self._features(target[None])]
+        if self.size == 0:
+            vars(self).update(fresh)
+            self.target_features, self.size = fresh_features, 1
+        elif place == self.size:
+            for name, value in fresh.items():
+                setattr(self, name, torch.cat([getattr(self, name), value]))
+            pairs = zip(self.target_features, fresh_features, strict=True)
+            self.target_features = [torch.cat(pair) for pair in pairs]
+            self.size += 1
+        else:
+            for name, value in fresh.items():
+                getattr(self, name)[place] = value[0]
+            for kept, new in zip(self.target_features, fresh_features, strict=True):
+                kept[place] = new[0]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Drop every slot that is not in `places`."""
+        index = torch.tensor(places, device=self._lambdas.device, dtype=torch.long)
+        for name in _TENSORS:
+            setattr(self, name, getattr(self, name)[index])
+        self.target_features = [f[index] for f in self.target_features]
+        self.size = len(places)
+
+    def advance(self) -> None:
+        """Judge the latent of every slot, then update those that have updates left. No host sync."""
+        steps = self._config.steps
+        with torch.enable_grad():
+            x = self.variable.detach().requires_grad_()
+            images = self._generator.synthesize(self._space.to_ws(x))
+            terms = loss_terms(images, self.target, self._features(images), self.target_features)
+            loss = terms @ self._lambdas  # [B]
+            # The sum over images: each image's gradient is that of its own loss.
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
+        with torch.no_grad():
+            self.finite &= loss.isfinite()
+            self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms.detach()[:, None])
+            running = self.step < steps
+            updated = self._adam.update(self.variable, gradient, self.m, self.v, self.step + 1)
+            mask = running.reshape(-1, *[1] * (self.variable.ndim - 1))
+            for name, value in zip(("variable", "m", "v"), updated, strict=True):
+                setattr(self, name, torch.where(mask, value, getattr(self, name)))
+            self.step = self.step + running
+
+    def losses(self, place: int) -> torch.Tensor:
+        """The weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
+        return self.history[place] @ self._lambdas
+
+    def _tensors_of(
+        self, target: torch.Tensor, state: SlotState | None, image_id: str
+    ) -> dict[str, torch.Tensor]:
+        like = self._lambdas
+        history = torch.full((self._config.steps + 1, len(TERMS)), torch.nan, dtype=like.dtype, device=like.device)
+        if state is None:
+            variable = self._space.start(image_id).to(like)
+            m, v, step = torch.zeros_like(variable), torch.zeros_like(variable), 0
+        else:
+            variable, m, v = (torch.from_numpy(a.copy()).to(like) for a in (state.variable, state.m, state.v))
+            step = state.step
+            history[:step] = torch.from_numpy(state.history.copy()).to(like)
+        values = {
+            "variable": variable,
+            "m": m,
+            "v": v,
+            "step": torch.tensor(step, device=like.device),
+            "finite": torch.tensor(True, device=like.device),
+            "history": history,
+            "target": target,
+        }
+        return {name: value[None] for name, value in values.items()}
