@@ -99,8 +99,14 @@ class RunConfig:
         if self.batch_size is not None:
             limits = "it must be between 1 and 1024, or auto"
             _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; {limits}")
-        _check(self.checkpoint_every_s > 0, f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s")
-        _check(1 <= self.shard_size <= 100_000, f"shard size is {self.shard_size}; it must be between 1 and 100000")
+        _check(
+            self.checkpoint_every_s > 0,
+            f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
+        )
+        _check(
+            1 <= self.shard_size <= 100_000,
+            f"shard size is {self.shard_size}; it must be between 1 and 100000",
+        )
         fraction = self.max_failed_fraction
         _check(0 <= fraction <= 1, f"max failed fraction is {fraction}; it must be between 0 and 1")
 

@@ -76,9 +76,7 @@ def test_nodes_come_up_on_a_simulated_ec2(config: dict, monkeypatch: pytest.Monk
         ec2, iam = boto3.client("ec2", region), boto3.client("iam")
         image = ec2.describe_images()["Images"][0]["ImageId"]
         for node_type in config["available_node_types"].values():
-            iam.create_instance_profile(
-                InstanceProfileName=node_type["node_config"]["IamInstanceProfile"]["Name"]
-            )
+            iam.create_instance_profile(InstanceProfileName=node_type["node_config"]["IamInstanceProfile"]["Name"])
             # Ray's default image is not known to the simulation.
             node_type["node_config"]["ImageId"] = image
         ready = bootstrap_aws(AWSNodeProvider.fillout_available_node_types_resources(prepare_config(config)))

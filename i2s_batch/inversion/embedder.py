@@ -196,8 +196,16 @@ class Embedder:
         terms = self._slots.history[place].cpu().numpy().copy()  # the slot is filled anew
         if not np.isfinite(losses[: occupant.evaluations]).all():
             end = int(np.flatnonzero(~np.isfinite(losses))[0])
-            shared = dict(curve=losses[: end + 1], term_curves=terms[: end + 1], seconds=occupant.seconds)
-            return EmbedResult(occupant.image_id, STATUS_DIVERGED, end, "diverged", float(losses[end]), **shared)
+            return EmbedResult(
+                image_id=occupant.image_id,
+                status=STATUS_DIVERGED,
+                steps=end,
+                stop_reason="diverged",
+                loss=float(losses[end]),
+                curve=losses[: end + 1],
+                term_curves=terms[: end + 1],
+                seconds=occupant.seconds,
+            )
         variable = self._slots.variable[place][None]
         with torch.no_grad():
             ws = self._space.to_ws(variable)

@@ -72,8 +72,10 @@ def build_lpips(vgg_tensors: Mapping[str, np.ndarray], device: torch.device) -> 
         import lpips
 
         network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
-    trunk = {f"{_lpips_slice(int(name.split('.')[1]))}.{name.removeprefix('features.')}": torch.from_numpy(np.array(value))
-             for name, value in vgg_tensors.items()}  # fmt: skip
+    trunk = {}
+    for name, value in vgg_tensors.items():
+        layer = name.removeprefix("features.")
+        trunk[f"{_lpips_slice(int(layer.split('.')[0]))}.{layer}"] = torch.from_numpy(np.array(value))
     network.net.load_state_dict(trunk)
     network = network.eval().requires_grad_(False).to(device, torch.float32)
 

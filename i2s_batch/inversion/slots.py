@@ -36,9 +36,7 @@ class Slots:
     history: torch.Tensor
     target: torch.Tensor
 
-    def __init__(
-        self, generator: GeneratorLike, features: Features, space: LatentSpace, config: EmbedConfig
-    ) -> None:
+    def __init__(self, generator: GeneratorLike, features: Features, space: LatentSpace, config: EmbedConfig) -> None:
         self._generator, self._features, self._space, self._config = generator, features, space, config
         self._adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
         self._lambdas = lambdas(config.loss_weights, generator.w_avg)
@@ -97,9 +95,7 @@ class Slots:
         """The weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
         return self.history[place] @ self._lambdas
 
-    def _tensors_of(
-        self, target: torch.Tensor, state: SlotState | None, image_id: str
-    ) -> dict[str, torch.Tensor]:
+    def _tensors_of(self, target: torch.Tensor, state: SlotState | None, image_id: str) -> dict[str, torch.Tensor]:
         like = self._lambdas
         history = torch.full((self._config.steps + 1, len(TERMS)), torch.nan, dtype=like.dtype, device=like.device)
         if state is None:

@@ -25,4 +25,9 @@ class LinearGenerator:
 
 def features(images: torch.Tensor) -> list[torch.Tensor]:
     """Four linear features, so that the whole loss is quadratic."""
-    return [images * 0.5, images.mean((2, 3), keepdim=True), images[:, :1] - images[:, 1:2], images[..., ::2, ::2]]
+    return [
+        images * 0.5,
+        images.mean((2, 3), keepdim=True),
+        images[:, :1] - images[:, 1:2],
+        images[..., ::2, ::2],
+    ]

@@ -1,0 +1,1 @@
+"""Measurements of the engine alone, beside what the machine can do."""

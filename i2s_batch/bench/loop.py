@@ -1,0 +1,144 @@
+"""How fast the engine's loop is: beside a matrix product, and beside a plain loop of one image, in one run.
+
+The work of a step is counted, not estimated: PyTorch's FLOP counter sees every convolution and matrix product
+of the forward and backward pass. The fraction of the machine's matrix rate says how much could still be won.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.inversion import Embedder
+from i2s_batch.inversion.loss import Features, loss_terms
+from i2s_batch.inversion.metrics import from_uint8
+from i2s_batch.models import Generator
+
+# Steps of one timed stretch, and pairs of stretches (ours, plain, ours, plain, ...).
+STRETCH_STEPS = 4
+
+
+@dataclass(frozen=True)
+class LoopFigures:
+    """Seconds are medians over the stretches; rates are per second."""
+
+    device: str
+    torch_version: str
+    threads: int
+    family: str
+    resolution: int
+    batch_size: int
+    flop_per_step_and_image: float
+    matrix_flop_per_s: float
+    seconds_per_step_and_image: float
+    plain_seconds_per_step: float
+
+    @property
+    def flop_per_s(self) -> float:
+        """What the engine achieves."""
+        return self.flop_per_step_and_image / self.seconds_per_step_and_image
+
+    @property
+    def fraction_of_matrix_rate(self) -> float:
+        """1 would be a loop as fast as one large matrix product."""
+        return self.flop_per_s / self.matrix_flop_per_s
+
+    @property
+    def speedup(self) -> float:
+        """Images a second against the plain loop."""
+        return self.plain_seconds_per_step / self.seconds_per_step_and_image
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, derived figures too."""
+        derived = ("flop_per_s", "fraction_of_matrix_rate", "speedup")
+        return vars(self) | {name: getattr(self, name) for name in derived}
+
+
+def measure_loop(generator: Generator, features: Features, batch_size: int, pairs: int) -> LoopFigures:
+    """Time the engine with `batch_size` images and a plain loop with one, in turn, `pairs` times."""
+    device = generator.w_avg.device
+    ours, plain = _engine(generator, features, batch_size), _plain_loop(generator, features)
+    with FlopCounterMode(display=False) as counter:
+        ours(1)
+    plain(1)
+    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    for _ in range(pairs):
+        for name, loop in (("ours", ours), ("plain", plain)):
+            times[name].append(_timed(lambda loop=loop: loop(STRETCH_STEPS), device) / STRETCH_STEPS)
+    return LoopFigures(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        torch_version=torch.__version__,
+        threads=torch.get_num_threads(),
+        family=generator.family,
+        resolution=generator.resolution,
+        batch_size=batch_size,
+        flop_per_step_and_image=counter.get_total_flops() / batch_size,
+        matrix_flop_per_s=matrix_rate(generator.w_avg),
+        seconds_per_step_and_image=statistics.median(times["ours"]) / batch_size,
+        plain_seconds_per_step=statistics.median(times["plain"]),
+    )
+
+
+def matrix_rate(like: torch.Tensor) -> float:
+    """FLOP/s of a large square matrix product with the dtype and device of `like`: the median of seven."""
+    size = 8192 if like.device.type == "cuda" else 2048
+    a, b = (torch.randn(size, size, dtype=like.dtype, device=like.device) for _ in range(2))
+    a @ b
+    return 2 * size**3 / statistics.median(_timed(lambda: a @ b, like.device) for _ in range(7))
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that `work` takes, until the device has done it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _picture(resolution: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
+
+
+def _engine(generator: Generator, features: Features, batch_size: int) -> Callable[[int], None]:
+    """Our loop, with images that never finish while it is measured."""
+    embedder = Embedder(generator, features, EmbedConfig(batch_size=batch_size))
+    for place in range(batch_size):
+        embedder.put(str(place), _picture(generator.resolution, place))
+
+    def loop(steps: int) -> None:
+        made = iter(range(1, steps + 1))
+        embedder.advance(stop=lambda: next(made) == steps)
+
+    return loop
+
+
+def _plain_loop(generator: Generator, features: Features) -> Callable[[int], None]:
+    """What one writes in a notebook: one image, torch.optim.Adam, the loss looked at in every step."""
+    target = from_uint8(_picture(generator.resolution, 0), generator.w_avg)[None]
+    with torch.no_grad():
+        target_features = features(target)
+    w = generator.w_avg.expand(1, generator.num_layers, -1).clone().requires_grad_()
+    optimiser = torch.optim.Adam([w], lr=0.01)
+
+    def loop(steps: int) -> None:
+        for _ in range(steps):
+            optimiser.zero_grad()
+            image = generator.synthesize(w)
+            loss = loss_terms(image, target, features(image), target_features).sum()
+            loss.backward()
+            optimiser.step()
+            loss.item()
+
+    return loop

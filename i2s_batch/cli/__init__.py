@@ -1,0 +1,49 @@
+"""The command line. Every fault of the user's is one line on standard error and status 2."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from i2s_batch.cli.bench import bench
+from i2s_batch.cli.convert import convert
+from i2s_batch.cli.demo import demo
+from i2s_batch.cli.embed import embed
+from i2s_batch.errors import I2SError, RunFailedError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="i2s_batch", prog_name="i2s-batch")
+def commands() -> None:
+    """Turn whole datasets of pictures into StyleGAN latent codes (Image2StyleGAN), on Ray, into Parquet."""
+
+
+for command in (embed, demo, convert, bench):
+    commands.add_command(command)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave the process with its status: 0 done, 1 images failed, 2 bad usage or input."""
+    try:
+        status = commands.main(args, prog_name="i2s-batch", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "i2s-batch"
+        _leave(f"{error.format_message()} (see {where} --help)", 2)
+    except click.ClickException as error:
+        _leave(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        _leave("stopped", 130)
+    except I2SError as error:
+        if isinstance(error, RunFailedError) and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)  # a bug, not a fault of the user's: worth a report
+        _leave(str(error), 2)
+    sys.exit(status or 0)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    click.echo("i2s-batch: " + " ".join(message.split()), err=True)
+    sys.exit(status)

@@ -1,0 +1,45 @@
+"""`i2s-batch bench`: the speed of the bare embedding loop on this machine."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from i2s_batch.config import PRECISIONS
+
+
+@click.command()
+@click.option("--generator", default=None, help="Checkpoint to measure with; default: random StyleGAN1 weights.")
+@click.option("--resolution", default=256, show_default=True, help="Of the random StyleGAN1.")
+@click.option("--batch-size", default=4, show_default=True, help="Images side by side.")
+@click.option("--pairs", default=5, show_default=True, help="Timed stretches of each loop; the median counts.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True)
+def bench(generator: str | None, resolution: int, batch_size: int, pairs: int, device: str, precision: str) -> int:
+    """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a
+    plain loop of one image. The last line is JSON."""
+    from i2s_batch.bench.loop import measure_loop
+    from i2s_batch.inversion.numerics import set_numerics
+    from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
+    from i2s_batch.runtime.weights import generator_weights
+
+    dtype = set_numerics(precision)
+    weights = generator_weights(generator) if generator else random_generator("stylegan1", resolution)
+    network = build_generator(weights, device, dtype)
+    figures = measure_loop(network, build_vgg(random_vgg(), device, dtype), batch_size, pairs)
+    table = {
+        "device": f"{figures.device}, {figures.threads} threads, torch {figures.torch_version}, {precision}",
+        "generator": f"{figures.family} at {figures.resolution}",
+        "work": f"{figures.flop_per_step_and_image / 1e9:.1f} GFLOP a step and image",
+        "matrix product": f"{figures.matrix_flop_per_s / 1e9:.1f} GFLOP/s",
+        f"engine, batch {batch_size}": f"{figures.seconds_per_step_and_image:.4f} s a step and image",
+        "plain loop, batch 1": f"{figures.plain_seconds_per_step:.4f} s a step",
+        "speed-up": f"{figures.speedup:.2f}",
+        "of the matrix rate": f"{figures.fraction_of_matrix_rate:.1%}",
+        "5000 steps": f"{5000 * figures.seconds_per_step_and_image:.0f} s an image",
+    }
+    for name, value in table.items():
+        click.echo(f"{name:<20}  {value}")
+    click.echo(json.dumps(figures.as_json() | {"precision": precision}))
+    return 0

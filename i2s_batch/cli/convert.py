@@ -1,0 +1,24 @@
+"""`i2s-batch convert`: any readable checkpoint into our own safetensors."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.argument("out", metavar="OUT.safetensors")
+def convert(checkpoint: str, out: str) -> int:
+    """Write the generator of CHECKPOINT (a path, s3:// or https://) as OUT.safetensors, which loads fast and
+    anywhere. The fingerprint stays the same."""
+    if not out.endswith(".safetensors"):
+        raise click.UsageError(f"OUT is {out!r}; it must end in .safetensors")
+    from pathlib import Path
+
+    from i2s_batch.models import write_safetensors
+    from i2s_batch.runtime.weights import generator_weights
+
+    weights = generator_weights(checkpoint)
+    write_safetensors(weights, Path(out))
+    click.echo(f"{out}: {weights.family}, from {weights.origin}, fingerprint {weights.fingerprint}")
+    return 0

@@ -1,0 +1,76 @@
+"""`i2s-batch embed`: pictures into a table of latents."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from i2s_batch.config import DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig, RunConfig
+
+
+class AutoOr(click.ParamType):
+    """`auto` (None) or a positive whole number."""
+
+    name = "auto|N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == "auto":
+            return None
+        try:
+            number = int(str(value))
+        except ValueError:
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is neither 'auto' nor a whole number from 1 up", param, ctx)
+        return number
+
+
+@click.command()
+@click.argument("source")
+@click.argument("out")
+@click.option("--generator", required=True, help="StyleGAN checkpoint: a path, s3:// or https://.")
+@click.option("--vgg", default="imagenet", show_default=True, help="VGG-16 weights: imagenet, random, path or URL.")
+@click.option("--steps", default=5000, show_default=True, help="Adam steps an image.")
+@click.option("--space", type=click.Choice(SPACES), default="w+", show_default=True, help="Latent space.")
+@click.option("--init", type=click.Choice(INITS), default="mean", show_default=True, help="mean suits faces.")
+@click.option("--batch-size", type=AutoOr(), default="auto", show_default=True, help="Images side by side.")
+@click.option("--actors", type=AutoOr(), default="auto", show_default=True, help="Workers; auto: one a GPU.")
+@click.option("--seed", default=0, show_default=True, help="Of random starts.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True)
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square.")
+@click.option("--checkpoint-every", default=60.0, show_default=True, metavar="SECONDS", help="Save images in flight.")
+@click.option("--shard-size", default=1000, show_default=True, help="Rows a Parquet file.")
+@click.option("--max-failed-fraction", default=0.1, show_default=True, help="More failed images: status 1.")
+@click.option("--retry-failed", is_flag=True, help="Try images again whose row is not ok.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, as JSON, and stop.")
+def embed(source: str, out: str, generator: str, vgg: str, dry_run: bool, **options: object) -> int:
+    """Embed the pictures of SOURCE and write one row for each into OUT.
+
+    SOURCE is a folder, a glob, a picture, an s3:// prefix, or a list (.txt, .csv, .jsonl, .parquet). OUT is a
+    folder or an s3:// prefix. Run the same command again to go on with a run that was stopped.
+    """
+    config = _config(options)
+    from i2s_batch.cli.run import execute, say
+    from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+
+    run = EmbedRun(EmbedJob(source, out, generator, vgg, config), say)
+    if dry_run:
+        click.echo(json.dumps(run.describe(), indent=2))
+        return 0
+    outcome = execute(lambda cluster, _: run.execute(cluster))
+    counts = ", ".join(f"{n} {status}" for status, n in outcome.summary["statuses"].items())
+    click.echo(f"{outcome.summary['images']} images: {counts}. Table: {out.rstrip('/')}/latents/")
+    if outcome.acceptable:
+        return 0
+    limit = config.max_failed_fraction
+    say(f"i2s-batch: {outcome.failed} images failed, more than --max-failed-fraction {limit} allows")
+    return 1
+
+
+def _config(options: dict[str, object]) -> RunConfig:
+    embed_names = ("steps", "space", "init", "seed", "fit")
+    embed_options = {name: options.pop(name) for name in embed_names}
+    options["checkpoint_every_s"] = options.pop("checkpoint_every")
+    return RunConfig(embed=EmbedConfig(**embed_options), **options)  # type: ignore[arg-type]

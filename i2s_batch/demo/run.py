@@ -1,0 +1,44 @@
+"""The demo: the real path from pictures to table, through Ray, offline, with the bundled generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.demo.pictures import write_demo_pictures
+from i2s_batch.report.contact_sheet import pairs_of, write_contact_sheet
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun, Outcome
+from i2s_batch.runtime.pools import Cluster
+from i2s_batch.runtime.weights import VGG_RANDOM, load_generator
+
+# Enough for a small generator; the paper's 5000 are for 1024 x 1024.
+STEPS = 150
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the demo's files are."""
+
+    outcome: Outcome
+    pictures: Path
+    table: Path
+    contact_sheet: Path
+
+
+def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> DemoResult:
+    """Make eight pictures under `folder`, embed them, and draw the contact sheet. May be run again."""
+    pictures, out, sheet = folder / "pictures", folder / "embedded", folder / "contact-sheet.png"
+    write_demo_pictures(pictures)
+    # One of the eight is damaged, on purpose.
+    config = RunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
+    with as_file(files("i2s_batch.demo") / "generator.safetensors") as checkpoint:
+        job = EmbedJob(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
+        outcome = EmbedRun(job, say).execute(cluster)
+        generator = load_generator(checkpoint)
+    title = f"original | reconstruction after {STEPS} steps in W+ (small demo generator, random VGG)"
+    write_contact_sheet(pairs_of(str(out), generator, config.embed.fit), sheet, title)
+    return DemoResult(outcome, pictures, out / "latents", sheet)

@@ -1,0 +1,69 @@
+"""torch.save's old layout: pickles of magic, protocol, system, object and keys; then each storage's count and data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from i2s_batch.errors import CheckpointError
+from i2s_batch.models.checkpoints.restricted import Rules, Unpickler
+from i2s_batch.models.checkpoints.source import TORCH_MAGIC_NUMBER
+from i2s_batch.models.checkpoints.torch_tensors import (
+    STATE_DICT_CONSTRUCTORS,
+    STATE_DICT_NAMES,
+    STORAGES,
+    Storage,
+    storage_of,
+)
+
+_PROTOCOL = 1001
+_WHAT = "torch file of weights"
+
+
+def read_legacy(data: memoryview) -> Any:
+    """The object in a torch file of the old layout; its storages are views of `data`."""
+    return _read(data, STATE_DICT_NAMES)
+
+
+def read_nested_storage(args: tuple[Any, ...]) -> Storage:
+    """What stands for torch.storage._load_from_bytes: the byte string is a whole file of the old layout."""
+    if len(args) != 1 or not isinstance(args[0], memoryview):
+        raise CheckpointError("a storage's bytes are malformed")
+    storage = _read(args[0], frozenset(STORAGES))
+    if not isinstance(storage, Storage):
+        raise CheckpointError("a storage's bytes hold something else")
+    return storage
+
+
+def _read(data: memoryview, names: frozenset[str]) -> Any:
+    storages: dict[str, Storage] = {}
+
+    def persistent(persistent_id: Any) -> Storage:
+        described = storage_of(persistent_id)
+        known = storages.setdefault(described.key, described)
+        if (known.elements, known.count) != (described.elements, described.count):
+            raise CheckpointError("a storage is described twice, differently")
+        return known
+
+    unpickler = Unpickler(data, Rules(_WHAT, names, STATE_DICT_CONSTRUCTORS, persistent))
+    magic, position = unpickler.load()
+    protocol, position = unpickler.load(position)
+    system, position = unpickler.load(position)
+    if magic != TORCH_MAGIC_NUMBER or protocol != _PROTOCOL:
+        raise CheckpointError("a torch file of the old layout does not begin as one")
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise CheckpointError("a torch file was written on a machine of another byte order")
+    value, position = unpickler.load(position)
+    keys, position = unpickler.load(position)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise CheckpointError("a torch file's list of storages is malformed")
+    for key in keys:
+        count = int.from_bytes(data[position : position + 8], "little")
+        storage = storages.get(key)
+        if storage is None or storage.data is not None or count != storage.count:
+            raise CheckpointError(f"the storage {key[:40]!r} of a torch file does not agree with its description")
+        end = position + 8 + count * storage.itemsize
+        if end > len(data):
+            raise CheckpointError(f"it is truncated: {end} bytes are claimed, {len(data)} are there")
+        storage.data = data[position + 8 : end]
+        position = end
+    return value

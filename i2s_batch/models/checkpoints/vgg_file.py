@@ -1,0 +1,40 @@
+"""VGG-16 from a torchvision state dict. The classifier's storages, 500 of 528 MB, are never touched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from i2s_batch.errors import CheckpointError
+from i2s_batch.models.checkpoints.arrays import StoredArray
+from i2s_batch.models.checkpoints.rosinality import tensors_of
+from i2s_batch.models.checkpoints.variables import finite
+from i2s_batch.models.vgg import check_vgg
+from i2s_batch.models.weights import VGG_LAYERS, VGG_LAYERS_TO_CONV4_2, VGGWeights
+
+_NAME = re.compile(r"features\.(\d{1,3})\.(weight|bias)")
+
+
+def vgg_from_state_dict(value: Any) -> VGGWeights:
+    """The convolutions in the object of a torch file; raises CheckpointError for another network."""
+    if not isinstance(value, dict) or "features.0.weight" not in value:
+        known = isinstance(value, dict) and {"g_ema", "g", "g_running", "conv1.conv.weight"} & set(value)
+        what = "a StyleGAN generator; give it as --generator" if known else "no state dict of a VGG-16"
+        raise CheckpointError(f"this torch file holds {what} (features.0.weight is missing)")
+    convolutions = {n: v for n, v in value.items() if isinstance(n, str) and n.startswith("features.")}
+    return vgg_from_arrays(tensors_of(convolutions), "torchvision VGG-16 state dict")
+
+
+def vgg_from_arrays(found: Mapping[str, StoredArray], origin: str) -> VGGWeights:
+    """The convolutions among named arrays: the nine up to conv4_2, or all thirteen if they are there."""
+    layers = {int(match[1]) for match in map(_NAME.fullmatch, found) if match}
+    if not layers <= set(VGG_LAYERS):
+        raise CheckpointError(f"features.{min(layers - set(VGG_LAYERS))} is a layer of another VGG; VGG-16 is needed")
+    whole = layers == set(VGG_LAYERS)
+    kept = [f"features.{n}.{part}" for n in VGG_LAYERS for part in ("weight", "bias")]
+    names = kept if whole else kept[: 2 * VGG_LAYERS_TO_CONV4_2]
+    tensors = {name: finite(name, found[name].read()) for name in names if name in found}
+    weights = VGGWeights(tensors, origin)
+    check_vgg(weights)
+    return weights

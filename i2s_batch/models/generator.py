@@ -1,0 +1,79 @@
+"""What both generators have in common: sizes, mapping with truncation, and checked arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from i2s_batch.errors import ConfigError
+from i2s_batch.models.layout import check_weights, num_layers
+from i2s_batch.models.mapping import Mapping
+from i2s_batch.models.operators import frozen
+from i2s_batch.models.weights import GeneratorWeights
+
+
+class Generator(nn.Module):
+    """A frozen StyleGAN generator. Every weight is a buffer; gradients flow to the latent codes only.
+
+    `resolution` R in pixels, `num_layers` L, `z_dim`, `w_dim`, `c_dim` (classes, 0 if unconditional), `w_avg`
+    [w_dim], `family`, `fingerprint` (sha256 hex), `origin`.
+    """
+
+    w_avg: torch.Tensor
+
+    def __init__(self, weights: GeneratorWeights) -> None:
+        super().__init__()
+        self.widths = check_weights(weights)
+        settings: dict[str, Any] = weights.settings
+        self.resolution: int = settings["resolution"]
+        self.num_layers = num_layers(self.resolution)
+        self.z_dim, self.w_dim = self.widths.z, self.widths.w
+        self.c_dim: int = settings["c_dim"]
+        self.family, self.fingerprint, self.origin = weights.family, weights.fingerprint, weights.origin
+        self.mapping = Mapping(weights)
+        self.register_buffer("w_avg", frozen(weights.tensors["w_avg"]))
+
+    def map(
+        self,
+        z: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> torch.Tensor:
+        """`z` [B, z_dim] (`labels` [B, c_dim], one-hot, if conditional) -> W+ codes [B, L, w_dim].
+
+        The layers below `truncation_cutoff` (None: all) are drawn towards the mean: w_avg + psi (w - w_avg).
+        Raises ConfigError for wrong shapes, and for missing or needless labels.
+        """
+        self._check("z", z, (z.shape[0] if z.ndim else 0, self.z_dim))
+        if labels is None and self.c_dim:
+            raise ConfigError(f"this generator is conditional: give labels [{z.shape[0]}, {self.c_dim}], one-hot")
+        if labels is not None and not self.c_dim:
+            raise ConfigError("this generator has no classes: give no labels")
+        if labels is not None:
+            self._check("labels", labels, (z.shape[0], self.c_dim))
+        w = self.mapping(z, labels)
+        ws = w[:, None].expand(-1, self.num_layers, -1)
+        if truncation_psi == 1:
+            return ws
+        cutoff = self.num_layers if truncation_cutoff is None else truncation_cutoff
+        truncated = self.w_avg + truncation_psi * (ws[:, :cutoff] - self.w_avg)
+        return torch.cat([truncated, ws[:, cutoff:]], 1)
+
+    def synthesize(self, ws: torch.Tensor) -> torch.Tensor:
+        """W+ codes [B, L, w_dim] -> images [B, 3, R, R], unclipped, nominal range [-1, 1], with the stored noise.
+
+        Raises ConfigError for another shape.
+        """
+        self._check("ws", ws, (ws.shape[0] if ws.ndim else 0, self.num_layers, self.w_dim))
+        return self._synthesis(ws)
+
+    def _synthesis(self, ws: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    @staticmethod
+    def _check(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
+        if tuple(tensor.shape) != expected:
+            raise ConfigError(f"{name} has the shape {list(tensor.shape)}; {['B', *expected[1:]]} is needed")

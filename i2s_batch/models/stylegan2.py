@@ -1,0 +1,151 @@
+"""The StyleGAN2 synthesis network (Karras et al. 2020): skip, resnet and orig.
+
+Styles scale the activations before a convolution, and the demodulation scales them after it, so that the whole
+batch shares one weight: no grouped convolution, and the frozen weight is never touched.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from i2s_batch.models.generator import Generator
+from i2s_batch.models.layout import layer_resolution, rgb_resolutions
+from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, blur_kernel, depthwise, frozen, upsample_fir
+from i2s_batch.models.weights import GeneratorWeights
+
+_FIR = (1, 3, 3, 1)
+
+
+def _own(weights: GeneratorWeights, name: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(name): value for key, value in weights.tensors.items() if key.startswith(name)}
+
+
+def _clamped(x: torch.Tensor, limit: float | None) -> torch.Tensor:
+    return x if limit is None else x.clamp(-limit, limit)
+
+
+class Style(nn.Module):
+    """w [B, w_dim] -> the scale of each input channel [B, C]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, weight: np.ndarray, bias: np.ndarray, gain: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("weight", frozen(weight, gain / math.sqrt(weight.shape[1])))
+        self.register_buffer("bias", frozen(bias, gain))
+
+    def forward(self, w: torch.Tensor) -> torch.Tensor:
+        return F.linear(w, self.weight, self.bias)
+
+
+class ModulatedLayer(nn.Module):
+    """Modulated, demodulated convolution, doubling the resolution in even layers; noise, bias, leaky ReLU, clamp.
+
+    `gain` follows the activation; it is carried by everything before it, the leaky ReLU being homogeneous.
+    """
+
+    weight: torch.Tensor
+    power: torch.Tensor
+    blur: torch.Tensor
+    noise: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, weights: GeneratorWeights, index: int, gain: float) -> None:
+        super().__init__()
+        own = _own(weights, f"layer.{index}.")
+        raw = own["weight"]
+        scaled = weights.settings["demodulation"] == "scaled"
+        weight = frozen(raw, 1 / math.sqrt(raw[0].size) if scaled else 1.0)
+        self._up = index % 2 == 0
+        self._gain = SQRT2 * gain
+        clamp = weights.settings["conv_clamp"]
+        self._clamp = None if clamp is None else clamp * gain
+        self.style = Style(own["style.weight"], own["style.bias"])
+        self.register_buffer("power", weight.square().sum((2, 3)))
+        self.register_buffer("weight", weight.transpose(0, 1).contiguous() if self._up else weight)
+        if self._up:
+            self.register_buffer("blur", blur_kernel(_FIR, 4.0).repeat(raw.shape[0], 1, 1, 1))
+        self.register_buffer("noise", frozen(own["noise"], self._gain * float(own["noise_strength"])))
+        self.register_buffer("bias", frozen(own["bias"], self._gain)[:, None, None])
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """`x` [B, C, H, W] and w [B, w_dim] -> [B, C', H', W']."""
+        s = self.style(w)
+        # 1 / sqrt(sum over inputs and taps of (weight * s)^2 + 1e-8), for each image and output channel.
+        d = torch.rsqrt(F.linear(s.square(), self.power) + 1e-8) * self._gain
+        x = x * s[:, :, None, None]
+        if self._up:
+            x = depthwise(F.conv_transpose2d(x, self.weight, stride=2), self.blur)
+        else:
+            x = F.conv2d(x, self.weight, padding=1)
+        x = torch.addcmul(self.noise, x, d[:, :, None, None]).add_(self.bias)
+        return _clamped(F.leaky_relu_(x, LRELU_SLOPE), self._clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to three colours, not demodulated; bias, clamp."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, weights: GeneratorWeights, resolution: int) -> None:
+        super().__init__()
+        own = _own(weights, f"to_rgb.{resolution}.")
+        self._clamp = weights.settings["conv_clamp"]
+        self.style = Style(own["style.weight"], own["style.bias"], 1 / math.sqrt(own["weight"].shape[1]))
+        self.register_buffer("weight", frozen(own["weight"]))
+        self.register_buffer("bias", frozen(own["bias"])[:, None])
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """`x` [B, C, H, W] and w [B, w_dim] -> [B, 3, H, W]."""
+        # Three rows an image are cheaper to modulate than C maps.
+        weight = self.weight * self.style(w)[:, None]
+        rgb = torch.baddbmm(self.bias, weight, x.flatten(2)).unflatten(2, x.shape[2:])
+        return _clamped(rgb, self._clamp)
+
+
+class StyleGAN2(Generator):
+    """Layers 1..L-1 from a learnt constant. skip: colours of all resolutions are added up; resnet: each resolution
+    adds a 1x1 shortcut; orig: colours from the last resolution only."""
+
+    const: torch.Tensor
+    fir: torch.Tensor
+
+    def __init__(self, weights: GeneratorWeights) -> None:
+        super().__init__(weights)
+        self.register_buffer("const", frozen(weights.tensors["const"])[None])
+        self.register_buffer("fir", blur_kernel(_FIR, 4.0))
+        resnet = weights.settings["architecture"] == "resnet"
+        # Both branches of a resnet block count sqrt 0.5; the main one inside its second layer.
+        gains = [math.sqrt(0.5) if resnet and i % 2 and i > 1 else 1.0 for i in range(self.num_layers)]
+        self.layers = nn.ModuleList(ModulatedLayer(weights, i, gains[i]) for i in range(1, self.num_layers))
+        rgb = rgb_resolutions(weights.settings)
+        self.to_rgb = nn.ModuleDict({str(r): ToRGB(weights, r) for r in rgb})
+        self._shortcuts = resnet
+        if resnet:
+            for i in range(3, self.num_layers, 2):
+                shortcut = weights.tensors[f"skip.{layer_resolution(i)}.weight"]
+                scaled = frozen(shortcut, math.sqrt(0.5 / shortcut.shape[1]))
+                self.register_buffer(f"skip_{layer_resolution(i)}", scaled[:, :, None, None])
+
+    def _synthesis(self, ws: torch.Tensor) -> torch.Tensor:
+        x = block_input = self.const.expand(ws.shape[0], -1, -1, -1)
+        image: torch.Tensor | None = None
+        for i, layer in enumerate(self.layers, start=1):
+            if i % 2 == 0:
+                block_input = x
+            x = layer(x, ws[:, i - 1])
+            r = layer_resolution(i)
+            if i % 2 and i > 1 and self._shortcuts:
+                x = x + upsample_fir(F.conv2d(block_input, getattr(self, f"skip_{r}")), self.fir)
+            if i % 2 and str(r) in self.to_rgb:
+                rgb = self.to_rgb[str(r)](x, ws[:, i])
+                image = rgb if image is None else rgb + upsample_fir(image, self.fir)
+        assert image is not None
+        return image

@@ -1,0 +1,80 @@
+"""Network weights as plain values, apart from the file they came from and the modules built from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+# The convolutions of torchvision's VGG-16 (`features.N`) with their output widths; the first nine reach conv4_2.
+VGG_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+VGG_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+VGG_LAYERS_TO_CONV4_2 = 9
+
+
+def _sha256(facts: list[Any], tensors: Mapping[str, np.ndarray]) -> str:
+    names = sorted(tensors)
+    shapes = [[name, list(tensors[name].shape)] for name in names]
+    digest = hashlib.sha256(json.dumps([*facts, shapes], sort_keys=True, separators=(",", ":")).encode())
+    for name in names:
+        digest.update(tensors[name].astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorWeights:
+    """A generator: what it is, and its raw variables under our own names (see `layout`).
+
+    `family`: stylegan1 or stylegan2; `settings`: JSON values that the shapes do not tell; `tensors`: float32
+    arrays, possibly read-only; `origin`: a line for people, no part of the fingerprint.
+    """
+
+    family: str
+    settings: dict[str, Any]
+    tensors: dict[str, np.ndarray]
+    origin: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256, hex, of the family, the settings and every value; the same for every file format."""
+        return _sha256([self.family, self.settings], self.tensors)
+
+    @property
+    def latent_shape(self) -> tuple[int, int]:
+        """(L, w_dim) of a W+ code."""
+        return 2 * (self.settings["resolution"].bit_length() - 1) - 2, self.tensors["w_avg"].shape[0]
+
+    @property
+    def latent_size(self) -> int:
+        """L * w_dim."""
+        return self.latent_shape[0] * self.latent_shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class VGGWeights:
+    """VGG-16 convolutions under torchvision's names `features.N.weight` [out, in, 3, 3] and `.bias` [out].
+
+    `is_random`: drawn, not learnt.
+    """
+
+    tensors: dict[str, np.ndarray]
+    origin: str
+    is_random: bool = False
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256, hex, of every value."""
+        return _sha256(["vgg16"], self.tensors)
+
+    @property
+    def has_lpips_trunk(self) -> bool:
+        """Whether LPIPS can stand on these weights: learnt, and all 13 convolutions at full width."""
+        inputs = (3, *VGG_WIDTHS)
+        found = [self.tensors.get(f"features.{layer}.weight") for layer in VGG_LAYERS]
+        full = [(width, inputs[i], 3, 3) for i, width in enumerate(VGG_WIDTHS)]
+        return not self.is_random and [None if w is None else w.shape for w in found] == full

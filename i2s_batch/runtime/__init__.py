@@ -1,0 +1,1 @@
+"""The run: plan, worker, driver, pools. This is where models, inversion and storage meet."""

@@ -1,0 +1,110 @@
+"""From the work log to the table: a shard is put together when all its rows are there, and appears whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from i2s_batch.errors import StorageError
+from i2s_batch.records import STATUS_OK
+from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.run_state import RunState
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import Store
+from i2s_batch.storage.read import read_shard
+from i2s_batch.storage.table import encode_shard
+
+
+class Assembler:
+    """Publishes shards of the run at `store`. Publishing twice is harmless."""
+
+    def __init__(self, store: Store, plan: Plan, log: WorkLog, metadata: dict[str, str]) -> None:
+        self._store, self._plan, self._log, self._metadata = store, plan, log, metadata
+        self._layout = RunLayout(plan.shard_size)
+
+    def published(self, shard: int) -> pa.Table:
+        """The rows of a shard that is already in the table."""
+        return read_shard(self._store, self._layout.shard(shard))
+
+    def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
+        """Write a shard from the `logged` rows and, if it `exists`, from the rows that it already has; then
+        forget the logged rows. An ok row is never replaced by one that is not."""
+        logged = sorted(logged)
+        images = self._plan.shard_images(shard)
+        rows = self._log.read_rows(logged)
+        if exists:
+            old = self.published(shard)
+            rows = self._merged(old.select(rows.column_names).cast(rows.schema), rows)
+        if rows.column("image_id").to_pylist() != images.column("image_id").to_pylist():
+            raise StorageError(
+                f"{self._store.url}: shard {shard} would have {rows.num_rows} rows for {images.num_rows} planned "
+                f"images, or other ids; the work log is damaged, run with another OUT"
+            )
+        for name in images.column_names:
+            if name not in rows.column_names:
+                rows = rows.append_column(name, images.column(name))
+        self._store.put(self._layout.shard(shard), encode_shard(rows, self._metadata))
+        self._log.delete_rows(logged)
+
+    @staticmethod
+    def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
+        """One row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is."""
+        both = pa.concat_tables([new, old])
+        worse = pc.cast(pc.not_equal(both.column("status"), STATUS_OK), pa.int8())
+        older = pa.array(np.repeat(np.array([0, 1], np.int8), [new.num_rows, old.num_rows]))
+        keys = pa.table({"id": both.column("image_id"), "worse": worse, "older": older})
+        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in ("id", "worse", "older")])
+        ranked = both.take(order)
+        ids = ranked.column("image_id").to_pylist()
+        first = [place for place, image_id in enumerate(ids) if place == 0 or image_id != ids[place - 1]]
+        return ranked.take(pa.array(first))
+
+
+class Publisher:
+    """Publishes, beside the run, every shard that has all its rows; an error comes out of `check` or `finish`."""
+
+    def __init__(self, assembler: Assembler, plan: Plan, state: RunState) -> None:
+        self._assembler, self._plan, self._state = assembler, plan, state
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._publishing: list[Future[None]] = []
+        ranges = [plan.shard_range(shard) for shard in range(plan.shards)]
+        self._missing = [int(np.count_nonzero(~state.done[r.start : r.stop])) for r in ranges]
+        for shard in sorted(state.logged):
+            self._publish_if_full(shard)
+
+    def logged(self, index: int) -> None:
+        """The row of an image has come into the log."""
+        shard = index // self._plan.shard_size
+        self._state.logged.setdefault(shard, set()).add(index)
+        self._missing[shard] -= 1
+        self._publish_if_full(shard)
+
+    def check(self) -> None:
+        """Raise what went wrong so far."""
+        done = [future for future in self._publishing if future.done()]
+        self._publishing = [future for future in self._publishing if not future.done()]
+        for future in done:
+            future.result()
+
+    def finish(self) -> None:
+        """Wait until everything is published."""
+        for future in self._publishing:
+            future.result()
+
+    def close(self) -> None:
+        """End the thread; a shard that is being written is completed."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _publish_if_full(self, shard: int) -> None:
+        """Publish a shard that is not in the table yet, or has fresher rows in the log."""
+        logged = self._state.logged.get(shard, set())
+        if self._missing[shard] or not logged:
+            return
+        exists = shard in self._state.published
+        self._state.published.add(shard)
+        self._publishing.append(self._thread.submit(self._assembler.publish, shard, set(logged), exists))

@@ -1,0 +1,228 @@
+"""The driver: hands images to workers, replaces dead workers, and gives up what kills them.
+
+Knows no cluster: it sees a `Pool`. Every decision of a run is taken here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from i2s_batch.config import RunConfig
+from i2s_batch.errors import I2SError, RunFailedError
+from i2s_batch.records import STATUS_CRASHED, Report, Task
+from i2s_batch.runtime.assembly import Publisher
+from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.pools import Died, Event, Failed, Pool, Ready, Reported
+from i2s_batch.runtime.progress import Progress, RunState
+from i2s_batch.runtime.rows import LoadedPicture, failed_row
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import Store
+
+# A stretch of work between two reports. Short, so that progress is fresh and a stop is heard soon.
+STRETCH_S = 1.0
+# A picture with which this many workers died gets a row with status `crashed`.
+DEATHS_TO_CRASH = 3
+# Workers that may die one after the other, without any image finished, before the run gives up: before any was
+# ready (a fleet that cannot start), and later.
+DEATHS_AT_START = 3
+DEATHS_IN_A_ROW = 10
+
+
+class CrashedError(Exception):
+    """Why a picture was given up: the error of its row."""
+
+
+@dataclass
+class _Member:
+    """A worker as the driver sees it."""
+
+    slots: int = 0
+    busy: bool = False
+    held: dict[int, Task] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        return self.slots > 0
+
+
+class Driver:
+    """Carries a planned run to its end with the workers of one pool."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: RunState,
+        pool: Pool,
+        config: RunConfig,
+        store: Store,
+        log: WorkLog,
+        publisher: Publisher,
+        progress: Progress,
+    ) -> None:
+        self._plan, self._state, self._pool, self._config = plan, state, pool, config
+        self._store, self._log, self._publisher, self._progress = store, log, publisher, progress
+        self._layout = RunLayout(plan.shard_size)
+        self._members: dict[str, _Member] = {}
+        self._fresh = self._fresh_tasks()
+        self._again: deque[Task] = deque()
+        self._suspects: deque[Task] = deque()
+        self._deaths_in_a_row = 0
+        self._ever_ready = False
+
+    def run(self, workers: int, keep_on: Callable[[], None]) -> None:
+        """Work until every image has a row.
+
+        `keep_on` is called often; it raises to stop the run (a lost lease, a signal).
+        """
+        for _ in range(workers):
+            self._members[self._pool.start()] = _Member()
+        while self._state.remaining:
+            keep_on()
+            self._hand_out()
+            for event in self._pool.wait(STRETCH_S / 2):
+                self._handle(event)
+            self._publisher.check()
+            self._progress.tick()
+
+    def save(self, timeout_s: float) -> int:
+        """Let every worker save what is in flight; how many images were saved in time."""
+        ready = [name for name, member in self._members.items() if member.ready]
+        return self._pool.checkpoint(ready, timeout_s)
+
+    # Handing out
+
+    def _fresh_tasks(self) -> Iterator[Task]:
+        """Undone images: those in flight when an earlier driver ended, then the others, in the plan's order."""
+        state = self._state
+        order = itertools.chain(
+            sorted(state.checkpointed),
+            (i for i in np.flatnonzero(~state.done).tolist() if i not in state.checkpointed),
+        )
+        for index in order:
+            deaths = state.deaths.get(index, 0)
+            task = self._plan.task(index, deaths + 1, resume=index in state.checkpointed)
+            if deaths >= DEATHS_TO_CRASH - 1:
+                self._suspects.append(task)
+            else:
+                yield task
+
+    def _hand_out(self) -> None:
+        for name, member in self._members.items():
+            if not member.ready or member.busy:
+                continue
+            tasks = self._tasks_for(member)
+            if tasks or member.held:
+                member.held |= {task.index: task for task in tasks}
+                member.busy = True
+                self._pool.send(name, tasks, STRETCH_S)
+
+    def _tasks_for(self, member: _Member) -> list[Task]:
+        """Fill the member's slots, and its queue with what no other worker has a free slot for. A picture that
+        two workers died with is tried alone, so that it cannot take others with it."""
+        if any(task.attempts >= DEATHS_TO_CRASH for task in member.held.values()):
+            return []
+        held = sum(len(other.held) for other in self._members.values())
+        waiting = self._state.remaining - held - len(self._suspects)
+        elsewhere = sum(max(0, m.slots - len(m.held)) for m in self._members.values() if m is not member)
+        to_come = sum(member.slots for m in self._members.values() if not m.ready)
+        room = member.slots - len(member.held)
+        prefetch = min(member.slots, waiting - room - elsewhere - to_come)
+        wanted = range(max(0, room + max(0, prefetch)))
+        tasks = [task for _ in wanted if (task := self._next_task()) is not None]
+        if not tasks and not member.held and self._suspects:
+            tasks = [self._suspects.popleft()]
+        return tasks
+
+    def _next_task(self) -> Task | None:
+        return self._again.popleft() if self._again else next(self._fresh, None)
+
+    # What comes back
+
+    def _handle(self, event: Event) -> None:
+        member = self._members[event.worker]
+        if isinstance(event, Ready):
+            member.slots = event.slots
+            self._ever_ready = True
+        elif isinstance(event, Reported):
+            member.busy = False
+            self._take_note(event.worker, member, event.report)
+            if event.worker in self._pool.draining():
+                self._retire(event.worker)
+        elif isinstance(event, Died):
+            self._bury(event)
+        elif isinstance(event, Failed):
+            self._give_up(event, member)
+
+    def _take_note(self, name: str, member: _Member, report: Report) -> None:
+        self._progress.reported(name, report.steps, report.in_flight)
+        for finished in report.finished:
+            member.held.pop(finished.index, None)
+            self._deaths_in_a_row = 0
+            self._finish(finished.index, finished.status)
+
+    def _finish(self, index: int, status: str) -> None:
+        """An image's row is durable. It may come twice: a row whose report was lost is made again."""
+        if self._state.done[index]:
+            return
+        self._state.done[index] = True
+        self._state.statuses[status] += 1
+        self._publisher.logged(index)
+
+    def _retire(self, name: str) -> None:
+        """The worker's machine is about to go: save what it holds and let others go on with it."""
+        self._pool.checkpoint([name], timeout_s=STRETCH_S * 30)
+        self._return_tasks(self._members.pop(name), count_death=False)
+        self._pool.end(name)
+        self._progress.lost(name)
+        self._members[self._pool.start()] = _Member()
+
+    def _bury(self, event: Died) -> None:
+        member = self._members.pop(event.worker)
+        self._progress.lost(event.worker)
+        if not event.preempted:
+            self._deaths_in_a_row += 1
+        limit = DEATHS_IN_A_ROW if self._ever_ready else DEATHS_AT_START
+        if self._deaths_in_a_row >= limit:
+            raise RunFailedError(
+                f"{self._deaths_in_a_row} workers died one after the other and no image was finished; the last one "
+                f"({event.worker}): {event.reason}"
+            )
+        self._return_tasks(member, count_death=not event.preempted)
+        self._members[self._pool.start()] = _Member()
+
+    def _return_tasks(self, member: _Member, count_death: bool) -> None:
+        deaths = self._state.deaths
+        if count_death and member.held:
+            for index in member.held:
+                deaths[index] = deaths.get(index, 0) + 1
+            self._store.put(self._layout.deaths, json.dumps(deaths).encode())
+        for index, task in member.held.items():
+            count = deaths.get(index, 0)
+            if count >= DEATHS_TO_CRASH:
+                self._write_crashed(task)
+                continue
+            again = Task(index, task.image_id, task.uri, count + 1, resume=True)
+            (self._suspects if count == DEATHS_TO_CRASH - 1 else self._again).append(again)
+
+    def _write_crashed(self, task: Task) -> None:
+        error = CrashedError(f"{DEATHS_TO_CRASH} workers died while they worked on this picture")
+        row: dict[str, Any] = failed_row(task, LoadedPicture(), STATUS_CRASHED, error, self._config.embed)
+        self._finish(task.index, self._log.write_row(task, row).status)
+        self._deaths_in_a_row = 0
+
+    def _give_up(self, event: Failed, member: _Member) -> None:
+        if isinstance(event.error, I2SError):
+            raise event.error
+        images = ", ".join(task.image_id for task in member.held.values()) or "none"
+        kind = type(event.error).__name__
+        raise RunFailedError(
+            f"worker {event.worker} failed with {kind}: {event.error} (images in its hands: {images})"
+        ) from event.error

@@ -1,0 +1,137 @@
+"""One driver an output: a lease with a heartbeat.
+
+The lease is an object that only its holder rewrites. Whether a holder on another machine lives is seen from
+its heartbeat, not from clocks, which may disagree: a lease that does not change for `EXPIRY_S` is dead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.storage.objects import Store
+
+HEARTBEAT_S = 5.0
+EXPIRY_S = 30.0
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process of this machine began (in clock ticks), None if there is none; tells re-used pids apart."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _machine() -> str | None:
+    """Names this boot of this machine and this pid namespace; None where there is no /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return None
+    return f"{boot} {namespace}"
+
+
+class Lease:
+    """Held from `acquire` to `release`; `check` raises if it was lost to another driver."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._key = store, key
+        self._id = uuid.uuid4().hex
+        self._beats = 0
+        self._content = b""
+        self._stop = threading.Event()
+        self._lost: str | None = None
+        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def acquire(self) -> None:
+        """Take the lease; waits until a holder on another machine has shown whether it lives.
+
+        Raises RunConflictError naming the holder if it does.
+        """
+        self._content = self._render()
+        while not self._store.put_new(self._key, self._content):
+            try:
+                held = self._store.get(self._key)
+            except ObjectNotFoundError:
+                continue
+            self._wait_for_death(held)
+            if self._store.swap(self._key, held, self._content):
+                break
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise RunConflictError if another driver has taken the lease."""
+        if self._lost is not None:
+            raise RunConflictError(self._lost)
+
+    def release(self) -> None:
+        """Give the lease back, if it is still ours."""
+        self._stop.set()
+        self._thread.join()
+        if self._lost is None:
+            self._store.delete([self._key])
+
+    def _wait_for_death(self, held: bytes) -> None:
+        holder = _parse(held)
+        if holder.get("machine") is not None and holder.get("machine") == _machine():
+            if _process_start(int(holder["pid"])) == holder["process_start"]:
+                raise RunConflictError(self._refusal(holder))
+            return
+        deadline = time.monotonic() + EXPIRY_S
+        while time.monotonic() < deadline:
+            time.sleep(HEARTBEAT_S / 5)
+            try:
+                if self._store.get(self._key) != held:
+                    raise RunConflictError(self._refusal(holder))
+            except ObjectNotFoundError:
+                return
+
+    def _refusal(self, holder: dict[str, Any]) -> str:
+        who = f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
+        return f"{self._store.url}: another driver is working on this output ({who}); wait for it or end it first"
+
+    def _render(self) -> bytes:
+        self._beats += 1
+        return json.dumps(
+            {
+                "id": self._id,
+                "host": socket.gethostname(),
+                "machine": _machine(),
+                "pid": os.getpid(),
+                "process_start": _process_start(os.getpid()),
+                "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "beat": self._beats,
+            }
+        ).encode()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_S):
+            fresh = self._render()
+            try:
+                renewed = self._store.swap(self._key, self._content, fresh)
+            except StorageError:
+                continue  # the next beat tries again; rows that cannot be written stop the run elsewhere
+            if not renewed:
+                self._lost = f"{self._store.url}: another driver took this output over; this one stops"
+                return
+            self._content = fresh
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    try:
+        holder = json.loads(content)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}

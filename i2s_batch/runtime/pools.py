@@ -1,0 +1,151 @@
+"""Where workers live: the interface that the driver sees, and the pool without a cluster.
+
+A pool starts workers, sends them tasks, and tells what came of it. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from i2s_batch.config import RunConfig
+from i2s_batch.records import Report, Task
+from i2s_batch.runtime.worker import Worker, WorkerSpec
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """How many workers there are to be, on what, and with how many CPU threads each (None: PyTorch's choice)."""
+
+    workers: int
+    device: str
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has loaded its networks and has this many slots."""
+
+    worker: str
+    slots: int
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A worker has ended a stretch of work and waits for the next."""
+
+    worker: str
+    report: Report
+
+
+@dataclass(frozen=True)
+class Died:
+    """A worker's process is gone, and with it whatever it held in memory."""
+
+    worker: str
+    reason: str
+    preempted: bool
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A worker raised: a bug or a fault that a retry would meet again."""
+
+    worker: str
+    error: BaseException
+
+
+Event = Ready | Reported | Died | Failed
+
+
+class Pool(Protocol):
+    """What the driver asks of a place where workers live."""
+
+    def start(self) -> str:
+        """Start one more worker and return its name; `Ready` follows."""
+
+    def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
+        """Let a ready worker take `tasks` and work for about `budget_s`; `Reported` follows."""
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """The events since the last call; waits for one at most `timeout_s`."""
+
+    def draining(self) -> set[str]:
+        """Workers whose machine is about to go away."""
+
+    def end(self, worker: str) -> None:
+        """End one worker; nothing more is heard of it."""
+
+    def checkpoint(self, workers: list[str], timeout_s: float) -> int:
+        """Interrupt the workers and let them save what is in flight; how many images were saved in time."""
+
+    def close(self) -> None:
+        """End all workers."""
+
+
+class Cluster(Protocol):
+    """A place where pools can be made. Nothing is connected or started before `fleet` is called."""
+
+    def fleet(self, config: RunConfig, images: int) -> Fleet:
+        """What the cluster offers for a run with `images` to embed."""
+
+    def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
+        """A pool without workers yet."""
+
+    def close(self) -> None:
+        """Let the cluster go."""
+
+
+class InProcessCluster:
+    """`workers` workers in this process."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self._workers = workers
+
+    def fleet(self, config: RunConfig, images: int) -> Fleet:
+        device = "cpu" if config.device == "auto" else config.device
+        return Fleet(min(self._workers, images), device)
+
+    def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
+        return InProcessPool(spec)
+
+    def close(self) -> None:
+        """There is nothing to let go."""
+
+
+class InProcessPool:
+    """Workers in this process, working in turn inside `wait`: for tests, debugging and machines without Ray."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._workers: dict[str, Worker] = {}
+        self._events: list[Event] = []
+        self._sent: list[tuple[str, list[Task], float]] = []
+
+    def start(self) -> str:
+        name = f"local-{len(self._workers)}"
+        worker = Worker(name, self._spec)
+        self._workers[name] = worker
+        self._events.append(Ready(name, worker.slots))
+        return name
+
+    def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
+        self._sent.append((worker, tasks, budget_s))
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        events, self._events = self._events, []
+        sent, self._sent = self._sent, []
+        return events + [Reported(name, self._workers[name].advance(t, s)) for name, t, s in sent]
+
+    def draining(self) -> set[str]:
+        return set()
+
+    def end(self, worker: str) -> None:
+        self._workers.pop(worker).close()
+
+    def checkpoint(self, workers: list[str], timeout_s: float) -> int:
+        return sum(self._workers[name].checkpoint() for name in workers)
+
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.close()

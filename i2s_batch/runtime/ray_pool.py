@@ -1,0 +1,174 @@
+"""Workers on Ray: the only file that imports Ray.
+
+The driver decides everything, so actors are never restarted and calls never retried by Ray itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from i2s_batch.config import RunConfig
+from i2s_batch.errors import RunFailedError
+from i2s_batch.records import Report, Task
+from i2s_batch.runtime.pools import Died, Event, Failed, Fleet, Pool, Ready, Reported
+from i2s_batch.runtime.worker import Worker, WorkerSpec
+
+# Asking the head which nodes are draining is a remote call.
+DRAIN_CHECK_S = 5.0
+
+
+@ray.remote(concurrency_groups={"control": 1})
+class _Actor:
+    """A worker in a process of its own. `interrupt` is answered while `advance` runs."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+
+    def setup(self, name: str, spec: WorkerSpec) -> tuple[int, str]:
+        """Load the networks; the number of slots and the node."""
+        self._worker = Worker(name, spec)
+        return self._worker.slots, ray.get_runtime_context().get_node_id()
+
+    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+        assert self._worker is not None
+        return self._worker.advance(tasks, budget_s)
+
+    def checkpoint(self) -> int:
+        assert self._worker is not None
+        return self._worker.checkpoint()
+
+    @ray.method(concurrency_group="control")
+    def interrupt(self) -> None:
+        if self._worker is not None:
+            self._worker.interrupt()
+
+
+class RayCluster:
+    """The cluster of RAY_ADDRESS or of this machine's `ray start`; without one, a Ray of our own."""
+
+    def fleet(self, config: RunConfig, images: int) -> Fleet:
+        """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
+        _connect()
+        resources = ray.cluster_resources()
+        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        # A cluster that offers neither now (a head without actors) gets its GPU nodes from the autoscaler.
+        on_gpu = config.device == "cuda" or (config.device == "auto" and (gpus > 0 or cpus == 0))
+        if on_gpu:
+            return Fleet(min(images, config.actors or max(1, gpus)), "cuda")
+        if cpus == 0:
+            raise RunFailedError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
+        workers = min(images, config.actors or max(1, cpus // 2))
+        return Fleet(workers, "cpu", threads=max(1, cpus // workers))
+
+    def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
+        return RayPool(spec, fleet)
+
+    def close(self) -> None:
+        if ray.is_initialized():
+            ray.shutdown()
+
+
+def _connect() -> None:
+    if ray.is_initialized():
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        address = os.environ.get("RAY_ADDRESS", "auto")
+        if address != "local":
+            ray.init(address=address, **quiet)
+            return
+    except ConnectionError as error:
+        if "RAY_ADDRESS" in os.environ:
+            raise RunFailedError(f"no Ray cluster answers at RAY_ADDRESS={address}; start it or unset it") from error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+
+
+class RayPool:
+    """Actors of one run. The networks are put into Ray's object store once and fetched once a node."""
+
+    def __init__(self, spec: WorkerSpec, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._spec = ray.put(replace(spec, device=fleet.device, threads=fleet.threads))
+        self._actors: dict[str, Any] = {}
+        self._nodes: dict[str, str] = {}
+        self._calls: dict[ray.ObjectRef, str] = {}
+        self._drain_checked = 0.0
+        self._draining_nodes: set[str] = set()
+        self._started = 0
+
+    def start(self) -> str:
+        name = f"actor-{self._started}"
+        self._started += 1
+        on_gpu = self._fleet.device == "cuda"
+        share = {"num_gpus": 1} if on_gpu else {"num_cpus": self._fleet.threads}
+        actor = _Actor.options(max_restarts=0, max_task_retries=0, **share).remote()
+        self._actors[name] = actor
+        self._calls[actor.setup.remote(name, self._spec)] = name
+        return name
+
+    def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
+        self._calls[self._actors[worker].advance.remote(tasks, budget_s)] = worker
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        if not self._calls:
+            time.sleep(timeout_s)
+            return []
+        ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        return [self._event(self._calls.pop(call), call) for call in ready]
+
+    def draining(self) -> set[str]:
+        if time.monotonic() - self._drain_checked > DRAIN_CHECK_S:
+            self._drain_checked = time.monotonic()
+            # Ray has no public call for this. Nodes are hex ids there.
+            self._draining_nodes = set(ray._private.state.state.get_draining_nodes())
+        return {name for name, node in self._nodes.items() if node in self._draining_nodes}
+
+    def end(self, worker: str) -> None:
+        self._calls = {call: name for call, name in self._calls.items() if name != worker}
+        self._forget(worker)
+
+    def checkpoint(self, workers: list[str], timeout_s: float) -> int:
+        actors = [self._actors[name] for name in workers]
+        for actor in actors:
+            actor.interrupt.remote()
+        calls = [actor.checkpoint.remote() for actor in actors]
+        if not calls:
+            return 0
+        ready, _ = ray.wait(calls, num_returns=len(calls), timeout=timeout_s)
+        saved = 0
+        for call in ready:
+            try:
+                saved += ray.get(call)
+            except RayError:
+                continue  # that worker is gone; its last checkpoint stands
+        return saved
+
+    def close(self) -> None:
+        for name in list(self._actors):
+            self._forget(name)
+
+    def _event(self, worker: str, call: ray.ObjectRef) -> Event:
+        try:
+            answer = ray.get(call)
+        except RayTaskError as error:
+            return Failed(worker, error.cause)
+        except RayError as error:
+            self._forget(worker)
+            preempted = isinstance(error, RayActorError) and error.preempted
+            return Died(worker, " ".join(str(error).split()), preempted)
+        if isinstance(answer, Report):
+            return Reported(worker, answer)
+        slots, self._nodes[worker] = answer
+        return Ready(worker, slots)
+
+    def _forget(self, worker: str) -> None:
+        self._nodes.pop(worker, None)
+        ray.kill(self._actors.pop(worker))

@@ -1,0 +1,107 @@
+"""run.json: what a run is. Written once; a run with other settings in the same output is refused."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from i2s_batch.config import RunConfig
+from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.models import GeneratorWeights, VGGWeights
+from i2s_batch.records import SCHEMA_VERSION
+from i2s_batch.storage.table import shard_metadata
+
+# The parts of run.json that a resumed run must agree with.
+IDENTITY = ("source", "settings", "generator", "vgg")
+
+
+def code_version() -> str:
+    """The version of this package, or 'unknown' when it runs from a folder that is not installed."""
+    try:
+        return version("i2s_batch")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def without_secrets(url: str) -> str:
+    """A path or URL as it may be shown: user names, passwords and signatures are left out."""
+    if "://" not in url:
+        return str(Path(url).absolute())
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def make_record(source: str, config: RunConfig, generator: GeneratorWeights, vgg: VGGWeights) -> dict[str, Any]:
+    """What run.json holds for a new run, as JSON values."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "source": without_secrets(source),
+        "settings": config.identity(),
+        "generator": {
+            "fingerprint": generator.fingerprint,
+            "family": generator.family,
+            "origin": generator.origin,
+            "latent_shape": list(generator.latent_shape),
+        },
+        "vgg": {"fingerprint": vgg.fingerprint, "origin": vgg.origin},
+        "code_version": code_version(),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "numpy", "pillow", "pyarrow")},
+    }
+
+
+def parse_record(content: bytes, uri: str) -> dict[str, Any]:
+    """The run.json of an existing run; raises StorageError when it is not one."""
+    try:
+        record = json.loads(content)
+    except ValueError as error:
+        raise StorageError(f"{uri} is no run record ({error}); use another OUT") from error
+    if not isinstance(record, dict) or any(key not in record for key in IDENTITY):
+        raise StorageError(f"{uri} is no run record of i2s_batch; use another OUT")
+    return record
+
+
+def check_same_run(existing: dict[str, Any], asked: dict[str, Any], url: str) -> None:
+    """Raise RunConflictError naming every setting in which two records differ."""
+    there, here = (_flat({key: record[key] for key in IDENTITY}) for record in (existing, asked))
+    names = sorted(there.keys() | here.keys())
+    differences = [
+        f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} was asked"
+        for name in names
+        if there.get(name) != here.get(name)
+    ]
+    if differences:
+        what = "; ".join(differences[:4]) + ("; ..." if len(differences) > 4 else "")
+        raise RunConflictError(f"{url} holds a run with other settings: {what}; use another OUT")
+
+
+def table_metadata(record: dict[str, Any]) -> dict[str, str]:
+    """The file metadata of every shard."""
+    layers, w_dim = record["generator"]["latent_shape"]
+    return shard_metadata(
+        latent_shape=(layers, w_dim),
+        space=record["settings"]["space"],
+        generator=record["generator"]["fingerprint"],
+        vgg=record["vgg"]["fingerprint"],
+        settings=record["settings"] | {name: record[name] for name in ("source", "generator", "vgg")},
+        code_version=record["code_version"],
+    )
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        path = f"{prefix}{name}"
+        flat |= _flat(item, f"{path}.") if isinstance(item, dict) else {path: item}
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:12]}..."

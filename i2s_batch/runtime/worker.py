@@ -1,0 +1,211 @@
+"""The worker: loads pictures, embeds them in its slots, and writes rows and checkpoints to the work log.
+
+A plain class that knows no cluster; `pools` and `ray_pool` call the same three methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from i2s_batch.config import RunConfig
+from i2s_batch.errors import PictureError
+from i2s_batch.inversion import Embedder, EmbedResult, SlotState
+from i2s_batch.inversion.batch_size import choose_batch_size
+from i2s_batch.inversion.fit import fit_picture
+from i2s_batch.inversion.metrics import build_lpips
+from i2s_batch.inversion.numerics import set_numerics
+from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
+from i2s_batch.records import STATUS_DIVERGED, STATUS_UNREADABLE, Finished, Report, Task
+from i2s_batch.runtime.rows import LoadedPicture, failed_row, result_row
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.pictures import decode_picture
+from i2s_batch.storage.sources import read_bytes
+
+_LOADER_THREADS = 2
+_WRITER_THREADS = 4
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Everything a worker needs, as values that travel to other processes.
+
+    `max_slots` bounds the batch so that a small job is spread evenly over the workers; `threads`: CPU threads
+    of a worker without a GPU, None leaves PyTorch's own choice.
+    """
+
+    out: str
+    config: RunConfig
+    generator: GeneratorWeights
+    vgg: VGGWeights
+    device: str
+    max_slots: int
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A picture ready for a slot, or the reason why it is not."""
+
+    source: LoadedPicture
+    pixels: np.ndarray | None = None
+    state: SlotState | None = None
+    error: PictureError | None = None
+
+
+class Worker:
+    """One device with a loaded generator and VGG-16, and B slots."""
+
+    def __init__(self, name: str, spec: WorkerSpec) -> None:
+        self.name = name
+        self._spec = spec
+        self._config = spec.config
+        if spec.threads is not None:
+            torch.set_num_threads(spec.threads)
+        dtype = set_numerics(spec.config.precision)
+        device = torch.device(spec.device)
+        generator = build_generator(spec.generator, device, dtype)
+        vgg = build_vgg(spec.vgg, device, dtype)
+        lpips = build_lpips(spec.vgg.tensors, device) if spec.vgg.has_lpips_trunk else None
+        embed = spec.config.embed
+        asked = spec.config.batch_size or choose_batch_size(generator, vgg, embed)
+        self.slots = max(1, min(asked, spec.max_slots))
+        self._embedder = Embedder(generator, vgg, replace(embed, batch_size=self.slots), lpips)
+        self._resolution = generator.resolution
+        self._device_name = _device_name(device)
+        self._log = WorkLog(spec.out, spec.config.shard_size, spec.generator.latent_size)
+        self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
+        self._writer = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="write")
+        self._waiting: list[tuple[Task, Future[_Loaded]]] = []
+        self._in_slots: dict[str, tuple[Task, LoadedPicture]] = {}
+        self._writing: list[Future[Finished]] = []
+        self._checkpointing: list[Future[None]] = []
+        self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
+        self._interrupted = threading.Event()
+
+    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+        """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable. At least one step
+        is made if there is anything to embed."""
+        self._waiting += [(task, self._loader.submit(self._load, task)) for task in tasks]
+        deadline = time.monotonic() + budget_s
+        updates_before = self._embedder.updates
+        self._fill_slots()
+
+        def stop() -> bool:
+            late = time.monotonic() >= deadline
+            return late or self._interrupted.is_set() or self._next_is_loaded()
+
+        for result in self._embedder.advance(stop):
+            task, picture = self._in_slots.pop(result.image_id)
+            self._write(task, picture, result)
+        self._fill_slots()
+        if time.monotonic() >= self._checkpoint_at:
+            self._write_checkpoints()
+        if not self._embedder.in_flight and (self._waiting or self._writing):
+            # Nothing to compute: the files are what everybody waits for.
+            pending = [future for _, future in self._waiting] + self._writing
+            wait_for(pending, timeout=max(0.0, deadline - time.monotonic()), return_when="FIRST_COMPLETED")
+        updates = self._embedder.updates - updates_before
+        return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates)
+
+    def interrupt(self) -> None:
+        """Make a running `advance` return after its current step. May be called from another thread."""
+        self._interrupted.set()
+
+    def checkpoint(self) -> int:
+        """Save every image in flight now and wait until that is durable; how many were saved."""
+        self._write_checkpoints()
+        for future in self._checkpointing:
+            future.result()
+        self._interrupted.clear()
+        return len(self._checkpointing)
+
+    def close(self) -> None:
+        """End the threads; files that are being written are completed."""
+        self._loader.shutdown(cancel_futures=True)
+        self._writer.shutdown()
+
+    def _load(self, task: Task) -> _Loaded:
+        picture = LoadedPicture()
+        try:
+            data = read_bytes(task.uri)
+            picture = LoadedPicture(sha256=hashlib.sha256(data).hexdigest())
+            pixels = decode_picture(data)
+            height, width = pixels.shape[:2]
+            picture = replace(picture, width=width, height=height)
+        except PictureError as error:
+            return _Loaded(picture, error=error)
+        state = self._log.read_checkpoint(task.index) if task.resume else None
+        if state is not None and state.image_id != task.image_id:
+            state = None  # left over from an older plan of the same output
+        return _Loaded(picture, fit_picture(pixels, self._resolution, self._config.embed.fit), state)
+
+    def _next_is_loaded(self) -> bool:
+        return self._embedder.free > 0 and any(future.done() for _, future in self._waiting)
+
+    def _fill_slots(self) -> None:
+        """Move loaded pictures into free slots; a picture that cannot be read becomes a row at once."""
+        still_waiting = []
+        for task, future in self._waiting:
+            if not future.done() or self._embedder.free < 1:
+                still_waiting.append((task, future))
+                continue
+            loaded = future.result()
+            if loaded.error is not None:
+                self._write_failure(task, loaded.source, STATUS_UNREADABLE, loaded.error)
+                continue
+            assert loaded.pixels is not None
+            self._embedder.put(task.image_id, loaded.pixels, loaded.state)
+            self._in_slots[task.image_id] = (task, loaded.source)
+        self._waiting = still_waiting
+
+    def _write(self, task: Task, picture: LoadedPicture, result: EmbedResult) -> None:
+        if result.status == STATUS_DIVERGED:
+            message = f"the loss was not finite after {result.steps} steps"
+            self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
+            return
+        row = result_row(task, picture, result, self._config.embed)
+        self._submit_row(task, row)
+
+    def _write_failure(
+        self,
+        task: Task,
+        picture: LoadedPicture,
+        status: str,
+        error: Exception,
+        result: EmbedResult | None = None,
+    ) -> None:
+        self._submit_row(task, failed_row(task, picture, status, error, self._config.embed, result))
+
+    def _submit_row(self, task: Task, row: dict[str, object]) -> None:
+        row |= {"device": self._device_name, "worker": self.name}
+        self._writing.append(self._writer.submit(self._log.write_row, task, row))
+
+    def _durable(self) -> tuple[Finished, ...]:
+        """The rows that have been written; an error of the storage comes out here."""
+        written = [future for future in self._writing if future.done()]
+        self._writing = [future for future in self._writing if not future.done()]
+        return tuple(future.result() for future in written)
+
+    def _write_checkpoints(self) -> None:
+        for future in self._checkpointing:
+            future.result()
+        self._checkpointing = [
+            self._writer.submit(self._log.write_checkpoint, self._in_slots[state.image_id][0].index, state)
+            for state in self._embedder.snapshot()
+        ]
+        self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"

@@ -1,0 +1,64 @@
+"""Where everything of a run lies under OUT. The only place that knows a key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SHARD = re.compile(r"latents/shard-(\d{5,})\.parquet")
+_ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
+_CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
+
+
+def _index(pattern: re.Pattern[str], key: str) -> int | None:
+    match = pattern.fullmatch(key)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """Keys under OUT. `index` is an image's place in the plan, from 0; a shard holds `shard_size` of them."""
+
+    shard_size: int = 1000
+
+    run_json = "run.json"
+    plan = "manifest/images.parquet"
+    summary = "summary.json"
+    report = "report.html"
+    shards_prefix = "latents/"
+    work_prefix = "work/"
+    all_rows_prefix = "work/rows/"
+    checkpoints_prefix = "work/checkpoints/"
+    lease = "work/lease.json"
+    deaths = "work/deaths.json"
+
+    def shard_of(self, index: int) -> int:
+        """The shard that holds image `index`."""
+        return index // self.shard_size
+
+    def shard(self, shard: int) -> str:
+        return f"latents/shard-{shard:05d}.parquet"
+
+    def rows_prefix(self, shard: int) -> str:
+        return f"work/rows/{shard:05d}/"
+
+    def row(self, index: int) -> str:
+        return f"{self.rows_prefix(self.shard_of(index))}{index:08d}.arrow"
+
+    def checkpoint(self, index: int) -> str:
+        return f"work/checkpoints/{index:08d}.npz"
+
+    @staticmethod
+    def shard_index(key: str) -> int | None:
+        """The shard whose key this is; None for any other key."""
+        return _index(_SHARD, key)
+
+    @staticmethod
+    def row_index(key: str) -> int | None:
+        """The image whose row this is; None for any other key."""
+        return _index(_ROW, key)
+
+    @staticmethod
+    def checkpoint_index(key: str) -> int | None:
+        """The image whose checkpoint this is; None for any other key."""
+        return _index(_CHECKPOINT, key)

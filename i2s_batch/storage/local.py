@@ -1,0 +1,243 @@
+"""Objects in a local folder (or one mounted by every machine of the cluster, such as NFS)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
+
+TEMPORARY_PREFIX = ".i2s-tmp-"
+FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it is empty
+
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)
+_REMEDIES = {
+    errno.EACCES: "permission denied; change its permissions or choose another place",
+    errno.EPERM: "the file system does not permit it; choose another place",
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EISDIR: "it is a folder; name a file",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another place",
+    errno.EEXIST: "a file stands where a folder is needed; choose another place",
+    errno.ENOENT: "it does not exist",
+    errno.ELOOP: "its symbolic links form a loop",
+    errno.ENAMETOOLONG: "its name is too long for the file system",
+    errno.EOPNOTSUPP: "the file system lacks hard links, which exclusive creation needs; choose another",
+}
+
+
+def local_error(error: OSError, path: str) -> StorageError:
+    """`error` as one line that names `path` (quoted, so that any name prints) and the next step."""
+    reason = _REMEDIES.get(error.errno or 0) or f"{error.strerror or error}; check the disk or mount"
+    if error.errno in _MISSING:
+        return ObjectNotFoundError(f"{path!r}: {reason}")
+    if error.errno in _UNREADABLE:
+        return ObjectUnreadableError(f"{path!r}: {reason}")
+    return StorageError(f"{path!r}: {reason}")
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise local_error(error, str(path)) from error
+
+
+def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
+    """The bytes of a regular file. Pipes and devices are never opened: reading one may block for ever."""
+    try:
+        info = os.stat(path)  # noqa: PTH116 (Path would lose a trailing slash and so name another thing)
+        if stat.S_ISDIR(info.st_mode):
+            raise ObjectUnreadableError(f"{path!r} is a folder, not a file")
+        if not stat.S_ISREG(info.st_mode):
+            raise ObjectUnreadableError(f"{path!r} is a pipe, socket or device, not a file")
+        if limit_bytes is not None and info.st_size > limit_bytes:
+            raise ObjectUnreadableError(f"{path!r} has {info.st_size} bytes; the limit is {limit_bytes}")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise local_error(error, path) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: fsync of a file does not cover its directory entry."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """`mkdir -p`, durable."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:  # made by another process; `stat` fails if yet another has removed it again
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise
+    _sync_folder(folder.parent)
+
+
+def _create(path: Path, attempts: int = FOLDER_ATTEMPTS) -> int:
+    """Create a file and its folders; the open descriptor."""
+    try:
+        _make_folder(path.parent)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileNotFoundError:  # another process deleted the folder's last object, and so the folder
+        if attempts == 1:
+            raise
+    return _create(path, attempts - 1)
+
+
+def _replace(temporary: Path, path: Path) -> bool:
+    temporary.replace(path)
+    return True
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """A hard link appears at once, with the whole content, or not at all because the name is taken."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _write_through(path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bool:
+    """Write `data` beside `path` under a name that listings ignore, then `publish(temporary, path)`."""
+    temporary = path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
+    descriptor = _create(temporary)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        published = publish(temporary, path)
+        with suppress(FileNotFoundError):  # deleted again by another process, and the empty folder with it
+            _sync_folder(path.parent)
+        return published
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class LocalStore(Store):
+    """Objects are files under `root`, an absolute path."""
+
+    root: str
+
+    @property
+    def url(self) -> str:
+        return self.root
+
+    def _path(self, key: str) -> Path:
+        if not key or any(part in ("", ".", "..") for part in key.split("/")):
+            raise StorageError(f"{key!r} is no key; keys are relative paths without empty parts, '.' or '..'")
+        return Path(self.root, key)
+
+    def uri(self, key: str) -> str:
+        return str(self._path(key))
+
+    def get(self, key: str, limit_bytes: int | None = None) -> bytes:
+        return read_regular(str(self._path(key)), limit_bytes)
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with _errors_named(path):
+            _write_through(path, data, _replace)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        with _errors_named(path):
+            return _write_through(path, data, _link)
+
+    def swap(self, key: str, expected: bytes, data: bytes) -> bool:
+        path = self._path(key)
+        with _errors_named(path):
+            while True:
+                try:
+                    file = path.open("r+b")  # writable, because NFS locks no other
+                except FileNotFoundError:
+                    return False
+                with file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    if not _still_there(file.fileno(), path):
+                        continue  # replaced while this call waited for the lock: look at the new one
+                    if file.read() != expected:
+                        return False
+                    return _write_through(path, data, _replace)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        top = Path(self.root, prefix.rpartition("/")[0])
+        with _errors_named(top):
+            found = [info for info in self._walk(top) if info.key.startswith(prefix) and not _is_temporary(info.key)]
+        found.sort(key=lambda info: os.fsencode(info.key))
+        yield from found
+
+    def _walk(self, top: Path) -> Iterator[ObjectInfo]:
+        """Every regular file under `top`, temporary ones too; nothing if there is no such folder."""
+        for folder, _, names in os.walk(top, onerror=_raise_unless_gone):
+            base = Path(folder).relative_to(self.root).as_posix()
+            for name in names:
+                key = name if base == "." else f"{base}/{name}"
+                with suppress(FileNotFoundError):  # deleted by another process since the folder was read
+                    info = Path(folder, name).stat()
+                    if stat.S_ISREG(info.st_mode):
+                        yield ObjectInfo(key, info.st_size)
+
+    def sweep(self) -> None:
+        with _errors_named(Path(self.root)):
+            left = [info.key for info in self._walk(Path(self.root)) if _is_temporary(info.key)]
+        self.delete(left)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        folders = set()
+        for key in keys:
+            path = self._path(key)
+            with _errors_named(path), suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+            folders.add(path.parent)
+        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+            self._remove_if_empty(folder)
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        """Remove `folder` and its parents as far as they are empty: S3 has no empty folders either."""
+        while folder != Path(self.root):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return
+                raise local_error(error, str(folder)) from error
+            folder = folder.parent
+
+
+def _is_temporary(key: str) -> bool:
+    return key.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
+
+
+def _still_there(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error

@@ -1,0 +1,50 @@
+"""Names of local files as text that Arrow, JSON and SQL can hold, and back.
+
+A Linux file name is bytes. A name that is valid UTF-8 is used as it is. In any other the bytes that are not
+UTF-8, and '%' itself, are percent-escaped. To keep the two kinds apart an escaped id begins with './' (no
+ordinary id does) and an escaped uri with 'file://' (an ordinary one is a plain absolute path).
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import unquote_to_bytes
+
+_ESCAPED_ID = "./"
+_ESCAPED_URI = "file://"
+
+
+def is_text(name: str) -> bool:
+    """Whether `name`, as Python decodes file names, was valid UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _escaped(name: str) -> str:
+    def escape(letter: str) -> str:
+        if letter == "%":
+            return "%25"
+        return letter if is_text(letter) else f"%{ord(letter) - 0xDC00:02X}"  # 0xDC80 + n stands for byte 0x80 + n
+
+    return "".join(map(escape, name))
+
+
+def image_id_of(relative_path: str) -> str:
+    """The image_id of a local file: its path itself, or './' and the path escaped."""
+    return relative_path if is_text(relative_path) else _ESCAPED_ID + _escaped(relative_path)
+
+
+def path_of_image_id(image_id: str) -> str:
+    """The path that `image_id_of` was given."""
+    escaped = image_id.startswith(_ESCAPED_ID)
+    return os.fsdecode(unquote_to_bytes(image_id[len(_ESCAPED_ID) :])) if escaped else image_id
+
+
+def uri_of(path: str) -> str:
+    """The uri of a local file: its absolute path itself, or 'file://' and the path escaped."""
+    return path if is_text(path) else _ESCAPED_URI + _escaped(path)
+
+
+def path_of_uri(uri: str) -> str:
+    """The path that `uri_of` was given."""
+    escaped = uri.startswith(_ESCAPED_URI)
+    return os.fsdecode(unquote_to_bytes(uri[len(_ESCAPED_URI) :])) if escaped else uri

@@ -1,0 +1,177 @@
+"""SOURCE: which pictures there are, and the bytes of one of them."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Iterator
+from itertools import islice
+
+import pyarrow as pa
+
+from i2s_batch.errors import ObjectNotFoundError, PictureError, SourceError
+from i2s_batch.storage.lists import ListRows, is_list, read_list
+from i2s_batch.storage.local import local_error, read_regular
+from i2s_batch.storage.names import image_id_of, is_text, path_of_uri, uri_of
+from i2s_batch.storage.objects import is_s3, open_store
+from i2s_batch.storage.store import ObjectUnreadableError
+from i2s_batch.storage.walk import JUNK, fixed_part, glob_files, identity, is_pattern, is_skipped, walk_files
+
+MAX_PICTURE_BYTES = 512 * 2**20
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_KINDS = "give a folder, a pattern, a picture, a list (.txt, .csv, .jsonl, .parquet) or s3://bucket/prefix"
+
+Item = tuple[str, str]  # image_id and uri
+
+
+def list_images(source: str, exclude: str | None = None) -> pa.Table:
+    """The pictures of SOURCE: columns `image_id`, `uri` and those that a list carries, sorted by image_id.
+
+    The order is that of the ids' UTF-8 bytes; ids are unique. Objects under the output `exclude` are left out
+    of folders, patterns and prefixes. Hidden files and file managers' leavings are no items; every other file
+    is, whatever it holds. Raises SourceError (missing, empty, listed twice) and StorageError (not reachable).
+    """
+    if is_list(source) and (is_s3(source) or os.path.isfile(source)):  # noqa: PTH113
+        return _from_list(source)
+    items = sorted(_s3_items(source, exclude) if is_s3(source) else _local_items(source, exclude))
+    if not items:
+        raise SourceError(f"{source!r} holds no files; {_KINDS}")
+    return _table(items)
+
+
+def read_bytes(uri: str, limit_bytes: int = MAX_PICTURE_BYTES) -> bytes:
+    """The bytes of one picture. PictureError if this one cannot be read, StorageError if none could be."""
+    try:
+        if is_s3(uri):
+            return _get_s3(uri, limit_bytes)
+        return read_regular(path_of_uri(uri), limit_bytes)
+    except (ObjectNotFoundError, ObjectUnreadableError) as error:
+        raise PictureError(str(error)) from error
+
+
+def _split_s3(url: str) -> tuple[str, str]:
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _get_s3(url: str, limit_bytes: int | None = None) -> bytes:
+    bucket, key = _split_s3(url)
+    return open_store(f"s3://{bucket}").get(key, limit_bytes)
+
+
+def _table(items: list[Item]) -> pa.Table:
+    ids, uris = ([item[i] for item in items] for i in range(2))
+    return pa.table({"image_id": pa.array(ids, pa.string()), "uri": pa.array(uris, pa.string())})
+
+
+def _local_items(source: str, exclude: str | None) -> Iterator[Item]:
+    if _SCHEME.match(source):
+        raise SourceError(f"{source!r} cannot be read; {_KINDS}")
+    out = None if exclude is None or is_s3(exclude) else exclude
+    try:
+        mode = os.stat(source).st_mode  # noqa: PTH116
+    except FileNotFoundError:
+        if not is_pattern(source):
+            raise SourceError(f"{source!r} does not exist; {_KINDS}") from None
+        return _pattern_items(re.sub("/+", "/", source), out)
+    except OSError as error:
+        raise SourceError(str(local_error(error, source))) from error
+    if stat.S_ISDIR(mode):
+        return _folder_items(source, out)
+    if not stat.S_ISREG(mode):
+        raise SourceError(f"{source!r} is a pipe, socket or device; {_KINDS}")
+    return iter([_local_item(os.path.basename(source), source)])  # noqa: PTH119
+
+
+def _local_item(relative: str, path: str) -> Item:
+    return image_id_of(relative), uri_of(os.path.abspath(path))  # noqa: PTH100
+
+
+def _folder_items(folder: str, out: str | None) -> Iterator[Item]:
+    out_identity = identity(out) if out else None
+    if out_identity == identity(folder):
+        raise SourceError(f"{folder!r} is both SOURCE and OUT; give OUT a folder of its own")
+    seen = {out_identity} if out_identity else set()
+    for relative in walk_files(folder, seen):
+        yield _local_item(relative, f"{folder}/{relative}")
+
+
+def _pattern_items(pattern: str, out: str | None) -> Iterator[Item]:
+    fixed = fixed_part(pattern)
+    start = len(fixed) + 1 if fixed not in ("", "/") else len(fixed)
+    for path in glob_files(pattern, out):
+        relative = path[start:]
+        if JUNK.isdisjoint(relative.split("/")):
+            yield _local_item(relative, path)
+
+
+def _s3_items(source: str, exclude: str | None) -> Iterator[Item]:
+    """Objects under a prefix, which ends at a '/'; if there is none, the one object of that name."""
+    store = open_store(source)
+    out = open_store(exclude).url if exclude and is_s3(exclude) else None
+    if out == store.url:
+        raise SourceError(f"{source!r} is both SOURCE and OUT; give OUT a prefix of its own")
+    empty = True
+    for info in store.list():
+        empty = False
+        uri = store.uri(info.key)
+        folder_marker = info.key.endswith("/") and info.size == 0
+        if folder_marker or any(is_skipped(part) for part in info.key.split("/")):
+            continue
+        if out is None or not uri.startswith(f"{out}/"):
+            yield info.key, uri
+    bucket, key = _split_s3(source)
+    if empty and key:
+        one = open_store(f"s3://{bucket}")
+        if any(info.key == key for info in islice(one.list(key), 1)):
+            yield posixpath.basename(key), one.uri(key)
+
+
+def _from_list(source: str) -> pa.Table:
+    try:
+        data = _get_s3(source) if is_s3(source) else read_regular(source)
+    except ObjectNotFoundError as error:
+        raise SourceError(f"{source!r} does not exist; {_KINDS}") from error
+    rows = read_list(source, data)
+    base = (source if is_s3(source) else os.path.abspath(source)).rpartition("/")[0]  # noqa: PTH100
+    items = _resolved(source, base, rows)
+    order = sorted(range(len(items)), key=lambda i: items[i])
+    table = _table([items[i] for i in order])
+    carried = rows.carried.take(pa.array(order, pa.int64())) if rows.carried.num_columns else rows.carried
+    for field, column in zip(carried.schema, carried.columns, strict=True):
+        table = table.append_column(field, column)
+    return table
+
+
+def _resolved(source: str, base: str, rows: ListRows) -> list[Item]:
+    items: list[Item] = []
+    first_places: dict[str, str] = {}
+    for path, place in zip(rows.paths, rows.places, strict=True):
+        item = _list_item(source, place, base, path)
+        earlier = first_places.setdefault(item[1], place)
+        if earlier != place:
+            raise SourceError(f"{source!r} names {path!r} twice, in {earlier} and {place}; remove one")
+        items.append(item)
+    return items
+
+
+def _list_item(source: str, place: str, base: str, path: str) -> Item:
+    """An entry as item. A relative path counts from the list's folder; '..' is resolved as text.
+
+    The image_id is the path below the list's folder, or the whole path or url for a picture elsewhere.
+    """
+    if _SCHEME.match(path) and not is_s3(path):
+        raise SourceError(f"{source!r}: {place} holds {path!r}; local paths and s3:// urls can be read")
+    absolute = path.startswith("/")
+    if is_s3(path) or (is_s3(base) and not absolute):
+        if not is_text(path):
+            raise SourceError(f"{source!r}: {place} holds {path!r}, which is not UTF-8; keys on S3 are")
+        bucket, key = _split_s3(base)
+        uri = path if is_s3(path) else f"s3://{bucket}{posixpath.normpath(f'/{key}/{path}')}"
+        return uri.removeprefix(f"{base}/"), uri
+    full = os.path.normpath(path if absolute else f"{base}/{path}")
+    inside = full.removeprefix(f"{base.rstrip('/')}/")
+    return image_id_of(inside), uri_of(full)

@@ -1,0 +1,89 @@
+"""What a place that holds objects can do: the interface that `local` and `s3` fill in."""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from i2s_batch.errors import StorageError
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object of a listing: its key relative to the store, its size in bytes."""
+
+    key: str
+    size: int
+
+
+class ObjectUnreadableError(StorageError):
+    """One object that exists but cannot be read (denied, too large, a pipe), in a place that answers."""
+
+
+class Store(ABC):
+    """Objects under one root, by relative keys with '/' between the parts.
+
+    A store is a small value: it can be pickled, made anew in any process, and used by many threads.
+    Every method raises StorageError with one line that names the object.
+    """
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The root: an absolute local path, or `s3://bucket/prefix`."""
+
+    @abstractmethod
+    def uri(self, key: str) -> str:
+        """The full path or s3 url of an object."""
+
+    @abstractmethod
+    def get(self, key: str, limit_bytes: int | None = None) -> bytes:
+        """The whole object; ObjectNotFoundError, ObjectUnreadableError above `limit_bytes`."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, whole or not at all, over whatever was there; durable on return."""
+
+    @abstractmethod
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Create an object; False if the key is taken. Of many that try at once exactly one gets True.
+
+        `data` must hold something that only this caller writes (a random id): on S3 the answer to a
+        successful create can be lost, and the retry is then told apart from a defeat by the bytes.
+        """
+
+    @abstractmethod
+    def swap(self, key: str, expected: bytes, data: bytes) -> bool:
+        """Replace `expected` by `data`; False if the object holds anything else or does not exist.
+
+        Of many swaps from the same `expected` at once exactly one gets True, if `data` is as in `put_new`.
+        It guards against other swaps, not against a plain `put`.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key begins with `prefix`, however deep, sorted by the key's UTF-8 bytes."""
+
+    @abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; a key that does not exist is no error."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Remove what writers that were killed in the middle left behind. Only while nobody else writes here."""
+
+    def check_writable(self) -> None:
+        """Prove early that objects can be created here, and exclusively. Leaves nothing behind."""
+        key = f"work/probe-{uuid.uuid4().hex}"
+        created = self.put_new(key, b"first")
+        try:
+            exclusive = not self.put_new(key, b"second")
+        finally:
+            self.delete([key])
+        if not (created and exclusive):
+            raise StorageError(
+                f"{self.url!r} ignores conditional writes, so two runs could not be kept apart; "
+                "use a store that honours If-None-Match"
+            )

@@ -1,0 +1,129 @@
+"""Files of a local folder or pattern: symbolic links are followed, loops end, nothing special is opened."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from i2s_batch.errors import SourceError
+from i2s_batch.storage.local import local_error
+
+JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+
+Identity = tuple[int, int]  # device and inode: what a folder is, whatever path leads to it
+
+
+def is_skipped(name: str) -> bool:
+    """Whether a file or folder of this name is never part of a dataset: hidden, or left by a file manager."""
+    return name.startswith(".") or name in JUNK
+
+
+def identity(path: str) -> Identity | None:
+    """What `path` is, links followed; None if it does not exist."""
+    try:
+        info = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def walk_files(top: str, seen: set[Identity]) -> Iterator[str]:
+    """Paths, relative to `top`, of every regular file under it, and of every link that leads nowhere.
+
+    Each real folder is walked once, however many links lead to it: under its own name if it lies in `top`,
+    else under the first link met. Folders in `seen` are left out; those walked are added.
+    A link that leads nowhere is kept, so that its picture becomes an `unreadable` row rather than vanish.
+    """
+    links = [""]
+    while links:
+        found: list[str] = []
+        for link in links:
+            yield from _walk_real(top, link, seen, found)
+        links = sorted(found)
+
+
+def _walk_real(top: str, start: str, seen: set[Identity], links: list[str]) -> Iterator[str]:
+    """Files under `start` without following links to folders, which are added to `links`."""
+    folders = [start]
+    while folders:
+        folder = folders.pop()
+        path = os.path.join(top, folder)  # noqa: PTH118 (Path would be made a million times)
+        what = identity(path)
+        if what is None or what in seen:
+            continue
+        seen.add(what)
+        for entry in _entries(path):
+            relative = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(relative)
+            elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112 (entry.is_dir raises in loops)
+                links.append(relative)
+            elif _is_item(entry.path):
+                yield relative
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not is_skipped(e.name)), key=lambda e: e.name)
+    except OSError as error:
+        raise SourceError(str(local_error(error, folder))) from error
+
+
+def _is_item(path: str) -> bool:
+    """A regular file, or a link to one, or a link to nothing; no pipe, socket or device."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return True
+    return stat.S_ISREG(mode)
+
+
+def is_pattern(source: str) -> bool:
+    return glob.has_magic(source)
+
+
+def fixed_part(pattern: str) -> str:
+    """The folder before the first part with a wildcard; '' for the working directory."""
+    parts = pattern.split("/")
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else "")
+
+
+def glob_files(pattern: str, exclude: str | None) -> Iterator[str]:
+    """Files that match; `**` stands for any number of folders, a wildcard for no hidden name.
+
+    Files under the folder `exclude` are left out.
+    """
+    parts = pattern.split("/")
+    if "**" in parts:
+        yield from _glob_deep(parts, parts.index("**"), exclude)
+        return
+    inside = os.path.join(os.path.realpath(exclude), "") if exclude else None  # noqa: PTH118
+    for path in glob.glob(pattern):  # noqa: PTH207
+        if os.path.isdir(path) or not _is_item(path):  # noqa: PTH112
+            continue
+        if inside is None or not os.path.realpath(path).startswith(inside):
+            yield path
+
+
+def _glob_deep(parts: Sequence[str], first: int, exclude: str | None) -> Iterator[str]:
+    """Files that match a pattern whose part `first` is `**`; glob.glob would go round and round in loops."""
+    out = identity(exclude) if exclude else None
+    seen = {out} if out else set()
+    head = "/".join([*parts[:first], ""])
+    for folder in sorted(glob.glob(head)) if head else [""]:  # noqa: PTH207
+        for relative in walk_files(folder or ".", seen):
+            if _matches(relative.split("/"), parts[first:]):
+                yield folder + relative
+
+
+def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not names
+    if pattern[0] == "**":
+        return any(_matches(names[i:], pattern[1:]) for i in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])

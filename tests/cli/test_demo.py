@@ -1,0 +1,53 @@
+"""The demo and the bench as users start them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from PIL import Image
+
+from tests.program import i2s_batch
+
+
+def test_the_demo_from_pictures_to_contact_sheet_with_a_ray_of_its_own(tmp_path: Path) -> None:
+    env = {"RAY_ADDRESS": "local", "HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
+    result = i2s_batch("demo", "my demo", env=env, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "7 ok, 1 unreadable" in result.stdout
+    rows = duckdb.sql(f"select status, psnr, lpips from '{tmp_path}/my demo/embedded/latents/*.parquet'").fetchall()
+    assert len(rows) == 8
+    assert all(psnr > 15 and lpips is None for status, psnr, lpips in rows if status == "ok")
+    sheet = Image.open(tmp_path / "my demo" / "contact-sheet.png")
+    assert sheet.width > 1000 and len(sheet.getcolors(1_000_000)) > 1000
+
+    # What it prints can be pasted.
+    (pasted,) = (line for line in result.stdout.splitlines() if line.lstrip().startswith("python -c"))
+    pasted = pasted.replace("python", sys.executable, 1)
+    answer = subprocess.run(pasted, shell=True, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert "unreadable" in answer.stdout and answer.stdout.count("ok") >= 7
+
+
+def bench(*options: object) -> dict:
+    result = i2s_batch("bench", "--resolution", 16, "--pairs", 1, *options)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_bench_counts_the_work_of_one_image_and_ends_with_json() -> None:
+    one, three = bench("--batch-size", 1), bench("--batch-size", 3)
+    assert three["batch_size"] == 3 and three["resolution"] == 16
+    work = one["flop_per_step_and_image"]
+    assert three["flop_per_step_and_image"] == pytest.approx(work, rel=1e-6)
+    # VGG-16 to conv4_2 at 16 x 16, forward and backward to its input: 2 * 2 FLOP a multiplication.
+    sizes = ((3, 64, 16), (64, 64, 16), (64, 128, 8), (128, 128, 8), (128, 256, 4), (256, 256, 4), (256, 256, 4))
+    sizes += ((256, 512, 2), (512, 512, 2))
+    vgg = sum(4 * 9 * c_in * c_out * side**2 for c_in, c_out, side in sizes)
+    assert work > vgg
+    assert one["flop_per_s"] == pytest.approx(work / one["seconds_per_step_and_image"])
+    assert one["speedup"] == pytest.approx(one["plain_seconds_per_step"] / one["seconds_per_step_and_image"])

@@ -1,0 +1,94 @@
+"""One Ray cluster for the whole session: a real head with two CPUs, on loopback, with a home of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import S3Server
+
+START_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class RayHead:
+    """A running head; `env` lets a child process connect to it."""
+
+    pid: int
+    dashboard: str
+    env: dict[str, str]
+
+    def actors(self) -> list[int]:
+        """Process ids of the workers of this cluster, and of no other on this machine."""
+        parents: dict[int, int] = {}
+        names: dict[int, str] = {}
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                try:
+                    names[int(folder.name)] = (folder / "cmdline").read_text()
+                    parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                except OSError:
+                    continue  # it ended while we looked
+
+        def is_ours(pid: int) -> bool:
+            return pid == self.pid or (pid in parents and is_ours(parents[pid]))
+
+        return [pid for pid, name in names.items() if name.startswith("ray::_Actor") and is_ours(pid)]
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def ray_head(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[RayHead]:
+    """`ray start --head --block`, ended by its process id. Never `ray stop`: it ends every Ray of the machine."""
+    folder = tmp_path_factory.mktemp("ray")
+    port, dashboard, agent, metrics, runtime = _free_ports(5)
+    env = os.environ | s3.env
+    for name in ("RAY_ADDRESS", "RAY_JOB_ID"):
+        env.pop(name, None)
+    # Ray writes a token into the home and would from then on ask for it: a home of its own, and the mode said.
+    env |= {"HOME": str(folder), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    command = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
+    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--port={port}"]
+    command += [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
+    command += [f"--metrics-export-port={metrics}", f"--runtime-env-agent-port={runtime}"]
+    command += ["--object-store-memory=200000000", "--disable-usage-stats"]
+    with (folder / "log").open("wb") as log:
+        head = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _answers(f"{address}/api/jobs/"):
+            if head.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Ray did not start: {(folder / 'log').read_text()}")
+            time.sleep(0.5)
+        yield RayHead(head.pid, address, env | {"RAY_ADDRESS": f"127.0.0.1:{port}"})
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(timeout=60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5, proxies={"http": ""}).ok
+    except requests.ConnectionError:
+        return False

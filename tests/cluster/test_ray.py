@@ -1,0 +1,199 @@
+"""The run on a real Ray cluster: two actors, kill -9 of an actor and of the driver, jobs, S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars
+import pyarrow.dataset
+import pytest
+
+from i2s_batch.storage.read import read_latents, read_table
+from tests.cluster.conftest import RayHead
+from tests.material import BAD, draw_pictures, scene, upload
+from tests.program import PROGRAM, i2s_batch, refusal
+from tests.runtime.checks import check_table
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 240
+
+
+class Run:
+    """An `i2s-batch embed` with two actors on the test's cluster."""
+
+    def __init__(self, head: RayHead, source: object, out: Path, generator: Path, vgg: Path, *options: object) -> None:
+        self.head, self.out = head, out
+        networks = ["--generator", generator, "--vgg", vgg, "--actors", 2]
+        self.arguments = ["embed", source, out, *networks, *options]
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [str(PROGRAM), *map(str, self.arguments)]
+        return subprocess.Popen(command, env=self.head.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def finish(self) -> dict:
+        """Run (again) to the end; the summary."""
+        result = i2s_batch(*self.arguments, env=self.head.env)
+        assert result.returncode == 0, result.stderr
+        return self.summary()
+
+    def summary(self) -> dict:
+        return json.loads((self.out / "summary.json").read_text())
+
+    def checkpoints(self) -> set[int]:
+        return {int(path.stem) for path in self.out.glob("work/checkpoints/*.npz")}
+
+    def rows(self) -> set[int]:
+        return {int(path.stem) for path in self.out.glob("work/rows/*/*.arrow")}
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def long_run(ray_head: RayHead, tmp_path: Path, generator: Path, vgg: Path) -> Run:
+    """Twelve pictures that take long enough to be disturbed; float64, so that results can be compared."""
+    for number in range(12):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        scene(number, (40, 40)).save(tmp_path / "in" / f"{number:02d}.png")
+    options = ["--steps", STEPS, "--batch-size", 3, "--checkpoint-every", 0.5, "--precision", "fp64"]
+    return Run(ray_head, tmp_path / "in", tmp_path / "out", generator, vgg, *options)
+
+
+STEPS = 600
+
+
+def check_long(run: Run, generator: Path) -> None:
+    check_table(str(run.out), {f"{n:02d}.png" for n in range(12)}, generator, bad=set())
+
+
+def test_two_actors_embed_a_folder(ray_head: RayHead, tmp_path: Path, generator: Path, vgg: Path) -> None:
+    ids = draw_pictures(tmp_path / "in")
+    options = ["--steps", 20, "--batch-size", 3, "--shard-size", 10, "--max-failed-fraction", 0.2]
+    run = Run(ray_head, tmp_path / "in", tmp_path / "out", generator, vgg, *options)
+    summary = run.finish()
+    check_table(str(run.out), ids, generator)
+    assert summary["statuses"] == {"ok": len(ids) - len(BAD), "unreadable": len(BAD)} and summary["finished"]
+    assert set(read_table(str(run.out))["worker"].to_pylist()) == {"actor-0", "actor-1"}
+
+
+def test_a_job_from_s3_to_s3(ray_head: RayHead, tmp_path: Path, generator: Path, vgg: Path, s3_bucket: str) -> None:
+    ids = draw_pictures(tmp_path / "in")
+    upload(tmp_path / "in", f"s3://{s3_bucket}/pictures")
+    upload(generator.parent, f"s3://{s3_bucket}/networks")
+    out = f"s3://{s3_bucket}/latents"
+    job = ["python", "jobs/embed.py", f"s3://{s3_bucket}/pictures", out, "--vgg", str(vgg), "--actors", "2"]
+    job += ["--generator", f"s3://{s3_bucket}/networks/{generator.name}", "--steps", "15", "--max-failed-fraction", "0.2"]
+    submit = [str(PROGRAM.with_name("ray")), "job", "submit", "--address", ray_head.dashboard, "--working-dir", str(ROOT)]
+    env = ray_head.env | {"RAY_ADDRESS": ray_head.dashboard}
+    result = subprocess.run([*submit, "--", *job], capture_output=True, text=True, check=False, env=env, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{len(ids)} images: " in result.stdout and "\r" not in result.stdout
+    check_table(out, ids, generator)
+
+    # As a reader would: the shards on a disk, and three programs that agree.
+    shards = tmp_path / "shards"
+    for name in ("shard-00000.parquet",):
+        from i2s_batch.storage.objects import open_store
+
+        shards.mkdir()
+        (shards / name).write_bytes(open_store(out).get(f"latents/{name}"))
+    expected = read_latents(out)
+    query = "select image_id, latent from '{}/*.parquet' where status = 'ok' order by image_id"
+    by_duckdb = duckdb.sql(query.format(shards)).fetchall()
+    by_polars = polars.read_parquet(shards / "*.parquet").filter(polars.col("status") == "ok").sort("image_id")
+    by_arrow = pyarrow.dataset.dataset(shards).to_table(filter=pyarrow.dataset.field("status") == "ok")
+    flat = expected.latents.reshape(len(expected.ids), -1)
+    for found_ids, found in (
+        ([row[0] for row in by_duckdb], np.array([row[1] for row in by_duckdb], np.float32)),
+        (by_polars["image_id"].to_list(), by_polars["latent"].to_numpy()),
+        (by_arrow["image_id"].to_pylist(), np.array(by_arrow["latent"].to_pylist(), np.float32)),
+    ):
+        assert found_ids == expected.ids
+        np.testing.assert_array_equal(found, flat)
+
+
+def test_kill_9_of_an_actor_loses_nothing(long_run: Run, generator: Path) -> None:
+    driver = long_run.start()
+    wait_until(lambda: len(long_run.checkpoints()) >= 4 or driver.poll() is not None, "checkpoints")
+    time.sleep(1)
+    os.kill(long_run.head.actors()[0], signal.SIGKILL)
+    _, errors = driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == 0, errors
+    check_long(long_run, generator)
+    rows = read_table(str(long_run.out))
+    assert 2 in rows["attempts"].to_pylist(), "the pictures of the dead actor were started again"
+    # From nothing, three pictures in flight would have cost up to 3 x 600 steps more than 12 x 600.
+    assert long_run.summary()["this_session"]["steps"] < 12 * STEPS + 3 * STEPS / 2
+
+
+def test_kill_9_of_the_driver_and_the_same_command_again(long_run: Run, generator: Path) -> None:
+    driver = long_run.start()
+    wait_until(lambda: long_run.rows() or driver.poll() is not None, "the first rows")
+    assert "another driver is working on this output" in refusal(i2s_batch(*long_run.arguments, env=long_run.head.env))
+    wait_until(lambda: long_run.checkpoints() or driver.poll() is not None, "checkpoints of the next pictures")
+    driver.kill()
+    driver.communicate()
+    wait_until(lambda: not long_run.head.actors(), "the end of the orphaned actors")
+    rows = {index: (long_run.out / f"work/rows/00000/{index:08d}.arrow").read_bytes() for index in long_run.rows()}
+    in_flight = long_run.checkpoints() - rows.keys()
+    assert rows and in_flight and len(rows) < 12
+
+    session = long_run.finish()["this_session"]
+    check_long(long_run, generator)
+    assert session["images"] == 12 - len(rows), "no finished picture is computed again"
+    assert session["steps"] < STEPS * session["images"], "pictures in flight go on from their checkpoints"
+    embedded_at = read_table(str(long_run.out))["embedded_at"].to_pylist()
+    assert max(embedded_at[i] for i in rows) < min(embedded_at[i] for i in range(12) if i not in rows)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_what_is_in_flight(long_run: Run, generator: Path, number: int, status: int) -> None:
+    long_run.arguments += ["--checkpoint-every", 3600]  # what is saved is saved by the signal
+    driver = long_run.start()
+    wait_until(lambda: long_run.rows() or driver.poll() is not None, "the first rows")
+    time.sleep(2)
+    driver.send_signal(number)
+    _, errors = driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == status, errors
+    assert "run the same command again to go on" in errors and "Traceback" not in errors
+    assert long_run.checkpoints() and not (long_run.out / "work/lease.json").exists()
+    session = long_run.finish()["this_session"]
+    assert session["steps"] < STEPS * session["images"]
+    check_long(long_run, generator)
+
+
+def test_disturbed_and_undisturbed_runs_agree(long_run: Run, tmp_path: Path, generator: Path, vgg: Path) -> None:
+    long_run.finish()
+    other = Run(long_run.head, tmp_path / "in", tmp_path / "other", generator, vgg, *long_run.arguments[9:])
+    driver = other.start()
+    wait_until(lambda: other.checkpoints() or driver.poll() is not None, "checkpoints")
+    for pid in other.head.actors():
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.5)
+    driver.kill()
+    driver.communicate()
+    other.finish()
+    first, second = read_latents(str(long_run.out)), read_latents(str(other.out))
+    assert first.ids == second.ids
+    # The table keeps float32: equal but for the last bit.
+    np.testing.assert_allclose(first.latents, second.latents, rtol=1e-6, atol=1e-6)
+
+
+def test_no_cluster_at_the_given_address(tmp_path: Path, generator: Path, vgg: Path, ray_head: RayHead) -> None:
+    scene(0, (40, 40)).save(tmp_path / "one.png")
+    env = ray_head.env | {"RAY_ADDRESS": "127.0.0.1:9"}
+    arguments = ["embed", tmp_path / "one.png", tmp_path / "out", "--generator", generator, "--vgg", vgg]
+    assert "RAY_ADDRESS" in refusal(i2s_batch(*arguments, env=env))

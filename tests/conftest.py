@@ -1,0 +1,141 @@
+"""Fixtures for every test: real S3 servers (moto_server, a process of its own, on loopback)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+import torch
+
+from tests.material import generator, pictures, vgg  # noqa: F401
+
+START_TIMEOUT_S = 60
+
+# The networks of the tests are small: threads that wait for each other cost more than they bring.
+torch.set_num_threads(1)
+
+# moto checks a condition and writes in two steps, with other threads in between if the interpreter switches
+# there. A long switch interval makes a conditional write one step, which it is on S3.
+_SERVER = "import sys; sys.setswitchinterval(5); from moto.server import main; main(sys.argv[1:])"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server and the environment with which any process reaches it."""
+
+    endpoint: str
+    env: dict[str, str]
+
+    def client(self, service: str = "s3") -> Any:
+        """A client of its own, whatever this process's environment says."""
+        return boto3.session.Session().client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=self.env["AWS_REGION"],
+            aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def new_bucket(self) -> str:
+        """The name of a new, empty bucket."""
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        self.client().create_bucket(Bucket=name)
+        return name
+
+
+def _environment(endpoint: str, key: str, secret: str) -> dict[str, str]:
+    nowhere = "/nonexistent"  # the settings of whoever runs the tests must not matter
+    return {
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": nowhere,
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def _moto_server(folder: Path, **settings: str) -> Iterator[str]:
+    """Start moto_server on a free loopback port; its endpoint. Ended by its process id."""
+    port = _free_port()
+    command = [sys.executable, "-c", _SERVER, "-H", "127.0.0.1", "-p", str(port)]
+    log = folder / "moto.log"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | settings
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_up(endpoint, process, log)
+        yield endpoint
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def _wait_until_up(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            requests.get(f"{endpoint}/moto-api/data.json", timeout=5, proxies={"http": ""}).raise_for_status()
+            return
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise RuntimeError(f"moto_server did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server for the whole session. It takes any credentials."""
+    with _moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
+        yield S3Server(endpoint, _environment(endpoint, "test-key", "test-secret"))
+
+
+@pytest.fixture(scope="session")
+def s3_with_auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that refuses wrong credentials; those in `env` are right and may do anything on S3."""
+    # The first three requests, which make the user, are let through unchecked.
+    with _moto_server(tmp_path_factory.mktemp("moto-auth"), INITIAL_NO_AUTH_ACTION_COUNT="3") as endpoint:
+        iam = S3Server(endpoint, _environment(endpoint, "nobody", "nothing")).client("iam")
+        iam.create_user(UserName="tester")
+        rules = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+        iam.put_user_policy(UserName="tester", PolicyName="s3", PolicyDocument=json.dumps(rules))
+        key = iam.create_access_key(UserName="tester")["AccessKey"]
+        yield S3Server(endpoint, _environment(endpoint, key["AccessKeyId"], key["SecretAccessKey"]))
+
+
+@pytest.fixture
+def s3_env(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """This process's environment, and so its children's, points at the `s3` server for one test."""
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    return s3.env
+
+
+@pytest.fixture
+def s3_bucket(s3: S3Server, s3_env: dict[str, str]) -> str:
+    """The name of a fresh bucket on the `s3` server, reachable with this process's environment."""
+    return s3.new_bucket()

@@ -1,0 +1,244 @@
+"""Hostile and damaged files: nothing runs, nothing large is allocated, no other exception escapes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import resource
+import struct
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from i2s_batch.errors import CheckpointError
+from i2s_batch.models import GeneratorWeights, random_generator, read_generator, read_vgg, write_safetensors
+from i2s_batch.models.checkpoints import restricted
+
+from .files import DATA, MANIFEST, SECURITY, rosinality_state
+
+MEGABYTE = 1 << 20
+
+
+def attempt(path, read=read_generator):
+    """The weights, or the CheckpointError; any other exception fails the test."""
+    try:
+        return read(path)
+    except CheckpointError as error:
+        assert "\n" not in str(error)
+        assert str(error).startswith(str(path))
+        return error
+
+
+@pytest.mark.parametrize("read", [read_generator, read_vgg])
+@pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["file"])
+def test_security_files(tmp_path, monkeypatch, entry, read):
+    monkeypatch.chdir(tmp_path)
+    started = time.process_time()
+    tracemalloc.start()
+    outcome = attempt(SECURITY / entry["file"], read)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert list(tmp_path.iterdir()) == []
+    assert peak < 20 * MEGABYTE
+    assert time.process_time() - started < 2  # tracemalloc makes it slow
+    if not entry["expected"].startswith("load or reject") or read is read_vgg:
+        assert isinstance(outcome, CheckpointError)
+    else:
+        assert isinstance(outcome, GeneratorWeights)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("sg1_reduce_os_system.pkl", "posix.system"),
+        ("sg1_builtins_eval.pkl", "builtins.eval"),
+        ("ada_nested_storage_pickle.pkl", "system"),
+        ("ros2_reduce_os_system.pt", "system"),
+    ],
+)
+def test_a_forbidden_global_is_named(file, name):
+    with pytest.raises(CheckpointError, match=f"refers to .*{name}.*nothing was run"):
+        read_generator(SECURITY / file)
+
+
+def pickled(body: bytes) -> bytes:
+    return b"\x80\x04" + body
+
+
+HOSTILE = {
+    "memo index": pickled(b"Nr\xff\xff\xff\xff."),
+    "memo get": pickled(b"j\xff\xff\xff\xff."),
+    "text of 2^63 bytes": pickled(b"\x8d" + struct.pack("<Q", 1 << 63) + b"abc."),
+    "bytes of 2^63 bytes": pickled(b"\x8e" + struct.pack("<Q", 1 << 63) + b"abc."),
+    "bytearray": pickled(b"\x96" + struct.pack("<Q", 1 << 40) + b"abc."),
+    "frame": pickled(b"\x95" + struct.pack("<Q", 1 << 62) + b"N."),
+    "long of 2^31 bytes": pickled(b"\x8b\xff\xff\xff\x7f."),
+    "nesting": pickled(b"]" * 100_000 + b"a" * 99_999 + b"."),
+    "tuples": pickled(b")" + b"\x85" * 300_000 + b"."),
+    "tuple as a key": pickled(b"}" + b")" + b"\x85" * 100_000 + b"Ns."),
+    "many lists": pickled(b"]" * 3_000_000 + b"."),
+    "marks": pickled(b"(" * 1_000_000 + b"."),
+    "unknown instruction": pickled(b"\x00."),
+    "decimal number": pickled(b"I" + b"9" * 100_000 + b"\n."),
+    "empty stack": pickled(b"R."),
+    "get from itself": pickled(b"]\x94h\x00a."),
+    "extension registry": pickled(b"\x82\x01."),
+    "instance by text": pickled(b"(iposix\nsystem\n."),
+    "global": pickled(b"cposix\nsystem\nX\x04\x00\x00\x00echo\x85R."),
+    "dotted global": pickled(b"\x8c\x05torch\x8c\x0aos.systemX\x93."),
+    "name with newline": pickled(b"\x8c\x03a\nb\x8c\x03c\rd\x93."),
+    "recursive call": pickled(b"cdnnlib.tflib.network\nNetwork\n\x94h\x00\x85R\x94h\x01b."),
+    "laughs": pickled(b"]\x94" + b"(" + b"h\x00" * 100_000 + b"e."),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_pickles(tmp_path, name):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(HOSTILE[name])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    assert isinstance(attempt(path), CheckpointError)
+    assert time.process_time() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # kilobytes
+
+
+def safetensors_file(header: object, body: bytes = b"") -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def entry(shape, begin=0, end=4, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        safetensors_file({"a": entry([1 << 62])}, bytes(4)),
+        safetensors_file({"a": entry([1], 0, 1 << 62)}, bytes(4)),
+        safetensors_file({"a": entry([1], -4, 0)}, bytes(4)),
+        safetensors_file({"a": entry([-1])}, bytes(4)),
+        safetensors_file({"a": entry([True])}, bytes(4)),
+        safetensors_file({"a": entry([1.0])}, bytes(4)),
+        safetensors_file({"a": entry([1], dtype="Q9")}, bytes(4)),
+        safetensors_file({"a": entry([1]), "b": entry([1])}, bytes(4)),
+        safetensors_file({"a": entry([1])}, bytes(8)),
+        safetensors_file({"a": 5}, bytes(4)),
+        safetensors_file({"__metadata__": 5}),
+        safetensors_file({"__metadata__": {"format_version": "1", "family": "x", "settings": "[]"}}),
+        safetensors_file({"__metadata__": {"format_version": "1", "family": "stylegan1", "settings": "{}"}}),
+        safetensors_file({"__metadata__": {"format_version": "1", "family": "stylegan1", "settings": "{"}}),
+        struct.pack("<Q", 4) + b"{\xff\xff}",
+    ],
+)
+def test_hostile_safetensors(tmp_path, content):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    assert isinstance(attempt(path), CheckpointError)
+    assert isinstance(attempt(path, read_vgg), CheckpointError)
+
+
+def test_a_changed_value_is_noticed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_safetensors(random_generator("stylegan1", 8, width=4), path)
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="fingerprint"):
+        read_generator(path)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        (0, (1 << 40,), (0,)),  # one element repeated: a terabyte when written out
+        (0, (4, 4), (5, 1)),
+        (1, (16,), (1,)),
+        (-1, (4,), (1,)),
+        (0, (4,), (-1,)),
+        (0, (-4,), (1,)),
+        (0, (4, 4), (4,)),
+        (0, (1,) * 40, (1,) * 40),
+        (0, (1 << 62, 1 << 62, 0), (1, 1, 1)),
+        (0, (0,), (1,)),
+        (True, (4,), (1,)),
+    ],
+)
+def test_a_tensor_must_lie_within_its_storage(description):
+    from i2s_batch.models.checkpoints.restricted import Record
+    from i2s_batch.models.checkpoints.torch_tensors import Storage, torch_array
+
+    storage = Storage("0", "float32", 4, 16, memoryview(bytes(64)))
+    record = Record("torch._utils._rebuild_tensor_v2", (storage, *description, False, {}))
+    with pytest.raises(CheckpointError, match="an array"):
+        torch_array(record)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [(object, "no byte string"), (">f4", "little-endian"), ("f4,f4", "NumPy type"), ("i4", "NumPy type")],
+)
+def test_numpy_arrays_must_be_plain_floats(tmp_path, dtype, message):
+    from i2s_batch.models.checkpoints.arrays import numpy_array
+    from i2s_batch.models.checkpoints.restricted import Rules, Unpickler
+
+    names = frozenset({"numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype"})
+    value = pickle.dumps(np.zeros(3, dtype), protocol=4)
+    record, _ = Unpickler(memoryview(value), Rules("test", names)).load()
+    with pytest.raises(CheckpointError, match=message):
+        numpy_array(record)
+    good, _ = Unpickler(memoryview(pickle.dumps(np.arange(3.0), protocol=4)), Rules("test", names)).load()
+    assert numpy_array(good).read().tolist() == [0, 1, 2]
+
+
+def test_the_machine_agrees_with_pickle():
+    value = {"a": [1, -2, 70_000, -70_000, 1.5, None, True, False], "b": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))}
+    value |= {"text": "é" * 300, 5: 1 << 70, "nested": {"x": {}}, "again": value["a"]}
+    for protocol in (2, 3, 4, 5):
+        data = pickle.dumps(value, protocol)
+        rules = restricted.Rules("test", frozenset())
+        loaded, end = restricted.Unpickler(memoryview(data + b"rest"), rules).load()
+        assert loaded == value
+        assert end == len(data)
+        assert loaded["again"] is loaded["a"]
+
+
+def _mutated(data: bytes, stream: np.random.RandomState) -> bytes:
+    """A truncation, or a few changed bits or bytes, mostly where the structure is."""
+    if stream.rand() < 0.25:
+        return data[: stream.randint(1, len(data))]
+    changed = bytearray(data)
+    for _ in range(stream.randint(1, 5)):
+        zone = stream.choice([512, 8192, len(data)])
+        place = stream.randint(0, min(zone, len(data)))
+        place = place if stream.rand() < 0.7 else len(data) - 1 - place
+        changed[place] = stream.randint(256) if stream.rand() < 0.5 else changed[place] ^ (1 << stream.randint(8))
+    return bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def victims(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("victims")
+    torch.save(rosinality_state(), folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    write_safetensors(random_generator("stylegan1", 8, width=4), folder / "own.safetensors")
+    names = ["sg1_r128.pkl", "ros2_r64.pt"]
+    files = [*(DATA / name for name in names), SECURITY / "ada_module_src_exec.pkl", *sorted(folder.iterdir())]
+    return [path.read_bytes() for path in files]
+
+
+@pytest.mark.parametrize("victim", range(5))
+def test_mutations(tmp_path, monkeypatch, victims, victim):
+    monkeypatch.chdir(tmp_path)
+    stream = np.random.RandomState(victim)
+    path = tmp_path / "mutated"
+    refused = 0
+    for _ in range(80):
+        path.write_bytes(_mutated(victims[victim], stream))
+        refused += isinstance(attempt(path), CheckpointError)
+        attempt(path, read_vgg)
+    assert refused > 20
+    assert [p.name for p in tmp_path.iterdir()] == ["mutated"]

@@ -1,0 +1,200 @@
+"""What the reference data do not cover: other architectures, classes, independence, gradients, arguments."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from i2s_batch.errors import CheckpointError, ConfigError
+from i2s_batch.models import (
+    GeneratorWeights,
+    build_generator,
+    build_vgg,
+    random_generator,
+    random_vgg,
+    read_generator,
+)
+
+from . import naive
+from .files import DATA, ada_pickle, reference
+
+
+def small(family="stylegan2", resolution=32, **options) -> GeneratorWeights:
+    """A random generator with every value away from its neutral start."""
+    weights = random_generator(family, resolution, seed=3, width=12, channel_base=192, **options)
+    stream = np.random.RandomState(7)
+    moved = {n: np.array(t + 0.3 * stream.standard_normal(t.shape), np.float32) for n, t in weights.tensors.items()}
+    return GeneratorWeights(weights.family, weights.settings, moved, "moved")
+
+
+def codes(weights: GeneratorWeights, count: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.RandomState(9).standard_normal((count, *weights.latent_shape)))
+
+
+def test_the_naive_network_is_right():
+    for name, ext in (("sg2ada_r64", "pkl"), ("ros2_r64", "pt")):
+        weights, arrays = read_generator(DATA / f"{name}.{ext}"), reference(name)
+        ours = naive.synthesized(weights, torch.from_numpy(arrays["w_plus"][0]).double())
+        assert np.abs(ours.numpy() - arrays["image_w_plus_f64"]).max() <= 1e-12
+
+
+@pytest.mark.parametrize("clamp", [None, 0.8])
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_architectures(tmp_path, monkeypatch, architecture, clamp):
+    """Through a StyleGAN2-ADA pickle, against the naive network."""
+    weights = small(architecture=architecture, conv_clamp=clamp)
+    path = tmp_path / "network.pkl"
+    path.write_bytes(ada_pickle(weights, monkeypatch))
+    read = read_generator(path)
+    assert read.fingerprint == weights.fingerprint
+    g = build_generator(read, dtype=torch.float64)
+    ws = codes(weights, 2)
+    theirs = torch.cat([naive.synthesized(weights, one) for one in ws])
+    assert (g.synthesize(ws) - theirs).abs().max() <= 1e-12
+    if clamp:
+        assert theirs.abs().max() > 0.5  # the limit was reached somewhere
+
+
+def test_conditional_stylegan2(tmp_path, monkeypatch):
+    weights = small(c_dim=3)
+    path = tmp_path / "network.pkl"
+    path.write_bytes(ada_pickle(weights, monkeypatch))
+    read = read_generator(path)
+    assert read.fingerprint == weights.fingerprint
+    g = build_generator(read, dtype=torch.float64)
+    z = torch.from_numpy(np.random.RandomState(1).standard_normal((3, g.z_dim)))
+    labels = torch.eye(3, dtype=torch.float64)
+    theirs = torch.stack([naive.mapped(weights, *pair) for pair in zip(z, labels, strict=True)])
+    assert (g.map(z, labels)[:, 0] - theirs).abs().max() <= 1e-12
+
+
+def test_conditional_stylegan1_normalises_both_together():
+    weights = small("stylegan1", c_dim=3)
+    g = build_generator(weights, dtype=torch.float64)
+    z = torch.from_numpy(np.random.RandomState(1).standard_normal(g.z_dim))
+    t = naive.tensors_of(weights)
+    x = naive.second_moment(torch.cat([z, t["label.weight"][:, 1]]))
+    for j in range(8):
+        gain = np.sqrt(2) * 0.01 / np.sqrt(len(x))
+        x = naive.lrelu(t[f"mapping.{j}.weight"] @ x * gain + t[f"mapping.{j}.bias"] * 0.01)
+    label = torch.eye(3, dtype=torch.float64)[1:2]
+    assert (g.map(z[None], label)[0, 0] - x).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("family", ["stylegan1", "stylegan2"])
+def test_an_image_does_not_depend_on_its_neighbours(family):
+    weights = small(family)
+    g = build_generator(weights, dtype=torch.float64)
+    ws = codes(weights, 8)
+    alone = torch.cat([g.synthesize(one[None]) for one in ws])
+    assert (g.synthesize(ws) - alone).abs().max() <= 1e-12
+    z = torch.from_numpy(np.random.RandomState(4).standard_normal((8, g.z_dim)))
+    assert (g.map(z) - torch.cat([g.map(one[None]) for one in z])).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig", None])
+def test_gradient(architecture):
+    """The directional derivative against a central difference, in float64."""
+    weights = small(architecture=architecture, resolution=16) if architecture else small("stylegan1", 16)
+    g = build_generator(weights, dtype=torch.float64)
+    assert not any(p.requires_grad for p in g.parameters())
+    assert not any(b.requires_grad for b in g.buffers())
+    ws = codes(weights, 2).requires_grad_()
+    direction = codes(weights, 4)[2:]
+    weighting = torch.from_numpy(np.random.RandomState(2).standard_normal((2, 3, 16, 16)))
+    (g.synthesize(ws) * weighting).sum().backward()
+    with torch.no_grad():
+        step = 1e-6
+        ahead, behind = (g.synthesize(ws + sign * step * direction) for sign in (1, -1))
+        measured = ((ahead - behind) * weighting).sum() / (2 * step)
+    assert float((ws.grad * direction).sum()) == pytest.approx(float(measured), rel=1e-6)
+
+
+@pytest.mark.parametrize("family", ["stylegan1", "stylegan2"])
+def test_any_resolution(family):
+    for resolution in (8, 16, 256):
+        g = build_generator(random_generator(family, resolution, width=4, channel_base=64))
+        image = g.synthesize(g.map(torch.zeros(1, 4) + 1))
+        assert tuple(image.shape) == (1, 3, resolution, resolution)
+        assert torch.isfinite(image).all()
+
+
+def test_official_widths_at_1024():
+    weights = random_generator("stylegan1", 1024)
+    assert weights.latent_shape == (18, 512)
+    assert [weights.tensors[f"layer.{i}.bias"].shape[0] for i in range(0, 18, 2)] == [
+        *(512, 512, 512, 512, 256, 128, 64, 32, 16)
+    ]
+
+
+def test_random_weights_are_reproducible():
+    first, second = (random_generator("stylegan2", 16, seed=5, width=8) for _ in range(2))
+    assert first.fingerprint == second.fingerprint
+    assert first.fingerprint != random_generator("stylegan2", 16, seed=6, width=8).fingerprint
+    with pytest.raises(ConfigError, match="family"):
+        random_generator("stylegan3")
+
+
+def test_wrong_arguments():
+    g = build_generator(small())
+    with pytest.raises(ConfigError, match=r"z has the shape \[1, 5\]"):
+        g.map(torch.zeros(1, 5))
+    with pytest.raises(ConfigError, match="no classes"):
+        g.map(torch.zeros(1, g.z_dim), torch.zeros(1, 2))
+    with pytest.raises(ConfigError, match="ws has the shape"):
+        g.synthesize(torch.zeros(1, g.num_layers + 1, g.w_dim))
+    with pytest.raises(ConfigError, match="ws has the shape"):
+        g.synthesize(torch.zeros(g.num_layers, g.w_dim))
+    conditional = build_generator(small(c_dim=2))
+    with pytest.raises(ConfigError, match="conditional"):
+        conditional.map(torch.zeros(1, conditional.z_dim))
+    with pytest.raises(ConfigError, match="labels has the shape"):
+        conditional.map(torch.zeros(2, conditional.z_dim), torch.zeros(1, 2))
+
+
+def test_read_only_arrays_are_no_trouble():
+    weights = small()
+    for value in weights.tensors.values():
+        value.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_generator(weights)
+    vgg = random_vgg()
+    for value in vgg.tensors.values():
+        value.flags.writeable = False
+    build_vgg(vgg)
+
+
+def test_building_refuses_incomplete_weights():
+    weights = small()
+    broken = dict(weights.tensors)
+    del broken["layer.4.bias"]
+    with pytest.raises(CheckpointError, match=r"layer\.4\.bias \[12\] is missing"):
+        build_generator(GeneratorWeights(weights.family, weights.settings, broken, ""))
+    broken = weights.tensors | {"layer.4.bias": np.zeros(5, np.float32)}
+    with pytest.raises(CheckpointError, match=r"layer\.4\.bias has the shape \[5\]; \[12\] is needed"):
+        build_generator(GeneratorWeights(weights.family, weights.settings, broken, ""))
+    with pytest.raises(CheckpointError, match="architecture"):
+        build_generator(GeneratorWeights(weights.family, {**weights.settings, "architecture": "x"}, broken, ""))
+
+
+@pytest.mark.parametrize("family", ["stylegan1", "stylegan2"])
+def test_can_be_traced_without_graph_breaks(family):
+    """No control flow that depends on data: what a compiler needs."""
+    weights = small(family, 16)
+    g = build_generator(weights)
+    program = torch.export.export(_Synthesis(g), (codes(weights, 2).float(),))
+    ws = codes(weights, 2).float()
+    assert (program.module()(ws) - g.synthesize(ws)).abs().max() <= 1e-5
+
+
+class _Synthesis(torch.nn.Module):
+    def __init__(self, generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, ws):
+        return self.generator.synthesize(ws)

@@ -1,0 +1,26 @@
+"""The installed program, as users start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(sys.executable).parent / "i2s-batch"
+
+
+def i2s_batch(*arguments: object, env: dict[str, str] | None = None, **options: object) -> subprocess.CompletedProcess:
+    """Run `i2s-batch` to its end."""
+    command = [str(PROGRAM), *map(str, arguments)]
+    environment = os.environ | (env or {})
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300, **options)
+
+
+def refusal(result: subprocess.CompletedProcess) -> str:
+    """The one line with which the program refused bad usage or input."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr and result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("i2s-batch: ")
+    return line

@@ -1,0 +1,215 @@
+"""What the driver decides when workers die: a scripted pool, real storage. Real deaths are in test_ray.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.errors import RunFailedError, StorageError
+from i2s_batch.records import Finished, Report, Task
+from i2s_batch.runtime.assembly import Assembler, Publisher
+from i2s_batch.runtime.driver import Driver
+from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.pools import Died, Event, Failed, Ready, Reported
+from i2s_batch.runtime.progress import Progress
+from i2s_batch.runtime.rows import LoadedPicture, failed_row
+from i2s_batch.runtime.run_state import RunState, read_deaths, scan
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.read import read_table
+from i2s_batch.storage.table import shard_metadata
+
+CONFIG = RunConfig(embed=EmbedConfig(steps=5), shard_size=100)
+SLOTS = 4
+
+# What a scripted worker does with the tasks that it holds: its next event.
+Script = Callable[["ScriptedPool", str, list[Task]], Event]
+
+
+class ScriptedPool:
+    """Workers that finish every image at once, unless the script says otherwise."""
+
+    def __init__(self, log: WorkLog, script: Script) -> None:
+        self.log, self.script = log, script
+        self.sent: list[tuple[str, list[Task]]] = []
+        self.held: dict[str, list[Task]] = {}
+        self.events: list[Event] = []
+        self.ready_at_start = True
+        self.ended: list[str] = []
+        self.drained: set[str] = set()
+
+    def start(self) -> str:
+        name = f"w{len(self.held)}"
+        self.held[name] = []
+        self.events.append(Ready(name, SLOTS) if self.ready_at_start else Died(name, "no libcuda", False))
+        return name
+
+    def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
+        self.sent.append((worker, tasks))
+        self.held[worker] += tasks
+        self.events.append(self.script(self, worker, self.held[worker]))
+
+    def finish(self, worker: str, tasks: list[Task]) -> Reported:
+        done = []
+        for task in list(tasks):
+            row = failed_row(task, LoadedPicture(), "unreadable", ValueError("scripted"), CONFIG.embed)
+            done.append(self.log.write_row(task, row))
+            self.held[worker].remove(task)
+        return Reported(worker, Report(finished=tuple(done)))
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        events, self.events = self.events, []
+        return events
+
+    def draining(self) -> set[str]:
+        return self.drained
+
+    def end(self, worker: str) -> None:
+        self.ended.append(worker)
+
+    def checkpoint(self, workers: list[str], timeout_s: float) -> int:
+        return sum(len(self.held[name]) for name in workers)
+
+    def close(self) -> None:
+        pass
+
+
+class Scene:
+    """A planned run over files that are never read."""
+
+    def __init__(self, tmp_path: Path, images: int, script: Script) -> None:
+        source = tmp_path / "in"
+        source.mkdir()
+        for number in range(images):
+            (source / f"{number:03d}.png").touch()
+        self.out = str(tmp_path / "out")
+        self.store = open_store(self.out)
+        self.plan = Plan.make(str(source), self.out, CONFIG.shard_size)
+        self.log = WorkLog(self.out, CONFIG.shard_size, latent_size=6)
+        self.pool = ScriptedPool(self.log, script)
+
+    def run(self, workers: int = 2) -> RunState:
+        state = scan(self.store, self.plan, self.log)
+        metadata = shard_metadata(
+            latent_shape=(2, 3), space="w+", generator="g", vgg="v", settings={}, code_version="test"
+        )
+        publisher = Publisher(Assembler(self.store, self.plan, self.log, metadata), self.plan, state)
+        progress = Progress(state, CONFIG.embed.steps, lambda line: None)
+        driver = Driver(self.plan, state, self.pool, CONFIG, self.store, self.log, publisher, progress)
+        rounds = iter(range(2000))
+        try:
+            driver.run(workers, keep_on=lambda: next(rounds))
+            publisher.finish()
+        finally:
+            publisher.close()
+        return state
+
+
+def poison(*bad: str) -> Script:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        if any(task.image_id in bad for task in tasks):
+            return Died(worker, "killed by a picture", preempted=False)
+        return pool.finish(worker, tasks)
+
+    return script
+
+
+def test_a_poison_picture_becomes_a_row_after_three_deaths_and_takes_nobody_with_it(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 20, poison("003.png", "011.png"))
+    state = scene.run()
+    rows = {row["image_id"]: row for row in read_table(scene.out).to_pylist()}
+    assert len(rows) == 20
+    assert {name for name, row in rows.items() if row["status"] == "crashed"} == {"003.png", "011.png"}
+    assert rows["003.png"]["attempts"] == 3 and "3 workers died" in rows["003.png"]["error"]
+    last_tries = [tasks for _, tasks in scene.pool.sent if any(task.attempts == 3 for task in tasks)]
+    assert last_tries and all(len(tasks) == 1 for tasks in last_tries), "the third try is alone"
+    assert state.remaining == 0 and read_deaths(scene.store, RunLayout()) == state.deaths
+
+
+def test_deaths_are_remembered_by_the_next_driver(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 1, poison("000.png"))
+    scene.store.put(RunLayout().deaths, b'{"0": 2}')
+    scene.run(workers=1)
+    assert len(scene.pool.sent) == 1, "one more death is the third"
+    assert read_table(scene.out)["status"].to_pylist() == ["crashed"]
+
+
+def test_preemptions_are_not_counted(tmp_path: Path) -> None:
+    times = iter(range(1000))
+
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        return Died(worker, "spot", preempted=True) if next(times) < 30 else pool.finish(worker, tasks)
+
+    scene = Scene(tmp_path, 5, script)
+    state = scene.run()
+    assert state.deaths == {} and set(read_table(scene.out)["status"].to_pylist()) == {"unreadable"}
+
+
+def test_a_fleet_that_dies_at_start_stops_the_run_with_the_reason(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 5, poison())
+    scene.pool.ready_at_start = False
+    with pytest.raises(RunFailedError, match=r"3 workers died one after the other .*: no libcuda"):
+        scene.run(workers=8)
+
+
+def test_a_fleet_that_dies_on_every_picture_stops_the_run(tmp_path: Path) -> None:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        return Died(worker, "CUDA error", preempted=False)
+
+    scene = Scene(tmp_path, 90, script)
+    with pytest.raises(RunFailedError, match="10 workers died one after the other"):
+        scene.run()
+
+
+def test_a_bug_stops_the_run_and_names_worker_and_images(tmp_path: Path) -> None:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        return Failed(worker, ZeroDivisionError("division by zero"))
+
+    with pytest.raises(RunFailedError, match=r"worker w0 failed with ZeroDivisionError: .* 000.png") as stop:
+        Scene(tmp_path, 3, script).run(workers=1)
+    assert isinstance(stop.value.__cause__, ZeroDivisionError)
+
+
+def test_a_fault_of_the_storage_is_told_as_it_is(tmp_path: Path) -> None:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        return Failed(worker, StorageError("s3://gone: no such bucket"))
+
+    with pytest.raises(StorageError, match="no such bucket"):
+        Scene(tmp_path, 3, script).run()
+
+
+def test_a_draining_worker_gives_its_images_to_others(tmp_path: Path) -> None:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        if worker == "w0":
+            pool.drained = {"w0"}
+            return Reported(worker, Report(in_flight={task.image_id: 3 for task in tasks}))
+        return pool.finish(worker, tasks)
+
+    scene = Scene(tmp_path, 10, script)
+    state = scene.run()
+    assert scene.pool.ended == ["w0"] and state.deaths == {}
+    moved = [task for worker, tasks in scene.pool.sent if worker != "w0" for task in tasks if task.resume]
+    assert len(moved) == len(scene.pool.held["w0"]) > 0, "they go on from their checkpoints"
+
+
+def test_few_images_are_spread_over_the_workers(tmp_path: Path) -> None:
+    """No worker queues what another worker's free slot could take."""
+    scene = Scene(tmp_path, 7, poison())
+    scene.run(workers=2)
+    first = {worker: len(tasks) for worker, tasks in scene.pool.sent[:2]}
+    assert first == {"w0": 4, "w1": 3}
+
+
+def test_a_row_that_is_reported_twice_counts_once(tmp_path: Path) -> None:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        report = pool.finish(worker, tasks).report
+        again = Finished(0, "000.png", "unreadable")
+        return Reported(worker, Report(finished=(*report.finished, again)))
+
+    scene = Scene(tmp_path, 9, script)
+    state = scene.run()
+    assert sum(state.statuses.values()) == 9 == len(read_table(scene.out))

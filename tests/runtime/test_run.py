@@ -1,0 +1,191 @@
+"""Whole runs with workers in this process: real pictures, real files, a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.errors import RunConflictError, SourceError
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun, Outcome
+from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.read import read_latents, read_table
+from tests.runtime.checks import check_table
+from tests.material import BAD, scene, upload
+
+STEPS = 12
+CONFIG = RunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, shard_size=10, max_failed_fraction=0.2)
+
+
+@pytest.fixture
+def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+    return EmbedJob(str(pictures[0]), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+
+
+def run(job: EmbedJob, workers: int = 2) -> Outcome:
+    return EmbedRun(job, say=lambda line: None).execute(InProcessCluster(workers))
+
+
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The images whose rows are written from now on."""
+    names: list[str] = []
+    original = WorkLog.write_row
+
+    def note(self: WorkLog, task, row):  # noqa: ANN001, ANN202
+        names.append(task.image_id)
+        return original(self, task, row)
+
+    monkeypatch.setattr(WorkLog, "write_row", note)
+    return names
+
+
+def test_a_folder_of_mixed_pictures(job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path) -> None:
+    outcome = run(job)
+    check_table(job.out, pictures[1], generator)
+    assert outcome.summary["statuses"] == {"ok": len(pictures[1]) - len(BAD), "unreadable": len(BAD)}
+    assert outcome.acceptable and not replace(outcome, config=RunConfig(max_failed_fraction=0)).acceptable
+    shards = sorted(path.name for path in (Path(job.out) / "latents").iterdir())
+    assert shards == ["shard-00000.parquet", "shard-00001.parquet", "shard-00002.parquet"]
+    record = json.loads((Path(job.out) / "run.json").read_text())
+    assert record["settings"]["steps"] == STEPS and len(record["generator"]["fingerprint"]) == 64
+    reasons = {row["image_id"]: row["error"] for row in read_table(job.out).to_pylist() if row["error"]}
+    assert "HTML" in reasons["bad/page.jpg"] and "empty" in reasons["bad/empty.png"]
+
+
+def test_an_s3_prefix_into_an_s3_prefix(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, s3_bucket: str
+) -> None:
+    upload(pictures[0], f"s3://{s3_bucket}/in")
+    job = replace(job, source=f"s3://{s3_bucket}/in", out=f"s3://{s3_bucket}/out")
+    run(job)
+    check_table(job.out, pictures[1], generator)
+
+
+def test_workers_and_batch_sizes_do_not_change_a_result(job: EmbedJob, tmp_path: Path) -> None:
+    config = replace(CONFIG, precision="fp64")
+    run(replace(job, config=config), workers=1)
+    other = replace(job, out=str(tmp_path / "other"), config=replace(config, batch_size=3))
+    run(other, workers=3)
+    first, second = read_latents(job.out), read_latents(other.out)
+    assert first.ids == second.ids
+    np.testing.assert_allclose(first.latents, second.latents, rtol=0, atol=1e-6)  # the table holds float32
+
+
+def test_running_again_computes_nothing(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(job)
+    before = read_table(job.out)
+    names = started(monkeypatch)
+    outcome = run(job)
+    assert names == [] and read_table(job.out) == before
+    assert outcome.summary["done"] == outcome.summary["images"] == len(before)
+
+
+def test_a_list_carries_its_columns(job: EmbedJob, tmp_path: Path) -> None:
+    listing = tmp_path / "list.csv"
+    listing.write_text("path,label\npictures/b/1.png,house\npictures/a/1.png,home\n")
+    run(replace(job, source=str(listing)))
+    rows = read_table(job.out).to_pylist()
+    assert [(Path(row["image_id"]).parent.name, row["label"]) for row in rows] == [("a", "home"), ("b", "house")]
+
+
+def test_an_output_inside_the_source_is_no_picture(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:
+    run(replace(job, out=str(pictures[0] / "out")))
+    again = run(replace(job, out=str(pictures[0] / "out")))
+    assert again.summary["images"] == len(pictures[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embed": EmbedConfig(steps=STEPS + 1)}, "settings.steps is 12 there, 13 was asked"),
+        ({"embed": EmbedConfig(steps=STEPS, space="w")}, "settings.space is w+ there, w was asked"),
+        ({"precision": "tf32"}, "settings.precision"),
+    ],
+)
+def test_an_output_of_another_run_is_refused(job: EmbedJob, change: dict, message: str) -> None:
+    run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=STEPS))))
+    with pytest.raises(RunConflictError, match="holds a run with other settings") as refusal:
+        run(replace(job, config=replace(CONFIG, **change)))
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_another_source_or_network_is_refused(job: EmbedJob, tmp_path: Path) -> None:
+    run(job)
+    with pytest.raises(RunConflictError, match="source is"):
+        run(replace(job, source=f"{job.source}/a"))
+    with pytest.raises(RunConflictError, match="vgg.fingerprint"):
+        run(replace(job, vgg="random"))
+
+
+def test_retry_failed_tries_only_what_failed(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(job)
+    shutil.copy(pictures[0] / "a/0.png", pictures[0] / "bad/empty.png")
+    names = started(monkeypatch)
+    outcome = run(replace(job, config=replace(CONFIG, retry_failed=True)))
+    assert set(names) == BAD
+    check_table(job.out, pictures[1], generator, bad=BAD - {"bad/empty.png"})
+    assert outcome.summary["statuses"]["unreadable"] == len(BAD) - 1
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle by an error of the storage, right after a checkpoint; float64, to compare."""
+    config = replace(CONFIG, precision="fp64", embed=EmbedConfig(steps=40), checkpoint_every_s=0.05, batch_size=3)
+    job = replace(job, config=config)
+    undisturbed = replace(job, out=str(tmp_path / "undisturbed"))
+    run(undisturbed, workers=1)
+
+    class StopError(Exception):
+        pass
+
+    original = WorkLog.write_row
+
+    def stop(self: WorkLog, task, row):  # noqa: ANN001, ANN202
+        if len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) >= 5:
+            raise StopError
+        return original(self, task, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkLog, "write_row", stop)
+        with pytest.raises(StopError):
+            run(job, workers=1)
+    survivors = {int(path.stem) for path in (Path(job.out) / "work/rows").rglob("*.arrow")}
+    assert 5 <= len(survivors) < 10, "the writers' threads may have had a few more in hand"
+    assert list((Path(job.out) / "work/checkpoints").iterdir())
+
+    names = started(monkeypatch)
+    steps = run(job, workers=1).summary["this_session"]["steps"]
+    assert len(names) == len(pictures[1]) - len(survivors), "no finished picture is computed again"
+    assert steps < 40 * (len(names) - len(BAD)), "pictures in flight went on from their checkpoints"
+    check_table(job.out, pictures[1], generator)
+    np.testing.assert_allclose(
+        read_latents(job.out).latents, read_latents(undisturbed.out).latents, rtol=0, atol=1e-6
+    )
+
+
+def test_a_dry_run_writes_nothing(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:
+    what = EmbedRun(job, say=lambda line: None).describe()
+    assert what["images"] == what["images_to_do"] == len(pictures[1]) and what["shards"] == 3
+    assert not Path(job.out).exists()
+
+
+def test_an_empty_source_is_refused_before_anything_is_written(job: EmbedJob, tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(SourceError, match="nothing"):
+        run(replace(job, source=str(tmp_path / "nothing")))
+    assert not Path(job.out).exists()
+
+
+def test_one_picture_is_a_source(job: EmbedJob, tmp_path: Path) -> None:
+    scene(3, (40, 40)).save(tmp_path / "one.png")
+    run(replace(job, source=str(tmp_path / "one.png")))
+    assert read_latents(job.out).ids == ["one.png"]

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from i2s_batch.storage.layout import RunLayout
+
+
+def test_keys_and_back() -> None:
+    layout = RunLayout(shard_size=100)
+    assert layout.shard(3) == "latents/shard-00003.parquet"
+    assert layout.row(250) == "work/rows/00002/00000250.arrow"
+    assert layout.row(250).startswith(layout.rows_prefix(2))
+    assert layout.row(250).startswith(layout.all_rows_prefix)
+    assert layout.checkpoint(7) == "work/checkpoints/00000007.npz"
+    for index in (0, 99, 100, 12_345_678, 123_456_789):
+        assert RunLayout.row_index(layout.row(index)) == index
+        assert RunLayout.checkpoint_index(layout.checkpoint(index)) == index
+        assert RunLayout.shard_index(layout.shard(index)) == index
+    for key in ("latents/other.parquet", "work/deaths.json", "work/rows/x", "latents/shard-1.parquet"):
+        assert RunLayout.row_index(key) is None
+        assert RunLayout.checkpoint_index(key) is None
+        assert RunLayout.shard_index(key) is None

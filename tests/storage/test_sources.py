@@ -1,0 +1,293 @@
+"""Which pictures SOURCE holds: folders, patterns, lists, S3; and reading one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from i2s_batch.errors import PictureError, SourceError, StorageError
+from i2s_batch.storage.names import path_of_image_id, path_of_uri
+from i2s_batch.storage.sources import list_images, read_bytes
+
+
+def fill(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+
+
+def ids(source: str | Path, exclude: str | None = None) -> list[str]:
+    table = list_images(str(source), exclude)
+    assert table["image_id"].to_pylist() == sorted(set(table["image_id"].to_pylist()), key=str.encode)
+    assert table.column("uri").type == pa.string()
+    return table["image_id"].to_pylist()
+
+
+def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "b.png", "a/z.jpg", "a.b/q.png", "notes.md", "é/ü.png", "x y%20z.png")
+    fill(tmp_path, ".hidden.png", ".git/x.png", "Thumbs.db", "a/desktop.ini", "__MACOSX/b.png")
+    expected = ["a.b/q.png", "a/z.jpg", "b.png", "notes.md", "x y%20z.png", "é/ü.png"]
+    assert ids(tmp_path) == expected
+    assert ids(f"{tmp_path}/") == expected
+    monkeypatch.chdir(tmp_path.parent)
+    table = list_images(tmp_path.name)
+    assert table["uri"].to_pylist() == [f"{tmp_path}/{name}" for name in expected]
+    assert [read_bytes(uri) for uri in table["uri"].to_pylist()] == [name.encode() for name in expected]
+
+
+def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    fill(outside, "o.png", "deep/p.png")
+    root = tmp_path / "root"
+    fill(root, "a/x.png", "b/y.png")
+    (root / "loop").symlink_to(root)
+    (root / "a" / "up").symlink_to("..")
+    (root / "a" / "to_b").symlink_to("../b")
+    (root / "b" / "to_a").symlink_to("../a")
+    (root / "self").symlink_to("self")
+    (root / "gone.png").symlink_to("nowhere.png")
+    (root / "alias.png").symlink_to("a/x.png")
+    (root / "away").symlink_to(outside)
+    (outside / "back").symlink_to(root)
+    expected = ["a/x.png", "alias.png", "away/deep/p.png", "away/o.png", "b/y.png", "gone.png", "self"]
+    assert ids(root) == expected
+    assert ids(f"{root}/**") == expected
+    assert ids(f"{root}/**/*.png") == expected[:-1]
+    assert ids(root / "loop") == expected
+    for name in ("gone.png", "self"):
+        with pytest.raises(PictureError, match=name):
+            read_bytes(str(root / name))
+
+
+def test_pipes_are_not_opened(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert ids(tmp_path) == ["a.png"]
+    assert ids(f"{tmp_path}/*.png") == ["a.png"]
+    with pytest.raises(PictureError, match="is a pipe"):
+        read_bytes(str(tmp_path / "pipe.png"))
+    with pytest.raises(SourceError, match="is a pipe"):
+        list_images(str(tmp_path / "pipe.png"))
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    names = [b"caf\xe9 100%.png", b"caf%E9 100%.png", "café.png".encode(), b"d\xff/x.png", b"plain.png"]
+    for name in names:
+        path = tmp_path / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(name)
+    table = list_images(str(tmp_path))
+    found = table["image_id"].to_pylist()
+    assert "./caf%E9 100%25.png" in found
+    assert "./d%FF/x.png" in found
+    assert sorted(os.fsencode(path_of_image_id(image_id)) for image_id in found) == sorted(names)
+    assert sorted(read_bytes(uri) for uri in table["uri"].to_pylist()) == sorted(names)
+    assert all(Path(path_of_uri(uri)).exists() for uri in table["uri"].to_pylist())
+    json.dumps(found).encode()
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"\n".join(names))
+    again = list_images(str(listed))
+    assert again["image_id"].to_pylist() == found
+    assert again["uri"].to_pylist() == table["uri"].to_pylist()
+
+
+def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "pics"
+    fill(root, "a/1.png", "a/2.jpg", "b/3.png", "b/c/4.png", "5.png", ".h/6.png", "__MACOSX/7.png")
+    assert ids(f"{root}/*/*.png") == ["a/1.png", "b/3.png"]
+    assert ids(f"{root}/**/*.png") == ["5.png", "a/1.png", "b/3.png", "b/c/4.png"]
+    assert ids(f"{root}/b/**/*.png") == ["3.png", "c/4.png"]
+    assert ids(f"{root}/*/**/*.png") == ["a/1.png", "b/3.png", "b/c/4.png"]
+    assert ids(f"{root}/[ab]/?.png") == ["a/1.png", "b/3.png"]
+    monkeypatch.chdir(root)
+    assert ids("*.png") == ["5.png"]
+    assert ids("**/4.png") == ["b/c/4.png"]
+    assert list_images("./**/4.png")["uri"].to_pylist() == [str(root / "b/c/4.png")]
+    with pytest.raises(SourceError, match=r"'\*.gif' holds no files"):
+        list_images("*.gif")
+
+
+def test_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
+    fill(tmp_path, "set [1]/a.png")
+    assert ids(tmp_path / "set [1]") == ["a.png"]
+
+
+def test_single_picture(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png")
+    assert list_images(str(tmp_path / "a.png")).to_pylist() == [{"image_id": "a.png", "uri": f"{tmp_path}/a.png"}]
+
+
+def test_missing_and_empty_sources(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="empty' holds no files; give a folder"):
+        list_images(str(tmp_path / "empty"))
+    for name in ("missing", "missing.txt"):
+        with pytest.raises(SourceError, match=f"{name}' does not exist"):
+            list_images(str(tmp_path / name))
+    with pytest.raises(SourceError, match="cannot be read"):
+        list_images("https://host/pictures/")
+
+
+def test_output_inside_source_is_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "out/report.html", "out/latents/shard-00000.parquet", "out-2/b.png")
+    out = str(tmp_path / "out")
+    assert ids(tmp_path, out) == ["a.png", "out-2/b.png"]
+    assert ids(f"{tmp_path}/**", out) == ["a.png", "out-2/b.png"]
+    assert ids(f"{tmp_path}/*/*", out) == ["out-2/b.png"]
+    assert ids(tmp_path, str(tmp_path / "not-yet")) == ids(tmp_path)
+    with pytest.raises(SourceError, match="both SOURCE and OUT"):
+        list_images(out, out)
+
+
+LISTS = {
+    "txt": b"\xef\xbb\xbf# pictures\r\n\r\nb.png\r\nsub/a.png\n  /abs/c.png  \n",
+    "csv": b'path,code,age,score,note\nb.png,007,3,1.5,"x, y"\nsub/a.png,010,4,,\n/abs/c.png,011,5,2e3,z\n',
+    "jsonl": b'{"file": "b.png", "age": 3}\n\n{"file": "sub/a.png", "tags": ["q"]}\n{"file": "/abs/c.png"}\n',
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"list.{kind}"
+    path.write_bytes(LISTS[kind])
+    table = list_images(str(path))
+    assert table["image_id"].to_pylist() == ["/abs/c.png", "b.png", "sub/a.png"]
+    assert table["uri"].to_pylist() == ["/abs/c.png", f"{tmp_path}/b.png", f"{tmp_path}/sub/a.png"]
+    carried = table.drop_columns(["image_id", "uri"]).to_pydict()
+    if kind == "csv":
+        assert carried == {
+            "code": ["011", "007", "010"],
+            "age": [5, 3, 4],
+            "score": [2000.0, 1.5, None],
+            "note": ["z", "x, y", None],
+        }
+    elif kind == "jsonl":
+        assert carried == {"age": [None, 3, None], "tags": [None, None, ["q"]]}
+    else:
+        assert carried == {}
+
+
+def test_parquet_list_carries_columns(tmp_path: Path) -> None:
+    rows = pa.table({"label": pa.array(["q", "r"]).dictionary_encode(), "image": ["b.png", "a.png"], "n": [1, 2]})
+    pq.write_table(rows, tmp_path / "l.parquet")
+    table = list_images(str(tmp_path / "l.parquet"))
+    assert table.drop_columns("uri").to_pydict() == {"image_id": ["a.png", "b.png"], "label": ["r", "q"], "n": [2, 1]}
+    assert table["label"].type == pa.string()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", "id,name\n1,x\n", "has no column of paths; it has id, name; name one of them path, uri"),
+        ("a.csv", "path,Width\na.png,3\n", "column 'Width' is a column of the output too; rename it"),
+        ("a.csv", "path,n,N\na.png,3,4\n", "column 'n' appears twice"),
+        ("a.csv", "path,n\na.png\n", "line 2 has 1 cells; the header has 2"),
+        ("a.csv", 'path\n"a.png\n', "is no CSV"),
+        ("a.csv", "path,n\n,3\n", "line 2 holds ''"),
+        ("a.csv", "path\n", "lists no picture"),
+        ("a.csv", "", "it has no columns"),
+        ("a.txt", "# nothing\n", "lists no picture"),
+        ("a.txt", "a.png\n\n./a.png\n", "names './a.png' twice, in line 1 and line 3"),
+        ("a.txt", "a.png\nhttps://host/b.png\n", "line 2 holds 'https://host/b.png'; local paths"),
+        ("a.txt", "a\0.png\n", "line 1 holds"),
+        ("a.jsonl", '{"path": "a.png"}\n{"path":\n', "line 2 is no JSON"),
+        ("a.jsonl", '["a.png"]\n', "line 1 is no JSON object"),
+        ("a.jsonl", '{"path": "a.png"}\n{"path": 7}\n', "line 2 holds 7"),
+        ("a.jsonl", '{"path": "a.png"}\n{"n": 7}\n', "line 2 holds ''"),
+        ("a.jsonl", '{"path": "a", "n": 1}\n{"path": "b", "n": "x"}\n', "column 'n' mixes kinds"),
+        ("a.parquet", "PAR1 no more", "is no readable Parquet file"),
+    ],
+)
+def test_faulty_lists(tmp_path: Path, name: str, content: str, reason: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SourceError) as caught:
+        list_images(str(tmp_path / name))
+    assert reason in str(caught.value)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"path\ncaf\xe9.png\n")
+    with pytest.raises(SourceError, match=r"is not UTF-8 \(byte 8\)"):
+        list_images(str(tmp_path / "a.csv"))
+
+
+def test_a_parquet_list_without_text_paths(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [{"bytes": b"x"}]}), tmp_path / "l.parquet")
+    with pytest.raises(SourceError, match="column 'image' holds struct"):
+        list_images(str(tmp_path / "l.parquet"))
+
+
+def upload(s3: Any, bucket: str, *keys: str) -> None:
+    for key in keys:
+        s3.client().put_object(Bucket=bucket, Key=key, Body=b"" if key.endswith("/") else key.encode())
+
+
+def test_s3_prefix(s3: Any, s3_bucket: str) -> None:
+    keys = ["p/b.png", "p/sub/a?x#y%20.png", "p/sub/", "p/.hidden.png", "p/Thumbs.db", "p//odd.png"]
+    upload(s3, s3_bucket, *keys, "p2/no.png", "p/out/run.json")
+    for source in (f"s3://{s3_bucket}/p", f"s3://{s3_bucket}/p/"):
+        table = list_images(source, f"s3://{s3_bucket}/p/out")
+        assert table["image_id"].to_pylist() == ["/odd.png", "b.png", "sub/a?x#y%20.png"]
+        for row in table.to_pylist():
+            assert read_bytes(row["uri"]) == f"p/{row['image_id']}".encode()
+    assert "p2/no.png" in ids(f"s3://{s3_bucket}")
+    assert ids(f"s3://{s3_bucket}/p/b.png") == ["b.png"]
+    with pytest.raises(SourceError, match="nothing' holds no files"):
+        list_images(f"s3://{s3_bucket}/nothing")
+    with pytest.raises(SourceError, match="holds no files"):
+        list_images(f"s3://{s3_bucket}/p/b")
+    with pytest.raises(SourceError, match="both SOURCE and OUT"):
+        list_images(f"s3://{s3_bucket}/p/", f"s3://{s3_bucket}/p")
+
+
+def test_s3_lists(s3: Any, s3_bucket: str, tmp_path: Path) -> None:
+    content = f"b.png\n../up.png\ns3://{s3_bucket}/other/c.png\n/local/d.png\n"
+    s3.client().put_object(Bucket=s3_bucket, Key="sets/list.txt", Body=content.encode())
+    table = list_images(f"s3://{s3_bucket}/sets/list.txt")
+    assert table.to_pylist() == [
+        {"image_id": "/local/d.png", "uri": "/local/d.png"},
+        {"image_id": "b.png", "uri": f"s3://{s3_bucket}/sets/b.png"},
+        {"image_id": f"s3://{s3_bucket}/other/c.png", "uri": f"s3://{s3_bucket}/other/c.png"},
+        {"image_id": f"s3://{s3_bucket}/up.png", "uri": f"s3://{s3_bucket}/up.png"},
+    ]
+    (tmp_path / "list.csv").write_text(f"uri,label\ns3://{s3_bucket}/x.png,q\n")
+    assert list_images(str(tmp_path / "list.csv")).to_pylist() == [
+        {"image_id": f"s3://{s3_bucket}/x.png", "uri": f"s3://{s3_bucket}/x.png", "label": "q"}
+    ]
+    with pytest.raises(SourceError, match=r"none.txt' does not exist"):
+        list_images(f"s3://{s3_bucket}/none.txt")
+
+
+def test_one_picture_that_cannot_be_read_is_a_picture_error(tmp_path: Path, s3_bucket: str) -> None:
+    fill(tmp_path, "big.png")
+    for uri in (str(tmp_path / "missing.png"), str(tmp_path), f"s3://{s3_bucket}/missing.png"):
+        with pytest.raises(PictureError, match=uri):
+            read_bytes(uri)
+    with pytest.raises(PictureError, match="has 7 bytes; the limit is 6"):
+        read_bytes(str(tmp_path / "big.png"), limit_bytes=6)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_permissions(tmp_path: Path) -> None:
+    fill(tmp_path, "a.png", "sub/b.png")
+    for folder in [tmp_path, *tmp_path.parents][:3]:
+        folder.chmod(0o755)
+    (tmp_path / "a.png").chmod(0)
+    (tmp_path / "sub").chmod(0)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PictureError, match="permission denied"):
+            read_bytes(str(tmp_path / "a.png"))
+        with pytest.raises((SourceError, StorageError), match="sub': permission denied"):
+            list_images(str(tmp_path))
+    finally:
+        os.seteuid(0)
