@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.models.layout import check_weights, num_layers
+from i2s_batch.models.layout import check_weights
 from i2s_batch.models.mapping import Mapping
 from i2s_batch.models.operators import frozen
-from i2s_batch.models.weights import GeneratorWeights
+from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 
 class Generator(nn.Module):

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.weights import GeneratorWeights
+from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 STYLEGAN1 = "stylegan1"
 STYLEGAN2 = "stylegan2"
@@ -49,11 +49,6 @@ class Widths:
     label: int
     mapping: tuple[int, ...]
     channels: tuple[int, ...]
-
-
-def num_layers(resolution: int) -> int:
-    """L: the number of style vectors."""
-    return 2 * (resolution.bit_length() - 1) - 2
 
 
 def layer_resolution(layer: int) -> int:

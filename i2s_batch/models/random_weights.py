@@ -14,11 +14,10 @@ from i2s_batch.models.layout import (
     Widths,
     check_settings,
     layer_resolution,
-    num_layers,
     shapes_of,
 )
 from i2s_batch.models.mapping import mean_latent
-from i2s_batch.models.weights import GeneratorWeights
+from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 # Channels at resolution r are min(base / r, maximum): the official tables at 1024 pixels.
 _CHANNEL_BASE = {STYLEGAN1: 16384, STYLEGAN2: 32768}

@@ -17,6 +17,11 @@ VGG_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 VGG_LAYERS_TO_CONV4_2 = 9
 
 
+def num_layers(resolution: int) -> int:
+    """L: the number of style vectors of a generator."""
+    return 2 * (resolution.bit_length() - 1) - 2
+
+
 def _sha256(facts: list[Any], tensors: Mapping[str, np.ndarray]) -> str:
     names = sorted(tensors)
     shapes = [[name, list(tensors[name].shape)] for name in names]
@@ -47,7 +52,7 @@ class GeneratorWeights:
     @property
     def latent_shape(self) -> tuple[int, int]:
         """(L, w_dim) of a W+ code."""
-        return 2 * (self.settings["resolution"].bit_length() - 1) - 2, self.tensors["w_avg"].shape[0]
+        return num_layers(self.settings["resolution"]), self.tensors["w_avg"].shape[0]
 
     @property
     def latent_size(self) -> int:

@@ -180,6 +180,7 @@ class EmbedRun:
         """The work folder is empty when the run has ended; the lease goes last."""
         keys = [info.key for info in self._store.list(self._layout.work_prefix)]
         self._store.delete([key for key in keys if key != self._layout.lease])
+        self._store.sweep()
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class Worker:
         self._fill_slots()
 
         def stop() -> bool:
-            late = time.monotonic() >= deadline
+            late = time.monotonic() >= min(deadline, self._checkpoint_at)
             return late or self._interrupted.is_set() or self._next_is_loaded()
 
         for result in self._embedder.advance(stop):

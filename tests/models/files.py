@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from i2s_batch.models import GeneratorWeights
-from i2s_batch.models.layout import layer_resolution, num_layers, resolutions, rgb_resolutions
+from i2s_batch.models.layout import layer_resolution, resolutions, rgb_resolutions
+from i2s_batch.models.weights import num_layers
 
 DATA = Path(__file__).parents[1] / "data"
 SECURITY = DATA / "security"

@@ -55,7 +55,7 @@ class StoredArray:
         strides = tuple(stride * self._itemsize for stride in self.strides)
         view = np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides, writeable=False)
         if self.elements == "bfloat16":
-            return (view.astype(np.uint32) << 16).view(np.float32)
+            return np.array((view.astype(np.uint32) << 16).view(np.float32), order="C")
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by name later
             return np.array(view, np.float32, order="C")
 

@@ -13,9 +13,9 @@ from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.arrays import StoredArray
 from i2s_batch.models.checkpoints.torch_tensors import is_tensor, torch_array
 from i2s_batch.models.checkpoints.variables import Stored, Table, assemble, count_of, finite, refuse_unknown
-from i2s_batch.models.layout import STYLEGAN2, check_settings, check_shape, num_layers, resolutions
+from i2s_batch.models.layout import STYLEGAN2, check_settings, check_shape, resolutions
 from i2s_batch.models.mapping import mean_latent
-from i2s_batch.models.weights import GeneratorWeights
+from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 _KERNEL_NAME = r".*\.kernel"
 _BLUR = np.outer((1, 3, 3, 1), (1, 3, 3, 1)) / 64

@@ -9,8 +9,8 @@ from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.arrays import StoredArray, numpy_array
 from i2s_batch.models.checkpoints.restricted import Record
 from i2s_batch.models.checkpoints.variables import Stored, Table, assemble, count_of, refuse_unknown
-from i2s_batch.models.layout import STYLEGAN1, check_settings, layer_resolution, num_layers
-from i2s_batch.models.weights import GeneratorWeights
+from i2s_batch.models.layout import STYLEGAN1, check_settings, layer_resolution
+from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 # Arguments of the original build functions that would make another network; the pickle holds what was given.
 _FIXED = {

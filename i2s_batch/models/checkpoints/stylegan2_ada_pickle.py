@@ -12,8 +12,8 @@ from i2s_batch.models.checkpoints.arrays import StoredArray
 from i2s_batch.models.checkpoints.restricted import Record
 from i2s_batch.models.checkpoints.torch_tensors import torch_array
 from i2s_batch.models.checkpoints.variables import Stored, assemble, count_of, refuse_unknown
-from i2s_batch.models.layout import STYLEGAN2, check_settings, layer_resolution, num_layers, rgb_resolutions
-from i2s_batch.models.weights import GeneratorWeights
+from i2s_batch.models.layout import STYLEGAN2, check_settings, layer_resolution, rgb_resolutions
+from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 _RESAMPLE = np.outer((1, 3, 3, 1), (1, 3, 3, 1)) / 64
 _DEEPEST = 5
