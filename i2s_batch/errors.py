@@ -37,5 +37,9 @@ class RunConflictError(I2SError):
     """An output that belongs to another run, or to another driver that is still alive."""
 
 
+class ClusterError(I2SError):
+    """A Ray cluster that does not answer, or has nothing to offer."""
+
+
 class RunFailedError(I2SError):
     """A run that cannot go on: a fleet that dies at start, or a bug, with the image and the worker named."""

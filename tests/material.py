@@ -20,9 +20,9 @@ BAD = {"bad/empty.png", "bad/page.jpg", "bad/truncated.jpg"}
 
 @pytest.fixture(scope="session")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random StyleGAN1 at 32 x 32."""
+    """A random StyleGAN1 at 16 x 16."""
     path = tmp_path_factory.mktemp("networks") / "tiny.safetensors"
-    write_safetensors(random_generator("stylegan1", 32, seed=3, width=16, channel_base=256), path)
+    write_safetensors(random_generator("stylegan1", 16, seed=3, width=16, channel_base=256), path)
     return path
 
 

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def measure_loop(generator: Generator, features: Features, batch_size: int, pair
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     for _ in range(pairs):
         for name, loop in (("ours", ours), ("plain", plain)):
-            times[name].append(_timed(lambda loop=loop: loop(STRETCH_STEPS), device) / STRETCH_STEPS)
+            times[name].append(_timed(partial(loop, STRETCH_STEPS), device) / STRETCH_STEPS)
     return LoopFigures(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         torch_version=torch.__version__,

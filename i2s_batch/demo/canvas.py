@@ -14,10 +14,10 @@ Array = np.ndarray
 def ellipse(x: Array, y: Array, radius_x: Array | float, radius_y: Array | float) -> Array:
     """Distance to the ellipse round the origin, exact to first order near its outline."""
     # f / |grad f| of f = |(x / a, y / b)| - 1; the small constant keeps the centre finite
-    a, b = np.float32(1) / radius_x, np.float32(1) / radius_y
+    a, b = 1 / radius_x, 1 / radius_y
     p, q = x * a, y * b
-    radius = np.sqrt(p * p + q * q + np.float32(1e-6))
-    slope = np.sqrt((p * a) ** 2 + (q * b) ** 2 + np.float32(1e-6)) / radius
+    radius = np.sqrt(p * p + q * q + 1e-6)
+    slope = np.sqrt((p * a) ** 2 + (q * b) ** 2 + 1e-6) / radius
     return (radius - 1) / slope
 
 
@@ -26,7 +26,12 @@ def box(x: Array, y: Array, half_width: Array | float, half_height: Array | floa
     dx = np.abs(x) - (half_width - corner)
     dy = np.abs(y) - (half_height - corner)
     outside = np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
-    return outside + np.minimum(np.maximum(dx, dy), 0) - np.float32(corner)
+    return outside + np.minimum(np.maximum(dx, dy), 0) - corner
+
+
+def colour(red: float, green: float, blue: float) -> Array:
+    """One colour for every picture and pixel, channels in [0, 1]: float32 [1, 3, 1, 1]."""
+    return np.array([red, green, blue], np.float32).reshape(1, 3, 1, 1)
 
 
 class Canvas:
@@ -34,12 +39,12 @@ class Canvas:
 
     def __init__(self, background: Array, size: int) -> None:
         self.rgb = background  # [N, 3, H, W]
-        self.pixel = np.float32(2 / size)  # width of a pixel; also the width of an edge
+        self.pixel = 2 / size  # width of a pixel; also the width of an edge
 
     def cover(self, distance: Array, softness: float = 0.0) -> Array:
         """How much of each pixel a shape covers, [0, 1]: a ramp one pixel wide, or `softness` if wider."""
-        width = max(self.pixel * np.float32(1.25), np.float32(softness))
-        return np.clip(np.float32(0.5) - distance / width, 0, 1)
+        width = max(self.pixel * 1.25, softness)
+        return np.clip(0.5 - distance / width, 0, 1)
 
     def paint(self, cover: Array, colour: Array) -> None:
         """Lay `colour` ([N, 3, 1, 1] or [N, 3, H, W]) over the picture where `cover` [N, H, W] says."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from i2s_batch.demo.canvas import Array, Canvas, box, ellipse
+from i2s_batch.demo.canvas import Array, Canvas, box, colour, ellipse
 
 # What each coordinate means, in order, with its range: coordinate -inf gives the first, +inf the second.
 RANGES: dict[str, tuple[float, float]] = {
@@ -43,10 +43,11 @@ CHUNK = 8  # pictures painted at once: their arrays stay in the processor's cach
 _SKINS = ((1.00, 0.87, 0.78), (0.96, 0.78, 0.64), (0.82, 0.60, 0.44), (0.60, 0.40, 0.27), (0.40, 0.26, 0.18))
 _HAIRS = ((0.10, 0.08, 0.09), (0.28, 0.17, 0.11), (0.56, 0.26, 0.12), (0.86, 0.66, 0.32), (0.82, 0.82, 0.86))
 _IRISES = ((0.30, 0.17, 0.08), (0.22, 0.45, 0.22), (0.16, 0.42, 0.72))
-_LIP = np.array([0.74, 0.25, 0.28], np.float32).reshape(1, 3, 1, 1)
-_MOUTH = np.array([0.33, 0.06, 0.09], np.float32).reshape(1, 3, 1, 1)
-_WHITE = np.array([0.98, 0.98, 0.97], np.float32).reshape(1, 3, 1, 1)
-_DARK = np.array([0.09, 0.06, 0.07], np.float32).reshape(1, 3, 1, 1)
+_ROSY = colour(1.0, 0.62, 0.6)
+_LIP = colour(0.74, 0.25, 0.28)
+_MOUTH = colour(0.33, 0.06, 0.09)
+_WHITE = colour(0.98, 0.98, 0.97)
+_DARK = colour(0.09, 0.06, 0.07)
 
 Face = dict[str, Array]
 
@@ -58,7 +59,7 @@ def render(coordinates: Array, size: int = 64) -> Array:
     pictures = np.empty((len(coordinates), size, size, 3), np.uint8)
     for start in range(0, len(coordinates), CHUNK):
         rgb = _draw(physical(coordinates[start : start + CHUNK]), size)
-        pictures[start : start + CHUNK] = (rgb * 255 + np.float32(0.5)).transpose(0, 2, 3, 1)
+        pictures[start : start + CHUNK] = (rgb * 255 + 0.5).transpose(0, 2, 3, 1)
     return pictures
 
 
@@ -74,16 +75,14 @@ def physical(coordinates: Array) -> Face:
 
 def _draw(face: Face, size: int) -> Array:
     """float32 [N, 3, size, size] in [0, 1]; parts in order from back to front."""
-    centres = ((np.arange(size, dtype=np.float32) + np.float32(0.5)) * 2 / size - 1).astype(np.float32)
+    centres = ((np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1).astype(np.float32)
     x, y = centres[None, None, :], centres[None, :, None]
     canvas = Canvas(_background(face, x, y), size)
     cos, sin = np.cos(face["tilt"]), np.sin(face["tilt"])
-    dx = x - face["tilt"] * np.float32(0.35)  # a tilted head leans to its side
-    dy = y - np.float32(0.3)
-    u, v = cos * dx + sin * dy, cos * dy - sin * dx + np.float32(0.25)
-    hair = _ramp(_HAIRS, face["hair_tone"])
-    hair = np.clip(hair.mean(1, keepdims=True) * (1 - (c := face["hair_chroma"][:, None])) + hair * c, 0, 1)
-    skin = _skin(face)
+    dx = x - face["tilt"] * 0.35  # a tilted head leans to its side
+    dy = y - 0.3
+    u, v = cos * dx + sin * dy, cos * dy - sin * dx + 0.25
+    hair, skin = _hair(face), _skin(face)
     _paint_back_hair(canvas, face, u, v, hair)
     _paint_body(canvas, face, x, y, skin)
     _paint_head(canvas, face, u, v, skin)
@@ -107,40 +106,48 @@ def _ramp(colours: tuple[tuple[float, float, float], ...], position: Array) -> A
 def _hue(angle: Array, light: Array, chroma: float) -> Array:
     """A colour of the wheel, float32 [N, 3, 1, 1]: `angle` in radians, `light` its mean over the channels."""
     phases = np.array([0.0, 2.0944, 4.1888], np.float32).reshape(1, 3, 1, 1)
-    return light[:, None] + np.float32(chroma) * np.cos(angle[:, None] - phases)
+    return light[:, None] + chroma * np.cos(angle[:, None] - phases)
 
 
 def _skin(face: Face) -> Array:
-    warmth = np.array([0.0, 0.025, -0.035], np.float32).reshape(1, 3, 1, 1)
+    """float32 [N, 3, 1, 1]: a colour of the ramp, made pinker or more golden."""
+    warmth = colour(0.0, 0.025, -0.035)
     return np.clip(_ramp(_SKINS, face["skin_tone"]) + warmth * face["skin_warmth"][:, None], 0, 1)
+
+
+def _hair(face: Face) -> Array:
+    """float32 [N, 3, 1, 1]: a colour of the ramp, made paler or stronger."""
+    hair = _ramp(_HAIRS, face["hair_tone"])
+    grey = hair.mean(1, keepdims=True)
+    return np.clip(grey + (hair - grey) * face["hair_chroma"][:, None], 0, 1)
 
 
 def _background(face: Face, x: Array, y: Array) -> Array:
     """A gradient between two neighbouring hues, with a glow behind the head."""
     angle, hue, light = face["background_angle"], face["background_hue"], face["background_light"]
-    along = np.float32(0.5) + np.float32(0.4) * (x * np.sin(angle) + y * np.cos(angle))
-    near, far = _hue(hue, light, 0.16), _hue(hue + np.float32(0.9), light - np.float32(0.25), 0.16)
-    glow = np.float32(0.09) * np.exp(-np.float32(1.5) * (x * x + y * y))
+    along = 0.5 + 0.4 * (x * np.sin(angle) + y * np.cos(angle))
+    near, far = _hue(hue, light, 0.16), _hue(hue + 0.9, light - 0.25, 0.16)
+    glow = 0.09 * np.exp(-1.5 * (x * x + y * y))
     return near + along[:, None] * (far - near) + glow[:, None]
 
 
 def _paint_back_hair(canvas: Canvas, face: Face, u: Array, v: Array, hair: Array) -> None:
     """The hair behind head and neck, from the crown down to `hair_length`."""
-    width = face["face_width"] + face["hair_volume"] * np.float32(0.75)
-    top = np.float32(-0.68) - face["hair_volume"]
+    width = face["face_width"] + face["hair_volume"] * 0.75
+    top = -0.68 - face["hair_volume"]
     half_height = (face["hair_length"] - top) / 2
     cover = canvas.cover(box(u, v - top - half_height, width, half_height, 0.42))
-    canvas.paint(cover, hair * (np.float32(0.72) - np.float32(0.14) * v[:, None]))
+    canvas.paint(cover, hair * (0.72 - 0.14 * v[:, None]))
 
 
 def _paint_body(canvas: Canvas, face: Face, x: Array, y: Array, skin: Array) -> None:
     """Shoulders in a colour opposite to the background's, and the neck in the shadow of the chin."""
-    cloth = _hue(face["background_hue"] + np.float32(2.6), np.float32(1.1) - face["background_light"], 0.17)
-    lean = face["tilt"] * np.float32(0.35)
-    shadow = np.float32(1) - np.float32(0.25) * np.clip((np.abs(x) - np.float32(0.2)), 0, 1)
-    canvas.paint(canvas.cover(ellipse(x - lean / 2, y - np.float32(1.22), 0.86, 0.46)), cloth * shadow[:, None])
-    neck = box(x - lean / 2, y - np.float32(0.62), 0.2, 0.32, 0.15)
-    shadow = np.float32(0.72) + np.float32(0.3) * np.clip(y - np.float32(0.55), 0, np.float32(0.5))
+    cloth = _hue(face["background_hue"] + 2.6, 1.1 - face["background_light"], 0.17)
+    lean = face["tilt"] * 0.35
+    shadow = 1 - 0.25 * np.clip(np.abs(x) - 0.2, 0, 1)
+    canvas.paint(canvas.cover(ellipse(x - lean / 2, y - 1.22, 0.86, 0.46)), cloth * shadow[:, None])
+    neck = box(x - lean / 2, y - 0.62, 0.2, 0.32, 0.15)
+    shadow = 0.72 + 0.3 * np.clip(y - 0.55, 0, 0.5)
     canvas.paint(canvas.cover(neck), skin * shadow[:, None])
 
 
@@ -148,93 +155,93 @@ def _paint_head(canvas: Canvas, face: Face, u: Array, v: Array, skin: Array) -> 
     """Ears and face, lit from the upper left; the jaw narrows below the cheeks; rosy cheeks."""
     width, turn = face["face_width"], face["turn"]
     for side in (-1, 1):
-        ear = ellipse(u - side * width + turn * np.float32(0.6), v - np.float32(0.07), 0.085, 0.13)
-        canvas.paint(canvas.cover(ear), skin * np.float32(0.84))
+        ear = ellipse(u - side * width + turn * 0.6, v - 0.07, 0.085, 0.13)
+        canvas.paint(canvas.cover(ear), skin * 0.84)
     below = np.maximum(v, 0)
-    narrow = 1 - face["jaw"] * below * below * np.float32(2.2)
-    p, q = u / (width * narrow), v / np.float32(0.68)
-    light = np.float32(1.03) - np.float32(0.14) * (p * p + q * q) - np.float32(0.09) * (p + turn) - np.float32(0.06) * q
+    narrow = 1 - face["jaw"] * below * below * 2.2
+    p, q = u / (width * narrow), v / 0.68
+    light = 1.03 - 0.14 * (p * p + q * q) - 0.09 * (p + turn) - 0.06 * q
     cover = canvas.cover(ellipse(u / narrow, v, width, 0.68))
     canvas.paint(cover, skin * light[:, None])
     for side in (-1, 1):
-        across, down = u - turn - side * np.float32(0.29), v - np.float32(0.24)
-        blush = np.exp(-(across * across + down * down) * np.float32(55))
-        canvas.paint(blush * np.float32(0.22), skin * np.array([1.0, 0.62, 0.6], np.float32).reshape(1, 3, 1, 1))
+        across, down = u - turn - side * 0.29, v - 0.24
+        blush = np.exp(-(across * across + down * down) * 55)
+        canvas.paint(blush * 0.22, skin * _ROSY)
 
 
 def _paint_nose(canvas: Canvas, face: Face, w: Array, v: Array) -> None:
     """A bright ridge with a shadow on its right, a shadow under the tip, two nostrils."""
-    size, x = face["nose"], w - face["turn"] * np.float32(0.35)  # the tip stands out: it turns more
-    tip = np.float32(0.07) + np.float32(0.11) * size
+    size, x = face["nose"], w - face["turn"] * 0.35  # the tip stands out: it turns more
+    tip = 0.07 + 0.11 * size
     ridge = ellipse(x, v - tip / 2, 0.035, tip / 2)
     canvas.shade(canvas.cover(ridge, 0.08), 1.10)
-    canvas.shade(canvas.cover(ellipse(x - np.float32(0.055), v - tip * np.float32(0.62), 0.02, tip / 2.6), 0.06), 0.82)
-    canvas.shade(canvas.cover(ellipse(x, v - tip, size * np.float32(0.085), size * np.float32(0.05)), 0.05), 0.93)
-    canvas.shade(canvas.cover(ellipse(x, v - tip - size * np.float32(0.04), size * np.float32(0.07), 0.022), 0.03), 0.62)
+    canvas.shade(canvas.cover(ellipse(x - 0.055, v - tip * 0.62, 0.02, tip / 2.6), 0.06), 0.82)
+    canvas.shade(canvas.cover(ellipse(x, v - tip, size * 0.085, size * 0.05), 0.05), 0.93)
+    canvas.shade(canvas.cover(ellipse(x, v - tip - size * 0.04, size * 0.07, 0.022), 0.03), 0.62)
 
 
 def _paint_mouth(canvas: Canvas, face: Face, w: Array, v: Array) -> None:
     """Two lips along parabolas; between them, when open, the dark inside and a row of teeth."""
-    half_width = np.float32(0.19) + face["smile"] * np.float32(0.25)
+    half_width = 0.19 + face["smile"] * 0.25
     t = np.clip(w / half_width, -1.6, 1.6)
     bow = t * t
     # a closed mouth has its lips together: the opening is a softened max(0, opening)
     opening = face["mouth_opening"]
-    opening = (opening + np.sqrt(opening * opening + np.float32(4e-4))) / 2
-    middle = np.float32(0.395) + face["smile"] * np.float32(0.45)
+    opening = (opening + np.sqrt(opening * opening + 4e-4)) / 2
+    middle = 0.395 + face["smile"] * 0.45
     upper = middle - face["smile"] * bow
     lower = upper + opening * (1 - bow)
-    ends = np.float32(1) / np.sqrt(1 + (2 * face["smile"] * t / half_width) ** 2)  # vertical to true distance
-    side = (np.abs(w) - half_width) * np.float32(0.8)
-    thickness = np.float32(0.038) * np.maximum(1 - bow * np.float32(0.6), 0.2)
-    lips = np.maximum(np.maximum(upper - thickness - v, v - lower - thickness * np.float32(1.3)) * ends, side)
-    canvas.paint(canvas.cover(lips) * np.float32(0.85), _LIP)
+    ends = 1 / np.sqrt(1 + (2 * face["smile"] * t / half_width) ** 2)  # vertical to true distance
+    side = (np.abs(w) - half_width) * 0.8
+    thickness = 0.038 * np.maximum(1 - bow * 0.6, 0.2)
+    lips = np.maximum(np.maximum(upper - thickness - v, v - lower - thickness * 1.3) * ends, side)
+    canvas.paint(canvas.cover(lips) * 0.85, _LIP)
     inside = np.maximum(np.maximum(upper - v, v - lower) * ends, side)
-    inner = canvas.cover(inside - np.float32(0.008))  # a closed mouth keeps a thin dark line
+    inner = canvas.cover(inside - 0.008)  # a closed mouth keeps a thin dark line
     canvas.paint(inner, _MOUTH)
-    teeth = np.maximum(inside, v - upper - np.float32(0.055)) + np.float32(0.012)
+    teeth = np.maximum(inside, v - upper - 0.055) + 0.012
     canvas.paint(canvas.cover(teeth), _WHITE)
 
 
 def _paint_eye(canvas: Canvas, face: Face, side: int, w: Array, v: Array) -> None:
     """White, iris, pupil and glint, all cut by the lids; a dark upper lid."""
     size = face["eye_size"]
-    x = w - side * np.float32(0.235)
-    y = v - np.float32(0.015)
+    x = w - side * 0.235
+    y = v - 0.015
     height = size * face["eye_opening"]
     eye = ellipse(x, y, size, height)
-    canvas.shade(canvas.cover(ellipse(x, y + np.float32(0.02), size * np.float32(1.25), height * np.float32(1.3)), 0.07), 0.86)
-    lid = ellipse(x, y + np.float32(0.028), size * np.float32(1.1), height * np.float32(1.05))
+    canvas.shade(canvas.cover(ellipse(x, y + 0.02, size * 1.25, height * 1.3), 0.07), 0.86)
+    lid = ellipse(x, y + 0.028, size * 1.1, height * 1.05)
     canvas.paint(canvas.cover(lid), _DARK)
     opening = canvas.cover(eye)
-    canvas.paint(opening, _WHITE * (np.float32(0.93) + np.float32(0.4) * y[:, None]))
+    canvas.paint(opening, _WHITE * (0.93 + 0.4 * y[:, None]))
     px, py = x - face["gaze"] * size, y
-    radius = size * np.float32(0.60)
+    radius = size * 0.60
     iris = _ramp(_IRISES, face["eye_colour"])
     distance = ellipse(px, py, radius, radius)
-    canvas.paint(opening * canvas.cover(distance), iris * (1 + np.float32(4) * py[:, None]))
-    canvas.paint(opening * canvas.cover(distance + radius * np.float32(0.5)), _DARK)
-    glint = ellipse(px + np.float32(0.035), py + np.float32(0.035), 0.028, 0.028)
+    canvas.paint(opening * canvas.cover(distance), iris * (1 + 4 * py[:, None]))
+    canvas.paint(opening * canvas.cover(distance + radius * 0.5), _DARK)
+    glint = ellipse(px + 0.035, py + 0.035, 0.028, 0.028)
     canvas.paint(opening * canvas.cover(glint), _WHITE)
 
 
 def _paint_brow(canvas: Canvas, face: Face, side: int, w: Array, v: Array, hair: Array) -> None:
     """A tapered arc in a darker colour of the hair."""
-    x = (w - side * np.float32(0.245)) * side  # positive outwards
-    top = np.float32(-0.235) + face["brow_height"] - face["brow_tilt"] * x + np.float32(1.3) * x * x
-    thickness = np.float32(0.032) - np.float32(0.05) * x
-    brow = np.maximum(np.abs(v - top) - thickness, np.abs(x) - np.float32(0.175))
-    canvas.paint(canvas.cover(brow) * np.float32(0.9), hair * np.float32(0.62))
+    x = (w - side * 0.245) * side  # positive outwards
+    top = -0.235 + face["brow_height"] - face["brow_tilt"] * x + 1.3 * x * x
+    thickness = 0.032 - 0.05 * x
+    brow = np.maximum(np.abs(v - top) - thickness, np.abs(x) - 0.175)
+    canvas.paint(canvas.cover(brow) * 0.9, hair * 0.62)
 
 
 def _paint_fringe(canvas: Canvas, face: Face, u: Array, v: Array, hair: Array) -> None:
     """The hair on the crown, above a slanted, curved hairline, with a band of shine."""
     volume, width = face["hair_volume"], face["face_width"]
-    crown = ellipse(u, v + np.float32(0.06), width + volume * np.float32(0.75), volume + np.float32(0.66))
+    crown = ellipse(u, v + 0.06, width + volume * 0.75, volume + 0.66)
     arch = u / width
-    hairline = v - face["fringe"] - face["parting"] * u - np.float32(0.42) * arch * arch * arch * arch
-    cap = np.maximum(crown, hairline * np.float32(0.7))
-    band = np.exp(-np.float32(90) * (v + np.float32(0.62) + volume * np.float32(0.3) - np.float32(0.35) * u * u) ** 2)
-    light = np.float32(1.0) - np.float32(0.28) * u + np.float32(0.5) * band * (np.float32(0.6) - u)
-    canvas.shade(canvas.cover(np.maximum(crown, hairline - np.float32(0.05)), 0.08), 0.9)
+    hairline = v - face["fringe"] - face["parting"] * u - 0.42 * arch * arch * arch * arch
+    cap = np.maximum(crown, hairline * 0.7)
+    band = np.exp(-90 * (v + 0.62 + volume * 0.3 - 0.35 * u * u) ** 2)
+    light = 1.0 - 0.28 * u + 0.5 * band * (0.6 - u)
+    canvas.shade(canvas.cover(np.maximum(crown, hairline - 0.05), 0.08), 0.9)
     canvas.paint(canvas.cover(cap), hair * light[:, None])

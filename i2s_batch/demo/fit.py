@@ -1,54 +1,65 @@
 """Makes the demo's generator: a small StyleGAN1 that learns to draw what `faces.render` draws.
 
-    python -m i2s_batch.demo.fit generator.safetensors --pictures 48000 --seed 0
+    python -m i2s_batch.demo.fit generator.safetensors --pictures 56000 --seed 0
 
-The leading coordinates of the normalised z are the face's parameters, so (z, picture) pairs are known and plain
-regression is enough: no adversary. The synthesis is the one that everybody uses, `models.stylegan1`; only its
-weights are computed anew from the trained variables in every step.
+The coordinates of the normalised z are the face's parameters, so (z, picture) pairs are known and plain
+regression is enough: no adversary. The network grows from 16 to 64 pixels, because a picture of 16 x 16 costs a
+sixth and already teaches the mapping, the colours and the shapes. The synthesis is the one that everybody uses,
+`models.stylegan1`; only its buffers are computed anew from the trained variables in every step.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from i2s_batch.demo.faces import NAMES, render
-from i2s_batch.inversion.metrics import from_uint8
 from i2s_batch.models import Generator, GeneratorWeights, build_generator, write_safetensors
 from i2s_batch.models.layout import STYLEGAN1, Widths, shapes_of
 from i2s_batch.models.mapping import mean_latent
 from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, nearest_then_conv_kernel, normalize_mean_square
+from i2s_batch.models.weights import num_layers
 
-RESOLUTION = 64
-SETTINGS = {"resolution": RESOLUTION, "c_dim": 0, "mapping_layers": 4, "mapping_lr_multiplier": 1.0}
-WIDTHS = Widths(
-    z=len(NAMES), w=128, label=0, mapping=(128,) * 4, channels=(128, 128, 128, 128, 128, 128, 96, 96, 48, 48)
-)
-BATCH = 32
-LEARNING_RATE = 3e-3
+SHARES = {16: 0.4, 32: 0.3, 64: 0.3}  # of the pictures, by resolution
+RESOLUTION = max(SHARES)
+MAPPING_LAYERS = 4
+W_DIM = 128
+CHANNELS = (128, 128, 128, 128, 128, 128, 80, 80, 40, 40)
+BATCH = 8
+LEARNING_RATE = 1e-2
+WARM_UP = 50  # steps, after every growth
 EMA = 0.998
-# Pictures drawn before they are shown again; drawing takes a third of the time of a step.
-POOL = 24_000
-SAVE_EVERY = 4_000
+SAVE_EVERY = 500  # steps
 
 Tensors = dict[str, torch.Tensor]
 
 
-def start(seed: int) -> Tensors:
-    """Untrained variables under the names of `models.layout`: standard normal weights, no bias, no noise."""
-    stream = np.random.RandomState(seed)
-    variables = {}
-    for name, shape in shapes_of(STYLEGAN1, SETTINGS, WIDTHS).items():
+def settings_of(resolution: int) -> dict[str, Any]:
+    """No 0.01 in the mapping: with it, faces stayed blurred."""
+    return {"resolution": resolution, "c_dim": 0, "mapping_layers": MAPPING_LAYERS, "mapping_lr_multiplier": 1.0}
+
+
+def grown(variables: Tensors, resolution: int, stream: np.random.RandomState) -> Tensors:
+    """Those of `variables` that a generator of `resolution` has, and new ones where it has none of that shape.
+
+    New ones: standard normal weights, no bias, no noise. Names are those of `models.layout`.
+    """
+    channels = CHANNELS[: num_layers(resolution)]
+    widths = Widths(z=len(NAMES), w=W_DIM, label=0, mapping=(W_DIM,) * MAPPING_LAYERS, channels=channels)
+    made = {}
+    for name, shape in shapes_of(STYLEGAN1, settings_of(resolution), widths).items():
         drawn = name.endswith(("weight", ".noise")) or name == "const"
-        variables[name] = torch.from_numpy(stream.standard_normal(shape) if drawn else np.zeros(shape)).float()
-    return variables
+        new = torch.from_numpy(stream.standard_normal(shape) if drawn else np.zeros(shape)).float()
+        old = variables.get(name)
+        made[name] = new if old is None or old.shape != new.shape else old.detach().clone()
+    return made
 
 
 def folded(variables: Tensors) -> Tensors:
@@ -56,19 +67,25 @@ def folded(variables: Tensors) -> Tensors:
 
     A test holds this against the module that is built from the same variables.
     """
-    buffers = {"const": variables["const"][None], "rgb_bias": variables["to_rgb.bias"]}
     rgb = variables["to_rgb.weight"]
-    buffers["rgb_weight"] = rgb[:, :, None, None] / math.sqrt(rgb.shape[1])
-    for i in range(len(WIDTHS.channels)):
-        own = {key: variables[f"layer.{i}.{key}"] for key in ("bias", "noise", "noise_strength")}
-        own["noise_strength"] = own["noise_strength"][:, None, None]
+    buffers = {
+        "const": variables["const"][None],
+        "rgb_weight": rgb[:, :, None, None] / math.sqrt(rgb.shape[1]),
+        "rgb_bias": variables["to_rgb.bias"],
+    }
+    for i in range(sum(name.endswith(".noise") for name in variables)):
+        style, style_bias = variables[f"layer.{i}.style.weight"], variables[f"layer.{i}.style.bias"]
+        own = {
+            "bias": variables[f"layer.{i}.bias"],
+            "noise": variables[f"layer.{i}.noise"],
+            "noise_strength": variables[f"layer.{i}.noise_strength"][:, None, None],
+            "style_weight": style / math.sqrt(style.shape[1]),
+            "style_bias": style_bias + (torch.arange(len(style_bias)) < len(style_bias) // 2),
+        }
         if i:
             weight = variables[f"layer.{i}.weight"]
             weight = weight * (SQRT2 / math.sqrt(weight[0].numel()))
             own["weight"] = weight if i % 2 else nearest_then_conv_kernel(weight)
-        own["style_weight"] = variables[f"layer.{i}.style.weight"] / math.sqrt(WIDTHS.w)
-        one = torch.ones(WIDTHS.channels[i])
-        own["style_bias"] = variables[f"layer.{i}.style.bias"] + torch.cat([one, 0 * one])
         buffers |= {f"layers.{i}.{key}": value for key, value in own.items()}
     return buffers
 
@@ -76,7 +93,7 @@ def folded(variables: Tensors) -> Tensors:
 def mapped(variables: Tensors, z: torch.Tensor) -> torch.Tensor:
     """z [B, 24] -> w [B, 128], with the run-time gains of `models.mapping`."""
     x = normalize_mean_square(z)
-    for j in range(SETTINGS["mapping_layers"]):
+    for j in range(MAPPING_LAYERS):
         weight = variables[f"mapping.{j}.weight"]
         x = F.linear(x, weight * (SQRT2 / math.sqrt(weight.shape[1])), variables[f"mapping.{j}.bias"])
         x = F.leaky_relu(x, LRELU_SLOPE)
@@ -84,7 +101,7 @@ def mapped(variables: Tensors, z: torch.Tensor) -> torch.Tensor:
 
 
 class Drawing(torch.nn.Module):
-    """The frozen generator's synthesis as a `forward`, whose buffers `functional_call` can exchange."""
+    """A frozen generator's synthesis as a `forward`, whose buffers `functional_call` can exchange."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -95,7 +112,7 @@ class Drawing(torch.nn.Module):
 
 
 def draw(module: Drawing, variables: Tensors, z: torch.Tensor) -> torch.Tensor:
-    """G(z): [B, 3, 64, 64], differentiable in the variables."""
+    """G(z): [B, 3, R, R], differentiable in the variables."""
     ws = mapped(variables, z)[:, None].expand(-1, module.generator.num_layers, -1)
     buffers = {f"generator.{name}": value for name, value in folded(variables).items()}
     made = torch.func.functional_call(module, buffers, (ws,))
@@ -103,77 +120,81 @@ def draw(module: Drawing, variables: Tensors, z: torch.Tensor) -> torch.Tensor:
     return made
 
 
-def faces_of(z: torch.Tensor) -> np.ndarray:
-    """What G(z) ought to be: uint8 [B, 64, 64, 3]."""
-    return render(normalize_mean_square(z.double()).numpy(), RESOLUTION)
+def faces_of(z: torch.Tensor, resolution: int) -> torch.Tensor:
+    """What G(z) ought to be: float32 [B, 3, R, R] in [-1, 1]."""
+    faces = render(normalize_mean_square(z.double()).numpy(), resolution)
+    return torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def loss_of(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Mean absolute error of the pictures and of their differences between neighbours, at three scales."""
     total = made.new_zeros(())
     for scale in (1, 2, 4):
-        a, b = (F.avg_pool2d(t, scale) if scale > 1 else t for t in (made, wanted))
-        total = total + (a - b).abs().mean()
-        for axis in (2, 3):
-            total = total + 2 * (a.diff(dim=axis) - b.diff(dim=axis)).abs().mean()
+        error = F.avg_pool2d(made - wanted, scale) if scale > 1 else made - wanted
+        total = total + error.abs().mean() + sum(2 * error.diff(dim=axis).abs().mean() for axis in (2, 3))
     return total
 
 
-def pairs(pictures: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of (z, picture in [-1, 1]); new ones up to POOL pictures, then those again in random order."""
-    stream = torch.Generator().manual_seed(seed)
-    pool: list[tuple[torch.Tensor, np.ndarray]] = []
-    for _ in range(0, pictures, BATCH):
-        if len(pool) * BATCH < POOL:
-            z = torch.randn(BATCH, WIDTHS.z, generator=stream)
-            pool.append((z, faces_of(z)))
-            z, faces = pool[-1]
-        else:
-            place = torch.randint(len(pool), (BATCH,), generator=stream).tolist()
-            within = torch.randint(BATCH, (BATCH,), generator=stream).tolist()
-            z = torch.stack([pool[p][0][i] for p, i in zip(place, within, strict=True)])
-            faces = np.stack([pool[p][1][i] for p, i in zip(place, within, strict=True)])
-        yield z, torch.stack([from_uint8(face, z) for face in faces])
-
-
-def finished(variables: Tensors, origin: str) -> GeneratorWeights:
+def finished(variables: Tensors, resolution: int, origin: str) -> GeneratorWeights:
     """The trained variables as a generator with its mean latent."""
+    settings = settings_of(resolution)
     tensors = {name: value.detach().numpy().copy() for name, value in variables.items()}
-    weights = GeneratorWeights(STYLEGAN1, SETTINGS, tensors, origin)
-    return GeneratorWeights(STYLEGAN1, SETTINGS, tensors | {"w_avg": mean_latent(weights, WIDTHS.z)}, origin)
+    weights = GeneratorWeights(STYLEGAN1, settings, tensors, origin)
+    return GeneratorWeights(STYLEGAN1, settings, tensors | {"w_avg": mean_latent(weights, len(NAMES))}, origin)
 
 
-@click.command()
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--pictures", default=48_000, show_default=True)
-@click.option("--seed", default=0, show_default=True)
-def fit(out: Path, pictures: int, seed: int) -> None:
-    """Fit the demo's generator and write it to OUT as float16 safetensors."""
-    variables = start(seed)
-    module = Drawing(build_generator(finished(variables, "")))
+def learning_rate(step: int, steps: int, is_last: bool) -> float:
+    """Warm up after every growth; at the last resolution a cosine to nothing."""
+    decay = 0.5 + 0.5 * math.cos(math.pi * step / steps) if is_last else 1.0
+    return LEARNING_RATE * min(1, step / WARM_UP) * decay
+
+
+def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path) -> Tensors:
+    """Train in place at one resolution; saves, and returns, the running average of the variables."""
+    module = Drawing(build_generator(finished(variables, resolution, "")))
     constant = {"w_avg", *(name for name in variables if name.endswith(".noise"))}
     trained = [value.requires_grad_() for name, value in variables.items() if name not in constant]
     average = {name: value.detach().clone() for name, value in variables.items()}
-    steps = pictures // BATCH
-    optimiser = torch.optim.Adam(trained, lr=LEARNING_RATE, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam(trained, lr=LEARNING_RATE, betas=(0.9, 0.99), fused=True)
+    stream = torch.Generator().manual_seed(seed * 1000 + resolution)
     begun, recent = time.monotonic(), 0.0
-    for step, (z, wanted) in enumerate(pairs(pictures, seed + 1), start=1):
-        for group in optimiser.param_groups:  # warm up, then a cosine to nothing
-            group["lr"] = LEARNING_RATE * min(1, step / 100) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        loss = loss_of(draw(module, variables, z), wanted)
+    for step in range(1, steps + 1):
+        z = torch.randn(BATCH, len(NAMES), generator=stream)
+        optimiser.param_groups[0]["lr"] = learning_rate(step, steps, resolution == RESOLUTION)
+        loss = loss_of(draw(module, variables, z), faces_of(z, resolution))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         with torch.no_grad():
-            for name, value in average.items():
-                value.lerp_(variables[name], 1 - min(EMA, (step + 1) / (step + 10)))
-        recent += 0.02 * (loss.item() - recent) if recent else loss.item()
-        if step * BATCH % SAVE_EVERY < BATCH or step == steps:
-            seen, minutes = step * BATCH, (time.monotonic() - begun) / 60
-            origin = f"i2s_batch.demo.fit, seed {seed}, {seen} pictures, loss {recent:.4f}"
-            write_safetensors(finished(average, origin), out, dtype="float16")
-            click.echo(f"{origin}, {minutes:.1f} min")
+            for name in variables.keys() - constant:
+                average[name].lerp_(variables[name], 1 - min(EMA, step / (step + 10)))
+        recent += max(0.01, 1 / step) * (loss.item() - recent)
+        if step % SAVE_EVERY == 0 or step == steps:
+            origin = f"i2s_batch.demo.fit, seed {seed}, {step * BATCH} pictures at {resolution} px, loss {recent:.4f}"
+            write_safetensors(finished(average, resolution, origin), out, dtype="float16")
+            print(f"{origin}, {(time.monotonic() - begun) / 60:.1f} min", flush=True)
+    return average
+
+
+def fit(out: Path, pictures: int, seed: int) -> None:
+    """Fit the demo's generator and write it to `out` as float16 safetensors."""
+    stream = np.random.RandomState(seed)
+    variables: Tensors = {}
+    for resolution, share in SHARES.items():
+        variables = grown(variables, resolution, stream)
+        variables = fit_at(variables, resolution, round(pictures * share / BATCH), seed, out)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m i2s_batch.demo.fit", description=fit.__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("--pictures", type=int, default=56_000, help="drawn, over all resolutions (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and faces (%(default)s)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    fit(options.out, options.pictures, options.seed)
 
 
 if __name__ == "__main__":
-    fit()
+    main()

@@ -18,6 +18,6 @@ def set_numerics(precision: str) -> torch.dtype:
         raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     products = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = products
-    torch.backends.cudnn.conv.fp32_precision = products
+    torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = True  # shapes never change in the loop
     return torch.float64 if precision == "fp64" else torch.float32

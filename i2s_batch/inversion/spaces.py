@@ -22,6 +22,7 @@ class GeneratorLike(Protocol):
     num_layers: int
     z_dim: int
     w_dim: int
+    c_dim: int
     w_avg: torch.Tensor
 
     def map(self, z: torch.Tensor) -> torch.Tensor: ...
@@ -39,7 +40,7 @@ class LatentSpace:
     """One of W+ (variable [L, w_dim]), W ([w_dim]) and Z ([z_dim]) of a given generator."""
 
     def __init__(self, generator: GeneratorLike, config: EmbedConfig) -> None:
-        if config.space == "z" and getattr(generator, "c_dim", 0):
+        if config.space == "z" and generator.c_dim:
             raise ConfigError("space z is not available for a conditional generator; use --space w+ or w")
         self.name = config.space
         self._generator = generator

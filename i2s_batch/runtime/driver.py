@@ -195,6 +195,8 @@ class Driver:
                 f"{self._deaths_in_a_row} workers died one after the other and no image was finished; the last one "
                 f"({event.worker}): {event.reason}"
             )
+        what = "was preempted" if event.preempted else f"died ({event.reason})"
+        self._progress.note(f"{event.worker} {what}; its {len(member.held)} images go on elsewhere")
         self._return_tasks(member, count_death=not event.preempted)
         self._members[self._pool.start()] = _Member()
 

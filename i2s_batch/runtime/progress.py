@@ -33,6 +33,10 @@ class Progress:
         """A worker is gone."""
         self._in_flight.pop(worker, None)
 
+    def note(self, line: str) -> None:
+        """Say something out of turn."""
+        self._say(line)
+
     def tick(self) -> None:
         """Say a line if it is time."""
         if time.monotonic() - self._last_line >= LINE_EVERY_S:

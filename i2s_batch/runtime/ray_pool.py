@@ -6,21 +6,26 @@ The driver decides everything, so actors are never restarted and calls never ret
 from __future__ import annotations
 
 import os
+import socket
 import time
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from i2s_batch.config import RunConfig
-from i2s_batch.errors import RunFailedError
+from i2s_batch.errors import ClusterError
 from i2s_batch.records import Report, Task
 from i2s_batch.runtime.pools import Died, Event, Failed, Fleet, Pool, Ready, Reported
 from i2s_batch.runtime.worker import Worker, WorkerSpec
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
+CONNECT_TIMEOUT_S = 10.0
+# Ray's account of a dead actor goes on for a screen.
+_REASON_LETTERS = 300
 
 
 @ray.remote(concurrency_groups={"control": 1})
@@ -62,7 +67,7 @@ class RayCluster:
         if on_gpu:
             return Fleet(min(images, config.actors or max(1, gpus)), "cuda")
         if cpus == 0:
-            raise RunFailedError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
+            raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
         workers = min(images, config.actors or max(1, cpus // 2))
         return Fleet(workers, "cpu", threads=max(1, cpus // workers))
 
@@ -75,19 +80,34 @@ class RayCluster:
 
 
 def _connect() -> None:
+    """Join the cluster of RAY_ADDRESS, else the one that `ray start` began on this machine, else start one."""
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        address = os.environ.get("RAY_ADDRESS", "auto")
-        if address != "local":
-            ray.init(address=address, **quiet)
+    address = os.environ.get("RAY_ADDRESS")
+    if address is not None and address != "local":
+        _check_answers(address)
+        ray.init(address=address, **quiet)
+        return
+    if address is None:
+        try:
+            ray.init(address="auto", **quiet)
             return
-    except ConnectionError as error:
-        if "RAY_ADDRESS" in os.environ:
-            raise RunFailedError(f"no Ray cluster answers at RAY_ADDRESS={address}; start it or unset it") from error
+        except ConnectionError:
+            pass  # there is none: start one
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself tries a dead address for minutes."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.hostname is None or place.port is None:
+        return  # auto, or a form that only Ray understands
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it or unset it") from error
 
 
 class RayPool:
@@ -108,7 +128,7 @@ class RayPool:
         self._started += 1
         on_gpu = self._fleet.device == "cuda"
         share = {"num_gpus": 1} if on_gpu else {"num_cpus": self._fleet.threads}
-        actor = _Actor.options(max_restarts=0, max_task_retries=0, **share).remote()
+        actor = _Actor.options(max_restarts=0, max_task_retries=0, **share).remote()  # type: ignore[attr-defined]
         self._actors[name] = actor
         self._calls[actor.setup.remote(name, self._spec)] = name
         return name
@@ -127,8 +147,9 @@ class RayPool:
     def draining(self) -> set[str]:
         if time.monotonic() - self._drain_checked > DRAIN_CHECK_S:
             self._drain_checked = time.monotonic()
-            # Ray has no public call for this. Nodes are hex ids there.
-            self._draining_nodes = set(ray._private.state.state.get_draining_nodes())
+            # Ray has no public call for this; without it, the checkpoints on the timer stand.
+            draining = getattr(ray._private.state.state, "get_draining_nodes", dict)
+            self._draining_nodes = set(draining())
         return {name for name, node in self._nodes.items() if node in self._draining_nodes}
 
     def end(self, worker: str) -> None:
@@ -163,7 +184,7 @@ class RayPool:
         except RayError as error:
             self._forget(worker)
             preempted = isinstance(error, RayActorError) and error.preempted
-            return Died(worker, " ".join(str(error).split()), preempted)
+            return Died(worker, " ".join(str(error).split())[:_REASON_LETTERS], preempted)
         if isinstance(answer, Report):
             return Reported(worker, answer)
         slots, self._nodes[worker] = answer

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +112,8 @@ class Worker:
             self._write_checkpoints()
         if not self._embedder.in_flight and (self._waiting or self._writing):
             # Nothing to compute: the files are what everybody waits for.
-            pending = [future for _, future in self._waiting] + self._writing
+            pending: list[Future[Any]] = [future for _, future in self._waiting]
+            pending += self._writing
             wait_for(pending, timeout=max(0.0, deadline - time.monotonic()), return_when="FIRST_COMPLETED")
         updates = self._embedder.updates - updates_before
         return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates)

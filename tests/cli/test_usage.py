@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import S3Server
-from tests.program import i2s_batch, refusal
 from tests.material import draw_pictures, scene
+from tests.program import i2s_batch, refusal
 
 SECURITY = Path(__file__).parents[1] / "data" / "security"
 
@@ -73,7 +73,11 @@ def test_a_missing_checkpoint_and_a_page_in_its_place(source: Path, tmp_path: Pa
 
 
 def test_no_vgg_weights_and_no_network(source: Path, tmp_path: Path, generator: Path) -> None:
-    away = {"TORCH_HOME": str(tmp_path / "torch"), "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    away = {
+        "TORCH_HOME": str(tmp_path / "torch"),
+        "https_proxy": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }
     result = i2s_batch("embed", source, tmp_path / "out", "--generator", generator, env=away)
     line = refusal(result)
     assert "VGG-16" in line and "--vgg FILE" in line and "--vgg random" in line
@@ -106,13 +110,11 @@ def test_an_endpoint_that_does_not_answer(source: Path, generator: Path, s3: S3S
 
 def test_dry_run_prints_the_plan_as_json(tmp_path: Path, generator: Path, vgg: Path) -> None:
     ids = draw_pictures(tmp_path / "in")
-    result = i2s_batch(
-        "embed", tmp_path / "in", tmp_path / "out", "--generator", generator, "--vgg", vgg, "--dry-run"
-    )
+    result = i2s_batch("embed", tmp_path / "in", tmp_path / "out", "--generator", generator, "--vgg", vgg, "--dry-run")
     assert result.returncode == 0, result.stderr
     what = json.loads(result.stdout)
     assert (what["images"], what["images_to_do"], what["resumed"]) == (len(ids), len(ids), False)
-    assert what["settings"]["steps"] == 5000 and what["generator"]["latent_shape"] == [8, 16]
+    assert what["settings"]["steps"] == 5000 and what["generator"]["latent_shape"] == [6, 16]
     assert not (tmp_path / "out").exists()
 
 

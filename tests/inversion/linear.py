@@ -10,6 +10,7 @@ class LinearGenerator:
 
     def __init__(self, resolution: int = 8, layers: int = 3, w_dim: int = 4, z_dim: int = 5, seed: int = 0) -> None:
         stream = torch.Generator().manual_seed(seed)
+        self.c_dim = 0
         self.resolution, self.num_layers, self.w_dim, self.z_dim = resolution, layers, w_dim, z_dim
         pixels = 3 * resolution**2
         self.matrix = torch.randn(pixels, layers * w_dim, generator=stream, dtype=torch.float64) / layers

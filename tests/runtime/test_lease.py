@@ -52,7 +52,13 @@ def test_the_second_is_refused_while_the_first_lives(store: Store) -> None:
 
 
 def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(store: Store) -> None:
-    code = f"import os; from i2s_batch.runtime.lease import Lease; from i2s_batch.storage.objects import open_store\nLease(open_store({store.url!r}), {KEY!r}).acquire(); os._exit(9)"
+    code = f"""
+import os
+from i2s_batch.runtime.lease import Lease
+from i2s_batch.storage.objects import open_store
+Lease(open_store({store.url!r}), {KEY!r}).acquire()
+os._exit(9)
+"""
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert json.loads(store.get(KEY))["pid"] != os.getpid()
     lease = Lease(store, KEY)

@@ -16,8 +16,8 @@ from i2s_batch.runtime.embed import EmbedJob, EmbedRun, Outcome
 from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.read import read_latents, read_table
-from tests.runtime.checks import check_table
 from tests.material import BAD, scene, upload
+from tests.runtime.checks import check_table
 
 STEPS = 12
 CONFIG = RunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, shard_size=10, max_failed_fraction=0.2)
@@ -37,7 +37,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     original = WorkLog.write_row
 
-    def note(self: WorkLog, task, row):  # noqa: ANN001, ANN202
+    def note(self: WorkLog, task, row):
         names.append(task.image_id)
         return original(self, task, row)
 
@@ -119,7 +119,7 @@ def test_another_source_or_network_is_refused(job: EmbedJob, tmp_path: Path) -> 
     run(job)
     with pytest.raises(RunConflictError, match="source is"):
         run(replace(job, source=f"{job.source}/a"))
-    with pytest.raises(RunConflictError, match="vgg.fingerprint"):
+    with pytest.raises(RunConflictError, match=r"vgg\.fingerprint"):
         run(replace(job, vgg="random"))
 
 
@@ -149,7 +149,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
 
     original = WorkLog.write_row
 
-    def stop(self: WorkLog, task, row):  # noqa: ANN001, ANN202
+    def stop(self: WorkLog, task, row):
         if len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) >= 5:
             raise StopError
         return original(self, task, row)
@@ -167,9 +167,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
     assert len(names) == len(pictures[1]) - len(survivors), "no finished picture is computed again"
     assert steps < 40 * (len(names) - len(BAD)), "pictures in flight went on from their checkpoints"
     check_table(job.out, pictures[1], generator)
-    np.testing.assert_allclose(
-        read_latents(job.out).latents, read_latents(undisturbed.out).latents, rtol=0, atol=1e-6
-    )
+    np.testing.assert_allclose(read_latents(job.out).latents, read_latents(undisturbed.out).latents, rtol=0, atol=1e-6)
 
 
 def test_a_dry_run_writes_nothing(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:

@@ -1,0 +1,62 @@
+"""The demo's eight pictures: six drawn faces that the generator never saw, one that is no face, one damaged."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from i2s_batch.demo.faces import NAMES, render
+
+SEED = 20_191_027  # of numpy's stream; the fit draws from another kind
+DAMAGED = "face-7-damaged.jpg"
+NO_FACE = "no-face.png"
+
+_ORIENTATION = 0x0112
+
+
+def write_demo_pictures(folder: Path) -> None:
+    """Write the eight files into `folder`, the same each time; other files there are left alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    coordinates = np.random.RandomState(SEED).standard_normal((7, len(NAMES)))
+
+    def face(number: int, size: int) -> Image.Image:
+        return Image.fromarray(render(coordinates[number - 1 : number], size)[0])
+
+    face(1, 256).save(folder / "face-1.png")
+    face(2, 192).save(folder / "face-2.jpg", quality=92)
+    _between_curtains(face(3, 128), 192).save(folder / "face-3-wide.png")
+    exif = Image.Exif()
+    exif[_ORIENTATION] = 6  # to be shown a quarter turn clockwise
+    lying = face(4, 160).transpose(Image.Transpose.ROTATE_90)
+    lying.save(folder / "face-4-exif-rotated.jpg", quality=92, exif=exif)
+    face(5, 96).convert("L").save(folder / "face-5-grey.png")
+    face(6, 64).save(folder / "face-6-small.png")
+    whole = io.BytesIO()
+    face(7, 256).save(whole, "JPEG", quality=92)
+    (folder / DAMAGED).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    _landscape(256).save(folder / NO_FACE)
+
+
+def _between_curtains(picture: Image.Image, width: int) -> Image.Image:
+    """`picture` in the middle of a wider one, which the default fit crops away."""
+    wide = Image.new("RGB", (width, picture.height), (120, 40, 50))
+    wide.paste(picture, ((width - picture.width) // 2, 0))
+    return wide
+
+
+def _landscape(side: int) -> Image.Image:
+    """Sky, sun, hills and a lake."""
+    down = np.linspace(0, 1, side)[:, None, None]
+    sky = np.array([90, 150, 220]) * (1 - down) + np.array([250, 220, 190]) * down
+    image = Image.fromarray(np.broadcast_to(sky, (side, side, 3)).astype(np.uint8))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((side * 0.62, side * 0.14, side * 0.80, side * 0.32), fill=(255, 236, 150))
+    for height, colour in ((0.55, (110, 130, 150)), (0.66, (80, 120, 90)), (0.78, (60, 95, 60))):
+        x = np.arange(0, side + 8, 8)
+        y = side * (height + 0.05 * np.sin(x / side * 9 + height * 30))
+        pen.polygon([(0, side), *zip(x.tolist(), y.tolist(), strict=True), (side, side)], fill=colour)
+    pen.ellipse((side * 0.15, side * 0.84, side * 0.6, side * 0.94), fill=(130, 180, 210))
+    return image
