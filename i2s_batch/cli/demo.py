@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 import click
 
 
@@ -24,8 +22,8 @@ def demo(out: str) -> int:
     result = execute(lambda cluster, say: run_demo(folder, cluster, say))
     summary = result.outcome.summary
     counts = ", ".join(f"{n} {status}" for status, n in summary["statuses"].items())
-    query = f"SELECT image_id, status, round(psnr, 1) AS psnr, error FROM '{result.table}/*.parquet'"
-    program = f'import duckdb; print(duckdb.sql("{query}"))'
+    shards = f"{result.table}/*.parquet"
+    program = f"import duckdb; duckdb.read_parquet('{shards}').select('image_id', 'status', 'psnr', 'error').show()"
     click.echo(
         f"""
 {summary["images"]} pictures through Ray: {counts} (one picture is damaged on purpose).
@@ -36,7 +34,7 @@ latent table    {result.table}
 contact sheet   {result.contact_sheet}
 
 Look into the table (pip install duckdb):
-  python -c {shlex.quote(program)}
+  python -c "{program}"
 
 Your own pictures, your own StyleGAN checkpoint, a folder or S3:
   i2s-batch embed path/to/pictures latents --generator path/to/stylegan.pkl

@@ -83,7 +83,7 @@ class EmbedRun:
         # A run that exists has its plan in its output, frozen; a new one is planned now, before anything starts.
         shard_size = job.config.shard_size
         self._plan = Plan.load(self._store, shard_size) if self._resumed else Plan.make(job.source, job.out, shard_size)
-        self._log = WorkLog(job.out, shard_size, self._generator.latent_size)
+        self._log = WorkLog(self._store.url, shard_size, self._generator.latent_size)
 
     def describe(self) -> dict[str, Any]:
         """What the run would do, for `--dry-run`."""
@@ -155,7 +155,7 @@ class EmbedRun:
         config = self._job.config
         fleet = cluster.fleet(config, state.remaining)
         spread = -(-state.remaining // fleet.workers)
-        spec = WorkerSpec(self._job.out, config, self._generator, self._vgg, fleet.device, spread, fleet.threads)
+        spec = WorkerSpec(self._store.url, config, self._generator, self._vgg, fleet.device, spread, fleet.threads)
         pool = cluster.pool(spec, fleet)
         self._say(f"{fleet.workers} workers on {fleet.device}")
         driver = Driver(self._plan, state, pool, config, self._store, self._log, publisher, progress)

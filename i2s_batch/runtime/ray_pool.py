@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -84,30 +85,37 @@ def _connect() -> None:
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    address = os.environ.get("RAY_ADDRESS")
-    if address is not None and address != "local":
-        _check_answers(address)
+    address = os.environ.get("RAY_ADDRESS") or _started_here() or "local"
+    if address != "local":
+        if not _answers(address):
+            raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={address}; start it, or unset RAY_ADDRESS")
         ray.init(address=address, **quiet)
         return
-    if address is None:
-        try:
-            ray.init(address="auto", **quiet)
-            return
-        except ConnectionError:
-            pass  # there is none: start one
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    ray.init(address=address, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
 
 
-def _check_answers(address: str) -> None:
-    """Ray itself tries a dead address for minutes."""
+def _started_here() -> str | None:
+    """The address of this machine's running cluster. Ray notes it in a file, which outlives a cluster that was
+    killed; Ray's own search would then try the dead address for minutes."""
+    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    try:
+        address = note.read_text().strip()
+    except OSError:
+        return None
+    return address if _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens at host:port; true for forms that only Ray understands."""
     place = urlsplit(address if "://" in address else f"//{address}")
     if place.hostname is None or place.port is None:
-        return  # auto, or a form that only Ray understands
+        return True
     try:
         socket.create_connection((place.hostname, place.port), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it or unset it") from error
+    except OSError:
+        return False
+    return True
 
 
 class RayPool:

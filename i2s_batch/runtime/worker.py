@@ -39,8 +39,9 @@ _WRITER_THREADS = 4
 class WorkerSpec:
     """Everything a worker needs, as values that travel to other processes.
 
-    `max_slots` bounds the batch so that a small job is spread evenly over the workers; `threads`: CPU threads
-    of a worker without a GPU, None leaves PyTorch's own choice.
+    `out` is absolute: a worker's current folder is not the driver's. `max_slots` bounds the batch so that a
+    small job is spread evenly over the workers; `threads`: CPU threads of a worker without a GPU, None leaves
+    PyTorch's own choice.
     """
 
     out: str

@@ -98,10 +98,14 @@ def check_long(run: Run, generator: Path, undisturbed: tuple[Path, LatentTable])
     np.testing.assert_allclose(read_latents(str(run.out)).latents, undisturbed[1].latents, rtol=1e-6, atol=1e-6)
 
 
-def test_two_actors_embed_a_folder(ray_head: RayHead, tmp_path: Path, generator: Path, vgg: Path) -> None:
+def test_two_actors_embed_a_folder(
+    ray_head: RayHead, tmp_path: Path, generator: Path, vgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By relative paths: the current folder of the actors is another one."""
+    monkeypatch.chdir(tmp_path)
     ids = draw_pictures(tmp_path / "in")
     options = ["--steps", 20, "--batch-size", 3, "--shard-size", 10, "--max-failed-fraction", 0.2]
-    run = Run(ray_head, tmp_path / "in", tmp_path / "out", generator, vgg, *options)
+    run = Run(ray_head, Path("in"), Path("out"), generator, vgg, *options)
     summary = run.finish()
     check_table(str(run.out), ids, generator)
     assert summary["statuses"] == {"ok": len(ids) - len(BAD), "unreadable": len(BAD)} and summary["finished"]
