@@ -137,7 +137,6 @@ class EmbedRun:
         if config.retry_failed:
             self._say(f"trying {forget_failures(state, assembler, self._log, plan)} failed images again")
         count_statuses(state, assembler, self._log, plan)
-        self._say(f"{len(plan)} images, {state.remaining} to do, {len(state.checkpointed)} of them in flight before")
         progress = Progress(state, config.embed.steps, self._say)
         publisher = Publisher(assembler, plan, state)
         try:
@@ -157,7 +156,9 @@ class EmbedRun:
         spread = -(-state.remaining // fleet.workers)
         spec = WorkerSpec(self._store.url, config, self._generator, self._vgg, fleet.device, spread, fleet.threads)
         pool = cluster.pool(spec, fleet)
-        self._say(f"{fleet.workers} workers on {fleet.device}")
+        resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
+        total, workers = len(self._plan), fleet.workers
+        self._say(f"{total} images, {state.remaining} to do{resumed}, {workers} workers on {fleet.device}")
         driver = Driver(self._plan, state, pool, config, self._store, self._log, publisher, progress)
         with _signals() as received:
 

@@ -25,7 +25,7 @@ def identity(path: str) -> Identity | None:
     """What `path` is, links followed; None if it does not exist."""
     try:
         info = os.stat(path)  # noqa: PTH116
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return info.st_dev, info.st_ino
 

@@ -1,0 +1,29 @@
+"""The README says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from i2s_batch.records import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_column_of_the_table_is_described() -> None:
+    described = re.findall(r"^\| `(\w+)` \| (.+) \|$", README, re.MULTILINE)
+    assert described == [(column.name, column.meaning) for column in COLUMNS]
+
+
+def test_the_test_command_is_what_ci_runs() -> None:
+    assert ".venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest\n" in README
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "--editable '.[test]'" in ci and "/bin/python\" -m pytest" in ci
+
+
+def test_every_place_in_the_tree_exists() -> None:
+    tree = README.rpartition("## The files")[2].split("```")[1]
+    folders = re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)
+    there = {path.parent.name for path in (ROOT / "i2s_batch").glob("*/__init__.py")}
+    assert set(folders) == there
