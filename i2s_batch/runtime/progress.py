@@ -22,11 +22,16 @@ class Progress:
         self._done_before = self._total - state.remaining
         self._started = self._last_line = time.monotonic()
         self._updates = 0
+        # Rates are taken from the first report on: before it, workers load their networks.
+        self._working_since: float | None = None
+        self._updates_before_work = 0
         self._in_flight: dict[str, dict[str, int]] = {}
 
     def reported(self, worker: str, updates: int, in_flight: dict[str, int]) -> None:
         """Take note of a worker's report."""
         self._updates += updates
+        if self._working_since is None:
+            self._working_since, self._updates_before_work = time.monotonic(), self._updates
         self._in_flight[worker] = in_flight
 
     def lost(self, worker: str) -> None:
@@ -45,13 +50,13 @@ class Progress:
 
     def line(self) -> str:
         """Images done, failed and in flight, the rate, and the time left (counting the images in flight)."""
-        elapsed = time.monotonic() - self._started
         flying = [step for steps in self._in_flight.values() for step in steps.values()]
         failed = sum(n for status, n in self._state.statuses.items() if status != STATUS_OK)
         done = self._total - self._state.remaining
         text = f"{done}/{self._total} images done ({failed} failed), {len(flying)} in flight"
-        if self._updates:
-            rate = self._updates / elapsed
+        made = self._updates - self._updates_before_work
+        if self._working_since is not None and made:
+            rate = made / (time.monotonic() - self._working_since)
             left = (self._total - done) * self._steps - sum(flying)
             text += f", {rate:.1f} steps/s, {3600 * rate / self._steps:.0f} images/h, {_duration(left / rate)} left"
         return text
