@@ -62,6 +62,7 @@ def test_what_the_file_promises(config: dict) -> None:
     assert (gpu["min_workers"], gpu["max_workers"]) == (0, config["max_workers"])
     for node_type in (head, gpu):
         assert node_type["node_config"]["IamInstanceProfile"]["Name"]
+        assert "ubuntu" in node_type["node_config"]["ImageId"], "Ray's default image is too old for the wheels"
     assert all("==" in line for line in config["setup_commands"] if "pip install" in line)
 
 
@@ -77,7 +78,7 @@ def test_nodes_come_up_on_a_simulated_ec2(config: dict, monkeypatch: pytest.Monk
         image = ec2.describe_images()["Images"][0]["ImageId"]
         for node_type in config["available_node_types"].values():
             iam.create_instance_profile(InstanceProfileName=node_type["node_config"]["IamInstanceProfile"]["Name"])
-            # Ray's default image is not known to the simulation.
+            # The simulation resolves no parameters.
             node_type["node_config"]["ImageId"] = image
         ready = bootstrap_aws(AWSNodeProvider.fillout_available_node_types_resources(prepare_config(config)))
         gpu = ready["available_node_types"]["gpu"]

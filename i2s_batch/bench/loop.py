@@ -19,6 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from i2s_batch.config import EmbedConfig
+from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.loss import Features, loss_terms
 from i2s_batch.inversion.metrics import from_uint8
@@ -62,6 +63,12 @@ class LoopFigures:
         """Everything, derived figures too."""
         derived = ("flop_per_s", "fraction_of_matrix_rate", "speedup")
         return vars(self) | {name: getattr(self, name) for name in derived}
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError if PyTorch cannot use `device` on this machine."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but PyTorch sees no GPU here; use --device cpu")
 
 
 def measure_loop(generator: Generator, features: Features, batch_size: int, pairs: int) -> LoopFigures:

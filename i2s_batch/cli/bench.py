@@ -12,18 +12,25 @@ from i2s_batch.config import PRECISIONS
 @click.command()
 @click.option("--generator", default=None, help="Checkpoint to measure with; default: random StyleGAN1 weights.")
 @click.option("--resolution", default=256, show_default=True, help="Of the random StyleGAN1.")
-@click.option("--batch-size", default=4, show_default=True, help="Images side by side.")
-@click.option("--pairs", default=5, show_default=True, help="Timed stretches of each loop; the median counts.")
+@click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Images side by side.")
+@click.option(
+    "--pairs",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Timed stretches of each loop; the median counts.",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True)
 def bench(generator: str | None, resolution: int, batch_size: int, pairs: int, device: str, precision: str) -> int:
     """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a
     plain loop of one image. The last line is JSON."""
-    from i2s_batch.bench.loop import measure_loop
+    from i2s_batch.bench.loop import check_device, measure_loop
     from i2s_batch.inversion.numerics import set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
     from i2s_batch.runtime.weights import generator_weights
 
+    check_device(device)
     dtype = set_numerics(precision)
     weights = generator_weights(generator) if generator else random_generator("stylegan1", resolution)
     network = build_generator(weights, device, dtype)

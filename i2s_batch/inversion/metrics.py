@@ -38,15 +38,15 @@ def psnr(mse_value: float) -> float:
     return math.inf if mse_value == 0 else 10 * math.log10(PEAK**2 / mse_value)
 
 
-def ssim(a: np.ndarray, b: np.ndarray) -> float:
+def ssim(a: np.ndarray, b: np.ndarray, device: torch.device | str = "cpu") -> float:
     """Mean structural similarity (Wang et al., 2004) of two uint8 [R, R, 3] pictures.
 
     Gaussian window of 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, mean over channels and over the places
     where the whole window fits (a picture smaller than the window gets a smaller one).
     """
-    x, y = (torch.from_numpy(p.astype(np.float64)).permute(2, 0, 1)[:, None] for p in (a, b))
+    x, y = (torch.from_numpy(p.astype(np.float64)).to(device).permute(2, 0, 1)[:, None] for p in (a, b))
     size = min(11, x.shape[-1] - (x.shape[-1] + 1) % 2)
-    offsets = torch.arange(size, dtype=torch.float64) - size // 2
+    offsets = torch.arange(size, dtype=torch.float64, device=device) - size // 2
     window = torch.exp(-offsets.square() / (2 * 1.5**2))
     window = window / window.sum()
 
@@ -101,6 +101,6 @@ def picture_metrics(
     return {
         "mse": error,
         "psnr": psnr(error),
-        "ssim": ssim(picture, target),
+        "ssim": ssim(picture, target, like.device),
         "lpips": perceptual(*pair) if perceptual is not None else None,
     }

@@ -19,5 +19,5 @@ def set_numerics(precision: str) -> torch.dtype:
     products = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = products
     torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = True  # shapes never change in the loop
+    torch.backends.cudnn.benchmark = True  # shapes change only while a batch fills, and at a dataset's end
     return torch.float64 if precision == "fp64" else torch.float32

@@ -31,6 +31,10 @@ class Assembler:
         """The rows of a shard that is already in the table."""
         return read_shard(self._store, self._layout.shard(shard))
 
+    def statuses(self, shard: int) -> pa.ChunkedArray:
+        """The status of every row of a published shard, in the plan's order."""
+        return read_shard(self._store, self._layout.shard(shard), ["status"]).column("status")
+
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
         """Write a shard from the `logged` rows and, if it `exists`, from the rows that it already has; then
         forget the logged rows. An ok row is never replaced by one that is not."""

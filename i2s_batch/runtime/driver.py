@@ -179,8 +179,8 @@ class Driver:
     def _retire(self, name: str) -> None:
         """The worker's machine is about to go: save what it holds and let others go on with it."""
         self._pool.checkpoint([name], timeout_s=STRETCH_S * 30)
-        self._return_tasks(self._members.pop(name), count_death=False)
         self._pool.end(name)
+        self._return_tasks(self._members.pop(name), count_death=False)
         self._progress.lost(name)
         self._members[self._pool.start()] = _Member()
 
@@ -207,6 +207,10 @@ class Driver:
                 deaths[index] = deaths.get(index, 0) + 1
             self._store.put(self._layout.deaths, json.dumps(deaths).encode())
         for index, task in member.held.items():
+            status = self._log.status_of(index)
+            if status is not None:  # its row was durable before anybody heard of it
+                self._finish(index, status)
+                continue
             count = deaths.get(index, 0)
             if count >= DEATHS_TO_CRASH:
                 self._write_crashed(task)

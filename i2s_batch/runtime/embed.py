@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from i2s_batch.config import RunConfig
-from i2s_batch.errors import ObjectNotFoundError
+from i2s_batch.errors import ObjectNotFoundError, RunConflictError
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.assembly import Assembler, Publisher
 from i2s_batch.runtime.driver import Driver
@@ -125,6 +125,11 @@ class EmbedRun:
             if not self._resumed:  # another driver planned this output since we looked
                 self._plan = Plan.load(self._store, self._job.config.shard_size)
             return existing
+        if next(self._store.list(self._layout.shards_prefix), None) is not None:
+            raise RunConflictError(
+                f"{self._store.url} holds a table but no run.json: what it was made with is unknown; use another OUT"
+            )
+        self._clean()  # rows and checkpoints of a run that was given up must not become this one's
         self._plan.save(self._store)
         self._store.put(self._layout.run_json, json.dumps(self._record, indent=2).encode())
         return self._record

@@ -80,7 +80,7 @@ class Lease:
         """Give the lease back, if it is still ours."""
         self._stop.set()
         self._thread.join()
-        if self._lost is None:
+        if self._ours() is not None:
             self._store.delete([self._key])
 
     def _wait_for_death(self, held: bytes) -> None:
@@ -121,12 +121,22 @@ class Lease:
             fresh = self._render()
             try:
                 renewed = self._store.swap(self._key, self._content, fresh)
+                # An earlier beat may have arrived although its answer did not.
+                found = fresh if renewed else self._ours()
             except StorageError:
                 continue  # the next beat tries again; rows that cannot be written stop the run elsewhere
-            if not renewed:
+            if found is None:
                 self._lost = f"{self._store.url}: another driver took this output over; this one stops"
                 return
-            self._content = fresh
+            self._content = found
+
+    def _ours(self) -> bytes | None:
+        """What the lease holds, if it is this driver's."""
+        try:
+            content = self._store.get(self._key)
+        except ObjectNotFoundError:
+            return None
+        return content if _parse(content).get("id") == self._id else None
 
 
 def _parse(content: bytes) -> dict[str, Any]:

@@ -60,17 +60,21 @@ class RayCluster:
 
     def fleet(self, config: RunConfig, images: int) -> Fleet:
         """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
-        _connect()
+        own = _connect()
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         # A cluster that offers neither now (a head without actors) gets its GPU nodes from the autoscaler.
         on_gpu = config.device == "cuda" or (config.device == "auto" and (gpus > 0 or cpus == 0))
+        if on_gpu and own and gpus == 0:
+            raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
         if on_gpu:
             return Fleet(min(images, config.actors or max(1, gpus)), "cuda")
         if cpus == 0:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
         workers = min(images, config.actors or max(1, cpus // 2))
-        return Fleet(workers, "cpu", threads=max(1, cpus // workers))
+        # An actor lives on one node, however many cores the cluster has.
+        widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+        return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         return RayPool(spec, fleet)
@@ -80,19 +84,31 @@ class RayCluster:
             ray.shutdown()
 
 
-def _connect() -> None:
-    """Join the cluster of RAY_ADDRESS, else the one that `ray start` began on this machine, else start one."""
+def _connect() -> bool:
+    """Join the cluster of RAY_ADDRESS, else the one that `ray start` began on this machine, else start one.
+
+    Whether the cluster is one of our own.
+    """
     if ray.is_initialized():
-        return
+        return False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     address = os.environ.get("RAY_ADDRESS") or _started_here() or "local"
     if address != "local":
         if not _answers(address):
             raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={address}; start it, or unset RAY_ADDRESS")
-        ray.init(address=address, **quiet)
-        return
+        _init(address=address, **quiet)
+        return False
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address=address, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    _init(address=address, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+    return True
+
+
+def _init(address: str, **options: Any) -> None:
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        reason = " ".join(str(error).split())[:_REASON_LETTERS]
+        raise ClusterError(f"Ray ({address}) cannot be joined or started: {reason}") from error
 
 
 def _started_here() -> str | None:
@@ -108,12 +124,12 @@ def _started_here() -> str | None:
 
 def _answers(address: str) -> bool:
     """Whether something listens at host:port; true for forms that only Ray understands."""
-    place = urlsplit(address if "://" in address else f"//{address}")
-    if place.hostname is None or place.port is None:
-        return True
     try:
+        place = urlsplit(address if "://" in address else f"//{address}")
+        if place.hostname is None or place.port is None:
+            return True
         socket.create_connection((place.hostname, place.port), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no address at all
         return False
     return True
 
@@ -135,7 +151,7 @@ class RayPool:
         name = f"actor-{self._started}"
         self._started += 1
         on_gpu = self._fleet.device == "cuda"
-        share = {"num_gpus": 1} if on_gpu else {"num_cpus": self._fleet.threads}
+        share = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": self._fleet.threads}
         actor = _Actor.options(max_restarts=0, max_task_retries=0, **share).remote()  # type: ignore[attr-defined]
         self._actors[name] = actor
         self._calls[actor.setup.remote(name, self._spec)] = name
@@ -176,6 +192,8 @@ class RayPool:
         for call in ready:
             try:
                 saved += ray.get(call)
+            except RayTaskError as error:
+                raise error.cause from error
             except RayError:
                 continue  # that worker is gone; its last checkpoint stands
         return saved
@@ -191,8 +209,10 @@ class RayPool:
             return Failed(worker, error.cause)
         except RayError as error:
             self._forget(worker)
-            preempted = isinstance(error, RayActorError) and error.preempted
-            return Died(worker, " ".join(str(error).split())[:_REASON_LETTERS], preempted)
+            reason = " ".join(str(error).split())
+            # A machine that goes away is not the pictures' fault, announced or not.
+            lost = isinstance(error, RayActorError) and (error.preempted or "node has died" in reason)
+            return Died(worker, reason[:_REASON_LETTERS], preempted=lost)
         if isinstance(answer, Report):
             return Reported(worker, answer)
         slots, self._nodes[worker] = answer

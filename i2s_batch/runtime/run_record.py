@@ -32,6 +32,8 @@ def without_secrets(url: str) -> str:
     """A path or URL as it may be shown: user names, passwords and signatures are left out."""
     if "://" not in url:
         return str(Path(url).absolute())
+    if url.startswith("s3://"):  # no secrets there, and a key may hold any letter
+        return url.rstrip("/")
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 

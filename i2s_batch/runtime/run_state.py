@@ -49,8 +49,12 @@ def scan(store: Store, plan: Plan, log: WorkLog) -> RunState:
         if index < len(plan):
             done[index] = True
             logged.setdefault(index // plan.shard_size, set()).add(index)
-    checkpointed = {index for index in log.logged_checkpoints() if index < len(plan) and not done[index]}
-    return RunState(done, logged, published, checkpointed, read_deaths(store, layout))
+    return RunState(done, logged, published, undone_checkpoints(done, log), read_deaths(store, layout))
+
+
+def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
+    """The images that have a checkpoint and no row."""
+    return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}
 
 
 def read_deaths(store: Store, layout: RunLayout) -> dict[int, int]:

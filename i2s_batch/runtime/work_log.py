@@ -44,20 +44,30 @@ class WorkLog:
         self._store.put(self._layout.checkpoint(index), state.to_bytes())
 
     def read_checkpoint(self, index: int) -> SlotState | None:
-        """The last saved state of an image, if there is one."""
-        key = self._layout.checkpoint(index)
+        """The last saved state of an image, if there is one. A damaged one is as good as none: the image is then
+        begun anew, which costs steps and no result."""
         try:
-            return SlotState.from_bytes(self._store.get(key))
+            data = self._store.get(self._layout.checkpoint(index))
         except ObjectNotFoundError:
             return None
-        except StorageError as error:
-            raise StorageError(f"{self._store.uri(key)}: {error}") from error
+        try:
+            return SlotState.from_bytes(data)
+        except StorageError:
+            return None
 
     def read_rows(self, indices: Iterable[int]) -> pa.Table:
         """The logged rows of images, in the order of `indices`."""
         keys = [self._layout.row(index) for index in indices]
         with ThreadPoolExecutor(_READERS) as pool:
             return decode_rows(list(pool.map(self._store.get, keys)), self._schema)
+
+    def status_of(self, index: int) -> str | None:
+        """The status in an image's logged row, None if there is no such row."""
+        try:
+            row = self._store.get(self._layout.row(index))
+        except ObjectNotFoundError:
+            return None
+        return str(decode_rows([row], self._schema)["status"][0].as_py())
 
     def logged_rows(self) -> Iterator[int]:
         """The images whose rows are in the log."""

@@ -124,8 +124,10 @@ class Worker:
         self._interrupted.set()
 
     def checkpoint(self) -> int:
-        """Save every image in flight now and wait until that is durable; how many were saved."""
+        """Save every image in flight now and wait until that, and every finished row, is durable; how many
+        images in flight were saved."""
         self._write_checkpoints()
+        wait_for(self._writing)
         for future in self._checkpointing:
             future.result()
         self._interrupted.clear()

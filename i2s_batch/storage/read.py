@@ -94,11 +94,12 @@ def _why_no_shards(store: Store) -> str:
     return f"{store.url!r} holds no output of i2s-batch; give the OUT of an embed run"
 
 
-def read_shard(store: Store, key: str) -> pa.Table:
+def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
+    """One shard of a table; `columns`: None for all. Raises StorageError if it is damaged or foreign."""
     uri = store.uri(key)
     try:
         with pq.ParquetFile(pa.BufferReader(store.get(key)), page_checksum_verification=True) as file:
-            table = file.read()
+            table = file.read(columns)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run its embed command again") from error

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import torch
 from PIL import Image
 
-from tests.program import i2s_batch
+from tests.program import i2s_batch, refusal
 
 
 def test_the_demo_from_pictures_to_contact_sheet_with_a_ray_of_its_own(tmp_path: Path) -> None:
@@ -37,6 +38,13 @@ def bench(*options: object) -> dict:
     result = i2s_batch("bench", "--resolution", 16, "--pairs", 1, *options)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_bench_without_a_gpu_says_so() -> None:
+    if torch.cuda.is_available():
+        return
+    assert "PyTorch sees no GPU" in refusal(i2s_batch("bench", "--device", "cuda"))
+    assert "--pairs" in refusal(i2s_batch("bench", "--pairs", 0))
 
 
 def test_bench_counts_the_work_of_one_image_and_ends_with_json() -> None:

@@ -196,6 +196,25 @@ def test_a_draining_worker_gives_its_images_to_others(tmp_path: Path) -> None:
     assert len(moved) == len(scene.pool.held["w0"]) > 0, "they go on from their checkpoints"
 
 
+@pytest.mark.parametrize("preempted", [True, False])
+def test_a_row_that_was_durable_before_its_worker_could_report_is_not_made_again(
+    tmp_path: Path, preempted: bool
+) -> None:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        if worker == "w0":
+            for task in tasks:
+                row = failed_row(task, LoadedPicture(), "ok", ValueError("scripted"), CONFIG.embed)
+                pool.log.write_row(task, row)
+            return Died(worker, "right after writing", preempted)
+        return pool.finish(worker, tasks)
+
+    scene = Scene(tmp_path, 3, script)
+    scene.store.put(RunLayout().deaths, b'{"0": 2, "1": 2, "2": 2}')
+    state = scene.run(workers=1)
+    assert read_table(scene.out)["status"].to_pylist().count("ok") == len(scene.pool.held["w0"]) > 0
+    assert state.statuses["ok"] == len(scene.pool.held["w0"])
+
+
 def test_few_images_are_spread_over_the_workers(tmp_path: Path) -> None:
     """No worker queues what another worker's free slot could take."""
     scene = Scene(tmp_path, 7, poison())

@@ -15,6 +15,7 @@ from i2s_batch.errors import RunConflictError, SourceError
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun, Outcome
 from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_latents, read_table
 from tests.material import BAD, scene, upload
 from tests.runtime.checks import check_table
@@ -133,6 +134,62 @@ def test_retry_failed_tries_only_what_failed(
     assert set(names) == BAD
     check_table(job.out, pictures[1], generator, bad=BAD - {"bad/empty.png"})
     assert outcome.summary["statuses"]["unreadable"] == len(BAD) - 1
+
+
+def test_an_interrupted_retry_keeps_what_it_achieved(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(job)
+    empty = pictures[0] / "bad/empty.png"
+    shutil.copy(pictures[0] / "a/0.png", empty)
+    retry = replace(job, config=replace(CONFIG, retry_failed=True))
+
+    class StopError(Exception):
+        pass
+
+    original = WorkLog.write_row
+
+    def stop(self: WorkLog, task, row):
+        if task.image_id != "bad/empty.png":
+            raise StopError
+        return original(self, task, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkLog, "write_row", stop)
+        patch.setattr("i2s_batch.runtime.worker._WRITER_THREADS", 1)
+        with pytest.raises(StopError):
+            run(retry)
+    assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1
+    empty.unlink()  # what was embedded must not be asked for again
+    names = started(monkeypatch)
+    run(retry)
+    assert set(names) == BAD - {"bad/empty.png"}
+    table = {row["image_id"]: row for row in read_table(job.out).to_pylist()}
+    assert table["bad/empty.png"]["status"] == "ok" and table["bad/empty.png"]["latent"] is not None
+
+
+def test_leavings_of_another_run_are_never_taken_for_this_one(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(job.out)
+    store.put("work/rows/00000/00000003.arrow", b"of another plan")
+    store.put("work/checkpoints/00000004.npz", b"of another plan")
+    store.put("work/deaths.json", b'{"99999": 2, "5": 2}')
+    run(job)
+    check_table(job.out, pictures[1], generator)
+    (Path(job.out) / "run.json").unlink()
+    with pytest.raises(RunConflictError, match=r"holds a table but no run\.json"):
+        run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=STEPS + 1))))
+
+
+def test_a_damaged_checkpoint_costs_steps_and_nothing_else(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path
+) -> None:
+    first = EmbedRun(job, say=lambda line: None)
+    first._begin()
+    open_store(job.out).put("work/checkpoints/00000004.npz", b"PK\x03\x04 cut off")
+    run(job)
+    check_table(job.out, pictures[1], generator)
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
