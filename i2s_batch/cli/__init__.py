@@ -16,10 +16,13 @@ from i2s_batch.cli.embed import embed
 from i2s_batch.errors import I2SError, RunFailedError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="i2s_batch", prog_name="i2s-batch")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Turn whole datasets of pictures into StyleGAN latent codes (Image2StyleGAN), on Ray, into Parquet."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 for command in (embed, demo, convert, bench):

@@ -31,6 +31,8 @@ def test_unknown_option_and_missing_argument(tmp_path: Path) -> None:
     assert "i2s-batch embed --help" in refusal(i2s_batch("embed", "--bogus"))
     assert "SOURCE" in refusal(i2s_batch("embed"))
     assert "--generator" in refusal(i2s_batch("embed", "a", "b"))
+    alone = i2s_batch()
+    assert (alone.returncode, alone.stdout) == (0, i2s_batch("--help").stdout) and "embed" in alone.stdout
     assert "nonsense" in refusal(i2s_batch("nonsense"))
 
 
