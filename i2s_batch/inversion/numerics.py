@@ -16,8 +16,9 @@ def set_numerics(precision: str) -> torch.dtype:
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    products = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = products
-    torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]
+    tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    # Not through `cudnn.conv.fp32_precision`: with it, tracing and compiling find flags that disagree and refuse.
+    torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True  # shapes change only while a batch fills, and at a dataset's end
     return torch.float64 if precision == "fp64" else torch.float32

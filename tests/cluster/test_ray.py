@@ -65,7 +65,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
-STEPS = 300
+STEPS = 600  # orphaned actors live on for a second or two: the second wave must outlast them
 IMAGES = {f"{number:02d}.png" for number in range(12)}
 
 
@@ -172,7 +172,7 @@ def test_kill_9_of_an_actor_loses_nothing(
     check_long(long_run, generator, undisturbed)
     rows = read_table(str(long_run.out))
     assert 2 in rows["attempts"].to_pylist(), "the pictures of the dead actor were started again"
-    # Three pictures begun anew would have cost up to 3 x 300 steps more than 12 x 300.
+    # Three pictures begun anew would have cost up to 3 x 600 steps more than 12 x 600.
     assert long_run.summary()["this_session"]["steps"] < 12 * STEPS + 3 * STEPS / 2
 
 
