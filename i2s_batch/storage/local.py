@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
@@ -54,8 +55,8 @@ def _errors_named(path: Path) -> Iterator[None]:
         raise local_error(error, str(path)) from error
 
 
-def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
-    """The bytes of a regular file. Pipes and devices are never opened: reading one may block for ever."""
+def open_regular(path: str, limit_bytes: int | None = None) -> BinaryIO:
+    """A regular file, open. Pipes and devices are never opened: reading one may block for ever."""
     try:
         info = os.stat(path)  # noqa: PTH116 (Path would lose a trailing slash and so name another thing)
         if stat.S_ISDIR(info.st_mode):
@@ -64,9 +65,15 @@ def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
             raise ObjectUnreadableError(f"{path!r} is a pipe, socket or device, not a file")
         if limit_bytes is not None and info.st_size > limit_bytes:
             raise ObjectUnreadableError(f"{path!r} has {info.st_size} bytes; the limit is {limit_bytes}")
-        return Path(path).read_bytes()
+        return Path(path).open("rb")
     except OSError as error:
         raise local_error(error, path) from error
+
+
+def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
+    """The bytes of a regular file."""
+    with open_regular(path, limit_bytes) as file, _errors_named(Path(path)):
+        return file.read()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -153,6 +160,9 @@ class LocalStore(Store):
 
     def get(self, key: str, limit_bytes: int | None = None) -> bytes:
         return read_regular(str(self._path(key)), limit_bytes)
+
+    def open(self, key: str) -> BinaryIO:
+        return open_regular(str(self._path(key)))
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)

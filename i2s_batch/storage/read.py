@@ -55,14 +55,15 @@ def read_latents(out: str) -> LatentTable:
     )
 
 
-def read_table(out: str) -> pa.Table:
-    """Every row of the run at `out`, whatever its status, in the order of the ids. Errors as `read_latents`."""
+def read_table(out: str, columns: list[str] | None = None) -> pa.Table:
+    """Every row of the run at `out`, whatever its status, in the order of the ids; `columns`: None for all, else
+    with `image_id` among them, and nothing but them is fetched. Errors as `read_latents`."""
     store = open_store(out)
     keys = _shard_keys(store)
     if not keys:
         raise StorageError(_why_no_shards(store))
     with ThreadPoolExecutor(_READERS) as pool:
-        shards = list(pool.map(lambda key: read_shard(store, key), keys))
+        shards = list(pool.map(lambda key: read_shard(store, key, columns), keys))
     for key, shard in zip(keys, shards, strict=True):
         if shard.schema != shards[0].schema or _latent_shape(shard) != _latent_shape(shards[0]):
             raise StorageError(f"{store.uri(key)!r} has other columns than {store.uri(keys[0])!r}; {_NOT_OURS}")
@@ -98,7 +99,9 @@ def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.T
     """One shard of a table; `columns`: None for all. Raises StorageError if it is damaged or foreign."""
     uri = store.uri(key)
     try:
-        with pq.ParquetFile(pa.BufferReader(store.get(key)), page_checksum_verification=True) as file:
+        # All of a shard is one request; some columns are the requests for their parts, which pre_buffer joins.
+        source = pa.BufferReader(store.get(key)) if columns is None else pa.PythonFile(store.open(key), "r")
+        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file:
             table = file.read(columns)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.s3_client import s3_client, s3_errors
+from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
 from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
 
 READ_ATTEMPTS = 5  # of get and read together; botocore retries the request alone, not the body
@@ -63,7 +64,17 @@ class S3Store(Store):
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
     def get(self, key: str, limit_bytes: int | None = None) -> bytes:
-        return self._get_with_etag(key, limit_bytes)[0]
+        return self._fetch(key, limit_bytes)[0]
+
+    def open(self, key: str) -> BinaryIO:
+        data, response = self._fetch(key, Range=f"bytes=-{TAIL_BYTES}")
+        size = int(response["ContentRange"].rpartition("/")[2])
+        version = response["ETag"]
+
+        def part(start: int, stop: int) -> bytes:
+            return self._fetch(key, Range=f"bytes={start}-{stop - 1}", IfMatch=version)[0]
+
+        return cast("BinaryIO", RangedFile(data, size, part))
 
     def etag(self, key: str) -> str:
         """A short text that changes when the object's content does."""
@@ -73,17 +84,18 @@ class S3Store(Store):
         response["Body"].close()
         return str(response["ETag"])
 
-    def _get_with_etag(self, key: str, limit_bytes: int | None = None) -> tuple[bytes, str]:
+    def _fetch(self, key: str, limit_bytes: int | None = None, **part: str) -> tuple[bytes, dict[str, Any]]:
+        """The bytes of an object, or of a `part` of it, and what S3 says of them."""
         uri = self.uri(key)
         for attempt in range(READ_ATTEMPTS):
             with s3_errors(uri):
-                response = s3_client().get_object(**self._name(key))
+                response = s3_client().get_object(**self._name(key), **part)
             size = response["ContentLength"]
             if limit_bytes is not None and size > limit_bytes:
                 response["Body"].close()
                 raise ObjectUnreadableError(f"{uri!r} has {size} bytes; the limit is {limit_bytes}")
             try:
-                return response["Body"].read(), response["ETag"]
+                return response["Body"].read(), response
             except _BROKEN_BODY as error:
                 broken = type(error).__name__
             _pause(attempt)
@@ -100,10 +112,10 @@ class S3Store(Store):
 
     def swap(self, key: str, expected: bytes, data: bytes) -> bool:
         try:
-            present, etag = self._get_with_etag(key)
+            present, response = self._fetch(key)
         except ObjectNotFoundError:
             return False
-        return present == expected and self._put_if(key, data, IfMatch=etag)
+        return present == expected and self._put_if(key, data, IfMatch=response["ETag"])
 
     def _put_if(self, key: str, data: bytes, **condition: str) -> bool:
         """Put under a condition; whether the object now holds `data` through this call."""

@@ -40,6 +40,8 @@ _REFUSALS = {
     "InvalidBucketName": "this is no bucket name; give s3://bucket/prefix",
     "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
     "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_REGION to it",
+    "PreconditionFailed": "it was replaced while it was read; run the same command again",
+    "InvalidRange": "it is empty",
     "SlowDown": f"S3 was still too busy at try {ATTEMPTS}; run the same command again, with fewer actors",
 }
 

@@ -6,6 +6,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from i2s_batch.errors import StorageError
 
@@ -41,6 +42,14 @@ class Store(ABC):
     @abstractmethod
     def get(self, key: str, limit_bytes: int | None = None) -> bytes:
         """The whole object; ObjectNotFoundError, ObjectUnreadableError above `limit_bytes`."""
+
+    @abstractmethod
+    def open(self, key: str) -> BinaryIO:
+        """The object as a seekable file, so that parts of it can be read without the rest; errors as `get`.
+
+        All that is read from it belongs to one version: if the object is replaced meanwhile, it is the old one,
+        or reading raises StorageError.
+        """
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:

@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import pickle
+import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,34 @@ def test_get_honours_its_limit(store: Store) -> None:
     assert store.get("a", limit_bytes=5) == b"12345"
     with pytest.raises(StorageError, match="has 5 bytes; the limit is 4"):
         store.get("a", limit_bytes=4)
+
+
+@pytest.mark.parametrize("size", [5, 1 << 16, 200_000])
+def test_open_reads_any_part(store: Store, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    store.put("a/b.bin", data)
+    with store.open("a/b.bin") as file:
+        assert file.seek(0, os.SEEK_END) == size
+        for start, length in [(0, 1), (size - 4, 4), (size // 2, 3), (0, size), (size - 2, 10), (size + 5, 1)]:
+            assert file.seek(start) == start
+            assert file.read(length) == data[start : start + length]
+        assert file.seek(-3, os.SEEK_END) == size - 3
+        assert file.read() == data[-3:]
+    with pytest.raises(ObjectNotFoundError, match=r"a/missing.bin'.* does not exist"):
+        store.open("a/missing.bin")
+
+
+def test_what_is_read_from_an_open_object_is_one_version(store: Store) -> None:
+    old = b"a" * 200_000
+    store.put("a", old)
+    with store.open("a") as file:
+        store.put("a", b"b" * 200_000)
+        try:
+            data = file.read(1000)
+        except StorageError as error:
+            assert "was replaced while it was read" in str(error)
+        else:
+            assert data == old[:1000]
 
 
 def test_put_new_is_exclusive(store: Store) -> None:

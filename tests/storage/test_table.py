@@ -19,6 +19,7 @@ from i2s_batch.records import COLUMNS
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.read import read_latents, read_table
+from i2s_batch.storage.s3 import S3Store
 from i2s_batch.storage.table import decode_rows, encode_row, encode_shard, shard_metadata, table_schema
 
 L, W_DIM = 4, 8
@@ -163,6 +164,30 @@ def test_read_table_has_every_row(out: Store) -> None:
     table = read_table(out.url)
     assert table["image_id"].to_pylist() == [f"{n:05d}.png" for n in range(300)]
     assert table["status"].to_pylist().count("unreadable") == 100
+
+
+def test_some_columns_are_read_without_the_rest(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 18 * 512
+    values = np.random.default_rng(0).normal(size=300 * size).astype(np.float32)
+    ids = pa.array([f"{n:05d}.png" for n in range(300)])
+    whole = pa.table(
+        {"image_id": ids, "latent": pa.FixedSizeListArray.from_arrays(values, size), "loss": np.arange(300)}
+    )
+    store = open_store(f"s3://{s3_bucket}")
+    store.put(RunLayout().shard(0), encode_shard(whole, META))
+    fetched = []
+    fetch = S3Store._fetch
+
+    def counted(self: S3Store, *args: Any, **parts: str) -> tuple[bytes, dict[str, Any]]:
+        answer = fetch(self, *args, **parts)
+        fetched.append(len(answer[0]))
+        return answer
+
+    monkeypatch.setattr(S3Store, "_fetch", counted)
+    some = read_table(store.url, ["image_id", "loss"])
+    assert some.to_pydict() == whole.select(["image_id", "loss"]).to_pydict()
+    assert sum(fetched) < 100_000
+    assert len(fetched) < 10
 
 
 def test_shards_out_of_order_are_put_in_order(tmp_path: Path) -> None:
