@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 
 from i2s_batch.demo.faces import NAMES, render
-from i2s_batch.models import Generator, GeneratorWeights, build_generator, write_safetensors
+from i2s_batch.models import Generator, GeneratorWeights, build_generator, read_generator, write_safetensors
 from i2s_batch.models.layout import STYLEGAN1, Widths, shapes_of
 from i2s_batch.models.mapping import mean_latent
 from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, nearest_then_conv_kernel, normalize_mean_square
@@ -134,11 +134,19 @@ def faces_of(z: torch.Tensor, resolution: int) -> torch.Tensor:
     return torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def importance(resolution: int) -> torch.Tensor:
+    """[R, R]: 1 at the rim, 4 where eyes, nose and mouth are, which are small beside hair and background."""
+    centres = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
+    distance = centres[None, :] ** 2 + (centres[:, None] - 0.28) ** 2
+    return 1 + 3 * torch.exp(-distance / 0.16)
+
+
 def loss_of(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of the pictures and of their differences between neighbours, at three scales."""
+    """Mean absolute error, by importance, of the pictures and of their gradients, at three scales."""
+    weighted = (made - wanted) * importance(made.shape[-1])
     total = made.new_zeros(())
     for scale in (1, 2, 4):
-        error = F.avg_pool2d(made - wanted, scale) if scale > 1 else made - wanted
+        error = F.avg_pool2d(weighted, scale) if scale > 1 else weighted
         total = total + error.abs().mean() + sum(2 * error.diff(dim=axis).abs().mean() for axis in (2, 3))
     return total
 
@@ -184,11 +192,18 @@ def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path
     return average
 
 
-def fit(out: Path, pictures: int, seed: int) -> None:
-    """Fit the demo's generator and write it to `out` as float16 safetensors."""
+def fit(out: Path, pictures: int, seed: int, start: Path | None = None) -> None:
+    """Fit the demo's generator and write it to `out` as float16 safetensors.
+
+    With `start`, a file that an earlier fit wrote, it goes on from there at the last resolution alone.
+    """
     stream = np.random.RandomState(seed)
     variables: Tensors = {}
-    for resolution, share in SHARES.items():
+    shares = SHARES
+    if start is not None:
+        variables = {name: torch.from_numpy(value).float() for name, value in read_generator(start).tensors.items()}
+        shares = {RESOLUTION: 1.0}
+    for resolution, share in shares.items():
         variables = grown(variables, resolution, stream)
         variables = fit_at(variables, resolution, round(pictures * share / BATCH), seed, out)
 
@@ -199,9 +214,10 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--pictures", type=int, default=56_000, help="drawn, over all resolutions (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and faces (%(default)s)")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="go on from the generator of an earlier fit")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    fit(options.out, options.pictures, options.seed)
+    fit(options.out, options.pictures, options.seed, options.start)
 
 
 if __name__ == "__main__":
