@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from i2s_batch.config import DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig, RunConfig
+from i2s_batch.errors import I2SError
+
+if TYPE_CHECKING:
+    from i2s_batch.models import GeneratorWeights
 
 
 class AutoOr(click.ParamType):
@@ -62,11 +67,23 @@ def embed(source: str, out: str, generator: str, vgg: str, dry_run: bool, **opti
     outcome = execute(lambda cluster, _: run.execute(cluster))
     counts = ", ".join(f"{n} {status}" for status, n in outcome.summary["statuses"].items())
     click.echo(f"{outcome.summary['images']} images: {counts}. Table: {out.rstrip('/')}/latents/")
+    _report(out, run.generator)
     if outcome.acceptable:
         return 0
     limit = config.max_failed_fraction
     say(f"i2s-batch: {outcome.failed} images failed, more than --max-failed-fraction {limit} allows")
     return 1
+
+
+def _report(out: str, generator: GeneratorWeights) -> None:
+    """Write the report. The table is what the run was for: a report that fails does not make the run fail."""
+    from i2s_batch.cli.run import say
+    from i2s_batch.report.page import write_report
+
+    try:
+        click.echo(f"Report: {write_report(out, generator)}")
+    except I2SError as error:
+        say(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
 
 
 def _config(options: dict[str, object]) -> RunConfig:

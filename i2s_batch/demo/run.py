@@ -9,10 +9,14 @@ from pathlib import Path
 
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.demo.pictures import write_demo_pictures
-from i2s_batch.report.contact_sheet import pairs_of, write_contact_sheet
+from i2s_batch.models import build_generator
+from i2s_batch.report.contact_sheet import write_contact_sheet
+from i2s_batch.report.page import write_report
+from i2s_batch.report.samples import load_samples
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun, Outcome
 from i2s_batch.runtime.pools import Cluster
-from i2s_batch.runtime.weights import VGG_RANDOM, load_generator
+from i2s_batch.runtime.weights import VGG_RANDOM
+from i2s_batch.storage.read import read_table
 
 # Enough for a small generator; the paper's 5000 are for 1024 x 1024.
 STEPS = 150
@@ -27,6 +31,7 @@ class DemoResult:
     pictures: Path
     table: Path
     contact_sheet: Path
+    report: Path
 
 
 def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> DemoResult:
@@ -37,8 +42,10 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
     config = RunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
     with as_file(files("i2s_batch.demo") / "generator.safetensors") as checkpoint:
         job = EmbedJob(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
-        outcome = EmbedRun(job, say).execute(cluster)
-        generator = load_generator(checkpoint)
+        run = EmbedRun(job, say)
+        outcome = run.execute(cluster)
     title = f"original | reconstruction after {STEPS} steps in W+ (small demo generator, random VGG)"
-    write_contact_sheet(pairs_of(str(out), generator, config.embed.fit), sheet, title)
-    return DemoResult(outcome, pictures, out / "latents", sheet)
+    samples = load_samples(read_table(str(out)).to_pylist(), build_generator(run.generator), config.embed.fit)
+    write_contact_sheet(samples, sheet, title)
+    report = write_report(str(out), run.generator)
+    return DemoResult(outcome, pictures, out / "latents", sheet, Path(report))

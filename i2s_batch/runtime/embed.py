@@ -76,14 +76,14 @@ class EmbedRun:
         self._job, self._say = job, say
         self._store = open_store(job.out)
         self._layout = RunLayout(job.config.shard_size)
-        self._generator = generator_weights(job.generator)
+        self.generator = generator_weights(job.generator)
         self._vgg = vgg_weights(job.vgg)
-        self._record = make_record(job.source, job.config, self._generator, self._vgg)
+        self._record = make_record(job.source, job.config, self.generator, self._vgg, job.generator)
         self._resumed = self._existing_record() is not None
         # A run that exists has its plan in its output, frozen; a new one is planned now, before anything starts.
         shard_size = job.config.shard_size
         self._plan = Plan.load(self._store, shard_size) if self._resumed else Plan.make(job.source, job.out, shard_size)
-        self._log = WorkLog(self._store.url, shard_size, self._generator.latent_size)
+        self._log = WorkLog(self._store.url, shard_size, self.generator.latent_size)
 
     def describe(self) -> dict[str, Any]:
         """What the run would do, for `--dry-run`."""
@@ -93,7 +93,7 @@ class EmbedRun:
             "images_to_do": scan(self._store, self._plan, self._log).remaining,
             "shards": self._plan.shards,
             "resumed": self._resumed,
-            "latents_bytes": len(self._plan) * self._generator.latent_size * 4,
+            "latents_bytes": len(self._plan) * self.generator.latent_size * 4,
         } | {key: self._record[key] for key in ("source", "settings", "generator", "vgg")}
 
     def execute(self, cluster: Cluster) -> Outcome:
@@ -159,7 +159,7 @@ class EmbedRun:
         config = self._job.config
         fleet = cluster.fleet(config, state.remaining)
         spread = -(-state.remaining // fleet.workers)
-        spec = WorkerSpec(self._store.url, config, self._generator, self._vgg, fleet.device, spread, fleet.threads)
+        spec = WorkerSpec(self._store.url, config, self.generator, self._vgg, fleet.device, spread, fleet.threads)
         pool = cluster.pool(spec, fleet)
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
         total, workers = len(self._plan), fleet.workers

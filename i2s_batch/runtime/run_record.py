@@ -38,12 +38,16 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def make_record(source: str, config: RunConfig, generator: GeneratorWeights, vgg: VGGWeights) -> dict[str, Any]:
-    """What run.json holds for a new run, as JSON values."""
+def make_record(
+    source: str, config: RunConfig, generator: GeneratorWeights, vgg: VGGWeights, checkpoint: str
+) -> dict[str, Any]:
+    """What run.json holds for a new run, as JSON values. `checkpoint`: where the generator was read; the same
+    generator may come from another place when the run is resumed."""
     return {
         "schema_version": SCHEMA_VERSION,
         "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": without_secrets(source),
+        "checkpoint": without_secrets(checkpoint),
         "settings": config.identity(),
         "generator": {
             "fingerprint": generator.fingerprint,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,13 +58,16 @@ def read_latents(out: str) -> LatentTable:
     )
 
 
-def read_table(out: str, columns: list[str] | None = None) -> pa.Table:
-    """Every row of the run at `out`, whatever its status, in the order of the ids; `columns`: None for all, else
-    with `image_id` among them, and nothing but them is fetched. Errors as `read_latents`."""
+def read_table(out: str, columns: list[str] | None = None, max_shards: int | None = None) -> pa.Table:
+    """Every row of the run at `out`, whatever its status, in the order of the ids. Errors as `read_latents`.
+
+    `columns`: None for all, else with `image_id` among them, and nothing but them is fetched. `max_shards`: no
+    more than so many shards, spread evenly over the run.
+    """
     store = open_store(out)
-    keys = _shard_keys(store)
-    if not keys:
-        raise StorageError(_why_no_shards(store))
+    keys = _existing_shards(store)
+    if max_shards is not None and len(keys) > max_shards:
+        keys = [keys[i * len(keys) // max_shards] for i in range(max_shards)]
     with ThreadPoolExecutor(_READERS) as pool:
         shards = list(pool.map(lambda key: read_shard(store, key, columns), keys))
     for key, shard in zip(keys, shards, strict=True):
@@ -73,6 +79,41 @@ def read_table(out: str, columns: list[str] | None = None) -> pa.Table:
     return table if in_order else table.take(order)
 
 
+def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of some images, all columns, in the order of `image_ids`; the rest of the table is not fetched.
+
+    Errors as `read_latents`, and StorageError for an id that the table does not hold.
+    """
+    store = open_store(out)
+    wanted = pa.array(sorted(set(image_ids)), pa.string())
+    with ThreadPoolExecutor(_READERS) as pool:
+        parts = pool.map(lambda key: _rows_in_shard(store, key, wanted), _existing_shards(store))
+        rows = {row["image_id"]: row for part in parts for row in part}
+    missing = [image_id for image_id in image_ids if image_id not in rows]
+    if missing:
+        raise StorageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
+    return [rows[image_id] for image_id in image_ids]
+
+
+def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[dict[str, Any]]:
+    """The wanted rows of one shard, from the row groups that may hold one: a shard is sorted by image_id."""
+    with _open_shard(store, key, whole=False) as file:
+        place = file.schema_arrow.get_field_index("image_id")
+        found = []
+        for group in range(file.num_row_groups):
+            ids = file.metadata.row_group(group).column(place).statistics
+            if ids is not None and ids.has_min_max and not _any_between(wanted, ids.min, ids.max):
+                continue
+            rows = file.read_row_group(group)
+            found += rows.filter(pc.is_in(rows["image_id"], wanted)).to_pylist()
+    return found
+
+
+def _any_between(wanted: pa.Array, low: str, high: str) -> bool:
+    inside = pc.and_(pc.greater_equal(wanted, low), pc.less_equal(wanted, high))
+    return bool(pc.any(inside).as_py())
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
@@ -82,6 +123,13 @@ def _shard_keys(store: Store) -> list[str]:
     for key in keys:
         if RunLayout.shard_index(key) is None:
             raise StorageError(f"{store.uri(key)!r} is no shard of this table; {_NOT_OURS}")
+    return keys
+
+
+def _existing_shards(store: Store) -> list[str]:
+    keys = _shard_keys(store)
+    if not keys:
+        raise StorageError(_why_no_shards(store))
     return keys
 
 
@@ -97,16 +145,29 @@ def _why_no_shards(store: Store) -> str:
 
 def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
     """One shard of a table; `columns`: None for all. Raises StorageError if it is damaged or foreign."""
+    with _open_shard(store, key, whole=columns is None) as file:
+        table: pa.Table = file.read(columns)
+    return table
+
+
+@contextmanager
+def _open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
+    """A shard that is known to be ours; what goes wrong while it is read has its name."""
     uri = store.uri(key)
     try:
-        # All of a shard is one request; some columns are the requests for their parts, which pre_buffer joins.
-        source = pa.BufferReader(store.get(key)) if columns is None else pa.PythonFile(store.open(key), "r")
-        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file:
-            table = file.read(columns)
+        # All of a shard is one request; some of it is the requests for its parts, which pre_buffer joins.
+        with (
+            pa.BufferReader(store.get(key)) if whole else store.open(key) as source,
+            pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file,
+        ):
+            _check_ours(file.schema_arrow.metadata or {}, uri)
+            yield file
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run its embed command again") from error
-    metadata = table.schema.metadata or {}
+
+
+def _check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
     version = metadata.get(META_SCHEMA_VERSION.encode())
     if version is None:
         raise StorageError(f"{uri!r} is a foreign Parquet file; {_NOT_OURS}")
@@ -115,7 +176,6 @@ def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.T
             f"{uri!r} has schema version {version.decode()}; this program reads {SCHEMA_VERSION}; "
             "use the version that wrote it"
         )
-    return table
 
 
 def _latent_shape(table: pa.Table) -> tuple[int, int]:

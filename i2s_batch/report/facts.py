@@ -1,0 +1,165 @@
+"""The figures of a run, from its table alone: no work log, no run record, no generator."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from i2s_batch.records import COLUMNS, STATUS_OK
+from i2s_batch.storage.read import read_table
+from i2s_batch.storage.table import META_CODE_VERSION, META_GENERATOR, META_LATENT_SHAPE, META_SETTINGS, META_VGG
+
+METRICS = ("psnr", "ssim", "lpips", "loss", "w_distance")
+_LEFT_OUT = {"latent", "z", "loss_curve", "loss_curve_steps"}  # large: not needed of every row
+PER_GROUP = 6  # pictures shown of the best, the worst and a random sample
+EXAMPLES = 5  # failed images named for each reason
+REASONS = 40  # reasons named
+TIME_BINS = 48
+CURVE_SHARDS = 8  # loss curves are read of so many shards, spread evenly
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A reason why images failed, how many did, and some of their names."""
+
+    status: str
+    error_type: str
+    count: int
+    examples: list[tuple[str, str]]  # image_id, error
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one worker did: images finished, their optimiser steps, median seconds an image."""
+
+    worker: str
+    device: str
+    images: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images finished over time, `counts` [bins] between `edges` [bins + 1], seconds since the first; and by worker."""
+
+    edges: np.ndarray
+    counts: np.ndarray
+    shares: list[Share]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Loss curves of some images: `steps` [K] and quantiles 5, 25, 50, 75, 95 % [5, K], of `images` images."""
+
+    steps: np.ndarray
+    quantiles: np.ndarray
+    images: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the report says. `metrics`: by name, the values of the images that are ok and have one."""
+
+    rows: int
+    statuses: dict[str, int]
+    failures: list[Failure]
+    metrics: dict[str, np.ndarray]
+    curves: Curves | None
+    throughput: Throughput | None
+    picks: dict[str, list[str]]  # title -> image ids
+    settings: dict[str, Any]
+    fingerprints: dict[str, str]
+    latent_shape: tuple[int, int]
+    code_version: str
+
+
+def gather(out: str, seed: int = 0) -> Facts:
+    """Read the table at `out`, without its latents. Raises StorageError if there is none."""
+    table = read_table(out, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
+    done = table.filter(pc.equal(table["status"], STATUS_OK))
+    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    layers, w_dim = json.loads(metadata[META_LATENT_SHAPE])
+    return Facts(
+        rows=table.num_rows,
+        statuses=dict(sorted(Counter(table["status"].to_pylist()).items())),
+        failures=_failures(table.filter(pc.not_equal(table["status"], STATUS_OK))),
+        metrics={name: done[name].drop_null().to_numpy() for name in METRICS},
+        curves=_curves(out),
+        throughput=_throughput(table),
+        picks=_picks(done, seed),
+        settings=json.loads(metadata[META_SETTINGS]),
+        fingerprints={"generator": metadata[META_GENERATOR], "vgg": metadata[META_VGG]},
+        latent_shape=(layers, w_dim),
+        code_version=metadata[META_CODE_VERSION],
+    )
+
+
+def _failures(failed: pa.Table) -> list[Failure]:
+    reasons = Counter(zip(failed["status"].to_pylist(), failed["error_type"].to_pylist(), strict=True))
+    found = []
+    for (status, kind), count in reasons.most_common(REASONS):
+        same = failed.filter(pc.and_(pc.equal(failed["status"], status), pc.equal(failed["error_type"], kind)))
+        some = same.slice(0, EXAMPLES)
+        examples = list(zip(some["image_id"].to_pylist(), some["error"].to_pylist(), strict=True))
+        found.append(Failure(status, kind or "", count, examples))
+    return found
+
+
+def _picks(done: pa.Table, seed: int) -> dict[str, list[str]]:
+    """Which images are shown. A small run is shown whole, best first; a larger one by its ends and at random."""
+    order = pc.sort_indices(done, sort_keys=[("psnr", "descending"), ("image_id", "ascending")])
+    ids = done["image_id"].take(order)
+    if len(ids) <= 2 * PER_GROUP:
+        return {"Every picture, the best first": ids.to_pylist()} if len(ids) else {}
+    middle = np.random.default_rng(seed).choice(np.arange(PER_GROUP, len(ids) - PER_GROUP), _at_most(len(ids)), False)
+    return {
+        "Best": ids.slice(0, PER_GROUP).to_pylist(),
+        "Worst": ids.slice(len(ids) - PER_GROUP).to_pylist()[::-1],
+        "Random sample": ids.take(pa.array(np.sort(middle))).to_pylist(),
+    }
+
+
+def _at_most(images: int) -> int:
+    return min(PER_GROUP, images - 2 * PER_GROUP)
+
+
+def _throughput(table: pa.Table) -> Throughput | None:
+    stamps = table["embedded_at"].drop_null()
+    if not len(stamps):
+        return None
+    seconds = stamps.cast(pa.int64()).to_numpy() / 1e6
+    seconds -= seconds.min()
+    counts, edges = np.histogram(seconds, bins=min(TIME_BINS, max(1, len(seconds) // 2)), range=(0, seconds.max() or 1))
+    by_worker = table.filter(pc.is_valid(table["worker"])).group_by(["worker", "device"], use_threads=False)
+    sums = by_worker.aggregate([("image_id", "count"), ("steps", "sum"), ("seconds", "approximate_median")])
+    shares = [
+        Share(
+            row["worker"],
+            row["device"],
+            row["image_id_count"],
+            row["steps_sum"] or 0,  # a worker whose images all failed made none
+            row["seconds_approximate_median"] or 0.0,
+        )
+        for row in sums.sort_by("worker").to_pylist()
+    ]
+    return Throughput(edges, counts, shares)
+
+
+def _curves(out: str) -> Curves | None:
+    """Of the images with the commonest steps; those that diverged have others."""
+    table = read_table(out, ["image_id", "loss_curve_steps", "loss_curve"], max_shards=CURVE_SHARDS)
+    rows = table.filter(pc.is_valid(table["loss_curve"]))
+    kinds = Counter(map(tuple, rows["loss_curve_steps"].to_pylist()))
+    if not kinds:
+        return None
+    steps, images = kinds.most_common(1)[0]
+    pairs = zip(rows["loss_curve_steps"].to_pylist(), rows["loss_curve"].to_pylist(), strict=True)
+    losses = np.array([curve for at, curve in pairs if tuple(at) == steps])
+    return Curves(np.array(steps), np.quantile(losses, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0), images)
