@@ -32,8 +32,9 @@ The generator is a small one for drawn faces and the VGG is random: they show th
 pictures        {result.pictures}
 latent table    {result.table}
 contact sheet   {result.contact_sheet}
+report          {result.report}   (open it in a browser)
 
-Look into the table (pip install duckdb):
+Look into the table:
   python -c "{program}"
 
 Your own pictures, your own StyleGAN checkpoint, a folder or S3:

@@ -47,5 +47,5 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
     title = f"original | reconstruction after {STEPS} steps in W+ (small demo generator, random VGG)"
     samples = load_samples(read_table(str(out)).to_pylist(), build_generator(run.generator), config.embed.fit)
     write_contact_sheet(samples, sheet, title)
-    report = write_report(str(out), run.generator)
-    return DemoResult(outcome, pictures, out / "latents", sheet, Path(report))
+    write_report(str(out), run.generator)
+    return DemoResult(outcome, pictures, out / "latents", sheet, out / "report.html")

@@ -26,6 +26,9 @@ def test_the_demo_from_pictures_to_contact_sheet_with_a_ray_of_its_own(tmp_path:
     sheet = Image.open(tmp_path / "my demo" / "contact-sheet.png")
     assert sheet.width > 1000 and len(sheet.getcolors(1_000_000)) > 1000
 
+    report = (tmp_path / "my demo" / "embedded" / "report.html").read_text()
+    assert "my demo/embedded/report.html" in result.stdout and report.count("<img ") == 3 * 7
+
     # What it prints can be pasted.
     (pasted,) = (line for line in result.stdout.splitlines() if line.lstrip().startswith("python -c"))
     pasted = pasted.replace("python", sys.executable, 1)
