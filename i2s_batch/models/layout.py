@@ -4,7 +4,7 @@ Names and shapes (layer i works at resolution 4 * 2^(i // 2) and doubles it firs
 C_i = channels after layer i, C_0 those of the constant; I = C_(i-1)):
 
     w_avg [w]  const [C_0, 4, 4]  mapping.{j}.weight [out, in]  mapping.{j}.bias [out]
-    label.weight [e, classes]  label.bias [e] (StyleGAN2)            only if conditional
+    label.weight [e, classes]  label.bias [e]                        only if conditional; no bias if joint
     layer.{i}.weight [C_i, I, 3, 3]  .bias [C_i]  .noise [r, r]       StyleGAN1: i >= 0 (no weight at 0); 2: i >= 1
     StyleGAN1: .noise_strength [C_i]  .style.weight [2 C_i, w]  .style.bias [2 C_i]
                to_rgb.weight [3, C]  to_rgb.bias [3]
@@ -14,6 +14,9 @@ C_i = channels after layer i, C_0 those of the constant; I = C_(i-1)):
 
 Values are as trained; the run-time gains belong to the modules. Upsampling kernels: StyleGAN1 correlates the
 nearest-upsampled image with them, StyleGAN2 uses them in a transposed convolution.
+
+Settings that a StyleGAN2 may have (those of the TensorFlow program): `style_offset`, a number added to every style,
+and `label_normalization` "joint": z and the embedded label are normalised together, not each alone.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ ARCHITECTURES = ("skip", "resnet", "orig")
 # Where the demodulation's 1e-8 is added: to the sum over the raw weight, or over the weight / sqrt(fan_in).
 DEMODULATIONS = ("raw", "scaled")
 MAX_RESOLUTION = 4096
+# StyleGAN2 settings that may be left out, with what they may be; without them 0 and "separate".
+_OPTIONAL: Mapping[str, tuple[Any, ...]] = {"style_offset": (0, 1), "label_normalization": ("joint", "separate")}
 
 Shape = tuple[int, ...]
 # The length of an axis of a variable; raises CheckpointError where the variable is missing or has no such axis.
@@ -67,6 +72,11 @@ def rgb_resolutions(settings: Mapping[str, Any]) -> list[int]:
     return every if settings["architecture"] == "skip" else every[-1:]
 
 
+def joint_labels(family: str, settings: Mapping[str, Any]) -> bool:
+    """Whether z and the embedded label are normalised together, the embedding being a plain matrix."""
+    return family == STYLEGAN1 or settings.get("label_normalization") == "joint"
+
+
 def check_settings(family: str, settings: Mapping[str, Any]) -> None:
     """Raise CheckpointError unless `settings` are complete and in range for `family`."""
 
@@ -87,6 +97,7 @@ def check_settings(family: str, settings: Mapping[str, Any]) -> None:
         checks["architecture"] = settings.get("architecture") in ARCHITECTURES
         checks["demodulation"] = settings.get("demodulation") in DEMODULATIONS
         checks["conv_clamp"] = clamp is None or positive(clamp)
+        checks |= {key: settings[key] in allowed for key, allowed in _OPTIONAL.items() if key in settings}
     elif family != STYLEGAN1:
         raise CheckpointError(f"the family {family[:40]!r} is unknown; known: {STYLEGAN1}, {STYLEGAN2}")
     for key, good in checks.items():
@@ -123,10 +134,10 @@ def shapes_of(family: str, settings: Mapping[str, Any], widths: Widths) -> dict[
         shapes[f"mapping.{j}.bias"] = (width,)
     if settings["c_dim"]:
         shapes["label.weight"] = (widths.label, settings["c_dim"])
+        if not joint_labels(family, settings):
+            shapes["label.bias"] = (widths.label,)
     if family == STYLEGAN1:
         return shapes | _stylegan1_shapes(widths)
-    if settings["c_dim"]:
-        shapes["label.bias"] = (widths.label,)
     return shapes | _stylegan2_shapes(settings, widths)
 
 

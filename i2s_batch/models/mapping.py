@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from i2s_batch.models.layout import STYLEGAN1
+from i2s_batch.models.layout import STYLEGAN1, joint_labels
 from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, frozen, normalize_mean_square
 from i2s_batch.models.weights import GeneratorWeights
 
@@ -26,14 +26,17 @@ class Mapping(nn.Module):
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__()
         settings, tensors = weights.settings, weights.tensors
-        self._joint = weights.family == STYLEGAN1
+        self._joint = joint_labels(weights.family, settings)
+        gain_in_weight = weights.family == STYLEGAN1
         self._depth = settings["mapping_layers"]
         lr = settings["mapping_lr_multiplier"]
         for j in range(self._depth):
             weight = tensors[f"mapping.{j}.weight"]
             self.register_buffer(f"weight_{j}", frozen(weight, SQRT2 * lr / math.sqrt(weight.shape[1])))
             # StyleGAN1 has its sqrt 2 in the weight, StyleGAN2 after the activation, which is homogeneous.
-            self.register_buffer(f"bias_{j}", frozen(tensors[f"mapping.{j}.bias"], lr if self._joint else SQRT2 * lr))
+            self.register_buffer(
+                f"bias_{j}", frozen(tensors[f"mapping.{j}.bias"], lr if gain_in_weight else SQRT2 * lr)
+            )
         if settings["c_dim"]:
             label = tensors["label.weight"]
             bias = np.zeros(label.shape[0]) if self._joint else tensors["label.bias"]

@@ -35,10 +35,12 @@ class Style(nn.Module):
     weight: torch.Tensor
     bias: torch.Tensor
 
-    def __init__(self, weight: np.ndarray, bias: np.ndarray, gain: float = 1.0) -> None:
+    def __init__(self, own: dict[str, np.ndarray], offset: int, gain: float = 1.0) -> None:
         super().__init__()
+        weight = own["style.weight"]
         self.register_buffer("weight", frozen(weight, gain / math.sqrt(weight.shape[1])))
-        self.register_buffer("bias", frozen(bias, gain))
+        # Added here, in float64: rounded into a float32 file, bias + 1 would move images by up to 4e-7.
+        self.register_buffer("bias", frozen(own["style.bias"], gain) + offset * gain)
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
         return F.linear(w, self.weight, self.bias)
@@ -66,7 +68,7 @@ class ModulatedLayer(nn.Module):
         self._gain = SQRT2 * gain
         clamp = weights.settings["conv_clamp"]
         self._clamp = None if clamp is None else clamp * gain
-        self.style = Style(own["style.weight"], own["style.bias"])
+        self.style = Style(own, weights.settings.get("style_offset", 0))
         self.register_buffer("power", weight.square().sum((2, 3)))
         self.register_buffer("weight", weight.transpose(0, 1).contiguous() if self._up else weight)
         if self._up:
@@ -98,7 +100,8 @@ class ToRGB(nn.Module):
         super().__init__()
         own = _own(weights, f"to_rgb.{resolution}.")
         self._clamp = weights.settings["conv_clamp"]
-        self.style = Style(own["style.weight"], own["style.bias"], 1 / math.sqrt(own["weight"].shape[1]))
+        offset = weights.settings.get("style_offset", 0)
+        self.style = Style(own, offset, 1 / math.sqrt(own["weight"].shape[1]))
         self.register_buffer("weight", frozen(own["weight"]))
         self.register_buffer("bias", frozen(own["bias"])[:, None])
 

@@ -31,6 +31,74 @@ def rosinality_state() -> dict[str, Any]:
     return torch.load(DATA / "ros2_r64.pt", weights_only=True)
 
 
+class TensorflowNetwork:
+    """A network as the TensorFlow programs pickle it: an object of a class that exists only by name."""
+
+    __module__ = "dnnlib.tflib.network"
+    __qualname__ = "Network"
+
+    def __init__(self, function: str, **state: Any) -> None:
+        source = "# no source"
+        self.state = {"version": 4, "name": "Gs", "static_kwargs": {}, "components": {}, "build_func_name": function}
+        self.state |= {"build_module_src": source, "variables": [], **state}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.state
+
+
+def tensorflow_pickle(gs: TensorflowNetwork, monkeypatch: Any) -> bytes:
+    """(G, D, Gs) as the TensorFlow programs save it."""
+    module = types.ModuleType("dnnlib.tflib.network")
+    module.Network = TensorflowNetwork
+    for name in ("dnnlib", "dnnlib.tflib"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return pickle.dumps((TensorflowNetwork("G_main"), TensorflowNetwork("D_stylegan2"), gs), protocol=4)
+
+
+def tensorflow_stylegan2(weights: GeneratorWeights) -> TensorflowNetwork:
+    """`weights` as the Gs of StyleGAN2's TensorFlow program: its names, its order of axes, its kernels unflipped."""
+    t, settings = weights.tensors, weights.settings
+    mapping, synthesis = {}, {"4x4/Const/const": t["const"][None]}
+    for j in range(settings["mapping_layers"]):
+        mapping[f"Dense{j}/weight"], mapping[f"Dense{j}/bias"] = t[f"mapping.{j}.weight"].T, t[f"mapping.{j}.bias"]
+    if settings["c_dim"]:
+        mapping["LabelConcat/weight"] = t["label.weight"].T
+    for i in range(1, num_layers(settings["resolution"])):
+        r = layer_resolution(i)
+        scope = f"{r}x{r}/" + ("Conv" if i == 1 else "Conv1" if i % 2 else "Conv0_up")
+        kernel = t[f"layer.{i}.weight"].transpose(2, 3, 1, 0)
+        synthesis[f"{scope}/weight"] = kernel if i % 2 else kernel[::-1, ::-1]
+        synthesis[f"{scope}/bias"] = t[f"layer.{i}.bias"]
+        synthesis[f"{scope}/noise_strength"] = t[f"layer.{i}.noise_strength"][()]  # a scalar, no array
+        synthesis[f"noise{i - 1}"] = t[f"layer.{i}.noise"][None, None]
+        synthesis |= _modulation(weights, f"layer.{i}", scope)
+        if f"skip.{r}.weight" in t:
+            synthesis[f"{r}x{r}/Skip/weight"] = t[f"skip.{r}.weight"].T[None, None]
+    for r in rgb_resolutions(settings):
+        synthesis[f"{r}x{r}/ToRGB/weight"] = t[f"to_rgb.{r}.weight"].T[None, None]
+        synthesis[f"{r}x{r}/ToRGB/bias"] = t[f"to_rgb.{r}.bias"]
+        synthesis |= _modulation(weights, f"to_rgb.{r}", f"{r}x{r}/ToRGB")
+    given = {"num_channels": 3, "resolution": settings["resolution"], "label_size": settings["c_dim"]}
+    given |= {"architecture": settings["architecture"]}
+    parts = {
+        "synthesis": TensorflowNetwork("G_synthesis_stylegan2", static_kwargs=given, variables=_listed(synthesis)),
+        "mapping": TensorflowNetwork("G_mapping", static_kwargs=given, variables=_listed(mapping)),
+    }
+    own = {"lod": np.float32(0), "dlatent_avg": t["w_avg"]}
+    return TensorflowNetwork("G_main", static_kwargs=given, components=parts, variables=_listed(own))
+
+
+def _modulation(weights: GeneratorWeights, ours: str, scope: str) -> dict[str, np.ndarray]:
+    weight, bias = (weights.tensors[f"{ours}.style.{part}"] for part in ("weight", "bias"))
+    return {f"{scope}/mod_weight": weight.T, f"{scope}/mod_bias": bias}
+
+
+def _listed(variables: dict[str, Any]) -> list[tuple[str, Any]]:
+    """C order, as TensorFlow's arrays are."""
+    return [(n, v if np.isscalar(v) else np.ascontiguousarray(v)) for n, v in variables.items()]
+
+
 class AdaModule:
     """A module as the StyleGAN2-ADA program pickles it: a call of a function that exists only by name."""
 

@@ -47,7 +47,9 @@ def mapped(weights: GeneratorWeights, z: torch.Tensor, label: torch.Tensor | Non
     """One z [z_dim] (and one label [c_dim]) -> w [w_dim]."""
     t = tensors_of(weights)
     x = second_moment(z)
-    if label is not None:
+    if label is not None and weights.settings.get("label_normalization") == "joint":
+        x = second_moment(torch.cat([z, t["label.weight"] @ label]))
+    elif label is not None:
         embedded = t["label.weight"] @ label / math.sqrt(len(label)) + t["label.bias"]
         x = torch.cat([x, second_moment(embedded)])
     for j in range(weights.settings["mapping_layers"]):
@@ -56,8 +58,9 @@ def mapped(weights: GeneratorWeights, z: torch.Tensor, label: torch.Tensor | Non
     return x
 
 
-def style(t: dict[str, torch.Tensor], name: str, w: torch.Tensor) -> torch.Tensor:
-    return t[f"{name}.style.weight"] @ w / math.sqrt(len(w)) + t[f"{name}.style.bias"]
+def style(weights: GeneratorWeights, t: dict[str, torch.Tensor], name: str, w: torch.Tensor) -> torch.Tensor:
+    plain = t[f"{name}.style.weight"] @ w / math.sqrt(len(w)) + t[f"{name}.style.bias"]
+    return plain + weights.settings.get("style_offset", 0)
 
 
 def limited(x: torch.Tensor, limit: float | None) -> torch.Tensor:
@@ -69,7 +72,7 @@ def layer(weights: GeneratorWeights, t: dict[str, torch.Tensor], x: torch.Tensor
     weight = t[f"{name}.weight"]
     if settings["demodulation"] == "scaled":
         weight = weight / math.sqrt(weight[0].numel())
-    weight = weight * style(t, name, w)[None, :, None, None]
+    weight = weight * style(weights, t, name, w)[None, :, None, None]
     weight = weight / (weight.pow(2).sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
     if i % 2 == 0:
         # Full overlap of the zero-inserted image with a true convolution: 2H + 1.
@@ -84,7 +87,7 @@ def layer(weights: GeneratorWeights, t: dict[str, torch.Tensor], x: torch.Tensor
 
 def to_rgb(weights: GeneratorWeights, t: dict[str, torch.Tensor], x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     name = f"to_rgb.{x.shape[2]}"
-    s = style(t, name, w) / math.sqrt(x.shape[1])
+    s = style(weights, t, name, w) / math.sqrt(x.shape[1])
     rgb = torch.einsum("oc,bchw->bohw", t[f"{name}.weight"] * s, x) + t[f"{name}.bias"][:, None, None]
     return limited(rgb, weights.settings["conv_clamp"])
 

@@ -17,7 +17,7 @@ from i2s_batch.models.layout import check_weights
 
 from .files import DATA, ada_pickle, rosinality_state
 
-SOURCES = ["sg1_r64.pkl", "sg1_r128.pkl", "sg2ada_r64.pkl", "ros2_r64.pt"]
+SOURCES = ["sg1_r64.pkl", "sg1_r128.pkl", "sg2ada_r64.pkl", "ros2_r64.pt", "sg2tf_r64.pkl"]
 
 
 def saved(path, value, zipped=True):
@@ -206,7 +206,6 @@ def test_other_torch_files(tmp_path, value, message):
     ("name", "message"),
     [
         ("ros1_r64.model", "rosinality StyleGAN1 file, not supported"),
-        ("sg2tf_r64.pkl", "StyleGAN2 pickle of the TensorFlow program, not supported yet"),
         ("sg3t_r64.pkl", "StyleGAN3 pickle, not supported yet"),
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
 import resource
 import struct
 import time
@@ -17,9 +19,27 @@ from i2s_batch.errors import CheckpointError
 from i2s_batch.models import GeneratorWeights, random_generator, read_generator, read_vgg, write_safetensors
 from i2s_batch.models.checkpoints import restricted
 
-from .files import DATA, MANIFEST, SECURITY, rosinality_state
+from .files import (
+    DATA,
+    MANIFEST,
+    SECURITY,
+    TensorflowNetwork,
+    rosinality_state,
+    tensorflow_pickle,
+    tensorflow_stylegan2,
+)
 
 MEGABYTE = 1 << 20
+
+
+class Canary:
+    """A value that, unpickled by Python itself, runs a command that leaves a file."""
+
+    def __init__(self, function=os.system, argument="touch PWNED") -> None:
+        self.call = function, (argument,)
+
+    def __reduce__(self):
+        return self.call
 
 
 def attempt(path, read=read_generator):
@@ -62,6 +82,65 @@ def test_security_files(tmp_path, monkeypatch, entry, read):
 def test_a_forbidden_global_is_named(file, name):
     with pytest.raises(CheckpointError, match=f"refers to .*{name}.*nothing was run"):
         read_generator(SECURITY / file)
+
+
+def tensorflow_network(**changes) -> TensorflowNetwork:
+    weights = random_generator("stylegan2", 8, width=4)
+    settings = weights.settings | {"demodulation": "scaled", "style_offset": 1}
+    gs = tensorflow_stylegan2(GeneratorWeights("stylegan2", settings, weights.tensors, ""))
+    gs.state |= changes
+    return gs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"static_kwargs": {"resolution": Canary()}}, "posix.system.*nothing was run"),
+        ({"static_kwargs": {"resolution": Canary(eval, "open('PWNED', 'w')")}}, "builtins.eval.*nothing was run"),
+        ({"variables": [("dlatent_avg", Canary())]}, "posix.system.*nothing was run"),
+        ({"components": {"synthesis": Canary()}}, "posix.system.*nothing was run"),
+        ({"components": {}}, "neither a StyleGAN1 nor a StyleGAN2"),
+        ({"components": None}, "no generator"),
+        ({"variables": [("dlatent_avg", np.array([{}], object))]}, "dlatent_avg"),
+        (
+            {"variables": [("dlatent_avg", np.full(4, np.nan, np.float32))]},
+            "dlatent_avg has values that are not finite",
+        ),
+        ({"variables": [("dlatent_avg", np.zeros(5, np.float32))]}, "do not fit together"),
+        ({"variables": []}, "dlatent_avg is missing"),
+        ({"variables": 5}, "damaged"),
+        ({"version": 5}, "version that is not supported"),
+        ({"static_kwargs": {"architecture": "spiral"}}, "architecture"),
+        ({"static_kwargs": {"resample_kernel": [1, 2, 1]}}, "resample_kernel"),
+        ({"static_kwargs": {"mapping_lrmul": np.inf}}, "mapping_lr_multiplier"),
+        ({"build_func_name": "G_other"}, "neither a StyleGAN1 nor a StyleGAN2"),
+    ],
+)
+def test_hostile_stylegan2_of_tensorflow(tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "x.pkl"
+    gs = tensorflow_network()
+    path.write_bytes(tensorflow_pickle(gs, monkeypatch))
+    assert isinstance(attempt(path), GeneratorWeights)
+    for part in (gs, *gs.state["components"].values()):
+        part.state |= {key: value for key, value in change.items() if part is gs or key == "static_kwargs"}
+    path.write_bytes(tensorflow_pickle(gs, monkeypatch))
+    outcome = attempt(path)
+    assert isinstance(outcome, CheckpointError)
+    assert re.search(message, str(outcome)), outcome
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pkl"]
+
+
+def test_a_claimed_array_of_tensorflow_costs_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "x.pkl"
+    gs = tensorflow_network(variables=[("lod", np.float32(0)), ("dlatent_avg", np.zeros(12345, np.float32))])
+    data = tensorflow_pickle(gs, monkeypatch)
+    number = b"M" + struct.pack("<H", 12345)
+    assert data.count(number) == 1
+    path.write_bytes(data.replace(number, b"J\xff\xff\xff\x7f"))
+    outcome = attempt(path)
+    assert isinstance(outcome, CheckpointError)
+    assert "dlatent_avg: an array claims" in str(outcome)
 
 
 def pickled(body: bytes) -> bytes:
@@ -226,11 +305,12 @@ def victims(tmp_path_factory):
     torch.save(rosinality_state(), folder / "legacy.pt", _use_new_zipfile_serialization=False)
     write_safetensors(random_generator("stylegan1", 8, width=4), folder / "own.safetensors")
     names = ["sg1_r128.pkl", "ros2_r64.pt"]
+    names += ["sg2tf_r64.pkl"]
     files = [*(DATA / name for name in names), SECURITY / "ada_module_src_exec.pkl", *sorted(folder.iterdir())]
     return [path.read_bytes() for path in files]
 
 
-@pytest.mark.parametrize("victim", range(5))
+@pytest.mark.parametrize("victim", range(6))
 def test_mutations(tmp_path, monkeypatch, victims, victim):
     monkeypatch.chdir(tmp_path)
     stream = np.random.RandomState(victim)

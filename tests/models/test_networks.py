@@ -19,7 +19,7 @@ from i2s_batch.models import (
 )
 
 from . import naive
-from .files import DATA, ada_pickle, reference
+from .files import DATA, ada_pickle, reference, tensorflow_pickle, tensorflow_stylegan2
 
 
 def small(family="stylegan2", resolution=32, **options) -> GeneratorWeights:
@@ -35,7 +35,7 @@ def codes(weights: GeneratorWeights, count: int) -> torch.Tensor:
 
 
 def test_the_naive_network_is_right():
-    for name, ext in (("sg2ada_r64", "pkl"), ("ros2_r64", "pt")):
+    for name, ext in (("sg2ada_r64", "pkl"), ("ros2_r64", "pt"), ("sg2tf_r64", "pkl")):
         weights, arrays = read_generator(DATA / f"{name}.{ext}"), reference(name)
         ours = naive.synthesized(weights, torch.from_numpy(arrays["w_plus"][0]).double())
         assert np.abs(ours.numpy() - arrays["image_w_plus_f64"]).max() <= 1e-12
@@ -69,6 +69,34 @@ def test_conditional_stylegan2(tmp_path, monkeypatch):
     labels = torch.eye(3, dtype=torch.float64)
     theirs = torch.stack([naive.mapped(weights, *pair) for pair in zip(z, labels, strict=True)])
     assert (g.map(z, labels)[:, 0] - theirs).abs().max() <= 1e-12
+
+
+def of_tensorflow(**options) -> GeneratorWeights:
+    """A StyleGAN2 with what its TensorFlow program does differently."""
+    weights = small(**options)
+    settings = weights.settings | {"demodulation": "scaled", "style_offset": 1}
+    if settings["c_dim"]:
+        settings["label_normalization"] = "joint"
+    tensors = {name: value for name, value in weights.tensors.items() if name != "label.bias"}
+    return GeneratorWeights("stylegan2", settings, tensors, "moved")
+
+
+@pytest.mark.parametrize(("architecture", "c_dim"), [("skip", 3), ("resnet", 0), ("orig", 2)])
+def test_stylegan2_of_tensorflow(tmp_path, monkeypatch, architecture, c_dim):
+    """Through a pickle of that program, against the naive network."""
+    weights = of_tensorflow(architecture=architecture, c_dim=c_dim)
+    path = tmp_path / "network.pkl"
+    path.write_bytes(tensorflow_pickle(tensorflow_stylegan2(weights), monkeypatch))
+    read = read_generator(path)
+    assert read.fingerprint == weights.fingerprint
+    g = build_generator(read, dtype=torch.float64)
+    ws = codes(weights, 2)
+    theirs = torch.cat([naive.synthesized(weights, one) for one in ws])
+    assert (g.synthesize(ws) - theirs).abs().max() <= 1e-12
+    z = torch.from_numpy(np.random.RandomState(1).standard_normal((2, g.z_dim)))
+    labels = torch.eye(c_dim, dtype=torch.float64)[:2] if c_dim else None
+    mapped = [naive.mapped(weights, one, None if labels is None else labels[k]) for k, one in enumerate(z)]
+    assert (g.map(z, labels)[:, 0] - torch.stack(mapped)).abs().max() <= 1e-12
 
 
 def test_conditional_stylegan1_normalises_both_together():

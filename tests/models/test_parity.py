@@ -1,4 +1,4 @@
-"""The four supported formats against the reference programs' own results."""
+"""The supported formats against the reference programs' own results."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ FORMATS = [
     ("sg1_r128", "pkl", 1e-4, 2e-4),
     ("sg2ada_r64", "pkl", 2e-5, 2e-5),
     ("ros2_r64", "pt", 5e-5, 5e-5),
+    ("sg2tf_r64", "pkl", 2e-5, 5e-5),
 ]
 PRECISIONS = [(torch.float64, "_f64", 1e-9), (torch.float32, "", 2e-5)]
 
@@ -48,7 +49,7 @@ def test_reference(networks, name, ext, image_limit, act_limit, dtype, suffix, w
 
 
 @pytest.mark.parametrize(("dtype", "suffix", "limit"), PRECISIONS)
-@pytest.mark.parametrize("name", ["sg1_r64", "sg1_r128", "sg2ada_r64"])
+@pytest.mark.parametrize("name", ["sg1_r64", "sg1_r128", "sg2ada_r64", "sg2tf_r64"])
 def test_truncation(networks, name, dtype, suffix, limit):
     arrays = reference(name)
     g = build_generator(networks[name], dtype=dtype)
@@ -56,8 +57,9 @@ def test_truncation(networks, name, dtype, suffix, limit):
     average = arrays["w_avg" if "w_avg" in arrays else "dlatent_avg"]
     assert difference(g.w_avg, average) == 0
     assert difference(g.map(z, None, 0.7, 8), arrays["w_psi07_cut8" + suffix]) <= limit
-    if "w_psi07" in arrays:
-        assert difference(g.map(z, truncation_psi=0.7), arrays["w_psi07" + suffix]) <= limit
+    for array, psi in (("w_psi07", 0.7), ("w_psi05", 0.5)):
+        if array in arrays:
+            assert difference(g.map(z, truncation_psi=psi), arrays[array + suffix]) <= limit
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,8 @@ def test_truncation(networks, name, dtype, suffix, limit):
         ("sg2ada_r64", "image_z_psi07", 0.7, None),
         ("ros2_r64", "image_w", 1.0, None),
         ("ros2_r64", "image_z_trunc07", 0.7, None),
+        ("sg2tf_r64", "image_w", 1.0, None),
+        ("sg2tf_r64", "image_z_psi05", 0.5, None),  # the original program's default
     ],
 )
 def test_from_z_to_image(networks, name, array, psi, cutoff):
@@ -80,8 +84,9 @@ def test_from_z_to_image(networks, name, array, psi, cutoff):
     assert difference(ours, arrays[array]) <= {f[0]: f[2] for f in FORMATS}[name]
 
 
-def test_without_noise(networks):
-    weights, arrays = networks["sg2ada_r64"], reference("sg2ada_r64")
+@pytest.mark.parametrize("name", ["sg2ada_r64", "sg2tf_r64"])
+def test_without_noise(networks, name):
+    weights, arrays = networks[name], reference(name)
     silent = {n: np.zeros_like(t) if n.endswith("noise_strength") else t for n, t in weights.tensors.items()}
     g = build_generator(replace(weights, tensors=silent))
     assert difference(g.synthesize(torch.from_numpy(arrays["w_plus"])), arrays["image_w_plus_nonoise"]) <= 2e-5
@@ -93,6 +98,10 @@ def _activation_names(g, name):
     if name == "sg2ada_r64":
         names = {f"act_b{4 << ((i + 1) // 2)}.conv{(i + 1) % 2}": layer for i, layer in enumerate(g.layers)}
         return names | {f"act_b{r}.torgb": module for r, module in g.to_rgb.items()}
+    if name == "sg2tf_r64":
+        scopes = ["4x4_Conv", *(f"{r}x{r}_{conv}" for r in (8, 16, 32, 64) for conv in ("Conv0_up", "Conv1"))]
+        names = {f"act_{scope}": layer for scope, layer in zip(scopes, g.layers, strict=True)}
+        return names | {f"act_{r}x{r}_ToRGB": module for r, module in g.to_rgb.items()}
     return {"act_conv1" if i == 0 else f"act_convs.{i - 1}": layer for i, layer in enumerate(g.layers)}
 
 

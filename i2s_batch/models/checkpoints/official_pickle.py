@@ -13,6 +13,7 @@ from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.restricted import Record, Rules, Unpickler, empty_dict
 from i2s_batch.models.checkpoints.stylegan1_pickle import read_stylegan1
 from i2s_batch.models.checkpoints.stylegan2_ada_pickle import read_stylegan2_ada
+from i2s_batch.models.checkpoints.stylegan2_pickle import SYNTHESIS, read_stylegan2
 from i2s_batch.models.checkpoints.torch_legacy import read_nested_storage
 from i2s_batch.models.weights import GeneratorWeights
 
@@ -78,12 +79,13 @@ def _read_tensorflow(gs: Record) -> GeneratorWeights:
     function = synthesis.state.get("build_func_name") if isinstance(synthesis, Record) else None
     if function == "G_synthesis" and state.get("build_func_name") == "G_style":
         return read_stylegan1(state)
-    if state.get("version") == 4 or (isinstance(function, str) and function.startswith("G_synthesis_stylegan")):
+    if function == SYNTHESIS and state.get("build_func_name") == "G_main":
+        return read_stylegan2(state)
+    if function == "G_synthesis_stylegan_revised":
         raise CheckpointError(
-            "this is a StyleGAN2 pickle of the TensorFlow program, not supported yet; convert it with the official "
-            "StyleGAN2-ADA PyTorch program (legacy.py)"
+            "this is a StyleGAN2 with progressive growing (G_synthesis_stylegan_revised); not supported"
         )
-    raise CheckpointError("its third network (Gs) is no StyleGAN1 generator")
+    raise CheckpointError("its third network (Gs) is neither a StyleGAN1 nor a StyleGAN2 generator")
 
 
 def _read_pytorch(g_ema: Record) -> GeneratorWeights:

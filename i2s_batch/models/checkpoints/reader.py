@@ -19,7 +19,7 @@ _VGG = "a VGG-16 state dict"
 
 
 def read_generator(path: str | Path) -> GeneratorWeights:
-    """A generator from an official StyleGAN1 or StyleGAN2-ADA pickle, a rosinality StyleGAN2 file, or our safetensors.
+    """A generator from an official pickle, a rosinality StyleGAN2 file, or our safetensors.
 
     Nothing in the file is executed. Raises CheckpointError, one line that names the file and what was found, for
     everything that is not whole and supported.

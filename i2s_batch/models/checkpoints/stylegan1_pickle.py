@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.arrays import StoredArray, numpy_array
-from i2s_batch.models.checkpoints.restricted import Record
+from i2s_batch.models.checkpoints.arrays import StoredArray
+from i2s_batch.models.checkpoints.tensorflow_network import HWIO, check_arguments, classes_of, contents_of
 from i2s_batch.models.checkpoints.variables import Stored, Table, assemble, count_of, refuse_unknown
 from i2s_batch.models.layout import STYLEGAN1, check_settings, layer_resolution
 from i2s_batch.models.weights import GeneratorWeights, num_layers
@@ -29,29 +29,22 @@ _FIXED = {
 _VERSIONS = (2, 3)
 # From this output resolution on, 'auto' fuses upsampling and convolution, which turns the kernel round.
 _FUSED_FROM = 128
-_HWIO = (2, 3, 1, 0)
 _NEEDLESS = r"lod|ToRGB_lod[1-9]\d*/(weight|bias)"
 
 
 def read_stylegan1(state: dict[str, Any]) -> GeneratorWeights:
     """The generator of a `Gs` state; raises CheckpointError for a variant that is not supported."""
-    components = state["components"]
-    parts = [state, *(_state(components.get(name), name) for name in ("synthesis", "mapping"))]
-    found: dict[str, StoredArray] = {}
-    arguments: dict[str, Any] = {}
-    for part in parts:
-        if part.get("version") not in _VERSIONS:
-            raise CheckpointError("this TensorFlow network has a version that is not supported (2 and 3 are)")
-        found |= _variables(part)
-        arguments |= part.get("static_kwargs") or {}
-    _check_arguments(arguments)
+    found, arguments = contents_of(state, _VERSIONS)
+    check_arguments(arguments, _FIXED, "StyleGAN1")
+    if arguments.get("fused_scale", "auto") not in ("auto", True, False):
+        raise CheckpointError("this StyleGAN1 was built with an unknown fused_scale")
     _check_finished(found)
     resolution = max(
         (int(m[1]) for m in (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", n) for n in found) if m), default=0
     )
     settings: dict[str, Any] = {
         "resolution": resolution,
-        "c_dim": _classes(found),
+        "c_dim": classes_of(found),
         "mapping_layers": count_of("DenseN/weight", found),
         "mapping_lr_multiplier": arguments.get("mapping_lrmul", 0.01),
     }
@@ -61,43 +54,10 @@ def read_stylegan1(state: dict[str, Any]) -> GeneratorWeights:
     return assemble(STYLEGAN1, settings, table, found, "official StyleGAN1 pickle")
 
 
-def _state(network: Any, name: str) -> dict[str, Any]:
-    if not isinstance(network, Record) or not isinstance(network.state, dict):
-        raise CheckpointError(f"its generator has no network {name}, or a malformed one")
-    return network.state
-
-
-def _variables(state: dict[str, Any]) -> dict[str, StoredArray]:
-    found: dict[str, StoredArray] = {}
-    for entry in state.get("variables") or ():
-        match entry:
-            case (str() as name, value):
-                try:
-                    found[name] = numpy_array(value)
-                except CheckpointError as error:
-                    raise CheckpointError(f"the variable {name[:80]}: {error}") from error
-            case _:
-                raise CheckpointError("its list of variables is malformed")
-    return found
-
-
-def _check_arguments(arguments: dict[str, Any]) -> None:
-    for name, expected in _FIXED.items():
-        if arguments.get(name, expected) != expected:
-            raise CheckpointError(f"this StyleGAN1 was built with another {name} than {expected}; not supported")
-    if arguments.get("fused_scale", "auto") not in ("auto", True, False):
-        raise CheckpointError("this StyleGAN1 was built with an unknown fused_scale")
-
-
 def _check_finished(found: dict[str, StoredArray]) -> None:
     lod = found.get("lod")
     if lod is not None and lod.read().ravel().tolist() != [0.0]:
         raise CheckpointError("this StyleGAN1 was saved while it was still growing (lod above 0); not supported")
-
-
-def _classes(found: dict[str, StoredArray]) -> int:
-    labels = found.get("LabelConcat/weight")
-    return labels.shape[0] if labels is not None and labels.shape else 0
 
 
 def _table(settings: dict[str, Any], fused_scale: str | bool) -> Table:
@@ -115,7 +75,7 @@ def _table(settings: dict[str, Any], fused_scale: str | bool) -> Table:
         r = layer_resolution(i)
         scope = f"{r}x{r}/" + (("Conv0_up", "Conv1")[i % 2] if i > 1 else ("Const", "Conv")[i])
         fused = r >= _FUSED_FROM if fused_scale == "auto" else fused_scale is True
-        table[f"layer.{i}.weight"] = Stored(f"{scope}/weight", _HWIO, flipped=fused and i > 1 and i % 2 == 0)
+        table[f"layer.{i}.weight"] = Stored(f"{scope}/weight", HWIO, flipped=fused and i > 1 and i % 2 == 0)
         table[f"layer.{i}.noise"] = Stored(f"noise{i}", (None, None, 0, 1))
         table[f"layer.{i}.noise_strength"] = Stored(f"{scope}/Noise/weight")
         table[f"layer.{i}.bias"] = Stored(f"{scope}/bias")
