@@ -1,4 +1,4 @@
-"""StyleGAN1, StyleGAN2 and VGG-16 on PyTorch, and the readers of their files. Needs torch and numpy alone."""
+"""StyleGAN1 to 3 and VGG-16 on PyTorch, and the readers of their files. Needs torch and numpy alone."""
 
 from i2s_batch.models.build import build_generator, build_vgg
 from i2s_batch.models.checkpoints import read_generator, read_vgg, write_safetensors

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 
 from i2s_batch.models.generator import Generator
-from i2s_batch.models.layout import STYLEGAN1, STYLEGAN2
+from i2s_batch.models.layout import STYLEGAN1, STYLEGAN2, STYLEGAN3
 from i2s_batch.models.stylegan1 import StyleGAN1
 from i2s_batch.models.stylegan2 import StyleGAN2
+from i2s_batch.models.stylegan3 import StyleGAN3
 from i2s_batch.models.vgg import VGG16
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
-_FAMILIES: dict[str, type[Generator]] = {STYLEGAN1: StyleGAN1, STYLEGAN2: StyleGAN2}
+_FAMILIES: dict[str, type[Generator]] = {STYLEGAN1: StyleGAN1, STYLEGAN2: StyleGAN2, STYLEGAN3: StyleGAN3}
 
 
 def build_generator(
@@ -21,7 +22,7 @@ def build_generator(
 
     Raises CheckpointError, naming the variable, if one is missing or misshapen.
     """
-    # An unknown family is refused by the check that both classes share.
+    # An unknown family is refused by the check that all classes share.
     return _FAMILIES.get(weights.family, StyleGAN1)(weights).to(device, dtype).eval()
 
 

@@ -1,4 +1,4 @@
-"""What both generators have in common: sizes, mapping with truncation, and checked arguments."""
+"""What all generators have in common: sizes, mapping with truncation, and checked arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from i2s_batch.errors import ConfigError
 from i2s_batch.models.layout import check_weights
 from i2s_batch.models.mapping import Mapping
 from i2s_batch.models.operators import frozen
-from i2s_batch.models.weights import GeneratorWeights, num_layers
+from i2s_batch.models.weights import GeneratorWeights
 
 
 class Generator(nn.Module):
@@ -28,7 +28,7 @@ class Generator(nn.Module):
         self.widths = check_weights(weights)
         settings: dict[str, Any] = weights.settings
         self.resolution: int = settings["resolution"]
-        self.num_layers = num_layers(self.resolution)
+        self.num_layers = weights.latent_shape[0]
         self.z_dim, self.w_dim = self.widths.z, self.widths.w
         self.c_dim: int = settings["c_dim"]
         self.family, self.fingerprint, self.origin = weights.family, weights.fingerprint, weights.origin
@@ -67,8 +67,11 @@ class Generator(nn.Module):
 
         Raises ConfigError for another shape.
         """
-        self._check("ws", ws, (ws.shape[0] if ws.ndim else 0, self.num_layers, self.w_dim))
+        self._check_ws(ws)
         return self._synthesis(ws)
+
+    def _check_ws(self, ws: torch.Tensor) -> None:
+        self._check("ws", ws, (ws.shape[0] if ws.ndim else 0, self.num_layers, self.w_dim))
 
     def _synthesis(self, ws: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError

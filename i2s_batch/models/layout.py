@@ -1,6 +1,7 @@
 """Which variables a generator has, under our names, and their shapes.
 
-Names and shapes (layer i works at resolution 4 * 2^(i // 2) and doubles it first when i is even and above 0;
+Names and shapes, of StyleGAN3 only what all have in common: the rest is in `layout3`
+(layer i works at resolution 4 * 2^(i // 2) and doubles it first when i is even and above 0;
 C_i = channels after layer i, C_0 those of the constant; I = C_(i-1)):
 
     w_avg [w]  const [C_0, 4, 4]  mapping.{j}.weight [out, in]  mapping.{j}.bias [out]
@@ -29,10 +30,12 @@ from typing import Any
 import numpy as np
 
 from i2s_batch.errors import CheckpointError
+from i2s_batch.models.layout3 import Shape, good_layers, stylegan3_shapes
 from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 STYLEGAN1 = "stylegan1"
 STYLEGAN2 = "stylegan2"
+STYLEGAN3 = "stylegan3"
 ARCHITECTURES = ("skip", "resnet", "orig")
 # Where the demodulation's 1e-8 is added: to the sum over the raw weight, or over the weight / sqrt(fan_in).
 DEMODULATIONS = ("raw", "scaled")
@@ -40,7 +43,6 @@ MAX_RESOLUTION = 4096
 # StyleGAN2 settings that may be left out, with what they may be; without them 0 and "separate".
 _OPTIONAL: Mapping[str, tuple[Any, ...]] = {"style_offset": (0, 1), "label_normalization": ("joint", "separate")}
 
-Shape = tuple[int, ...]
 # The length of an axis of a variable; raises CheckpointError where the variable is missing or has no such axis.
 Size = Callable[[str, int], int]
 
@@ -98,8 +100,14 @@ def check_settings(family: str, settings: Mapping[str, Any]) -> None:
         checks["demodulation"] = settings.get("demodulation") in DEMODULATIONS
         checks["conv_clamp"] = clamp is None or positive(clamp)
         checks |= {key: settings[key] in allowed for key, allowed in _OPTIONAL.items() if key in settings}
+    elif family == STYLEGAN3:
+        clamp = settings.get("conv_clamp", 0)
+        checks["conv_clamp"] = clamp is None or positive(clamp)
+        checks["input_size"] = whole("input_size", 1, MAX_RESOLUTION)
+        checks |= {key: positive(settings.get(key)) for key in ("sampling_rate", "bandwidth", "output_scale")}
+        checks["layers"] = good_layers(settings.get("layers"))
     elif family != STYLEGAN1:
-        raise CheckpointError(f"the family {family[:40]!r} is unknown; known: {STYLEGAN1}, {STYLEGAN2}")
+        raise CheckpointError(f"the family {family[:40]!r} is unknown; known: {STYLEGAN1}, {STYLEGAN2}, {STYLEGAN3}")
     for key, good in checks.items():
         if not good:
             raise CheckpointError(f"the setting {key} is missing or out of range for a {family} generator")
@@ -110,13 +118,16 @@ def check_settings(family: str, settings: Mapping[str, Any]) -> None:
 def widths_of(settings: Mapping[str, Any], size: Size) -> Widths:
     """The widths, from the shapes of a few variables."""
     label = size("label.weight", 0) if settings["c_dim"] else 0
-    layers = range(1, num_layers(settings["resolution"]))
+    if "layers" in settings:
+        channels = ("input.weight", *(f"layer.{i}.weight" for i in range(len(settings["layers"]))))
+    else:
+        channels = ("const", *(f"layer.{i}.weight" for i in range(1, num_layers(settings["resolution"]))))
     return Widths(
         z=size("mapping.0.weight", 1) - label,
         w=size("w_avg", 0),
         label=label,
         mapping=tuple(size(f"mapping.{j}.weight", 0) for j in range(settings["mapping_layers"])),
-        channels=(size("const", 0), *(size(f"layer.{i}.weight", 0) for i in layers)),
+        channels=tuple(size(name, 0) for name in channels),
     )
 
 
@@ -127,7 +138,7 @@ def shapes_of(family: str, settings: Mapping[str, Any], widths: Widths) -> dict[
             f"its widths do not fit together: z {widths.z}, mapping {list(widths.mapping)}, w {widths.w}, "
             f"channels {list(widths.channels)}"
         )
-    shapes: dict[str, Shape] = {"w_avg": (widths.w,), "const": (widths.channels[0], 4, 4)}
+    shapes: dict[str, Shape] = {"w_avg": (widths.w,)}
     inputs = (widths.z + widths.label, *widths.mapping)
     for j, width in enumerate(widths.mapping):
         shapes[f"mapping.{j}.weight"] = (width, inputs[j])
@@ -136,6 +147,9 @@ def shapes_of(family: str, settings: Mapping[str, Any], widths: Widths) -> dict[
         shapes["label.weight"] = (widths.label, settings["c_dim"])
         if not joint_labels(family, settings):
             shapes["label.bias"] = (widths.label,)
+    if family == STYLEGAN3:
+        return shapes | stylegan3_shapes(settings, widths.w, widths.channels)
+    shapes["const"] = (widths.channels[0], 4, 4)
     if family == STYLEGAN1:
         return shapes | _stylegan1_shapes(widths)
     return shapes | _stylegan2_shapes(settings, widths)

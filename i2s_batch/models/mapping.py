@@ -1,4 +1,4 @@
-"""The mapping network of both families: z (and a class label) to w."""
+"""The mapping network of every family: z (and a class label) to w."""
 
 from __future__ import annotations
 

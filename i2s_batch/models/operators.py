@@ -1,4 +1,4 @@
-"""Operators of the two synthesis networks. Everything works on frozen weights and is differentiable in `x`.
+"""Operators of the synthesis networks. Everything works on frozen weights and is differentiable in `x`.
 
 An image's result does not depend on its neighbours: weights are shared by the batch, styles act on activations.
 """
@@ -32,6 +32,11 @@ def depthwise(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None =
     return F.conv2d(x, kernel, bias, padding=1, groups=x.shape[1])
 
 
+def clamped(x: torch.Tensor, limit: float | None) -> torch.Tensor:
+    """`x` limited to -`limit` .. `limit`; None: as it is."""
+    return x if limit is None else x.clamp(-limit, limit)
+
+
 def upsample_fir(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """[B, C, H, W] -> [B, C, 2H, 2W] by zero insertion and a 4-tap filter `kernel` [1, 1, 4, 4] of gain 4.
 
@@ -40,6 +45,35 @@ def upsample_fir(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     batch, channels, height, width = x.shape
     images = x.reshape(batch * channels, 1, height, width)
     return F.conv_transpose2d(images, kernel, stride=2, padding=1).reshape(batch, channels, 2 * height, 2 * width)
+
+
+def upsample_separable(x: torch.Tensor, kernel: torch.Tensor, factor: int, crops: tuple[int, ...]) -> torch.Tensor:
+    """Zeros between the pixels of `x` [B, C, H, W], then a convolution of full overlap along both axes.
+
+    `kernel` [C, 1, n]; `crops`: what is cut off left, right, above and below (negative: zeros are added).
+    """
+    channels = x.shape[1]
+    for axis, weight, (before, after) in ((2, kernel[..., None], crops[2:]), (3, kernel[:, :, None], crops[:2])):
+        # What both sides lose need not be computed.
+        cut = max(0, min(before, after))
+        along = (factor, 1), (cut, 0)
+        stride, padding = along if axis == 2 else (pair[::-1] for pair in along)
+        x = F.conv_transpose2d(x, weight, None, stride, padding, groups=channels)
+        if (before, after) != (cut, cut):
+            x = F.pad(x, ((0, 0) if axis == 2 else ()) + (cut - before, cut - after))
+    return x
+
+
+def downsample(x: torch.Tensor, kernel: torch.Tensor, factor: int) -> torch.Tensor:
+    """Every `factor`-th sample of `x` [B, C, H, W], from the first, after a correlation without padding.
+
+    `kernel`: [C, 1, n] along both axes, or [C, 1, n, n].
+    """
+    channels = x.shape[1]
+    if kernel.ndim == 4:
+        return F.conv2d(x, kernel, None, factor, groups=channels)
+    x = F.conv2d(x, kernel[..., None], None, (factor, 1), groups=channels)
+    return F.conv2d(x, kernel[:, :, None], None, (1, factor), groups=channels)
 
 
 def nearest_then_conv_kernel(weight: torch.Tensor) -> torch.Tensor:

@@ -36,8 +36,7 @@ class StyledLayer(nn.Module):
     def __init__(self, weights: GeneratorWeights, index: int) -> None:
         super().__init__()
         self._index = index
-        name = f"layer.{index}."
-        own = {key.removeprefix(name): value for key, value in weights.tensors.items() if key.startswith(name)}
+        own = weights.part(f"layer.{index}.")
         channels = own["bias"].shape[0]
         if index:
             weight = frozen(own["weight"], SQRT2 / math.sqrt(own["weight"][0].size))

@@ -8,42 +8,17 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from i2s_batch.models.generator import Generator
 from i2s_batch.models.layout import layer_resolution, rgb_resolutions
-from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, blur_kernel, depthwise, frozen, upsample_fir
+from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, blur_kernel, clamped, depthwise, frozen, upsample_fir
+from i2s_batch.models.style import Style
 from i2s_batch.models.weights import GeneratorWeights
 
 _FIR = (1, 3, 3, 1)
-
-
-def _own(weights: GeneratorWeights, name: str) -> dict[str, np.ndarray]:
-    return {key.removeprefix(name): value for key, value in weights.tensors.items() if key.startswith(name)}
-
-
-def _clamped(x: torch.Tensor, limit: float | None) -> torch.Tensor:
-    return x if limit is None else x.clamp(-limit, limit)
-
-
-class Style(nn.Module):
-    """w [B, w_dim] -> the scale of each input channel [B, C]."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    def __init__(self, own: dict[str, np.ndarray], offset: int, gain: float = 1.0) -> None:
-        super().__init__()
-        weight = own["style.weight"]
-        self.register_buffer("weight", frozen(weight, gain / math.sqrt(weight.shape[1])))
-        # Added here, in float64: rounded into a float32 file, bias + 1 would move images by up to 4e-7.
-        self.register_buffer("bias", frozen(own["style.bias"], gain) + offset * gain)
-
-    def forward(self, w: torch.Tensor) -> torch.Tensor:
-        return F.linear(w, self.weight, self.bias)
 
 
 class ModulatedLayer(nn.Module):
@@ -60,7 +35,7 @@ class ModulatedLayer(nn.Module):
 
     def __init__(self, weights: GeneratorWeights, index: int, gain: float) -> None:
         super().__init__()
-        own = _own(weights, f"layer.{index}.")
+        own = weights.part(f"layer.{index}.")
         raw = own["weight"]
         scaled = weights.settings["demodulation"] == "scaled"
         weight = frozen(raw, 1 / math.sqrt(raw[0].size) if scaled else 1.0)
@@ -87,7 +62,7 @@ class ModulatedLayer(nn.Module):
         else:
             x = F.conv2d(x, self.weight, padding=1)
         x = torch.addcmul(self.noise, x, d[:, :, None, None]).add_(self.bias)
-        return _clamped(F.leaky_relu_(x, LRELU_SLOPE), self._clamp)
+        return clamped(F.leaky_relu_(x, LRELU_SLOPE), self._clamp)
 
 
 class ToRGB(nn.Module):
@@ -98,7 +73,7 @@ class ToRGB(nn.Module):
 
     def __init__(self, weights: GeneratorWeights, resolution: int) -> None:
         super().__init__()
-        own = _own(weights, f"to_rgb.{resolution}.")
+        own = weights.part(f"to_rgb.{resolution}.")
         self._clamp = weights.settings["conv_clamp"]
         offset = weights.settings.get("style_offset", 0)
         self.style = Style(own, offset, 1 / math.sqrt(own["weight"].shape[1]))
@@ -110,7 +85,7 @@ class ToRGB(nn.Module):
         # Three rows an image are cheaper to modulate than C maps.
         weight = self.weight * self.style(w)[:, None]
         rgb = torch.baddbmm(self.bias, weight, x.flatten(2)).unflatten(2, x.shape[2:])
-        return _clamped(rgb, self._clamp)
+        return clamped(rgb, self._clamp)
 
 
 class StyleGAN2(Generator):

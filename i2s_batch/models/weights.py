@@ -18,7 +18,7 @@ VGG_LAYERS_TO_CONV4_2 = 9
 
 
 def num_layers(resolution: int) -> int:
-    """L: the number of style vectors of a generator."""
+    """L: the number of style vectors of a StyleGAN1 or StyleGAN2 generator."""
     return 2 * (resolution.bit_length() - 1) - 2
 
 
@@ -35,7 +35,7 @@ def _sha256(facts: list[Any], tensors: Mapping[str, np.ndarray]) -> str:
 class GeneratorWeights:
     """A generator: what it is, and its raw variables under our own names (see `layout`).
 
-    `family`: stylegan1 or stylegan2; `settings`: JSON values that the shapes do not tell; `tensors`: float32
+    `family`: stylegan1, stylegan2 or stylegan3; `settings`: JSON values that the shapes do not tell; `tensors`: float32
     arrays, possibly read-only; `origin`: a line for people, no part of the fingerprint.
     """
 
@@ -51,8 +51,14 @@ class GeneratorWeights:
 
     @property
     def latent_shape(self) -> tuple[int, int]:
-        """(L, w_dim) of a W+ code."""
-        return num_layers(self.settings["resolution"]), self.tensors["w_avg"].shape[0]
+        """(L, w_dim) of a W+ code. A StyleGAN3 lists its layers; one code more is for its input."""
+        layers = self.settings.get("layers")
+        L = num_layers(self.settings["resolution"]) if layers is None else len(layers) + 1
+        return L, self.tensors["w_avg"].shape[0]
+
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """The variables whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
     @property
     def latent_size(self) -> int:

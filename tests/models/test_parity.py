@@ -20,6 +20,7 @@ FORMATS = [
     ("sg2ada_r64", "pkl", 2e-5, 2e-5),
     ("ros2_r64", "pt", 5e-5, 5e-5),
     ("sg2tf_r64", "pkl", 2e-5, 5e-5),
+    ("sg3t_r64", "pkl", 2e-5, 5e-5),
 ]
 PRECISIONS = [(torch.float64, "_f64", 1e-9), (torch.float32, "", 2e-5)]
 
@@ -49,7 +50,7 @@ def test_reference(networks, name, ext, image_limit, act_limit, dtype, suffix, w
 
 
 @pytest.mark.parametrize(("dtype", "suffix", "limit"), PRECISIONS)
-@pytest.mark.parametrize("name", ["sg1_r64", "sg1_r128", "sg2ada_r64", "sg2tf_r64"])
+@pytest.mark.parametrize("name", ["sg1_r64", "sg1_r128", "sg2ada_r64", "sg2tf_r64", "sg3t_r64"])
 def test_truncation(networks, name, dtype, suffix, limit):
     arrays = reference(name)
     g = build_generator(networks[name], dtype=dtype)
@@ -73,6 +74,8 @@ def test_truncation(networks, name, dtype, suffix, limit):
         ("sg2ada_r64", "image_z_psi07", 0.7, None),
         ("ros2_r64", "image_w", 1.0, None),
         ("ros2_r64", "image_z_trunc07", 0.7, None),
+        ("sg3t_r64", "image_z", 1.0, None),
+        ("sg3t_r64", "image_z_psi07", 0.7, None),
         ("sg2tf_r64", "image_w", 1.0, None),
         ("sg2tf_r64", "image_z_psi05", 0.5, None),  # the original program's default
     ],
@@ -102,6 +105,11 @@ def _activation_names(g, name):
         scopes = ["4x4_Conv", *(f"{r}x{r}_{conv}" for r in (8, 16, 32, 64) for conv in ("Conv0_up", "Conv1"))]
         names = {f"act_{scope}": layer for scope, layer in zip(scopes, g.layers, strict=True)}
         return names | {f"act_{r}x{r}_ToRGB": module for r, module in g.to_rgb.items()}
+    if name == "sg3t_r64":
+        stored = [key for key in reference(name) if key.startswith("act_")]
+        modules = {key.split("_")[1]: key for key in stored}
+        names = {modules[f"L{i}"]: layer for i, layer in enumerate(g.layers)}
+        return names | {modules["input"]: g.input, modules[f"L{len(g.layers)}"]: g.to_rgb}
     return {"act_conv1" if i == 0 else f"act_convs.{i - 1}": layer for i, layer in enumerate(g.layers)}
 
 
@@ -117,7 +125,24 @@ def test_every_layer(networks, name, ext, image_limit, act_limit):
     assert len(seen) == len(names) >= g.num_layers - 1
     for key, ours in seen.items():
         theirs = arrays[key]
+        if key == "act_L14_64_3":
+            theirs = 0.25 * theirs  # our ToRGB has the output scale in it
         assert difference(ours[:, : theirs.shape[1]], theirs) <= act_limit, key
+
+
+@pytest.mark.parametrize(("dtype", "suffix", "limit"), PRECISIONS)
+def test_input_transforms(networks, dtype, suffix, limit):
+    arrays = reference("sg3t_r64")
+    g = build_generator(networks["sg3t_r64"], dtype=dtype)
+    ws = torch.from_numpy(arrays["w_plus"][:1]).to(dtype)
+    transforms = [torch.from_numpy(arrays[f"transform_{k}"]).to(dtype) for k in (0, 1)]
+    for k, transform in enumerate(transforms):
+        theirs = arrays[f"image_w_plus_transform_{k}{suffix}"]
+        assert difference(g.synthesize(ws, transform), theirs) <= min(limit, 2e-5)
+        assert np.abs(theirs - arrays[f"image_w_plus{suffix}"][:1]).max() > 0.1
+    each = g.synthesize(ws.expand(2, -1, -1), torch.stack(transforms))
+    assert difference(each[1:], arrays[f"image_w_plus_transform_1{suffix}"]) <= min(limit, 2e-5)
+    assert difference(g.stored_transform, arrays["transform"]) == 0
 
 
 def _small_vgg():

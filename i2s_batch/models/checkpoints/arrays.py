@@ -91,6 +91,34 @@ def numpy_array(value: Any) -> StoredArray:
     return contiguous(_bytes(data), _element_type(element), shape)
 
 
+_NUMBERS = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "i8": "<i8", "b1": "|b1"}
+
+
+def plain(value: Any) -> Any:
+    """A number, or a short row of numbers, that may be pickled as NumPy's; anything else as it is.
+
+    Attributes of a network, not its weights: whole numbers and truth values are among them.
+    """
+    match value:
+        case Record(name="numpy.core.multiarray.scalar", args=(Record() as element, memoryview() as data)):
+            return _decoded(element, data, 1).tolist()[0]
+        case Record(
+            name="numpy.core.multiarray._reconstruct",
+            state=(_, (int() as count,), Record() as element, False, memoryview() as data),
+        ):
+            return _decoded(element, data, count).tolist()
+    return value
+
+
+def _decoded(element: Record, data: memoryview, count: int) -> np.ndarray:
+    code = element.args[0] if element.name == "numpy.dtype" and element.args else None
+    order = element.state[1] if isinstance(element.state, tuple) and len(element.state) > 1 else None
+    kind = _NUMBERS.get(code) if isinstance(code, str) else None
+    if kind is None or order not in ("<", "|") or len(data) != count * np.dtype(kind).itemsize:
+        raise CheckpointError("an attribute is a malformed NumPy number")
+    return np.frombuffer(data, kind)
+
+
 def _bytes(value: Any) -> memoryview:
     if not isinstance(value, memoryview):
         raise CheckpointError("an array's data is no byte string")

@@ -14,7 +14,9 @@ from i2s_batch.models.checkpoints.restricted import Record, Rules, Unpickler, em
 from i2s_batch.models.checkpoints.stylegan1_pickle import read_stylegan1
 from i2s_batch.models.checkpoints.stylegan2_ada_pickle import read_stylegan2_ada
 from i2s_batch.models.checkpoints.stylegan2_pickle import SYNTHESIS, read_stylegan2
+from i2s_batch.models.checkpoints.stylegan3_pickle import read_stylegan3
 from i2s_batch.models.checkpoints.torch_legacy import read_nested_storage
+from i2s_batch.models.checkpoints.torch_modules import modules_of
 from i2s_batch.models.weights import GeneratorWeights
 
 _NETWORK = "dnnlib.tflib.network.Network"
@@ -94,4 +96,5 @@ def _read_pytorch(g_ema: Record) -> GeneratorWeights:
     modules = state.get("_modules") if isinstance(state, dict) else None
     if not isinstance(modules, dict) or not {"synthesis", "mapping"} <= set(modules):
         raise CheckpointError("its G_ema is no generator, or is malformed")
-    return read_stylegan2_ada(g_ema)
+    found = modules_of(g_ema)
+    return read_stylegan3(found) if "layer_names" in found["synthesis"] else read_stylegan2_ada(found)

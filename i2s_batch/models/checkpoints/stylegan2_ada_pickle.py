@@ -9,29 +9,30 @@ import numpy as np
 
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.arrays import StoredArray
-from i2s_batch.models.checkpoints.restricted import Record
-from i2s_batch.models.checkpoints.torch_tensors import torch_array
+from i2s_batch.models.checkpoints.torch_modules import (
+    Modules,
+    check_attributes,
+    classes_of,
+    mapping_attributes,
+    mapping_table,
+    variables_of,
+)
 from i2s_batch.models.checkpoints.variables import Stored, assemble, count_of, refuse_unknown
 from i2s_batch.models.layout import STYLEGAN2, check_settings, layer_resolution, rgb_resolutions
 from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 _RESAMPLE = np.outer((1, 3, 3, 1), (1, 3, 3, 1)) / 64
-_DEEPEST = 5
-_MOST_MODULES = 2_000
 _NO_WEIGHT = r".*\.resample_filter"
 
 
-def read_stylegan2_ada(g_ema: Record) -> GeneratorWeights:
-    """The generator of a G_ema object; raises CheckpointError for StyleGAN3 and for variants not supported."""
-    modules = _modules(g_ema)
-    if "input" in modules["synthesis"]["_modules"] or "layer_names" in modules["synthesis"]:
-        raise CheckpointError("this is a StyleGAN3 pickle, not supported yet (StyleGAN1, StyleGAN2-ADA are)")
+def read_stylegan2_ada(modules: Modules) -> GeneratorWeights:
+    """The generator whose modules these are; raises CheckpointError for a variant that is not supported."""
     blocks = [int(m[1]) for m in (re.fullmatch(r"synthesis\.b(\d{1,5})", name) for name in modules) if m]
-    found = _variables(modules)
+    found = variables_of(modules)
     resolution = max(blocks, default=0)
     settings: dict[str, Any] = {
         "resolution": resolution,
-        "c_dim": _classes(found),
+        "c_dim": classes_of(found),
         "mapping_layers": count_of(r"mapping\.fcN", modules),
         "mapping_lr_multiplier": modules.get("mapping.fc0", {}).get("bias_gain"),
         "architecture": modules.get(f"synthesis.b{resolution}", {}).get("architecture"),
@@ -46,59 +47,15 @@ def read_stylegan2_ada(g_ema: Record) -> GeneratorWeights:
     return assemble(STYLEGAN2, settings, table, found, "official StyleGAN2-ADA pickle")
 
 
-def _modules(g_ema: Record) -> dict[str, dict[str, Any]]:
-    """The attribute dict of every module by its path. A module that contains itself ends at a depth."""
-    modules: dict[str, dict[str, Any]] = {}
-    waiting: list[tuple[str, Any]] = [("", g_ema)]
-    while waiting:
-        path, module = waiting.pop()
-        meta = module.args[0] if isinstance(module, Record) and module.args else None
-        state = meta.get("state") if isinstance(meta, dict) else None
-        tables = ("_modules", "_parameters", "_buffers")
-        if not isinstance(state, dict) or not all(isinstance(state.get(table), dict) for table in tables):
-            raise CheckpointError(f"its module {path[:80] or 'G_ema'} is malformed")
-        modules[path] = state
-        children = state["_modules"].items()
-        if len(modules) + len(waiting) + len(children) > _MOST_MODULES or path.count(".") >= _DEEPEST:
-            raise CheckpointError("its G_ema has more modules than a StyleGAN2")
-        waiting += [(f"{path}.{name}" if path else str(name), child) for name, child in children]
-    return modules
-
-
-def _variables(modules: dict[str, dict[str, Any]]) -> dict[str, StoredArray]:
-    found: dict[str, StoredArray] = {}
-    for path, state in modules.items():
-        for name, value in [*state["_parameters"].items(), *state["_buffers"].items()]:
-            if value is None:  # a layer without this parameter
-                continue
-            full = f"{path}.{name}"
-            try:
-                found[full] = torch_array(value)
-            except CheckpointError as error:
-                raise CheckpointError(f"the variable {full[:80]}: {error}") from error
-    return found
-
-
-def _classes(found: dict[str, StoredArray]) -> int:
-    embedding = found.get("mapping.embed.weight")
-    return embedding.shape[1] if embedding is not None and len(embedding.shape) == 2 else 0
-
-
-def _check_modules(modules: dict[str, dict[str, Any]], settings: dict[str, Any]) -> None:
+def _check_modules(modules: Modules, settings: dict[str, Any]) -> None:
     """Refuse attributes that make another network than the one that is built from `settings`."""
     expected: dict[str, dict[str, Any]] = {
         r"synthesis\.b\d+": {"architecture": settings["architecture"]},
         r"synthesis\.b\d+\.conv1": {"activation": "lrelu", "conv_clamp": settings["conv_clamp"], "up": 1},
         r"synthesis\.b\d+\.conv0": {"activation": "lrelu", "conv_clamp": settings["conv_clamp"], "up": 2},
         r"synthesis\.b\d+\.torgb": {"conv_clamp": settings["conv_clamp"]},
-        r"mapping\.fc\d+": {"activation": "lrelu", "bias_gain": settings["mapping_lr_multiplier"]},
-        r"mapping\.embed|.*\.affine": {"activation": "linear", "bias_gain": 1},
     }
-    for path, state in modules.items():
-        for pattern, attributes in expected.items():
-            for name, value in attributes.items() if re.fullmatch(pattern, path) else ():
-                if name not in state or state[name] != value:
-                    raise CheckpointError(f"its module {path} has another {name} than {value}; not supported")
+    check_attributes(modules, expected | mapping_attributes(settings))
 
 
 def _check_filters(found: dict[str, StoredArray]) -> None:
@@ -109,16 +66,8 @@ def _check_filters(found: dict[str, StoredArray]) -> None:
             raise CheckpointError(f"the filter {name} is not [1, 3, 3, 1]; not supported")
 
 
-def _table(settings: dict[str, Any], modules: dict[str, dict[str, Any]]) -> dict[str, Stored]:
-    table = {
-        "w_avg": Stored("mapping.w_avg"),
-        "const": Stored("synthesis.b4.const"),
-        "label.weight": Stored("mapping.embed.weight"),
-        "label.bias": Stored("mapping.embed.bias"),
-    }
-    for j in range(settings["mapping_layers"]):
-        table[f"mapping.{j}.weight"] = Stored(f"mapping.fc{j}.weight")
-        table[f"mapping.{j}.bias"] = Stored(f"mapping.fc{j}.bias")
+def _table(settings: dict[str, Any], modules: Modules) -> dict[str, Stored]:
+    table = mapping_table(settings) | {"const": Stored("synthesis.b4.const")}
     for i in range(1, num_layers(settings["resolution"])):
         r = layer_resolution(i)
         path = f"synthesis.b{r}.conv{i % 2}"
