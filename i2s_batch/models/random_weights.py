@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from i2s_batch.errors import ConfigError
+from i2s_batch.models.alias_free import bands, layers_of
 from i2s_batch.models.layout import (
     STYLEGAN1,
     STYLEGAN2,
+    STYLEGAN3,
     Widths,
     check_settings,
     layer_resolution,
@@ -19,9 +21,10 @@ from i2s_batch.models.layout import (
 from i2s_batch.models.mapping import mean_latent
 from i2s_batch.models.weights import GeneratorWeights, num_layers
 
-# Channels at resolution r are min(base / r, maximum): the official tables at 1024 pixels.
-_CHANNEL_BASE = {STYLEGAN1: 16384, STYLEGAN2: 32768}
-_MAPPING_LAYERS = 8
+# Channels at resolution r are min(base / r, maximum), in StyleGAN3 r being twice the cutoff: the official tables at
+# 1024 pixels (StyleGAN3's configuration R has twice the base and the maximum).
+_CHANNEL_BASE = {STYLEGAN1: 16384, STYLEGAN2: 32768, STYLEGAN3: 32768}
+_MAPPING_LAYERS = {STYLEGAN1: 8, STYLEGAN2: 8, STYLEGAN3: 2}
 _LR_MULTIPLIER = 0.01
 _DEVIATIONS = {"noise_strength": 0.1, "bias": 0.0}
 
@@ -36,36 +39,47 @@ def random_generator(
     c_dim: int = 0,
     architecture: str = "skip",
     conv_clamp: float | None = None,
+    radial: bool = False,
 ) -> GeneratorWeights:
     """Weights as before training, with weak noise: the same for a seed everywhere.
 
-    `width`: of z, w, the mapping and the widest layer; `channel_base`: None for the official table;
-    `architecture` and `conv_clamp` are StyleGAN2's. Raises ConfigError for an unknown family, CheckpointError for
-    sizes that no generator has.
+    `width`: of z, w, the mapping and the widest layer; `channel_base`: None for the official table; `architecture`
+    is StyleGAN2's, `conv_clamp` also StyleGAN3's, `radial` its configuration R. Raises ConfigError for an unknown
+    family, CheckpointError for sizes that no generator has.
     """
     if family not in _CHANNEL_BASE:
         raise ConfigError(f"family is {family!r}; it must be one of {', '.join(_CHANNEL_BASE)}")
     settings: dict[str, Any] = {
         "resolution": resolution,
         "c_dim": c_dim,
-        "mapping_layers": _MAPPING_LAYERS,
+        "mapping_layers": _MAPPING_LAYERS[family],
         "mapping_lr_multiplier": _LR_MULTIPLIER,
     }
+    base = channel_base or _CHANNEL_BASE[family]
+    channels = [max(1, min(base // layer_resolution(i), width)) for i in range(num_layers(resolution))]
+    filters: list[dict[str, np.ndarray]] = []
     if family == STYLEGAN2:
         settings |= {"architecture": architecture, "conv_clamp": conv_clamp, "demodulation": "raw"}
+    elif family == STYLEGAN3:
+        every = bands(resolution)
+        settings |= {"conv_clamp": conv_clamp, "output_scale": 0.25, "input_size": every[0].size}
+        settings |= {"sampling_rate": float(every[0].rate), "bandwidth": every[0].cutoff}
+        settings["layers"], filters = layers_of(resolution, radial)
+        after = [max(1, min(round(base / 2 / band.cutoff), width)) for band in every]
+        channels = [after[0], *after[:-1], 3]
     check_settings(family, settings)
-    base = channel_base or _CHANNEL_BASE[family]
-    layers = range(num_layers(resolution))
     widths = Widths(
         z=width,
         w=width,
         label=width if c_dim else 0,
-        mapping=(width,) * _MAPPING_LAYERS,
-        channels=tuple(max(1, min(base // layer_resolution(i), width)) for i in layers),
+        mapping=(width,) * settings["mapping_layers"],
+        channels=tuple(channels),
     )
     stream = np.random.RandomState(seed)
     shapes = shapes_of(family, settings, widths)
     tensors = {name: _drawn(name, shape, family, stream) for name, shape in shapes.items()}
+    if family == STYLEGAN3:
+        tensors |= _of_alias_free_layers(settings, channels[0], filters, stream)
     weights = GeneratorWeights(family, settings, tensors, f"random {family}, seed {seed}")
     return replace(weights, tensors=tensors | {"w_avg": mean_latent(weights, widths.z)})
 
@@ -74,8 +88,28 @@ def _drawn(name: str, shape: tuple[int, ...], family: str, stream: np.random.Ran
     deviation = _DEVIATIONS.get(name.rpartition(".")[2], 1.0)
     if name.startswith("mapping.") and name.endswith("weight"):
         deviation = 1 / _LR_MULTIPLIER
+    elif name == "input.style.weight":
+        deviation = 0.0
     elif name.startswith("to_rgb") and "style" not in name:
         deviation *= 0.35  # keeps most of an image within [-1, 1]
-    # A StyleGAN2 style is used as it is, a StyleGAN1 style with + 1.
-    centre = 1.0 if family == STYLEGAN2 and name.endswith("style.bias") else 0.0
+    # The style of a StyleGAN1 is used with + 1, that of the others as it is.
+    centre = 1.0 if family != STYLEGAN1 and name.endswith("style.bias") else 0.0
     return np.array(centre + deviation * stream.standard_normal(shape), np.float32)
+
+
+def _of_alias_free_layers(
+    settings: dict[str, Any], waves: int, filters: list[dict[str, np.ndarray]], stream: np.random.RandomState
+) -> dict[str, np.ndarray]:
+    """What is not learnt in a StyleGAN3: waves drawn evenly from the band, filters; and an input that stands still."""
+    angle, phase = stream.uniform(0, 2 * np.pi, waves), stream.uniform(-0.5, 0.5, waves)
+    radius = settings["bandwidth"] * np.sqrt(stream.uniform(0, 1, waves))
+    values = {
+        "input.freqs": radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1),
+        "input.phases": phase,
+        "input.transform": np.eye(3),
+        "input.style.bias": np.array([1.0, 0, 0, 0]),
+    }
+    values |= {f"layer.{i}.magnitude": np.ones(()) for i in range(len(settings["layers"]))}
+    for i, pair in enumerate(filters):
+        values |= {f"layer.{i}.{name}": kernel for name, kernel in pair.items()}
+    return {name: np.array(value, np.float32) for name, value in values.items()}

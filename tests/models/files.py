@@ -117,8 +117,8 @@ class AdaModule:
         return self.state["_modules"].setdefault(name, AdaModule(**attributes))
 
 
-def ada_pickle(weights: GeneratorWeights, monkeypatch: Any) -> bytes:
-    """A StyleGAN2-ADA pickle of `weights`, its nested storages written by torch."""
+def ada_pickle(weights: GeneratorWeights, monkeypatch: Any, **beside: Any) -> bytes:
+    """A StyleGAN2-ADA or StyleGAN3 pickle of `weights`, its nested storages written by torch."""
     module = types.ModuleType("torch_utils.persistence")
 
     def _reconstruct_persistent_obj(meta: object) -> None:
@@ -129,8 +129,8 @@ def ada_pickle(weights: GeneratorWeights, monkeypatch: Any) -> bytes:
     module._reconstruct_persistent_obj = _reconstruct_persistent_obj
     monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
     monkeypatch.setitem(sys.modules, "torch_utils.persistence", module)
-    network = {"training_set_kwargs": {}, "G": None, "D": None, "G_ema": _ada_generator(weights), "augment_pipe": None}
-    return pickle.dumps(network, protocol=3)
+    g_ema = _stylegan3_generator(weights) if weights.family == "stylegan3" else _ada_generator(weights)
+    return pickle.dumps({"G": None, "D": None, "G_ema": g_ema, "augment_pipe": None, **beside}, protocol=3)
 
 
 def _dense(parent: AdaModule, name: str, weights: GeneratorWeights, ours: str, **attributes: Any) -> None:
@@ -139,15 +139,46 @@ def _dense(parent: AdaModule, name: str, weights: GeneratorWeights, ours: str, *
     dense.add("bias", weights.tensors[f"{ours}.bias"])
 
 
-def _ada_generator(weights: GeneratorWeights) -> AdaModule:
+def _with_mapping(weights: GeneratorWeights) -> AdaModule:
     t, settings = weights.tensors, weights.settings
     generator = AdaModule()
-    mapping, synthesis = generator.child("mapping"), generator.child("synthesis")
+    mapping = generator.child("mapping")
     mapping.add("w_avg", t["w_avg"])
     for j in range(settings["mapping_layers"]):
         _dense(mapping, f"fc{j}", weights, f"mapping.{j}", activation="lrelu", bias_gain=0.01)
     if settings["c_dim"]:
         _dense(mapping, "embed", weights, "label", activation="linear", bias_gain=1)
+    return generator
+
+
+def _stylegan3_generator(weights: GeneratorWeights) -> AdaModule:
+    t, settings = weights.tensors, weights.settings
+    generator = _with_mapping(weights)
+    names = [f"L{i}" for i in range(len(settings["layers"]))]
+    pixels = {"img_resolution": settings["resolution"], "output_scale": settings["output_scale"]}
+    synthesis = generator.child("synthesis", layer_names=names, **pixels)
+    rates = {name: np.float64(settings[name]) for name in ("sampling_rate", "bandwidth")}
+    feed = synthesis.child("input", size=np.array([settings["input_size"]] * 2), **rates)
+    for name in ("freqs", "phases", "transform", "weight"):
+        feed.add(name, t[f"input.{name}"])
+    _dense(feed, "affine", weights, "input.style", activation="linear", bias_gain=1)
+    for i, (name, shape) in enumerate(zip(names, settings["layers"], strict=True)):
+        attributes = {"conv_kernel": shape["kernel"], "up_factor": shape["up"], "down_factor": shape["down"]}
+        attributes |= {key: shape[key] for key in ("up_taps", "down_taps", "padding")}
+        attributes |= {"conv_clamp": settings["conv_clamp"], "is_torgb": name == names[-1]}
+        layer = synthesis.child(name, use_fp16=np.bool_(False), **attributes)
+        theirs = {"magnitude": "magnitude_ema"}
+        for ours in ("weight", "bias", "magnitude", "up_filter", "down_filter"):
+            if f"layer.{i}.{ours}" in t:
+                layer.add(theirs.get(ours, ours), t[f"layer.{i}.{ours}"])
+        _dense(layer, "affine", weights, f"layer.{i}.style", activation="linear", bias_gain=1)
+    return generator
+
+
+def _ada_generator(weights: GeneratorWeights) -> AdaModule:
+    t, settings = weights.tensors, weights.settings
+    generator = _with_mapping(weights)
+    synthesis = generator.child("synthesis")
     clamp = settings["conv_clamp"]
     for r in resolutions(settings["resolution"]):
         synthesis.child(f"b{r}", architecture=settings["architecture"])
