@@ -24,6 +24,7 @@ from .files import (
     MANIFEST,
     SECURITY,
     TensorflowNetwork,
+    ada_pickle,
     rosinality_state,
     tensorflow_pickle,
     tensorflow_stylegan2,
@@ -141,6 +142,92 @@ def test_a_claimed_array_of_tensorflow_costs_nothing(tmp_path, monkeypatch):
     outcome = attempt(path)
     assert isinstance(outcome, CheckpointError)
     assert "dlatent_avg: an array claims" in str(outcome)
+
+
+@pytest.fixture(scope="module")
+def alias_free() -> GeneratorWeights:
+    return random_generator("stylegan3", 16, width=4, channel_base=16)
+
+
+def hostile_stylegan3(weights: GeneratorWeights, monkeypatch, change) -> bytes:
+    """An official pickle of `weights` after `change` was made to its generator's synthesis."""
+    from . import files
+
+    made = files._stylegan3_generator
+
+    def changed(given):
+        generator = made(given)
+        change(generator.state["_modules"]["synthesis"].state)
+        return generator
+
+    monkeypatch.setattr(files, "_stylegan3_generator", changed)
+    return ada_pickle(weights, monkeypatch)
+
+
+def _of(state, name):
+    return state["_modules"][name].state
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(output_scale=Canary()), "posix.system.*nothing was run"),
+        (lambda s: s.update(layer_names=Canary(eval, "open('PWNED', 'w')")), "builtins.eval.*nothing was run"),
+        (lambda s: _of(s, "L0")["_buffers"].update(up_filter=Canary()), "posix.system.*nothing was run"),
+        (lambda s: s.update(layer_names=[]), "layer names"),
+        (lambda s: s.update(layer_names=["L0"] * 1000), "layer names"),
+        (lambda s: s.update(layer_names=["L0", 5]), "layer names"),
+        (lambda s: s.update(layer_names=["L0", ".*"]), "module synthesis\\.\\.\\* is missing"),
+        (lambda s: s.update(layer_names=["L0", "L1", "L14"]), "pixels, not the resolution|'synthesis\\.L"),
+        (lambda s: s.update(output_scale=np.float64("nan")), "output_scale"),
+        (lambda s: s.update(img_resolution=np.zeros((3, 3))), "resolution"),
+        (lambda s: _of(s, "input").update(size=np.array([36, 37])), "input_size"),
+        (lambda s: _of(s, "input").update(size=np.zeros(2, object)), "input_size"),
+        (lambda s: _of(s, "input").update(size=np.zeros(2, complex)), "malformed NumPy number"),
+        (lambda s: _of(s, "input").update(bandwidth=np.float64("inf")), "bandwidth"),
+        (lambda s: _of(s, "L3").update(padding=[1 << 62] * 4), "layers"),
+        (lambda s: _of(s, "L3").update(up_factor=1 << 62), "layers"),
+        (lambda s: _of(s, "L3").update(down_taps=13), "pixels, not the resolution|down_filter"),
+        (lambda s: _of(s, "L3").update(conv_clamp=1), "conv_clamp"),
+        (lambda s: _of(s, "L3").update(is_torgb=True), "is_torgb"),
+        (lambda s: _of(s, "L3")["_parameters"].pop("bias"), "L3\\.bias \\[3\\] is missing"),
+        (lambda s: _of(s, "L3")["_parameters"].update(more=torch.zeros(1)), "'synthesis\\.L3\\.more'"),
+        (lambda s: s["_modules"].pop("L3"), "synthesis\\.L3 is missing"),
+        (lambda s: s["_modules"].pop("input"), "synthesis\\.input is missing"),
+    ],
+)
+def test_hostile_stylegan3(tmp_path, monkeypatch, alias_free, change, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "x.pkl"
+    path.write_bytes(ada_pickle(alias_free, monkeypatch))
+    assert isinstance(attempt(path), GeneratorWeights)
+    path.write_bytes(hostile_stylegan3(alias_free, monkeypatch, change))
+    outcome = attempt(path)
+    assert isinstance(outcome, CheckpointError)
+    assert re.search(message, str(outcome)), outcome
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pkl"]
+
+
+def test_code_inside_a_storage_of_stylegan3_never_runs(tmp_path, monkeypatch, alias_free):
+    """torch.storage._load_from_bytes is a second pickle: one that runs a command in place of the real data."""
+    monkeypatch.chdir(tmp_path)
+    data = ada_pickle(alias_free, monkeypatch)
+    start = data.index(b"\x80\x02\x8a\x0a")  # torch.save's magic number
+    attack = pickle.dumps(Canary(), protocol=2)
+    path = tmp_path / "x.pkl"
+    path.write_bytes(data[:start] + attack + data[start + len(attack) :])
+    outcome = attempt(path)
+    assert isinstance(outcome, CheckpointError)
+    assert re.search("refers to posix.system.*nothing was run", str(outcome))
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pkl"]
+
+
+def test_the_sources_in_a_file_are_never_run(tmp_path, monkeypatch, alias_free):
+    monkeypatch.chdir(tmp_path)
+    data = ada_pickle(alias_free, monkeypatch)
+    path = tmp_path / "x.pkl"
+    path.write_bytes(data.replace(b"# no source", b"raise BOOM\n"))
+    assert isinstance(attempt(path), GeneratorWeights)
 
 
 def pickled(body: bytes) -> bytes:
@@ -305,12 +392,12 @@ def victims(tmp_path_factory):
     torch.save(rosinality_state(), folder / "legacy.pt", _use_new_zipfile_serialization=False)
     write_safetensors(random_generator("stylegan1", 8, width=4), folder / "own.safetensors")
     names = ["sg1_r128.pkl", "ros2_r64.pt"]
-    names += ["sg2tf_r64.pkl"]
+    names += ["sg2tf_r64.pkl", "sg3t_r64.pkl"]
     files = [*(DATA / name for name in names), SECURITY / "ada_module_src_exec.pkl", *sorted(folder.iterdir())]
     return [path.read_bytes() for path in files]
 
 
-@pytest.mark.parametrize("victim", range(6))
+@pytest.mark.parametrize("victim", range(7))
 def test_mutations(tmp_path, monkeypatch, victims, victim):
     monkeypatch.chdir(tmp_path)
     stream = np.random.RandomState(victim)
