@@ -13,6 +13,7 @@ from i2s_batch.cli.bench import bench
 from i2s_batch.cli.convert import convert
 from i2s_batch.cli.demo import demo
 from i2s_batch.cli.embed import embed
+from i2s_batch.cli.inspect import inspect
 from i2s_batch.cli.report import report
 from i2s_batch.errors import I2SError, RunFailedError
 
@@ -26,7 +27,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (embed, demo, report, convert, bench):
+for command in (embed, demo, report, convert, inspect, bench):
     commands.add_command(command)
 
 

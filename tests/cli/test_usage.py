@@ -127,3 +127,14 @@ def test_convert_keeps_the_fingerprint(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stderr
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
     assert ".safetensors" in refusal(i2s_batch("convert", source, tmp_path / "x.pkl"))
+
+
+def test_inspect_says_what_a_checkpoint_is(tmp_path: Path, generator: Path) -> None:
+    result = i2s_batch("inspect", generator)
+    assert result.returncode == 0, result.stderr
+    shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert (shown["family"], shown["resolution"], shown["classes"]) == ("stylegan1", "16 x 16", "none")
+    assert "inspect" in i2s_batch("--help").stdout
+    line = refusal(i2s_batch("inspect", SECURITY / "sg1_reduce_os_system.pkl", cwd=tmp_path))
+    assert "nothing was run" in line and not (tmp_path / "PWNED").exists()
+    assert "nowhere.pkl" in refusal(i2s_batch("inspect", tmp_path / "nowhere.pkl"))

@@ -56,9 +56,13 @@ _RULES = Rules(
 )
 
 
-def read_official(data: memoryview) -> GeneratorWeights:
-    """The generator in an official pickle; raises CheckpointError, saying what it is, for any other content."""
-    value = Unpickler(data, _RULES).load()[0]
+def load_official(data: memoryview) -> Any:
+    """What an official pickle holds, as records; nothing is called."""
+    return Unpickler(data, _RULES).load()[0]
+
+
+def read_official(value: Any) -> GeneratorWeights:
+    """The generator in what an official pickle holds; raises CheckpointError, saying what it is, for anything else."""
     match value:
         case (Record(name="dnnlib.tflib.network.Network"), Record(), Record(name="dnnlib.tflib.network.Network") as gs):
             return _read_tensorflow(gs)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.official_pickle import read_official
+from i2s_batch.models.checkpoints.official_pickle import load_official, read_official
 from i2s_batch.models.checkpoints.rosinality import read_rosinality
 from i2s_batch.models.checkpoints.safetensors_file import read_arrays, read_safetensors
 from i2s_batch.models.checkpoints.source import PICKLE, SAFETENSORS, TORCH_LEGACY, container_of, opened
@@ -27,13 +28,13 @@ def read_generator(path: str | Path) -> GeneratorWeights:
     with opened(path) as data:
         container = container_of(data, _GENERATOR)
         if container == PICKLE:
-            return read_official(data)
+            return read_official(load_official(data))
         if container == SAFETENSORS:
             weights = read_safetensors(data)
             if isinstance(weights, VGGWeights):
                 raise CheckpointError("this is a VGG-16, not a generator; give it as --vgg")
             return weights
-        return read_rosinality(read_legacy(data) if container == TORCH_LEGACY else read_zip(data))
+        return read_rosinality(torch_object(data, container))
 
 
 def read_vgg(path: str | Path) -> VGGWeights:
@@ -47,7 +48,12 @@ def read_vgg(path: str | Path) -> VGGWeights:
             raise CheckpointError(f"this is a pickle, as the official StyleGAN programs write it, not {_VGG}")
         if container == SAFETENSORS:
             return _vgg_from_safetensors(data)
-        return vgg_from_state_dict(read_legacy(data) if container == TORCH_LEGACY else read_zip(data))
+        return vgg_from_state_dict(torch_object(data, container))
+
+
+def torch_object(data: memoryview, container: str) -> Any:
+    """The object in a torch file of either layout."""
+    return read_legacy(data) if container == TORCH_LEGACY else read_zip(data)
 
 
 def _vgg_from_safetensors(data: memoryview) -> VGGWeights:

@@ -19,7 +19,7 @@ from i2s_batch.models.weights import GeneratorWeights, num_layers
 
 _KERNEL_NAME = r".*\.kernel"
 _BLUR = np.outer((1, 3, 3, 1), (1, 3, 3, 1)) / 64
-_AVERAGE = "latent_avg"
+AVERAGE = "latent_avg"
 
 
 def read_rosinality(value: Any) -> GeneratorWeights:
@@ -28,7 +28,7 @@ def read_rosinality(value: Any) -> GeneratorWeights:
     Without stored noise images (files older than those buffers) the noise is zero: its expected value. Without
     latent_avg (training files) the mean of w is computed from 4,096 seeded z.
     """
-    state, which = _state_dict(value)
+    state, which = state_dict_of(value)
     found = tensors_of(state)
     convolutions = count_of(r"convs\.N\.conv\.weight", found)
     settings: dict[str, Any] = {
@@ -46,13 +46,14 @@ def read_rosinality(value: Any) -> GeneratorWeights:
     refuse_unknown(found, table, _KERNEL_NAME)
     _check_kernels(found)
     origin = f"rosinality StyleGAN2 file ({which})" + (", no stored noise: zero noise" if silent else "")
-    average = value.get(_AVERAGE)
+    average = value.get(AVERAGE)
     if is_tensor(average):
-        return assemble(STYLEGAN2, settings, table, found | {_AVERAGE: torch_array(average)}, origin)
+        return assemble(STYLEGAN2, settings, table, found | {AVERAGE: torch_array(average)}, origin)
     return _with_mean(settings, table, found, origin)
 
 
-def _state_dict(value: Any) -> tuple[dict[Any, Any], str]:
+def state_dict_of(value: Any) -> tuple[dict[Any, Any], str]:
+    """The generator's tensors in the object of a torch file, and the name under which they are there."""
     if not isinstance(value, dict):
         raise CheckpointError("this torch file holds no state dict")
     names = {name for name in value if isinstance(name, str)}
@@ -109,7 +110,7 @@ def _with_mean(
 
 
 def _table(settings: dict[str, Any], silent: bool) -> Table:
-    table = {"w_avg": Stored(_AVERAGE), "const": Stored("input.input", (None, 0, 1, 2))}
+    table = {"w_avg": Stored(AVERAGE), "const": Stored("input.input", (None, 0, 1, 2))}
     for j in range(settings["mapping_layers"]):
         table[f"mapping.{j}.weight"] = Stored(f"style.{j + 1}.weight")
         table[f"mapping.{j}.bias"] = Stored(f"style.{j + 1}.bias")

@@ -1,0 +1,21 @@
+"""`i2s-batch inspect`: what a checkpoint is, without building it."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("checkpoint")
+def inspect(checkpoint: str) -> int:
+    """Print what CHECKPOINT (a path, s3:// or https://) holds: format, family, sizes, fingerprint, and what else is
+    in the file. Nothing in it is executed, and no network is built."""
+    from pathlib import Path
+
+    from i2s_batch.models.checkpoints import facts, inspect_checkpoint
+    from i2s_batch.storage.staging import stage
+
+    contents = inspect_checkpoint(stage(checkpoint) if "://" in checkpoint else Path(checkpoint))
+    for name, line in facts(contents):
+        click.echo(f"{name:<12} {line}")
+    return 0
