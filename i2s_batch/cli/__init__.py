@@ -31,8 +31,10 @@ for command in (embed, demo, convert, bench):
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave the process with its status: 0 done, 1 images failed, 2 bad usage or input."""
+    args = sys.argv[1:] if args is None else list(args)
     try:
-        status = commands.main(args, prog_name="i2s-batch", standalone_mode=False)
+        # `obj` is the command line itself: a run that is stopped shows it, to go on with.
+        status = commands.main(args, prog_name="i2s-batch", standalone_mode=False, obj=tuple(args))
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "i2s-batch"
         _leave(f"{error.format_message()} (see {where} --help)", 2)
