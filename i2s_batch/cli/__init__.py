@@ -13,6 +13,7 @@ from i2s_batch.cli.bench import bench
 from i2s_batch.cli.convert import convert
 from i2s_batch.cli.demo import demo
 from i2s_batch.cli.embed import embed
+from i2s_batch.cli.status import status
 from i2s_batch.errors import I2SError, RunFailedError
 
 
@@ -25,7 +26,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (embed, demo, convert, bench):
+for command in (embed, demo, status, convert, bench):
     commands.add_command(command)
 
 
@@ -34,7 +35,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     args = sys.argv[1:] if args is None else list(args)
     try:
         # `obj` is the command line itself: a run that is stopped shows it, to go on with.
-        status = commands.main(args, prog_name="i2s-batch", standalone_mode=False, obj=tuple(args))
+        exit_status = commands.main(args, prog_name="i2s-batch", standalone_mode=False, obj=tuple(args))
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "i2s-batch"
         _leave(f"{error.format_message()} (see {where} --help)", 2)
@@ -46,7 +47,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         if isinstance(error, RunFailedError) and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)  # a bug, not a fault of the user's: worth a report
         _leave(str(error), 2)
-    sys.exit(status or 0)
+    sys.exit(exit_status or 0)
 
 
 def _leave(message: str, status: int) -> NoReturn:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from i2s_batch.runtime.terminal import LiveLine, is_terminal
+
 if TYPE_CHECKING:
     from i2s_batch.runtime.pools import Cluster
 
@@ -24,8 +26,6 @@ def say(line: str) -> None:
 @cache
 def voice() -> Callable[[str], None]:
     """What says the lines of a run: one live line if standard error is a terminal. A process has one of either."""
-    from i2s_batch.runtime.terminal import LiveLine, is_terminal
-
     return LiveLine(sys.stderr) if is_terminal(sys.stderr) else say
 
 
@@ -33,7 +33,6 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
     """Run `work` with a Ray cluster; a run that was stopped by a signal leaves with 128 + its number."""
     from i2s_batch.runtime.embed import RunInterruptedError
     from i2s_batch.runtime.ray_pool import RayCluster
-    from i2s_batch.runtime.terminal import LiveLine
 
     cluster = RayCluster()
     try:

@@ -80,7 +80,8 @@ class EmbedRun:
         self._layout = RunLayout(job.config.shard_size)
         self._generator = generator_weights(job.generator)
         self._vgg = vgg_weights(job.vgg)
-        self._record = make_record(job.source, job.config, self._generator, self._vgg)
+        networks = {"generator": job.generator, "vgg": job.vgg}
+        self._record = make_record(job.source, job.config, self._generator, self._vgg, networks)
         self._resumed = self._existing_record() is not None
         # A run that exists has its plan in its output, frozen; a new one is planned now, before anything starts.
         shard_size = job.config.shard_size
