@@ -15,6 +15,7 @@ from i2s_batch.cli.demo import demo
 from i2s_batch.cli.embed import embed
 from i2s_batch.cli.inspect import inspect
 from i2s_batch.cli.report import report
+from i2s_batch.cli.status import status
 from i2s_batch.errors import I2SError, RunFailedError
 
 
@@ -27,14 +28,16 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (embed, demo, report, convert, inspect, bench):
+for command in (embed, status, report, demo, convert, inspect, bench):
     commands.add_command(command)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave the process with its status: 0 done, 1 images failed, 2 bad usage or input."""
+    args = sys.argv[1:] if args is None else list(args)
     try:
-        status = commands.main(args, prog_name="i2s-batch", standalone_mode=False)
+        # `obj` is the command line itself: a run that is stopped shows it, to go on with.
+        exit_status = commands.main(args, prog_name="i2s-batch", standalone_mode=False, obj=tuple(args))
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "i2s-batch"
         _leave(f"{error.format_message()} (see {where} --help)", 2)
@@ -46,7 +49,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         if isinstance(error, RunFailedError) and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)  # a bug, not a fault of the user's: worth a report
         _leave(str(error), 2)
-    sys.exit(status or 0)
+    sys.exit(exit_status or 0)
 
 
 def _leave(message: str, status: int) -> NoReturn:

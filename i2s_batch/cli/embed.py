@@ -57,10 +57,10 @@ def embed(source: str, out: str, generator: str, vgg: str, dry_run: bool, **opti
     folder or an s3:// prefix. Run the same command again to go on with a run that was stopped.
     """
     config = _config(options)
-    from i2s_batch.cli.run import execute, say
+    from i2s_batch.cli.run import execute, say, voice
     from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 
-    run = EmbedRun(EmbedJob(source, out, generator, vgg, config), say)
+    run = EmbedRun(EmbedJob(source, out, generator, vgg, config), voice())
     if dry_run:
         click.echo(json.dumps(run.describe(), indent=2))
         return 0

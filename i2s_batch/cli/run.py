@@ -1,12 +1,16 @@
-"""What the commands share that run on Ray: the cluster's life, and being stopped."""
+"""What the commands share that run on Ray: the lines they say, the cluster's life, and being stopped."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from i2s_batch.runtime.terminal import LiveLine, is_terminal
 
 if TYPE_CHECKING:
     from i2s_batch.runtime.pools import Cluster
@@ -19,6 +23,12 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
+@cache
+def voice() -> Callable[[str], None]:
+    """What says the lines of a run: one live line if standard error is a terminal. A process has one of either."""
+    return LiveLine(sys.stderr) if is_terminal(sys.stderr) else say
+
+
 def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
     """Run `work` with a Ray cluster; a run that was stopped by a signal leaves with 128 + its number."""
     from i2s_batch.runtime.embed import RunInterruptedError
@@ -26,9 +36,20 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
 
     cluster = RayCluster()
     try:
-        return work(cluster, say)
+        return work(cluster, voice())
     except RunInterruptedError as stopped:
-        say(f"i2s-batch: {stopped}")
-        sys.exit(128 + stopped.signal)
+        status, why = 128 + stopped.signal, str(stopped)
+    except KeyboardInterrupt:  # before the first image, or after the last
+        status, why = 130, "stopped; run the same command again to go on"
     finally:
+        live = voice()
+        if isinstance(live, LiveLine):
+            live.end()
         cluster.close()
+    say(f"i2s-batch: {why}:\n  {_same_command()}")
+    sys.exit(status)
+
+
+def _same_command() -> str:
+    """The command line of this process, to be pasted."""
+    return shlex.join(["i2s-batch", *click.get_current_context().obj])

@@ -19,6 +19,7 @@ from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_OK
 from i2s_batch.report import charts
 from i2s_batch.report.facts import Facts, gather
+from i2s_batch.report.recorded import recorded_command
 from i2s_batch.report.samples import Sample, load_samples
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
@@ -63,7 +64,7 @@ def write_report(out: str, generator: GeneratorWeights | None = None, why_none: 
         why_none=why_none,
         summaries=list(_summaries(facts)),
         settings=sorted(_flat({k: v for k, v in facts.settings.items() if k not in ("generator", "vgg")})),
-        commands=_commands(store.url, facts),
+        commands=_commands(store.url, facts, recorded_command(out)),
         amplified=AMPLIFIED,
         charts=charts,
         number=charts.number,
@@ -135,7 +136,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{name}", str(item)
 
 
-def _commands(url: str, facts: Facts) -> list[tuple[str, str]]:
+def _commands(url: str, facts: Facts, command: str | None) -> list[tuple[str, str]]:
     """What to do next, ready to paste."""
     quoted = shlex.quote(url)
     load = f"from i2s_batch import read_latents; print(read_latents({json.dumps(url)}).latents.shape)"
@@ -145,6 +146,6 @@ def _commands(url: str, facts: Facts) -> list[tuple[str, str]]:
         query = f'import duckdb; {rows}.select("image_id", "psnr", "loss").order("psnr").show()'
         made.append(("The table in DuckDB, the worst first", f"python -c {shlex.quote(query)}"))
     if sum(facts.statuses.values()) > facts.statuses.get(STATUS_OK, 0):
-        again = f"i2s-batch embed {shlex.quote(facts.settings['source'])} {quoted} --generator G --retry-failed"
-        made.append(("Try the failed images again, with the generator and the options of this run", again))
+        command = command or f"i2s-batch embed {shlex.quote(facts.settings['source'])} {quoted} --generator G"
+        made.append(("Try the failed images again", f"{command} --retry-failed"))
     return [*made, ("Write this page again", f"i2s-batch report {quoted}")]

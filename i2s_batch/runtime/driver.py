@@ -83,7 +83,7 @@ class Driver:
         `keep_on` is called often; it raises to stop the run (a lost lease, a signal).
         """
         for _ in range(workers):
-            self._members[self._pool.start()] = _Member()
+            self._start()
         while self._state.remaining:
             keep_on()
             self._hand_out()
@@ -96,6 +96,11 @@ class Driver:
         """Let every worker save what is in flight; how many images were saved in time."""
         ready = [name for name, member in self._members.items() if member.ready]
         return self._pool.checkpoint(ready, timeout_s)
+
+    def _start(self) -> None:
+        name = self._pool.start()
+        self._members[name] = _Member()
+        self._progress.started(name)
 
     # Handing out
 
@@ -151,6 +156,7 @@ class Driver:
         if isinstance(event, Ready):
             member.slots = event.slots
             self._ever_ready = True
+            self._progress.ready(event.worker)
         elif isinstance(event, Reported):
             member.busy = False
             self._take_note(event.worker, member, event.report)
@@ -182,7 +188,7 @@ class Driver:
         self._pool.end(name)
         self._return_tasks(self._members.pop(name), count_death=False)
         self._progress.lost(name)
-        self._members[self._pool.start()] = _Member()
+        self._start()
 
     def _bury(self, event: Died) -> None:
         member = self._members.pop(event.worker)
@@ -198,7 +204,7 @@ class Driver:
         what = "was preempted" if event.preempted else f"died ({event.reason})"
         self._progress.note(f"{event.worker} {what}; its {len(member.held)} images go on elsewhere")
         self._return_tasks(member, count_death=not event.preempted)
-        self._members[self._pool.start()] = _Member()
+        self._start()
 
     def _return_tasks(self, member: _Member, count_death: bool) -> None:
         deaths = self._state.deaths

@@ -22,6 +22,8 @@ from i2s_batch.runtime.pools import Cluster
 from i2s_batch.runtime.progress import Progress
 from i2s_batch.runtime.run_record import check_same_run, make_record, parse_record, table_metadata
 from i2s_batch.runtime.run_state import RunState, scan
+from i2s_batch.runtime.summary import SummaryFile
+from i2s_batch.runtime.terminal import duration
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.runtime.worker import WorkerSpec
@@ -36,7 +38,7 @@ class RunInterruptedError(Exception):
     """The run was stopped by a signal; running the same command again goes on with it."""
 
     def __init__(self, number: int, saved: int) -> None:
-        super().__init__(f"stopped; {saved} pictures in flight were saved, run the same command again to go on")
+        super().__init__(f"stopped; {saved} images in flight were saved, run the same command again to go on")
         self.signal = number
 
 
@@ -78,7 +80,8 @@ class EmbedRun:
         self._layout = RunLayout(job.config.shard_size)
         self.generator = generator_weights(job.generator)
         self._vgg = vgg_weights(job.vgg)
-        self._record = make_record(job.source, job.config, self.generator, self._vgg, job.generator)
+        networks = {"generator": job.generator, "vgg": job.vgg}
+        self._record = make_record(job.source, job.config, self.generator, self._vgg, networks)
         self._resumed = self._existing_record() is not None
         # A run that exists has its plan in its output, frozen; a new one is planned now, before anything starts.
         shard_size = job.config.shard_size
@@ -139,24 +142,38 @@ class EmbedRun:
         plan = self._plan
         assembler = Assembler(self._store, plan, self._log, table_metadata(record))
         state = scan(self._store, plan, self._log)
+        retried = forget_failures(state, assembler, self._log, plan) if config.retry_failed else 0
         if config.retry_failed:
-            self._say(f"trying {forget_failures(state, assembler, self._log, plan)} failed images again")
+            self._say(f"trying {retried} failed images again")
         count_statuses(state, assembler, self._log, plan)
-        progress = Progress(state, config.embed.steps, self._say)
+        progress = Progress(state, config.embed.steps, self._say, retried)
         publisher = Publisher(assembler, plan, state)
+        summaries = SummaryFile(self._store, progress.note)
         try:
             if state.remaining:
-                self._work(cluster, lease, state, publisher, progress)
+                self._work(cluster, lease, state, publisher, progress, summaries)
+            progress.phase("writing the table")
             publisher.finish()
+            summary = progress.summary(finished=True) | {key: record[key] for key in ("generator", "vgg")}
+            summaries.finished(summary)
         finally:
             publisher.close()
-        summary = progress.summary(finished=True) | {key: record[key] for key in ("generator", "vgg")}
-        self._put_summary(summary)
+            summaries.close()
+        progress.end()
         return Outcome(summary, config)
 
-    def _work(self, cluster: Cluster, lease: Lease, state: RunState, publisher: Publisher, progress: Progress) -> None:
+    def _work(
+        self,
+        cluster: Cluster,
+        lease: Lease,
+        state: RunState,
+        publisher: Publisher,
+        progress: Progress,
+        summaries: SummaryFile,
+    ) -> None:
         """Embed what remains, with the workers that the cluster offers."""
         config = self._job.config
+        progress.phase("joining or starting the cluster")
         fleet = cluster.fleet(config, state.remaining)
         spread = -(-state.remaining // fleet.workers)
         spec = WorkerSpec(self._store.url, config, self.generator, self._vgg, fleet.device, spread, fleet.threads)
@@ -164,23 +181,25 @@ class EmbedRun:
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
         total, workers = len(self._plan), fleet.workers
         self._say(f"{total} images, {state.remaining} to do{resumed}, {workers} workers on {fleet.device}")
+        progress.phase("")
         driver = Driver(self._plan, state, pool, config, self._store, self._log, publisher, progress)
         with _signals() as received:
 
             def keep_on() -> None:
                 lease.check()
                 if received:
-                    saved = driver.save(SAVE_TIMEOUT_S[signal.Signals(received[0])])
-                    self._put_summary(progress.summary(finished=False))
+                    timeout_s = SAVE_TIMEOUT_S[signal.Signals(received[0])]
+                    progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
+                    progress.phase("stopping")
+                    saved = driver.save(timeout_s)
+                    summaries.stopped(progress.summary(finished=False))
                     raise RunInterruptedError(received[0], saved)
+                summaries.refresh(lambda: progress.summary(finished=False))
 
             try:
                 driver.run(fleet.workers, keep_on)
             finally:
                 pool.close()
-
-    def _put_summary(self, summary: dict[str, Any]) -> None:
-        self._store.put(self._layout.summary, json.dumps(summary, indent=2).encode())
 
     def _clean(self) -> None:
         """The work folder is empty when the run has ended; the lease goes last."""

@@ -23,7 +23,7 @@ HEARTBEAT_S = 5.0
 EXPIRY_S = 30.0
 
 
-def _process_start(pid: int) -> str | None:
+def _process_start(pid: object) -> str | None:
     """When a process of this machine began (in clock ticks), None if there is none; tells re-used pids apart."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -31,6 +31,29 @@ def _process_start(pid: int) -> str | None:
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] == "Z" else fields[19]
+
+
+def is_here(held: bytes) -> bool:
+    """Whether the driver that wrote `held` into the lease is a process of this machine."""
+    machine = parse_holder(held).get("machine")
+    return machine is not None and machine == _machine()
+
+
+def holder_lives(store: Store, key: str, held: bytes) -> bool:
+    """Whether the driver that wrote `held` into the lease still works. Of a process of this machine that is
+    known at once; of another, from its next heartbeat, which is waited for up to `EXPIRY_S`."""
+    if is_here(held):
+        holder = parse_holder(held)
+        return _process_start(holder.get("pid")) == holder.get("process_start")
+    deadline = time.monotonic() + EXPIRY_S
+    while time.monotonic() < deadline:
+        try:
+            if store.get(key) != held:
+                return True
+        except ObjectNotFoundError:
+            return False
+        time.sleep(HEARTBEAT_S / 5)
+    return False
 
 
 def _machine() -> str | None:
@@ -49,6 +72,7 @@ class Lease:
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key
         self._id = uuid.uuid4().hex
+        self._since = ""
         self._beats = 0
         self._content = b""
         self._stop = threading.Event()
@@ -60,13 +84,15 @@ class Lease:
 
         Raises RunConflictError naming the holder if it does.
         """
+        self._since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._content = self._render()
         while not self._store.put_new(self._key, self._content):
             try:
                 held = self._store.get(self._key)
             except ObjectNotFoundError:
                 continue
-            self._wait_for_death(held)
+            if holder_lives(self._store, self._key, held):
+                raise RunConflictError(self._refusal(parse_holder(held)))
             if self._store.swap(self._key, held, self._content):
                 break
         self._thread.start()
@@ -83,21 +109,6 @@ class Lease:
         if self._ours() is not None:
             self._store.delete([self._key])
 
-    def _wait_for_death(self, held: bytes) -> None:
-        holder = _parse(held)
-        if holder.get("machine") is not None and holder.get("machine") == _machine():
-            if _process_start(int(holder["pid"])) == holder["process_start"]:
-                raise RunConflictError(self._refusal(holder))
-            return
-        deadline = time.monotonic() + EXPIRY_S
-        while time.monotonic() < deadline:
-            time.sleep(HEARTBEAT_S / 5)
-            try:
-                if self._store.get(self._key) != held:
-                    raise RunConflictError(self._refusal(holder))
-            except ObjectNotFoundError:
-                return
-
     def _refusal(self, holder: dict[str, Any]) -> str:
         who = f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
         return f"{self._store.url}: another driver is working on this output ({who}); wait for it or end it first"
@@ -111,7 +122,7 @@ class Lease:
                 "machine": _machine(),
                 "pid": os.getpid(),
                 "process_start": _process_start(os.getpid()),
-                "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "since": self._since,
                 "beat": self._beats,
             }
         ).encode()
@@ -136,10 +147,11 @@ class Lease:
             content = self._store.get(self._key)
         except ObjectNotFoundError:
             return None
-        return content if _parse(content).get("id") == self._id else None
+        return content if parse_holder(content).get("id") == self._id else None
 
 
-def _parse(content: bytes) -> dict[str, Any]:
+def parse_holder(content: bytes) -> dict[str, Any]:
+    """Who wrote this into a lease: id, host, machine, pid, process_start, since, beat; {} if it is no lease."""
     try:
         holder = json.loads(content)
     except ValueError:

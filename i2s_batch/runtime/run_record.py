@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import RunConflictError, StorageError
-from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.records import SCHEMA_VERSION
 from i2s_batch.storage.table import shard_metadata
 
+if TYPE_CHECKING:  # reading a record needs no torch
+    from i2s_batch.models import GeneratorWeights, VGGWeights
+
 # The parts of run.json that a resumed run must agree with.
 IDENTITY = ("source", "settings", "generator", "vgg")
+# Settings of the record that are options of the command line; the others can only be set from Python.
+_OPTIONS = ("steps", "space", "init", "seed", "fit", "precision", "shard_size")
 
 
 def code_version() -> str:
@@ -39,15 +44,13 @@ def without_secrets(url: str) -> str:
 
 
 def make_record(
-    source: str, config: RunConfig, generator: GeneratorWeights, vgg: VGGWeights, checkpoint: str
+    source: str, config: RunConfig, generator: GeneratorWeights, vgg: VGGWeights, networks: dict[str, str]
 ) -> dict[str, Any]:
-    """What run.json holds for a new run, as JSON values. `checkpoint`: where the generator was read; the same
-    generator may come from another place when the run is resumed."""
+    """What run.json holds for a new run, as JSON values. `networks`: the generator and vgg as they were given."""
     return {
         "schema_version": SCHEMA_VERSION,
         "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "source": without_secrets(source),
-        "checkpoint": without_secrets(checkpoint),
         "settings": config.identity(),
         "generator": {
             "fingerprint": generator.fingerprint,
@@ -56,10 +59,43 @@ def make_record(
             "latent_shape": list(generator.latent_shape),
         },
         "vgg": {"fingerprint": vgg.fingerprint, "origin": vgg.origin},
+        "given": {name: given(network) for name, network in networks.items()},
         "code_version": code_version(),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "numpy", "pillow", "pyarrow")},
     }
+
+
+def given(name: str) -> str | None:
+    """A network's name, path or URL as it was given, for the command that goes on with a run; None if it holds
+    a secret."""
+    if "://" not in name:
+        path = Path(name)
+        return str(path.absolute()) if path.is_file() else name
+    shown = without_secrets(name)
+    return name if shown == name else None
+
+
+def given_networks(record: dict[str, Any]) -> dict[str, str | None]:
+    """The networks of a run by role, as they were given; empty in the record of an older program."""
+    networks = record.get("given")
+    return networks if isinstance(networks, dict) else {}
+
+
+def resume_command(record: dict[str, Any], out: str) -> str | None:
+    """The command that goes on with the run of `record`; None if a command line cannot say it."""
+    networks = given_networks(record)
+    asked, usual = record["settings"], RunConfig().identity()
+    others = [name for name in asked if name not in _OPTIONS and asked[name] != usual.get(name)]
+    if others or not networks.get("generator") or not networks.get("vgg"):
+        return None
+    words = ["i2s-batch", "embed", record["source"], out]
+    for name in ("generator", "vgg"):
+        words += [f"--{name}", networks[name]]
+    for name in _OPTIONS:
+        if name in asked and asked[name] != usual[name]:
+            words += [f"--{name.replace('_', '-')}", str(asked[name])]
+    return shlex.join(words)
 
 
 def parse_record(content: bytes, uri: str) -> dict[str, Any]:

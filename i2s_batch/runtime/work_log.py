@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.inversion import SlotState
 from i2s_batch.records import Finished, Task
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.table import decode_rows, encode_row, table_schema
+
+if TYPE_CHECKING:
+    from i2s_batch.inversion import SlotState
 
 _READERS = 8  # rows fetched at once
 
@@ -50,6 +52,8 @@ class WorkLog:
             data = self._store.get(self._layout.checkpoint(index))
         except ObjectNotFoundError:
             return None
+        from i2s_batch.inversion import SlotState  # loads torch, which whoever only looks at a run does not need
+
         try:
             return SlotState.from_bytes(data)
         except StorageError:
@@ -61,13 +65,18 @@ class WorkLog:
         with ThreadPoolExecutor(_READERS) as pool:
             return decode_rows(list(pool.map(self._store.get, keys)), self._schema)
 
-    def status_of(self, index: int) -> str | None:
-        """The status in an image's logged row, None if there is no such row."""
+    def find_row(self, index: int) -> pa.Table | None:
+        """An image's logged row, None if there is no such row."""
         try:
             row = self._store.get(self._layout.row(index))
         except ObjectNotFoundError:
             return None
-        return str(decode_rows([row], self._schema)["status"][0].as_py())
+        return decode_rows([row], self._schema)
+
+    def status_of(self, index: int) -> str | None:
+        """The status in an image's logged row, None if there is no such row."""
+        row = self.find_row(index)
+        return None if row is None else str(row["status"][0].as_py())
 
     def logged_rows(self) -> Iterator[int]:
         """The images whose rows are in the log."""

@@ -1,10 +1,12 @@
-"""Which generator renders the pictures of a run."""
+"""What the run record adds to the table: where the generator is, and the command that goes on with the run."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from i2s_batch.errors import I2SError, ObjectNotFoundError
 from i2s_batch.models import GeneratorWeights
-from i2s_batch.runtime.run_record import parse_record
+from i2s_batch.runtime.run_record import given_networks, parse_record, resume_command
 from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
@@ -12,12 +14,10 @@ from i2s_batch.storage.objects import open_store
 
 def recorded_generator(out: str) -> tuple[GeneratorWeights | None, str]:
     """The generator that made the run at `out`, from where the run read it; or None, and why there is none."""
-    store = open_store(out)
-    try:
-        record = parse_record(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
-    except ObjectNotFoundError:
+    record = _record(out)
+    if record is None:
         return None, "there is no run.json that says where the generator is; give it with --generator"
-    place = record.get("checkpoint")
+    place = given_networks(record).get("generator")
     if not place:
         return None, "run.json does not say where the generator is; give it with --generator"
     try:
@@ -27,3 +27,17 @@ def recorded_generator(out: str) -> tuple[GeneratorWeights | None, str]:
     if weights.fingerprint != record["generator"]["fingerprint"]:
         return None, f"{place} is another generator now; give the one that made the run with --generator"
     return weights, ""
+
+
+def recorded_command(out: str) -> str | None:
+    """The command that goes on with the run at `out`, if its record can say it."""
+    record = _record(out)
+    return None if record is None else resume_command(record, open_store(out).url)
+
+
+def _record(out: str) -> dict[str, Any] | None:
+    store = open_store(out)
+    try:
+        return parse_record(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
+    except ObjectNotFoundError:
+        return None

@@ -1,0 +1,95 @@
+"""`i2s-batch status`: how far a run is, from its output alone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from i2s_batch.cli.run import say
+from i2s_batch.runtime.terminal import duration, printable
+
+if TYPE_CHECKING:
+    from i2s_batch.runtime.status import RunStatus
+
+_NAMED = 5  # of the longest in flight
+
+
+@click.command()
+@click.argument("out")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(out: str, as_json: bool) -> int:
+    """Say how far the run of OUT is, whoever runs it and wherever.
+
+    OUT is the folder or s3:// prefix of an embed command. Only reads: it may be asked while the run goes on.
+    """
+    from i2s_batch.runtime.status import read_status
+
+    found = read_status(out, say)
+    click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(_lines(found)))
+    return 0
+
+
+def _lines(found: RunStatus) -> list[str]:
+    lines = [f"{found.out}: {found.state}", *_counts(found)]
+    if found.live:
+        flights = found.live.longest_in_flight[:_NAMED]
+        texts = [f"step {f.steps} of {found.steps}, {duration(f.seconds)} on {f.worker}" for f in flights]
+        lines += _listed("Longest in flight", [f.image_id for f in flights], texts)
+    lines += _listed("Slowest", [s.image_id for s in found.slowest], [duration(s.seconds) for s in found.slowest])
+    failures = found.last_failures
+    lines += _listed("Last errors", [f.image_id for f in failures], [f"{f.status}, {f.error}" for f in failures])
+    deaths = [f"{n} workers" if n > 1 else "1 worker" for n in found.deaths.values()]
+    lines += _listed("Died while they had", list(found.deaths), deaths)
+    return [printable(line) for line in lines + _next(found)]
+
+
+def _counts(found: RunStatus) -> list[str]:
+    """Who works, and how much is done."""
+    lines = []
+    if found.holder is not None:
+        who = f"process {found.holder.pid} on {found.holder.host}, since {found.holder.since}"
+        lines.append(f"driver      {who}" + ("" if found.running else "; it is gone without having said so"))
+    flying = f", {found.live.in_flight} in flight" if found.live else ""
+    counts = f"{found.done}/{found.images} done ({found.failed} failed){flying}, {found.images - found.done} to go"
+    lines.append(f"images      {counts}")
+    if found.statuses:
+        lines.append("statuses    " + ", ".join(f"{n} {name}" for name, n in found.statuses.items()))
+    lines.append(f"table       {found.shards_published} of {found.shards} shards")
+    if found.live and found.live.retried:
+        lines.append(f"retried     {found.live.retried} failed images are being tried again")
+    if found.running:
+        lines.append(f"speed       {_speed(found)}")
+    return ["  " + line for line in lines]
+
+
+def _speed(found: RunStatus) -> str:
+    live = found.live
+    if live is None:
+        age = "is not there" if found.summary_age_s is None else f"is {duration(found.summary_age_s)} old"
+        return f"not known: summary.json {age}"
+    ago = f"; {duration(live.age_s)} ago"
+    if live.waiting_for or not live.steps_per_second or live.images_per_hour is None or live.eta_seconds is None:
+        return f"{live.waiting_for or 'no step lately'}{ago}"
+    rates = f"{live.steps_per_second:.1f} steps/s, {live.images_per_hour:.0f} images/h"
+    return f"{rates}, {duration(live.eta_seconds)} left{ago}"
+
+
+def _listed(title: str, names: list[str], texts: list[str]) -> list[str]:
+    width = max(map(len, names), default=0)
+    lines = [f"  {name:{width}}  {text}" for name, text in zip(names, texts, strict=True)]
+    return [f"{title}:", *lines] if lines else []
+
+
+def _next(found: RunStatus) -> list[str]:
+    """What to do now."""
+    command = found.command
+    if found.finished:
+        if not found.failed:
+            return []
+        return ["To try the failed images again, run:", f"  {command or '(the command that made it)'} --retry-failed"]
+    if found.running:
+        return []
+    saved = f" ({found.saved} images from a checkpoint)" if found.saved else ""
+    return [f"Nobody is working on it. To go on{saved}, run:", f"  {command or '(the command that began it)'}"]

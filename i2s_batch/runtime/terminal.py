@@ -1,0 +1,77 @@
+"""Words for people on a terminal: one live line below the notes, durations, and texts that are safe to show."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TextIO
+
+_RETURN, _CLEAR_TO_END = "\r", "\x1b[K"
+_FALLBACK_COLUMNS = 80  # for terminals that do not know their width
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a line on `stream` can be redrawn in place."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+class LiveLine:
+    """A terminal. Called with a line, it prints it for good; `show` redraws the one line below all others.
+
+    A terminal that has gone away must not end a run of days: what cannot be written is dropped.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._text = ""
+
+    def __call__(self, line: str) -> None:
+        """A line that stays: it scrolls away above the live one."""
+        self._write(f"{_RETURN}{_CLEAR_TO_END}{line}\n")
+        if self._text:
+            self.show(self._text)
+
+    def show(self, text: str) -> None:
+        """Draw the live line anew."""
+        self._text = text
+        self._write(f"{_RETURN}{cut(text, self._columns() - 1)}{_CLEAR_TO_END}")
+
+    def end(self) -> None:
+        """Leave the live line as it stands; whatever follows begins on a line of its own."""
+        if self._text:
+            self._text = ""
+            self._write("\n")
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or _FALLBACK_COLUMNS
+        except OSError:
+            return _FALLBACK_COLUMNS
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def cut(text: str, columns: int) -> str:
+    """`text` in at most `columns` letters: parts between commas are left out from the end, never halved, as long
+    as one of them fits."""
+    if len(text) <= columns:
+        return text
+    whole = text[: columns + 1].rpartition(", ")[0]
+    return whole or text[:columns]
+
+
+def duration(seconds: float) -> str:
+    """A time span in the unit that suits it: '12 s', '31 min', '7.5 h', '3.2 days'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def printable(text: str) -> str:
+    """`text` without letters that would move the cursor or recolour the screen: file names may hold any."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
