@@ -72,8 +72,9 @@ def test_architectures(tmp_path, monkeypatch, architecture, clamp):
         assert theirs.abs().max() > 0.5  # the limit was reached somewhere
 
 
-def test_conditional_stylegan2(tmp_path, monkeypatch):
-    weights = small(c_dim=3)
+@pytest.mark.parametrize(("family", "resolution"), [("stylegan2", 32), ("stylegan3", 16)])
+def test_conditional_with_separate_normalization(tmp_path, monkeypatch, family, resolution):
+    weights = small(family, resolution, c_dim=3)
     path = tmp_path / "network.pkl"
     path.write_bytes(ada_pickle(weights, monkeypatch))
     read = read_generator(path)
