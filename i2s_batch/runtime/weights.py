@@ -38,7 +38,7 @@ def vgg_weights(source: str | Path) -> VGGWeights:
 def load_generator(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> Generator:
-    """A frozen generator from an official StyleGAN1 or StyleGAN2-ADA pickle, a rosinality file, or our own
+    """A frozen generator from an official pickle (StyleGAN1, 2, 2-ADA, 3), a rosinality file, or our own
     safetensors; a local path, `s3://` or `https://`. Nothing in the file is executed."""
     return build_generator(generator_weights(path), device, dtype)
 
