@@ -41,7 +41,7 @@ def _lines(found: RunStatus) -> list[str]:
     failures = found.last_failures
     lines += _listed("Last errors", [f.image_id for f in failures], [f"{f.status}, {f.error}" for f in failures])
     deaths = [f"{n} workers" if n > 1 else "1 worker" for n in found.deaths.values()]
-    lines += _listed("Died while they had", list(found.deaths), deaths)
+    lines += _listed("Workers died with", list(found.deaths), deaths)
     return [printable(line) for line in lines + _next(found)]
 
 

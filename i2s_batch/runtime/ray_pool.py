@@ -25,7 +25,9 @@ from i2s_batch.runtime.worker import Worker, WorkerSpec
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
 CONNECT_TIMEOUT_S = 10.0
-# Ray's account of a dead actor goes on for a screen.
+# Ray's account of a dead actor goes on for a screen: ids first, the cause after one of these, advice at the end.
+_CAUSE_FOLLOWS = ("Worker exit detail: ", "The actor is dead because ")
+_ADVICE_FOLLOWS = " Some common causes include:"
 _REASON_LETTERS = 300
 
 
@@ -82,6 +84,15 @@ class RayCluster:
     def close(self) -> None:
         if ray.is_initialized():
             ray.shutdown()
+
+
+def _cause(reason: str) -> str:
+    """Of Ray's account of a dead actor, what it died of."""
+    for mark in _CAUSE_FOLLOWS:
+        if mark in reason:
+            reason = reason.partition(mark)[2]
+            break
+    return reason.partition(_ADVICE_FOLLOWS)[0][:_REASON_LETTERS].rstrip(". ")
 
 
 def _connect() -> bool:
@@ -212,7 +223,7 @@ class RayPool:
             reason = " ".join(str(error).split())
             # A machine that goes away is not the pictures' fault, announced or not.
             lost = isinstance(error, RayActorError) and (error.preempted or "node has died" in reason)
-            return Died(worker, reason[:_REASON_LETTERS], preempted=lost)
+            return Died(worker, _cause(reason), preempted=lost)
         if isinstance(answer, Report):
             return Reported(worker, answer)
         slots, self._nodes[worker] = answer

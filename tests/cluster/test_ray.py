@@ -167,8 +167,10 @@ def test_kill_9_of_an_actor_loses_nothing(
     wait_until(lambda: len(long_run.checkpoints()) >= 4 or driver.poll() is not None, "checkpoints")
     time.sleep(1)
     os.kill(long_run.head.actors()[0], signal.SIGKILL)
-    _, errors = driver.communicate(timeout=PATIENCE_S)
+    output, errors = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == 0, errors
+    (told,) = (line for line in errors.splitlines() if "died" in line)
+    assert "died (Worker" in told and "actor_id" not in told and "raylet" not in output, "one line, with the cause"
     check_long(long_run, generator, undisturbed)
     rows = read_table(str(long_run.out))
     assert 2 in rows["attempts"].to_pylist(), "the pictures of the dead actor were started again"
@@ -212,7 +214,7 @@ def test_a_signal_saves_what_is_in_flight(
     driver.send_signal(number)
     _, errors = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == status, errors
-    assert "run the same command again to go on" in errors and "Traceback" not in errors
+    assert "run the same command again to go on:\n  i2s-batch embed " in errors and "Traceback" not in errors
     assert long_run.checkpoints() and not (long_run.out / "work/lease.json").exists()
     session = long_run.finish()["this_session"]
     assert session["steps"] < STEPS * session["images"]
