@@ -135,10 +135,13 @@ def faces_of(z: torch.Tensor, resolution: int) -> torch.Tensor:
 
 
 def importance(resolution: int) -> torch.Tensor:
-    """[R, R]: 1 at the rim, 4 where eyes, nose and mouth are, which are small beside hair and background."""
+    """[R, R]: 1 at the rim, up to 12 where features are: small beside hair and background, and learnt last."""
     centres = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
-    distance = centres[None, :] ** 2 + (centres[:, None] - 0.28) ** 2
-    return 1 + 3 * torch.exp(-distance / 0.16)
+    x, y = centres[None, :], centres[:, None]
+    face = 3 * torch.exp(-(x**2 + (y - 0.28) ** 2) / 0.16)
+    mouth = 8 * torch.exp(-(x**2) / 0.1 - (y - 0.45) ** 2 / 0.03)
+    brows = 5 * torch.exp(-(x**2) / 0.15 - (y + 0.18) ** 2 / 0.02)
+    return 1 + face + mouth + brows
 
 
 def loss_of(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -159,24 +162,24 @@ def finished(variables: Tensors, resolution: int, origin: str) -> GeneratorWeigh
     return GeneratorWeights(STYLEGAN1, settings, tensors | {"w_avg": mean_latent(weights, len(NAMES))}, origin)
 
 
-def learning_rate(step: int, steps: int, is_last: bool) -> float:
+def learning_rate(step: int, steps: int, is_last: bool, highest: float) -> float:
     """Warm up after every growth; at the last resolution a cosine to nothing."""
     decay = 0.5 + 0.5 * math.cos(math.pi * step / steps) if is_last else 1.0
-    return LEARNING_RATE * min(1, step / WARM_UP) * decay
+    return highest * min(1, step / WARM_UP) * decay
 
 
-def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path) -> Tensors:
+def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path, rate: float) -> Tensors:
     """Train in place at one resolution; saves, and returns, the running average of the variables."""
     module = Drawing(build_generator(finished(variables, resolution, "")))
     constant = {"w_avg", *(name for name in variables if name.endswith(".noise"))}
     trained = [value.requires_grad_() for name, value in variables.items() if name not in constant]
     average = {name: value.detach().clone() for name, value in variables.items()}
-    optimiser = torch.optim.Adam(trained, lr=LEARNING_RATE, betas=(0.9, 0.99), fused=True)
+    optimiser = torch.optim.Adam(trained, lr=rate, betas=(0.9, 0.99), fused=True)
     stream = torch.Generator().manual_seed(seed * 1000 + resolution)
     begun, recent = time.monotonic(), 0.0
     for step in range(1, steps + 1):
         z = torch.randn(BATCH, len(NAMES), generator=stream)
-        optimiser.param_groups[0]["lr"] = learning_rate(step, steps, resolution == RESOLUTION)
+        optimiser.param_groups[0]["lr"] = learning_rate(step, steps, resolution == RESOLUTION, rate)
         loss = loss_of(draw(module, variables, z), faces_of(z, resolution))
         optimiser.zero_grad()
         loss.backward()
@@ -192,7 +195,7 @@ def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path
     return average
 
 
-def fit(out: Path, pictures: int, seed: int, start: Path | None = None) -> None:
+def fit(out: Path, pictures: int, seed: int, start: Path | None = None, rate: float = LEARNING_RATE) -> None:
     """Fit the demo's generator and write it to `out` as float16 safetensors.
 
     With `start`, a file that an earlier fit wrote, it goes on from there at the last resolution alone.
@@ -205,7 +208,7 @@ def fit(out: Path, pictures: int, seed: int, start: Path | None = None) -> None:
         shares = {RESOLUTION: 1.0}
     for resolution, share in shares.items():
         variables = grown(variables, resolution, stream)
-        variables = fit_at(variables, resolution, round(pictures * share / BATCH), seed, out)
+        variables = fit_at(variables, resolution, round(pictures * share / BATCH), seed, out, rate)
 
 
 def main() -> None:
@@ -214,10 +217,11 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--pictures", type=int, default=56_000, help="drawn, over all resolutions (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and faces (%(default)s)")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="of learning (%(default)s)")
     parser.add_argument("--start", type=Path, metavar="FILE", help="go on from the generator of an earlier fit")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    fit(options.out, options.pictures, options.seed, options.start)
+    fit(options.out, options.pictures, options.seed, options.start, options.rate)
 
 
 if __name__ == "__main__":
