@@ -12,9 +12,9 @@ everybody uses, `models.stylegan1`; only its buffers are computed anew from the 
 The bundled file is these three commands, on one core of a shared 2-core EPYC (AVX2) each: 29 minutes, 64 (the
 other core was busy) and 13. They were made as the fit grew: the first ran with all pixels equally important, the
 second with the face 4 times as important as the rim, the third as `importance` is now; losses of different ones do
-not compare (0.671, 0.777, 1.494). On 64 faces of unseen z the median PSNR of G(z) is 28.7 dB (23.7 to 32.0; 24.3 after the first,
-28.5 after the second). Everything large is right, gaze and irises too; brows and mouths follow their parameters half
-way: a smile moves the mouth, teeth are blurred. The loss was still falling.
+not compare (0.671, 0.777, 1.494). On 64 faces of unseen z the median PSNR of G(z) is 28.7 dB (23.7 to 32.0; 24.3
+after the first command, 28.5 after the second). Everything large is right, gaze and irises too; brows and mouths
+follow their parameters half way: a smile moves the mouth, teeth are blurred. The loss was still falling.
 
 Tried: rate 3e-3 reaches loss 2.27 after 4,000 pictures of 16 x 16, 1e-2 reaches 1.93 (1.26 and 1.01 after
 16,000); 64 x 64 from the start, batches of 32, rate 3e-3: 14.7 dB after 8,000 pictures and 10 minutes, no features.
