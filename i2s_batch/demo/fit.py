@@ -51,6 +51,7 @@ LEARNING_RATE = 1e-2
 WARM_UP = 50  # steps, after every growth
 EMA = 0.998
 SAVE_EVERY = 500  # steps
+EXPRESSION = [NAMES.index(name) for name in ("smile", "mouth_opening", "brow_height", "brow_tilt")]
 
 Tensors = dict[str, torch.Tensor]
 
@@ -140,6 +141,14 @@ def faces_of(z: torch.Tensor, resolution: int) -> torch.Tensor:
     return torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def drawn_codes(stream: torch.Generator) -> torch.Tensor:
+    """z [BATCH, 24]: standard normal; each of the second half is one of the first with another expression."""
+    z = torch.randn(BATCH // 2, len(NAMES), generator=stream)
+    other = z.clone()
+    other[:, EXPRESSION] = torch.randn(BATCH // 2, len(EXPRESSION), generator=stream)
+    return torch.cat((z, other))
+
+
 def importance(resolution: int) -> torch.Tensor:
     """[R, R]: 1 at the rim, up to 12 where features are: small beside hair and background, and learnt last."""
     centres = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
@@ -158,6 +167,16 @@ def loss_of(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         error = F.avg_pool2d(weighted, scale) if scale > 1 else weighted
         total = total + error.abs().mean() + sum(2 * error.diff(dim=axis).abs().mean() for axis in (2, 3))
     return total
+
+
+def pair_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The loss of the pictures, and of what the change of expression changes in them.
+
+    Without the second term brows and mouths follow their parameters half way: a mean mouth costs little.
+    """
+    first, other = made.chunk(2)
+    wanted_first, wanted_other = wanted.chunk(2)
+    return loss_of(made, wanted) + loss_of(other - first, wanted_other - wanted_first)
 
 
 def finished(variables: Tensors, resolution: int, origin: str) -> GeneratorWeights:
@@ -184,9 +203,9 @@ def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path
     stream = torch.Generator().manual_seed(seed * 1000 + resolution)
     begun, recent = time.monotonic(), 0.0
     for step in range(1, steps + 1):
-        z = torch.randn(BATCH, len(NAMES), generator=stream)
+        z = drawn_codes(stream)
         optimiser.param_groups[0]["lr"] = learning_rate(step, steps, resolution == RESOLUTION, rate)
-        loss = loss_of(draw(module, variables, z), faces_of(z, resolution))
+        loss = pair_loss(draw(module, variables, z), faces_of(z, resolution))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

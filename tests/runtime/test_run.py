@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,15 +149,19 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
         pass
 
     original = WorkLog.write_row
+    achieved = threading.Event()
 
     def stop(self: WorkLog, task, row):
         if task.image_id != "bad/empty.png":
+            achieved.wait(60)  # the failures are known long before the picture is embedded
             raise StopError
-        return original(self, task, row)
+        written = original(self, task, row)
+        achieved.set()
+        return written
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_row", stop)
-        patch.setattr("i2s_batch.runtime.worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.runtime.worker._WRITER_THREADS", len(BAD))  # none waits for another's thread
         with pytest.raises(StopError):
             run(retry)
     assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1
