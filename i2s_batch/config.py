@@ -78,15 +78,13 @@ class EmbedConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """How a run is carried out. `None` means auto."""
+class JobConfig:
+    """How a run over many images is carried out, whatever it does with them. `None` means auto."""
 
-    embed: EmbedConfig = EmbedConfig()
     precision: str = "fp32"
     device: str = "auto"
     batch_size: int | None = None
     actors: int | None = None
-    checkpoint_every_s: float = 60.0
     shard_size: int = 1000
     retry_failed: bool = False
     max_failed_fraction: float = 0.1
@@ -100,15 +98,26 @@ class RunConfig:
             limits = "it must be between 1 and 1024, or auto"
             _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; {limits}")
         _check(
-            self.checkpoint_every_s > 0,
-            f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
-        )
-        _check(
             1 <= self.shard_size <= 100_000,
             f"shard size is {self.shard_size}; it must be between 1 and 100000",
         )
         fraction = self.max_failed_fraction
         _check(0 <= fraction <= 1, f"max failed fraction is {fraction}; it must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class RunConfig(JobConfig):
+    """How an embedding run is carried out."""
+
+    embed: EmbedConfig = EmbedConfig()
+    checkpoint_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(
+            self.checkpoint_every_s > 0,
+            f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
+        )
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must agree with, as JSON values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 SCHEMA_VERSION = 1
 
@@ -60,26 +61,34 @@ COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True)
 class Task:
-    """One image of the plan, handed to a worker. `index` is its place in the plan and fixes every key.
+    """A unit of the plan, handed to a worker: one image to embed, or some pictures to render.
 
+    `index` is its place among the plan's units and fixes every key; `images` are its rows of the plan.
     `attempts` counts this start; `resume`: a checkpoint may exist.
     """
 
     index: int
-    image_id: str
-    uri: str
+    images: tuple[dict[str, Any], ...]
     attempts: int = 1
     resume: bool = False
+
+    @property
+    def image_id(self) -> str:
+        """Its (first) image."""
+        return str(self.images[0]["image_id"])
+
+    @property
+    def uri(self) -> str:
+        """Where its (first) image lies."""
+        return str(self.images[0]["uri"])
 
 
 @dataclass(frozen=True)
 class Finished:
-    """An image whose row is durable in the work log."""
+    """A unit whose rows are durable in the work log; the status of each row."""
 
     index: int
-    image_id: str
-    status: str
-    error: str | None = None
+    statuses: tuple[str, ...]
 
 
 @dataclass(frozen=True)

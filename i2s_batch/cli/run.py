@@ -34,8 +34,8 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
     """Run `work` with a Ray cluster; a run that was stopped by a signal leaves with 128 + its number."""
     # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from i2s_batch.runtime.embed import RunInterruptedError
     from i2s_batch.runtime.ray_pool import RayCluster
+    from i2s_batch.runtime.run import RunInterruptedError
 
     cluster = RayCluster()
     try:

@@ -13,8 +13,9 @@ from i2s_batch.models import build_generator
 from i2s_batch.report.contact_sheet import write_contact_sheet
 from i2s_batch.report.page import write_report
 from i2s_batch.report.samples import load_samples
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun, Outcome
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.pools import Cluster
+from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.weights import VGG_RANDOM
 from i2s_batch.storage.read import read_table
 

@@ -25,7 +25,7 @@ class Assembler:
 
     def __init__(self, store: Store, plan: Plan, log: WorkLog, metadata: dict[str, str]) -> None:
         self._store, self._plan, self._log, self._metadata = store, plan, log, metadata
-        self._layout = RunLayout(plan.shard_size)
+        self._layout = RunLayout(plan.shard_units)
 
     def published(self, shard: int) -> pa.Table:
         """The rows of a shard that is already in the table."""
@@ -76,14 +76,15 @@ class Publisher:
         self._assembler, self._plan, self._state = assembler, plan, state
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._publishing: list[Future[None]] = []
-        ranges = [plan.shard_range(shard) for shard in range(plan.shards)]
+        self._layout = RunLayout(plan.shard_units)
+        ranges = [plan.units_of(shard) for shard in range(plan.shards)]
         self._missing = [int(np.count_nonzero(~state.done[r.start : r.stop])) for r in ranges]
         for shard in sorted(state.logged):
             self._publish_if_full(shard)
 
     def logged(self, index: int) -> None:
-        """The row of an image has come into the log."""
-        shard = index // self._plan.shard_size
+        """The rows of a unit have come into the log."""
+        shard = self._layout.shard_of(index)
         self._state.logged.setdefault(shard, set()).add(index)
         self._missing[shard] -= 1
         self._publish_if_full(shard)

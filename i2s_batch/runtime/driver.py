@@ -1,6 +1,6 @@
-"""The driver: hands images to workers, replaces dead workers, and gives up what kills them.
+"""The driver: hands units of the plan to workers, replaces dead workers, and gives up what kills them.
 
-Knows no cluster: it sees a `Pool`. Every decision of a run is taken here.
+Knows no cluster, it sees a `Pool`; and not what is done with a unit. Every decision of a run is taken here.
 """
 
 from __future__ import annotations
@@ -9,26 +9,24 @@ import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from i2s_batch.config import RunConfig
 from i2s_batch.errors import I2SError, RunFailedError
-from i2s_batch.records import STATUS_CRASHED, Report, Task
+from i2s_batch.records import Report, Task
 from i2s_batch.runtime.assembly import Publisher
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.pools import Died, Event, Failed, Pool, Ready, Reported
 from i2s_batch.runtime.progress import Progress, RunState
-from i2s_batch.runtime.rows import LoadedPicture, failed_row
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 
 # A stretch of work between two reports. Short, so that progress is fresh and a stop is heard soon.
 STRETCH_S = 1.0
-# A picture with which this many workers died gets a row with status `crashed`.
+# A unit with which this many workers died gets rows with status `crashed`.
 DEATHS_TO_CRASH = 3
 # Workers that may die one after the other, without any image finished, before the run gives up: before any was
 # ready (a fleet that cannot start), and later.
@@ -37,7 +35,7 @@ DEATHS_IN_A_ROW = 10
 
 
 class CrashedError(Exception):
-    """Why a picture was given up: the error of its row."""
+    """Why a unit was given up: the error of its rows."""
 
 
 @dataclass
@@ -52,6 +50,10 @@ class _Member:
     def ready(self) -> bool:
         return self.slots > 0
 
+    @property
+    def images(self) -> int:
+        return sum(len(task.images) for task in self.held.values())
+
 
 class Driver:
     """Carries a planned run to its end with the workers of one pool."""
@@ -61,15 +63,15 @@ class Driver:
         plan: Plan,
         state: RunState,
         pool: Pool,
-        config: RunConfig,
+        crashed_rows: Callable[[Task, Exception], list[dict[str, Any]]],
         store: Store,
         log: WorkLog,
         publisher: Publisher,
         progress: Progress,
     ) -> None:
-        self._plan, self._state, self._pool, self._config = plan, state, pool, config
+        self._plan, self._state, self._pool, self._crashed_rows = plan, state, pool, crashed_rows
         self._store, self._log, self._publisher, self._progress = store, log, publisher, progress
-        self._layout = RunLayout(plan.shard_size)
+        self._layout = RunLayout(plan.shard_units)
         self._members: dict[str, _Member] = {}
         self._fresh = self._fresh_tasks()
         self._again: deque[Task] = deque()
@@ -78,7 +80,7 @@ class Driver:
         self._ever_ready = False
 
     def run(self, workers: int, keep_on: Callable[[], None]) -> None:
-        """Work until every image has a row.
+        """Work until every unit has its rows.
 
         `keep_on` is called often; it raises to stop the run (a lost lease, a signal).
         """
@@ -105,7 +107,7 @@ class Driver:
     # Handing out
 
     def _fresh_tasks(self) -> Iterator[Task]:
-        """Undone images: those in flight when an earlier driver ended, then the others, in the plan's order."""
+        """Undone units: those in flight when an earlier driver ended, then the others, in the plan's order."""
         state = self._state
         order = itertools.chain(
             sorted(state.checkpointed),
@@ -130,8 +132,8 @@ class Driver:
                 self._pool.send(name, tasks, STRETCH_S)
 
     def _tasks_for(self, member: _Member) -> list[Task]:
-        """Fill the member's slots, and its queue with what no other worker has a free slot for. A picture that
-        two workers died with is tried alone, so that it cannot take others with it."""
+        """Fill the member's slots, and its queue with what no other worker has a free slot for. A unit that two
+        workers died with is tried alone, so that it cannot take others with it."""
         if any(task.attempts >= DEATHS_TO_CRASH for task in member.held.values()):
             return []
         held = sum(len(other.held) for other in self._members.values())
@@ -172,14 +174,14 @@ class Driver:
         for finished in report.finished:
             member.held.pop(finished.index, None)
             self._deaths_in_a_row = 0
-            self._finish(finished.index, finished.status)
+            self._finish(finished.index, finished.statuses)
 
-    def _finish(self, index: int, status: str) -> None:
-        """An image's row is durable. It may come twice: a row whose report was lost is made again."""
+    def _finish(self, index: int, statuses: tuple[str, ...]) -> None:
+        """A unit's rows are durable. They may come twice: rows whose report was lost are made again."""
         if self._state.done[index]:
             return
         self._state.done[index] = True
-        self._state.statuses[status] += 1
+        self._state.statuses.update(statuses)
         self._publisher.logged(index)
 
     def _retire(self, name: str) -> None:
@@ -202,7 +204,7 @@ class Driver:
                 f"({event.worker}): {event.reason}"
             )
         what = "was preempted" if event.preempted else f"died ({event.reason})"
-        self._progress.note(f"{event.worker} {what}; its {len(member.held)} images go on elsewhere")
+        self._progress.note(f"{event.worker} {what}; its {member.images} images go on elsewhere")
         self._return_tasks(member, count_death=not event.preempted)
         self._start()
 
@@ -213,21 +215,20 @@ class Driver:
                 deaths[index] = deaths.get(index, 0) + 1
             self._store.put(self._layout.deaths, json.dumps(deaths).encode())
         for index, task in member.held.items():
-            status = self._log.status_of(index)
-            if status is not None:  # its row was durable before anybody heard of it
-                self._finish(index, status)
+            statuses = self._log.statuses_of(index)
+            if statuses is not None:  # its rows were durable before anybody heard of it
+                self._finish(index, statuses)
                 continue
             count = deaths.get(index, 0)
             if count >= DEATHS_TO_CRASH:
                 self._write_crashed(task)
                 continue
-            again = Task(index, task.image_id, task.uri, count + 1, resume=True)
+            again = replace(task, attempts=count + 1, resume=True)
             (self._suspects if count == DEATHS_TO_CRASH - 1 else self._again).append(again)
 
     def _write_crashed(self, task: Task) -> None:
         error = CrashedError(f"{DEATHS_TO_CRASH} workers died while they worked on this picture")
-        row: dict[str, Any] = failed_row(task, LoadedPicture(), STATUS_CRASHED, error, self._config.embed)
-        self._finish(task.index, self._log.write_row(task, row).status)
+        self._finish(task.index, self._log.write_rows(task, self._crashed_rows(task, error)).statuses)
         self._deaths_in_a_row = 0
 
     def _give_up(self, event: Failed, member: _Member) -> None:

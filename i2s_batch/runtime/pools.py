@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from i2s_batch.config import RunConfig
+from i2s_batch.config import JobConfig
 from i2s_batch.records import Report, Task
-from i2s_batch.runtime.worker import Worker, WorkerSpec
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,32 @@ class Fleet:
     workers: int
     device: str
     threads: int | None = None
+
+
+class Worker(Protocol):
+    """What works: loaded networks and some slots, each for a unit of the plan."""
+
+    slots: int
+
+    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+        """Take `tasks`, then work for about `budget_s` seconds or until rows are durable, whichever is first."""
+
+    def interrupt(self) -> None:
+        """Make a running `advance` return soon. May be called from another thread."""
+
+    def checkpoint(self) -> int:
+        """Save what is in flight now and wait until that, and every finished row, is durable; how many images in
+        flight were saved."""
+
+    def close(self) -> None:
+        """End the threads; files that are being written are completed."""
+
+
+class WorkerSpec(Protocol):
+    """All that a worker needs, as values that travel to other processes."""
+
+    def build(self, name: str) -> Worker:
+        """Load the networks, in the process where they are to work."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +111,8 @@ class Pool(Protocol):
 class Cluster(Protocol):
     """A place where pools can be made. Nothing is connected or started before `fleet` is called."""
 
-    def fleet(self, config: RunConfig, images: int) -> Fleet:
-        """What the cluster offers for a run with `images` to embed."""
+    def fleet(self, config: JobConfig, units: int) -> Fleet:
+        """What the cluster offers for a run with `units` to do."""
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         """A pool without workers yet."""
@@ -102,9 +127,9 @@ class InProcessCluster:
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
 
-    def fleet(self, config: RunConfig, images: int) -> Fleet:
+    def fleet(self, config: JobConfig, units: int) -> Fleet:
         device = "cpu" if config.device == "auto" else config.device
-        return Fleet(min(self._workers, images), device)
+        return Fleet(min(self._workers, units), device)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         return InProcessPool(spec)
@@ -124,7 +149,7 @@ class InProcessPool:
 
     def start(self) -> str:
         name = f"local-{len(self._workers)}"
-        worker = Worker(name, self._spec)
+        worker = self._spec.build(name)
         self._workers[name] = worker
         self._events.append(Ready(name, worker.slots))
         return name

@@ -70,8 +70,8 @@ class Progress:
 
     def __init__(self, state: RunState, steps: int, say: Callable[[str], None], retried: int = 0) -> None:
         self._state, self._steps, self._say, self._retried = state, steps, say, retried
-        self._total = len(state.done)
-        self._done_before = self._total - state.remaining
+        self._total = state.images
+        self._done_before = self._total - state.remaining_images
         self._started = self._last_said = self._last_step = time.monotonic()
         self._phase = ""
         self._updates = 0
@@ -143,14 +143,16 @@ class Progress:
         if waiting:
             parts.append(waiting)
         elif rate:
-            parts += [f"{duration(self._left(rate))} left", f"{rate:.1f} steps/s"]
+            parts.append(f"{duration(self._left(rate))} left")
+            if self._steps > 1:
+                parts.append(f"{rate:.1f} steps/s")
             parts.append(f"{3600 * rate / self._steps:.0f} images/h")
         return ", ".join(parts)
 
     def summary(self, finished: bool) -> dict[str, Any]:
         """What summary.json holds."""
         now = time.monotonic()
-        done = self._total - self._state.remaining
+        done = self._total - self._state.remaining_images
         rate = self._rate.at(now)
         flights = [
             (flight.since, {"image_id": image_id, "steps": flight.steps, "worker": worker})
@@ -186,7 +188,7 @@ class Progress:
 
     def _counts(self) -> str:
         failed = sum(n for status, n in self._state.statuses.items() if status != STATUS_OK)
-        return f"{self._total - self._state.remaining}/{self._total} images done ({failed} failed)"
+        return f"{self._total - self._state.remaining_images}/{self._total} images done ({failed} failed)"
 
     def _waiting(self, now: float) -> str:
         """Why no rate can be told: '' if one can."""
@@ -204,4 +206,4 @@ class Progress:
     def _left(self, rate: float) -> float:
         """Seconds until all images are done, at `rate` updates a second."""
         made = sum(flight.steps for images in self._in_flight.values() for flight in images.values())
-        return max(0, self._state.remaining * self._steps - made) / rate
+        return max(0, self._state.remaining_images * self._steps - made) / rate

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,11 +15,10 @@ from urllib.parse import urlsplit
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from i2s_batch.config import RunConfig
+from i2s_batch.config import JobConfig
 from i2s_batch.errors import ClusterError
 from i2s_batch.records import Report, Task
-from i2s_batch.runtime.pools import Died, Event, Failed, Fleet, Pool, Ready, Reported
-from i2s_batch.runtime.worker import Worker, WorkerSpec
+from i2s_batch.runtime.pools import Died, Event, Failed, Fleet, Pool, Ready, Reported, Worker, WorkerSpec
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
@@ -40,7 +38,7 @@ class _Actor:
 
     def setup(self, name: str, spec: WorkerSpec) -> tuple[int, str]:
         """Load the networks; the number of slots and the node."""
-        self._worker = Worker(name, spec)
+        self._worker = spec.build(name)
         return self._worker.slots, ray.get_runtime_context().get_node_id()
 
     def advance(self, tasks: list[Task], budget_s: float) -> Report:
@@ -60,7 +58,7 @@ class _Actor:
 class RayCluster:
     """The cluster of RAY_ADDRESS or of this machine's `ray start`; without one, a Ray of our own."""
 
-    def fleet(self, config: RunConfig, images: int) -> Fleet:
+    def fleet(self, config: JobConfig, units: int) -> Fleet:
         """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
         own = _connect()
         resources = ray.cluster_resources()
@@ -70,10 +68,10 @@ class RayCluster:
         if on_gpu and own and gpus == 0:
             raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
         if on_gpu:
-            return Fleet(min(images, config.actors or max(1, gpus)), "cuda")
+            return Fleet(min(units, config.actors or max(1, gpus)), "cuda")
         if cpus == 0:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
-        workers = min(images, config.actors or max(1, cpus // 2))
+        workers = min(units, config.actors or max(1, cpus // 2))
         # An actor lives on one node, however many cores the cluster has.
         widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
         return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
@@ -150,7 +148,7 @@ class RayPool:
 
     def __init__(self, spec: WorkerSpec, fleet: Fleet) -> None:
         self._fleet = fleet
-        self._spec = ray.put(replace(spec, device=fleet.device, threads=fleet.threads))
+        self._spec = ray.put(spec)
         self._actors: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
         self._calls: dict[ray.ObjectRef, str] = {}

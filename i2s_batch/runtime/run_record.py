@@ -44,21 +44,26 @@ def without_secrets(url: str) -> str:
 
 
 def make_record(
-    source: str, config: RunConfig, generator: GeneratorWeights, vgg: VGGWeights, networks: dict[str, str]
+    source: str | list[str],
+    settings: dict[str, Any],
+    generator: GeneratorWeights,
+    vgg: VGGWeights | None,
+    networks: dict[str, str],
 ) -> dict[str, Any]:
-    """What run.json holds for a new run, as JSON values. `networks`: the generator and vgg as they were given."""
+    """What run.json holds for a new run, as JSON values. `source`: where the pictures or, if they are edited, the
+    tables are; `settings`: those that a resumed run must agree with; `networks`: as they were given."""
     return {
         "schema_version": SCHEMA_VERSION,
         "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": without_secrets(source),
-        "settings": config.identity(),
+        "source": without_secrets(source) if isinstance(source, str) else [without_secrets(one) for one in source],
+        "settings": settings,
         "generator": {
             "fingerprint": generator.fingerprint,
             "family": generator.family,
             "origin": generator.origin,
             "latent_shape": list(generator.latent_shape),
         },
-        "vgg": {"fingerprint": vgg.fingerprint, "origin": vgg.origin},
+        "vgg": None if vgg is None else {"fingerprint": vgg.fingerprint, "origin": vgg.origin},
         "given": {name: given(network) for name, network in networks.items()},
         "code_version": code_version(),
         "versions": {"python": platform.python_version()}
@@ -84,6 +89,9 @@ def given_networks(record: dict[str, Any]) -> dict[str, str | None]:
 
 def resume_command(record: dict[str, Any], out: str) -> str | None:
     """The command that goes on with the run of `record`; None if a command line cannot say it."""
+    if "command" in record:  # of an edit, whose options are many
+        words = record["command"]
+        return None if words is None else shlex.join(["i2s-batch", *words])
     networks = given_networks(record)
     asked, usual = record["settings"], RunConfig().identity()
     others = [name for name in asked if name not in _OPTIONS and asked[name] != usual.get(name)]
@@ -128,9 +136,9 @@ def table_metadata(record: dict[str, Any]) -> dict[str, str]:
     layers, w_dim = record["generator"]["latent_shape"]
     return shard_metadata(
         latent_shape=(layers, w_dim),
-        space=record["settings"]["space"],
+        space=record["settings"].get("space", "w+"),
         generator=record["generator"]["fingerprint"],
-        vgg=record["vgg"]["fingerprint"],
+        vgg=record["vgg"]["fingerprint"] if record["vgg"] else "",
         settings=record["settings"] | {name: record[name] for name in ("source", "generator", "vgg")},
         code_version=record["code_version"],
     )

@@ -17,13 +17,15 @@ from i2s_batch.storage.objects import Store
 
 @dataclass
 class RunState:
-    """Which images are done, and where their rows are. Done means that the row exists.
+    """Which units of the plan are done, and where their rows are. Done means that the rows exist.
 
-    `done` [N] bool; `logged`: images of each shard whose rows wait in the work log; `published`: shards in the
-    table; `checkpointed`: images in flight when a driver ended; `deaths`: workers that died with an image.
+    `done` [units] bool; `sizes` [units]: images of each; `logged`: units of each shard whose rows wait in the work
+    log; `published`: shards in the table; `checkpointed`: units in flight when a driver ended; `deaths`: workers
+    that died with a unit; `statuses` counts images.
     """
 
     done: np.ndarray
+    sizes: np.ndarray
     logged: dict[int, set[int]]
     published: set[int]
     checkpointed: set[int]
@@ -32,33 +34,44 @@ class RunState:
 
     @property
     def remaining(self) -> int:
-        """Images without a row."""
+        """Units that are not done."""
         return int(len(self.done) - np.count_nonzero(self.done))
+
+    @property
+    def images(self) -> int:
+        """Images of the run."""
+        return int(self.sizes.sum())
+
+    @property
+    def remaining_images(self) -> int:
+        """Images without a row."""
+        return int(self.sizes[~self.done].sum())
 
 
 def scan(store: Store, plan: Plan, log: WorkLog) -> RunState:
     """Read the state of a run from its output."""
-    layout = RunLayout(plan.shard_size)
+    layout = RunLayout(plan.shard_units)
     keys = (info.key for info in store.list(layout.shards_prefix))
     published = {shard for shard in map(layout.shard_index, keys) if shard is not None and shard < plan.shards}
-    done = np.zeros(len(plan), bool)
+    done = np.zeros(plan.units, bool)
     logged: dict[int, set[int]] = {}
     for shard in published:
-        done[plan.shard_range(shard)] = True
+        done[plan.units_of(shard)] = True
     for index in log.logged_rows():
-        if index < len(plan):
+        if index < plan.units:
             done[index] = True
-            logged.setdefault(index // plan.shard_size, set()).add(index)
-    return RunState(done, logged, published, undone_checkpoints(done, log), read_deaths(store, layout))
+            logged.setdefault(layout.shard_of(index), set()).add(index)
+    checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store, layout)
+    return RunState(done, plan.unit_sizes(), logged, published, checkpointed, deaths)
 
 
 def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
-    """The images that have a checkpoint and no row."""
+    """The units that have a checkpoint and no row."""
     return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}
 
 
 def read_deaths(store: Store, layout: RunLayout) -> dict[int, int]:
-    """How many workers have died with each image."""
+    """How many workers have died with each unit."""
     try:
         return {int(index): int(count) for index, count in json.loads(store.get(layout.deaths)).items()}
     except ObjectNotFoundError:

@@ -151,9 +151,9 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
     """
     store = open_store(out)
     record, shard_size, latent_size = _record(store)
-    layout = RunLayout(shard_size)
     plan = Plan.load(store, shard_size)
-    log = WorkLog(store.url, shard_size, latent_size)
+    layout = RunLayout(plan.shard_units)
+    log = WorkLog(store.url, plan.shard_units, latent_size)
     held = _get(store, layout.lease)
     table = _survey(store, plan, log)
     alive = False
@@ -171,17 +171,21 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
         out=store.url,
         state=state,
         images=len(plan),
-        steps=int(record["settings"].get("steps", 0)),
+        steps=int(record["settings"].get("steps", 1)),
         statuses=dict(sorted(Counter(table.status.compress(table.done).tolist()).items())),
         shards=plan.shards,
         shards_published=len(table.published),
-        saved=len(undone_checkpoints(table.done, log)),
+        saved=len(undone_checkpoints(table.units_done(), log)),
         holder=None if held is None else _holder(held),
         summary_age_s=None if live is None else live.age_s,
         live=live if live is not None and alive and live.age_s <= FRESH_S else None,
         slowest=table.slowest(),
         last_failures=table.last_failures(),
-        deaths={table.image_id(index): n for index, n in read_deaths(store, layout).items() if index < len(plan)},
+        deaths={
+            table.image_id(plan.unit_range(unit)[0]): n
+            for unit, n in read_deaths(store, layout).items()
+            if unit < plan.units
+        },
         command=resume_command(record, store.url),
     )
 
@@ -196,7 +200,7 @@ class _Table:
         self._seconds = np.full(len(plan), np.nan)
         self._failures: dict[int, Failure] = {}
         self.published: set[int] = set()
-        self.waiting: set[int] = set()  # images whose rows are in the work log
+        self.waiting: set[int] = set()  # units whose rows are in the work log
 
     def image_id(self, index: int) -> str:
         return str(self._plan.images.column("image_id")[index].as_py())
@@ -214,8 +218,18 @@ class _Table:
                 when = at.isoformat(timespec="seconds")
                 self._failures[index] = Failure(self.image_id(index), status, f"{kind}: {error}", when)
 
-    def is_ok(self, index: int) -> bool:
-        return bool(self.status[index] == STATUS_OK)
+    def add_better(self, images: range, rows: pa.Table) -> None:
+        """Take the rows of a later try for those of `images` that are not ok yet."""
+        better = [place for place, image in enumerate(images) if self.status[image] != STATUS_OK]
+        self.add([images[place] for place in better], rows.take(better))
+
+    def is_ok(self, images: range) -> bool:
+        return bool((self.status[images.start : images.stop] == STATUS_OK).all())
+
+    def units_done(self) -> np.ndarray:
+        """Of each unit, whether its rows exist."""
+        first = [self._plan.unit_range(unit)[0] for unit in range(self._plan.units)]
+        return self.done[first]
 
     def slowest(self) -> list[Slow]:
         order = np.argsort(-self._seconds, kind="stable")[:NAMED]  # NaN, which is no time, comes last
@@ -234,20 +248,20 @@ def _survey(store: Store, plan: Plan, log: WorkLog) -> _Table:
     and that shard is read (again).
     """
     table = _Table(plan)
-    table.waiting = {index for index in log.logged_rows() if index < len(plan)}
+    table.waiting = {unit for unit in log.logged_rows() if unit < plan.units}
     _add_shards(table, store, plan, _published(store, plan))
     # As when a run goes on: an ok row in a shard stands; any other gives way to a row of a later try.
-    wanted = sorted(index for index in table.waiting if not table.is_ok(index))
+    wanted = sorted(unit for unit in table.waiting if not table.is_ok(plan.unit_range(unit)))
     vanished = []
     with ThreadPoolExecutor(_ROW_READERS) as pool:
-        for index, row in zip(wanted, pool.map(log.find_row, wanted), strict=True):
-            if row is None:
-                vanished.append(index)
+        for unit, rows in zip(wanted, pool.map(log.find_rows, wanted), strict=True):
+            if rows is None:
+                vanished.append(unit)
             else:
-                table.add([index], row)
+                table.add_better(plan.unit_range(unit), rows)
     if vanished:
         table.waiting.difference_update(vanished)
-        _add_shards(table, store, plan, _published(store, plan) & {index // plan.shard_size for index in vanished})
+        _add_shards(table, store, plan, _published(store, plan) & {unit // plan.shard_units for unit in vanished})
     return table
 
 
@@ -257,7 +271,7 @@ def _published(store: Store, plan: Plan) -> set[int]:
 
 
 def _add_shards(table: _Table, store: Store, plan: Plan, shards: set[int]) -> None:
-    layout, ordered = RunLayout(plan.shard_size), sorted(shards)
+    layout, ordered = RunLayout(plan.shard_units), sorted(shards)
     with ThreadPoolExecutor(_SHARD_READERS) as pool:
         for shard, rows in zip(
             ordered, pool.map(lambda shard: read_shard(store, layout.shard(shard), _COLUMNS), ordered), strict=True

@@ -1,6 +1,6 @@
-"""The work log: finished rows and checkpoints of pictures in flight, one object each, durable as they happen.
+"""The work log: rows of finished units and checkpoints of pictures in flight, durable as they happen.
 
-Keys follow from the image's place in the plan, so that writing twice is harmless.
+Keys follow from the unit's place in the plan, so that writing twice is harmless.
 """
 
 from __future__ import annotations
@@ -15,30 +15,32 @@ from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.records import Finished, Task
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.table import decode_rows, encode_row, table_schema
+from i2s_batch.storage.table import decode_rows, encode_rows, table_schema
 
 if TYPE_CHECKING:
     from i2s_batch.inversion import SlotState
 
-_READERS = 8  # rows fetched at once
+_READERS = 8  # objects fetched at once
 
 
 class WorkLog:
-    """Reads and writes the log of the run at `out`; `latent_size` is L * w_dim."""
+    """Reads and writes the log of the run at `out`, whose shards have `shard_units` units; `latent_size` is
+    L * w_dim."""
 
-    def __init__(self, out: str, shard_size: int, latent_size: int) -> None:
+    def __init__(self, out: str, shard_units: int, latent_size: int) -> None:
         self._store = open_store(out)
-        self._layout = RunLayout(shard_size)
+        self._layout = RunLayout(shard_units)
         self._schema = table_schema(latent_size)
         self._checkpointed: set[int] = set()
 
-    def write_row(self, task: Task, row: dict[str, Any]) -> Finished:
-        """Make the row of a finished image durable; its checkpoint is no longer needed."""
-        self._store.put(self._layout.row(task.index), encode_row(row, self._schema))
+    def write_rows(self, task: Task, rows: list[dict[str, Any]]) -> Finished:
+        """Make the rows of a finished unit, one for each of its images, durable; its checkpoint is no longer
+        needed."""
+        self._store.put(self._layout.row(task.index), encode_rows(rows, self._schema))
         if task.resume or task.index in self._checkpointed:
             self._store.delete([self._layout.checkpoint(task.index)])
             self._checkpointed.discard(task.index)
-        return Finished(task.index, task.image_id, row["status"], row["error"])
+        return Finished(task.index, tuple(row["status"] for row in rows))
 
     def write_checkpoint(self, index: int, state: SlotState) -> None:
         """Make the state of an image in flight durable."""
@@ -60,26 +62,26 @@ class WorkLog:
             return None
 
     def read_rows(self, indices: Iterable[int]) -> pa.Table:
-        """The logged rows of images, in the order of `indices`."""
+        """The logged rows of units, in the order of `indices`."""
         keys = [self._layout.row(index) for index in indices]
         with ThreadPoolExecutor(_READERS) as pool:
             return decode_rows(list(pool.map(self._store.get, keys)), self._schema)
 
-    def find_row(self, index: int) -> pa.Table | None:
-        """An image's logged row, None if there is no such row."""
+    def find_rows(self, index: int) -> pa.Table | None:
+        """The logged rows of a unit, None if there are none."""
         try:
-            row = self._store.get(self._layout.row(index))
+            rows = self._store.get(self._layout.row(index))
         except ObjectNotFoundError:
             return None
-        return decode_rows([row], self._schema)
+        return decode_rows([rows], self._schema)
 
-    def status_of(self, index: int) -> str | None:
-        """The status in an image's logged row, None if there is no such row."""
-        row = self.find_row(index)
-        return None if row is None else str(row["status"][0].as_py())
+    def statuses_of(self, index: int) -> tuple[str, ...] | None:
+        """The statuses in the logged rows of a unit, None if there are none."""
+        rows = self.find_rows(index)
+        return None if rows is None else tuple(rows["status"].to_pylist())
 
     def logged_rows(self) -> Iterator[int]:
-        """The images whose rows are in the log."""
+        """The units whose rows are in the log."""
         for info in self._store.list(self._layout.all_rows_prefix):
             index = self._layout.row_index(info.key)
             if index is not None:
@@ -93,5 +95,5 @@ class WorkLog:
                 yield index
 
     def delete_rows(self, indices: Iterable[int]) -> None:
-        """Forget the rows of images."""
+        """Forget the rows of units."""
         self._store.delete([self._layout.row(index) for index in indices])

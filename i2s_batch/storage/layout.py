@@ -17,9 +17,10 @@ def _index(pattern: re.Pattern[str], key: str) -> int | None:
 
 @dataclass(frozen=True)
 class RunLayout:
-    """Keys under OUT. `index` is an image's place in the plan, from 0; a shard holds `shard_size` of them."""
+    """Keys under OUT. `index` is the place of a unit (an image to embed, or a few to render) in the plan, from 0;
+    a shard holds `shard_units` of them."""
 
-    shard_size: int = 1000
+    shard_units: int = 1000
 
     run_json = "run.json"
     plan = "manifest/images.parquet"
@@ -33,8 +34,8 @@ class RunLayout:
     deaths = "work/deaths.json"
 
     def shard_of(self, index: int) -> int:
-        """The shard that holds image `index`."""
-        return index // self.shard_size
+        """The shard that holds unit `index`."""
+        return index // self.shard_units
 
     def shard(self, shard: int) -> str:
         return f"latents/shard-{shard:05d}.parquet"
@@ -55,10 +56,10 @@ class RunLayout:
 
     @staticmethod
     def row_index(key: str) -> int | None:
-        """The image whose row this is; None for any other key."""
+        """The unit whose rows these are; None for any other key."""
         return _index(_ROW, key)
 
     @staticmethod
     def checkpoint_index(key: str) -> int | None:
-        """The image whose checkpoint this is; None for any other key."""
+        """The unit whose checkpoint this is; None for any other key."""
         return _index(_CHECKPOINT, key)

@@ -71,41 +71,39 @@ def shard_metadata(
     }
 
 
-def encode_row(row: Mapping[str, Any], schema: pa.Schema) -> bytes:
-    """One row as an Arrow IPC stream. Columns that `row` lacks are null; arrays of any shape become flat lists.
+def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+    """Rows as an Arrow IPC stream. Columns that a row lacks are null; arrays of any shape become flat lists.
 
     Raises ValueError on a column that the schema lacks, or a value that does not fit (a latent of another size).
     """
-    unknown = row.keys() - set(schema.names)
+    unknown = set().union(*rows) - set(schema.names)
     if unknown:
         raise ValueError(f"no such column: {', '.join(sorted(unknown))}")
-    columns = [_column(row.get(field.name), field) for field in schema]
+    columns = [_column([row.get(field.name) for row in rows], field) for field in schema]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema=schema))
     return sink.getvalue().to_pybytes()
 
 
-def _column(value: Any, field: pa.Field) -> pa.Array:
-    """An array of the one value."""
-    if isinstance(value, np.ndarray):
-        value = value.reshape(-1)
+def _column(values: list[Any], field: pa.Field) -> pa.Array:
+    flat = [value.reshape(-1) if isinstance(value, np.ndarray) else value for value in values]
     try:
-        return pa.array([value], field.type)
+        return pa.array(flat, field.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise ValueError(f"column {field.name!r} cannot hold this value: {error}") from error
 
 
-def decode_rows(rows: Sequence[bytes], schema: pa.Schema) -> pa.Table:
-    """Rows of `encode_row` as one table, in the order given. StorageError if one is damaged or of another run."""
+def decode_rows(streams: Sequence[bytes], schema: pa.Schema) -> pa.Table:
+    """What `encode_rows` made, as one table in the order given. StorageError if one is damaged or of another run."""
     batches = []
-    for data in rows:
+    for data in streams:
         try:
             with pa.ipc.open_stream(data) as reader:
                 found = reader.read_all()
         except (pa.ArrowException, OSError) as error:
             raise StorageError(f"a row of the work log is damaged ({len(data)} bytes): {error}") from error
-        if found.schema != schema or len(found) != 1:
+        if found.schema != schema or not len(found):
             raise StorageError("a row of the work log has other columns than this run; use a new OUT")
         batches.append(found)
     return pa.concat_tables(batches) if batches else schema.empty_table()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,10 @@ SLOTS = 4
 
 # What a scripted worker does with the tasks that it holds: its next event.
 Script = Callable[["ScriptedPool", str, list[Task]], Event]
+
+
+def crashed_rows(task: Task, error: Exception) -> list[dict[str, Any]]:
+    return [failed_row(task, LoadedPicture(), "crashed", error, CONFIG.embed)]
 
 
 class ScriptedPool:
@@ -57,7 +62,7 @@ class ScriptedPool:
         done = []
         for task in list(tasks):
             row = failed_row(task, LoadedPicture(), "unreadable", ValueError("scripted"), CONFIG.embed)
-            done.append(self.log.write_row(task, row))
+            done.append(self.log.write_rows(task, [row]))
             self.held[worker].remove(task)
         return Reported(worker, Report(finished=tuple(done)))
 
@@ -99,7 +104,7 @@ class Scene:
         )
         publisher = Publisher(Assembler(self.store, self.plan, self.log, metadata), self.plan, state)
         progress = Progress(state, CONFIG.embed.steps, lambda line: None)
-        driver = Driver(self.plan, state, self.pool, CONFIG, self.store, self.log, publisher, progress)
+        driver = Driver(self.plan, state, self.pool, crashed_rows, self.store, self.log, publisher, progress)
         rounds = iter(range(2000))
         try:
             driver.run(workers, keep_on=lambda: next(rounds))
@@ -204,7 +209,7 @@ def test_a_row_that_was_durable_before_its_worker_could_report_is_not_made_again
         if worker == "w0":
             for task in tasks:
                 row = failed_row(task, LoadedPicture(), "ok", ValueError("scripted"), CONFIG.embed)
-                pool.log.write_row(task, row)
+                pool.log.write_rows(task, [row])
             return Died(worker, "right after writing", preempted)
         return pool.finish(worker, tasks)
 
@@ -226,7 +231,7 @@ def test_few_images_are_spread_over_the_workers(tmp_path: Path) -> None:
 def test_a_row_that_is_reported_twice_counts_once(tmp_path: Path) -> None:
     def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
         report = pool.finish(worker, tasks).report
-        again = Finished(0, "000.png", "unreadable")
+        again = Finished(0, ("unreadable",))
         return Reported(worker, Report(finished=(*report.finished, again)))
 
     scene = Scene(tmp_path, 9, script)

@@ -28,7 +28,14 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def new_state(images: int = 10) -> RunState:
-    return RunState(done=np.zeros(images, bool), logged={}, published=set(), checkpointed=set(), deaths={})
+    return RunState(
+        done=np.zeros(images, bool),
+        sizes=np.ones(images, int),
+        logged={},
+        published=set(),
+        checkpointed=set(),
+        deaths={},
+    )
 
 
 def test_rate_and_time_left_count_the_images_in_flight_and_not_the_start(now: list[float]) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, SourceError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun, Outcome
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_latents, read_table
@@ -37,13 +38,13 @@ def run(job: EmbedJob, workers: int = 2) -> Outcome:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The images whose rows are written from now on."""
     names: list[str] = []
-    original = WorkLog.write_row
+    original = WorkLog.write_rows
 
-    def note(self: WorkLog, task, row):
+    def note(self: WorkLog, task, rows):
         names.append(task.image_id)
-        return original(self, task, row)
+        return original(self, task, rows)
 
-    monkeypatch.setattr(WorkLog, "write_row", note)
+    monkeypatch.setattr(WorkLog, "write_rows", note)
     return names
 
 
@@ -148,20 +149,20 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
     class StopError(Exception):
         pass
 
-    original = WorkLog.write_row
+    original = WorkLog.write_rows
     achieved = threading.Event()
 
-    def stop(self: WorkLog, task, row):
+    def stop(self: WorkLog, task, rows):
         if task.image_id != "bad/empty.png":
             achieved.wait(60)  # the failures are known long before the picture is embedded
             raise StopError
-        written = original(self, task, row)
+        written = original(self, task, rows)
         achieved.set()
         return written
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkLog, "write_row", stop)
-        patch.setattr("i2s_batch.runtime.worker._WRITER_THREADS", len(BAD))  # none waits for another's thread
+        patch.setattr(WorkLog, "write_rows", stop)
+        patch.setattr("i2s_batch.runtime.embed_worker._WRITER_THREADS", len(BAD))  # none waits for another's thread
         with pytest.raises(StopError):
             run(retry)
     assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1
@@ -209,15 +210,15 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
     class StopError(Exception):
         pass
 
-    original = WorkLog.write_row
+    original = WorkLog.write_rows
 
-    def stop(self: WorkLog, task, row):
+    def stop(self: WorkLog, task, rows):
         if len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) >= 5:
             raise StopError
-        return original(self, task, row)
+        return original(self, task, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkLog, "write_row", stop)
+        patch.setattr(WorkLog, "write_rows", stop)
         with pytest.raises(StopError):
             run(job, workers=1)
     survivors = {int(path.stem) for path in (Path(job.out) / "work/rows").rglob("*.arrow")}

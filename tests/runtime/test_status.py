@@ -58,16 +58,16 @@ class StopError(Exception):
 
 def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run until about `after` rows are there; how many there are."""
-    original = WorkLog.write_row
+    original = WorkLog.write_rows
 
-    def stop(self: WorkLog, task, row):
+    def stop(self: WorkLog, task, rows):
         if len(rows_of(job.out)) >= after:
             raise StopError
-        return original(self, task, row)
+        return original(self, task, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkLog, "write_row", stop)
-        patch.setattr("i2s_batch.runtime.worker._WRITER_THREADS", 1)
+        patch.setattr(WorkLog, "write_rows", stop)
+        patch.setattr("i2s_batch.runtime.embed_worker._WRITER_THREADS", 1)
         with pytest.raises(StopError):
             run(job)
     return len(rows_of(job.out))
@@ -160,18 +160,18 @@ def test_a_secret_in_an_address_is_not_kept(job: EmbedJob) -> None:
 def running(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -> None:
     """Run to the end with 0 s between two summaries, and `look` once in the middle, when 6 rows are there."""
     monkeypatch.setattr("i2s_batch.runtime.summary.SUMMARY_EVERY_S", 0.0)
-    original = WorkLog.write_row
+    original = WorkLog.write_rows
     looked = []
 
-    def write(self: WorkLog, task, row):
-        written = original(self, task, row)
+    def write(self: WorkLog, task, rows):
+        written = original(self, task, rows)
         if len(rows_of(job.out)) >= 6 and not looked:
             looked.append(task)
             look()
         return written
 
-    monkeypatch.setattr("i2s_batch.runtime.worker._WRITER_THREADS", 1)
-    monkeypatch.setattr(WorkLog, "write_row", write)
+    monkeypatch.setattr("i2s_batch.runtime.embed_worker._WRITER_THREADS", 1)
+    monkeypatch.setattr(WorkLog, "write_rows", write)
     run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=20))))
     assert looked
 
@@ -299,7 +299,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
     log = WorkLog(job.out, IMAGES, latent_size[0] * latent_size[1])
     assembler = Assembler(store, plan, log, table_metadata(record))
 
-    original = WorkLog.find_row
+    original = WorkLog.find_rows
     asked: list[int] = []
 
     def find(self: WorkLog, index: int):
@@ -309,7 +309,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
         return original(self, index)
 
     monkeypatch.setattr("i2s_batch.runtime.status._ROW_READERS", 1)
-    monkeypatch.setattr(WorkLog, "find_row", find)
+    monkeypatch.setattr(WorkLog, "find_rows", find)
     found = read_status(job.out, say=pytest.fail)
     assert len(asked) == IMAGES and rows_of(job.out) == []
     assert (found.done, found.failed, found.shards_published) == (IMAGES, len(BAD), 1)

@@ -4,7 +4,7 @@ from i2s_batch.storage.layout import RunLayout
 
 
 def test_keys_and_back() -> None:
-    layout = RunLayout(shard_size=100)
+    layout = RunLayout(shard_units=100)
     assert layout.shard(3) == "latents/shard-00003.parquet"
     assert layout.row(250) == "work/rows/00002/00000250.arrow"
     assert layout.row(250).startswith(layout.rows_prefix(2))

@@ -1,4 +1,4 @@
-"""The worker: loads pictures, embeds them in its slots, and writes rows and checkpoints to the work log.
+"""The embedding worker: loads pictures, embeds them in its slots, and writes rows and checkpoints to the work log.
 
 A plain class that knows no cluster; `pools` and `ray_pool` call the same three methods.
 """
@@ -36,8 +36,8 @@ _WRITER_THREADS = 4
 
 
 @dataclass(frozen=True)
-class WorkerSpec:
-    """Everything a worker needs, as values that travel to other processes.
+class EmbedSpec:
+    """Everything an embedding worker needs, as values that travel to other processes.
 
     `out` is absolute: a worker's current folder is not the driver's. `max_slots` bounds the batch so that a
     small job is spread evenly over the workers; `threads`: CPU threads of a worker without a GPU, None leaves
@@ -52,6 +52,10 @@ class WorkerSpec:
     max_slots: int
     threads: int | None = None
 
+    def build(self, name: str) -> EmbedWorker:
+        """Load the networks."""
+        return EmbedWorker(name, self)
+
 
 @dataclass(frozen=True)
 class _Loaded:
@@ -63,10 +67,10 @@ class _Loaded:
     error: PictureError | None = None
 
 
-class Worker:
+class EmbedWorker:
     """One device with a loaded generator and VGG-16, and B slots."""
 
-    def __init__(self, name: str, spec: WorkerSpec) -> None:
+    def __init__(self, name: str, spec: EmbedSpec) -> None:
         self.name = name
         self._spec = spec
         self._config = spec.config
@@ -192,7 +196,7 @@ class Worker:
 
     def _submit_row(self, task: Task, row: dict[str, object]) -> None:
         row |= {"device": self._device_name, "worker": self.name}
-        self._writing.append(self._writer.submit(self._log.write_row, task, row))
+        self._writing.append(self._writer.submit(self._log.write_rows, task, [row]))
 
     def _durable(self) -> tuple[Finished, ...]:
         """The rows that have been written; an error of the storage comes out here."""

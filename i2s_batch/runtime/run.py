@@ -1,0 +1,242 @@
+"""A run over one output, whatever it does with its images: everything that happens once, in order."""
+
+from __future__ import annotations
+
+import json
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from i2s_batch.config import JobConfig
+from i2s_batch.errors import ObjectNotFoundError, RunConflictError
+from i2s_batch.models import GeneratorWeights
+from i2s_batch.records import STATUS_OK, Task
+from i2s_batch.runtime.assembly import Assembler, Publisher
+from i2s_batch.runtime.driver import Driver
+from i2s_batch.runtime.failures import count_statuses, forget_failures
+from i2s_batch.runtime.lease import Lease
+from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.pools import Cluster, Fleet, WorkerSpec
+from i2s_batch.runtime.progress import Progress
+from i2s_batch.runtime.run_record import IDENTITY, check_same_run, parse_record, table_metadata
+from i2s_batch.runtime.run_state import RunState, scan
+from i2s_batch.runtime.summary import SummaryFile
+from i2s_batch.runtime.terminal import duration
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+
+# Ray sends SIGKILL three seconds after the SIGTERM of `ray job stop`.
+SAVE_TIMEOUT_S = {signal.SIGINT: 60.0, signal.SIGTERM: 2.5}
+
+
+class RunInterruptedError(Exception):
+    """The run was stopped by a signal; running the same command again goes on with it."""
+
+    def __init__(self, number: int, saved: int) -> None:
+        super().__init__(f"stopped; {saved} images in flight were saved, run the same command again to go on")
+        self.signal = number
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. `summary` is what summary.json holds."""
+
+    summary: dict[str, Any]
+    config: JobConfig
+
+    @property
+    def failed(self) -> int:
+        """Images whose row is not ok."""
+        return sum(n for status, n in self.summary["statuses"].items() if status != STATUS_OK)
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether no more images failed than the settings allow."""
+        return self.failed <= self.config.max_failed_fraction * self.summary["images"]
+
+
+class Run(ABC):
+    """A run over one output, new or resumed. Making it checks the arguments and writes nothing."""
+
+    def __init__(
+        self,
+        out: str,
+        config: JobConfig,
+        record: dict[str, Any],
+        generator: GeneratorWeights,
+        say: Callable[[str], None],
+    ) -> None:
+        """`record`: what run.json is to hold (`run_record.make_record`)."""
+        self._config, self._record, self.generator, self._say = config, record, generator, say
+        self._store = open_store(out)
+        self._resumed = self._existing_record() is not None
+        # A run that exists has its plan in its output, frozen; a new one is planned now, before anything starts.
+        self._plan = self._loaded_plan() if self._resumed else self._make_plan()
+
+    # What kinds of runs differ in
+
+    steps: int  # a worker's updates on an image; 1 where it is only rendered
+
+    @abstractmethod
+    def _make_plan(self) -> Plan:
+        """The images of a new run."""
+
+    @abstractmethod
+    def _spec(self, fleet: Fleet, spread: int) -> WorkerSpec:
+        """What the workers are; none takes more than `spread` units at a time, so that all have something to do."""
+
+    @abstractmethod
+    def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
+        """The rows of a unit that was given up."""
+
+    @abstractmethod
+    def _complete(self) -> None:
+        """What is made from the whole table, when it is there."""
+
+    # What they share
+
+    def describe(self) -> dict[str, Any]:
+        """What the run would do, for `--dry-run`."""
+        return {
+            "out": self._store.url,
+            "images": len(self._plan),
+            "images_to_do": scan(self._store, self._plan, self._log).remaining_images,
+            "shards": self._plan.shards,
+            "resumed": self._resumed,
+            "latents_bytes": len(self._plan) * self.generator.latent_size * 4,
+        } | {key: self._record[key] for key in IDENTITY}
+
+    def execute(self, cluster: Cluster) -> Outcome:
+        """Carry the run to its end on `cluster`, under the lease of the output."""
+        self._store.check_writable()
+        lease = Lease(self._store, RunLayout.lease)
+        lease.acquire()
+        try:
+            outcome = self._execute(cluster, lease)
+            self._complete()
+            self._clean()
+        finally:
+            lease.release()
+        return outcome
+
+    @property
+    def _log(self) -> WorkLog:
+        return WorkLog(self._store.url, self._plan.shard_units, self.generator.latent_size)
+
+    def _loaded_plan(self) -> Plan:
+        return Plan.load(self._store, self._config.shard_size)
+
+    def _existing_record(self) -> dict[str, Any] | None:
+        """The run.json of the output, if it holds this very run; another run is refused."""
+        key = RunLayout.run_json
+        try:
+            record = parse_record(self._store.get(key), self._store.uri(key))
+        except ObjectNotFoundError:
+            return None
+        check_same_run(record, self._record, self._store.url)
+        return record
+
+    def _begin(self) -> dict[str, Any]:
+        """The run's record. A new run writes it after its plan, so that a run exists only with a whole plan."""
+        existing = self._existing_record()
+        if existing is not None:
+            if not self._resumed:  # another driver planned this output since we looked
+                self._plan = self._loaded_plan()
+            return existing
+        if next(self._store.list(RunLayout.shards_prefix), None) is not None:
+            raise RunConflictError(
+                f"{self._store.url} holds a table but no run.json: what it was made with is unknown; use another OUT"
+            )
+        self._clean()  # rows and checkpoints of a run that was given up must not become this one's
+        self._plan.save(self._store)
+        self._store.put(RunLayout.run_json, json.dumps(self._record, indent=2).encode())
+        return self._record
+
+    def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
+        config, record = self._config, self._begin()
+        plan, log = self._plan, self._log
+        assembler = Assembler(self._store, plan, log, table_metadata(record))
+        state = scan(self._store, plan, log)
+        retried = forget_failures(state, assembler, log, plan) if config.retry_failed else 0
+        if config.retry_failed:
+            self._say(f"trying {retried} failed images again")
+        count_statuses(state, assembler, log, plan)
+        progress = Progress(state, self.steps, self._say, retried)
+        publisher = Publisher(assembler, plan, state)
+        summaries = SummaryFile(self._store, progress.note)
+        try:
+            if state.remaining:
+                self._work(cluster, lease, log, state, publisher, progress, summaries)
+            progress.phase("writing the table")
+            publisher.finish()
+            summary = progress.summary(finished=True) | {key: record[key] for key in ("generator", "vgg")}
+            summaries.finished(summary)
+        finally:
+            publisher.close()
+            summaries.close()
+        progress.end()
+        return Outcome(summary, config)
+
+    def _work(
+        self,
+        cluster: Cluster,
+        lease: Lease,
+        log: WorkLog,
+        state: RunState,
+        publisher: Publisher,
+        progress: Progress,
+        summaries: SummaryFile,
+    ) -> None:
+        """Do what remains, with the workers that the cluster offers."""
+        progress.phase("joining or starting the cluster")
+        fleet = cluster.fleet(self._config, state.remaining)
+        pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
+        resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
+        total, workers = len(self._plan), fleet.workers
+        self._say(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
+        progress.phase("")
+        driver = Driver(self._plan, state, pool, self._crashed_rows, self._store, log, publisher, progress)
+        with _signals() as received:
+
+            def keep_on() -> None:
+                lease.check()
+                if received:
+                    timeout_s = SAVE_TIMEOUT_S[signal.Signals(received[0])]
+                    progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
+                    progress.phase("stopping")
+                    saved = driver.save(timeout_s)
+                    summaries.stopped(progress.summary(finished=False))
+                    raise RunInterruptedError(received[0], saved)
+                summaries.refresh(lambda: progress.summary(finished=False))
+
+            try:
+                driver.run(fleet.workers, keep_on)
+            finally:
+                pool.close()
+
+    def _clean(self) -> None:
+        """The work folder is empty when the run has ended; the lease goes last."""
+        keys = [info.key for info in self._store.list(RunLayout.work_prefix)]
+        self._store.delete([key for key in keys if key != RunLayout.lease])
+        self._store.sweep()
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in the yielded list instead of dying of them."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in SAVE_TIMEOUT_S}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
