@@ -10,6 +10,8 @@ from i2s_batch.errors import ConfigError
 SPACES = ("w+", "w", "z")
 INITS = ("mean", "random")
 FITS = ("crop", "pad", "stretch")
+PICTURE_FORMATS = ("png", "jpeg", "webp")
+ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "fp64")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -122,3 +124,25 @@ class RunConfig(JobConfig):
     def identity(self) -> dict[str, Any]:
         """What a resumed run must agree with, as JSON values."""
         return {**self.embed.identity(), "precision": self.precision, "shard_size": self.shard_size}
+
+
+@dataclass(frozen=True)
+class EditConfig(JobConfig):
+    """How a run that renders pictures is carried out. `animation`: of what, beside single pictures, each sequence
+    is made; None makes none. `frames_per_second` is that of animations."""
+
+    picture_format: str = "png"
+    animation: str | None = None
+    frames_per_second: float = 12.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice("picture format", self.picture_format, PICTURE_FORMATS)
+        if self.animation is not None:
+            _check_choice("animation", self.animation, ANIMATIONS)
+        rate = self.frames_per_second
+        _check(0 < rate <= 100, f"frames per second are {rate}; they must be above 0 and at most 100")
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must agree with, as JSON values."""
+        return {"precision": self.precision, "shard_size": self.shard_size, "picture_format": self.picture_format}

@@ -33,6 +33,10 @@ class PictureError(I2SError):
     """A file that cannot be decoded into a picture. Never stops a run: it becomes an `unreadable` row."""
 
 
+class LatentError(I2SError):
+    """A code that an edit needs and that no table has. Never stops a run: it becomes an `unreadable` row."""
+
+
 class RunConflictError(I2SError):
     """An output that belongs to another run, or to another driver that is still alive."""
 

@@ -21,11 +21,11 @@ MAY_IMPORT = {
     "inversion": BASE,
     "storage": BASE,
     "editing": BASE,
-    "runtime": BASE | {"models", "inversion", "storage"},
+    "runtime": BASE | {"models", "inversion", "editing", "storage"},
     "bench": BASE | {"models", "inversion"},
     "report": BASE | {"models", "inversion", "storage", "runtime"},
     "demo": BASE | {"models", "inversion", "storage", "editing", "runtime", "report"},
-    "cli": BASE | {"models", "inversion", "storage", "runtime", "report", "demo", "bench"},
+    "cli": BASE | {"models", "inversion", "editing", "storage", "runtime", "report", "demo", "bench"},
     "jobs": {"cli"},
     "": {"config", "inversion", "runtime", "storage"},  # i2s_batch/__init__.py: what users import
 }
@@ -34,6 +34,7 @@ FOREIGN = {
     "lpips": {"inversion"},
     "torchvision": {"runtime"},
     "pyarrow": {"storage", "runtime", "report"},
+    "duckdb": {"storage"},
     "jinja2": {"report"},
     "boto3": {"storage"},
     "botocore": {"storage"},

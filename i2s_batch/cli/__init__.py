@@ -12,6 +12,7 @@ import click
 from i2s_batch.cli.bench import bench
 from i2s_batch.cli.convert import convert
 from i2s_batch.cli.demo import demo
+from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
 from i2s_batch.cli.inspect import inspect
 from i2s_batch.cli.report import report
@@ -28,7 +29,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (embed, status, report, demo, convert, inspect, bench):
+for command in (embed, edit, render, status, report, demo, convert, inspect, bench):
     commands.add_command(command)
 
 

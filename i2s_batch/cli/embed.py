@@ -7,28 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from i2s_batch.config import DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig, RunConfig
+from i2s_batch.cli.options import run_options
+from i2s_batch.config import FITS, INITS, SPACES, EmbedConfig, RunConfig
 from i2s_batch.errors import I2SError
 
 if TYPE_CHECKING:
     from i2s_batch.models import GeneratorWeights
-
-
-class AutoOr(click.ParamType):
-    """`auto` (None) or a positive whole number."""
-
-    name = "auto|N"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value is None or value == "auto":
-            return None
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = 0
-        if number < 1:
-            self.fail(f"{value!r} is neither 'auto' nor a whole number from 1 up", param, ctx)
-        return number
 
 
 @click.command()
@@ -39,17 +23,10 @@ class AutoOr(click.ParamType):
 @click.option("--steps", default=5000, show_default=True, help="Adam steps an image.")
 @click.option("--space", type=click.Choice(SPACES), default="w+", show_default=True, help="Latent space.")
 @click.option("--init", type=click.Choice(INITS), default="mean", show_default=True, help="mean suits faces.")
-@click.option("--batch-size", type=AutoOr(), default="auto", show_default=True, help="Images side by side.")
-@click.option("--actors", type=AutoOr(), default="auto", show_default=True, help="Workers; auto: one a GPU.")
 @click.option("--seed", default=0, show_default=True, help="Of random starts.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True)
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square.")
 @click.option("--checkpoint-every", default=60.0, show_default=True, metavar="SECONDS", help="Save images in flight.")
-@click.option("--shard-size", default=1000, show_default=True, help="Rows a Parquet file.")
-@click.option("--max-failed-fraction", default=0.1, show_default=True, help="More failed images: status 1.")
-@click.option("--retry-failed", is_flag=True, help="Try images again whose row is not ok.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, as JSON, and stop.")
+@run_options
 def embed(source: str, out: str, generator: str, vgg: str, dry_run: bool, **options: object) -> int:
     """Embed the pictures of SOURCE and write one row for each into OUT.
 

@@ -19,8 +19,8 @@ from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_OK
 from i2s_batch.report import charts
 from i2s_batch.report.facts import Facts, gather
-from i2s_batch.report.recorded import recorded_command
 from i2s_batch.report.samples import Sample, load_samples
+from i2s_batch.runtime.recorded import recorded_command
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_rows

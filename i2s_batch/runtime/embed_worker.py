@@ -6,7 +6,6 @@ A plain class that knows no cluster; `pools` and `ray_pool` call the same three 
 from __future__ import annotations
 
 import hashlib
-import platform
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
 from i2s_batch.records import STATUS_DIVERGED, STATUS_UNREADABLE, Finished, Report, Task
+from i2s_batch.runtime.device import device_name
 from i2s_batch.runtime.rows import LoadedPicture, failed_row, result_row
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.pictures import decode_picture
@@ -86,7 +86,7 @@ class EmbedWorker:
         self.slots = max(1, min(asked, spec.max_slots))
         self._embedder = Embedder(generator, vgg, replace(embed, batch_size=self.slots), lpips)
         self._resolution = generator.resolution
-        self._device_name = _device_name(device)
+        self._device_name = device_name(device)
         self._log = WorkLog(spec.out, spec.config.shard_size, spec.generator.latent_size)
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="write")
@@ -212,9 +212,3 @@ class EmbedWorker:
             for state in self._embedder.snapshot()
         ]
         self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"

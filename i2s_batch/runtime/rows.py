@@ -91,3 +91,38 @@ def failed_row(
         row |= {"steps": result.steps, "stop_reason": result.stop_reason, "seconds": result.seconds}
         row |= _curve(result)
     return row
+
+
+def edited_row(
+    image: dict[str, Any], attempts: int, code: np.ndarray, w_distance: float, sha256: str, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """The row of a picture that was made from a code, float32 [L, w_dim]; `image` is its row of the plan. There is
+    no target, so there is no loss and no metric of likeness. The recipe's columns come from the plan."""
+    return _edit(image, attempts) | {
+        "status": STATUS_OK,
+        "latent": code.ravel(),
+        "w_distance": w_distance,
+        "sha256": sha256,
+        "height": shape[0],
+        "width": shape[1],
+    }
+
+
+def failed_edit_row(image: dict[str, Any], attempts: int, status: str, error: Exception) -> dict[str, Any]:
+    """The row of a picture that could not be made, and why."""
+    return _edit(image, attempts) | {
+        "status": status,
+        "error_type": type(error).__name__,
+        "error": " ".join(str(error).split()),
+    }
+
+
+def _edit(image: dict[str, Any], attempts: int) -> dict[str, Any]:
+    row: dict[str, Any] = {column.name: None for column in COLUMNS}
+    return row | {
+        "image_id": image["image_id"],
+        "uri": image["uri"],
+        "attempts": attempts,
+        "space": "w+",
+        "embedded_at": datetime.now(timezone.utc),
+    }

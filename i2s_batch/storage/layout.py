@@ -26,6 +26,7 @@ class RunLayout:
     plan = "manifest/images.parquet"
     summary = "summary.json"
     report = "report.html"
+    contact_sheet = "contact-sheet.png"
     shards_prefix = "latents/"
     work_prefix = "work/"
     all_rows_prefix = "work/rows/"
@@ -48,6 +49,14 @@ class RunLayout:
 
     def checkpoint(self, index: int) -> str:
         return f"work/checkpoints/{index:08d}.npz"
+
+    @staticmethod
+    def picture(image_id: str, suffix: str) -> str:
+        return f"pictures/{image_id}.{suffix}"
+
+    @staticmethod
+    def animation(sequence: str, suffix: str) -> str:
+        return f"animations/{sequence}.{suffix}"
 
     @staticmethod
     def shard_index(key: str) -> int | None:

@@ -158,3 +158,12 @@ def _converted(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.I
     if converted is None:
         raise ValueError("the colour conversion gave no image")
     return converted
+
+
+def encode_picture(pixels: np.ndarray, picture_format: str) -> bytes:
+    """uint8 [H, W, 3] as a file of `picture_format`, one of `config.PICTURE_FORMATS`. PNG is lossless and quick
+    rather than small; JPEG and WebP have quality 95."""
+    stream = io.BytesIO()
+    options: dict[str, int] = {"compress_level": 1} if picture_format == "png" else {"quality": 95}
+    Image.fromarray(pixels).save(stream, picture_format.upper(), **options)
+    return stream.getvalue()

@@ -65,7 +65,7 @@ def read_table(out: str, columns: list[str] | None = None, max_shards: int | Non
     more than so many shards, spread evenly over the run.
     """
     store = open_store(out)
-    keys = _existing_shards(store)
+    keys = existing_shards(store)
     if max_shards is not None and len(keys) > max_shards:
         keys = [keys[i * len(keys) // max_shards] for i in range(max_shards)]
     with ThreadPoolExecutor(_READERS) as pool:
@@ -87,7 +87,7 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
     store = open_store(out)
     wanted = pa.array(sorted(set(image_ids)), pa.string())
     with ThreadPoolExecutor(_READERS) as pool:
-        parts = pool.map(lambda key: _rows_in_shard(store, key, wanted), _existing_shards(store))
+        parts = pool.map(lambda key: _rows_in_shard(store, key, wanted), existing_shards(store))
         rows = {row["image_id"]: row for part in parts for row in part}
     missing = [image_id for image_id in image_ids if image_id not in rows]
     if missing:
@@ -97,7 +97,7 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
 
 def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[dict[str, Any]]:
     """The wanted rows of one shard, from the row groups that may hold one: a shard is sorted by image_id."""
-    with _open_shard(store, key, whole=False) as file:
+    with open_shard(store, key, whole=False) as file:
         place = file.schema_arrow.get_field_index("image_id")
         found = []
         for group in range(file.num_row_groups):
@@ -126,7 +126,8 @@ def _shard_keys(store: Store) -> list[str]:
     return keys
 
 
-def _existing_shards(store: Store) -> list[str]:
+def existing_shards(store: Store) -> list[str]:
+    """The keys of a table's shards, in order. Raises StorageError if there is none."""
     keys = _shard_keys(store)
     if not keys:
         raise StorageError(_why_no_shards(store))
@@ -145,13 +146,13 @@ def _why_no_shards(store: Store) -> str:
 
 def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
     """One shard of a table; `columns`: None for all. Raises StorageError if it is damaged or foreign."""
-    with _open_shard(store, key, whole=columns is None) as file:
+    with open_shard(store, key, whole=columns is None) as file:
         table: pa.Table = file.read(columns)
     return table
 
 
 @contextmanager
-def _open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
+def open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
     """A shard that is known to be ours; what goes wrong while it is read has its name."""
     uri = store.uri(key)
     try:

@@ -41,3 +41,9 @@ def _record(out: str) -> dict[str, Any] | None:
         return parse_record(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
     except ObjectNotFoundError:
         return None
+
+
+def recorded_place(out: str) -> str | None:
+    """Where the generator of the run at `out` lies, as the run was given it."""
+    record = _record(out)
+    return None if record is None else given_networks(record).get("generator")
