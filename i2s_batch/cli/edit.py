@@ -11,7 +11,7 @@ import click
 
 from i2s_batch.cli.options import run_options
 from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS, EditConfig
-from i2s_batch.errors import I2SError
+from i2s_batch.errors import ConfigError, I2SError
 
 if TYPE_CHECKING:
     from i2s_batch.editing import Job, Request
@@ -46,7 +46,9 @@ def _edit_options(command: F) -> F:
         click.option("--generator", help="Checkpoint; default: the one that the first table's run recorded."),
         click.option("--where", metavar="SQL", help="Choose images by a condition, such as 'psnr > 22'."),
         click.option("--ids", metavar="FILE", help="Choose images by a list of ids, one a line, in its order."),
-        click.option("--format", "picture_format", type=click.Choice(PICTURE_FORMATS), default="png", show_default=True),
+        click.option(
+            "--format", "picture_format", type=click.Choice(PICTURE_FORMATS), default="png", show_default=True
+        ),
         click.option("--fps", default=12.0, show_default=True, help="Pictures a second of an animation."),
     ]
     for option in reversed(options):
@@ -182,7 +184,7 @@ def _run(request: Request, options: dict[str, Any]) -> int:
     *latents, out = options.pop("places")
     if not latents:
         raise click.UsageError(f"give at least one table and OUT; {out!r} alone is neither")
-    if options["where"] and options["ids"] or (request.jobs is not None and (options["where"] or options["ids"])):
+    if (options["where"] and options["ids"]) or (request.jobs is not None and (options["where"] or options["ids"])):
         raise click.UsageError("--where, --ids and --jobs are ways to choose the images; give one")
     generator, where, ids = (options.pop(name) for name in ("generator", "where", "ids"))
     dry_run = options.pop("dry_run")
@@ -225,7 +227,7 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
         return given, generator_weights(given)
     weights, why_none = recorded_generator(table)
     if weights is None:
-        raise click.UsageError(why_none)
+        raise ConfigError(f"{table}: {why_none}")
     return recorded_place(table) or "", weights
 
 

@@ -79,6 +79,11 @@ class Facts:
     latent_shape: tuple[int, int]
     code_version: str
 
+    @property
+    def is_edit(self) -> bool:
+        """Whether the pictures were made from other codes."""
+        return "operation" in self.settings
+
 
 def gather(out: str, seed: int = 0) -> Facts:
     """Read the table at `out`, without its latents. Raises StorageError if there is none."""

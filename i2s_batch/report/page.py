@@ -18,6 +18,7 @@ from i2s_batch.errors import RunConflictError
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_OK
 from i2s_batch.report import charts
+from i2s_batch.report.edits import load_strips, strip_image
 from i2s_batch.report.facts import Facts, gather
 from i2s_batch.report.samples import Sample, load_samples
 from i2s_batch.runtime.recorded import recorded_command
@@ -26,6 +27,7 @@ from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_rows
 
 SIDE = 192  # of a picture in the report
+STRIP_SIDE = 96  # of a picture in a strip of edits
 LEAST_SIDE = 96  # smaller ones are enlarged without smoothing
 JPEG_QUALITY = 85
 AMPLIFIED = 4  # the difference picture shows so many times the error
@@ -60,7 +62,8 @@ def write_report(out: str, generator: GeneratorWeights | None = None, why_none: 
         facts=facts,
         out=store.url,
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        groups=list(_groups(out, facts, network)),
+        groups=[] if facts.is_edit else list(_groups(out, facts, network)),
+        strips=list(_strips(out, network)) if facts.is_edit and network else [],
         why_none=why_none,
         summaries=list(_summaries(facts)),
         settings=sorted(_flat({k: v for k, v in facts.settings.items() if k not in ("generator", "vgg")})),
@@ -89,6 +92,13 @@ def _groups(out: str, facts: Facts, generator: Generator | None) -> Iterator[tup
         yield title, [_shown(sample) for sample in samples]
 
 
+def _strips(out: str, generator: Generator) -> Iterator[dict[str, str]]:
+    """Some edits as one picture each, before and after."""
+    for strip in load_strips(out, generator):
+        shown = _jpeg(strip_image(strip, STRIP_SIDE))
+        yield {"name": strip.name, "caption": strip.caption, "alt": strip.alt, "picture": shown}
+
+
 def _shown(sample: Sample) -> dict[str, Any]:
     difference = None
     if sample.original is not None and sample.reconstruction is not None:
@@ -113,6 +123,10 @@ def _data_uri(picture: np.ndarray | None) -> str | None:
     elif image.width < LEAST_SIDE:
         factor = -(-LEAST_SIDE // image.width)
         image = image.resize((image.width * factor,) * 2, Image.Resampling.NEAREST)
+    return _jpeg(image)
+
+
+def _jpeg(image: Image.Image) -> str:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
@@ -143,9 +157,12 @@ def _commands(url: str, facts: Facts, command: str | None) -> list[tuple[str, st
     made = [("The latents as one array", f"python -c {shlex.quote(load)}")]
     if not url.startswith("s3://"):
         rows = f"duckdb.read_parquet({json.dumps(url + '/latents/*.parquet')})"
-        query = f'import duckdb; {rows}.select("image_id", "psnr", "loss").order("psnr").show()'
-        made.append(("The table in DuckDB, the worst first", f"python -c {shlex.quote(query)}"))
+        columns = '"image_id", "parents", "strength"' if facts.is_edit else '"image_id", "psnr", "loss"'
+        query = f"import duckdb; {rows}.select({columns}).order({columns.split(',')[0 if facts.is_edit else 1]}).show()"
+        what = "The table in DuckDB" if facts.is_edit else "The table in DuckDB, the worst first"
+        made.append((what, f"python -c {shlex.quote(query)}"))
     if sum(facts.statuses.values()) > facts.statuses.get(STATUS_OK, 0):
-        command = command or f"i2s-batch embed {shlex.quote(facts.settings['source'])} {quoted} --generator G"
+        kind = "edit" if facts.is_edit else "embed"
+        command = command or f"i2s-batch {kind} {shlex.quote(str(facts.settings['source']))} {quoted} --generator G"
         made.append(("Try the failed images again", f"{command} --retry-failed"))
     return [*made, ("Write this page again", f"i2s-batch report {quoted}")]

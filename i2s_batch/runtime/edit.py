@@ -39,10 +39,9 @@ MOST_PICTURES = 10_000_000
 # Pictures handed out and logged as one.
 UNIT = 32
 _PLANNED_AT_ONCE = 50_000
-# A code is far when it is so many times as far from w_avg as the farthest of the generator's own. The paper's faces
-# lie at 30 to 36, everything else at 70 and more.
-FAR = 1.5
-_OWN_CODES = 1000
+# A code is far when it lies farther from w_avg than all of so many codes of the generator's own. The paper's faces
+# lie at 30 to 48, everything else at 70 and more.
+OWN_CODES = 1000
 _FILMS_AT_ONCE = 2
 
 # The recipe's columns, beside those of `records.COLUMNS`.
@@ -161,13 +160,13 @@ class EditRun(Run):
 
     def _warn_of_far_codes(self, index: LatentIndex, parents: set[str]) -> None:
         distances = {parent: d for parent in parents if (d := index.distance(parent)) is not None}
-        limit = FAR * farthest_of_its_own(self.generator)
+        limit = farthest_of_its_own(self.generator)
         far = sorted((d, parent) for parent, d in distances.items() if d > limit)
         if far:
             distance, parent = far[-1]
             self._say(
-                f"warning: {len(far)} of {len(distances)} codes lie farther from w_avg than {limit:.1f}, {parent!r} "
-                f"at {distance:.1f}: {FAR} times as far as the generator's own; edits of such codes have little meaning"
+                f"warning: {len(far)} of {len(distances)} codes lie farther from w_avg than any of {OWN_CODES} of the "
+                f"generator's own ({limit:.1f}), {parent!r} at {distance:.1f}; edits of such codes mean little"
             )
 
     def _spec(self, fleet: Fleet, spread: int) -> EditSpec:
@@ -236,12 +235,12 @@ def check_generator(index: LatentIndex, weights: GeneratorWeights) -> None:
 
 
 def farthest_of_its_own(weights: GeneratorWeights) -> float:
-    """The largest distance from w_avg, over all layers as in `w_distance`, of 1,000 seeded z of the generator."""
+    """The largest distance from w_avg, over all layers as in `w_distance`, of `OWN_CODES` seeded z."""
     generator = build_generator(weights)
-    z = torch.randn(_OWN_CODES, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(OWN_CODES, generator.z_dim, generator=torch.Generator().manual_seed(0))
     labels = None
     if generator.c_dim:
-        labels = torch.nn.functional.one_hot(torch.arange(_OWN_CODES) % generator.c_dim, generator.c_dim).float()
+        labels = torch.nn.functional.one_hot(torch.arange(OWN_CODES) % generator.c_dim, generator.c_dim).float()
     with torch.no_grad():
         ws = generator.map(z, labels)
     return float((ws - generator.w_avg).flatten(1).norm(dim=1).max())

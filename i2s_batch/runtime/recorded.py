@@ -47,3 +47,10 @@ def recorded_place(out: str) -> str | None:
     """Where the generator of the run at `out` lies, as the run was given it."""
     record = _record(out)
     return None if record is None else given_networks(record).get("generator")
+
+
+def recorded_tables(out: str) -> list[str]:
+    """The tables whose codes the run at `out` edited; none of a run that embedded pictures."""
+    record = _record(out)
+    source = None if record is None else record["source"]
+    return source if isinstance(source, list) else []

@@ -14,7 +14,11 @@ from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import existing_shards, open_shard
 
 # Nothing but the table is to be had: no files, no settings, none of Python's variables.
-_SEALED: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": False, "lock_configuration": True, "python_enable_replacements": False}
+_SEALED: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": False,
+    "lock_configuration": True,
+    "python_enable_replacements": False,
+}
 
 
 def select_images(outs: Sequence[str], where: str) -> list[str]:
@@ -32,7 +36,7 @@ def select_images(outs: Sequence[str], where: str) -> list[str]:
                     chosen += relation.project("image_id").to_arrow_table()["image_id"].to_pylist()
                 except duckdb.Error as error:
                     reason = " ".join(str(error).split())
-                    raise ConfigError(f"the condition {where!r} cannot be used: {reason}") from error
+                    raise ConfigError(f"{store.url}: the condition {where!r} cannot be used: {reason}") from error
     return chosen
 
 
