@@ -1,0 +1,301 @@
+"""Edits of a real table with workers in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from i2s_batch import load_generator, read_latents
+from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.editing import Expression, Job, Morph, Reenact, Render, Request, Style, crossover, morph
+from i2s_batch.editing.latents import add_direction, expression_direction
+from i2s_batch.errors import ConfigError, RunConflictError, SourceError
+from i2s_batch.inversion.metrics import to_uint8
+from i2s_batch.models import random_generator, write_safetensors
+from i2s_batch.records import COLUMNS
+from i2s_batch.runtime.edit import EditJob, EditRun, farthest_of_its_own
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.run import Outcome
+from i2s_batch.runtime.status import read_status
+from i2s_batch.runtime.weights import generator_weights
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.pictures import decode_picture
+from i2s_batch.storage.read import read_table
+from tests.material import scene, upload
+
+IDS = [f"{number}.png" for number in range(1, 11)]  # 10.png stands before 2.png in the table
+
+
+@pytest.fixture(scope="module")
+def latents(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> str:
+    """A table of ten codes in three shards, and one picture that has none."""
+    folder = tmp_path_factory.mktemp("latents")
+    (folder / "in").mkdir()
+    for number, image_id in enumerate(IDS):
+        scene(number, (40, 40)).save(folder / "in" / image_id)
+    (folder / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    config = RunConfig(embed=EmbedConfig(steps=5), batch_size=4, shard_size=4)
+    job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
+    EmbedRun(job, say=lambda line: None).execute(InProcessCluster())
+    return str(folder / "out")
+
+
+@pytest.fixture
+def job(latents: str, generator: Path, tmp_path: Path) -> EditJob:
+    return EditJob((latents,), str(tmp_path / "out"), str(generator), Render(), EditConfig(shard_size=40))
+
+
+def run(job: EditJob, workers: int = 1, said: list[str] | None = None) -> Outcome:
+    say = (lambda line: None) if said is None else said.append
+    return EditRun(job, generator_weights(job.generator), say).execute(InProcessCluster(workers))
+
+
+def rows_of(out: str) -> dict[str, dict]:
+    return {row["image_id"]: row for row in read_table(out).to_pylist()}
+
+
+def check_pictures(out: str, generator: Path) -> None:
+    """Every row's picture is there, is what the row says, and is what the generator makes of the row's code."""
+    network = load_generator(generator)
+    rows = rows_of(out)
+    for image_id, row in rows.items():
+        if row["status"] != "ok":
+            assert row["latent"] is None and row["error"]
+            continue
+        data = Path(row["uri"]).read_bytes()
+        assert row["uri"] == f"{out}/pictures/{image_id}.png" and hashlib.sha256(data).hexdigest() == row["sha256"]
+        code = torch.tensor(row["latent"]).reshape(1, network.num_layers, network.w_dim)
+        with torch.no_grad():
+            made = to_uint8(network.synthesize(code)[0])
+        found = decode_picture(data)
+        assert found.shape == (row["height"], row["width"], 3)
+        assert np.abs(found.astype(int) - made).max() <= 1, "another batch may round to a neighbouring level"
+        assert row["w_distance"] == pytest.approx((code[0] - network.w_avg).norm().item(), rel=1e-5)
+    files = {path.relative_to(out).as_posix() for path in Path(out, "pictures").rglob("*.*")}
+    assert files == {f"pictures/{image_id}.png" for image_id, row in rows.items() if row["status"] == "ok"}
+    assert [info.key for info in open_store(out).list("work/")] == []
+
+
+def test_every_operation_makes_its_codes_and_pictures(job: EditJob, latents: str, generator: Path) -> None:
+    table = read_latents(latents)
+    code = dict(zip(table.ids, table.latents.astype(np.float64), strict=True))
+    a, b, c = (code[image_id] for image_id in IDS[:3])
+    names = tuple(IDS[:3])
+    direction = expression_direction(b, c, 0.0, normalise=False)
+    cases: list[tuple[Request, np.ndarray]] = [
+        (Render(), a),
+        (Morph((0.25,), jobs=(Job(names[:2]),)), morph(b, a, 0.25)),
+        (Style(jobs=(Job(names[:2]),)), crossover(a, b)),
+        (Expression((0.5,), jobs=(Job(names),), threshold=0.0), add_direction(a, direction, 0.5)),
+        (Reenact(names[0], names[1], threshold=0.0), add_direction(a, expression_direction(b, a, 0.0, False), 1.0)),
+    ]
+    for request, expected in cases:
+        here = replace(job, out=f"{job.out}/{request.operation}", request=request, ids=names[:1])
+        outcome = run(replace(here, ids=None) if request.jobs else here)
+        (row,) = rows_of(here.out).values()
+        assert outcome.summary["statuses"] == {"ok": 1} and row["operation"] == request.operation
+        np.testing.assert_array_equal(np.float32(row["latent"]).reshape(a.shape), expected.astype(np.float32))
+        check_pictures(here.out, generator)
+
+
+def test_the_table_is_that_of_embed_with_the_recipes(job: EditJob, latents: str, generator: Path) -> None:
+    out = run(replace(job, request=Morph((0.0, 0.5, 1.0), "all-pairs")))
+    rows = rows_of(job.out)
+    assert out.summary["images"] == len(rows) == 45 * 3
+    table = read_table(job.out)
+    assert table.column_names[: len(COLUMNS)] == [column.name for column in COLUMNS]
+    assert not any(name.startswith("_") for name in table.column_names)
+    half = next(row for row in rows.values() if row["parents"] == ["1.png", "2.png"] and row["strength"] == 0.5)
+    assert (half["operation"], half["frame"], half["space"]) == ("morph", 1, "w+")
+    assert half["image_id"] == f"{half['sequence']}/00001" and half["loss"] is None and half["psnr"] is None
+    check_pictures(job.out, generator)
+    assert read_latents(job.out).latents.shape[0] == 135
+    status = read_status(job.out, print)
+    assert status.finished and status.done == 135
+    # edits can be edited
+    again = replace(job, latents=(job.out,), out=f"{job.out}-again", request=Render(), where="strength = 0.5")
+    run(again)
+    assert len(rows_of(again.out)) == 45
+    both = replace(job, latents=(latents, job.out), out=f"{job.out}-both", ids=("1.png", half["image_id"]))
+    run(both)
+    assert {tuple(row["parents"]) for row in rows_of(both.out).values()} == {("1.png",), (half["image_id"],)}
+
+
+def test_running_again_makes_nothing_and_another_edit_is_refused(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = replace(job, request=Morph((0.5,), "chain"))
+    run(job)
+    before, summary = read_table(job.out), read_status(job.out, print)
+    written: list[int] = []
+    monkeypatch.setattr(WorkLog, "write_rows", lambda self, task, rows: written.append(task.index))
+    run(job)
+    assert written == [] and read_table(job.out) == before and summary.finished
+    for change in (
+        {"request": Morph((0.25,), "chain")},
+        {"request": Render()},
+        {"where": "psnr > 0"},
+        {"config": EditConfig(shard_size=40, picture_format="webp")},
+    ):
+        with pytest.raises(RunConflictError, match="holds a run with other settings"):
+            run(replace(job, **change))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
+    job: EditJob, generator: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    job = replace(job, request=Morph(tuple(np.linspace(0, 1, 7)), "all-pairs"))  # 315 pictures, 8 shards, 16 units
+    written: list[int] = []
+    original = WorkLog.write_rows
+
+    def note(self: WorkLog, task, rows):
+        if len(written) == 6:
+            raise KeyboardInterrupt
+        written.append(task.index)
+        return original(self, task, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkLog, "write_rows", note)
+        patch.setattr("i2s_batch.runtime.edit_worker._WRITER_THREADS", 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(job, workers)
+    assert not read_status(job.out, print).finished and len(written) == 6
+    first = set(written)
+    written.clear()
+    monkeypatch.setattr(
+        WorkLog, "write_rows", lambda self, task, rows: written.append(task.index) or original(self, task, rows)
+    )
+    run(job, workers)
+    assert len(written) == len(set(written)) and first.isdisjoint(written), "what was written is not made again"
+    assert len(rows_of(job.out)) == 315
+    check_pictures(job.out, generator)
+
+
+def test_what_has_no_code_is_a_row_with_a_reason(job: EditJob, generator: Path) -> None:
+    jobs = (Job(("1.png", "broken.png")), Job(("nobody.png", "2.png")), Job(("1.png", "2.png")))
+    outcome = run(replace(job, request=Morph((0.0, 1.0), jobs=jobs)))
+    assert outcome.summary["statuses"] == {"ok": 2, "unreadable": 4} and not outcome.acceptable
+    reasons = {tuple(row["parents"]): row["error"] for row in rows_of(job.out).values()}
+    assert reasons["1.png", "2.png"] is None
+    assert "'broken.png' has no code, its status is 'unreadable'" in reasons["1.png", "broken.png"]
+    assert reasons["nobody.png", "2.png"] == "no table holds an image 'nobody.png'"
+    check_pictures(job.out, generator)
+
+
+def test_the_same_job_twice_is_made_once(job: EditJob) -> None:
+    said: list[str] = []
+    run(replace(job, request=Morph((0.5,), jobs=(Job(("1.png", "2.png")),) * 3)), said=said)
+    assert len(rows_of(job.out)) == 1 and any("asked for more than once" in line for line in said)
+
+
+def test_images_are_chosen_by_sql_or_all_in_the_order_in_which_people_count(job: EditJob) -> None:
+    run(replace(job, request=Morph((0.0, 1.0), "chain")))
+    frames = sorted(rows_of(job.out).values(), key=lambda row: row["frame"])
+    assert [row["parents"][1] for row in frames] == [IDS[1], *IDS[1:]]
+    chosen = replace(job, out=f"{job.out}-chosen", where="image_id IN ('3.png', '10.png', 'broken.png')")
+    run(chosen)
+    assert sorted(row["parents"][0] for row in rows_of(chosen.out).values()) == ["10.png", "3.png"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "nonsense = 1",
+        "psnr >",
+        "1 = 1); DROP TABLE x; --",
+        "image_id IN (SELECT content FROM read_text('/etc/passwd'))",
+        "(SELECT count(*) FROM 'somewhere.parquet') > 0",
+    ],
+)
+def test_a_bad_condition_is_refused(job: EditJob, where: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        run(replace(job, where=where))
+    assert where.split(maxsplit=1)[0] in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_codes_of_another_generator_are_refused_with_both_names(job: EditJob, tmp_path: Path, latents: str) -> None:
+    other = tmp_path / "other.safetensors"
+    write_safetensors(random_generator("stylegan1", 16, seed=4, width=16, channel_base=256), other)
+    mine, its = (generator_weights(path) for path in (job.generator, other))
+    with pytest.raises(RunConflictError) as refusal:
+        run(replace(job, generator=str(other)))
+    for weights in (mine, its):
+        assert weights.fingerprint[:12] in str(refusal.value) and weights.origin in str(refusal.value)
+
+
+def test_an_id_of_two_tables_is_refused(job: EditJob, latents: str) -> None:
+    with pytest.raises(SourceError, match=r"'1\.png' is an image of .* and of"):
+        run(replace(job, latents=(latents, latents)))
+
+
+def test_codes_far_from_the_mean_are_told_of(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    run(job, said=said)
+    assert not any("warning" in line for line in said)
+    monkeypatch.setattr("i2s_batch.runtime.edit.farthest_of_its_own", lambda weights: 0.001)
+    run(replace(job, out=f"{job.out}-far"), said=said)
+    (warning,) = [line for line in said if "warning" in line]
+    assert "10 of 10 codes lie farther" in warning
+    assert 1 < farthest_of_its_own(generator_weights(job.generator)) < 1000
+
+
+@pytest.mark.parametrize("animation", ["webp", "gif"])
+def test_films(job: EditJob, animation: str) -> None:
+    config = EditConfig(animation=animation, frames_per_second=20)
+    job = replace(job, request=Morph(tuple(np.linspace(0, 1, 5)), "to", "1.png"), config=config, ids=("2.png", "3.png"))
+    run(job)
+    films = sorted(Path(job.out, "animations").iterdir())
+    sequences = {row["sequence"] for row in rows_of(job.out).values()}
+    assert {film.stem for film in films} == sequences and len(films) == 2
+    for film in films:
+        with Image.open(io.BytesIO(film.read_bytes())) as image:
+            assert image.n_frames == 5 and image.size == (16, 16)
+            image.seek(4)
+            last = np.asarray(image.convert("RGB")).astype(int)
+            assert image.info["duration"] == 50
+        wanted = decode_picture(Path(job.out, "pictures", film.stem, "00004.png").read_bytes())
+        assert np.abs(last - wanted).mean() < 12, "the last frame is the last"
+
+
+def test_an_mp4_without_ffmpeg_is_refused_at_once(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ConfigError, match="ffmpeg, which is not installed"):
+        run(replace(job, config=EditConfig(animation="mp4")))
+    assert not Path(job.out).exists()
+
+
+def test_from_s3_to_s3(job: EditJob, latents: str, s3_bucket: str) -> None:
+    upload(Path(latents), f"s3://{s3_bucket}/latents")
+    out = f"s3://{s3_bucket}/edits"
+    config = EditConfig(animation="webp", picture_format="webp")
+    run(
+        replace(job, latents=(f"s3://{s3_bucket}/latents",), out=out, request=Morph((0.0, 1.0), "chain"), config=config)
+    )
+    table = read_table(out)
+    keys = {info.key for info in open_store(out).list()}
+    assert {uri.removeprefix(f"{out}/") for uri in table["uri"].to_pylist()} <= keys
+    assert any(key.startswith("animations/") for key in keys) and not any(key.startswith("work/") for key in keys)
+
+
+def test_what_would_be_made(job: EditJob) -> None:
+    what = EditRun(replace(job, request=Style("all-pairs")), generator_weights(job.generator), print).describe()
+    assert (what["pictures"], what["picture"], what["pictures_bytes"]) == (90, "16 x 16", 90 * 16 * 16 * 3)
+    assert json.dumps(what) and not Path(job.out).exists()
+    with pytest.raises(ConfigError, match="nothing to make of 1 chosen images"):
+        run(replace(job, request=Morph((0.5,), "chain"), ids=("1.png",)))
+
+
+def test_no_run_plans_more_than_memory_holds(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2s_batch.runtime.edit.MOST_PICTURES", 89)
+    monkeypatch.setattr("i2s_batch.runtime.edit._PLANNED_AT_ONCE", 40)
+    with pytest.raises(ConfigError, match="more than 89 pictures"):
+        run(replace(job, request=Style("all-pairs")))
