@@ -8,7 +8,7 @@ import click
 @click.command()
 @click.argument("out", default="i2s-demo")
 def demo(out: str) -> int:
-    """Embed eight drawn pictures with a small bundled generator, on this machine, into OUT (i2s-demo).
+    """Embed and edit eight drawn pictures with a small bundled generator, on this machine, into OUT (i2s-demo).
 
     The generator draws cartoon faces at 64 x 64 and the perceptual network has random weights: this shows
     the path, not StyleGAN's quality.
@@ -23,6 +23,7 @@ def demo(out: str) -> int:
     summary = result.outcome.summary
     counts = ", ".join(f"{n} {status}" for status, n in summary["statuses"].items())
     shards = f"{result.table}/*.parquet"
+    edits = ", ".join(map(str, result.edits))
     program = f"import duckdb; duckdb.read_parquet('{shards}').select('image_id', 'status', 'psnr', 'error').show()"
     click.echo(
         f"""
@@ -33,12 +34,15 @@ pictures        {result.pictures}
 latent table    {result.table}
 contact sheet   {result.contact_sheet}
 report          {result.report}   (open it in a browser)
+edits           {edits}
+                (in each: pictures, a table, contact-sheet.png, report.html; in the first a film)
 
 Look into the table:
   python -c "{program}"
 
 Your own pictures, your own StyleGAN checkpoint, a folder or S3:
   i2s-batch embed path/to/pictures latents --generator path/to/stylegan.pkl
-  i2s-batch embed s3://bucket/pictures s3://bucket/latents --generator path/to/stylegan.pkl"""
+  i2s-batch embed s3://bucket/pictures s3://bucket/latents --generator path/to/stylegan.pkl
+  i2s-batch edit morph latents morphs --all-pairs --animation webp"""
     )
     return 0

@@ -1,4 +1,5 @@
-"""The demo's eight pictures: six drawn faces that the generator never saw, one that is no face, one damaged."""
+"""The demo's eight pictures: six drawn faces that the generator never saw, two of them of the same person; one that
+is no face; one damaged."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw
 from i2s_batch.demo.faces import NAMES, render
 
 SEED = 20_191_027  # of numpy's stream; the fit draws from another kind
+NEUTRAL, SMILING = "face-1.png", "face-1-smiling.png"
 DAMAGED = "face-7-damaged.jpg"
 NO_FACE = "no-face.png"
 
@@ -20,12 +22,12 @@ _ORIENTATION = 0x0112
 def write_demo_pictures(folder: Path) -> None:
     """Write the eight files into `folder`, the same each time; other files there are left alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    coordinates = np.random.RandomState(SEED).standard_normal((7, len(NAMES)))
+    coordinates = demo_faces()
 
     def face(number: int, size: int) -> Image.Image:
         return Image.fromarray(render(coordinates[number - 1 : number], size)[0])
 
-    face(1, 256).save(folder / "face-1.png")
+    face(1, 256).save(folder / NEUTRAL)
     face(2, 192).save(folder / "face-2.jpg", quality=92)
     _between_curtains(face(3, 128), 192).save(folder / "face-3-wide.png")
     exif = Image.Exif()
@@ -33,11 +35,21 @@ def write_demo_pictures(folder: Path) -> None:
     lying = face(4, 160).transpose(Image.Transpose.ROTATE_90)
     lying.save(folder / "face-4-exif-rotated.jpg", quality=92, exif=exif)
     face(5, 96).convert("L").save(folder / "face-5-grey.png")
-    face(6, 64).save(folder / "face-6-small.png")
+    face(6, 64).save(folder / SMILING)
     whole = io.BytesIO()
     face(7, 256).save(whole, "JPEG", quality=92)
     (folder / DAMAGED).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
     _landscape(256).save(folder / NO_FACE)
+
+
+def demo_faces() -> np.ndarray:
+    """The coordinates of the seven faces, [7, 24] as `faces.render` takes them; the sixth is the first, smiling."""
+    coordinates = np.random.RandomState(SEED).standard_normal((7, len(NAMES)))
+    mouth = [NAMES.index("smile"), NAMES.index("mouth_opening")]
+    coordinates[0, mouth] = (-0.3, -1.5)
+    coordinates[5] = coordinates[0]
+    coordinates[5, mouth] = (1.8, 1.2)
+    return coordinates
 
 
 def _between_curtains(picture: Image.Image, width: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The demo: the real path from pictures to table, through Ray, offline, with the bundled generator."""
+"""The demo: the real path from pictures to table to edits, through Ray, offline, with the bundled generator."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.demo.pictures import write_demo_pictures
-from i2s_batch.models import build_generator
+from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.demo.pictures import NEUTRAL, NO_FACE, SMILING, write_demo_pictures
+from i2s_batch.editing import Expression, Morph, Request, Style
+from i2s_batch.models import GeneratorWeights, build_generator
 from i2s_batch.report.contact_sheet import write_contact_sheet
+from i2s_batch.report.edits import write_edit_sheet
 from i2s_batch.report.page import write_report
 from i2s_batch.report.samples import load_samples
+from i2s_batch.runtime.edit import EditJob, EditRun
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.pools import Cluster
 from i2s_batch.runtime.run import Outcome
@@ -22,6 +25,12 @@ from i2s_batch.storage.read import read_table
 # Enough for a small generator; the paper's 5000 are for 1024 x 1024.
 STEPS = 150
 WORKERS = 2
+# What is made of the faces, by folder.
+EDITS: dict[str, Request] = {
+    "morphs": Morph(tuple(i / 8 for i in range(9)), "chain"),
+    "styles": Style("all-pairs"),
+    "smiles": Expression((0.5, 1.0), NEUTRAL, SMILING),
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class DemoResult:
     table: Path
     contact_sheet: Path
     report: Path
+    edits: list[Path]
 
 
 def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> DemoResult:
@@ -45,8 +55,33 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
         job = EmbedJob(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
         run = EmbedRun(job, say)
         outcome = run.execute(cluster)
+        edits = [
+            _edit(folder / name, request, str(checkpoint), run.generator, out, cluster, say)
+            for name, request in EDITS.items()
+        ]
     title = f"original | reconstruction after {STEPS} steps in W+ (small demo generator, random VGG)"
     samples = load_samples(read_table(str(out)).to_pylist(), build_generator(run.generator), config.embed.fit)
     write_contact_sheet(samples, sheet, title)
     write_report(str(out), run.generator)
-    return DemoResult(outcome, pictures, out / "latents", sheet, out / "report.html")
+    return DemoResult(outcome, pictures, out / "latents", sheet, out / "report.html", edits)
+
+
+def _edit(
+    folder: Path,
+    request: Request,
+    checkpoint: str,
+    weights: GeneratorWeights,
+    table: Path,
+    cluster: Cluster,
+    say: Callable[[str], None],
+) -> Path:
+    """Make one edit of the faces of `table` into `folder`."""
+    animation = "webp" if isinstance(request, Morph) else None
+    config = EditConfig(actors=1, device="cpu", animation=animation)
+    faces = f"image_id <> '{NO_FACE}'"
+    EditRun(EditJob((str(table),), str(folder), checkpoint, request, config, where=faces), weights, say).execute(
+        cluster
+    )
+    write_edit_sheet(str(folder), weights)
+    write_report(str(folder), weights)
+    return folder

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from i2s_batch.demo.run import EDITS
 from tests.program import i2s_batch, refusal
 
 
@@ -28,6 +29,13 @@ def test_the_demo_from_pictures_to_contact_sheet_with_a_ray_of_its_own(tmp_path:
 
     report = (tmp_path / "my demo" / "embedded" / "report.html").read_text()
     assert "my demo/embedded/report.html" in result.stdout and report.count("<img ") == 3 * 7
+
+    made = {name: len(list((tmp_path / "my demo" / name / "pictures").rglob("*.png"))) for name in EDITS}
+    assert made == {"morphs": 5 * 8 + 1, "styles": 30, "smiles": 12}
+    (film,) = (tmp_path / "my demo" / "morphs" / "animations").iterdir()
+    assert Image.open(film).n_frames == 41
+    for name in EDITS:
+        assert f"my demo/{name}" in result.stdout and (tmp_path / "my demo" / name / "contact-sheet.png").is_file()
 
     # What it prints can be pasted.
     (pasted,) = (line for line in result.stdout.splitlines() if line.lstrip().startswith("python -c"))

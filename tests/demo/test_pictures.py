@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from i2s_batch.demo.faces import NAMES, render
-from i2s_batch.demo.pictures import DAMAGED, NO_FACE, SEED, write_demo_pictures
+from i2s_batch.demo.faces import render
+from i2s_batch.demo.pictures import DAMAGED, NO_FACE, SMILING, demo_faces, write_demo_pictures
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def face(number: int, size: int) -> np.ndarray:
-    coordinates = np.random.RandomState(SEED).standard_normal((7, len(NAMES)))
-    return render(coordinates[number - 1 : number], size)[0].astype(np.float64)
+    return render(demo_faces()[number - 1 : number], size)[0].astype(np.float64)
 
 
 def test_eight_files_of_the_stated_kinds(folder: Path) -> None:
@@ -35,7 +34,7 @@ def test_eight_files_of_the_stated_kinds(folder: Path) -> None:
         "face-3-wide.png": ("PNG", "RGB", (192, 128)),
         "face-4-exif-rotated.jpg": ("JPEG", "RGB", (160, 160)),
         "face-5-grey.png": ("PNG", "L", (96, 96)),
-        "face-6-small.png": ("PNG", "RGB", (64, 64)),
+        SMILING: ("PNG", "RGB", (64, 64)),
         DAMAGED: ("JPEG", "RGB", (256, 256)),
         NO_FACE: ("PNG", "RGB", (256, 256)),
     }
