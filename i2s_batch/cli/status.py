@@ -33,11 +33,13 @@ def status(out: str, as_json: bool) -> int:
 
 def _lines(found: RunStatus) -> list[str]:
     lines = [f"{found.out}: {found.state}", *_counts(found)]
-    if found.live:
+    if found.live and found.steps > 1:
         flights = found.live.longest_in_flight[:_NAMED]
         texts = [f"step {f.steps} of {found.steps}, {duration(f.seconds)} on {f.worker}" for f in flights]
         lines += _listed("Longest in flight", [f.image_id for f in flights], texts)
-    lines += _listed("Slowest", [s.image_id for s in found.slowest], [duration(s.seconds) for s in found.slowest])
+    if found.steps > 1:  # what takes milliseconds is nobody's concern
+        slowest = found.slowest
+        lines += _listed("Slowest", [s.image_id for s in slowest], [duration(s.seconds) for s in slowest])
     failures = found.last_failures
     lines += _listed("Last errors", [f.image_id for f in failures], [f"{f.status}, {f.error}" for f in failures])
     deaths = [f"{n} workers" if n > 1 else "1 worker" for n in found.deaths.values()]

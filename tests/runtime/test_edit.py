@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -264,6 +267,17 @@ def test_films(job: EditJob, animation: str) -> None:
             assert image.info["duration"] == 50
         wanted = decode_picture(Path(job.out, "pictures", film.stem, "00004.png").read_bytes())
         assert np.abs(last - wanted).mean() < 12, "the last frame is the last"
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
+def test_an_mp4_by_a_real_ffmpeg(job: EditJob) -> None:
+    config = EditConfig(animation="mp4", frames_per_second=24)
+    run(replace(job, request=Morph((0.0, 0.5, 1.0), "chain"), config=config))
+    (film,) = Path(job.out, "animations").iterdir()
+    frames = subprocess.run(
+        ["ffmpeg", "-i", film, "-f", "null", "-"], capture_output=True, text=True, check=True
+    ).stderr
+    assert re.search(r"Video: h264 .* yuv420p.* 16x16.* 24 fps", frames) and "frame=   19" in frames
 
 
 def test_an_mp4_without_ffmpeg_is_refused_at_once(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
