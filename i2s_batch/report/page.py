@@ -57,7 +57,7 @@ def write_report(out: str, generator: GeneratorWeights | None = None, why_none: 
             f"{generator.fingerprint[:12]}... ({generator.origin}); give the one that made it"
         )
     network = None if generator is None else build_generator(generator)
-    store, layout = open_store(out), RunLayout()
+    store = open_store(out)
     html = _template().render(
         facts=facts,
         out=store.url,
@@ -72,8 +72,8 @@ def write_report(out: str, generator: GeneratorWeights | None = None, why_none: 
         charts=charts,
         number=charts.number,
     )
-    store.put(layout.report, html.encode())
-    return store.uri(layout.report)
+    store.put(RunLayout.report, html.encode())
+    return store.uri(RunLayout.report)
 
 
 def _template() -> Any:

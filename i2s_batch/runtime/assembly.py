@@ -25,15 +25,14 @@ class Assembler:
 
     def __init__(self, store: Store, plan: Plan, log: WorkLog, metadata: dict[str, str]) -> None:
         self._store, self._plan, self._log, self._metadata = store, plan, log, metadata
-        self._layout = RunLayout(plan.shard_units)
 
     def published(self, shard: int) -> pa.Table:
         """The rows of a shard that is already in the table."""
-        return read_shard(self._store, self._layout.shard(shard))
+        return read_shard(self._store, RunLayout.shard(shard))
 
     def statuses(self, shard: int) -> pa.ChunkedArray:
         """The status of every row of a published shard, in the plan's order."""
-        return read_shard(self._store, self._layout.shard(shard), ["status"]).column("status")
+        return read_shard(self._store, RunLayout.shard(shard), ["status"]).column("status")
 
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
         """Write a shard from the `logged` rows and, if it `exists`, from the rows that it already has; then
@@ -52,7 +51,7 @@ class Assembler:
         for name in images.column_names:
             if name not in rows.column_names:
                 rows = rows.append_column(name, images.column(name))
-        self._store.put(self._layout.shard(shard), encode_shard(rows, self._metadata))
+        self._store.put(RunLayout.shard(shard), encode_shard(rows, self._metadata))
         self._log.delete_rows(logged)
 
     @staticmethod
@@ -76,7 +75,6 @@ class Publisher:
         self._assembler, self._plan, self._state = assembler, plan, state
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._publishing: list[Future[None]] = []
-        self._layout = RunLayout(plan.shard_units)
         ranges = [plan.units_of(shard) for shard in range(plan.shards)]
         self._missing = [int(np.count_nonzero(~state.done[r.start : r.stop])) for r in ranges]
         for shard in sorted(state.logged):
@@ -84,7 +82,7 @@ class Publisher:
 
     def logged(self, index: int) -> None:
         """The rows of a unit have come into the log."""
-        shard = self._layout.shard_of(index)
+        shard = self._plan.shard_of(index)
         self._state.logged.setdefault(shard, set()).add(index)
         self._missing[shard] -= 1
         self._publish_if_full(shard)

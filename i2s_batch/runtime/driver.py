@@ -71,7 +71,6 @@ class Driver:
     ) -> None:
         self._plan, self._state, self._pool, self._crashed_rows = plan, state, pool, crashed_rows
         self._store, self._log, self._publisher, self._progress = store, log, publisher, progress
-        self._layout = RunLayout(plan.shard_units)
         self._members: dict[str, _Member] = {}
         self._fresh = self._fresh_tasks()
         self._again: deque[Task] = deque()
@@ -213,7 +212,7 @@ class Driver:
         if count_death and member.held:
             for index in member.held:
                 deaths[index] = deaths.get(index, 0) + 1
-            self._store.put(self._layout.deaths, json.dumps(deaths).encode())
+            self._store.put(RunLayout.deaths, json.dumps(deaths).encode())
         for index, task in member.held.items():
             statuses = self._log.statuses_of(index)
             if statuses is not None:  # its rows were durable before anybody heard of it

@@ -170,9 +170,8 @@ class EditRun(Run):
             )
 
     def _spec(self, fleet: Fleet, spread: int) -> EditSpec:
-        units = self._plan.shard_units
         where = (self._store.url, self._job.config, self.generator, self._tables)
-        return EditSpec(*where, units, fleet.device, spread, fleet.threads)
+        return EditSpec(*where, fleet.device, spread, fleet.threads)
 
     def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
         return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in task.images]

@@ -48,7 +48,6 @@ class EditSpec:
     config: EditConfig
     generator: GeneratorWeights
     tables: tuple[str, ...]
-    shard_units: int
     device: str
     max_slots: int
     threads: int | None = None
@@ -82,7 +81,7 @@ class EditWorker:
         self.slots = max(1, min(_SLOTS, spec.max_slots))
         self._device_name = device_name(device)
         self._store = open_store(spec.out)
-        self._log = WorkLog(spec.out, spec.shard_units, spec.generator.latent_size)
+        self._log = WorkLog(spec.out, spec.generator.latent_size)
         self._reader = LatentReader(spec.tables)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentReader is for one thread
         self._writer = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="write")

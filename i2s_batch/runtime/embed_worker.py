@@ -87,7 +87,7 @@ class EmbedWorker:
         self._embedder = Embedder(generator, vgg, replace(embed, batch_size=self.slots), lpips)
         self._resolution = generator.resolution
         self._device_name = device_name(device)
-        self._log = WorkLog(spec.out, spec.config.shard_size, spec.generator.latent_size)
+        self._log = WorkLog(spec.out, spec.generator.latent_size)
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="write")
         self._waiting: list[tuple[Task, Future[_Loaded]]] = []

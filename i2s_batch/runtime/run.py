@@ -126,7 +126,7 @@ class Run(ABC):
 
     @property
     def _log(self) -> WorkLog:
-        return WorkLog(self._store.url, self._plan.shard_units, self.generator.latent_size)
+        return WorkLog(self._store.url, self.generator.latent_size)
 
     def _loaded_plan(self) -> Plan:
         return Plan.load(self._store, self._config.shard_size)

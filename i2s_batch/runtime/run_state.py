@@ -50,9 +50,8 @@ class RunState:
 
 def scan(store: Store, plan: Plan, log: WorkLog) -> RunState:
     """Read the state of a run from its output."""
-    layout = RunLayout(plan.shard_units)
-    keys = (info.key for info in store.list(layout.shards_prefix))
-    published = {shard for shard in map(layout.shard_index, keys) if shard is not None and shard < plan.shards}
+    keys = (info.key for info in store.list(RunLayout.shards_prefix))
+    published = {shard for shard in map(RunLayout.shard_index, keys) if shard is not None and shard < plan.shards}
     done = np.zeros(plan.units, bool)
     logged: dict[int, set[int]] = {}
     for shard in published:
@@ -60,8 +59,8 @@ def scan(store: Store, plan: Plan, log: WorkLog) -> RunState:
     for index in log.logged_rows():
         if index < plan.units:
             done[index] = True
-            logged.setdefault(layout.shard_of(index), set()).add(index)
-    checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store, layout)
+            logged.setdefault(plan.shard_of(index), set()).add(index)
+    checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store)
     return RunState(done, plan.unit_sizes(), logged, published, checkpointed, deaths)
 
 
@@ -70,11 +69,11 @@ def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
     return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}
 
 
-def read_deaths(store: Store, layout: RunLayout) -> dict[int, int]:
+def read_deaths(store: Store) -> dict[int, int]:
     """How many workers have died with each unit."""
     try:
-        return {int(index): int(count) for index, count in json.loads(store.get(layout.deaths)).items()}
+        return {int(index): int(count) for index, count in json.loads(store.get(RunLayout.deaths)).items()}
     except ObjectNotFoundError:
         return {}
     except ValueError as error:
-        raise StorageError(f"{store.uri(layout.deaths)} is damaged ({error}); delete it and run again") from error
+        raise StorageError(f"{store.uri(RunLayout.deaths)} is damaged ({error}); delete it and run again") from error

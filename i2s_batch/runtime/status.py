@@ -152,21 +152,20 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
     store = open_store(out)
     record, shard_size, latent_size = _record(store)
     plan = Plan.load(store, shard_size)
-    layout = RunLayout(plan.shard_units)
-    log = WorkLog(store.url, plan.shard_units, latent_size)
-    held = _get(store, layout.lease)
+    log = WorkLog(store.url, latent_size)
+    held = _get(store, RunLayout.lease)
     table = _survey(store, plan, log)
     alive = False
     if held is not None:
         if not is_here(held):
             say(f"waiting for a heartbeat from {_holder(held).host} (at most {duration(EXPIRY_S)})")
-        alive = holder_lives(store, layout.lease, held)
-        if not alive and _get(store, layout.lease) is None:
+        alive = holder_lives(store, RunLayout.lease, held)
+        if not alive and _get(store, RunLayout.lease) is None:
             held, table = None, _survey(store, plan, log)  # it ended while we looked: what it did last counts too
     state = RUNNING if alive else STOPPED
     if not alive and len(table.published) == plan.shards and not table.waiting:
         state = FINISHED
-    live = _live(_get(store, layout.summary))
+    live = _live(_get(store, RunLayout.summary))
     return RunStatus(
         out=store.url,
         state=state,
@@ -182,9 +181,7 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
         slowest=table.slowest(),
         last_failures=table.last_failures(),
         deaths={
-            table.image_id(plan.unit_range(unit)[0]): n
-            for unit, n in read_deaths(store, layout).items()
-            if unit < plan.units
+            table.image_id(plan.unit_range(unit)[0]): n for unit, n in read_deaths(store).items() if unit < plan.units
         },
         command=resume_command(record, store.url),
     )
@@ -261,7 +258,7 @@ def _survey(store: Store, plan: Plan, log: WorkLog) -> _Table:
                 table.add_better(plan.unit_range(unit), rows)
     if vanished:
         table.waiting.difference_update(vanished)
-        _add_shards(table, store, plan, _published(store, plan) & {unit // plan.shard_units for unit in vanished})
+        _add_shards(table, store, plan, _published(store, plan) & {plan.shard_of(unit) for unit in vanished})
     return table
 
 
@@ -271,14 +268,14 @@ def _published(store: Store, plan: Plan) -> set[int]:
 
 
 def _add_shards(table: _Table, store: Store, plan: Plan, shards: set[int]) -> None:
-    layout, ordered = RunLayout(plan.shard_units), sorted(shards)
+    ordered = sorted(shards)
     with ThreadPoolExecutor(_SHARD_READERS) as pool:
         for shard, rows in zip(
-            ordered, pool.map(lambda shard: read_shard(store, layout.shard(shard), _COLUMNS), ordered), strict=True
+            ordered, pool.map(lambda shard: read_shard(store, RunLayout.shard(shard), _COLUMNS), ordered), strict=True
         ):
             indices = plan.shard_range(shard)
             if rows.num_rows != len(indices):
-                uri = store.uri(layout.shard(shard))
+                uri = store.uri(RunLayout.shard(shard))
                 raise StorageError(f"{uri!r} has {rows.num_rows} rows for {len(indices)} planned images; run `verify`")
             table.add(indices, rows)
             table.published.add(shard)

@@ -24,34 +24,32 @@ _READERS = 8  # objects fetched at once
 
 
 class WorkLog:
-    """Reads and writes the log of the run at `out`, whose shards have `shard_units` units; `latent_size` is
-    L * w_dim."""
+    """Reads and writes the log of the run at `out`; `latent_size` is L * w_dim."""
 
-    def __init__(self, out: str, shard_units: int, latent_size: int) -> None:
+    def __init__(self, out: str, latent_size: int) -> None:
         self._store = open_store(out)
-        self._layout = RunLayout(shard_units)
         self._schema = table_schema(latent_size)
         self._checkpointed: set[int] = set()
 
     def write_rows(self, task: Task, rows: list[dict[str, Any]]) -> Finished:
         """Make the rows of a finished unit, one for each of its images, durable; its checkpoint is no longer
         needed."""
-        self._store.put(self._layout.row(task.index), encode_rows(rows, self._schema))
+        self._store.put(RunLayout.row(task.index), encode_rows(rows, self._schema))
         if task.resume or task.index in self._checkpointed:
-            self._store.delete([self._layout.checkpoint(task.index)])
+            self._store.delete([RunLayout.checkpoint(task.index)])
             self._checkpointed.discard(task.index)
         return Finished(task.index, tuple(row["status"] for row in rows))
 
     def write_checkpoint(self, index: int, state: SlotState) -> None:
         """Make the state of an image in flight durable."""
         self._checkpointed.add(index)
-        self._store.put(self._layout.checkpoint(index), state.to_bytes())
+        self._store.put(RunLayout.checkpoint(index), state.to_bytes())
 
     def read_checkpoint(self, index: int) -> SlotState | None:
         """The last saved state of an image, if there is one. A damaged one is as good as none: the image is then
         begun anew, which costs steps and no result."""
         try:
-            data = self._store.get(self._layout.checkpoint(index))
+            data = self._store.get(RunLayout.checkpoint(index))
         except ObjectNotFoundError:
             return None
         from i2s_batch.inversion import SlotState  # loads torch, which whoever only looks at a run does not need
@@ -63,14 +61,14 @@ class WorkLog:
 
     def read_rows(self, indices: Iterable[int]) -> pa.Table:
         """The logged rows of units, in the order of `indices`."""
-        keys = [self._layout.row(index) for index in indices]
+        keys = [RunLayout.row(index) for index in indices]
         with ThreadPoolExecutor(_READERS) as pool:
             return decode_rows(list(pool.map(self._store.get, keys)), self._schema)
 
     def find_rows(self, index: int) -> pa.Table | None:
         """The logged rows of a unit, None if there are none."""
         try:
-            rows = self._store.get(self._layout.row(index))
+            rows = self._store.get(RunLayout.row(index))
         except ObjectNotFoundError:
             return None
         return decode_rows([rows], self._schema)
@@ -82,18 +80,18 @@ class WorkLog:
 
     def logged_rows(self) -> Iterator[int]:
         """The units whose rows are in the log."""
-        for info in self._store.list(self._layout.all_rows_prefix):
-            index = self._layout.row_index(info.key)
+        for info in self._store.list(RunLayout.all_rows_prefix):
+            index = RunLayout.row_index(info.key)
             if index is not None:
                 yield index
 
     def logged_checkpoints(self) -> Iterator[int]:
         """The images that have a checkpoint."""
-        for info in self._store.list(self._layout.checkpoints_prefix):
-            index = self._layout.checkpoint_index(info.key)
+        for info in self._store.list(RunLayout.checkpoints_prefix):
+            index = RunLayout.checkpoint_index(info.key)
             if index is not None:
                 yield index
 
     def delete_rows(self, indices: Iterable[int]) -> None:
         """Forget the rows of units."""
-        self._store.delete([self._layout.row(index) for index in indices])
+        self._store.delete([RunLayout.row(index) for index in indices])

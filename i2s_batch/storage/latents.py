@@ -155,7 +155,7 @@ class LatentReader:
 
     def _open(self, table: int, shard: int) -> Any:
         store = self._stores[table]
-        return open_shard(store, RunLayout().shard(shard), whole=False)
+        return open_shard(store, RunLayout.shard(shard), whole=False)
 
 
 def _codes(column: pa.FixedSizeListArray) -> np.ndarray:

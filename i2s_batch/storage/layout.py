@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 _SHARD = re.compile(r"latents/shard-(\d{5,})\.parquet")
 _ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
 _CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
+
+_FOLDER = 1000  # rows of the work log in one folder: file systems slow down with very many
 
 
 def _index(pattern: re.Pattern[str], key: str) -> int | None:
@@ -15,12 +16,8 @@ def _index(pattern: re.Pattern[str], key: str) -> int | None:
     return int(match[1]) if match else None
 
 
-@dataclass(frozen=True)
 class RunLayout:
-    """Keys under OUT. `index` is the place of a unit (an image to embed, or a few to render) in the plan, from 0;
-    a shard holds `shard_units` of them."""
-
-    shard_units: int = 1000
+    """Keys under OUT. `index` is the place of a unit (an image to embed, or a few to render) in the plan, from 0."""
 
     run_json = "run.json"
     plan = "manifest/images.parquet"
@@ -34,20 +31,16 @@ class RunLayout:
     lease = "work/lease.json"
     deaths = "work/deaths.json"
 
-    def shard_of(self, index: int) -> int:
-        """The shard that holds unit `index`."""
-        return index // self.shard_units
-
-    def shard(self, shard: int) -> str:
+    @staticmethod
+    def shard(shard: int) -> str:
         return f"latents/shard-{shard:05d}.parquet"
 
-    def rows_prefix(self, shard: int) -> str:
-        return f"work/rows/{shard:05d}/"
+    @staticmethod
+    def row(index: int) -> str:
+        return f"work/rows/{index // _FOLDER:05d}/{index:08d}.arrow"
 
-    def row(self, index: int) -> str:
-        return f"{self.rows_prefix(self.shard_of(index))}{index:08d}.arrow"
-
-    def checkpoint(self, index: int) -> str:
+    @staticmethod
+    def checkpoint(index: int) -> str:
         return f"work/checkpoints/{index:08d}.npz"
 
     @staticmethod

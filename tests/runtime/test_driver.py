@@ -94,7 +94,7 @@ class Scene:
         self.out = str(tmp_path / "out")
         self.store = open_store(self.out)
         self.plan = Plan.make(str(source), self.out, CONFIG.shard_size)
-        self.log = WorkLog(self.out, CONFIG.shard_size, latent_size=6)
+        self.log = WorkLog(self.out, latent_size=6)
         self.pool = ScriptedPool(self.log, script)
 
     def run(self, workers: int = 2) -> RunState:
@@ -132,12 +132,12 @@ def test_a_poison_picture_becomes_a_row_after_three_deaths_and_takes_nobody_with
     assert rows["003.png"]["attempts"] == 3 and "3 workers died" in rows["003.png"]["error"]
     last_tries = [tasks for _, tasks in scene.pool.sent if any(task.attempts == 3 for task in tasks)]
     assert last_tries and all(len(tasks) == 1 for tasks in last_tries), "the third try is alone"
-    assert state.remaining == 0 and read_deaths(scene.store, RunLayout()) == state.deaths
+    assert state.remaining == 0 and read_deaths(scene.store) == state.deaths
 
 
 def test_deaths_are_remembered_by_the_next_driver(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 1, poison("000.png"))
-    scene.store.put(RunLayout().deaths, b'{"0": 2}')
+    scene.store.put(RunLayout.deaths, b'{"0": 2}')
     scene.run(workers=1)
     assert len(scene.pool.sent) == 1, "one more death is the third"
     assert read_table(scene.out)["status"].to_pylist() == ["crashed"]
@@ -214,7 +214,7 @@ def test_a_row_that_was_durable_before_its_worker_could_report_is_not_made_again
         return pool.finish(worker, tasks)
 
     scene = Scene(tmp_path, 3, script)
-    scene.store.put(RunLayout().deaths, b'{"0": 2, "1": 2, "2": 2}')
+    scene.store.put(RunLayout.deaths, b'{"0": 2, "1": 2, "2": 2}')
     state = scene.run(workers=1)
     assert read_table(scene.out)["status"].to_pylist().count("ok") == len(scene.pool.held["w0"]) > 0
     assert state.statuses["ok"] == len(scene.pool.held["w0"])

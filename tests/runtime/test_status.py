@@ -272,13 +272,13 @@ def test_a_run_that_ends_while_it_is_looked_at(job: EmbedJob, monkeypatch: pytes
     """Its last rows came, and the lease went, after the rows were counted."""
     run(job)
     store = open_store(job.out)
-    shard = store.get(RunLayout().shard(2))
-    store.delete([RunLayout().shard(2)])
+    shard = store.get(RunLayout.shard(2))
+    store.delete([RunLayout.shard(2)])
     held = json.dumps({"host": "h", "machine": "another", "pid": 1}).encode()
     store.put(RunLayout.lease, held)
 
     def end(say: str) -> None:
-        store.put(RunLayout().shard(2), shard)
+        store.put(RunLayout.shard(2), shard)
         store.delete([RunLayout.lease])
 
     found = read_status(job.out, end)
@@ -296,7 +296,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
     assert status(job.out).shards_published == 0
     record = parse_record(store.get(RunLayout.run_json), "run.json")
     plan, latent_size = Plan.load(store, IMAGES), record["generator"]["latent_shape"]
-    log = WorkLog(job.out, IMAGES, latent_size[0] * latent_size[1])
+    log = WorkLog(job.out, latent_size[0] * latent_size[1])
     assembler = Assembler(store, plan, log, table_metadata(record))
 
     original = WorkLog.find_rows

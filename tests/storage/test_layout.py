@@ -4,10 +4,10 @@ from i2s_batch.storage.layout import RunLayout
 
 
 def test_keys_and_back() -> None:
-    layout = RunLayout(shard_units=100)
+    layout = RunLayout
     assert layout.shard(3) == "latents/shard-00003.parquet"
-    assert layout.row(250) == "work/rows/00002/00000250.arrow"
-    assert layout.row(250).startswith(layout.rows_prefix(2))
+    assert layout.row(250) == "work/rows/00000/00000250.arrow"
+    assert layout.row(2500) == "work/rows/00002/00002500.arrow"
     assert layout.row(250).startswith(layout.all_rows_prefix)
     assert layout.checkpoint(7) == "work/checkpoints/00000007.npz"
     for index in (0, 99, 100, 12_345_678, 123_456_789):

@@ -54,8 +54,8 @@ def out(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """A run of 300 pictures in two shards."""
     where = str(tmp_path / "out") if request.param == "local" else f"s3://{request.getfixturevalue('s3_bucket')}/out"
     store = open_store(where)
-    store.put(RunLayout().shard(0), shard(range(200)))
-    store.put(RunLayout().shard(1), shard(range(200, 300)))
+    store.put(RunLayout.shard(0), shard(range(200)))
+    store.put(RunLayout.shard(1), shard(range(200, 300)))
     return store
 
 
@@ -123,8 +123,8 @@ def test_shards_are_deterministic() -> None:
 
 def test_every_reader_sees_the_same(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    store.put(RunLayout().shard(0), shard(range(200)))
-    store.put(RunLayout().shard(1), shard(range(200, 300)))
+    store.put(RunLayout.shard(0), shard(range(200)))
+    store.put(RunLayout.shard(1), shard(range(200, 300)))
     pattern = f"{tmp_path}/latents/*.parquet"
     expected = {n: None if n % 3 == 2 else latent(n).reshape(-1).tolist() for n in range(300)}
     by_arrow = pq.read_table(tmp_path / "latents")
@@ -174,7 +174,7 @@ def test_some_columns_are_read_without_the_rest(s3_bucket: str, monkeypatch: pyt
         {"image_id": ids, "latent": pa.FixedSizeListArray.from_arrays(values, size), "loss": np.arange(300)}
     )
     store = open_store(f"s3://{s3_bucket}")
-    store.put(RunLayout().shard(0), encode_shard(whole, META))
+    store.put(RunLayout.shard(0), encode_shard(whole, META))
     fetched = []
     fetch = S3Store._fetch
 
@@ -192,15 +192,15 @@ def test_some_columns_are_read_without_the_rest(s3_bucket: str, monkeypatch: pyt
 
 def test_shards_out_of_order_are_put_in_order(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    store.put(RunLayout().shard(0), shard(range(100, 160)))
-    store.put(RunLayout().shard(1), shard(range(100)))
+    store.put(RunLayout.shard(0), shard(range(100, 160)))
+    store.put(RunLayout.shard(1), shard(range(100)))
     table = read_latents(str(tmp_path))
     assert table.ids == sorted(table.ids)
     np.testing.assert_array_equal(table.latents[-1], latent(int(table.ids[-1][:5])))
 
 
 def test_a_run_without_one_good_picture(tmp_path: Path) -> None:
-    open_store(str(tmp_path)).put(RunLayout().shard(0), shard(range(2, 3)))
+    open_store(str(tmp_path)).put(RunLayout.shard(0), shard(range(2, 3)))
     table = read_latents(str(tmp_path))
     assert table.ids == []
     assert table.latents.shape == (0, L, W_DIM)
@@ -217,17 +217,17 @@ def test_no_output(tmp_path: Path, s3_bucket: str) -> None:
 
 def test_an_unfinished_run_tells_its_rows(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
-    store.put(RunLayout().run_json, b"{}")
+    store.put(RunLayout.run_json, b"{}")
     with pytest.raises(StorageError, match=r"unfinished run without a shard yet \(0 rows"):
         read_latents(str(tmp_path))
     for n in range(3):
-        store.put(RunLayout().row(n), encode_rows([row(n)], SCHEMA))
+        store.put(RunLayout.row(n), encode_rows([row(n)], SCHEMA))
     with pytest.raises(StorageError, match=r"unfinished run without a shard yet \(3 rows"):
         read_latents(str(tmp_path))
 
 
 def test_a_damaged_shard_is_named(out: Store) -> None:
-    key = RunLayout().shard(1)
+    key = RunLayout.shard(1)
     whole = out.get(key)
     flipped = bytearray(whole)
     flipped[len(whole) // 3] ^= 0xFF
@@ -245,14 +245,14 @@ def test_foreign_files_in_latents(out: Store) -> None:
     with pytest.raises(StorageError, match=r"latents/other.parquet' is no shard of this table"):
         read_latents(out.url)
     out.delete(["latents/other.parquet"])
-    out.put(RunLayout().shard(2), foreign.getvalue().to_pybytes())
+    out.put(RunLayout.shard(2), foreign.getvalue().to_pybytes())
     with pytest.raises(StorageError, match=r"shard-00002.parquet' is a foreign Parquet file"):
         read_latents(out.url)
     other = decode_rows([encode_rows([{"image_id": "z"}], table_schema(9))], table_schema(9))
-    out.put(RunLayout().shard(2), encode_shard(other, META))
+    out.put(RunLayout.shard(2), encode_shard(other, META))
     with pytest.raises(StorageError, match=r"shard-00002.parquet' has other columns than"):
         read_latents(out.url)
     newer = META | {"i2s_batch.schema_version": "2"}
-    out.put(RunLayout().shard(2), encode_shard(other, newer))
+    out.put(RunLayout.shard(2), encode_shard(other, newer))
     with pytest.raises(StorageError, match=r"has schema version 2; this program reads 1"):
         read_latents(out.url)

@@ -1,0 +1,72 @@
+"""Shards, units and generations of a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from i2s_batch.errors import StorageError
+from i2s_batch.runtime.plan import Plan
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+
+
+def images(*ids: str) -> pa.Table:
+    return pa.table({"image_id": list(ids), "uri": [f"/in/{image_id}" for image_id in ids]})
+
+
+def numbered(count: int) -> pa.Table:
+    return images(*(f"{number:04d}" for number in range(count)))
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 20, 21, 100])
+@pytest.mark.parametrize(("shard_size", "unit_size"), [(1, 1), (8, 1), (8, 3), (8, 8), (5, 32)])
+def test_every_image_has_one_shard_and_one_unit(count: int, shard_size: int, unit_size: int) -> None:
+    plan = Plan(numbered(count), shard_size, unit_size)
+    assert [i for shard in range(plan.shards) for i in plan.shard_range(shard)] == list(range(count))
+    assert [i for unit in range(plan.units) for i in plan.unit_range(unit)] == list(range(count))
+    assert max(len(plan.shard_range(shard)) for shard in range(plan.shards)) <= shard_size
+    assert plan.unit_sizes().tolist() == [len(plan.unit_range(unit)) for unit in range(plan.units)]
+    assert max(plan.unit_sizes()) <= unit_size
+    for shard in range(plan.shards):
+        units = plan.units_of(shard)
+        assert [i for unit in units for i in plan.unit_range(unit)] == list(plan.shard_range(shard))
+        assert {plan.shard_of(unit) for unit in units} == {shard}
+    assert all(image in plan.unit_range(plan.unit_of(image)) for image in range(count))
+    task = plan.task(plan.units - 1, attempts=2, resume=True)
+    assert [row["image_id"] for row in task.images] == plan.images["image_id"].to_pylist()[-len(task.images) :]
+
+
+def test_growing_leaves_every_shard_as_it_was(tmp_path: Path) -> None:
+    plan = Plan(images("b", "d", "f"), 2, 1)
+    grown = plan.grown(images("a", "b", "c", "d", "e"))
+    assert grown.images["image_id"].to_pylist() == ["b", "d", "f", "a", "c", "e"] and grown.generations == (3, 3)
+    ids = [grown.shard_images(shard)["image_id"].to_pylist() for shard in range(grown.shards)]
+    assert ids == [["b", "d"], ["f"], ["a", "c"], ["e"]]
+    assert [grown.shard_of(unit) for unit in range(grown.units)] == [0, 0, 1, 2, 2, 3]
+    assert grown.grown(images("a", "f")) is grown
+    again = grown.grown(images("g"))
+    store = open_store(str(tmp_path))
+    again.save(store)
+    loaded = Plan.load(store, 2)
+    assert loaded.images.equals(again.images) and loaded.generations == (3, 3, 1) and loaded.unit_size == 1
+
+
+def test_what_only_workers_need_is_not_carried() -> None:
+    plan = Plan(images("a").append_column("label", [["x"]]).append_column("_places", [[1]]), 10)
+    assert plan.shard_images(0).column_names == ["image_id", "uri", "label"]
+    assert plan.task(0, 1, False).images == ({"image_id": "a", "uri": "/in/a", "label": "x", "_places": 1},)
+
+
+def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    Plan(numbered(3), 2).save(store)
+    data = store.get(RunLayout.plan)
+    Plan(numbered(3), 2, generations=(4,)).save(store)
+    contradictory = store.get(RunLayout.plan)
+    for damaged in (data[:-1], b"", contradictory):
+        store.put(RunLayout.plan, damaged)
+        with pytest.raises(StorageError, match=r"images\.parquet is damaged"):
+            Plan.load(store, 2)
