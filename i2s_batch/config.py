@@ -113,6 +113,7 @@ class RunConfig(JobConfig):
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
+    grow: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2 has vanished_at
 
 STATUS_OK = "ok"
 STATUS_UNREADABLE = "unreadable"
@@ -56,6 +56,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("device", "string", "what computed it"),
     Column("worker", "string", "which worker finished it"),
     Column("embedded_at", "timestamp", "UTC"),
+    Column("vanished_at", "timestamp", "UTC, when `--grow` found the picture gone from SOURCE; null while it is there"),
 )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, help="Of random starts.")
 @click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square.")
 @click.option("--checkpoint-every", default=60.0, show_default=True, metavar="SECONDS", help="Save images in flight.")
+@click.option("--grow", is_flag=True, help="Embed what is new or has changed in SOURCE since the run was planned.")
 @run_options
 def embed(source: str, out: str, generator: str, vgg: str, dry_run: bool, **options: object) -> int:
     """Embed the pictures of SOURCE and write one row for each into OUT.

@@ -26,13 +26,18 @@ class Assembler:
     def __init__(self, store: Store, plan: Plan, log: WorkLog, metadata: dict[str, str]) -> None:
         self._store, self._plan, self._log, self._metadata = store, plan, log, metadata
 
-    def published(self, shard: int) -> pa.Table:
-        """The rows of a shard that is already in the table."""
-        return read_shard(self._store, RunLayout.shard(shard))
+    def published(self, shard: int, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a shard that is already in the table, in the plan's order; `columns`: None for all."""
+        return read_shard(self._store, RunLayout.shard(shard), columns)
 
-    def statuses(self, shard: int) -> pa.ChunkedArray:
-        """The status of every row of a published shard, in the plan's order."""
-        return read_shard(self._store, RunLayout.shard(shard), ["status"]).column("status")
+    def mark_vanished(self, shard: int, vanished_at: pa.Array | None) -> int:
+        """Write a published shard with another column `vanished_at`, if there is one; how many are marked."""
+        if vanished_at is None:
+            return 0
+        rows = self.published(shard)
+        place = rows.schema.get_field_index("vanished_at")
+        self._put(shard, rows.set_column(place, rows.schema.field(place), vanished_at))
+        return len(vanished_at) - vanished_at.null_count
 
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
         """Write a shard from the `logged` rows and, if it `exists`, from the rows that it already has; then
@@ -51,8 +56,11 @@ class Assembler:
         for name in images.column_names:
             if name not in rows.column_names:
                 rows = rows.append_column(name, images.column(name))
-        self._store.put(RunLayout.shard(shard), encode_shard(rows, self._metadata))
+        self._put(shard, rows)
         self._log.delete_rows(logged)
+
+    def _put(self, shard: int, rows: pa.Table) -> None:
+        self._store.put(RunLayout.shard(shard), encode_shard(rows, self._metadata))
 
     @staticmethod
     def _merged(old: pa.Table, new: pa.Table) -> pa.Table:

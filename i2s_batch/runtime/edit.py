@@ -20,12 +20,14 @@ from i2s_batch.editing import PictureSequence, Request
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.models import GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_CRASHED, STATUS_OK, Task
+from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.edit_worker import EditSpec
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.pools import Fleet
 from i2s_batch.runtime.rows import failed_edit_row
 from i2s_batch.runtime.run import Run
 from i2s_batch.runtime.run_record import make_record
+from i2s_batch.runtime.run_state import RunState
 from i2s_batch.storage.animations import check_animation, encode_animation
 from i2s_batch.storage.latents import PLACE, LatentIndex
 from i2s_batch.storage.layout import RunLayout
@@ -175,6 +177,12 @@ class EditRun(Run):
 
     def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
         return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in task.images]
+
+    def _grow(self, plan: Plan) -> Plan:
+        return plan  # what is to be made was asked for once
+
+    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
+        """Nothing: the codes that an edit was planned with are not made again."""
 
     def _complete(self) -> None:
         """Make the films that are not there yet; one with a failed frame is left out."""

@@ -154,18 +154,20 @@ class EditWorker:
     def _write(self, task: Task, loaded: _Loaded, pictures: dict[int, np.ndarray], seconds: float) -> Finished:
         """The pictures first: a row says that its picture is there."""
         rows: list[dict[str, Any]] = []
+        files: dict[str, bytes] = {}
         for place, image in enumerate(task.images):
             if place in loaded.missing:
                 row = failed_edit_row(image, task.attempts, STATUS_UNREADABLE, loaded.missing[place])
             else:
                 data = encode_picture(pictures[place], self._spec.config.picture_format)
-                self._store.put(RunLayout.picture(image["image_id"], self._spec.config.picture_format), data)
+                files[RunLayout.picture(image["image_id"], self._spec.config.picture_format)] = data
                 digest = hashlib.sha256(data).hexdigest()
                 code = loaded.codes[place]
                 distance = float(np.linalg.norm(code - self._w_avg))
                 row = edited_row(image, task.attempts, code, distance, digest, pictures[place].shape)
                 row["seconds"] = seconds
             rows.append(row | {"device": self._device_name, "worker": self.name})
+        self._store.put_all(files)
         return self._log.write_rows(task, rows)
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import pyarrow as pa
 
 from i2s_batch.config import RunConfig
 from i2s_batch.records import STATUS_CRASHED, Task
+from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.embed_worker import EmbedSpec
+from i2s_batch.runtime.growth import compare, grown_plan
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.pools import Fleet
 from i2s_batch.runtime.rows import LoadedPicture, failed_row
 from i2s_batch.runtime.run import Run
 from i2s_batch.runtime.run_record import make_record
+from i2s_batch.runtime.run_state import RunState
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
+from i2s_batch.storage.sources import list_images
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,19 @@ class EmbedRun(Run):
         super().__init__(job.out, job.config, record, generator, say)
 
     def _make_plan(self) -> Plan:
-        return Plan.make(self._job.source, self._job.out, self._job.config.shard_size)
+        return Plan(self._listing, self._job.config.shard_size)
+
+    @cached_property
+    def _listing(self) -> pa.Table:
+        """The source as it is now."""
+        return list_images(self._job.source, exclude=self._job.out)
+
+    def _grow(self, plan: Plan) -> Plan:
+        return grown_plan(plan, self._listing) if self._job.config.grow else plan
+
+    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
+        if self._job.config.grow:
+            compare(state, assembler, plan, self._listing, self._say)
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
         config = self._job.config

@@ -17,7 +17,9 @@ def count_statuses(state: RunState, assembler: Assembler, log: WorkLog, plan: Pl
     for shard in state.published | state.logged.keys():
         found: dict[int, str] = {}
         if shard in state.published:
-            found = dict(zip(plan.shard_range(shard), assembler.statuses(shard).to_pylist(), strict=True))
+            found = dict(
+                zip(plan.shard_range(shard), assembler.published(shard, ["status"])["status"].to_pylist(), strict=True)
+            )
         for image, status in _logged_statuses(state.logged.get(shard, set()), log, plan):
             if found.get(image) != STATUS_OK:
                 found[image] = status
@@ -38,7 +40,7 @@ def forget_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: P
     """
     failed: list[int] = []  # images
     for shard in state.published:
-        bad = pc.not_equal(assembler.statuses(shard), STATUS_OK).to_numpy()
+        bad = pc.not_equal(assembler.published(shard, ["status"])["status"], STATUS_OK).to_numpy()
         images = (plan.shard_range(shard)[i] for i in np.flatnonzero(bad))
         failed += [image for image in images if plan.unit_of(image) not in state.logged.get(shard, set())]
     for units in state.logged.values():

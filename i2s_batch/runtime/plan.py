@@ -21,7 +21,6 @@ from i2s_batch.errors import StorageError
 from i2s_batch.records import Task
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.sources import list_images
 
 _FACTS = b"i2s_batch.plan"
 
@@ -138,8 +137,3 @@ class Plan:
             return cls(plan, shard_size, facts.get("unit_size", 1), None if generations is None else tuple(generations))
         except (pa.ArrowInvalid, ValueError, TypeError, AttributeError) as error:
             raise StorageError(f"{store.uri(key)} is damaged ({error}); this output cannot be resumed") from error
-
-    @classmethod
-    def make(cls, source: str, out: str, shard_size: int) -> Plan:
-        """List SOURCE, leaving out what lies under OUT."""
-        return cls(list_images(source, exclude=out), shard_size)

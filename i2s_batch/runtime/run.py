@@ -95,6 +95,14 @@ class Run(ABC):
         """The rows of a unit that was given up."""
 
     @abstractmethod
+    def _grow(self, plan: Plan) -> Plan:
+        """The plan of a run that goes on, with what has come since if the run is to grow."""
+
+    @abstractmethod
+    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
+        """Mark what has changed since as not done, if the run is to grow."""
+
+    @abstractmethod
     def _complete(self) -> None:
         """What is made from the whole table, when it is there."""
 
@@ -102,13 +110,14 @@ class Run(ABC):
 
     def describe(self) -> dict[str, Any]:
         """What the run would do, for `--dry-run`."""
+        plan = self._grow(self._plan) if self._resumed else self._plan
         return {
             "out": self._store.url,
-            "images": len(self._plan),
-            "images_to_do": scan(self._store, self._plan, self._log).remaining_images,
-            "shards": self._plan.shards,
+            "images": len(plan),
+            "images_to_do": scan(self._store, plan, self._log).remaining_images,
+            "shards": plan.shards,
             "resumed": self._resumed,
-            "latents_bytes": len(self._plan) * self.generator.latent_size * 4,
+            "latents_bytes": len(plan) * self.generator.latent_size * 4,
         } | {key: self._record[key] for key in IDENTITY}
 
     def execute(self, cluster: Cluster) -> Outcome:
@@ -147,6 +156,10 @@ class Run(ABC):
         if existing is not None:
             if not self._resumed:  # another driver planned this output since we looked
                 self._plan = self._loaded_plan()
+            grown = self._grow(self._plan)
+            if grown is not self._plan:
+                grown.save(self._store)
+                self._plan = grown
             return existing
         if next(self._store.list(RunLayout.shards_prefix), None) is not None:
             raise RunConflictError(
@@ -165,6 +178,7 @@ class Run(ABC):
         retried = forget_failures(state, assembler, log, plan) if config.retry_failed else 0
         if config.retry_failed:
             self._say(f"trying {retried} failed images again")
+        self._compare(state, assembler, plan)
         count_statuses(state, assembler, log, plan)
         progress = Progress(state, self.steps, self._say, retried)
         publisher = Publisher(assembler, plan, state)

@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +124,15 @@ def _link(temporary: Path, path: Path) -> bool:
 
 
 def _write_through(path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bool:
-    """Write `data` beside `path` under a name that listings ignore, then `publish(temporary, path)`."""
+    """Write `data` beside `path` under a name that listings ignore, then `publish(temporary, path)`; durable."""
+    published = _write(path, data, publish)
+    with suppress(FileNotFoundError):  # deleted again by another process, and the empty folder with it
+        _sync_folder(path.parent)
+    return published
+
+
+def _write(path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bool:
+    """As `_write_through`, but the name of the file is not durable before `_sync_folder`."""
     temporary = path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
     descriptor = _create(temporary)
     try:
@@ -132,10 +140,7 @@ def _write_through(path: Path, data: bytes, publish: Callable[[Path, Path], bool
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        published = publish(temporary, path)
-        with suppress(FileNotFoundError):  # deleted again by another process, and the empty folder with it
-            _sync_folder(path.parent)
-        return published
+        return publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -168,6 +173,17 @@ class LocalStore(Store):
         path = self._path(key)
         with _errors_named(path):
             _write_through(path, data, _replace)
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        folders = set()
+        for key, data in objects.items():
+            path = self._path(key)
+            with _errors_named(path):
+                _write(path, data, _replace)
+            folders.add(path.parent)
+        for folder in folders:  # once for all that lie there: it costs as much as a small file
+            with _errors_named(folder), suppress(FileNotFoundError):
+                _sync_folder(folder)
 
     def put_new(self, key: str, data: bytes) -> bool:
         path = self._path(key)

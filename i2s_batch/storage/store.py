@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -54,6 +54,11 @@ class Store(ABC):
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
         """Write an object, whole or not at all, over whatever was there; durable on return."""
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """`put` each of some objects, by key; all are durable on return. If it fails, some may have been written."""
+        for key, data in objects.items():
+            self.put(key, data)
 
     @abstractmethod
     def put_new(self, key: str, data: bytes) -> bool:

@@ -22,6 +22,7 @@ from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
+from i2s_batch.storage.sources import list_images
 from i2s_batch.storage.table import shard_metadata
 
 CONFIG = RunConfig(embed=EmbedConfig(steps=5), shard_size=100)
@@ -93,7 +94,7 @@ class Scene:
             (source / f"{number:03d}.png").touch()
         self.out = str(tmp_path / "out")
         self.store = open_store(self.out)
-        self.plan = Plan.make(str(source), self.out, CONFIG.shard_size)
+        self.plan = Plan(list_images(str(source)), CONFIG.shard_size)
         self.log = WorkLog(self.out, latent_size=6)
         self.pool = ScriptedPool(self.log, script)
 
