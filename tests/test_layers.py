@@ -109,13 +109,12 @@ def run(code: str) -> str:
 
 @pytest.mark.parametrize("what", ["import i2s_batch", "import i2s_batch.cli"])
 def test_importing_the_package_loads_nothing_heavy(what: str) -> None:
-    heavy = "{'torch', 'ray', 'pyarrow', 'boto3', 'numpy', 'lpips', 'PIL'}"
+    heavy = "{'torch', 'ray', 'pyarrow', 'duckdb', 'boto3', 'numpy', 'lpips', 'PIL'}"
     assert run(f"import sys; {what}; print(sorted(set(sys.modules) & {heavy}))") == "[]"
 
 
 def test_the_engine_needs_no_ray_boto3_or_pyarrow() -> None:
-    block = (
-        "import sys\nfor name in ('ray', 'boto3', 'botocore', 'pyarrow', 'lpips', 'click'): sys.modules[name] = None\n"
-    )
+    absent = "('ray', 'boto3', 'botocore', 'pyarrow', 'duckdb', 'lpips', 'click')"
+    block = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
     code = block + "from i2s_batch import EmbedConfig, Embedder, load_generator, load_vgg\nprint('ok')"
     assert run(code) == "ok"

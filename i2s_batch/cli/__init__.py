@@ -15,6 +15,7 @@ from i2s_batch.cli.demo import demo
 from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
 from i2s_batch.cli.inspect import inspect
+from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
 from i2s_batch.cli.status import status
 from i2s_batch.errors import I2SError, RunFailedError
@@ -29,7 +30,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (embed, edit, render, status, report, demo, convert, inspect, bench):
+for command in (embed, edit, render, status, query, report, demo, convert, inspect, bench):
     commands.add_command(command)
 
 

@@ -22,7 +22,7 @@ from i2s_batch.storage.table import META_LATENT_SHAPE, META_SCHEMA_VERSION
 
 _READERS = 4  # shards fetched at once; each is some 30 MB
 
-_NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
+NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def read_latents(out: str) -> LatentTable:
     that is damaged or foreign.
     """
     table = read_table(out)
-    layers, w_dim = _latent_shape(table)
+    layers, w_dim = latent_shape(table.schema)
     done = table.filter(pc.equal(table["status"], STATUS_OK))
     numbers = [field.name for field in done.schema if _is_number(field.type)]
     return LatentTable(
@@ -71,8 +71,8 @@ def read_table(out: str, columns: list[str] | None = None, max_shards: int | Non
     with ThreadPoolExecutor(_READERS) as pool:
         shards = list(pool.map(lambda key: read_shard(store, key, columns), keys))
     for key, shard in zip(keys, shards, strict=True):
-        if shard.schema != shards[0].schema or _latent_shape(shard) != _latent_shape(shards[0]):
-            raise StorageError(f"{store.uri(key)!r} has other columns than {store.uri(keys[0])!r}; {_NOT_OURS}")
+        if shard.schema != shards[0].schema or latent_shape(shard.schema) != latent_shape(shards[0].schema):
+            raise StorageError(f"{store.uri(key)!r} has other columns than {store.uri(keys[0])!r}; {NOT_OURS}")
     table = pa.concat_tables(shards)
     order = pc.sort_indices(table["image_id"])
     in_order = pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py()
@@ -122,7 +122,7 @@ def _shard_keys(store: Store) -> list[str]:
     keys = [info.key for info in store.list(RunLayout.shards_prefix) if info.key.endswith(".parquet")]
     for key in keys:
         if RunLayout.shard_index(key) is None:
-            raise StorageError(f"{store.uri(key)!r} is no shard of this table; {_NOT_OURS}")
+            raise StorageError(f"{store.uri(key)!r} is no shard of this table; {NOT_OURS}")
     return keys
 
 
@@ -161,17 +161,18 @@ def open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
             pa.BufferReader(store.get(key)) if whole else store.open(key) as source,
             pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file,
         ):
-            _check_ours(file.schema_arrow.metadata or {}, uri)
+            check_ours(file.schema_arrow.metadata or {}, uri)
             yield file
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run its embed command again") from error
 
 
-def _check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
+def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
+    """Raise StorageError unless these are the file metadata of a shard that this program can read."""
     version = metadata.get(META_SCHEMA_VERSION.encode())
     if version is None:
-        raise StorageError(f"{uri!r} is a foreign Parquet file; {_NOT_OURS}")
+        raise StorageError(f"{uri!r} is a foreign Parquet file; {NOT_OURS}")
     if version != str(SCHEMA_VERSION).encode():
         raise StorageError(
             f"{uri!r} has schema version {version.decode()}; this program reads {SCHEMA_VERSION}; "
@@ -179,8 +180,9 @@ def _check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
         )
 
 
-def _latent_shape(table: pa.Table) -> tuple[int, int]:
-    layers, w_dim = json.loads(table.schema.metadata[META_LATENT_SHAPE.encode()])
+def latent_shape(schema: pa.Schema) -> tuple[int, int]:
+    """L and w_dim of the codes in a shard of ours."""
+    layers, w_dim = json.loads(schema.metadata[META_LATENT_SHAPE.encode()])
     return layers, w_dim
 
 
