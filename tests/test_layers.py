@@ -24,16 +24,17 @@ MAY_IMPORT = {
     "runtime": BASE | {"models", "inversion", "editing", "storage"},
     "bench": BASE | {"models", "inversion"},
     "report": BASE | {"models", "inversion", "storage", "runtime"},
+    "table": BASE | {"models", "inversion", "storage", "runtime", "report"},
     "demo": BASE | {"models", "inversion", "storage", "editing", "runtime", "report"},
-    "cli": BASE | {"models", "inversion", "editing", "storage", "runtime", "report", "demo", "bench"},
+    "cli": BASE | {"models", "inversion", "editing", "storage", "runtime", "report", "table", "demo", "bench"},
     "jobs": {"cli"},
-    "": {"config", "inversion", "runtime", "storage"},  # i2s_batch/__init__.py: what users import
+    "": {"config", "inversion", "runtime", "storage", "table"},  # i2s_batch/__init__.py: what users import
 }
 FOREIGN = {
-    "torch": {"models", "inversion", "runtime", "report", "demo", "bench"},
+    "torch": {"models", "inversion", "runtime", "report", "table", "demo", "bench"},
     "lpips": {"inversion"},
     "torchvision": {"runtime"},
-    "pyarrow": {"storage", "runtime", "report"},
+    "pyarrow": {"storage", "runtime", "report", "table"},
     "duckdb": {"storage"},
     "jinja2": {"report"},
     "boto3": {"storage"},
@@ -41,7 +42,7 @@ FOREIGN = {
     "PIL": {"inversion", "storage", "report", "demo"},
     "click": {"cli"},
     "pickle": set(),
-    "numpy": {"models", "inversion", "storage", "runtime", "report", "demo", "bench"},
+    "numpy": {"models", "inversion", "storage", "runtime", "report", "table", "demo", "bench"},
 }
 
 

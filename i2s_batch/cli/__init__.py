@@ -14,6 +14,7 @@ from i2s_batch.cli.convert import convert
 from i2s_batch.cli.demo import demo
 from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
+from i2s_batch.cli.export import export
 from i2s_batch.cli.inspect import inspect
 from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
@@ -30,7 +31,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (embed, edit, render, status, query, report, demo, convert, inspect, bench):
+for command in (embed, edit, render, status, query, export, report, demo, convert, inspect, bench):
     commands.add_command(command)
 
 

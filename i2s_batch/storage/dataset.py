@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -18,6 +21,8 @@ from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.read import NOT_OURS, check_ours, existing_shards, latent_shape
 
 _FOOTER_READERS = 8  # footers are small: what they cost on S3 is waiting
+
+_LETTING_GO_S = 2.0  # at the end of the process, at most
 
 _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
@@ -31,10 +36,23 @@ class Shard:
     uri: str
     fragment: ds.ParquetFileFragment
 
-    def batches(self, **scan: Any) -> Iterator[pa.RecordBatch]:
-        """Its rows in order, as `Fragment.to_batches` takes them; StorageError names a damaged file."""
+    @property
+    def row_groups(self) -> list[int]:
+        """The rows of each row group."""
+        return [group.num_rows for group in self.fragment.row_groups]
+
+    def columns(self, names: list[str]) -> pa.Schema:
+        """The schema of some columns."""
+        return pa.schema([self.fragment.physical_schema.field(name) for name in names])
+
+    def batches(self, groups: list[int] | None = None, **scan: Any) -> Iterator[pa.RecordBatch]:
+        """The rows of some row groups (None: all) in order; `scan` as `Fragment.to_batches` takes it.
+
+        Raises StorageError with the file's name if it is damaged.
+        """
+        fragment = self.fragment if groups is None else self.fragment.subset(row_group_ids=groups)
         with errors_named(self.uri):
-            yield from self.fragment.to_batches(**scan)
+            yield from fragment.to_batches(**scan)
 
 
 @dataclass(frozen=True)
@@ -105,6 +123,18 @@ def _file_system(store: Store) -> tuple[fs.FileSystem, Callable[[str], str]]:
     return fs.PyFileSystem(_StoreFiles(store)), lambda key: key
 
 
+# Files in the hands of Arrow's threads. They let go of the last one a moment after the last row has come, and a
+# thread that does so while the interpreter ends aborts the process.
+_open_files: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
+
+
+@atexit.register
+def _wait_for_threads() -> None:
+    deadline = time.monotonic() + _LETTING_GO_S
+    while _open_files and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 class _StoreFiles(fs.FileSystemHandler):
     """A store as a file system that can only be read. Paths are keys."""
 
@@ -118,7 +148,9 @@ class _StoreFiles(fs.FileSystemHandler):
         return path
 
     def open_input_file(self, path: str) -> pa.PythonFile:
-        return pa.PythonFile(self._store.open(path), mode="r")
+        file = self._store.open(path)
+        _open_files.add(file)
+        return pa.PythonFile(file, mode="r")
 
     def open_input_stream(self, path: str) -> pa.PythonFile:
         return self.open_input_file(path)

@@ -1,4 +1,4 @@
-"""Reading a run's table back: `read_latents` for the vectors, `read_table` for every row."""
+"""Reading the rows of a run's table, whatever their status. Codes as arrays: `stream`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
-from i2s_batch.records import SCHEMA_VERSION, STATUS_OK
+from i2s_batch.records import SCHEMA_VERSION
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.table import META_LATENT_SHAPE, META_SCHEMA_VERSION
@@ -25,41 +24,11 @@ _READERS = 4  # shards fetched at once; each is some 30 MB
 NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
 
 
-@dataclass(frozen=True, eq=False)
-class LatentTable:
-    """The pictures with status 'ok', in the order of their ids.
-
-    latents: float32 [N, L, w_dim], W+ codes.
-    metrics: every column of single numbers by name, [N]; a null is NaN.
-    table: all columns of these rows.
-    """
-
-    ids: list[str]
-    latents: np.ndarray
-    metrics: dict[str, np.ndarray]
-    table: pa.Table
-
-
-def read_latents(out: str) -> LatentTable:
-    """The latents and metrics of the run at `out`, a local path or s3://bucket/prefix.
+def read_table(out: str, columns: list[str] | None = None, max_shards: int | None = None) -> pa.Table:
+    """Every row of the run at `out`, whatever its status, in the order of the ids.
 
     Of a run under way, the shards written so far. Raises StorageError: no such output, no shard yet, a shard
     that is damaged or foreign.
-    """
-    table = read_table(out)
-    layers, w_dim = latent_shape(table.schema)
-    done = table.filter(pc.equal(table["status"], STATUS_OK))
-    numbers = [field.name for field in done.schema if _is_number(field.type)]
-    return LatentTable(
-        ids=done["image_id"].to_pylist(),
-        latents=_stacked(done["latent"], out).reshape(-1, layers, w_dim),
-        metrics={name: done[name].to_numpy() for name in numbers},
-        table=done,
-    )
-
-
-def read_table(out: str, columns: list[str] | None = None, max_shards: int | None = None) -> pa.Table:
-    """Every row of the run at `out`, whatever its status, in the order of the ids. Errors as `read_latents`.
 
     `columns`: None for all, else with `image_id` among them, and nothing but them is fetched. `max_shards`: no
     more than so many shards, spread evenly over the run.
@@ -82,7 +51,7 @@ def read_table(out: str, columns: list[str] | None = None, max_shards: int | Non
 def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of some images, all columns, in the order of `image_ids`; the rest of the table is not fetched.
 
-    Errors as `read_latents`, and StorageError for an id that the table does not hold.
+    Errors as `read_table`, and StorageError for an id that the table does not hold.
     """
     store = open_store(out)
     wanted = pa.array(sorted(set(image_ids)), pa.string())
@@ -112,10 +81,6 @@ def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[dict[str, A
 def _any_between(wanted: pa.Array, low: str, high: str) -> bool:
     inside = pc.and_(pc.greater_equal(wanted, low), pc.less_equal(wanted, high))
     return bool(pc.any(inside).as_py())
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def _shard_keys(store: Store) -> list[str]:
@@ -184,16 +149,3 @@ def latent_shape(schema: pa.Schema) -> tuple[int, int]:
     """L and w_dim of the codes in a shard of ours."""
     layers, w_dim = json.loads(schema.metadata[META_LATENT_SHAPE.encode()])
     return layers, w_dim
-
-
-def _stacked(column: pa.ChunkedArray, out: str) -> np.ndarray:
-    """A column of fixed-size lists as float32 [N, size], one copy."""
-    if column.null_count:
-        raise StorageError(f"{out!r} has {column.null_count} rows with status 'ok' but no latent; run `verify`")
-    stacked = np.empty((len(column), column.type.list_size), np.float32)
-    start = 0
-    for chunk in column.chunks:
-        # flatten() minds the chunk's offset, which .values does not
-        stacked[start : start + len(chunk)] = chunk.flatten().to_numpy().reshape(len(chunk), -1)
-        start += len(chunk)
-    return stacked

@@ -41,8 +41,10 @@ CREATE MACRO layer(latent, k) AS CASE
     THEN list_slice(latent::FLOAT[], CAST(k * $w_dim + 1 AS BIGINT), CAST((k + 1) * $w_dim AS BIGINT))
     WHEN k IS NOT NULL THEN error('layer ' || k || ' is asked for; the layers are 0 to ' || ($layers - 1)) END;
 CREATE MACRO latent_of(id) AS (SELECT latent FROM latents WHERE image_id = id);
-CREATE MACRO euclidean(a, b) AS list_distance(a::FLOAT[], b::FLOAT[]);
-CREATE MACRO cosine(a, b) AS list_cosine_distance(a::FLOAT[], b::FLOAT[]);
+CREATE MACRO euclidean(a, b) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL
+    THEN list_distance(a::FLOAT[], b::FLOAT[]) END;
+CREATE MACRO cosine(a, b) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL
+    THEN list_cosine_distance(a::FLOAT[], b::FLOAT[]) END;
 CREATE MACRO psnr_class(psnr) AS CASE
     WHEN psnr < 20 THEN '00-20 dB' WHEN psnr < 25 THEN '20-25 dB' WHEN psnr < 30 THEN '25-30 dB'
     WHEN psnr < 35 THEN '30-35 dB' WHEN psnr < 40 THEN '35-40 dB' WHEN psnr >= 40 THEN '40+ dB' END;
