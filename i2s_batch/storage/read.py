@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.table import META_LATENT_SHAPE, META_SCHEMA_VERSION
 
+_SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
 _READERS = 4  # shards fetched at once; each is some 30 MB
 
 NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
@@ -62,6 +64,14 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
     if missing:
         raise StorageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
     return [rows[image_id] for image_id in image_ids]
+
+
+def row_of_shard(store: Store, key: str, image_id: str) -> dict[str, Any]:
+    """One row of one shard, whatever the state of the others. Raises StorageError: it is not there, or damaged."""
+    rows = _rows_in_shard(store, key, pa.array([image_id]))
+    if not rows:
+        raise StorageError(f"{store.uri(key)!r} holds no row of image {image_id!r}")
+    return rows[0]
 
 
 def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[dict[str, Any]]:
@@ -140,8 +150,14 @@ def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
         raise StorageError(f"{uri!r} is a foreign Parquet file; {NOT_OURS}")
     if version != str(SCHEMA_VERSION).encode():
         raise StorageError(
-            f"{uri!r} has schema version {version.decode()}; this program reads {SCHEMA_VERSION}; "
+            f"{uri!r} has schema version {version.decode(errors='replace')}; this program reads {SCHEMA_VERSION}; "
             "use the version that wrote it"
+        )
+    shape = metadata.get(META_LATENT_SHAPE.encode(), b"")
+    if not _SHAPE.fullmatch(shape):
+        raise StorageError(
+            f"{uri!r} is damaged (its metadata say that a latent is {shape.decode(errors='replace')!r}); "
+            "delete it and run its embed command again"
         )
 
 
