@@ -36,7 +36,8 @@ def _lines(found: Verification) -> list[str]:
     lines = [
         found.out,
         f"  images      {planned} planned, {found.rows} rows in {found.files} files, {found.codes} with a code",
-        f"  rendered    {found.rendered} rows again, their figures within {100 * found.tolerance:.1f} %",
+        f"  rendered    {found.rendered} rows again"
+        + (f", within {100 * found.tolerance:.1f} %" if found.rendered else ""),
         *(f"  unchecked   {text}" for text in found.unchecked),
     ]
     for finding in found.findings[:_SHOWN]:

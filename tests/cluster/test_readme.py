@@ -62,7 +62,8 @@ def test_every_block_runs(folder: Path, ray_head: RayHead, s3_bucket: str) -> No
             done.append("python")
         else:
             assert language in ("bash", "")  # installing; trees of files
-    assert {"embed", "status", "report", "submit", "python"} <= set(done)
+    commands = {"embed", "status", "report", "query", "export", "neighbours", "verify"}
+    assert commands | {"submit", "python"} <= set(done)
     assert (folder / "latents" / "report.html").is_file()
 
 

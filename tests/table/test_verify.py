@@ -275,7 +275,7 @@ def test_the_command(out: str, tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == out and lines[1] == "  images      8 planned, 8 rows in 3 files, 7 with a code"
-    assert lines[2:] == ["  rendered    2 rows again, their figures within 0.2 %", "everything is as it should be"]
+    assert lines[2:] == ["  rendered    2 rows again, within 0.2 %", "everything is as it should be"]
     change(out, 1, first({"psnr": 1.5}))
     open_store(out).delete([RunLayout.summary, SHARDS[2]])
     result = i2s_batch("verify", out, "--sample", "0")
