@@ -22,7 +22,7 @@ from i2s_batch.errors import QueryError
 from i2s_batch.records import STATUS_OK
 from i2s_batch.storage.dataset import TableFiles, check_whole
 
-MEMORY_LIMIT = "2GB"  # of DuckDB's own; what is more goes to a temporary folder
+MEMORY_LIMIT = "4GB"  # of DuckDB's own, then a temporary folder; 1 GB is too little to compare codes of 18 x 512
 BATCH_ROWS = 1024  # 38 MB of codes of 18 x 512
 
 _STATEMENT_KINDS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
