@@ -10,16 +10,29 @@ from i2s_batch.config import EmbedConfig
 if TYPE_CHECKING:
     from i2s_batch.inversion import Embedder
     from i2s_batch.runtime.weights import load_generator, load_vgg
-    from i2s_batch.storage.read import read_latents
+    from i2s_batch.storage.stream import iter_latents, read_latents
+    from i2s_batch.table.torch_dataset import LatentDataset, LatentStream
 
-__all__ = ["EmbedConfig", "Embedder", "load_generator", "load_vgg", "read_latents"]
+__all__ = [
+    "EmbedConfig",
+    "Embedder",
+    "LatentDataset",
+    "LatentStream",
+    "iter_latents",
+    "load_generator",
+    "load_vgg",
+    "read_latents",
+]
 
 # Loaded when first asked for, so that `import i2s_batch` needs neither torch nor pyarrow.
 _HOMES = {
     "Embedder": "i2s_batch.inversion",
+    "LatentDataset": "i2s_batch.table.torch_dataset",
+    "LatentStream": "i2s_batch.table.torch_dataset",
+    "iter_latents": "i2s_batch.storage.stream",
     "load_generator": "i2s_batch.runtime.weights",
     "load_vgg": "i2s_batch.runtime.weights",
-    "read_latents": "i2s_batch.storage.read",
+    "read_latents": "i2s_batch.storage.stream",
 }
 
 

@@ -21,6 +21,10 @@ class StorageError(I2SError):
     """A place (folder, bucket, key) that cannot be listed, read or written."""
 
 
+class QueryError(I2SError):
+    """A query that is not SQL, that fails, or that would do more than read the table."""
+
+
 class ObjectNotFoundError(StorageError):
     """An object (file or key) that does not exist."""
 

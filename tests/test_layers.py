@@ -22,18 +22,19 @@ MAY_IMPORT = {
     "storage": BASE,
     "editing": BASE,
     "runtime": BASE | {"models", "inversion", "editing", "storage"},
-    "bench": BASE | {"models", "inversion", "storage"},
+    "bench": BASE | {"models", "inversion", "storage", "table"},
     "report": BASE | {"models", "inversion", "storage", "runtime"},
+    "table": BASE | {"models", "inversion", "storage", "runtime", "report"},
     "demo": BASE | {"models", "inversion", "storage", "editing", "runtime", "report"},
-    "cli": BASE | {"models", "inversion", "editing", "storage", "runtime", "report", "demo", "bench"},
+    "cli": BASE | {"models", "inversion", "editing", "storage", "runtime", "report", "table", "demo", "bench"},
     "jobs": {"cli"},
-    "": {"config", "inversion", "runtime", "storage"},  # i2s_batch/__init__.py: what users import
+    "": {"config", "inversion", "runtime", "storage", "table"},  # i2s_batch/__init__.py: what users import
 }
 FOREIGN = {
-    "torch": {"models", "inversion", "runtime", "report", "demo", "bench"},
+    "torch": {"models", "inversion", "runtime", "report", "table", "demo", "bench"},
     "lpips": {"inversion"},
     "torchvision": {"runtime"},
-    "pyarrow": {"storage", "runtime", "report", "bench"},
+    "pyarrow": {"storage", "runtime", "report", "table", "bench"},
     "duckdb": {"storage"},
     "jinja2": {"report"},
     "boto3": {"storage"},
@@ -41,7 +42,7 @@ FOREIGN = {
     "PIL": {"inversion", "storage", "report", "demo"},
     "click": {"cli"},
     "pickle": set(),
-    "numpy": {"models", "inversion", "storage", "runtime", "report", "demo", "bench"},
+    "numpy": {"models", "inversion", "storage", "runtime", "report", "table", "demo", "bench"},
 }
 
 
@@ -109,13 +110,12 @@ def run(code: str) -> str:
 
 @pytest.mark.parametrize("what", ["import i2s_batch", "import i2s_batch.cli"])
 def test_importing_the_package_loads_nothing_heavy(what: str) -> None:
-    heavy = "{'torch', 'ray', 'pyarrow', 'boto3', 'numpy', 'lpips', 'PIL'}"
+    heavy = "{'torch', 'ray', 'pyarrow', 'duckdb', 'boto3', 'numpy', 'lpips', 'PIL'}"
     assert run(f"import sys; {what}; print(sorted(set(sys.modules) & {heavy}))") == "[]"
 
 
 def test_the_engine_needs_no_ray_boto3_or_pyarrow() -> None:
-    block = (
-        "import sys\nfor name in ('ray', 'boto3', 'botocore', 'pyarrow', 'lpips', 'click'): sys.modules[name] = None\n"
-    )
+    absent = "('ray', 'boto3', 'botocore', 'pyarrow', 'duckdb', 'lpips', 'click')"
+    block = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
     code = block + "from i2s_batch import EmbedConfig, Embedder, load_generator, load_vgg\nprint('ok')"
     assert run(code) == "ok"

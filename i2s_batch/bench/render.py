@@ -21,7 +21,7 @@ import torch
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, read_generator
-from i2s_batch.storage.read import read_latents
+from i2s_batch.storage.stream import read_latents
 
 _WARM_UP = 64  # pictures
 

@@ -14,9 +14,13 @@ from i2s_batch.cli.convert import convert
 from i2s_batch.cli.demo import demo
 from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
+from i2s_batch.cli.export import export
 from i2s_batch.cli.inspect import inspect
+from i2s_batch.cli.neighbours import neighbours
+from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
 from i2s_batch.cli.status import status
+from i2s_batch.cli.verify import verify
 from i2s_batch.errors import I2SError, RunFailedError
 
 
@@ -29,7 +33,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (embed, edit, render, status, report, demo, convert, inspect, bench):
+for command in (embed, edit, render, status, query, neighbours, export, verify, report, demo, convert, inspect, bench):
     commands.add_command(command)
 
 

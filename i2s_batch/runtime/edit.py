@@ -29,12 +29,12 @@ from i2s_batch.runtime.run import Run
 from i2s_batch.runtime.run_record import make_record
 from i2s_batch.runtime.run_state import RunState
 from i2s_batch.storage.animations import check_animation, encode_animation
+from i2s_batch.storage.chosen import chosen_ids
 from i2s_batch.storage.latents import PLACE, LatentIndex
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures import decode_picture
 from i2s_batch.storage.read import read_table
-from i2s_batch.storage.selection import select_images
 
 # Pictures that one run may make: its plan is held in memory.
 MOST_PICTURES = 10_000_000
@@ -123,7 +123,8 @@ class EditRun(Run):
         if job.ids is not None:
             return list(job.ids)
         if job.where is not None:
-            return sorted(select_images(self._tables, job.where), key=_in_natural_order)
+            chosen = [image_id for table in self._tables for image_id in chosen_ids(table, job.where)]
+            return sorted(chosen, key=_in_natural_order)
         without = len(index.ids) - len(chosen := index.ok())
         if without:
             self._say(f"{without} images without a code are left out")

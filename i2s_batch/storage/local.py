@@ -145,6 +145,23 @@ def _write(path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bo
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` to be written, which takes its place at the end; it is removed if that is not reached."""
+    temporary = path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
+    with _errors_named(path):
+        if path.is_dir():
+            raise StorageError(f"{str(path)!r} is a folder; name a file")
+        if not path.parent.is_dir():
+            raise StorageError(f"{str(path)!r} there is no folder {str(path.parent)!r}; make it first")
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class LocalStore(Store):
     """Objects are files under `root`, an absolute path."""

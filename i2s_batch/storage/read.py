@@ -1,12 +1,12 @@
-"""Reading a run's table back: `read_latents` for the vectors, `read_table` for every row."""
+"""Reading the rows of a run's table, whatever their status. Codes as arrays: `stream`."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,51 +15,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
-from i2s_batch.records import SCHEMA_VERSION, STATUS_OK
+from i2s_batch.records import SCHEMA_VERSION
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.table import META_LATENT_SHAPE, META_SCHEMA_VERSION
 
+_SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
 _READERS = 4  # shards fetched at once; each is some 30 MB
 
-_NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
-
-
-@dataclass(frozen=True, eq=False)
-class LatentTable:
-    """The pictures with status 'ok', in the order of their ids.
-
-    latents: float32 [N, L, w_dim], W+ codes.
-    metrics: every column of single numbers by name, [N]; a null is NaN.
-    table: all columns of these rows.
-    """
-
-    ids: list[str]
-    latents: np.ndarray
-    metrics: dict[str, np.ndarray]
-    table: pa.Table
-
-
-def read_latents(out: str) -> LatentTable:
-    """The latents and metrics of the run at `out`, a local path or s3://bucket/prefix.
-
-    Of a run under way, the shards written so far. Raises StorageError: no such output, no shard yet, a shard
-    that is damaged or foreign.
-    """
-    table = read_table(out)
-    layers, w_dim = _latent_shape(table)
-    done = table.filter(pc.equal(table["status"], STATUS_OK))
-    numbers = [field.name for field in done.schema if _is_number(field.type)]
-    return LatentTable(
-        ids=done["image_id"].to_pylist(),
-        latents=_stacked(done["latent"], out).reshape(-1, layers, w_dim),
-        metrics={name: done[name].to_numpy() for name in numbers},
-        table=done,
-    )
+NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
 
 
 def read_table(out: str, columns: list[str] | None = None, max_shards: int | None = None) -> pa.Table:
-    """Every row of the run at `out`, whatever its status, in the order of the ids. Errors as `read_latents`.
+    """Every row of the run at `out`, whatever its status, in the order of the ids.
+
+    Of a run under way, the shards written so far. Raises StorageError: no such output, no shard yet, a shard
+    that is damaged or foreign.
 
     `columns`: None for all, else with `image_id` among them, and nothing but them is fetched. `max_shards`: no
     more than so many shards, spread evenly over the run.
@@ -71,8 +42,8 @@ def read_table(out: str, columns: list[str] | None = None, max_shards: int | Non
     with ThreadPoolExecutor(_READERS) as pool:
         shards = list(pool.map(lambda key: read_shard(store, key, columns), keys))
     for key, shard in zip(keys, shards, strict=True):
-        if shard.schema != shards[0].schema or _latent_shape(shard) != _latent_shape(shards[0]):
-            raise StorageError(f"{store.uri(key)!r} has other columns than {store.uri(keys[0])!r}; {_NOT_OURS}")
+        if shard.schema != shards[0].schema or latent_shape(shard.schema) != latent_shape(shards[0].schema):
+            raise StorageError(f"{store.uri(key)!r} has other columns than {store.uri(keys[0])!r}; {NOT_OURS}")
     table = pa.concat_tables(shards)
     order = pc.sort_indices(table["image_id"])
     in_order = pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py()
@@ -82,7 +53,7 @@ def read_table(out: str, columns: list[str] | None = None, max_shards: int | Non
 def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of some images, all columns, in the order of `image_ids`; the rest of the table is not fetched.
 
-    Errors as `read_latents`, and StorageError for an id that the table does not hold.
+    Errors as `read_table`, and StorageError for an id that the table does not hold.
     """
     store = open_store(out)
     wanted = pa.array(sorted(set(image_ids)), pa.string())
@@ -93,6 +64,14 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
     if missing:
         raise StorageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
     return [rows[image_id] for image_id in image_ids]
+
+
+def row_of_shard(store: Store, key: str, image_id: str) -> dict[str, Any]:
+    """One row of one shard, whatever the state of the others. Raises StorageError: it is not there, or damaged."""
+    rows = _rows_in_shard(store, key, pa.array([image_id]))
+    if not rows:
+        raise StorageError(f"{store.uri(key)!r} holds no row of image {image_id!r}")
+    return rows[0]
 
 
 def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[dict[str, Any]]:
@@ -114,15 +93,11 @@ def _any_between(wanted: pa.Array, low: str, high: str) -> bool:
     return bool(pc.any(inside).as_py())
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
-
-
 def _shard_keys(store: Store) -> list[str]:
     keys = [info.key for info in store.list(RunLayout.shards_prefix) if info.key.endswith(".parquet")]
     for key in keys:
         if RunLayout.shard_index(key) is None:
-            raise StorageError(f"{store.uri(key)!r} is no shard of this table; {_NOT_OURS}")
+            raise StorageError(f"{store.uri(key)!r} is no shard of this table; {NOT_OURS}")
     return keys
 
 
@@ -161,37 +136,32 @@ def open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
             pa.BufferReader(store.get(key)) if whole else store.open(key) as source,
             pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file,
         ):
-            _check_ours(file.schema_arrow.metadata or {}, uri)
+            check_ours(file.schema_arrow.metadata or {}, uri)
             yield file
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run its embed command again") from error
 
 
-def _check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
+def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
+    """Raise StorageError unless these are the file metadata of a shard that this program can read."""
     version = metadata.get(META_SCHEMA_VERSION.encode())
     if version is None:
-        raise StorageError(f"{uri!r} is a foreign Parquet file; {_NOT_OURS}")
+        raise StorageError(f"{uri!r} is a foreign Parquet file; {NOT_OURS}")
     if version != str(SCHEMA_VERSION).encode():
         raise StorageError(
-            f"{uri!r} has schema version {version.decode()}; this program reads {SCHEMA_VERSION}; "
+            f"{uri!r} has schema version {version.decode(errors='replace')}; this program reads {SCHEMA_VERSION}; "
             "use the version that wrote it"
+        )
+    shape = metadata.get(META_LATENT_SHAPE.encode(), b"")
+    if not _SHAPE.fullmatch(shape):
+        raise StorageError(
+            f"{uri!r} is damaged (its metadata say that a latent is {shape.decode(errors='replace')!r}); "
+            "delete it and run its embed command again"
         )
 
 
-def _latent_shape(table: pa.Table) -> tuple[int, int]:
-    layers, w_dim = json.loads(table.schema.metadata[META_LATENT_SHAPE.encode()])
+def latent_shape(schema: pa.Schema) -> tuple[int, int]:
+    """L and w_dim of the codes in a shard of ours."""
+    layers, w_dim = json.loads(schema.metadata[META_LATENT_SHAPE.encode()])
     return layers, w_dim
-
-
-def _stacked(column: pa.ChunkedArray, out: str) -> np.ndarray:
-    """A column of fixed-size lists as float32 [N, size], one copy."""
-    if column.null_count:
-        raise StorageError(f"{out!r} has {column.null_count} rows with status 'ok' but no latent; run `verify`")
-    stacked = np.empty((len(column), column.type.list_size), np.float32)
-    start = 0
-    for chunk in column.chunks:
-        # flatten() minds the chunk's offset, which .values does not
-        stacked[start : start + len(chunk)] = chunk.flatten().to_numpy().reshape(len(chunk), -1)
-        start += len(chunk)
-    return stacked

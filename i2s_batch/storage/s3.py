@@ -68,7 +68,8 @@ class S3Store(Store):
 
     def open(self, key: str) -> BinaryIO:
         data, response = self._fetch(key, Range=f"bytes=-{TAIL_BYTES}")
-        size = int(response["ContentRange"].rpartition("/")[2])
+        # An empty object has no part: some stores then send all of nothing, without saying of how much it is a part.
+        size = int(response["ContentRange"].rpartition("/")[2]) if "ContentRange" in response else len(data)
         version = response["ETag"]
 
         def part(start: int, stop: int) -> bytes:

@@ -63,7 +63,8 @@ def test_every_block_runs(folder: Path, ray_head: RayHead, s3_bucket: str) -> No
             done.append("python")
         else:
             assert language in ("bash", "")  # installing; trees of files
-    assert {"embed", "edit", "render", "status", "report", "submit", "python"} <= set(done)
+    commands = {"embed", "edit", "render", "status", "report", "query", "export", "neighbours", "verify"}
+    assert commands | {"submit", "python"} <= set(done)
     assert (folder / "latents" / "report.html").is_file()
     edits = {"morphs": 90, "styles": 4, "smiles": 10, "film": 2, "reconstructions": 5}
     assert {name: len(list((folder / name / "pictures").rglob("*.png"))) for name in edits} == edits

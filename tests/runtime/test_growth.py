@@ -14,7 +14,8 @@ from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.status import read_status
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_latents, read_table
+from i2s_batch.storage.read import read_table
+from i2s_batch.storage.stream import read_latents
 from tests.material import scene
 
 CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=4, shard_size=3, max_failed_fraction=1)

@@ -18,7 +18,8 @@ from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_latents, read_table
+from i2s_batch.storage.read import read_table
+from i2s_batch.storage.stream import read_latents
 from tests.material import BAD, scene, upload
 from tests.runtime.checks import check_table
 

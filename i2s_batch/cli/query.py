@@ -1,0 +1,97 @@
+"""`i2s-batch query`: SQL over the table of a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from i2s_batch.cli.aligned import aligned, terminal_columns
+from i2s_batch.cli.run import say
+
+if TYPE_CHECKING:
+    from i2s_batch.storage.sql import Answer
+
+FORMATS = ("table", "csv", "json", "parquet")
+_NAMED = 6  # of the columns that do not fit
+TABLE_ROWS = 50  # shown when no --limit is given
+
+
+@click.command()
+@click.argument("out")
+@click.argument("sql")
+@click.option("--format", "kind", type=click.Choice(FORMATS), help="By default what FILE's name ends in, or table.")
+@click.option("--limit", type=click.IntRange(min=1), help=f"Rows at most; of a table {TABLE_ROWS}, else all.")
+@click.option("-o", "--output", metavar="FILE", help="Instead of standard output.")
+def query(out: str, sql: str, kind: str | None, limit: int | None, output: str | None) -> int:
+    """Ask the table of OUT with one SELECT in DuckDB's SQL, which can only read it.
+
+    \b
+    latents                every row: i2s-batch query OUT "DESCRIBE latents" names the columns
+    failures               the rows whose status is not ok
+    layer(latent, k)       layer k of a code, 0 the coarsest
+    latent_of(image_id)    the code of one picture
+    euclidean(a, b)        distance of two codes or layers
+    cosine(a, b)           1 - their cosine
+    psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
+    """
+    kind = _kind(kind, output)
+    from i2s_batch.storage.dataset import open_table
+    from i2s_batch.storage.sql import answer
+
+    with answer(open_table(out), sql) as found:
+        if kind == "table" and output is None:
+            _show(found, TABLE_ROWS if limit is None else limit, limit is None)
+        else:
+            _write(found, kind, limit, output)
+    return 0
+
+
+def _kind(kind: str | None, output: str | None) -> str:
+    if kind is None:
+        ending = "" if output is None else Path(output).suffix.removeprefix(".").lower()
+        kind = ending if ending in FORMATS else "table"
+        if output is not None and kind == "table":
+            raise click.UsageError(f"{output!r} ends in no format; end it in .csv, .json or .parquet, or say --format")
+    if output is None and kind == "parquet":
+        raise click.UsageError("Parquet is not for a terminal; name a file with --output FILE.parquet")
+    if output is not None and kind == "table":
+        raise click.UsageError("a file takes --format csv, json or parquet")
+    if output is not None and "://" in output:
+        raise click.UsageError(f"--output is {output!r}; give a path on this machine")
+    return kind
+
+
+def _show(found: Answer, limit: int, by_default: bool) -> None:
+    """The first rows as a table; what is not shown is said on standard error."""
+    from i2s_batch.storage.answers import limited
+
+    rows: list[tuple[Any, ...]] = []
+    for batch in limited(found.batches, limit + 1):
+        rows += zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    table = aligned(found.schema.names, rows[:limit], terminal_columns())
+    click.echo("\n".join(table.lines))
+    if table.left_out:
+        some = ", ".join(table.left_out[:_NAMED]) + (", ..." if len(table.left_out) > _NAMED else "")
+        say(f"{len(table.left_out)} columns do not fit ({some}); name those that you want")
+    if len(rows) > limit and by_default:
+        say(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
+
+
+def _write(found: Answer, kind: str, limit: int | None, output: str | None) -> None:
+    from i2s_batch.storage.answers import limited, write_csv, write_json, write_parquet
+    from i2s_batch.storage.local import written_whole
+
+    batches = limited(found.batches, limit)
+    write_text = write_json if kind == "json" else write_csv
+    if output is None:
+        write_text(found.schema, batches, sys.stdout)
+        return
+    with written_whole(Path(output)) as path:
+        if kind == "parquet":
+            write_parquet(found.schema, batches, path)
+        else:
+            with path.open("w", encoding="utf-8", newline="") as file:
+                write_text(found.schema, batches, file)

@@ -1,0 +1,162 @@
+"""The shards of a table as one pyarrow dataset: columns and row groups are fetched only where they are needed."""
+
+from __future__ import annotations
+
+import atexit
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow import fs
+
+from i2s_batch.errors import StorageError
+from i2s_batch.storage.local import LocalStore
+from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.storage.read import NOT_OURS, check_ours, existing_shards, latent_shape
+
+_FOOTER_READERS = 8  # footers are small: what they cost on S3 is waiting
+
+_LETTING_GO_S = 2.0  # at the end of the process, at most
+
+_FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the table, its footer read."""
+
+    uri: str
+    fragment: ds.ParquetFileFragment
+
+    @property
+    def row_groups(self) -> list[int]:
+        """The rows of each row group."""
+        return [group.num_rows for group in self.fragment.row_groups]
+
+    def columns(self, names: list[str]) -> pa.Schema:
+        """The schema of some columns."""
+        return pa.schema([self.fragment.physical_schema.field(name) for name in names])
+
+    def batches(self, groups: list[int] | None = None, **scan: Any) -> Iterator[pa.RecordBatch]:
+        """The rows of some row groups (None: all) in order; `scan` as `Fragment.to_batches` takes it.
+
+        Raises StorageError with the file's name if it is damaged.
+        """
+        fragment = self.fragment if groups is None else self.fragment.subset(row_group_ids=groups)
+        with errors_named(self.uri):
+            yield from fragment.to_batches(**scan)
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """The table of a run: its shards in the order of their names, their columns, and L and w_dim of its codes."""
+
+    url: str
+    shards: list[Shard]
+    schema: pa.Schema
+    latent_shape: tuple[int, int]
+
+    @property
+    def dataset(self) -> ds.FileSystemDataset:
+        """All shards as one dataset."""
+        first = self.shards[0].fragment
+        fragments = [shard.fragment for shard in self.shards]
+        return ds.FileSystemDataset(fragments, self.schema, _FORMAT, first.filesystem)
+
+
+def open_table(out: str) -> TableFiles:
+    """The table of the run at `out`, a local path or s3://bucket/prefix; of every shard the footer is read.
+
+    Raises StorageError: no such output, no shard yet, a shard that is damaged, foreign or of another table.
+    """
+    store = open_store(out)
+    file_system, path = _file_system(store)
+    keys = existing_shards(store)
+
+    def opened(key: str) -> Shard:
+        uri = store.uri(key)
+        with errors_named(uri):
+            fragment = _FORMAT.make_fragment(path(key), file_system)
+            fragment.ensure_complete_metadata()
+            check_ours(fragment.physical_schema.metadata or {}, uri)
+        return Shard(uri, fragment)
+
+    with ThreadPoolExecutor(_FOOTER_READERS) as pool:
+        shards = list(pool.map(opened, keys))
+    schema = shards[0].fragment.physical_schema
+    for shard in shards:
+        other = shard.fragment.physical_schema
+        if other != schema or latent_shape(other) != latent_shape(schema):
+            raise StorageError(f"{shard.uri!r} has other columns than {shards[0].uri!r}; {NOT_OURS}")
+    return TableFiles(store.url, shards, schema, latent_shape(schema))
+
+
+def check_whole(table: TableFiles) -> None:
+    """Read everything; StorageError names the first shard that is damaged. For a fault whose place is unknown."""
+    for shard in table.shards:
+        for _ in shard.batches():
+            pass
+
+
+@contextmanager
+def errors_named(uri: str) -> Iterator[None]:
+    """What goes wrong while a shard is read has the shard's name."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run its embed command again") from error
+
+
+def _file_system(store: Store) -> tuple[fs.FileSystem, Callable[[str], str]]:
+    """A file system of pyarrow's over `store`, and how a key is called there."""
+    if isinstance(store, LocalStore):
+        return fs.LocalFileSystem(), store.uri  # Arrow's own reads without Python's lock
+    return fs.PyFileSystem(_StoreFiles(store)), lambda key: key
+
+
+# Files in the hands of Arrow's threads. They let go of the last one a moment after the last row has come, and a
+# thread that does so while the interpreter ends aborts the process.
+_open_files: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
+
+
+@atexit.register
+def _wait_for_threads() -> None:
+    deadline = time.monotonic() + _LETTING_GO_S
+    while _open_files and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+class _StoreFiles(fs.FileSystemHandler):
+    """A store as a file system that can only be read. Paths are keys."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get_type_name(self) -> str:
+        return "i2s_batch"
+
+    def normalize_path(self, path: str) -> str:
+        return path
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        file = self._store.open(path)
+        _open_files.add(file)
+        return pa.PythonFile(file, mode="r")
+
+    def open_input_stream(self, path: str) -> pa.PythonFile:
+        return self.open_input_file(path)
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError("this file system is for reading shards whose names are known")
+
+    get_file_info = get_file_info_selector = create_dir = delete_dir = delete_dir_contents = _refuse
+    delete_root_dir_contents = delete_file = move = copy_file = open_output_stream = open_append_stream = _refuse

@@ -1,0 +1,1 @@
+"""What is done with a finished table: training data, files for other tools, neighbours, verification."""

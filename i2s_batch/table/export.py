@@ -1,0 +1,83 @@
+"""Codes as the files that other programs read: .npy, .npz and .pt."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from i2s_batch.errors import ConfigError
+from i2s_batch.storage.chosen import ChosenRows, open_chosen
+from i2s_batch.storage.dataset import TableFiles
+from i2s_batch.storage.local import written_whole
+from i2s_batch.storage.stream import is_number, read_latents, stacked
+
+
+def export_latents(out: str, file: str, where: str | None = None) -> int:
+    """Write the codes of the run at `out` into `file`, in the order of their ids; how many there are.
+
+    By the end of the name: .npy, the codes alone [N, L, w_dim] float32; .npz, the codes as `w`, `image_id`, and each
+    column of numbers [N]; .pt, the same as a dict of tensors and a list, which torch.load reads with weights_only.
+    `where` as in `read_latents`, and its errors; ConfigError for another name, StorageError where nothing can be
+    written.
+    """
+    write = _WRITERS.get(Path(file).suffix.lower())
+    if write is None or "://" in file:
+        raise ConfigError(f"FILE is {file!r}; give a path on this machine that ends in .npy, .npz or .pt")
+    with written_whole(Path(file)) as path:
+        return write(out, where, path)
+
+
+def _write_npy(out: str, where: str | None, path: Path) -> int:
+    table, chosen = open_chosen(out, [], where)
+    with path.open("wb") as stream:
+        _write_codes(table, chosen, stream)
+    return len(chosen)
+
+
+def _write_npz(out: str, where: str | None, path: Path) -> int:
+    table, chosen = open_chosen(out, None, where)
+    names = ["image_id", *(field.name for field in table.schema if is_number(field.type))]
+    chosen = replace(chosen, columns=["latent", *names])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open("w.npy", "w", force_zip64=True) as stream:
+            others = _write_codes(table, chosen, stream)
+        for name in names:
+            values = np.array(others[name].to_pylist(), np.str_) if name == "image_id" else others[name].to_numpy()
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, values, allow_pickle=False)
+    return len(chosen)
+
+
+def _write_pt(out: str, where: str | None, path: Path) -> int:
+    found = read_latents(out, None, where)
+    content: dict[str, Any] = {"w": torch.from_numpy(found.latents), "image_id": found.ids}
+    content |= {name: torch.from_numpy(values.copy()) for name, values in found.metrics.items()}
+    with path.open("wb") as stream:  # by its name, torch refuses a hidden file
+        torch.save(content, stream)
+    return len(found.ids)
+
+
+_WRITERS: dict[str, Callable[[str, str | None, Path], int]] = {
+    ".npy": _write_npy,
+    ".npz": _write_npz,
+    ".pt": _write_pt,
+}
+
+
+def _write_codes(table: TableFiles, chosen: ChosenRows, stream: Any) -> pa.Table:
+    """float32 [N, L, w_dim] in numpy's format, a row group at a time; the other columns of the rows."""
+    shape = (len(chosen), *table.latent_shape)
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_2_0(stream, header)
+    others = [table.shards[0].columns([name for name in chosen.columns if name != "latent"]).empty_table()]
+    for batch in chosen.batches(table):
+        stream.write(stacked(pa.chunked_array([batch["latent"]])).tobytes())
+        others.append(pa.Table.from_batches([batch]).drop_columns("latent").replace_schema_metadata(None))
+    return pa.concat_tables(others)

@@ -1,0 +1,61 @@
+"""A picture and its neighbours as a contact sheet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from i2s_batch.errors import ConfigError
+from i2s_batch.models import build_generator
+from i2s_batch.report.contact_sheet import write_contact_sheet
+from i2s_batch.report.samples import Sample, load_samples
+from i2s_batch.storage.dataset import open_table
+from i2s_batch.storage.local import written_whole
+from i2s_batch.storage.read import read_rows
+from i2s_batch.storage.table import META_SETTINGS
+from i2s_batch.table.generator import generator_of
+from i2s_batch.table.neighbours import Neighbour
+
+
+@dataclass(frozen=True)
+class _Near(Sample):
+    distance: float = 0.0
+
+    @property
+    def caption(self) -> str:
+        return f"distance {self.distance:.4g}"
+
+
+def check_sheet(path: str) -> None:
+    """Raise ConfigError unless a sheet can have this name."""
+    if not path.lower().endswith(".png") or "://" in path:
+        raise ConfigError(f"the contact sheet is {path!r}; give a path on this machine that ends in .png")
+
+
+def write_neighbour_sheet(
+    out: str, image_id: str, neighbours: list[Neighbour], generator: str | None, path: str
+) -> str:
+    """Draw `image_id` and its neighbours, each original beside its reconstruction, into the PNG file `path`.
+
+    `generator`: a path or URL, None for the recorded one. Without any the originals stand alone, and the answer says
+    why; it is empty otherwise.
+    """
+    check_sheet(path)
+    schema = open_table(out).schema
+    weights, why_none = generator_of(out, schema, generator)
+    fit = json.loads(schema.metadata[META_SETTINGS.encode()]).get("fit", "crop")
+    network = None if weights is None else build_generator(weights)
+    rows = read_rows(out, [image_id, *(neighbour.image_id for neighbour in neighbours)])
+    distances = [0.0, *(neighbour.distance for neighbour in neighbours)]
+    samples = [
+        _Near(sample.row, sample.original, sample.reconstruction, sample.missing, distance)
+        for sample, distance in zip(load_samples(rows, network, fit), distances, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder, written_whole(Path(path)) as temporary:
+        drawn = Path(folder, "sheet.png")  # its name says what it is
+        write_contact_sheet(samples, drawn, f"Nearest to {image_id}")
+        shutil.copyfile(drawn, temporary)
+    return why_none

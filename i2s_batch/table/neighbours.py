@@ -1,0 +1,149 @@
+"""The nearest codes in W+: exact, in one pass over the table, of which a few row groups are in memory at a time.
+
+A matrix product in float32 gives each row group's distances up to a rounding error that has a bound. Rows that might
+be among the nearest within that bound are computed again in float64 from the differences, so the answer is that of
+float64 throughout, and equal codes have the distance 0.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from i2s_batch.errors import ConfigError, StorageError
+from i2s_batch.storage.dataset import TableFiles, open_table
+from i2s_batch.storage.read import read_rows
+
+METRICS = ("euclidean", "cosine")
+# Layers of a StyleGAN by the resolution they act at: 4 and 8; 16 and 32; from 64 up (Karras et al. 2019, section 3.1).
+NAMED_LAYERS = {"coarse": (0, 4), "middle": (4, 8), "fine": (8, None)}
+
+_RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another picture of the table, and how far its code is."""
+
+    image_id: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """The nearest first; what it cost: codes compared, their bytes as float32, and the time of the pass."""
+
+    neighbours: list[Neighbour]
+    layers: range
+    rows: int
+    code_bytes: int
+    seconds: float
+
+
+def layer_range(name: str, layers: int) -> range:
+    """`all`, `coarse`, `middle`, `fine`, a layer or `a-b` (both included) as layers of a code that has `layers`."""
+    start, stop = 0, layers
+    match = _RANGE.fullmatch(name)
+    if name in NAMED_LAYERS:
+        start, end = NAMED_LAYERS[name]
+        stop = layers if end is None else end
+    elif match:
+        start, stop = int(match[1]), int(match[2] or match[1]) + 1
+    elif name != "all":
+        raise ConfigError(f"layers is {name!r}; give all, {', '.join(NAMED_LAYERS)}, a layer, or first-last")
+    if not 0 <= start < stop <= layers:
+        raise ConfigError(
+            f"layers {name!r} are {start} to {stop - 1}; the codes here have the layers 0 to {layers - 1}"
+        )
+    return range(start, stop)
+
+
+def find_neighbours(out: str, image_id: str, k: int = 10, layers: str = "all", metric: str = "euclidean") -> Search:
+    """The `k` codes of the table at `out` that are nearest to that of `image_id`, itself left out.
+
+    `metric`: euclidean, the norm of the difference over `layers`; or cosine, 1 - the cosine of the angle. Equal
+    distances are in the order of the ids. Raises StorageError (no such image, or it has no code), ConfigError.
+    """
+    if metric not in METRICS:
+        raise ConfigError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
+    if k < 1:
+        raise ConfigError(f"k is {k}; it must be at least 1")
+    table = open_table(out)
+    chosen = layer_range(layers, table.latent_shape[0])
+    (row,) = read_rows(out, [image_id])
+    if row["latent"] is None:
+        raise StorageError(f"{table.url!r}: {image_id!r} has no code, its status is {row['status']!r}")
+    nearest = _Nearest(_layers(np.array([row["latent"]], np.float32), table, chosen)[0], k, metric)
+    began, rows = time.perf_counter(), 0
+    for ids, codes in _codes(table):
+        rows += len(codes)
+        nearest.look(ids, _layers(codes, table, chosen), image_id)
+    found = [Neighbour(name, float(distance)) for name, distance in zip(nearest.ids, nearest.distances, strict=True)]
+    size = table.latent_shape[0] * table.latent_shape[1] * np.dtype(np.float32).itemsize
+    return Search(found, chosen, rows, rows * size, time.perf_counter() - began)
+
+
+def _codes(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Every code, float32 [N, L * w_dim], with its id, a row group at a time; only rows that are ok have one."""
+    size = table.latent_shape[0] * table.latent_shape[1]
+    for shard in table.shards:
+        for batch in shard.batches(columns=["image_id", "latent"], batch_readahead=4):
+            good = batch.filter(batch["latent"].is_valid()) if batch["latent"].null_count else batch
+            yield good["image_id"].to_pylist(), good["latent"].flatten().to_numpy().reshape(-1, size)
+
+
+def _layers(codes: np.ndarray, table: TableFiles, chosen: range) -> np.ndarray:
+    """[N, L * w_dim] -> [N, len(chosen) * w_dim]."""
+    w_dim = table.latent_shape[1]
+    return np.ascontiguousarray(codes[:, chosen.start * w_dim : chosen.stop * w_dim])
+
+
+class _Nearest:
+    """The best `k` so far: `distances` float64 ascending, `ids` beside them."""
+
+    def __init__(self, query: np.ndarray, k: int, metric: str) -> None:
+        self._query, self._query64, self._k, self._metric = query, query.astype(np.float64), k, metric
+        self._norm = float(np.linalg.norm(self._query64))
+        # A dot product of n terms in float32 is off by about n eps |x| |y| at most; twice that, to be safe.
+        self._rounding = 2 * len(query) * float(np.finfo(np.float32).eps)
+        self.ids: list[str] = []
+        self.distances = np.empty(0)
+
+    def look(self, ids: list[str], codes: np.ndarray, left_out: str) -> None:
+        """Take what is near among `codes`, float32 [N, n]."""
+        worst = self.distances[-1] if len(self.ids) == self._k else np.inf
+        near = np.flatnonzero(self._lower_bounds(codes) <= worst)
+        near = near[[ids[place] != left_out for place in near]] if len(near) else near
+        if not len(near):
+            return
+        names = [*self.ids, *(ids[place] for place in near)]
+        distances = np.concatenate([self.distances, self._exact(codes[near])])
+        order = sorted(range(len(names)), key=lambda place: (distances[place], names[place]))[: self._k]
+        self.ids, self.distances = [names[place] for place in order], distances[order]
+
+    def _lower_bounds(self, codes: np.ndarray) -> np.ndarray:
+        """Distances that the true ones do not fall below, float64 [N]."""
+        dots = (codes @ self._query).astype(np.float64)
+        squares = np.einsum("ij,ij->i", codes, codes).astype(np.float64)
+        norms = np.sqrt(squares)
+        if self._metric == "cosine":
+            return _cosine(dots, norms * self._norm) - 4 * self._rounding
+        square = squares - 2 * dots + self._norm**2 - self._rounding * (norms + self._norm) ** 2
+        return np.sqrt(np.maximum(square, 0))
+
+    def _exact(self, codes: np.ndarray) -> np.ndarray:
+        codes64 = codes.astype(np.float64)
+        if self._metric == "cosine":
+            return _cosine(codes64 @ self._query64, np.linalg.norm(codes64, axis=1) * self._norm)
+        lengths: np.ndarray = np.linalg.norm(codes64 - self._query64, axis=1)
+        return lengths
+
+
+def _cosine(dots: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """1 - cosine, from dot products and the products of the lengths; 1 where a code is 0."""
+    cosines: np.ndarray = np.divide(dots, lengths, out=np.zeros(len(dots)), where=lengths > 0)
+    return 1 - cosines

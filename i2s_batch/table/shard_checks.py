@@ -1,0 +1,211 @@
+"""One shard against what the documentation promises of it. Nothing raises: what is wrong is a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from i2s_batch.errors import StorageError
+from i2s_batch.inversion.metrics import psnr
+from i2s_batch.records import COLUMNS, STATUS_OK, STATUSES
+from i2s_batch.storage.objects import Store
+from i2s_batch.storage.read import check_ours, latent_shape
+from i2s_batch.storage.table import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
+
+W_DISTANCE_TOLERANCE = 1e-4  # relative: float32 sums in another order
+_ROWS_NAMED = 5  # of each thing that is wrong in a row group
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: in which file, in which row (None: in the file as a whole), what."""
+
+    file: str
+    row: str | None
+    what: str
+
+
+@dataclass
+class ShardReport:
+    """What a shard holds, as far as it could be read, and what is wrong with it."""
+
+    file: str
+    ids: list[str] = field(default_factory=list)
+    good_ids: list[str] = field(default_factory=list)
+    unread_rows: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def note(self, what: str, row: str | None = None) -> None:
+        """Something is wrong."""
+        self.findings.append(Finding(self.file, row, what))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a shard must hold. `metadata`: of its file; `carried`: the columns after the documented ones;
+    `w_avg`: [w_dim] or [L, w_dim]. None: not known, so not checked."""
+
+    metadata: Mapping[str, str] | None
+    carried: list[pa.Field] | None
+    w_avg: np.ndarray | None
+
+
+def check_shard(store: Store, key: str, promise: Promise) -> ShardReport:
+    """Read all of a shard, each page against its checksum."""
+    report = ShardReport(store.uri(key))
+    try:
+        with (
+            store.open(key) as source,
+            pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file,
+        ):
+            check_ours(file.schema_arrow.metadata or {}, report.file)
+            _check_metadata(file, promise, report)
+            if _check_schema(file, promise, report):
+                _check_rows(file, promise, report)
+    except StorageError as error:  # it names the file, which the finding does too
+        report.note(str(error).removeprefix(f"{report.file!r} "))
+    except (pa.ArrowException, OSError) as error:
+        report.note(f"it is damaged ({_one_line(error)}); delete it and run the embed command again")
+    return report
+
+
+def _check_metadata(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> None:
+    metadata = file.schema_arrow.metadata or {}
+    found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
+    for name, value in (promise.metadata or {}).items():
+        if found.get(name) != value:
+            report.note(f"its metadata say {name} = {_short(found.get(name))}; run.json says {_short(value)}")
+
+
+def _check_schema(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> bool:
+    """Whether the documented columns are there, of their types: without them the rows cannot be checked."""
+    layers, w_dim = latent_shape(file.schema_arrow)
+    found = list(file.schema_arrow)
+    carried = found[len(COLUMNS) :] if promise.carried is None else promise.carried
+    wanted = list(table_schema(layers * w_dim, carried))
+    for place in range(max(len(found), len(wanted))):
+        is_, must = (fields[place] if place < len(fields) else None for fields in (found, wanted))
+        if is_ is None or must is None or (is_.name, is_.type) != (must.name, must.type):
+            report.note(f"its column {place + 1} is {_field(is_)}; it must be {_field(must)}")
+            return False
+    return True
+
+
+def _check_rows(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> None:
+    last = None
+    start = 0
+    for number in range(file.num_row_groups):
+        count = file.metadata.row_group(number).num_rows
+        try:
+            rows = file.read_row_group(number)
+        except (pa.ArrowException, OSError) as error:
+            report.unread_rows += count
+            what = f"its rows {start} to {start + count - 1} are damaged ({_one_line(error)})"
+            report.note(f"{what}; delete the file and run the embed command again")
+        else:
+            # Not before: pyarrow aborts the process when it is asked for the name of a codec that there is not.
+            _check_encoding(file.metadata.row_group(number), f"row group {number}", report)
+            for row, what in _row_faults(rows, last, promise):
+                report.note(what, row)
+            ids = rows["image_id"].to_pylist()
+            last = ids[-1] if ids else last
+            report.ids += ids
+            report.good_ids += rows["image_id"].filter(_good(rows)).to_pylist()
+        start += count
+
+
+def _check_encoding(group: Any, where: str, report: ShardReport) -> None:
+    """`group`: pyarrow's metadata of a row group."""
+    if group.num_rows > ROW_GROUP_ROWS:
+        report.note(f"{where} has {group.num_rows} rows; the limit is {ROW_GROUP_ROWS}")
+    for chunk in (group.column(place) for place in range(group.num_columns)):
+        name = chunk.path_in_schema
+        if chunk.compression != "ZSTD":
+            report.note(f"{where}: column {name} is compressed by {chunk.compression}, not ZSTD")
+        if not chunk.has_offset_index:
+            report.note(f"{where}: column {name} has no page index")
+        if name == LATENT_LEAF and ("BYTE_STREAM_SPLIT" not in chunk.encodings or chunk.has_dictionary_page):
+            report.note(f"{where}: column latent is encoded as {', '.join(chunk.encodings)}, not BYTE_STREAM_SPLIT")
+
+
+def _good(rows: pa.Table) -> Any:
+    return pc.and_(pc.fill_null(pc.equal(rows["status"], STATUS_OK), False), pc.is_valid(rows["latent"]))
+
+
+def _row_faults(rows: pa.Table, last: str | None, promise: Promise) -> Iterator[tuple[str, str]]:
+    """(image id, what is wrong with the row) of a row group; `last`: the id before it."""
+    ids = rows["image_id"].to_pylist()
+    for before, after in zip([last, *ids[:-1]], ids, strict=True):
+        if after is None:
+            yield "(no id)", "the row has no image_id"
+        elif before is not None and after.encode() <= before.encode():
+            yield after, f"it comes after {before!r}; rows must be sorted by image_id, each once"
+    known = pc.is_in(rows["status"], pa.array(STATUSES))
+    yield from _named(ids, ~_mask(known), f"its status is none of {', '.join(STATUSES)}")
+    ok, code = _mask(pc.equal(rows["status"], STATUS_OK)), _mask(pc.is_valid(rows["latent"]))
+    yield from _named(ids, ok & ~code, "its status is ok, but it has no latent")
+    yield from _named(ids, ~ok & code, "its status is not ok, but it has a latent")
+    yield from _named(ids, ~ok & ~_mask(pc.is_valid(rows["error"])), "its status is not ok, and it has no error")
+    yield from _named(ids, ~(_lengths(rows, "loss_curve") == _lengths(rows, "loss_curve_steps")), "its curve is cut")
+    if not code.any():
+        return
+    with_code = np.flatnonzero(code)
+    codes = rows["latent"].combine_chunks().drop_null().flatten().to_numpy().reshape(len(with_code), -1)
+    finite = np.isfinite(codes).all(axis=1)
+    yield from _named([ids[place] for place in with_code], ~finite, "its latent has values that are not finite")
+    for name in ("loss", "w_distance", "mse", "ssim"):
+        values = rows[name].to_numpy()[with_code]
+        wrong = _mask(pc.is_valid(rows[name]))[with_code] & ~np.isfinite(values)
+        yield from _named([ids[place] for place in with_code], wrong, f"its {name} is not finite")
+    yield from _figures(rows, with_code, codes, ids, promise)
+
+
+def _figures(
+    rows: pa.Table, with_code: np.ndarray, codes: np.ndarray, ids: list[str], promise: Promise
+) -> Iterator[tuple[str, str]]:
+    """Figures that follow from other columns of the row."""
+    errors, ratios, distances = (rows[name].to_pylist() for name in ("mse", "psnr", "w_distance"))
+    for place, code in zip(with_code.tolist(), codes, strict=True):
+        if errors[place] is not None and not np.isclose(psnr(errors[place]), ratios[place] or 0.0, rtol=1e-9):
+            yield ids[place], f"its psnr is {ratios[place]}; its mse gives {psnr(errors[place]):.9g}"
+        if promise.w_avg is not None and distances[place] is not None:
+            w_avg = np.broadcast_to(promise.w_avg, (code.size // promise.w_avg.shape[-1], promise.w_avg.shape[-1]))
+            distance = float(np.linalg.norm(code.astype(np.float64) - w_avg.ravel()))
+            if not np.isclose(distance, distances[place], rtol=W_DISTANCE_TOLERANCE):
+                yield ids[place], f"its w_distance is {distances[place]:.9g}; its latent gives {distance:.9g}"
+
+
+def _lengths(rows: pa.Table, name: str) -> np.ndarray:
+    return pc.fill_null(pc.list_value_length(rows[name]), -1).to_numpy()
+
+
+def _mask(values: Any) -> np.ndarray:
+    """As numpy booleans; null is false."""
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)
+
+
+def _named(ids: list[str], wrong: np.ndarray, what: str) -> Iterator[tuple[str, str]]:
+    """The first rows that are wrong, and how many more there are."""
+    places = np.flatnonzero(wrong)
+    for place in places[:_ROWS_NAMED]:
+        more = f" (so are {len(places) - _ROWS_NAMED} more of its row group)" if len(places) > _ROWS_NAMED else ""
+        yield ids[place], what + more
+
+
+def _field(column: pa.Field | None) -> str:
+    return "missing" if column is None else f"{column.name!r} ({column.type})"
+
+
+def _short(text: str | None) -> str:
+    text = "nothing" if text is None else text
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,287 @@
+"""`verify`: silent on what real runs write, and for every kind of damage one finding that names file and row."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.models import random_generator, write_safetensors
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.table import encode_shard
+from i2s_batch.table.shard_checks import Promise, check_shard
+from i2s_batch.table.verify import Verification, verify
+from tests.material import scene
+from tests.program import i2s_batch, refusal
+
+SHARDS = [RunLayout().shard(number) for number in range(3)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> Path:
+    """Seven pictures and a file that is none, four rows a shard; a list carries a column along."""
+    root = tmp_path_factory.mktemp("verify")
+    pictures = root / "in"
+    pictures.mkdir()
+    for number in range(7):
+        scene(number, (50, 40)).save(pictures / f"{number}.png")
+    (pictures / "8.png").write_bytes(b"<html>")
+    (root / "list.csv").write_text("path,label\n" + "".join(f"in/{n}.png,x{n}\n" for n in [*range(7), 8]))
+    config = RunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
+    job = EmbedJob(str(root / "list.csv"), str(root / "out"), str(generator), str(vgg), config)
+    EmbedRun(job, lambda line: None).execute(InProcessCluster(1))
+    return root / "out"
+
+
+@pytest.fixture
+def out(finished: Path, tmp_path: Path) -> str:
+    """A copy, to be spoilt."""
+    shutil.copytree(finished, tmp_path / "out")
+    return str(tmp_path / "out")
+
+
+def told(found: Verification) -> list[tuple[str, str | None, str]]:
+    """The findings with the files' last names; each is one line that is short enough to be read."""
+    for finding in found.findings:
+        assert "\n" not in finding.what and len(finding.what) < 300
+    return [(finding.file.rpartition("/")[2], finding.row, finding.what) for finding in found.findings]
+
+
+def shard_table(out: str, key: str) -> pa.Table:
+    return pq.read_table(io.BytesIO(open_store(out).get(key)))
+
+
+def ids(out: str, shard: int) -> list[str]:
+    return shard_table(out, SHARDS[shard])["image_id"].to_pylist()
+
+
+def change(out: str, shard: int, edit: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    """Write a shard anew with other rows, as the program writes shards."""
+    table = shard_table(out, SHARDS[shard])
+    new = pa.Table.from_pylist(edit(table.to_pylist()), table.schema)
+    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    open_store(out).put(SHARDS[shard], encode_shard(new, metadata))
+
+
+def first(row: dict[str, Any]) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    return lambda rows: [rows[0] | row, *rows[1:]]
+
+
+def test_a_sound_table(finished: Path, s3_bucket: str) -> None:
+    found = verify(str(finished))
+    assert told(found) == [] and found.sound and found.unchecked == []
+    assert (found.planned, found.files, found.rows, found.codes, found.missing, found.rendered) == (8, 3, 8, 7, 0, 7)
+    local, remote = open_store(str(finished)), open_store(f"s3://{s3_bucket}/out")
+    for info in local.list():
+        remote.put(info.key, local.get(info.key))
+    found = verify(remote.url, sample=2)
+    assert told(found) == [] and found.sound and found.rendered == 2
+
+
+def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").touch()
+    job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), RunConfig())
+    EmbedRun(job, lambda line: None).execute(InProcessCluster(1))
+    found = verify(str(tmp_path / "out"))
+    assert told(found) == [] and (found.rows, found.codes, found.rendered) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"status": "fine"}, "its status is none of ok, unreadable, diverged, crashed"),
+        ({"status": "crashed", "error": "x"}, "its status is not ok, but it has a latent"),
+        ({"latent": None}, "its status is ok, but it has no latent"),
+        ({"psnr": 1.5}, "its psnr is 1.5; its mse gives "),
+        ({"w_distance": 3.0}, "its w_distance is 3; its latent gives "),
+        ({"loss": float("nan")}, "its loss is not finite"),
+        ({"loss_curve": [1.0]}, "its curve is cut"),
+        ({"image_id": "zz.png"}, "it was not planned for this file"),
+        ({"ssim": 0.123456}, "its ssim is 0.123456; its latent gives "),
+        ({"loss_pixel": 7.5}, "its loss_pixel is 7.5; its latent gives "),
+    ],
+)
+def test_a_row_that_is_wrong(out: str, row: dict[str, Any], message: str) -> None:
+    name = row.get("image_id", ids(out, 1)[0])
+    change(out, 1, first(row))
+    findings = told(verify(out))
+    assert any(finding == ("shard-00001.parquet", name, finding[2]) and message in finding[2] for finding in findings)
+    assert all(file == "shard-00001.parquet" for file, _, _ in findings)
+
+
+def test_latents_that_are_wrong(out: str) -> None:
+    name = ids(out, 0)[0]
+    latent = shard_table(out, SHARDS[0])["latent"][0].as_py()
+    change(out, 0, first({"latent": [float("inf"), *latent[1:]]}))
+    assert ("shard-00000.parquet", name, "its latent has values that are not finite") in told(verify(out))
+    other = (np.array(latent) + np.random.default_rng(0).normal(0, 1, len(latent))).tolist()
+    change(out, 0, first({"latent": other}))
+    (finding,) = told(verify(out))
+    assert finding[:2] == ("shard-00000.parquet", name) and "its w_distance is" in finding[2]
+
+
+def test_rows_that_are_missing_twice_or_out_of_order(out: str) -> None:
+    one, two = ids(out, 1)[:2]
+    change(out, 1, lambda rows: rows[1:])
+    assert told(verify(out)) == [("shard-00001.parquet", one, "its row is missing")]
+    change(out, 1, lambda rows: [rows[0], *rows])
+    findings = told(verify(out))
+    assert (
+        "shard-00001.parquet",
+        two,
+        f"it comes after {two!r}; rows must be sorted by image_id, each once",
+    ) in findings
+    stolen = shard_table(out, SHARDS[0]).to_pylist()[0]
+    change(out, 1, lambda rows: [stolen, *rows[1:]])
+    findings = told(verify(out))
+    assert any(row == stolen["image_id"] and what.startswith("it has a row in ") for _, row, what in findings)
+    table = shard_table(out, SHARDS[2])
+    backwards = table.take(list(range(len(table)))[::-1])
+    pq.write_table(backwards, Path(out, SHARDS[2]), compression="zstd", write_page_index=True)
+    assert any("rows must be sorted by image_id" in what for _, _, what in told(verify(out)))
+
+
+def test_encodings_and_metadata(out: str) -> None:
+    table = shard_table(out, SHARDS[0])
+    pq.write_table(table, Path(out, SHARDS[0]), compression="snappy")
+    whats = [what for _, _, what in told(verify(out))]
+    assert any(
+        what.endswith("column latent is encoded as PLAIN, RLE, RLE_DICTIONARY, not BYTE_STREAM_SPLIT") for what in whats
+    )
+    assert any("column image_id is compressed by SNAPPY, not ZSTD" in what for what in whats)
+    assert any("column image_id has no page index" in what for what in whats)
+    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    open_store(out).put(SHARDS[0], encode_shard(table, metadata | {"i2s_batch.space": "z"}))
+    what = "its metadata say i2s_batch.space = z; run.json says w+"
+    assert told(verify(out)) == [("shard-00000.parquet", None, what)]
+    open_store(out).put(SHARDS[0], encode_shard(table.drop_columns("ssim"), metadata))
+    (finding, *_) = told(verify(out))
+    assert finding[1] is None and "its column 28 is 'lpips' (double); it must be 'ssim' (double)" in finding[2]
+
+
+def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
+    """A corrupt shard, a foreign file, an older schema and a wrong row, all at once."""
+    store = open_store(out)
+    whole = store.get(SHARDS[0])
+    flipped = bytearray(whole)
+    group = pq.read_metadata(io.BytesIO(whole)).row_group(0)
+    codes = next(chunk for chunk in map(group.column, range(group.num_columns)) if "latent" in chunk.path_in_schema)
+    flipped[codes.data_page_offset + codes.total_compressed_size // 2] ^= 0xFF
+    store.put(SHARDS[0], bytes(flipped))
+    table = shard_table(out, SHARDS[1])
+    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    store.put(SHARDS[1], encode_shard(table, metadata | {"i2s_batch.schema_version": "0"}))
+    change(out, 2, first({"psnr": 1.5}))
+    store.put("latents/other.parquet", b"PAR1")
+    foreign = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a": [1]}), foreign)
+    store.put(RunLayout().shard(7), foreign.getvalue().to_pybytes())
+    store.put(RunLayout().shard(8), b"")
+    findings = {file: what for file, _, what in told(verify(out))}
+    assert findings["shard-00000.parquet"].startswith("its rows 0 to 2 are damaged (could not verify page integrity")
+    assert findings["shard-00001.parquet"].startswith("has schema version 0; this program reads 2")
+    assert "its psnr is 1.5" in findings["shard-00002.parquet"]
+    assert "is no shard of this table" in findings["other.parquet"]
+    whats = [what for file, _, what in told(verify(out)) if file == "shard-00007.parquet"]
+    assert any("is a foreign Parquet file" in what for what in whats) and "the plan has only 3 shards" in whats
+    assert any(file == "shard-00008.parquet" and "damaged" in what for file, _, what in told(verify(out)))
+
+
+def test_no_flipped_bit_goes_unseen_if_it_changes_a_value(out: str) -> None:
+    """Nor does one end the process, or raise anything. Some bits of a footer mean nothing to a reader."""
+    store = open_store(out)
+    whole, values = store.get(SHARDS[0]), shard_table(out, SHARDS[0])
+    for place in np.random.default_rng(0).choice(len(whole), 100, replace=False):
+        flipped = bytearray(whole)
+        flipped[place] ^= 0x10
+        store.put(SHARDS[0], bytes(flipped))
+        if not check_shard(store, SHARDS[0], Promise(None, None, None)).findings:
+            assert shard_table(out, SHARDS[0]).equals(values), f"byte {place}"
+
+
+def test_manifest_and_record(out: str) -> None:
+    store = open_store(out)
+    manifest, record = store.get(RunLayout.plan), store.get(RunLayout.run_json)
+    store.delete([RunLayout.plan])
+    found = verify(out)
+    assert told(found) == [("images.parquet", None, "it is missing: which images were planned is not known")]
+    assert found.planned is None and found.rows == 8 and found.rendered == 7
+    store.put(RunLayout.plan, b"PAR1 no more")
+    assert told(verify(out))[0][2].startswith("is damaged (")
+    store.put(RunLayout.plan, manifest)
+    store.delete([RunLayout.run_json])
+    found = verify(out)
+    assert told(found) == [("run.json", None, "it is missing: what the table was made with is not known")]
+    assert found.rows == 8 and found.rendered == 0 and "give it with --generator" in found.unchecked[0]
+    for damaged in (b"{", b"[]", b'{"source": 1, "settings": [], "generator": 2, "vgg": 3}'):
+        store.put(RunLayout.run_json, damaged)
+        assert [file for file, _, _ in told(verify(out, sample=0))] == ["run.json"]
+    content = json.loads(record)
+    content["settings"]["shard_size"] = 0
+    store.put(RunLayout.run_json, json.dumps(content).encode())
+    assert any(file == "images.parquet" and "0 rows a shard" in what for file, _, what in told(verify(out, sample=0)))
+
+
+def test_shards_that_are_not_there(out: str) -> None:
+    store = open_store(out)
+    expected = ids(out, 1)
+    store.delete([SHARDS[1]])
+    what = f"it is missing, with 3 rows from {expected[0]!r} to {expected[-1]!r}; run the embed command again"
+    assert told(verify(out)) == [("shard-00001.parquet", None, what)]
+    store.delete([RunLayout.summary])
+    found = verify(out)
+    assert told(found) == [] and found.missing == 3 and not found.sound, "a run that was stopped is not damaged"
+    store.delete(SHARDS)
+    found = verify(out)
+    assert told(found) == [] and found.missing == 8 and found.files == 0
+    store.delete([info.key for info in store.list()])
+    with pytest.raises(StorageError, match=r"holds no output of i2s-batch"):
+        verify(out)
+
+
+def test_sources_and_generators_that_are_gone_or_others(out: str, finished: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    write_safetensors(random_generator("stylegan1", 16, seed=4, width=16, channel_base=256), other)
+    with pytest.raises(RunConflictError, match=r"give the one that made it"):
+        verify(out, generator=str(other))
+    record = Path(out, "run.json")
+    record.write_text(record.read_text().replace(".safetensors", ".lost"))
+    found = verify(out)
+    assert found.sound and found.rendered == 0 and "the generator is not to be had here" in found.unchecked[0]
+    change(out, 0, lambda rows: [row | {"uri": "/nowhere/a.png"} for row in rows])
+    change(out, 1, lambda rows: [row | {"sha256": "ab"} for row in rows])
+    shutil.copy(finished / "run.json", record)
+    found = verify(out)
+    assert found.sound and found.rendered == 1 and found.unchecked[0].startswith("6 of 7 rows to be rendered again")
+    assert "its source cannot be read" in found.unchecked[0]
+
+
+def test_the_command(out: str, tmp_path: Path) -> None:
+    result = i2s_batch("verify", out, "--sample", "2")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0] == out and lines[1] == "  images      8 planned, 8 rows in 3 files, 7 with a code"
+    assert lines[2:] == ["  rendered    2 rows again, within 0.2 %", "everything is as it should be"]
+    change(out, 1, first({"psnr": 1.5}))
+    open_store(out).delete([RunLayout.summary, SHARDS[2]])
+    result = i2s_batch("verify", out, "--sample", "0")
+    assert result.returncode == 1 and result.stderr == ""
+    wrong, unfinished = result.stdout.splitlines()[-2:]
+    assert wrong.startswith(f"wrong: {out}/{SHARDS[1]}, row {ids(out, 1)[0]}: its psnr is 1.5")
+    assert unfinished == "unfinished: 2 images have no row in the table yet; i2s-batch status says more"
+    assert "holds no output" in refusal(i2s_batch("verify", tmp_path / "nowhere"))
+    assert "nowhere.pkl" in refusal(i2s_batch("verify", out, "--generator", tmp_path / "nowhere.pkl"))
