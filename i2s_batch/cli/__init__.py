@@ -16,6 +16,7 @@ from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
 from i2s_batch.cli.export import export
 from i2s_batch.cli.inspect import inspect
+from i2s_batch.cli.merge import merge
 from i2s_batch.cli.neighbours import neighbours
 from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
@@ -33,7 +34,8 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (embed, edit, render, status, query, neighbours, export, verify, report, demo, convert, inspect, bench):
+_ON_TABLES = (status, query, neighbours, export, verify, merge, report)
+for command in (embed, edit, render, *_ON_TABLES, demo, convert, inspect, bench):
     commands.add_command(command)
 
 

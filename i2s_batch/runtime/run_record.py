@@ -117,18 +117,20 @@ def parse_record(content: bytes, uri: str) -> dict[str, Any]:
     return record
 
 
-def check_same_run(existing: dict[str, Any], asked: dict[str, Any], url: str) -> None:
-    """Raise RunConflictError naming every setting in which two records differ."""
+def check_same_run(existing: dict[str, Any], asked: dict[str, Any], url: str, other: str | None = None) -> None:
+    """Raise RunConflictError naming every setting in which two records differ: that of the run at `url`, and what
+    is asked for, or that of the run at `other`."""
     there, here = (_flat({key: record[key] for key in IDENTITY}) for record in (existing, asked))
     names = sorted(there.keys() | here.keys())
     differences = [
-        f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} was asked"
+        f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} {'in ' + other if other else 'was asked'}"
         for name in names
         if there.get(name) != here.get(name)
     ]
     if differences:
         what = "; ".join(differences[:4]) + ("; ..." if len(differences) > 4 else "")
-        raise RunConflictError(f"{url} holds a run with other settings: {what}; use another OUT")
+        advice = "only runs that agree can be merged" if other else "use another OUT"
+        raise RunConflictError(f"{url} holds a run with other settings: {what}; {advice}")
 
 
 def table_metadata(record: dict[str, Any]) -> dict[str, str]:

@@ -63,7 +63,7 @@ def test_every_block_runs(folder: Path, ray_head: RayHead, s3_bucket: str) -> No
             done.append("python")
         else:
             assert language in ("bash", "")  # installing; trees of files
-    commands = {"embed", "edit", "render", "status", "report", "query", "export", "neighbours", "verify"}
+    commands = {"embed", "edit", "render", "status", "report", "query", "export", "neighbours", "verify", "merge"}
     assert commands | {"submit", "python"} <= set(done)
     assert (folder / "latents" / "report.html").is_file()
     edits = {"morphs": 90, "styles": 4, "smiles": 10, "film": 2, "reconstructions": 5}
@@ -82,6 +82,10 @@ def _shell(block: str, folder: Path, env: dict[str, str], ray_head: RayHead, buc
         return "submit"
     command = command.replace("psnr > 20", "psnr > 0")  # four steps are no good reconstructions
     words = shlex.split(command, comments=True)
+    if words[1] == "merge":  # a second run, of one more picture
+        scene(9, (64, 64)).save(folder / "zoe.png")
+        more = f"i2s-batch embed zoe.png more-latents --generator stylegan-ffhq.pkl {shlex.join(SHORTER)}"
+        run(more, folder, env)
     if words[1:2] == ["embed"]:
         run(f"{command.rstrip()} {shlex.join(SHORTER)}", folder, env)
     else:

@@ -1,0 +1,141 @@
+"""Merging real runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.errors import I2SError, RunConflictError, StorageError
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.status import read_status
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.read import read_table
+from i2s_batch.storage.table import encode_shard
+from i2s_batch.table.merge import merge_runs
+from i2s_batch.table.verify import verify
+from tests.material import scene
+from tests.program import i2s_batch, refusal
+
+CONFIG = RunConfig(embed=EmbedConfig(steps=3), batch_size=4, shard_size=3, max_failed_fraction=1)
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> list[EmbedJob]:
+    """Two finished runs: a c e g and a damaged x; b c d f h and an x that is whole. Both have the same c."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = []
+    for run, names in enumerate(("acegx", "bcdfhx")):
+        source = folder / f"in{run}"
+        source.mkdir()
+        for name in names:
+            scene(ord(name), (40, 40)).save(source / f"{name}.png")
+        made.append(EmbedJob(str(source), str(folder / f"out{run}"), str(generator), str(vgg), CONFIG))
+    (folder / "in0" / "x.png").write_text("no picture")
+    for job in made:
+        EmbedRun(job, lambda line: None).execute(InProcessCluster())
+    return made
+
+
+def rows(out: str) -> dict[str, dict]:
+    return {row["image_id"]: row for row in read_table(out).to_pylist()}
+
+
+def test_each_image_comes_once_and_the_better_row_wins(jobs: list[EmbedJob], tmp_path: Path) -> None:
+    new = str(tmp_path / "new")
+    said: list[str] = []
+    summary = merge_runs([job.out for job in jobs], new, said.append)
+    first, second, merged = rows(jobs[0].out), rows(jobs[1].out), rows(new)
+    assert list(merged) == [f"{name}.png" for name in "abcdefghx"] and summary["statuses"] == {"ok": 9}
+    assert said == ["9 images of 2 runs; 2 rows are of images that another run holds too"]
+    assert merged["c.png"] == min((first["c.png"], second["c.png"]), key=lambda row: row["loss"])
+    assert merged["x.png"] == second["x.png"], "the one that is ok"
+    assert all(merged[f"{name}.png"] == first[f"{name}.png"] for name in "aeg")
+    assert all(merged[f"{name}.png"] == second[f"{name}.png"] for name in "bdfh")
+    assert sorted(path.name for path in Path(new, "latents").iterdir()) == [f"shard-0000{n}.parquet" for n in range(3)]
+    status = read_status(new, print)
+    assert status.finished and status.images == 9 and status.command is None
+    assert not verify(new).findings
+    before = {path: path.read_bytes() for path in Path(new, "latents").iterdir()}
+    merge_runs([job.out for job in jobs], new, said.append)
+    assert {path: path.read_bytes() for path in Path(new, "latents").iterdir()} == before, "as often as one likes"
+    with pytest.raises(RunConflictError, match="holds another run already"):
+        merge_runs([job.out for job in reversed(jobs)], new, said.append)
+    with pytest.raises(RunConflictError, match="holds another run already"):
+        merge_runs([job.out for job in jobs], jobs[0].out, said.append)
+
+
+def test_the_lower_loss_wins_whichever_comes_first(jobs: list[EmbedJob], tmp_path: Path) -> None:
+    """The same runs, where the second has a better c."""
+    store, key = open_store(jobs[1].out), RunLayout.shard(0)
+    table = read_table(jobs[1].out).slice(0, 3)
+    whole = store.get(key)
+    losses = [
+        1e-9 if image_id == "c.png" else loss
+        for image_id, loss in zip(*table.select(["image_id", "loss"]).to_pydict().values(), strict=True)
+    ]
+    place = table.schema.get_field_index("loss")
+    changed = table.set_column(place, table.schema.field(place), [losses])
+    metadata = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
+    store.put(key, encode_shard(changed, metadata))
+    try:
+        for order in (jobs, jobs[::-1]):
+            new = str(tmp_path / f"new-{order[0].out[-1]}")
+            merge_runs([job.out for job in order], new, print)
+            assert rows(new)["c.png"]["loss"] == 1e-9
+    finally:
+        store.put(key, whole)
+
+
+def test_one_id_for_two_pictures_is_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    scene(999, (40, 40)).save(source / "a.png")
+    other = replace(jobs[0], source=str(source), out=str(tmp_path / "other"))
+    EmbedRun(other, lambda line: None).execute(InProcessCluster())
+    with pytest.raises(RunConflictError, match=r"'a\.png' is one picture in .*out0 and another in .*other") as refusal:
+        merge_runs([jobs[0].out, other.out], str(tmp_path / "new"), print)
+    assert rows(jobs[0].out)["a.png"]["sha256"][:12] in str(refusal.value) and not (tmp_path / "new").exists()
+
+
+def test_runs_that_differ_are_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
+    record = json.loads((Path(jobs[1].out) / "run.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("latents", "manifest"):
+        (other / name).symlink_to(Path(jobs[1].out) / name)
+    for change, message in (
+        ({"generator": record["generator"] | {"fingerprint": "f" * 64}}, "generator.fingerprint is .* ffffffffffff"),
+        ({"settings": record["settings"] | {"steps": 4}}, "settings.steps is 3 there, 4 in"),
+        ({"source": ["/a/table"]}, "holds edits"),
+    ):
+        (other / "run.json").write_text(json.dumps(record | change))
+        with pytest.raises(RunConflictError, match=message) as refused:
+            merge_runs([jobs[0].out, str(other)], str(tmp_path / "new"), print)
+        assert "\n" not in str(refused.value)
+    (other / "run.json").unlink()
+    with pytest.raises(StorageError, match=r"no run\.json"):
+        merge_runs([jobs[0].out, str(other)], str(tmp_path / "new"), print)
+
+
+def test_an_unfinished_run_is_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "half"))
+    for info in open_store(jobs[0].out).list():
+        store.put(info.key, open_store(jobs[0].out).get(info.key))
+    store.delete([RunLayout.shard(1)])
+    with pytest.raises(I2SError, match="is not finished"):
+        merge_runs([store.url, jobs[1].out], str(tmp_path / "new"), print)
+
+
+def test_the_command(jobs: list[EmbedJob], s3_bucket: str, tmp_path: Path) -> None:
+    new = f"s3://{s3_bucket}/merged"
+    result = i2s_batch("merge", *(job.out for job in jobs), new)
+    assert (result.returncode, result.stdout) == (0, f"9 images: 9 ok. Table: {new}/latents/\n"), result.stderr
+    assert len(rows(new)) == 9
+    assert "at least two runs and NEW" in refusal(i2s_batch("merge", jobs[0].out, new))
+    assert "nowhere" in refusal(i2s_batch("merge", jobs[0].out, tmp_path / "nowhere", tmp_path / "new"))
