@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
+from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, read_generator
@@ -29,6 +30,7 @@ _WARM_UP = 64  # pictures
 def bare_loop(generator: str, latents: np.ndarray, batch: int, threads: int) -> tuple[float, float]:
     """Draw `latents` [N, L, w_dim]; when it began after loading and warming up, and when it ended, in epoch seconds."""
     torch.set_num_threads(threads)
+    keep_freed_memory()
     network = build_generator(read_generator(generator), "cpu", set_numerics("fp32"))
     codes = torch.from_numpy(latents)
 

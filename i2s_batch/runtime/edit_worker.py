@@ -16,6 +16,7 @@ import torch
 from i2s_batch.config import EditConfig
 from i2s_batch.editing import Recipe
 from i2s_batch.errors import LatentError
+from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
@@ -71,6 +72,7 @@ class EditWorker:
     def __init__(self, name: str, spec: EditSpec) -> None:
         self.name = name
         self._spec = spec
+        keep_freed_memory()
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         dtype = set_numerics(spec.config.precision)

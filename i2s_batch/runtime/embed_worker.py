@@ -21,6 +21,7 @@ from i2s_batch.errors import PictureError
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.batch_size import choose_batch_size
 from i2s_batch.inversion.fit import fit_picture
+from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
@@ -73,6 +74,7 @@ class EmbedWorker:
     def __init__(self, name: str, spec: EmbedSpec) -> None:
         self.name = name
         self._spec = spec
+        keep_freed_memory()
         self._config = spec.config
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -18,6 +19,8 @@ from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
 
 TEMPORARY_PREFIX = ".i2s-tmp-"
 FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it is empty
+
+_SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
 
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)
@@ -85,6 +88,20 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _sync_all(paths: Iterable[Path]) -> None:
+    """Make files or folders of one file system durable: in one call where the system has it, which for some dozens
+    of small files costs a fifth of as many single ones."""
+    ordered = list(paths)
+    descriptor = os.open(ordered[0], os.O_RDONLY)
+    try:
+        if _SYNC_FILE_SYSTEM is not None and _SYNC_FILE_SYSTEM(descriptor) == 0:
+            return
+    finally:
+        os.close(descriptor)
+    for path in ordered:
+        _sync_folder(path)  # of a file it does the same
+
+
 def _make_folder(folder: Path) -> None:
     """`mkdir -p`, durable."""
     if folder.is_dir():
@@ -125,14 +142,6 @@ def _link(temporary: Path, path: Path) -> bool:
 
 def _write_through(path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bool:
     """Write `data` beside `path` under a name that listings ignore, then `publish(temporary, path)`; durable."""
-    published = _write(path, data, publish)
-    with suppress(FileNotFoundError):  # deleted again by another process, and the empty folder with it
-        _sync_folder(path.parent)
-    return published
-
-
-def _write(path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bool:
-    """As `_write_through`, but the name of the file is not durable before `_sync_folder`."""
     temporary = path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
     descriptor = _create(temporary)
     try:
@@ -140,7 +149,10 @@ def _write(path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bo
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        return publish(temporary, path)
+        published = publish(temporary, path)
+        with suppress(FileNotFoundError):  # deleted again by another process, and the empty folder with it
+            _sync_folder(path.parent)
+        return published
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -192,15 +204,23 @@ class LocalStore(Store):
             _write_through(path, data, _replace)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
-        folders = set()
-        for key, data in objects.items():
-            path = self._path(key)
-            with _errors_named(path):
-                _write(path, data, _replace)
-            folders.add(path.parent)
-        for folder in folders:  # once for all that lie there: it costs as much as a small file
-            with _errors_named(folder), suppress(FileNotFoundError):
-                _sync_folder(folder)
+        paths = {self._path(key): data for key, data in objects.items()}
+        if not paths:
+            return
+        first = next(iter(paths))
+        with _errors_named(first):
+            temporaries = {path: path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex) for path in paths}
+            try:
+                for path, data in paths.items():
+                    with os.fdopen(_create(temporaries[path]), "wb") as file:
+                        file.write(data)
+                _sync_all(temporaries.values())  # before the names: a name must never stand for half a file
+                for path, temporary in temporaries.items():
+                    temporary.replace(path)
+                _sync_all({path.parent for path in paths})
+            finally:
+                for temporary in temporaries.values():
+                    temporary.unlink(missing_ok=True)
 
     def put_new(self, key: str, data: bytes) -> bool:
         path = self._path(key)

@@ -34,6 +34,22 @@ def test_put_get_replace(store: Store) -> None:
     assert store.uri("a/b.bin") == f"{store.url}/a/b.bin"
 
 
+def test_put_all(store: Store) -> None:
+    store.put_all({})
+    objects = {f"{folder}/{number}": bytes([number]) * number for folder in ("a", "b/c") for number in range(5)}
+    store.put("a/3", b"old")
+    store.put_all(objects)
+    assert {info.key: store.get(info.key) for info in store.list()} == objects
+
+
+def test_many_files_are_written_where_there_is_no_call_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for instead in (None, lambda descriptor: -1):
+        monkeypatch.setattr("i2s_batch.storage.local._SYNC_FILE_SYSTEM", instead)
+        store = open_store(str(tmp_path / str(instead is None)))
+        store.put_all({"a/1": b"one", "2": b"two"})
+        assert [(info.key, store.get(info.key)) for info in store.list()] == [("2", b"two"), ("a/1", b"one")]
+
+
 def test_get_of_a_missing_object_names_it(store: Store) -> None:
     with pytest.raises(ObjectNotFoundError, match=r"a/missing.bin'.* does not exist"):
         store.get("a/missing.bin")
