@@ -20,8 +20,8 @@ PSNR hides what matters for edits. After three commands every face had the same 
 that smile, mouth opening and brow height make in a face, G(z) made 0, 1 and 2 % (projected on it). With absolute errors
 that is the optimum, since at no single place a mouth of another shape is likely. After the fourth, whose
 `pair_loss` is squared, it makes 29, 68 and 68 %: closed and open mouths, teeth, frowns; 4,000 pictures already
-gave 5, 28 and 34 %. The same pairs with an absolute loss (72,000 pictures, 64 minutes) gave 0. The loss was still falling.
-@@SHOWN@@
+gave 5, 28 and 34 %. The same pairs with an absolute loss (72,000 pictures, 64 minutes) gave 0. The loss was still
+falling.
 
 Tried: rate 3e-3 reaches loss 2.27 after 4,000 pictures of 16 x 16, 1e-2 reaches 1.93 (1.26 and 1.01 after
 16,000); 64 x 64 from the start, batches of 32, rate 3e-3: 14.7 dB after 8,000 pictures and 10 minutes, no features.
