@@ -2,8 +2,9 @@
 
     python -m i2s_batch.bench.render OUT --generator G --processes 2
 
-OUT is a finished run of `edit` or `render`. Its rate is that of its rows, from the first unit to the last. The bare
-loop draws the same codes in as many processes, in the same batches with the same threads, and writes nothing.
+OUT is a finished run of `edit` or `render`. Its rate is that of the middle nine tenths of its rows: workers begin and
+end apart. Bare loops draw the same codes in as many processes, in the same batches with the same threads; one writes
+nothing, one encodes each picture as a PNG in memory.
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 import torch
 
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, read_generator
+from i2s_batch.storage.pictures import encode_picture
 from i2s_batch.storage.stream import read_latents
 
 _WARM_UP = 64  # pictures
 
 
-def bare_loop(generator: str, latents: np.ndarray, batch: int, threads: int) -> tuple[float, float]:
-    """Draw `latents` [N, L, w_dim]; when it began after loading and warming up, and when it ended, in epoch seconds."""
-    torch.set_num_threads(threads)
+def bare_loop(generator: str, latents: np.ndarray, batch: int, encodes: bool) -> tuple[float, float]:
+    """Draw `latents` [N, L, w_dim] on one thread; when it began after loading and warming up, and when it ended, in
+    epoch seconds."""
+    torch.set_num_threads(1)
     keep_freed_memory()
     network = build_generator(read_generator(generator), "cpu", set_numerics("fp32"))
     codes = torch.from_numpy(latents)
@@ -37,13 +40,30 @@ def bare_loop(generator: str, latents: np.ndarray, batch: int, threads: int) -> 
     def draw(some: torch.Tensor) -> None:
         with torch.no_grad():
             for start in range(0, len(some), batch):
-                for picture in network.synthesize(some[start : start + batch]):
-                    to_uint8(picture)
+                for picture in map(to_uint8, network.synthesize(some[start : start + batch])):
+                    if encodes:
+                        encode_picture(picture, "png")
 
     draw(codes[:_WARM_UP])
     begun = time.time()
     draw(codes)
     return begun, time.time()
+
+
+def bare_rate(generator: str, latents: np.ndarray, processes: int, batch: int, encodes: bool) -> float:
+    """Pictures a second of bare loops in `processes` processes."""
+    parts = np.array_split(latents, processes)
+    arguments = zip(*((generator, part, batch, encodes) for part in parts), strict=True)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        begun, ended = zip(*pool.map(bare_loop, *arguments), strict=True)
+    return len(latents) / (max(ended) - min(begun))
+
+
+def run_rate(table: pa.Table) -> float:
+    """Pictures a second in the middle nine tenths of a run's rows."""
+    times = np.sort(table["embedded_at"].cast(pa.int64()).to_numpy()) / 1e6
+    first, last = round(0.05 * len(times)), round(0.95 * len(times)) - 1
+    return float((last - first) / (times[last] - times[first]))
 
 
 def main() -> None:
@@ -55,16 +75,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     options = parser.parse_args()
     table = read_latents(options.out)
-    ends = pc.min_max(table.table["embedded_at"]).as_py()
-    seconds = (ends["max"] - ends["min"]).total_seconds()
-    parts = np.array_split(table.latents, options.processes)
-    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
-        spans = list(
-            pool.map(bare_loop, *zip(*((options.generator, part, options.batch, 1) for part in parts), strict=True))
-        )
-    bare = len(table.ids) / (max(end for _, end in spans) - min(begun for begun, _ in spans))
-    run = len(table.ids) / seconds
-    figures = {"pictures": len(table.ids), "run_per_s": run, "bare_loop_per_s": bare, "fraction": run / bare}
+    run = run_rate(table.table)
+    figures: dict[str, float] = {"pictures": len(table.ids), "run_per_s": run}
+    for name, encodes in (("bare", False), ("bare_with_png", True)):
+        rate = bare_rate(options.generator, table.latents, options.processes, options.batch, encodes)
+        figures |= {f"{name}_per_s": rate, f"of_{name}": run / rate}
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

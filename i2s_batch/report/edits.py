@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL import Image, ImageDraw
 
@@ -46,11 +48,12 @@ class Strip:
 def load_strips(out: str, generator: Generator) -> list[Strip]:
     """Some of the edits at `out`, spread evenly over the run. Parents are drawn from the tables that the run names;
     if those are gone, they are missing."""
-    rows = read_table(out, ["image_id", "status", "operation", "parents", "strength", "sequence", "frame"]).to_pylist()
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["sequence"] or row["image_id"], []).append(row)
-    names = _spread(list(groups), STRIPS)
+    table = read_table(out, ["image_id", "status", "operation", "parents", "sequence", "frame"])
+    group = pc.coalesce(table["sequence"], table["image_id"])
+    names = _spread(pc.unique(group).to_pylist(), STRIPS)
+    groups: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for row in table.filter(pc.is_in(group, pa.array(names, pa.string()))).to_pylist():  # of a million, some
+        groups[row["sequence"] or row["image_id"]].append(row)
     shown = {name: _spread(sorted(groups[name], key=lambda row: row["frame"] or 0), FRAMES) for name in names}
     latents = {
         row["image_id"]: row["latent"] for row in read_rows(out, [r["image_id"] for n in names for r in shown[n]])

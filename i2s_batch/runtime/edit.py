@@ -195,7 +195,7 @@ class EditRun(Run):
         for row in table.select(["sequence", "frame", "image_id", "status"]).to_pylist():
             if row["sequence"] is not None:
                 films.setdefault(row["sequence"], []).append(row)
-        there = {info.key for info in self._store.list("animations/")}
+        there = {info.key for info in self._store.list(RunLayout.animations_prefix)}
         missing = [name for name in films if RunLayout.animation(name, animation) not in there]
         whole = [name for name in missing if all(row["status"] == STATUS_OK for row in films[name])]
         if missing:

@@ -25,6 +25,7 @@ class RunLayout:
     report = "report.html"
     contact_sheet = "contact-sheet.png"
     shards_prefix = "latents/"
+    animations_prefix = "animations/"
     work_prefix = "work/"
     all_rows_prefix = "work/rows/"
     checkpoints_prefix = "work/checkpoints/"
