@@ -27,7 +27,7 @@ class Column:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("image_id", "string", "path relative to SOURCE, unique; the table is sorted by it"),
+    Column("image_id", "string", "path relative to SOURCE, unique; each file of the table is sorted by it"),
     Column("uri", "string", "where the picture was read"),
     Column("sha256", "string", "of the file's bytes, hex; null if they could not be read"),
     Column("width", "int32", "of the picture as shown (after EXIF orientation), pixels"),

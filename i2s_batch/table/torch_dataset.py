@@ -54,7 +54,8 @@ class _Rows:
 
 
 class LatentDataset(Dataset[Item]):
-    """The pictures with status 'ok' by their number, in the order of their ids, for `DataLoader` and its samplers.
+    """The pictures with status 'ok' by their number, in the order of the files and of the ids in each, for
+    `DataLoader` and its samplers.
 
     An item is a dict: `latent` float32 [L, w_dim], `image_id`, and each of `columns`, numbers (NaN for null) or
     texts. `where`: a condition in SQL. A row is read when it is asked for, with the 127 beside it; for tables that

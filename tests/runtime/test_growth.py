@@ -16,6 +16,7 @@ from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.stream import read_latents
+from i2s_batch.table.verify import verify
 from tests.material import scene
 
 CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=4, shard_size=3, max_failed_fraction=1)
@@ -88,6 +89,7 @@ def test_new_pictures_come_into_shards_of_their_own(job: EmbedJob, written: list
     assert read_latents(job.out).ids == [f"{name}.png" for name in "abcdefgh"]
     status = read_status(job.out, print)
     assert status.finished and status.images == 9 and status.shards == 4
+    assert not verify(job.out).findings
     written.clear()
     run(replace(job, config=CONFIG))  # the plan has grown for good
     assert written == [] and len(rows_of(job)) == 9
