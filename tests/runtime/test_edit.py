@@ -34,7 +34,7 @@ from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures import decode_picture
 from i2s_batch.storage.read import read_table
-from tests.material import scene, upload
+from tests.material import DATA, scene, upload
 
 IDS = [f"{number}.png" for number in range(1, 11)]  # 10.png stands before 2.png in the table
 
@@ -313,3 +313,23 @@ def test_no_run_plans_more_than_memory_holds(job: EditJob, monkeypatch: pytest.M
     monkeypatch.setattr("i2s_batch.runtime.edit._PLANNED_AT_ONCE", 40)
     with pytest.raises(ConfigError, match="more than 89 pictures"):
         run(replace(job, request=Style("all-pairs")))
+
+
+@pytest.mark.parametrize(
+    "checkpoint", ["sg1_r64.pkl", "sg2ada_r64.pkl", "sg2tf_r64.pkl", "ros2_r64.pt", "sg3t_r64.pkl"]
+)
+def test_every_family_can_be_edited(checkpoint: str, tmp_path: Path, vgg: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        scene(ord(name), (64, 64)).save(tmp_path / "in" / f"{name}.png")
+    generator = DATA / checkpoint
+    latents = str(tmp_path / "latents")
+    config = RunConfig(embed=EmbedConfig(steps=1), batch_size=2)
+    embed = EmbedJob(str(tmp_path / "in"), latents, str(generator), str(vgg), config)
+    EmbedRun(embed, say=lambda line: None).execute(InProcessCluster())
+    job = EditJob((latents,), str(tmp_path / "out"), str(generator), Style("all-pairs"), EditConfig())
+    run(job)
+    network = load_generator(generator)
+    for row in rows_of(job.out).values():
+        assert row["layers"] == list(range(network.num_layers // 2, network.num_layers))
+    check_pictures(job.out, generator)
