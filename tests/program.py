@@ -14,7 +14,7 @@ def i2s_batch(*arguments: object, env: dict[str, str] | None = None, **options: 
     """Run `i2s-batch` to its end."""
     command = [str(PROGRAM), *map(str, arguments)]
     environment = os.environ | (env or {})
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300, **options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=500, **options)
 
 
 def refusal(result: subprocess.CompletedProcess) -> str:

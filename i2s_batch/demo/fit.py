@@ -21,7 +21,8 @@ that smile, mouth opening and brow height make in a face, G(z) made 0, 1 and 2 %
 that is the optimum, since at no single place a mouth of another shape is likely. After the fourth, whose
 `pair_loss` is squared, it makes 29, 68 and 68 %: closed and open mouths, teeth, frowns; 4,000 pictures already
 gave 5, 28 and 34 %. The same pairs with an absolute loss (72,000 pictures, 64 minutes) gave 0. The loss was still
-falling.
+falling. 16 other drawn faces, embedded in W+ with the default loss and the random VGG, had a median PSNR of 33.0 dB
+(28.1 to 36.2) after 500 steps; morphs and crossovers of them look right, and so does a smile given to another face.
 
 Tried: rate 3e-3 reaches loss 2.27 after 4,000 pictures of 16 x 16, 1e-2 reaches 1.93 (1.26 and 1.01 after
 16,000); 64 x 64 from the start, batches of 32, rate 3e-3: 14.7 dB after 8,000 pictures and 10 minutes, no features.
