@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from i2s_batch.cli import main
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.pools import InProcessCluster
@@ -18,9 +19,9 @@ from i2s_batch.storage.read import read_table
 from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import wait_until
 from tests.material import scene
-from tests.program import PROGRAM, i2s_batch, refusal
+from tests.program import PROGRAM, i2s_batch
 
-FRAMES = 1501
+FRAMES = 801
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,8 @@ def test_kill_9_of_an_actor_and_of_the_driver_and_every_job_is_done_once(
     assert not list(out.glob("work/**/*")), "the work folder is empty"
 
 
-def test_bad_usage_of_edits_is_one_line(latents: Path, tmp_path: Path) -> None:
+def test_bad_usage_of_edits_is_one_line(latents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process: what is refused before any worker starts."""
     out = tmp_path / "out"
     for words, message in (
         (["edit", "morph", latents, "--chain"], "at least one table and OUT"),
@@ -109,11 +111,15 @@ def test_bad_usage_of_edits_is_one_line(latents: Path, tmp_path: Path) -> None:
         (["edit", "expression", latents, out, "--neutral", "0.png"], "either the neutral and the expressive"),
         (["edit", "reenact", latents, out], "--target"),
         (["edit", "reenact", latents, out, "--target", "0.png", "--frames", "a", "--where", "true"], "give one"),
-        (["render", latents, out, "--where", "psnr ="], "cannot be used"),
+        (["render", latents, out, "--where", "psnr ="], "the query is no SQL"),
         (["render", latents, out, "--ids", tmp_path / "none.txt"], "cannot be read"),
         (["render", tmp_path, out], "no run.json that says where the generator is"),
         (["render", tmp_path / "nothing", out, "--generator", "nowhere.pkl"], "nowhere.pkl"),
         (["render", latents, out, "--format", "bmp"], "'bmp' is not one of"),
     ):
-        assert message in refusal(i2s_batch(*words)), words
+        with pytest.raises(SystemExit) as left:
+            main(list(map(str, words)))
+        output = capsys.readouterr()
+        (line,) = output.err.splitlines()
+        assert left.value.code == 2 and message in line and not output.out, words
     assert not out.exists()
