@@ -41,12 +41,13 @@ class Assembler:
 
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
         """Write a shard from the `logged` rows and, if it `exists`, from the rows that it already has; then
-        forget the logged rows. An ok row is never replaced by one that is not."""
+        forget the logged rows. An ok row is never replaced by one that is not. A shard that has all of it already,
+        because a driver ended before it forgot the logged rows, stays as it is."""
         logged = sorted(logged)
         images = self._plan.shard_images(shard)
         rows = self._log.read_rows(logged)
-        if exists:
-            old = self.published(shard)
+        old = self.published(shard) if exists else None
+        if old is not None:
             rows = self._merged(old.select(rows.column_names).cast(rows.schema), rows)
         if rows.column("image_id").to_pylist() != images.column("image_id").to_pylist():
             raise StorageError(
@@ -56,7 +57,8 @@ class Assembler:
         for name in images.column_names:
             if name not in rows.column_names:
                 rows = rows.append_column(name, images.column(name))
-        self._put(shard, rows)
+        if old is None or not rows.equals(old.select(rows.column_names).cast(rows.schema)):
+            self._put(shard, rows)
         self._log.delete_rows(logged)
 
     def _put(self, shard: int, rows: pa.Table) -> None:

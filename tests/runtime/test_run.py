@@ -127,6 +127,22 @@ def test_another_source_or_network_is_refused(job: EmbedJob, tmp_path: Path) -> 
         run(replace(job, vgg="random"))
 
 
+def test_a_shard_whose_rows_were_not_forgotten_yet_is_not_written_again(
+    job: EmbedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that is killed between a shard and the end of its logged rows."""
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkLog, "delete_rows", lambda self, indices: None)
+        patch.setattr(EmbedRun, "_clean", lambda self: None)
+        run(job)
+    out = Path(job.out)
+    assert list(out.glob("work/rows/*/*"))
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "latents").iterdir()}
+    run(job)
+    assert before == {path.name: path.stat().st_mtime_ns for path in (out / "latents").iterdir()}
+    assert not list(out.glob("work/**/*"))
+
+
 def test_retry_failed_tries_only_what_failed(
     job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
