@@ -33,7 +33,7 @@ def write_table(folder: str, rows: int) -> None:
         latent_shape=(LAYERS, W_DIM), space="w+", generator="", vgg="", settings={}, code_version="bench"
     )
     schema = table_schema(LAYERS * W_DIM)
-    stream, store, layout = np.random.default_rng(0), open_store(folder), RunLayout()
+    stream, store = np.random.default_rng(0), open_store(folder)
     for shard in range(-(-rows // SHARD_ROWS)):
         numbers = range(shard * SHARD_ROWS, min(rows, (shard + 1) * SHARD_ROWS))
         codes = stream.standard_normal(len(numbers) * LAYERS * W_DIM, np.float32)
@@ -41,7 +41,7 @@ def write_table(folder: str, rows: int) -> None:
         columns["image_id"] = pa.array([f"{number:08d}.png" for number in numbers])
         columns["status"] = pa.array(["ok"] * len(numbers))
         columns["latent"] = pa.FixedSizeListArray.from_arrays(codes, type=schema.field("latent").type)
-        store.put(layout.shard(shard), encode_shard(pa.table(columns, schema), metadata))
+        store.put(RunLayout.shard(shard), encode_shard(pa.table(columns, schema), metadata))
 
 
 def forget(folder: str) -> None:

@@ -26,11 +26,13 @@ def bench(generator: str | None, resolution: int, batch_size: int, pairs: int, d
     """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a
     plain loop of one image. The last line is JSON."""
     from i2s_batch.bench.loop import check_device, measure_loop
+    from i2s_batch.inversion.memory import keep_freed_memory
     from i2s_batch.inversion.numerics import set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
     from i2s_batch.runtime.weights import generator_weights
 
     check_device(device)
+    keep_freed_memory()  # as a worker does; the plain loop has it too, in the same process
     dtype = set_numerics(precision)
     weights = generator_weights(generator) if generator else random_generator("stylegan1", resolution)
     network = build_generator(weights, device, dtype)

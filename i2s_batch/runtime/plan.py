@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import Task
+from i2s_batch.storage.arrow_files import read_parquet
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 
@@ -128,7 +129,7 @@ class Plan:
         key = RunLayout.plan
         data = store.get(key)
         try:
-            images = pq.read_table(pa.BufferReader(data))
+            images = read_parquet(data)
             facts = json.loads((images.schema.metadata or {}).get(_FACTS, b"{}"))
             generations = facts.get("generations")
             if generations is not None and sum(generations) != len(images):

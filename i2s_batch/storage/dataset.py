@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import atexit
-import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow import fs
 
 from i2s_batch.errors import StorageError
+from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.local import LocalStore
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.read import NOT_OURS, check_ours, existing_shards, latent_shape
+from i2s_batch.storage.read import NOT_OURS, check_ours, errors_named, existing_shards, latent_shape
 
 _FOOTER_READERS = 8  # footers are small: what they cost on S3 is waiting
-
-_LETTING_GO_S = 2.0  # at the end of the process, at most
 
 _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
@@ -106,33 +101,11 @@ def check_whole(table: TableFiles) -> None:
             pass
 
 
-@contextmanager
-def errors_named(uri: str) -> Iterator[None]:
-    """What goes wrong while a shard is read has the shard's name."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run its embed command again") from error
-
-
 def _file_system(store: Store) -> tuple[fs.FileSystem, Callable[[str], str]]:
     """A file system of pyarrow's over `store`, and how a key is called there."""
     if isinstance(store, LocalStore):
         return fs.LocalFileSystem(), store.uri  # Arrow's own reads without Python's lock
     return fs.PyFileSystem(_StoreFiles(store)), lambda key: key
-
-
-# Files in the hands of Arrow's threads. They let go of the last one a moment after the last row has come, and a
-# thread that does so while the interpreter ends aborts the process.
-_open_files: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
-
-
-@atexit.register
-def _wait_for_threads() -> None:
-    deadline = time.monotonic() + _LETTING_GO_S
-    while _open_files and time.monotonic() < deadline:
-        time.sleep(0.001)
 
 
 class _StoreFiles(fs.FileSystemHandler):
@@ -148,9 +121,7 @@ class _StoreFiles(fs.FileSystemHandler):
         return path
 
     def open_input_file(self, path: str) -> pa.PythonFile:
-        file = self._store.open(path)
-        _open_files.add(file)
-        return pa.PythonFile(file, mode="r")
+        return pa.PythonFile(lent_to_arrow(self._store.open(path)), mode="r")
 
     def open_input_stream(self, path: str) -> pa.PythonFile:
         return self.open_input_file(path)

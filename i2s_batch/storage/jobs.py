@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from i2s_batch.errors import PictureError, SourceError
+from i2s_batch.storage.arrow_files import read_parquet
+from i2s_batch.storage.lists import read_csv
 from i2s_batch.storage.sources import read_bytes
 
 Number = TypeVar("Number", int, float)
@@ -32,17 +32,17 @@ def read_jobs(source: str, columns: Sequence[str]) -> list[JobRow]:
     Both are lists of numbers: in a CSV separated by spaces, commas or semicolons, layers also as ranges (4-7).
     Raises SourceError, naming the row.
     """
-    table = _table(source)
+    names, rows = _cells(source)
     known = {*columns, "strengths", "layers"}
     for name in columns:
-        if name not in table.column_names:
-            raise SourceError(f"{source!r} has no column {name!r}; it has {', '.join(table.column_names)}")
-    other = [name for name in table.column_names if name not in known]
+        if name not in names:
+            raise SourceError(f"{source!r} has no column {name!r}; it has {', '.join(names) or 'no columns'}")
+    other = [name for name in names if name not in known]
     if other:
         raise SourceError(f"{source!r}: column {other[0]!r} means nothing here; known are {', '.join(sorted(known))}")
-    if not table.num_rows:
+    if not rows:
         raise SourceError(f"{source!r} lists no job")
-    return [_row(row, columns, f"{source!r}: row {number}") for number, row in enumerate(table.to_pylist(), 1)]
+    return [_row(row, columns, f"{source!r}: row {number}") for number, row in enumerate(rows, 1)]
 
 
 def read_ids(source: str) -> list[str]:
@@ -57,26 +57,22 @@ def read_ids(source: str) -> list[str]:
     return ids
 
 
-def _table(source: str) -> pa.Table:
+def _cells(source: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns of a list, and its rows. In a CSV everything is text: ids such as 007 are no numbers."""
     try:
-        data = pa.BufferReader(read_bytes(source))
+        data = read_bytes(source)
     except PictureError as error:
         raise SourceError(f"the list of jobs cannot be read: {error}") from error
-    try:
-        if source.lower().endswith(".parquet"):
-            return pq.read_table(data)
-        if source.lower().endswith(".csv"):
-            return pyarrow.csv.read_csv(data, convert_options=_all_text(data))
-    except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{source!r} cannot be read as a list of jobs: {' '.join(str(error).split())}") from error
+    if source.lower().endswith(".csv"):
+        cells = read_csv(source, data)
+        return cells.header, [dict(zip(cells.header, row, strict=True)) for row in cells.rows]
+    if source.lower().endswith(".parquet"):
+        try:
+            table = read_parquet(data)
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(f"{source!r} is no readable Parquet file: {' '.join(str(error).split())}") from error
+        return table.column_names, table.to_pylist()
     raise SourceError(f"{source!r} is no list of jobs: its name must end in .csv or .parquet")
-
-
-def _all_text(data: pa.BufferReader) -> pyarrow.csv.ConvertOptions:
-    """Ids such as 007 are no numbers."""
-    header = pyarrow.csv.open_csv(data).schema.names
-    data.seek(0)
-    return pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True)
 
 
 def _row(row: dict[str, Any], columns: Sequence[str], where: str) -> JobRow:

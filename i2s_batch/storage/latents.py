@@ -54,7 +54,7 @@ class LatentIndex:
             for key in existing_shards(store):
                 shard = RunLayout.shard_index(key)
                 with open_shard(store, key, whole=False) as file:
-                    rows, metadata = file.read(_SCALARS), file.schema_arrow.metadata
+                    rows, metadata = file.read(_SCALARS, use_threads=False), file.schema_arrow.metadata
                 if len(self.tables) == number:
                     self.tables.append(_facts(store.url, metadata))
                 ids += rows["image_id"].to_pylist()
@@ -144,7 +144,7 @@ class LatentReader:
         key = (table, shard, group)
         if key not in self._groups:
             with self._open(table, shard) as file:
-                rows = file.read_row_group(group, ["image_id", "status", "latent"])
+                rows = file.read_row_group(group, ["image_id", "status", "latent"], use_threads=False)
             codes = _codes(rows["latent"].combine_chunks())
             self._groups[key] = (rows["image_id"].to_pylist(), rows["status"].to_pylist(), codes)
             self._bytes += codes.nbytes

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from i2s_batch.errors import SourceError
 from i2s_batch.records import COLUMNS
+from i2s_batch.storage.arrow_files import read_parquet
 
 LIST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 PATH_COLUMNS = ("path", "uri", "file", "filename", "image", "url")
@@ -56,8 +56,17 @@ def _read_txt(source: str, data: bytes) -> ListRows:
     return ListRows([line for _, line in kept], [f"line {number}" for number, _ in kept], pa.table({}))
 
 
-def _read_csv(source: str, data: bytes) -> ListRows:
-    """Comma-separated with a header line; an empty cell is null; a column of numbers becomes numbers."""
+@dataclass(frozen=True)
+class Cells:
+    """A CSV file: its header, its rows, each as long as the header, and their last lines ("line 3")."""
+
+    header: list[str]
+    rows: list[list[str]]
+    places: list[str]
+
+
+def read_csv(source: str, data: bytes) -> Cells:
+    """The cells of `data`, text all of them; SourceError names `source` and the line."""
     reader = csv.reader(io.StringIO(_text(source, data), newline=""), strict=True)
     rows, places = [], []
     try:
@@ -72,12 +81,19 @@ def _read_csv(source: str, data: bytes) -> ListRows:
             places.append(f"line {reader.line_num}")
     except csv.Error as error:
         raise SourceError(f"{source!r}: line {reader.line_num} is no CSV: {error}") from error
+    return Cells(header, rows, places)
+
+
+def _read_csv(source: str, data: bytes) -> ListRows:
+    """Comma-separated with a header line; an empty cell is null; a column of numbers becomes numbers."""
+    cells = read_csv(source, data)
+    header = cells.header
     path_column = _path_column(source, header)
-    columns = [[row[i] or None for row in rows] for i in range(len(header))]
+    columns = [[row[i] or None for row in cells.rows] for i in range(len(header))]
     paths = [path or "" for path in columns.pop(path_column)]
     names = [name for index, name in enumerate(header) if index != path_column]
     carried = [_typed(pa.array(column, pa.string())) for column in columns]
-    return ListRows(paths, places, pa.table(carried, names=names))
+    return ListRows(paths, cells.places, pa.table(carried, names=names))
 
 
 def _typed(text: pa.Array) -> pa.Array:
@@ -119,7 +135,7 @@ def _read_jsonl(source: str, data: bytes) -> ListRows:
 
 def _read_parquet(source: str, data: bytes) -> ListRows:
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = read_parquet(data)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{source!r} is no readable Parquet file: {_one_line(error)}") from error
     columns = {}

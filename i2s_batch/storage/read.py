@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import SCHEMA_VERSION
+from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.table import META_LATENT_SHAPE, META_SCHEMA_VERSION
@@ -44,7 +45,11 @@ def read_table(out: str, columns: list[str] | None = None, max_shards: int | Non
     for key, shard in zip(keys, shards, strict=True):
         if shard.schema != shards[0].schema or latent_shape(shard.schema) != latent_shape(shards[0].schema):
             raise StorageError(f"{store.uri(key)!r} has other columns than {store.uri(keys[0])!r}; {NOT_OURS}")
-    table = pa.concat_tables(shards)
+    return sorted_by_id(pa.concat_tables(shards))
+
+
+def sorted_by_id(table: pa.Table) -> pa.Table:
+    """The rows by image_id; the table itself if they are so already."""
     order = pc.sort_indices(table["image_id"])
     in_order = pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py()
     return table if in_order else table.take(order)
@@ -83,7 +88,7 @@ def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[dict[str, A
             ids = file.metadata.row_group(group).column(place).statistics
             if ids is not None and ids.has_min_max and not _any_between(wanted, ids.min, ids.max):
                 continue
-            rows = file.read_row_group(group)
+            rows = file.read_row_group(group, use_threads=False)
             found += rows.filter(pc.is_in(rows["image_id"], wanted)).to_pylist()
     return found
 
@@ -122,7 +127,7 @@ def _why_no_shards(store: Store) -> str:
 def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
     """One shard of a table; `columns`: None for all. Raises StorageError if it is damaged or foreign."""
     with open_shard(store, key, whole=columns is None) as file:
-        table: pa.Table = file.read(columns)
+        table: pa.Table = file.read(columns, use_threads=False)
     return table
 
 
@@ -130,14 +135,21 @@ def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.T
 def open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
     """A shard that is known to be ours; what goes wrong while it is read has its name."""
     uri = store.uri(key)
+    # All of a shard is one request; some of it is the requests for its parts, which pre_buffer joins.
+    with (
+        errors_named(uri),
+        pa.BufferReader(store.get(key)) if whole else lent_to_arrow(store.open(key)) as source,
+        pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=not whole) as file,
+    ):
+        check_ours(file.schema_arrow.metadata or {}, uri)
+        yield file
+
+
+@contextmanager
+def errors_named(uri: str) -> Iterator[None]:
+    """What goes wrong while a shard is read has the shard's name."""
     try:
-        # All of a shard is one request; some of it is the requests for its parts, which pre_buffer joins.
-        with (
-            pa.BufferReader(store.get(key)) if whole else store.open(key) as source,
-            pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file,
-        ):
-            check_ours(file.schema_arrow.metadata or {}, uri)
-            yield file
+        yield
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run its embed command again") from error

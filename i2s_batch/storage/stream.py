@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from i2s_batch.errors import ConfigError
 from i2s_batch.storage.chosen import open_chosen, read_places
+from i2s_batch.storage.read import sorted_by_id
 
 _READERS = 4  # shards read at once; each is some 30 MB
 
@@ -45,7 +45,7 @@ def read_latents(out: str, columns: Sequence[str] | None = None, where: str | No
         parts = pool.map(lambda shard, at: list(read_places(shard, at, chosen.columns)), table.shards, chosen.places)
         batches = [batch for part in parts for batch in part]
     schema = table.shards[0].columns(chosen.columns)
-    return _arrays(_sorted(pa.Table.from_batches(batches, schema)), table.latent_shape)
+    return _arrays(sorted_by_id(pa.Table.from_batches(batches, schema)), table.latent_shape)
 
 
 def iter_latents(
@@ -78,13 +78,6 @@ def _regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[list[pa
             room -= len(rest)
     if held:
         yield held
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    """By image_id, if it is not yet."""
-    order = pc.sort_indices(table["image_id"])
-    in_order = pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py()
-    return table if in_order else table.take(order)
 
 
 def _arrays(table: pa.Table, latent_shape: tuple[int, int]) -> LatentTable:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from i2s_batch.errors import StorageError
 from i2s_batch.inversion.metrics import psnr
 from i2s_batch.records import COLUMNS, STATUS_OK, STATUSES
+from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.read import check_ours, latent_shape
 from i2s_batch.storage.table import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
@@ -61,7 +62,7 @@ def check_shard(store: Store, key: str, promise: Promise) -> ShardReport:
     report = ShardReport(store.uri(key))
     try:
         with (
-            store.open(key) as source,
+            lent_to_arrow(store.open(key)) as source,
             pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file,
         ):
             check_ours(file.schema_arrow.metadata or {}, report.file)
@@ -103,7 +104,7 @@ def _check_rows(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> 
     for number in range(file.num_row_groups):
         count = file.metadata.row_group(number).num_rows
         try:
-            rows = file.read_row_group(number)
+            rows = file.read_row_group(number, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             report.unread_rows += count
             what = f"its rows {start} to {start + count - 1} are damaged ({_one_line(error)})"

@@ -15,6 +15,7 @@ from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import Generator, build_generator
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_record import parse_record, table_metadata
+from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.read import NOT_OURS, existing_shards, row_of_shard
@@ -155,7 +156,7 @@ def _any_schema(store: Store, keys: list[str]) -> pa.Schema:
     """Of the first shard that can be opened; without run.json it alone says which generator made the table."""
     for key in keys:
         try:
-            with store.open(key) as source:
+            with lent_to_arrow(store.open(key)) as source:
                 return pq.read_schema(source)
         except (pa.ArrowException, OSError, I2SError):
             continue  # check_shard says what is wrong with it

@@ -23,7 +23,7 @@ NAMES = "SELECT image_id, status, psnr, loss, latent FROM latents ORDER BY image
 @pytest.fixture
 def out(tmp_path: Path) -> Store:
     store = open_store(str(tmp_path / "out"))
-    store.put(RunLayout().shard(0), shard(range(60)))
+    store.put(RunLayout.shard(0), shard(range(60)))
     return store
 
 

@@ -13,13 +13,13 @@ import pytest
 
 from i2s_batch.cli import main
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.storage.read import read_table
 from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import wait_until
 from tests.material import scene
 from tests.program import PROGRAM, i2s_batch
+from tests.runs import embed
 
 FRAMES = 801
 
@@ -33,7 +33,7 @@ def latents(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
         scene(number, (40, 40)).save(folder / "in" / f"{number}.png")
     config = RunConfig(embed=EmbedConfig(steps=5), batch_size=4)
     job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
-    EmbedRun(job, say=lambda line: None).execute(InProcessCluster())
+    embed(job)
     return folder / "out"
 
 

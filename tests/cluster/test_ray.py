@@ -17,14 +17,14 @@ import pyarrow.dataset
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.stream import LatentTable, read_latents
 from tests.cluster.conftest import RayHead
 from tests.material import BAD, draw_pictures, scene, upload
 from tests.program import PROGRAM, i2s_batch, refusal
+from tests.runs import embed
 from tests.runtime.checks import check_table
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: 
         scene(int(name[:2]), (40, 40)).save(folder / "in" / name)
     config = RunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, precision="fp64")
     job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
-    EmbedRun(job, say=lambda line: None).execute(InProcessCluster())
+    embed(job)
     return folder / "in", read_latents(str(folder / "out"))
 
 

@@ -18,14 +18,14 @@ from i2s_batch.errors import RunConflictError
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.report import charts, facts
 from i2s_batch.report.page import write_report
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.table import encode_shard, shard_metadata, table_schema
 from tests.material import scene
 from tests.program import i2s_batch, refusal
+from tests.runs import embed
 
 HOSTILE = "<script>alert(1)<&'\">.png"
 PICTURES = 5
@@ -43,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pat
     (pictures / "<b>broken.jpg").write_bytes(b"<html><b>no picture")
     config = RunConfig(embed=EmbedConfig(steps=6), batch_size=3, max_failed_fraction=1)
     job = EmbedJob(str(pictures), str(root / "out"), str(generator), str(vgg), config)
-    EmbedRun(job, lambda line: None).execute(InProcessCluster(1))
+    embed(job)
     return root / "out"
 
 
@@ -84,9 +84,9 @@ def large_run(where: str, rows: int, latent_size: int, layers: int) -> None:
     meta = shard_metadata(
         latent_shape=shape, space="w+", generator="ab" * 32, vgg="cd" * 32, settings=settings, code_version="1"
     )
-    layout, store = RunLayout(), open_store(where)
+    store = open_store(where)
     for shard, start in enumerate(range(0, rows, 1000)):
-        store.put(layout.shard(shard), encode_shard(table.slice(start, 1000), meta))
+        store.put(RunLayout.shard(shard), encode_shard(table.slice(start, 1000), meta))
 
 
 def test_a_run_is_shown_whole_and_escaped(out: str, generator: Path) -> None:

@@ -25,7 +25,7 @@ from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.records import COLUMNS
 from i2s_batch.runtime.edit import EditJob, EditRun, farthest_of_its_own
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.status import read_status
@@ -35,6 +35,7 @@ from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures import decode_picture
 from i2s_batch.storage.read import read_table
 from tests.material import DATA, scene, upload
+from tests.runs import embed
 
 IDS = [f"{number}.png" for number in range(1, 11)]  # 10.png stands before 2.png in the table
 
@@ -49,7 +50,7 @@ def latents(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
     (folder / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     config = RunConfig(embed=EmbedConfig(steps=5), batch_size=4, shard_size=4)
     job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
-    EmbedRun(job, say=lambda line: None).execute(InProcessCluster())
+    embed(job)
     return str(folder / "out")
 
 
@@ -326,7 +327,7 @@ def test_every_family_can_be_edited(checkpoint: str, tmp_path: Path, vgg: Path) 
     latents = str(tmp_path / "latents")
     config = RunConfig(embed=EmbedConfig(steps=1), batch_size=2)
     embed = EmbedJob(str(tmp_path / "in"), latents, str(generator), str(vgg), config)
-    EmbedRun(embed, say=lambda line: None).execute(InProcessCluster())
+    embed(embed)
     job = EditJob((latents,), str(tmp_path / "out"), str(generator), Style("all-pairs"), EditConfig())
     run(job)
     network = load_generator(generator)

@@ -10,7 +10,6 @@ import pytest
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.status import read_status
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
@@ -18,6 +17,7 @@ from i2s_batch.storage.read import read_table
 from i2s_batch.storage.stream import read_latents
 from i2s_batch.table.verify import verify
 from tests.material import scene
+from tests.runs import embed, rows_written
 
 CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=4, shard_size=3, max_failed_fraction=1)
 
@@ -38,22 +38,13 @@ def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
 def run(job: EmbedJob) -> list[str]:
     """What was said."""
     said: list[str] = []
-    EmbedRun(job, say=said.append).execute(InProcessCluster())
+    embed(job, said=said)
     return said
 
 
 @pytest.fixture
 def written(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The images whose rows are written from now on."""
-    names: list[str] = []
-    original = WorkLog.write_rows
-
-    def note(self: WorkLog, task, rows):
-        names.append(task.image_id)
-        return original(self, task, rows)
-
-    monkeypatch.setattr(WorkLog, "write_rows", note)
-    return names
+    return rows_written(monkeypatch)
 
 
 def rows_of(job: EmbedJob) -> dict[str, dict]:

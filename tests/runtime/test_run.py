@@ -14,13 +14,13 @@ import pytest
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, SourceError
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.stream import read_latents
 from tests.material import BAD, scene, upload
+from tests.runs import embed, rows_written
 from tests.runtime.checks import check_table
 
 STEPS = 12
@@ -33,20 +33,7 @@ def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: P
 
 
 def run(job: EmbedJob, workers: int = 2) -> Outcome:
-    return EmbedRun(job, say=lambda line: None).execute(InProcessCluster(workers))
-
-
-def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The images whose rows are written from now on."""
-    names: list[str] = []
-    original = WorkLog.write_rows
-
-    def note(self: WorkLog, task, rows):
-        names.append(task.image_id)
-        return original(self, task, rows)
-
-    monkeypatch.setattr(WorkLog, "write_rows", note)
-    return names
+    return embed(job, workers)
 
 
 def test_a_folder_of_mixed_pictures(job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path) -> None:
@@ -84,7 +71,7 @@ def test_workers_and_batch_sizes_do_not_change_a_result(job: EmbedJob, tmp_path:
 def test_running_again_computes_nothing(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     run(job)
     before = read_table(job.out)
-    names = started(monkeypatch)
+    names = rows_written(monkeypatch)
     outcome = run(job)
     assert names == [] and read_table(job.out) == before
     assert outcome.summary["done"] == outcome.summary["images"] == len(before)
@@ -148,7 +135,7 @@ def test_retry_failed_tries_only_what_failed(
 ) -> None:
     run(job)
     shutil.copy(pictures[0] / "a/0.png", pictures[0] / "bad/empty.png")
-    names = started(monkeypatch)
+    names = rows_written(monkeypatch)
     outcome = run(replace(job, config=replace(CONFIG, retry_failed=True)))
     assert set(names) == BAD
     check_table(job.out, pictures[1], generator, bad=BAD - {"bad/empty.png"})
@@ -184,7 +171,7 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
             run(retry)
     assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1
     empty.unlink()  # what was embedded must not be asked for again
-    names = started(monkeypatch)
+    names = rows_written(monkeypatch)
     run(retry)
     assert set(names) == BAD - {"bad/empty.png"}
     table = {row["image_id"]: row for row in read_table(job.out).to_pylist()}
@@ -242,7 +229,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
     assert 5 <= len(survivors) < 10, "the writers' threads may have had a few more in hand"
     assert list((Path(job.out) / "work/checkpoints").iterdir())
 
-    names = started(monkeypatch)
+    names = rows_written(monkeypatch)
     steps = run(job, workers=1).summary["this_session"]["steps"]
     assert len(names) == len(pictures[1]) - len(survivors), "no finished picture is computed again"
     assert steps < 40 * (len(names) - len(BAD)), "pictures in flight went on from their checkpoints"

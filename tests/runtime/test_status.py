@@ -21,13 +21,13 @@ from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.lease import Lease
 from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run_record import parse_record, table_metadata
 from i2s_batch.runtime.status import RunStatus, read_status
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from tests.material import BAD, upload
+from tests.runs import embed
 
 IMAGES = 26
 CONFIG = RunConfig(embed=EmbedConfig(steps=12), batch_size=4, shard_size=10)
@@ -39,7 +39,7 @@ def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: P
 
 
 def run(job: EmbedJob, workers: int = 1) -> None:
-    EmbedRun(job, say=lambda line: None).execute(InProcessCluster(workers))
+    embed(job, workers)
 
 
 def status(out: str) -> RunStatus:

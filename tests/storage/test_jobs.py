@@ -40,8 +40,9 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
         ("content,style\na,b\nc,\n", "row 2 has no image id in 'style'"),
         ("content,style,layers\na,b,4-x\n", "row 1: '4-x' is no list of layers"),
         ("content,style,strengths\na,b,half\n", "row 1: 'half' is no list of numbers"),
-        ("content,style\na,b,c\n", "cannot be read as a list of jobs"),
-        ("", "cannot be read as a list of jobs"),
+        ("content,style\na,b,c\n", "line 2 has 3 cells; the header has 2"),
+        ("content,style\n'a,b\n\"c,d\n", "line 3 is no CSV"),
+        ("", "has no column 'content'; it has no columns"),
     ],
 )
 def test_bad_lists_are_refused_with_the_row(tmp_path: Path, content: str, message: str) -> None:
@@ -55,7 +56,11 @@ def test_bad_lists_are_refused_with_the_row(tmp_path: Path, content: str, messag
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "jobs.xlsx").touch()
     (tmp_path / "jobs.parquet").write_text("no parquet")
-    for name, message in (("jobs.xlsx", "must end in"), ("jobs.parquet", "cannot be read"), ("none.csv", "exist")):
+    for name, message in (
+        ("jobs.xlsx", "must end in"),
+        ("jobs.parquet", "no readable Parquet file"),
+        ("none.csv", "exist"),
+    ):
         with pytest.raises(SourceError, match=message):
             read_jobs(str(tmp_path / name), COLUMNS)
 

@@ -75,7 +75,7 @@ def test_only_what_is_asked_for_is_fetched(s3_bucket: str, monkeypatch: pytest.M
     codes = pa.FixedSizeListArray.from_arrays(values, size)
     whole = pa.table({"image_id": ids, "status": ["ok"] * 300, "latent": codes, "loss": np.arange(300)})
     store = open_store(f"s3://{s3_bucket}")
-    store.put(RunLayout().shard(0), encode_shard(whole, META | {"i2s_batch.latent_shape": "[18, 512]"}))
+    store.put(RunLayout.shard(0), encode_shard(whole, META | {"i2s_batch.latent_shape": "[18, 512]"}))
     fetched = []
     fetch = S3Store._fetch
 
@@ -209,7 +209,7 @@ SELECT
 @pytest.mark.parametrize("query", [*HOSTILE, "", "\x00", "'", "(" * 5000 + "1" + ")" * 5000])
 def test_hostile_queries_are_refused(query: str, secret: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(str(tmp_path / "out"))
-    store.put(RunLayout().shard(0), shard(range(5)))
+    store.put(RunLayout.shard(0), shard(range(5)))
     monkeypatch.setenv("HOME", str(tmp_path))
     hidden_table = pa.table({"secret": [42]})  # what DuckDB would find among the variables of Python
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
@@ -226,7 +226,7 @@ def test_the_second_fence_holds_alone(secret: Path, tmp_path: Path, monkeypatch:
     """What the check of the syntax would let through meets a connection that reaches nothing."""
     monkeypatch.setattr("i2s_batch.storage.sql._check_part", lambda part, tables: None)
     store = open_store(str(tmp_path / "out"))
-    store.put(RunLayout().shard(0), shard(range(5)))
+    store.put(RunLayout.shard(0), shard(range(5)))
     for query in (
         f"SELECT * FROM '{secret}'",
         f"SELECT * FROM read_text('{secret}')",
@@ -244,7 +244,7 @@ def test_no_temporary_folder_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     store = open_store(str(tmp_path / "out"))
-    store.put(RunLayout().shard(0), shard(range(5)))
+    store.put(RunLayout.shard(0), shard(range(5)))
     assert len(ask(store.url, "FROM latents")) == 5
     with pytest.raises(QueryError):
         ask(store.url, "FROM nothing")
@@ -252,7 +252,7 @@ def test_no_temporary_folder_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_damaged_and_foreign_shards_are_named(out: Store) -> None:  # noqa: F811
-    key = RunLayout().shard(1)
+    key = RunLayout.shard(1)
     whole = out.get(key)
     flipped = bytearray(whole)
     flipped[len(whole) // 3] ^= 0xFF
@@ -273,7 +273,7 @@ def test_damaged_and_foreign_shards_are_named(out: Store) -> None:  # noqa: F811
 
 def test_answers_as_files(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "out"))
-    store.put(RunLayout().shard(0), shard(range(150)))
+    store.put(RunLayout.shard(0), shard(range(150)))
     table = open_table(store.url)
     query = "SELECT image_id, psnr, latent, embedded_at, 1 AS image_id, sum(1) OVER () AS n FROM latents"
     with answer(table, query) as found:

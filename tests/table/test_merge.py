@@ -10,8 +10,7 @@ import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.status import read_status
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
@@ -21,6 +20,7 @@ from i2s_batch.table.merge import merge_runs
 from i2s_batch.table.verify import verify
 from tests.material import scene
 from tests.program import i2s_batch, refusal
+from tests.runs import embed
 
 CONFIG = RunConfig(embed=EmbedConfig(steps=3), batch_size=4, shard_size=3, max_failed_fraction=1)
 
@@ -38,7 +38,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -
         made.append(EmbedJob(str(source), str(folder / f"out{run}"), str(generator), str(vgg), CONFIG))
     (folder / "in0" / "x.png").write_text("no picture")
     for job in made:
-        EmbedRun(job, lambda line: None).execute(InProcessCluster())
+        embed(job)
     return made
 
 
@@ -97,7 +97,7 @@ def test_one_id_for_two_pictures_is_refused(jobs: list[EmbedJob], tmp_path: Path
     source.mkdir()
     scene(999, (40, 40)).save(source / "a.png")
     other = replace(jobs[0], source=str(source), out=str(tmp_path / "other"))
-    EmbedRun(other, lambda line: None).execute(InProcessCluster())
+    embed(other)
     with pytest.raises(RunConflictError, match=r"'a\.png' is one picture in .*out0 and another in .*other") as refusal:
         merge_runs([jobs[0].out, other.out], str(tmp_path / "new"), print)
     assert rows(jobs[0].out)["a.png"]["sha256"][:12] in str(refusal.value) and not (tmp_path / "new").exists()

@@ -11,14 +11,14 @@ from PIL import Image
 
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import ConfigError, StorageError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.table import encode_shard, table_schema
 from i2s_batch.table.neighbours import find_neighbours, layer_range
 from tests.material import scene
 from tests.program import i2s_batch, refusal
+from tests.runs import embed
 from tests.storage.test_table import META, W_DIM, L, latent, out, shard  # noqa: F401
 
 GOOD = [n for n in range(300) if n % 3 != 2]
@@ -58,7 +58,7 @@ def test_differences_below_the_rounding_of_the_product(tmp_path: Path, metric: s
     columns = {field.name: pa.nulls(400, field.type) for field in schema}
     columns |= {"image_id": pa.array([f"{n:03d}" for n in range(400)]), "status": pa.array(["ok"] * 400)}
     columns["latent"] = pa.FixedSizeListArray.from_arrays(codes.ravel(), type=schema.field("latent").type)
-    open_store(str(tmp_path)).put(RunLayout().shard(0), encode_shard(pa.table(columns, schema), META))
+    open_store(str(tmp_path)).put(RunLayout.shard(0), encode_shard(pa.table(columns, schema), META))
     wide, q = codes.astype(np.float64), codes[3].astype(np.float64)
     if metric == "euclidean":
         distances = np.linalg.norm(wide - q, axis=1)
@@ -94,10 +94,10 @@ def test_what_cannot_be_found(out: Store) -> None:  # noqa: F811
         find_neighbours(out.url, "00000.png", metric="l1")
     with pytest.raises(ConfigError, match=r"k is 0"):
         find_neighbours(out.url, "00000.png", 0)
-    whole = out.get(RunLayout().shard(1))
+    whole = out.get(RunLayout.shard(1))
     flipped = bytearray(whole)
     flipped[len(whole) // 3] ^= 0xFF
-    out.put(RunLayout().shard(1), bytes(flipped))
+    out.put(RunLayout.shard(1), bytes(flipped))
     with pytest.raises(StorageError, match=r"shard-00001.parquet' is damaged"):
         find_neighbours(out.url, "00000.png")
 
@@ -109,7 +109,7 @@ def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -
         scene(number, (40, 40)).save(pictures / f"{number}.png")
     config = RunConfig(embed=EmbedConfig(steps=3))
     job = EmbedJob(str(pictures), str(tmp_path / "out"), str(generator), str(vgg), config)
-    EmbedRun(job, lambda line: None).execute(InProcessCluster(1))
+    embed(job)
     sheet = tmp_path / "near.png"
     result = i2s_batch("neighbours", tmp_path / "out", "1.png", "-k", "2", "--sheet", sheet)
     assert result.returncode == 0, result.stderr

@@ -72,7 +72,7 @@ def test_a_row_without_its_code_is_named(tmp_path: Path) -> None:
     table = pq.read_table(pa.BufferReader(shard(range(9))))
     codes = pa.array([None if n == 4 else latent(n).ravel() for n in range(9)], table.schema.field("latent").type)
     lost = table.set_column(table.schema.get_field_index("latent"), table.schema.field("latent"), codes)
-    store.put(RunLayout().shard(0), encode_shard(lost, META))
+    store.put(RunLayout.shard(0), encode_shard(lost, META))
     with pytest.raises(StorageError, match=r"shard-00000.parquet': '00004.png' has status 'ok' but no latent"):
         read_latents(str(tmp_path))
 
@@ -142,7 +142,7 @@ def test_files_for_other_programs(out: Store, tmp_path: Path) -> None:  # noqa: 
 
 def test_the_command(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "out"))
-    store.put(RunLayout().shard(0), shard(range(9)))
+    store.put(RunLayout.shard(0), shard(range(9)))
     result = i2s_batch("export", store.url, tmp_path / "a.npz", "--where", "loss > 1")
     assert (result.returncode, result.stdout) == (0, f"{tmp_path / 'a.npz'}: 0 codes\n"), result.stderr
     assert "Missing argument 'FILE'" in refusal(i2s_batch("export", store.url))
@@ -169,7 +169,7 @@ SNIPPETS = dict(re.findall(r"^# (\w+)[^\n]*\n(.*?)\n(?=\n|```)", SECTION, re.M |
 def test_snippets_of_the_readme(library: str, tmp_path: Path) -> None:
     pytest.importorskip(library)
     store = open_store(str(tmp_path / "latents"))
-    store.put(RunLayout().shard(0), shard(range(9)))
+    store.put(RunLayout.shard(0), shard(range(9)))
     code = f"import warnings; warnings.simplefilter('ignore')\n{SNIPPETS[library]}\nprint(codes.shape, codes.dtype)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.stdout.splitlines()[-1:] == [f"(6, {L * W_DIM}) float32"], result.stderr

@@ -17,8 +17,7 @@ import pytest
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.models import random_generator, write_safetensors
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.table import encode_shard
@@ -26,8 +25,9 @@ from i2s_batch.table.shard_checks import Promise, check_shard
 from i2s_batch.table.verify import Verification, verify
 from tests.material import scene
 from tests.program import i2s_batch, refusal
+from tests.runs import embed
 
-SHARDS = [RunLayout().shard(number) for number in range(3)]
+SHARDS = [RunLayout.shard(number) for number in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pat
     (root / "list.csv").write_text("path,label\n" + "".join(f"in/{n}.png,x{n}\n" for n in [*range(7), 8]))
     config = RunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
     job = EmbedJob(str(root / "list.csv"), str(root / "out"), str(generator), str(vgg), config)
-    EmbedRun(job, lambda line: None).execute(InProcessCluster(1))
+    embed(job)
     return root / "out"
 
 
@@ -95,7 +95,7 @@ def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: P
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").touch()
     job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), RunConfig())
-    EmbedRun(job, lambda line: None).execute(InProcessCluster(1))
+    embed(job)
     found = verify(str(tmp_path / "out"))
     assert told(found) == [] and (found.rows, found.codes, found.rendered) == (1, 0, 0)
 
@@ -189,8 +189,8 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
     store.put("latents/other.parquet", b"PAR1")
     foreign = pa.BufferOutputStream()
     pq.write_table(pa.table({"a": [1]}), foreign)
-    store.put(RunLayout().shard(7), foreign.getvalue().to_pybytes())
-    store.put(RunLayout().shard(8), b"")
+    store.put(RunLayout.shard(7), foreign.getvalue().to_pybytes())
+    store.put(RunLayout.shard(8), b"")
     findings = {file: what for file, _, what in told(verify(out))}
     assert findings["shard-00000.parquet"].startswith("its rows 0 to 2 are damaged (could not verify page integrity")
     assert findings["shard-00001.parquet"].startswith("has schema version 0; this program reads 2")

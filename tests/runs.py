@@ -1,0 +1,28 @@
+"""Runs with workers in this process."""
+
+from __future__ import annotations
+
+import pytest
+
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.run import Outcome
+from i2s_batch.runtime.work_log import WorkLog
+
+
+def embed(job: EmbedJob, workers: int = 1, said: list[str] | None = None) -> Outcome:
+    """Carry a job to its end; what is said goes into `said`."""
+    return EmbedRun(job, [].append if said is None else said.append).execute(InProcessCluster(workers))
+
+
+def rows_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The images whose rows are written from now on."""
+    names: list[str] = []
+    original = WorkLog.write_rows
+
+    def note(self: WorkLog, task, rows):
+        names.append(task.image_id)
+        return original(self, task, rows)
+
+    monkeypatch.setattr(WorkLog, "write_rows", note)
+    return names
