@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.table import encode_shard, shard_metadata, table_schema
+from i2s_batch.storage.publication import publish_shard
+from i2s_batch.storage.table import shard_metadata, table_schema
 from i2s_batch.table.neighbours import find_neighbours
 
 LAYERS, W_DIM, SHARD_ROWS = 18, 512, 1000
@@ -41,7 +41,7 @@ def write_table(folder: str, rows: int) -> None:
         columns["image_id"] = pa.array([f"{number:08d}.png" for number in numbers])
         columns["status"] = pa.array(["ok"] * len(numbers))
         columns["latent"] = pa.FixedSizeListArray.from_arrays(codes, type=schema.field("latent").type)
-        store.put(RunLayout.shard(shard), encode_shard(pa.table(columns, schema), metadata))
+        publish_shard(store, shard, pa.table(columns, schema), metadata)
 
 
 def forget(folder: str) -> None:

@@ -18,7 +18,8 @@ _SHOWN = 100  # findings
 @click.argument("out")
 @click.option("--sample", type=click.IntRange(min=0), default=8, show_default=True, help="Rows rendered again.")
 @click.option("--generator", help="The checkpoint that made the run; by default the one that the run recorded.")
-def verify(out: str, sample: int, generator: str | None) -> int:
+@click.option("--vgg", help="Its VGG-16: imagenet, random, path or URL; by default the one that the run recorded.")
+def verify(out: str, sample: int, generator: str | None, vgg: str | None) -> int:
     """Check every promise of the table of OUT: the plan, each file and row, and a sample rendered again.
 
     Status 0: all is as it should be. 1: something is wrong, each in a line that names file and row; or the run is
@@ -26,7 +27,7 @@ def verify(out: str, sample: int, generator: str | None) -> int:
     """
     from i2s_batch.table.verify import verify as check
 
-    found = check(out, sample, generator)
+    found = check(out, sample, generator, vgg)
     click.echo("\n".join(printable(line) for line in _lines(found)))
     return 0 if found.sound else 1
 
@@ -36,8 +37,8 @@ def _lines(found: Verification) -> list[str]:
     lines = [
         found.out,
         f"  images      {planned} planned, {found.rows} rows in {found.files} files, {found.codes} with a code",
-        f"  rendered    {found.rendered} rows again"
-        + (f", within {100 * found.tolerance:.1f} %" if found.rendered else ""),
+        f"  checksums   {found.as_written} files are as they were written",
+        f"  rendered    {found.rendered} rows again" + (f", within {found.within}" if found.rendered else ""),
         *(f"  unchecked   {text}" for text in found.unchecked),
     ]
     for finding in found.findings[:_SHOWN]:

@@ -16,8 +16,8 @@ from i2s_batch.runtime.run_state import RunState
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
+from i2s_batch.storage.publication import publish_shard
 from i2s_batch.storage.read import read_shard
-from i2s_batch.storage.table import encode_shard
 
 
 class Assembler:
@@ -36,7 +36,8 @@ class Assembler:
             return 0
         rows = self.published(shard)
         place = rows.schema.get_field_index("vanished_at")
-        self._put(shard, rows.set_column(place, rows.schema.field(place), vanished_at))
+        marked = rows.set_column(place, rows.schema.field(place), vanished_at)
+        publish_shard(self._store, shard, marked, self._metadata)
         return len(vanished_at) - vanished_at.null_count
 
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
@@ -58,11 +59,8 @@ class Assembler:
             if name not in rows.column_names:
                 rows = rows.append_column(name, images.column(name))
         if old is None or not rows.equals(old.select(rows.column_names).cast(rows.schema)):
-            self._put(shard, rows)
+            publish_shard(self._store, shard, rows, self._metadata)
         self._log.delete_rows(logged)
-
-    def _put(self, shard: int, rows: pa.Table) -> None:
-        self._store.put(RunLayout.shard(shard), encode_shard(rows, self._metadata))
 
     @staticmethod
     def _merged(old: pa.Table, new: pa.Table) -> pa.Table:

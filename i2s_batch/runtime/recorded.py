@@ -1,31 +1,43 @@
-"""What the run record adds to the table: where the generator is, and the command that goes on with the run."""
+"""What the run record adds to the table: where the networks are, and the command that goes on with the run."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from i2s_batch.errors import I2SError, ObjectNotFoundError
-from i2s_batch.models import GeneratorWeights
+from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.runtime.run_record import given_networks, parse_record, resume_command
-from i2s_batch.runtime.weights import generator_weights
+from i2s_batch.runtime.weights import generator_weights, vgg_weights
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
+
+_Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)
 
 
 def recorded_generator(out: str) -> tuple[GeneratorWeights | None, str]:
     """The generator that made the run at `out`, from where the run read it; or None, and why there is none."""
-    record = _record(out)
+    return _recorded(out, "generator", "generator", generator_weights)
+
+
+def recorded_vgg(out: str) -> tuple[VGGWeights | None, str]:
+    """As `recorded_generator`, for the VGG-16."""
+    return _recorded(out, "vgg", "VGG-16", vgg_weights)
+
+
+def _recorded(out: str, role: str, what: str, read: Callable[[str], _Weights]) -> tuple[_Weights | None, str]:
+    record, advice = _record(out), f"give it with --{role}"
     if record is None:
-        return None, "there is no run.json that says where the generator is; give it with --generator"
-    place = given_networks(record).get("generator")
+        return None, f"there is no run.json that says where the {what} is; {advice}"
+    place = given_networks(record).get(role)
     if not place:
-        return None, "run.json does not say where the generator is; give it with --generator"
+        return None, f"run.json does not say where the {what} is; {advice}"
     try:
-        weights = generator_weights(place)
+        weights = read(place)
     except I2SError as error:
-        return None, f"the generator is not to be had here ({error}); give it with --generator"
-    if weights.fingerprint != record["generator"]["fingerprint"]:
-        return None, f"{place} is another generator now; give the one that made the run with --generator"
+        return None, f"the {what} is not to be had here ({error}); {advice}"
+    if weights.fingerprint != record[role]["fingerprint"]:
+        return None, f"{place} is another {what} now; give the one that made the run with --{role}"
     return weights, ""
 
 

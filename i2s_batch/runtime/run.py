@@ -29,6 +29,7 @@ from i2s_batch.runtime.terminal import duration
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.publication import settle_publications
 
 # Ray sends SIGKILL three seconds after the SIGTERM of `ray job stop`.
 SAVE_TIMEOUT_S = {signal.SIGINT: 60.0, signal.SIGTERM: 2.5}
@@ -174,6 +175,7 @@ class Run(ABC):
         config, record = self._config, self._begin()
         plan, log = self._plan, self._log
         assembler = Assembler(self._store, plan, log, table_metadata(record))
+        settle_publications(self._store)
         state = scan(self._store, plan, log)
         retried = forget_failures(state, assembler, log, plan) if config.retry_failed else 0
         if config.retry_failed:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # reading a record needs no torch
 
 # The parts of run.json that a resumed run must agree with.
 IDENTITY = ("source", "settings", "generator", "vgg")
+# Of each shard, from its publication on; the runs of older programs have none.
+CHECKSUMS = "sha256"
 # Settings of the record that are options of the command line; the others can only be set from Python.
 _OPTIONS = ("steps", "space", "init", "seed", "fit", "precision", "shard_size")
 
@@ -65,6 +67,7 @@ def make_record(
         },
         "vgg": None if vgg is None else {"fingerprint": vgg.fingerprint, "origin": vgg.origin},
         "given": {name: given(network) for name, network in networks.items()},
+        "checksums": CHECKSUMS,
         "code_version": code_version(),
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "numpy", "pillow", "pyarrow")},

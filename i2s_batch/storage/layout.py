@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _SHARD = re.compile(r"latents/shard-(\d{5,})\.parquet")
+_PUBLISHING = re.compile(r"work/publishing/shard-(\d{5,})\.json")
 _ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
 _CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
 
@@ -29,12 +30,23 @@ class RunLayout:
     work_prefix = "work/"
     all_rows_prefix = "work/rows/"
     checkpoints_prefix = "work/checkpoints/"
+    publishing_prefix = "work/publishing/"
     lease = "work/lease.json"
     deaths = "work/deaths.json"
 
     @staticmethod
     def shard(shard: int) -> str:
         return f"latents/shard-{shard:05d}.parquet"
+
+    @staticmethod
+    def checksum(shard: int) -> str:
+        """Of a shard that is in the table."""
+        return f"manifest/checksums/shard-{shard:05d}.json"
+
+    @staticmethod
+    def publishing(shard: int) -> str:
+        """The checksum of a shard that is being written."""
+        return f"work/publishing/shard-{shard:05d}.json"
 
     @staticmethod
     def row(index: int) -> str:
@@ -56,6 +68,11 @@ class RunLayout:
     def shard_index(key: str) -> int | None:
         """The shard whose key this is; None for any other key."""
         return _index(_SHARD, key)
+
+    @staticmethod
+    def publishing_index(key: str) -> int | None:
+        """The shard that is being written; None for any other key."""
+        return _index(_PUBLISHING, key)
 
     @staticmethod
     def row_index(key: str) -> int | None:

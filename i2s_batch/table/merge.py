@@ -16,11 +16,11 @@ from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.records import COLUMNS, STATUS_OK
 from i2s_batch.runtime.lease import Lease
 from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_record import check_same_run, parse_record, table_metadata
+from i2s_batch.runtime.run_record import CHECKSUMS, check_same_run, parse_record, table_metadata
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.storage.publication import publish_shard
 from i2s_batch.storage.read import existing_shards, read_shard
-from i2s_batch.storage.table import encode_shard
 
 # Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn.
 _CACHED_SHARDS = 8
@@ -84,7 +84,8 @@ def _merged_record(stores: list[Store], records: list[dict[str, Any]]) -> dict[s
     """The first run's record, with where the others came from; no command goes on with it."""
     sources = " + ".join(dict.fromkeys(record["source"] for record in records))
     made = {"created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "command": None}
-    return records[0] | made | {"source": sources, "merged": [store.url for store in stores]}
+    merged = {"source": sources, "merged": [store.url for store in stores], "checksums": CHECKSUMS}
+    return records[0] | made | merged
 
 
 def _chosen(stores: list[Store]) -> tuple[dict[str, _Row], int]:
@@ -168,7 +169,7 @@ def _write(
             rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _OWN])
         )
         statuses.update(rows["status"].to_pylist())
-        target.put(RunLayout.shard(shard), encode_shard(rows, metadata))
+        publish_shard(target, shard, rows, metadata)
     Plan(pa.concat_tables(planned).combine_chunks(), size).save(target)
     summary = {
         "finished": True,

@@ -15,9 +15,9 @@ from i2s_batch.report.samples import Sample, load_samples
 from i2s_batch.storage.dataset import open_table
 from i2s_batch.storage.local import written_whole
 from i2s_batch.storage.read import read_rows
-from i2s_batch.storage.table import META_SETTINGS
-from i2s_batch.table.generator import generator_of
+from i2s_batch.storage.table import META_GENERATOR, META_SETTINGS
 from i2s_batch.table.neighbours import Neighbour
+from i2s_batch.table.networks import generator_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def write_neighbour_sheet(
     """
     check_sheet(path)
     schema = open_table(out).schema
-    weights, why_none = generator_of(out, schema, generator)
+    weights, why_none = generator_of(out, schema.metadata[META_GENERATOR.encode()].decode(), generator)
     fit = json.loads(schema.metadata[META_SETTINGS.encode()]).get("fit", "crop")
     network = None if weights is None else build_generator(weights)
     rows = read_rows(out, [image_id, *(neighbour.image_id for neighbour in neighbours)])

@@ -11,15 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from i2s_batch.config import LossWeights
 from i2s_batch.errors import StorageError
 from i2s_batch.inversion.metrics import psnr
-from i2s_batch.records import COLUMNS, STATUS_OK, STATUSES
-from i2s_batch.storage.arrow_files import lent_to_arrow
+from i2s_batch.records import COLUMNS, STATUS_OK, STATUSES, TERMS
+from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
+from i2s_batch.storage.publication import Checksum, recorded_checksums
 from i2s_batch.storage.read import check_ours, latent_shape
 from i2s_batch.storage.table import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
 
-W_DISTANCE_TOLERANCE = 1e-4  # relative: float32 sums in another order
+SUM_TOLERANCE = 1e-4  # relative: float32 sums in another order
 _ROWS_NAMED = 5  # of each thing that is wrong in a row group
 
 
@@ -34,12 +36,15 @@ class Finding:
 
 @dataclass
 class ShardReport:
-    """What a shard holds, as far as it could be read, and what is wrong with it."""
+    """What a shard holds, as far as it could be read, and what is wrong with it. `as_written`: its bytes are those
+    that were published; `unrecorded`: nothing tells of them, as in the outputs of older programs."""
 
     file: str
     ids: list[str] = field(default_factory=list)
     good_ids: list[str] = field(default_factory=list)
     unread_rows: int = 0
+    unrecorded: bool = False
+    as_written: bool = False
     findings: list[Finding] = field(default_factory=list)
 
     def note(self, what: str, row: str | None = None) -> None:
@@ -50,21 +55,22 @@ class ShardReport:
 @dataclass(frozen=True)
 class Promise:
     """What a shard must hold. `metadata`: of its file; `carried`: the columns after the documented ones;
-    `w_avg`: [w_dim] or [L, w_dim]. None: not known, so not checked."""
+    `w_avg`: [w_dim] or [L, w_dim]; `loss_weights`: of the run. None: not known, so not checked. `checksum`: whether
+    one of each shard must be recorded."""
 
     metadata: Mapping[str, str] | None
     carried: list[pa.Field] | None
     w_avg: np.ndarray | None
+    loss_weights: LossWeights | None = None
+    checksum: bool = False
 
 
 def check_shard(store: Store, key: str, promise: Promise) -> ShardReport:
-    """Read all of a shard, each page against its checksum."""
+    """Read all of a shard, once: its bytes against the checksum of its publication, each page against its own."""
     report = ShardReport(store.uri(key))
     try:
-        with (
-            lent_to_arrow(store.open(key)) as source,
-            pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file,
-        ):
+        data = _checked_bytes(store, key, promise, report)
+        with pa.BufferReader(data) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             check_ours(file.schema_arrow.metadata or {}, report.file)
             _check_metadata(file, promise, report)
             if _check_schema(file, promise, report):
@@ -74,6 +80,29 @@ def check_shard(store: Store, key: str, promise: Promise) -> ShardReport:
     except (pa.ArrowException, OSError) as error:
         report.note(f"it is damaged ({_one_line(error)}); delete it and run the embed command again")
     return report
+
+
+def _checked_bytes(store: Store, key: str, promise: Promise, report: ShardReport) -> bytes:
+    """All of a shard, compared with what is recorded of it; a damaged record hides no damage of the shard's own."""
+    shard = RunLayout.shard_index(key)
+    assert shard is not None
+    data = store.get(key)
+    try:
+        recorded = recorded_checksums(store, shard)
+    except StorageError as error:
+        report.note(str(error))
+        return data
+    if recorded and Checksum.of(data) not in recorded:
+        data = store.get(key)  # a driver may have published it anew in between
+    found = Checksum.of(data)
+    report.as_written = found in recorded
+    if recorded and not report.as_written:
+        was = " or ".join(map(str, recorded))
+        report.note(f"its sha256 is {found}; it was written as {was}; delete it and run the embed command again")
+    if not recorded and promise.checksum:
+        report.note(f"its checksum {store.uri(RunLayout.checksum(shard))!r} is missing")
+    report.unrecorded = not recorded and not promise.checksum
+    return data
 
 
 def _check_metadata(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> None:
@@ -172,14 +201,27 @@ def _figures(
 ) -> Iterator[tuple[str, str]]:
     """Figures that follow from other columns of the row."""
     errors, ratios, distances = (rows[name].to_pylist() for name in ("mse", "psnr", "w_distance"))
+    losses = _losses(rows, promise)
     for place, code in zip(with_code.tolist(), codes, strict=True):
+        if not np.isclose(losses[0, place], losses[1, place], rtol=SUM_TOLERANCE, equal_nan=True):
+            yield ids[place], f"its loss is {losses[0, place]:.9g}; its terms give {losses[1, place]:.9g}"
         if errors[place] is not None and not np.isclose(psnr(errors[place]), ratios[place] or 0.0, rtol=1e-9):
             yield ids[place], f"its psnr is {ratios[place]}; its mse gives {psnr(errors[place]):.9g}"
         if promise.w_avg is not None and distances[place] is not None:
             w_avg = np.broadcast_to(promise.w_avg, (code.size // promise.w_avg.shape[-1], promise.w_avg.shape[-1]))
             distance = float(np.linalg.norm(code.astype(np.float64) - w_avg.ravel()))
-            if not np.isclose(distance, distances[place], rtol=W_DISTANCE_TOLERANCE):
+            if not np.isclose(distance, distances[place], rtol=SUM_TOLERANCE):
                 yield ids[place], f"its w_distance is {distances[place]:.9g}; its latent gives {distance:.9g}"
+
+
+def _losses(rows: pa.Table, promise: Promise) -> np.ndarray:
+    """The loss of each row, and the weighted sum of its terms: [2, N]; NaN where there is none (an edit)."""
+    losses = rows["loss"].to_numpy()
+    if promise.loss_weights is None:
+        return np.stack([losses, losses])
+    weights = [getattr(promise.loss_weights, term) for term in TERMS]
+    terms = np.stack([rows[f"loss_{term}"].to_numpy() for term in TERMS], axis=1)
+    return np.stack([losses, terms @ weights])
 
 
 def _lengths(rows: pa.Table, name: str) -> np.ndarray:

@@ -20,7 +20,7 @@ from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.table import encode_shard
+from i2s_batch.storage.publication import publish_shard
 from i2s_batch.table.shard_checks import Promise, check_shard
 from i2s_batch.table.verify import Verification, verify
 from tests.material import scene
@@ -69,11 +69,14 @@ def ids(out: str, shard: int) -> list[str]:
 
 
 def change(out: str, shard: int, edit: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
-    """Write a shard anew with other rows, as the program writes shards."""
+    """Publish a shard anew with other rows, as a program would whose rows are wrong."""
     table = shard_table(out, SHARDS[shard])
     new = pa.Table.from_pylist(edit(table.to_pylist()), table.schema)
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    open_store(out).put(SHARDS[shard], encode_shard(new, metadata))
+    publish_shard(open_store(out), shard, new, metadata_of(table))
+
+
+def metadata_of(table: pa.Table) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
 
 
 def first(row: dict[str, Any]) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
@@ -84,6 +87,7 @@ def test_a_sound_table(finished: Path, s3_bucket: str) -> None:
     found = verify(str(finished))
     assert told(found) == [] and found.sound and found.unchecked == []
     assert (found.planned, found.files, found.rows, found.codes, found.missing, found.rendered) == (8, 3, 8, 7, 0, 7)
+    assert found.as_written == 3
     local, remote = open_store(str(finished)), open_store(f"s3://{s3_bucket}/out")
     for info in local.list():
         remote.put(info.key, local.get(info.key))
@@ -112,7 +116,8 @@ def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: P
         ({"loss_curve": [1.0]}, "its curve is cut"),
         ({"image_id": "zz.png"}, "it was not planned for this file"),
         ({"ssim": 0.123456}, "its ssim is 0.123456; its latent gives "),
-        ({"loss_pixel": 7.5}, "its loss_pixel is 7.5; its latent gives "),
+        ({"loss_pixel": 7.5}, "; its terms give "),
+        ({"lpips": 0.5}, "its lpips is 0.5; its latent gives nothing"),
     ],
 )
 def test_a_row_that_is_wrong(out: str, row: dict[str, Any], message: str) -> None:
@@ -164,11 +169,11 @@ def test_encodings_and_metadata(out: str) -> None:
     )
     assert any("column image_id is compressed by SNAPPY, not ZSTD" in what for what in whats)
     assert any("column image_id has no page index" in what for what in whats)
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    open_store(out).put(SHARDS[0], encode_shard(table, metadata | {"i2s_batch.space": "z"}))
+    metadata = metadata_of(table)
+    publish_shard(open_store(out), 0, table, metadata | {"i2s_batch.space": "z"})
     what = "its metadata say i2s_batch.space = z; run.json says w+"
     assert told(verify(out)) == [("shard-00000.parquet", None, what)]
-    open_store(out).put(SHARDS[0], encode_shard(table.drop_columns("ssim"), metadata))
+    publish_shard(open_store(out), 0, table.drop_columns("ssim"), metadata)
     (finding, *_) = told(verify(out))
     assert finding[1] is None and "its column 28 is 'lpips' (double); it must be 'ssim' (double)" in finding[2]
 
@@ -183,8 +188,7 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
     flipped[codes.data_page_offset + codes.total_compressed_size // 2] ^= 0xFF
     store.put(SHARDS[0], bytes(flipped))
     table = shard_table(out, SHARDS[1])
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    store.put(SHARDS[1], encode_shard(table, metadata | {"i2s_batch.schema_version": "0"}))
+    publish_shard(store, 1, table, metadata_of(table) | {"i2s_batch.schema_version": "0"})
     change(out, 2, first({"psnr": 1.5}))
     store.put("latents/other.parquet", b"PAR1")
     foreign = pa.BufferOutputStream()
@@ -202,9 +206,11 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
 
 
 def test_no_flipped_bit_goes_unseen_if_it_changes_a_value(out: str) -> None:
-    """Nor does one end the process, or raise anything. Some bits of a footer mean nothing to a reader."""
+    """Nor does one end the process, or raise anything, even where no checksum of the file is recorded. Some bits of a
+    footer mean nothing to a reader."""
     store = open_store(out)
     whole, values = store.get(SHARDS[0]), shard_table(out, SHARDS[0])
+    store.delete([RunLayout.checksum(0)])
     for place in np.random.default_rng(0).choice(len(whole), 100, replace=False):
         flipped = bytearray(whole)
         flipped[place] ^= 0x10
@@ -275,7 +281,11 @@ def test_the_command(out: str, tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == out and lines[1] == "  images      8 planned, 8 rows in 3 files, 7 with a code"
-    assert lines[2:] == ["  rendered    2 rows again, within 0.2 %", "everything is as it should be"]
+    assert lines[2:] == [
+        "  checksums   3 files are as they were written",
+        "  rendered    2 rows again, within 0.2 %",
+        "everything is as it should be",
+    ]
     change(out, 1, first({"psnr": 1.5}))
     open_store(out).delete([RunLayout.summary, SHARDS[2]])
     result = i2s_batch("verify", out, "--sample", "0")

@@ -1,0 +1,94 @@
+"""Shards on their way into the table, and the checksum that is kept of each.
+
+A shard and its checksum are two objects, and a driver may be killed between any two writes. So what a shard is about
+to become is noted first, under work/, and the note goes last:
+
+    note, shard, checksum, note deleted
+
+Wherever that ends, the shard is what its checksum or its note says, and the next driver (under the lease of the
+output) has to look only at shards that have a note. Whatever else a shard may be, it was spoilt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import Store
+from i2s_batch.storage.table import encode_shard
+
+_LIMIT_BYTES = 10_000  # of a record; it has about 100
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What an object's bytes are: their sha256, hex, and their number."""
+
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Checksum:
+        """The checksum of `data`."""
+        return cls(hashlib.sha256(data).hexdigest(), len(data))
+
+    @classmethod
+    def read(cls, store: Store, key: str) -> Checksum | None:
+        """The one that is recorded at `key`, if there is one; StorageError if it is damaged."""
+        try:
+            record = json.loads(store.get(key, _LIMIT_BYTES))
+            return cls(str(record["sha256"]), int(record["size"]))
+        except ObjectNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            reason = type(error).__name__
+            raise StorageError(f"{store.uri(key)!r} is no record of a checksum ({reason}); delete it") from error
+
+    def write(self, store: Store, key: str) -> None:
+        """Record it at `key`."""
+        store.put(key, json.dumps(asdict(self)).encode())
+
+    def __str__(self) -> str:
+        return f"{self.sha256[:12]}... of {self.size} bytes"
+
+
+def publish_shard(store: Store, shard: int, rows: pa.Table, metadata: Mapping[str, str]) -> None:
+    """Write a shard, over the one that may be there, and its checksum; both are durable on return."""
+    data = encode_shard(rows, metadata)
+    checksum = Checksum.of(data)
+    checksum.write(store, RunLayout.publishing(shard))
+    store.put(RunLayout.shard(shard), data)
+    checksum.write(store, RunLayout.checksum(shard))
+    store.delete([RunLayout.publishing(shard)])
+
+
+def settle_publications(store: Store) -> None:
+    """Complete the checksums of shards whose publication was cut off. Only while nobody else writes here."""
+    for info in list(store.list(RunLayout.publishing_prefix)):
+        shard = RunLayout.publishing_index(info.key)
+        if shard is None:
+            continue
+        noted = Checksum.read(store, info.key)
+        if noted is not None and noted == _present(store, shard):
+            noted.write(store, RunLayout.checksum(shard))
+        store.delete([info.key])
+
+
+def recorded_checksums(store: Store, shard: int) -> list[Checksum]:
+    """What the bytes of a shard may be: as they were published, or as they were just being. Empty if nothing is
+    recorded. Raises StorageError if the record is damaged."""
+    found = (Checksum.read(store, key) for key in (RunLayout.checksum(shard), RunLayout.publishing(shard)))
+    return [checksum for checksum in found if checksum is not None]
+
+
+def _present(store: Store, shard: int) -> Checksum | None:
+    try:
+        return Checksum.of(store.get(RunLayout.shard(shard)))
+    except ObjectNotFoundError:
+        return None
