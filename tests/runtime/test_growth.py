@@ -116,6 +116,7 @@ def test_rows_of_vanished_pictures_stay_and_are_marked(job: EmbedJob, written: l
     assert written == [] and any("1 are gone" in line for line in said)
     assert after["f.png"]["vanished_at"] is not None and after["f.png"]["latent"] == before["f.png"]["latent"]
     assert {name for name, row in after.items() if row["vanished_at"]} == {"f.png"}
+    assert verify(job.out).sound, "a shard that was marked has its new checksum"
     first = after["f.png"]["vanished_at"]
     run(job)
     assert rows_of(job)["f.png"]["vanished_at"] == first, "when it was missed first"

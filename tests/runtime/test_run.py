@@ -16,9 +16,12 @@ from i2s_batch.errors import RunConflictError, SourceError
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.work_log import WorkLog
-from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.storage.publication import Checksum
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.stream import read_latents
+from i2s_batch.table.verify import verify
 from tests.material import BAD, scene, upload
 from tests.runs import embed, rows_written
 from tests.runtime.checks import check_table
@@ -130,6 +133,30 @@ def test_a_shard_whose_rows_were_not_forgotten_yet_is_not_written_again(
     assert not list(out.glob("work/**/*"))
 
 
+def test_a_driver_killed_between_a_shard_and_its_checksum(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(Exception):
+        pass
+
+    original = Checksum.write
+
+    def stop(self: Checksum, store: Store, key: str) -> None:
+        if key == RunLayout.checksum(1):
+            raise KilledError
+        original(self, store, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checksum, "write", stop)
+        with pytest.raises(KilledError):
+            run(job)
+    shard = Path(job.out) / RunLayout.shard(1)
+    written = shard.stat().st_mtime_ns
+    assert not (Path(job.out) / RunLayout.checksum(1)).exists() and verify(job.out).findings == []
+    run(job)
+    found = verify(job.out)
+    assert found.sound and (found.as_written, found.files) == (3, 3)
+    assert shard.stat().st_mtime_ns == written and list(open_store(job.out).list(RunLayout.work_prefix)) == []
+
+
 def test_retry_failed_tries_only_what_failed(
     job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +165,7 @@ def test_retry_failed_tries_only_what_failed(
     names = rows_written(monkeypatch)
     outcome = run(replace(job, config=replace(CONFIG, retry_failed=True)))
     assert set(names) == BAD
+    assert verify(job.out).sound, "a shard that was published again has its new checksum"
     check_table(job.out, pictures[1], generator, bad=BAD - {"bad/empty.png"})
     assert outcome.summary["statuses"]["unreadable"] == len(BAD) - 1
 

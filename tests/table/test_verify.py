@@ -6,6 +6,8 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.models import random_generator, write_safetensors
+from i2s_batch.models.weights import VGG_LAYERS, VGG_WIDTHS
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.publication import publish_shard
+from i2s_batch.storage.publication import Checksum, publish_shard
+from i2s_batch.storage.read import read_table
+from i2s_batch.storage.stream import read_latents
+from i2s_batch.storage.table import encode_shard
+from i2s_batch.table.rendering import Rerendered
+from i2s_batch.table.row_checks import row_check
 from i2s_batch.table.shard_checks import Promise, check_shard
 from i2s_batch.table.verify import Verification, verify
 from tests.material import scene
@@ -28,6 +37,7 @@ from tests.program import i2s_batch, refusal
 from tests.runs import embed
 
 SHARDS = [RunLayout.shard(number) for number in range(3)]
+CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pat
         scene(number, (50, 40)).save(pictures / f"{number}.png")
     (pictures / "8.png").write_bytes(b"<html>")
     (root / "list.csv").write_text("path,label\n" + "".join(f"in/{n}.png,x{n}\n" for n in [*range(7), 8]))
-    config = RunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
-    job = EmbedJob(str(root / "list.csv"), str(root / "out"), str(generator), str(vgg), config)
+    job = EmbedJob(str(root / "list.csv"), str(root / "out"), str(generator), str(vgg), CONFIG)
     embed(job)
     return root / "out"
 
@@ -139,6 +148,51 @@ def test_latents_that_are_wrong(out: str) -> None:
     assert finding[:2] == ("shard-00000.parquet", name) and "its w_distance is" in finding[2]
 
 
+@pytest.mark.parametrize("term", ["conv1_1", "conv1_2", "conv3_2", "conv4_2"])
+def test_losses_that_the_latent_does_not_give(out: str, term: str) -> None:
+    """The loss goes along, so that nothing but the VGG-16 tells."""
+    row = shard_table(out, SHARDS[1]).to_pylist()[0]
+    off = 0.01 * row[f"loss_{term}"]
+    change(out, 1, first({f"loss_{term}": row[f"loss_{term}"] + off, "loss": row["loss"] + off}))
+    findings = told(verify(out))
+    assert {finding[:2] for finding in findings} == {("shard-00001.parquet", row["image_id"])}
+    assert f"its loss_{term} is {row[f'loss_{term}'] + off:.6g}; its latent gives " in findings[0][2]
+
+
+def test_a_vgg_that_cannot_be_had(out: str, vgg: Path) -> None:
+    record = Path(out, "run.json")
+    record.write_text(record.read_text().replace("vgg.pth", "lost.pth"))
+    found = verify(out)
+    assert found.sound and found.rendered == 7
+    (line,) = found.unchecked
+    assert line.startswith("loss, loss_conv* and lpips of rows rendered again: the VGG-16 is not to be had here (")
+    assert line.endswith("give it with --vgg") and "lost.pth" in line
+    found = verify(out, vgg=str(vgg))
+    assert found.sound and found.rendered == 7 and found.unchecked == []
+    with pytest.raises(RunConflictError, match=r"was made by the VGG-16 .*; give the one that made it"):
+        verify(out, vgg="random")
+
+
+def test_lpips_is_computed_again(tmp_path: Path, generator: Path) -> None:
+    """With a VGG-16 that could be ImageNet's: all layers, at full width, from a file."""
+    full, stream = {}, torch.Generator().manual_seed(0)
+    for layer, (inputs, outputs) in zip(VGG_LAYERS, pairwise((3, *VGG_WIDTHS)), strict=True):
+        kernel = torch.randn(outputs, inputs, 3, 3, generator=stream) * (2 / 9 / inputs) ** 0.5
+        full |= {f"features.{layer}.weight": kernel, f"features.{layer}.bias": torch.zeros(outputs)}
+    torch.save(full, tmp_path / "full.pth")
+    (tmp_path / "in").mkdir()
+    scene(0, (50, 40)).save(tmp_path / "in" / "a.png")
+    job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(tmp_path / "full.pth"), CONFIG)
+    embed(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=1))))
+    table = shard_table(job.out, SHARDS[0])
+    (row,) = table.to_pylist()
+    check = row_check(open_store(job.out), metadata_of(table), True, (None, None), [])
+    assert check is not None and row["lpips"] > 0 and check.check(row) == Rerendered("", [])
+    for wrong, text in ((0.123456, "0.123456"), (None, "nothing")):
+        (what,) = check.check(row | {"lpips": wrong}).differences
+        assert what == f"its lpips is {text}; its latent gives {row['lpips']:.6g}"
+
+
 def test_rows_that_are_missing_twice_or_out_of_order(out: str) -> None:
     one, two = ids(out, 1)[:2]
     change(out, 1, lambda rows: rows[1:])
@@ -217,6 +271,51 @@ def test_no_flipped_bit_goes_unseen_if_it_changes_a_value(out: str) -> None:
         store.put(SHARDS[0], bytes(flipped))
         if not check_shard(store, SHARDS[0], Promise(None, None, None)).findings:
             assert shard_table(out, SHARDS[0]).equals(values), f"byte {place}"
+
+
+def test_bytes_that_are_not_those_that_were_written(out: str, finished: Path, generator: Path, vgg: Path) -> None:
+    """Each is a whole file of ours, so that nothing but its checksum tells."""
+    store = open_store(out)
+    table, written = shard_table(out, SHARDS[0]), Checksum.of(store.get(SHARDS[0]))
+    place = table.schema.get_field_index("seconds")
+    other = encode_shard(table.set_column(place, "seconds", pa.array([1.0] * len(table))), metadata_of(table))
+    store.put(SHARDS[0], other)
+    store.put(SHARDS[1], store.get(SHARDS[1])[:-1])
+    findings = told(verify(out))
+    again = f"its sha256 is {Checksum.of(other)}; it was written as {written}; "
+    again += "delete it and run the embed command again"
+    assert findings[0] == ("shard-00000.parquet", None, again) and f"of {len(other)} bytes" in again
+    assert [file for file, _, _ in findings[1:]] == ["shard-00001.parquet"] * 2
+    assert "its sha256 is" in findings[1][2] and "it is damaged" in findings[2][2], "a cut file is told of by both"
+    store.delete(SHARDS[:2])
+    job = EmbedJob(str(finished.parent / "list.csv"), out, str(generator), str(vgg), CONFIG)
+    embed(job)
+    assert verify(out).sound, "the advice helps"
+
+
+def test_checksums_that_are_missing_or_damaged(out: str) -> None:
+    store = open_store(out)
+    store.delete([RunLayout.checksum(0)])
+    store.put(RunLayout.checksum(1), b"?")
+    change(out, 1, lambda rows: rows)
+    store.put(RunLayout.checksum(1), b"?")
+    missing, damaged = told(verify(out))
+    assert missing[::2] == ("shard-00000.parquet", f"its checksum {store.uri(RunLayout.checksum(0))!r} is missing")
+    assert damaged[0] == "shard-00001.parquet" and "shard-00001.json' is no record of a checksum" in damaged[2]
+
+
+def test_an_output_of_an_older_program_has_no_checksums(out: str) -> None:
+    store = open_store(out)
+    record = json.loads(store.get(RunLayout.run_json))
+    del record["checksums"]
+    store.put(RunLayout.run_json, json.dumps(record).encode())
+    store.delete([RunLayout.checksum(shard) for shard in (0, 1)])
+    assert len(read_table(out)) == 8 and len(read_latents(out).ids) == 7
+    found = verify(out)
+    assert found.sound and found.as_written == 1 and found.rendered == 7
+    assert found.unchecked == ["the bytes of 2 of 3 files: no checksum of them is recorded"]
+    store.put(SHARDS[2], store.get(SHARDS[2]) + b" ")
+    assert told(verify(out))[0][2].startswith("its sha256 is "), "a shard that has one is compared all the same"
 
 
 def test_manifest_and_record(out: str) -> None:

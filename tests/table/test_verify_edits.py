@@ -1,0 +1,129 @@
+"""`verify` of what `edit` and `render` leave: the stored pictures against their rows, and against their codes."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.editing import Morph
+from i2s_batch.runtime.edit import EditJob, EditRun
+from i2s_batch.runtime.embed import EmbedJob
+from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.weights import generator_weights
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.pictures import decode_picture, encode_picture
+from i2s_batch.storage.publication import publish_shard
+from i2s_batch.storage.read import read_shard, read_table
+from i2s_batch.table.verify import Verification, verify
+from tests.material import scene
+from tests.runs import embed
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> dict[str, Path]:
+    """Six morphs of two pictures in each format, three rows a shard."""
+    folder = tmp_path_factory.mktemp("edits")
+    (folder / "in").mkdir()
+    for number in range(2):
+        scene(number, (40, 40)).save(folder / "in" / f"{number}.png")
+    config = RunConfig(embed=EmbedConfig(steps=6))
+    embed(EmbedJob(str(folder / "in"), str(folder / "latents"), str(generator), str(vgg), config))
+    request = Morph((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "all-pairs")
+    job = EditJob((str(folder / "latents"),), "", str(generator), request, EditConfig(shard_size=3))
+    for kind in ("png", "jpeg", "webp"):
+        here = replace(job, out=str(folder / kind), config=replace(job.config, picture_format=kind))
+        EditRun(here, generator_weights(generator), [].append).execute(InProcessCluster())
+    return {kind: folder / kind for kind in ("png", "jpeg", "webp")}
+
+
+@pytest.fixture
+def out(made: dict[str, Path], tmp_path: Path) -> str:
+    """A copy of the PNGs, to be spoilt. Its rows still name the pictures of the original."""
+    shutil.copytree(made["png"], tmp_path / "out")
+    return str(tmp_path / "out")
+
+
+def told(found: Verification) -> list[tuple[str | None, str]]:
+    assert all("\n" not in finding.what and len(finding.what) < 400 for finding in found.findings)
+    return [(finding.row, finding.what) for finding in found.findings]
+
+
+def ids(out: str) -> list[str]:
+    return read_table(out, ["image_id"])["image_id"].to_pylist()
+
+
+def picture(out: str, place: int) -> Path:
+    return Path(out, RunLayout.picture(ids(out)[place], "png"))
+
+
+def change(out: str, place: int, **values: object) -> None:
+    """Publish a shard with other values in one of its rows."""
+    store = open_store(out)
+    shard, row = divmod(place, 3)
+    table = read_shard(store, RunLayout.shard(shard))
+    rows = table.to_pylist()
+    rows[row] |= values
+    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    publish_shard(store, shard, table.from_pylist(rows, table.schema), metadata)
+
+
+@pytest.mark.parametrize(("kind", "within"), [("png", 0.5), ("jpeg", 1.5), ("webp", 1.5)])
+def test_sound_edits(made: dict[str, Path], kind: str, within: float) -> None:
+    found = verify(str(made[kind]), sample=4)
+    assert told(found) == [] and found.sound and found.unchecked == []
+    assert (found.planned, found.files, found.as_written, found.codes, found.rendered) == (6, 2, 2, 6, 4)
+    assert found.within == f"{within} levels of 255"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_the_code_of_another_picture(made: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    """The next frame's, a fifth of the way farther: everything else fits, its distance too."""
+    out = str(tmp_path / "out")
+    shutil.copytree(made[kind], out)
+    other = read_table(out).to_pylist()[1]
+    change(out, 0, latent=other["latent"], w_distance=other["w_distance"])
+    ((row, what),) = told(verify(out))
+    assert row == ids(out)[0] and f".{kind}' is " in what and " levels from what its latent gives; " in what
+
+
+def test_one_level_is_a_rounding_and_more_is_not(out: str) -> None:
+    """Pictures that agree with their rows' sha256, and are not quite those of the codes."""
+    path = picture(out, 0)
+    pixels = decode_picture(path.read_bytes()).astype(np.int16)
+    near = pixels.copy()
+    near[::5] += np.where(near[::5] < 128, 1, -1)  # a fifth of the values
+    for shown, sound in ((near, True), (pixels + np.where(pixels < 128, 2, -2), False)):
+        data = encode_picture(shown.astype(np.uint8), "png")
+        path.write_bytes(data)
+        change(out, 0, sha256=sha256(data))
+        assert verify(out).sound == sound
+
+
+def test_pictures_that_are_spoilt_or_gone(out: str) -> None:
+    """Four rows, four faults; none hides another."""
+    first, second, third, fourth = ids(out)[:4]
+    Image.new("RGB", (16, 16)).save(picture(out, 0))
+    picture(out, 1).unlink()
+    picture(out, 2).write_bytes(b"no picture")
+    change(out, 2, sha256=sha256(b"no picture"))
+    small = encode_picture(np.zeros((8, 8, 3), np.uint8), "png")
+    picture(out, 3).write_bytes(small)
+    change(out, 3, sha256=sha256(small))
+    findings = dict(told(verify(out)))
+    assert set(findings) == {first, second, third, fourth}
+    assert findings[first].startswith("its sha256 is ") and str(picture(out, 0)) in findings[first]
+    assert findings[second] == f"its picture {str(picture(out, 1))!r} is missing"
+    assert "is damaged (the file is no picture" in findings[third]
+    assert findings[fourth] == f"it is said to be 16 x 16; {str(picture(out, 3))!r} is 8 x 8"
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
