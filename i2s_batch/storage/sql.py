@@ -31,6 +31,8 @@ _TABLE_FUNCTIONS = {"range", "generate_series", "unnest"}
 # Functions of single values are harmless but for these: they tell of this process, write its log, or only wait.
 _FUNCTIONS_REFUSED = {"current_setting", "getenv", "getvariable", "nextval", "pg_sleep", "sleep_ms", "write_log"}
 _WHILE_READING = "registered as 'latents'"  # in DuckDB's message when pyarrow could not read on
+# How DuckDB begins when its memory, or the disk behind it, is used up; it goes on with settings that are locked here.
+_OUT_OF_MEMORY = "Out of Memory Error"
 _ONLY = "a query is one SELECT over the tables latents and failures, and only reads them"
 
 # PSNR is in dB; an infinite one is in the best class. The names sort as the classes do.
@@ -99,7 +101,18 @@ def _errors(table: TableFiles) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         if _WHILE_READING in str(error):
             check_whole(table)  # DuckDB does not say in which file it found a fault
+        if _OUT_OF_MEMORY in str(error):
+            raise QueryError(_out_of_memory()) from error
         raise QueryError(f"the query fails: {_one_line(error)}") from error
+
+
+def _out_of_memory() -> str:
+    """What ran out, the limit, and what helps."""
+    return (
+        f"the query needs more memory than its {MEMORY_LIMIT} (what can wait lies in {tempfile.gettempdir()}); take "
+        "fewer columns (a latent is the largest by far) or fewer rows (WHERE), use i2s-batch neighbours for distances to "
+        "one picture, and i2s-batch export to write many codes"
+    )
 
 
 @contextmanager
