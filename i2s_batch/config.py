@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from i2s_batch.errors import ConfigError
@@ -77,6 +78,12 @@ class EmbedConfig:
         settings = asdict(self)
         del settings["batch_size"]
         return settings
+
+    @classmethod
+    def from_identity(cls, settings: Mapping[str, Any]) -> EmbedConfig:
+        """The settings that `identity` gave, perhaps among others."""
+        own = {field.name: settings[field.name] for field in fields(cls) if field.name in settings}
+        return cls(**own | {"loss_weights": LossWeights(**settings["loss_weights"])})
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,17 @@ def list_images(source: str, exclude: str | None = None) -> pa.Table:
     return _table(items)
 
 
+def item_in(source: str, path: str) -> Item:
+    """The image_id and uri that the picture at `path` has in a run over `source` (an absolute path, or on S3); of a
+    picture elsewhere the id is its name, or in a list all of its path."""
+    uri = path if is_s3(path) else os.path.abspath(path)  # noqa: PTH100
+    base = source.rpartition("/")[0] if is_list(source) else fixed_part(source) if is_pattern(source) else source
+    base = base.rstrip("/") if is_s3(base) else os.path.normpath(base)
+    inside = uri.removeprefix(f"{base}/")
+    relative = inside if inside != uri or is_list(source) else posixpath.basename(uri)
+    return (relative, uri) if is_s3(uri) else (image_id_of(relative), uri_of(uri))
+
+
 def read_bytes(uri: str, limit_bytes: int = MAX_PICTURE_BYTES) -> bytes:
     """The bytes of one picture. PictureError if this one cannot be read, StorageError if none could be."""
     try:

@@ -110,8 +110,8 @@ def _out_of_memory() -> str:
     """What ran out, the limit, and what helps."""
     return (
         f"the query needs more memory than its {MEMORY_LIMIT} (what can wait lies in {tempfile.gettempdir()}); take "
-        "fewer columns (a latent is the largest by far) or fewer rows (WHERE), use i2s-batch neighbours for distances to "
-        "one picture, and i2s-batch export to write many codes"
+        "fewer columns (a latent is the largest by far) or fewer rows (WHERE), use i2s-batch neighbours for distances "
+        "to one picture, and i2s-batch export to write many codes"
     )
 
 

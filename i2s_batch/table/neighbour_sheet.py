@@ -18,6 +18,7 @@ from i2s_batch.storage.read import read_rows
 from i2s_batch.storage.table import META_GENERATOR, META_SETTINGS
 from i2s_batch.table.neighbours import Neighbour
 from i2s_batch.table.networks import generator_of
+from i2s_batch.table.new_picture import NewPicture
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class _Near(Sample):
         return f"distance {self.distance:.4g}"
 
 
+@dataclass(frozen=True)
+class _Query(Sample):
+    @property
+    def caption(self) -> str:
+        return "embedded for this search"
+
+
 def check_sheet(path: str) -> None:
     """Raise ConfigError unless a sheet can have this name."""
     if not path.lower().endswith(".png") or "://" in path:
@@ -36,9 +44,10 @@ def check_sheet(path: str) -> None:
 
 
 def write_neighbour_sheet(
-    out: str, image_id: str, neighbours: list[Neighbour], generator: str | None, path: str
+    out: str, query: str | NewPicture, neighbours: list[Neighbour], generator: str | None, path: str
 ) -> str:
-    """Draw `image_id` and its neighbours, each original beside its reconstruction, into the PNG file `path`.
+    """Draw `query`, an image of the table or a picture that was embedded for this, and its neighbours, each original
+    beside its reconstruction, into the PNG file `path`.
 
     `generator`: a path or URL, None for the recorded one. Without any the originals stand alone, and the answer says
     why; it is empty otherwise.
@@ -48,14 +57,18 @@ def write_neighbour_sheet(
     weights, why_none = generator_of(out, schema.metadata[META_GENERATOR.encode()].decode(), generator)
     fit = json.loads(schema.metadata[META_SETTINGS.encode()]).get("fit", "crop")
     network = None if weights is None else build_generator(weights)
-    rows = read_rows(out, [image_id, *(neighbour.image_id for neighbour in neighbours)])
-    distances = [0.0, *(neighbour.distance for neighbour in neighbours)]
-    samples = [
-        _Near(sample.row, sample.original, sample.reconstruction, sample.missing, distance)
-        for sample, distance in zip(load_samples(rows, network, fit), distances, strict=True)
+    shown = [] if isinstance(query, NewPicture) else [Neighbour(query, 0.0)]
+    shown += neighbours
+    rows = read_rows(out, [one.image_id for one in shown])
+    samples: list[Sample] = [
+        _Near(sample.row, sample.original, sample.reconstruction, sample.missing, one.distance)
+        for sample, one in zip(load_samples(rows, network, fit), shown, strict=True)
     ]
+    if isinstance(query, NewPicture):
+        samples.insert(0, _Query({"image_id": query.image_id, "error": None}, query.original, query.reconstruction))
+    name = query.image_id if isinstance(query, NewPicture) else query
     with tempfile.TemporaryDirectory() as folder, written_whole(Path(path)) as temporary:
         drawn = Path(folder, "sheet.png")  # its name says what it is
-        write_contact_sheet(samples, drawn, f"Nearest to {image_id}")
+        write_contact_sheet(samples, drawn, f"Nearest to {name}")
         shutil.copyfile(drawn, temporary)
     return why_none

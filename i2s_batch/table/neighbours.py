@@ -27,7 +27,7 @@ _RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another picture of the table, and how far its code is."""
+    """A picture of the table, and how far its code is."""
 
     image_id: str
     distance: float
@@ -62,29 +62,43 @@ def layer_range(name: str, layers: int) -> range:
     return range(start, stop)
 
 
-def find_neighbours(out: str, image_id: str, k: int = 10, layers: str = "all", metric: str = "euclidean") -> Search:
-    """The `k` codes of the table at `out` that are nearest to that of `image_id`, itself left out.
+def find_neighbours(
+    out: str, query: str | np.ndarray, k: int = 10, layers: str = "all", metric: str = "euclidean"
+) -> Search:
+    """The `k` codes of the table at `out` that are nearest to `query`: a code, float32 [L * w_dim], or the id of an
+    image of the table, which is itself left out.
 
     `metric`: euclidean, the norm of the difference over `layers`; or cosine, 1 - the cosine of the angle. Equal
     distances are in the order of the ids. Raises StorageError (no such image, or it has no code), ConfigError.
     """
+    table, chosen = check_search(out, k, layers, metric)
+    code = _code_of(table, query) if isinstance(query, str) else query
+    left_out = query if isinstance(query, str) else None
+    nearest = _Nearest(_layers(code[None], table, chosen)[0], k, metric)
+    began, rows = time.perf_counter(), 0
+    for ids, codes in _codes(table):
+        rows += len(codes)
+        nearest.look(ids, _layers(codes, table, chosen), left_out)
+    found = [Neighbour(name, float(distance)) for name, distance in zip(nearest.ids, nearest.distances, strict=True)]
+    size = table.latent_shape[0] * table.latent_shape[1] * np.dtype(np.float32).itemsize
+    return Search(found, chosen, rows, rows * size, time.perf_counter() - began)
+
+
+def check_search(out: str, k: int, layers: str, metric: str) -> tuple[TableFiles, range]:
+    """The table at `out` and the chosen layers; raises what `find_neighbours` raises of its arguments."""
     if metric not in METRICS:
         raise ConfigError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
     if k < 1:
         raise ConfigError(f"k is {k}; it must be at least 1")
     table = open_table(out)
-    chosen = layer_range(layers, table.latent_shape[0])
-    (row,) = read_rows(out, [image_id])
+    return table, layer_range(layers, table.latent_shape[0])
+
+
+def _code_of(table: TableFiles, image_id: str) -> np.ndarray:
+    (row,) = read_rows(table.url, [image_id])
     if row["latent"] is None:
         raise StorageError(f"{table.url!r}: {image_id!r} has no code, its status is {row['status']!r}")
-    nearest = _Nearest(_layers(np.array([row["latent"]], np.float32), table, chosen)[0], k, metric)
-    began, rows = time.perf_counter(), 0
-    for ids, codes in _codes(table):
-        rows += len(codes)
-        nearest.look(ids, _layers(codes, table, chosen), image_id)
-    found = [Neighbour(name, float(distance)) for name, distance in zip(nearest.ids, nearest.distances, strict=True)]
-    size = table.latent_shape[0] * table.latent_shape[1] * np.dtype(np.float32).itemsize
-    return Search(found, chosen, rows, rows * size, time.perf_counter() - began)
+    return np.array(row["latent"], np.float32)
 
 
 def _codes(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -113,7 +127,7 @@ class _Nearest:
         self.ids: list[str] = []
         self.distances = np.empty(0)
 
-    def look(self, ids: list[str], codes: np.ndarray, left_out: str) -> None:
+    def look(self, ids: list[str], codes: np.ndarray, left_out: str | None) -> None:
         """Take what is near among `codes`, float32 [N, n]."""
         worst = self.distances[-1] if len(self.ids) == self._k else np.inf
         near = np.flatnonzero(self._lower_bounds(codes) <= worst)

@@ -125,8 +125,12 @@ def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -
         (["1.png", "--metric", "l1"], "'l1' is not one of"),
         (["1.png", "--sheet", "a.jpg"], "ends in .png"),
         (["1.png", "--sheet", tmp_path / "no" / "a.png"], "make it first"),
-        (["1.png", "--generator", generator], "--generator is for --sheet"),
+        (["1.png", "--generator", generator], "--generator is for --sheet and --image"),
+        (["1.png", "--steps", "3"], "--vgg and --steps are for --image"),
+        (["1.png", "--image", pictures / "1.png"], "give either IMAGE_ID, an image of OUT, or --image FILE"),
         (["9.png"], "holds no row of image '9.png'"),
     ):
         assert message in i2s_batch("neighbours", tmp_path / "out", *arguments).stderr
-    assert "Missing argument 'IMAGE_ID'" in refusal(i2s_batch("neighbours", tmp_path / "out"))
+    assert "give either IMAGE_ID, an image of OUT, or --image FILE" in refusal(
+        i2s_batch("neighbours", tmp_path / "out")
+    )
