@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 
 from i2s_batch.config import EmbedConfig
@@ -17,7 +19,7 @@ from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
-from i2s_batch.storage.dataset import open_table
+from i2s_batch.storage.dataset import TableFiles, open_table
 from i2s_batch.storage.pictures import decode_picture
 from i2s_batch.storage.sources import item_in, read_bytes
 from i2s_batch.storage.table import META_GENERATOR, META_VGG
@@ -49,8 +51,10 @@ def embed_picture(
     tell: Callable[[int, int], None] = lambda done, steps: None,
 ) -> NewPicture:
     """Embed the picture at `file` (a path or s3://) with the settings and networks of the run at `out`: its code is
-    the one that the run gives to it. `generator`, `vgg`: where they are, None for the recorded places; `steps`: None
-    for the run's; `tell` hears of the steps made and of how many there will be.
+    the one that the run gives to it, but for what another batch rounds differently.
+
+    `generator`, `vgg`: where they are, None for the recorded places; `steps`: None for the run's; `tell` hears of the
+    steps made and of how many there will be.
 
     Raises PictureError (no picture, or it diverged), ConfigError (the table holds edits), CheckpointError or
     RunConflictError (the networks are not to be had, or are others), StorageError (no table).
@@ -64,9 +68,12 @@ def embed_picture(
     config = replace(config, batch_size=1, steps=config.steps if steps is None else steps)
     image_id, uri = item_in(settings["source"], file)
     try:
-        pixels = decode_picture(read_bytes(uri))
+        data = read_bytes(uri)
+        pixels = decode_picture(data)
     except PictureError as error:
         raise PictureError(f"{file!r} cannot be embedded: {error}") from error
+    if config.init == "random":  # the start is drawn for the id
+        image_id = _id_in_table(table, data) or image_id
     weights = _there(generator_of(out, metadata[META_GENERATOR], generator))
     features = _there(vgg_of(out, metadata[META_VGG], vgg))
     embedder, resolution = _embedder(weights, features, config, settings["precision"])
@@ -75,6 +82,17 @@ def embed_picture(
     if result.latent is None or result.picture is None:
         raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
     return NewPicture(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
+
+
+def _id_in_table(table: TableFiles, data: bytes) -> str | None:
+    """The image that is this very file, wherever it lies now; None if the table has none."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    for shard in table.shards:
+        for batch in shard.batches(columns=["image_id", "sha256"]):
+            place = pc.index(batch["sha256"], sha256).as_py()
+            if place >= 0:
+                return str(batch["image_id"][place])
+    return None
 
 
 def _there(found: tuple[_Weights | None, str]) -> _Weights:

@@ -51,6 +51,19 @@ def test_a_picture_of_the_run_finds_itself(job: EmbedJob) -> None:
         assert picture.original.shape == picture.reconstruction.shape == (16, 16, 3) and original.size == (50, 40)
 
 
+def test_a_copy_of_a_picture_of_the_run_starts_where_the_picture_did(job: EmbedJob, tmp_path: Path) -> None:
+    """Random starts are drawn for the id; a copy elsewhere has that of the table, and another picture its name."""
+    config = replace(CONFIG, precision="fp64", embed=SETTINGS["random starts"])
+    job = replace(job, out=str(tmp_path / "out"), config=config)
+    embed(job)
+    shutil.copy(f"{job.source}/deep/4.png", tmp_path / "copy.png")
+    picture = embed_picture(job.out, str(tmp_path / "copy.png"))
+    (found,) = find_neighbours(job.out, picture.latent, 1).neighbours
+    assert picture.image_id == found.image_id == "deep/4.png" and found.distance < 1e-5
+    scene(9, (50, 40)).save(tmp_path / "copy.png")
+    assert embed_picture(job.out, str(tmp_path / "copy.png")).image_id == "copy.png"
+
+
 SETTINGS = {
     "random starts": EmbedConfig(steps=3, init="random", seed=7),
     "space w, padded": EmbedConfig(steps=3, space="w", fit="pad"),
