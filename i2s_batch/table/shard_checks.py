@@ -92,9 +92,10 @@ def _checked_bytes(store: Store, key: str, promise: Promise, report: ShardReport
     except StorageError as error:
         report.note(str(error))
         return data
-    if recorded and Checksum.of(data) not in recorded:
-        data = store.get(key)  # a driver may have published it anew in between
     found = Checksum.of(data)
+    if recorded and found not in recorded:
+        data = store.get(key)  # a driver may have published it anew in between
+        found = Checksum.of(data)
     report.as_written = found in recorded
     if recorded and not report.as_written:
         was = " or ".join(map(str, recorded))
