@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from i2s_batch.config import LossWeights
+from i2s_batch.config import PICTURE_FORMATS, LossWeights
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import Generator, VGGWeights, build_generator, build_vgg
@@ -60,7 +60,9 @@ def row_check(
     precision = precision if precision in TOLERANCES else "fp32"
     generator = build_generator(weights, "cpu", set_numerics("fp64" if precision == "fp64" else "fp32"))
     if isinstance(settings.get("source"), list):
-        return EditedPictures(store, generator, str(settings.get("picture_format", "png")), precision)
+        picture_format = settings.get("picture_format")
+        picture_format = picture_format if picture_format in PICTURE_FORMATS else "png"
+        return EditedPictures(store, generator, picture_format, precision)
     vgg_weights, why_none = None, _NOWHERE.format("VGG-16", "vgg")
     if recorded or given[1] is not None:
         vgg_weights, why_none = vgg_of(store.url, metadata.get(META_VGG, ""), given[1])
