@@ -73,6 +73,9 @@ def find_neighbours(
     """
     table, chosen = check_search(out, k, layers, metric)
     code = _code_of(table, query) if isinstance(query, str) else query
+    size = table.latent_shape[0] * table.latent_shape[1]
+    if code.shape != (size,):
+        raise ConfigError(f"the code has the shape {list(code.shape)}; those here are [{size}]")
     left_out = query if isinstance(query, str) else None
     nearest = _Nearest(_layers(code[None], table, chosen)[0], k, metric)
     began, rows = time.perf_counter(), 0
@@ -80,8 +83,8 @@ def find_neighbours(
         rows += len(codes)
         nearest.look(ids, _layers(codes, table, chosen), left_out)
     found = [Neighbour(name, float(distance)) for name, distance in zip(nearest.ids, nearest.distances, strict=True)]
-    size = table.latent_shape[0] * table.latent_shape[1] * np.dtype(np.float32).itemsize
-    return Search(found, chosen, rows, rows * size, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Search(found, chosen, rows, rows * size * np.dtype(np.float32).itemsize, seconds)
 
 
 def check_search(out: str, k: int, layers: str, metric: str) -> tuple[TableFiles, range]:

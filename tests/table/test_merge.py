@@ -60,7 +60,8 @@ def test_each_image_comes_once_and_the_better_row_wins(jobs: list[EmbedJob], tmp
     assert sorted(path.name for path in Path(new, "latents").iterdir()) == [f"shard-0000{n}.parquet" for n in range(3)]
     status = read_status(new, print)
     assert status.finished and status.images == 9 and status.command is None
-    assert not verify(new).findings
+    found = verify(new)
+    assert found.sound and found.as_written == 3
     before = {path: path.read_bytes() for path in Path(new, "latents").iterdir()}
     merge_runs([job.out for job in jobs], new, said.append)
     assert {path: path.read_bytes() for path in Path(new, "latents").iterdir()} == before, "as often as one likes"

@@ -92,6 +92,8 @@ def test_what_cannot_be_found(out: Store) -> None:  # noqa: F811
         find_neighbours(out.url, "00002.png")
     with pytest.raises(ConfigError, match=r"metric is 'l1'"):
         find_neighbours(out.url, "00000.png", metric="l1")
+    with pytest.raises(ConfigError, match=r"the code has the shape \[4, 8\]; those here are \[32\]"):
+        find_neighbours(out.url, latent(0))
     with pytest.raises(ConfigError, match=r"k is 0"):
         find_neighbours(out.url, "00000.png", 0)
     whole = out.get(RunLayout.shard(1))
