@@ -83,7 +83,8 @@ def settle_publications(store: Store) -> None:
 def recorded_checksums(store: Store, shard: int) -> list[Checksum]:
     """What the bytes of a shard may be: as they were published, or as they were just being. Empty if nothing is
     recorded. Raises StorageError if the record is damaged."""
-    found = (Checksum.read(store, key) for key in (RunLayout.checksum(shard), RunLayout.publishing(shard)))
+    # The note first: it goes when the checksum is there, so that whoever publishes meanwhile is never missed.
+    found = [Checksum.read(store, key) for key in (RunLayout.publishing(shard), RunLayout.checksum(shard))]
     return [checksum for checksum in found if checksum is not None]
 
 

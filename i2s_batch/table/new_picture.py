@@ -117,7 +117,11 @@ def _embedded(embedder: Embedder, image_id: str, target: np.ndarray, tell: Calla
     embedder.put(image_id, target)
     while True:
         tell(embedder.in_flight[image_id], embedder.config.steps)
-        due = time.monotonic() + _TELL_EVERY_S
-        finished = embedder.advance(lambda due=due: time.monotonic() >= due)  # type: ignore[misc]
+        finished = embedder.advance(_after(_TELL_EVERY_S))
         if finished:
             return finished[0]
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    due = time.monotonic() + seconds
+    return lambda: time.monotonic() >= due

@@ -87,6 +87,25 @@ def test_a_driver_that_is_killed(store: Store, before: int, writes: int, monkeyp
     assert recorded_checksums(store, 3) == [present(store)]
 
 
+def test_a_publication_that_ends_while_its_records_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store, 2)
+    with monkeypatch.context() as patch:
+        kill_after(2, store, patch)
+        with pytest.raises(KilledError):
+            publish(store, 3)
+    found, get, ended = present(store), type(store).get, []
+
+    def get_and_end(self: Store, *args: Any) -> bytes:
+        data = get(self, *args)
+        if not ended:
+            ended.append(True)
+            settle_publications(store)
+        return data
+
+    monkeypatch.setattr(type(store), "get", get_and_end)
+    assert found in recorded_checksums(store, 3)
+
+
 def test_damage_is_not_made_right(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(store, 2)
     (published,) = recorded_checksums(store, 3)
