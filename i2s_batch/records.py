@@ -42,7 +42,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("init", "string", "mean or random"),
     Column("seed", "int64", "of the random start"),
     Column("steps", "int32", "optimiser steps that made the latent"),
-    Column("stop_reason", "string", "steps (all done) or diverged"),
+    Column("stop_reason", "string", "steps (all done), plateau (--stop-plateau) or diverged"),
     Column("loss", "float64", "weighted sum of the terms, at the stored latent"),
     *(Column(f"loss_{term}", "float64", "this term before its weight: a mean of squares") for term in TERMS),
     Column("loss_curve", "floats", "loss at loss_curve_steps"),

@@ -31,7 +31,8 @@ STEPS_PER_SYNC = 25
 class EmbedResult:
     """What embedding one image gave.
 
-    `latent`: the W+ code [L, w_dim] in the generator's dtype, None when diverged; `z`: the optimised vector in
+    `stop_reason`: steps, plateau or diverged. `latent`: the W+ code [L, w_dim] in the generator's dtype, None when
+    diverged; `z`: the optimised vector in
     space z; `loss`: weighted loss at `latent`; `terms`: its terms before their weights; `curve`: the loss at
     each evaluation [steps + 1] (`steps` updates were made); `metrics`: mse, psnr, ssim, lpips of the 8-bit
     picture that `latent` gives, and w_distance; `picture`: that picture, uint8 [R, R, 3].
@@ -147,7 +148,7 @@ class Embedder:
         for place, occupant in enumerate(self._occupants):
             if occupant is None:
                 continue
-            step = min(occupant.evaluations, self.config.steps)
+            step = int(self._slots.step[place])
             arrays = {
                 name: getattr(self._slots, name)[place].detach().cpu().numpy().copy()
                 for name in ("variable", "m", "v", "history")
@@ -181,10 +182,17 @@ class Embedder:
 
     def _finished_places(self) -> list[int]:
         done = {p for p, o in enumerate(self._occupants) if o is not None and o.evaluations > self.config.steps}
-        if done or self._advances % STEPS_PER_SYNC == 0:
-            finite = self._slots.finite.tolist()  # host sync
-            done |= {p for p, o in enumerate(self._occupants) if o is not None and not finite[p]}
+        if done or self._advances % STEPS_PER_SYNC == 0 or self._judged():
+            ended = (~self._slots.finite | (self._slots.limit < self.config.steps)).tolist()  # host sync
+            done |= {p for p, o in enumerate(self._occupants) if o is not None and ended[p]}
         return sorted(done)
+
+    def _judged(self) -> bool:
+        """Whether the last step was one after which an image may have been found to gain no more."""
+        window = self.config.plateau_steps
+        return self.config.stop_plateau is not None and any(
+            o is not None and (o.evaluations - 1) % window == 0 for o in self._occupants
+        )
 
     def _take(self, place: int) -> EmbedResult:
         """Empty a slot whose image is finished. The picture is made anew from the stored code, alone in its
@@ -192,8 +200,9 @@ class Embedder:
         occupant = self._occupants[place]
         assert occupant is not None
         self._occupants[place] = None
-        losses = self._slots.losses(place).cpu().numpy()
-        terms = self._slots.history[place].cpu().numpy().copy()  # the slot is filled anew
+        steps = int(self._slots.limit[place])
+        losses = self._slots.losses(place).cpu().numpy()[: steps + 1]
+        terms = self._slots.history[place].cpu().numpy()[: steps + 1].copy()  # the slot is filled anew
         if not np.isfinite(losses[: occupant.evaluations]).all():
             end = int(np.flatnonzero(~np.isfinite(losses))[0])
             return EmbedResult(
@@ -215,8 +224,8 @@ class Embedder:
         return EmbedResult(
             image_id=occupant.image_id,
             status=STATUS_OK,
-            steps=self.config.steps,
-            stop_reason="steps",
+            steps=steps,
+            stop_reason="steps" if steps == self.config.steps else "plateau",
             loss=float(losses[-1]),
             curve=losses,
             term_curves=terms,

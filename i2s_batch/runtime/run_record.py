@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # reading a record needs no torch
 # The parts of run.json that a resumed run must agree with.
 IDENTITY = ("source", "settings", "generator", "vgg")
 # Settings of the record that are options of the command line; the others can only be set from Python.
-_OPTIONS = ("steps", "space", "init", "seed", "fit", "precision", "shard_size")
+_OPTIONS = ("steps", "space", "init", "seed", "fit", "stop_plateau", "plateau_steps", "precision", "shard_size")
 
 
 def code_version() -> str:
@@ -101,7 +101,7 @@ def resume_command(record: dict[str, Any], out: str) -> str | None:
     for name in ("generator", "vgg"):
         words += [f"--{name}", networks[name]]
     for name in _OPTIONS:
-        if name in asked and asked[name] != usual[name]:
+        if name in asked and asked[name] != usual.get(name):
             words += [f"--{name.replace('_', '-')}", str(asked[name])]
     return shlex.join(words)
 

@@ -15,6 +15,7 @@ from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, SourceError
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.run import Outcome
+from i2s_batch.runtime.run_record import resume_command
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
@@ -128,6 +129,19 @@ def test_a_shard_whose_rows_were_not_forgotten_yet_is_not_written_again(
     run(job)
     assert before == {path.name: path.stat().st_mtime_ns for path in (out / "latents").iterdir()}
     assert not list(out.glob("work/**/*"))
+
+
+def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedJob) -> None:
+    embed_config = EmbedConfig(steps=STEPS, stop_plateau=99, plateau_steps=4)
+    job = replace(job, config=replace(CONFIG, embed=embed_config))
+    run(job)
+    rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
+    assert {(row["stop_reason"], row["steps"], row["loss_curve_steps"][-1]) for row in rows} == {("plateau", 4, 4)}
+    record = json.loads(Path(job.out, "run.json").read_text())
+    command = resume_command(record, "OUT")
+    assert command is not None and command.endswith("--stop-plateau 99 --plateau-steps 4 --shard-size 10")
+    with pytest.raises(RunConflictError, match="stop_plateau"):
+        run(replace(job, config=CONFIG))
 
 
 def test_retry_failed_tries_only_what_failed(
