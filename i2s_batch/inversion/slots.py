@@ -58,10 +58,12 @@ class Slots:
             vars(self).update(fresh)
             self.target_features, self.size = fresh_features, 1
         elif place == self.size:
-            for name, value in fresh.items():
-                setattr(self, name, torch.cat([getattr(self, name), value]))
+            joined = {name: torch.cat([getattr(self, name), value]) for name, value in fresh.items()}
             pairs = zip(self.target_features, fresh_features, strict=True)
-            self.target_features = [torch.cat(pair) for pair in pairs]
+            joined_features = [torch.cat(pair) for pair in pairs]
+            # Nothing is changed before all memory is there: without it, the others stay as they are.
+            vars(self).update(joined)
+            self.target_features = joined_features
             self.size += 1
         else:
             for name, value in fresh.items():
@@ -78,7 +80,10 @@ class Slots:
         self.size = len(places)
 
     def advance(self) -> None:
-        """Judge the latent of every slot, then update those that have updates left. No host sync."""
+        """Judge the latent of every slot, then update those that have updates left. No host sync.
+
+        Whole or not at all: if the device's memory is not enough, every slot is as it was.
+        """
         with torch.enable_grad():
             x = self.variable.detach().requires_grad_()
             images = self._generator.synthesize(self._space.to_ws(x))
@@ -87,23 +92,23 @@ class Slots:
             # The sum over images: each image's gradient is that of its own loss.
             (gradient,) = torch.autograd.grad(loss.sum(), x)
         with torch.no_grad():
-            self.finite &= loss.isfinite()
             self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms.detach()[:, None])
+            after = {"finite": self.finite & loss.isfinite()}
             if self._plateau is not None:
-                self._end_plateaus(self._plateau, loss.detach())
-            running = self.step < self.limit
+                after |= self._after_plateau(self._plateau, loss.detach())
+            running = self.step < after.get("limit", self.limit)
             updated = self._adam.update(self.variable, gradient, self.m, self.v, self.step + 1)
             mask = running.reshape(-1, *[1] * (self.variable.ndim - 1))
             for name, value in zip(("variable", "m", "v"), updated, strict=True):
-                setattr(self, name, torch.where(mask, value, getattr(self, name)))
-            self.step = self.step + running
+                after[name] = torch.where(mask, value, getattr(self, name))
+            vars(self).update(after | {"step": self.step + running})
 
-    def _end_plateaus(self, plateau: Plateau, loss: torch.Tensor) -> None:
+    def _after_plateau(self, plateau: Plateau, loss: torch.Tensor) -> dict[str, torch.Tensor]:
         """An image that ends now has had its last update. One that has ended is judged again, which changes nothing."""
-        self.best, before, ends = plateau.judge(loss, self.step, self.best, self.best_before)
+        best, before, ends = plateau.judge(loss, self.step, self.best, self.best_before)
         running = self.step < self.limit
-        self.limit = torch.where(running & ends, self.step, self.limit)
-        self.best_before = torch.where(running, before, self.best_before)
+        limit = torch.where(running & ends, self.step, self.limit)
+        return {"best": best, "best_before": torch.where(running, before, self.best_before), "limit": limit}
 
     def losses(self, place: int) -> torch.Tensor:
         """The weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
