@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, SourceError
+from i2s_batch.inversion.slots import Slots
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.run_record import resume_command
@@ -142,6 +144,26 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedJob) -> None:
     assert command is not None and command.endswith("--stop-plateau 99 --plateau-steps 4 --shard-size 10")
     with pytest.raises(RunConflictError, match="stop_plateau"):
         run(replace(job, config=CONFIG))
+
+
+def test_a_device_with_too_little_memory_goes_on_with_fewer_images_and_says_so(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Slots.advance
+
+    def crowded(self: Slots) -> None:
+        if self.size > 2:
+            raise torch.OutOfMemoryError("no memory")
+        whole(self)
+
+    monkeypatch.setattr(Slots, "advance", crowded)
+    said: list[str] = []
+    embed(job, workers=2, said=said)
+    check_table(job.out, pictures[1], generator)
+    told = [line for line in said if "too little memory" in line]
+    assert sorted(told) == [
+        f"local-{n}: too little memory for 4 images side by side; going on with 2, nothing is lost" for n in (0, 1)
+    ]
 
 
 def test_retry_failed_tries_only_what_failed(
