@@ -46,6 +46,8 @@ class EmbedConfig:
     """How one image is embedded. Everything here may change an image's result except `batch_size`.
 
     Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
+    `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
+    None: never.
     """
 
     steps: int = 5000
@@ -59,6 +61,8 @@ class EmbedConfig:
     beta2: float = 0.999
     epsilon: float = 1e-8
     loss_weights: LossWeights = LossWeights()
+    stop_plateau: float | None = None
+    plateau_steps: int = 250
 
     def __post_init__(self) -> None:
         _check(1 <= self.steps <= 1_000_000, f"steps is {self.steps}; it must be between 1 and 1000000")
@@ -72,11 +76,17 @@ class EmbedConfig:
             value = getattr(self, name)
             _check(0 <= value < 1, f"{name} is {value}; it must be at least 0 and below 1")
         _check(self.epsilon > 0, f"epsilon is {self.epsilon}; it must be above 0")
+        if self.stop_plateau is not None:
+            gain = f"stop plateau is {self.stop_plateau} %; it must be above 0 and below 100"
+            _check(0 < self.stop_plateau < 100, gain)
+        _check(self.plateau_steps >= 1, f"plateau steps is {self.plateau_steps}; it must be at least 1")
 
     def identity(self) -> dict[str, Any]:
         """The settings that may change a result, as JSON values: what a resumed run must agree with."""
         settings = asdict(self)
         del settings["batch_size"]
+        if self.stop_plateau is None:
+            del settings["stop_plateau"], settings["plateau_steps"]
         return settings
 
     @classmethod

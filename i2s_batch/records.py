@@ -42,7 +42,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("init", "string", "mean or random"),
     Column("seed", "int64", "of the random start"),
     Column("steps", "int32", "optimiser steps that made the latent"),
-    Column("stop_reason", "string", "steps (all done) or diverged"),
+    Column("stop_reason", "string", "steps (all done), plateau (--stop-plateau) or diverged"),
     Column("loss", "float64", "weighted sum of the terms, at the stored latent"),
     *(Column(f"loss_{term}", "float64", "this term before its weight: a mean of squares") for term in TERMS),
     Column("loss_curve", "floats", "loss at loss_curve_steps"),
@@ -97,10 +97,12 @@ class Report:
     """What a worker says after a stretch of work.
 
     `finished`: since the last report; `in_flight`: updates made on each image in a slot; `waiting`: images
-    that it holds but has not started; `steps`: updates made since the last report, over all images.
+    that it holds but has not started; `steps`: updates made since the last report, over all images; `warning`: a
+    line for the user, or nothing.
     """
 
     finished: tuple[Finished, ...] = ()
     in_flight: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     steps: int = 0
+    warning: str = ""

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from i2s_batch.bench.peak import peak_memory
 from i2s_batch.config import EmbedConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder
@@ -31,7 +32,8 @@ STRETCH_STEPS = 4
 
 @dataclass(frozen=True)
 class LoopFigures:
-    """Seconds are medians over the stretches; rates are per second."""
+    """Seconds are medians over the stretches; rates are per second; `peak_bytes`: of the engine's step and its
+    optimiser, beside the networks (None: not known)."""
 
     device: str
     torch_version: str
@@ -43,6 +45,7 @@ class LoopFigures:
     matrix_flop_per_s: float
     seconds_per_step_and_image: float
     plain_seconds_per_step: float
+    peak_bytes: int | None
 
     @property
     def flop_per_s(self) -> float:
@@ -74,7 +77,14 @@ def check_device(device: str) -> None:
 def measure_loop(generator: Generator, features: Features, batch_size: int, pairs: int) -> LoopFigures:
     """Time the engine with `batch_size` images and a plain loop with one, in turn, `pairs` times."""
     device = generator.w_avg.device
-    ours, plain = _engine(generator, features, batch_size), _plain_loop(generator, features)
+    engine: list[Callable[[int], None]] = []
+
+    def first_step() -> None:
+        engine.append(_engine(generator, features, batch_size))
+        engine[0](1)
+
+    peak = peak_memory(first_step, device)
+    ours, plain = engine[0], _plain_loop(generator, features)
     with FlopCounterMode(display=False) as counter:
         ours(1)
     plain(1)
@@ -93,6 +103,7 @@ def measure_loop(generator: Generator, features: Features, batch_size: int, pair
         matrix_flop_per_s=matrix_rate(generator.w_avg),
         seconds_per_step_and_image=statistics.median(times["ours"]) / batch_size,
         plain_seconds_per_step=statistics.median(times["plain"]),
+        peak_bytes=peak,
     )
 
 

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
 from i2s_batch.config import PRECISIONS
 
+# Random weights of the official widths: the layers of a StyleGAN3 of configuration R are twice as wide.
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "stylegan1": {"family": "stylegan1"},
+    "stylegan2": {"family": "stylegan2"},
+    "stylegan3-t": {"family": "stylegan3"},
+    "stylegan3-r": {"family": "stylegan3", "radial": True, "channel_max": 1024, "channel_base": 65536},
+}
+
 
 @click.command()
-@click.option("--generator", default=None, help="Checkpoint to measure with; default: random StyleGAN1 weights.")
-@click.option("--resolution", default=256, show_default=True, help="Of the random StyleGAN1.")
+@click.option("--generator", default=None, help="Checkpoint to measure with; default: random weights.")
+@click.option(
+    "--family",
+    type=click.Choice(list(_FAMILIES)),
+    default="stylegan1",
+    show_default=True,
+    help="Of the random weights.",
+)
+@click.option("--resolution", default=256, show_default=True, help="Of the random weights.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Images side by side.")
 @click.option(
     "--pairs",
@@ -22,7 +38,9 @@ from i2s_batch.config import PRECISIONS
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True)
-def bench(generator: str | None, resolution: int, batch_size: int, pairs: int, device: str, precision: str) -> int:
+def bench(
+    generator: str | None, family: str, resolution: int, batch_size: int, pairs: int, device: str, precision: str
+) -> int:
     """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a
     plain loop of one image. The last line is JSON."""
     from i2s_batch.bench.loop import check_device, measure_loop
@@ -34,9 +52,13 @@ def bench(generator: str | None, resolution: int, batch_size: int, pairs: int, d
     check_device(device)
     keep_freed_memory()  # as a worker does; the plain loop has it too, in the same process
     dtype = set_numerics(precision)
-    weights = generator_weights(generator) if generator else random_generator("stylegan1", resolution)
+    if generator:
+        weights = generator_weights(generator)
+    else:
+        weights = random_generator(resolution=resolution, **_FAMILIES[family])
     network = build_generator(weights, device, dtype)
     figures = measure_loop(network, build_vgg(random_vgg(), device, dtype), batch_size, pairs)
+    peak = figures.peak_bytes
     table = {
         "device": f"{figures.device}, {figures.threads} threads, torch {figures.torch_version}, {precision}",
         "generator": f"{figures.family} at {figures.resolution}",
@@ -46,6 +68,7 @@ def bench(generator: str | None, resolution: int, batch_size: int, pairs: int, d
         "plain loop, batch 1": f"{figures.plain_seconds_per_step:.4f} s a step",
         "speed-up": f"{figures.speedup:.2f}",
         "of the matrix rate": f"{figures.fraction_of_matrix_rate:.1%}",
+        "peak memory": "not known here" if peak is None else f"{peak / batch_size / 2**20:.0f} MiB an image",
         "5000 steps": f"{5000 * figures.seconds_per_step_and_image:.0f} s an image",
     }
     for name, value in table.items():

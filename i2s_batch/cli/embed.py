@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 @click.option("--init", type=click.Choice(INITS), default="mean", show_default=True, help="mean suits faces.")
 @click.option("--seed", default=0, show_default=True, help="Of random starts.")
 @click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square.")
+@click.option(
+    "--stop-plateau",
+    type=float,
+    default=None,
+    metavar="PERCENT",
+    help="End an image early whose best loss gained less than this in --plateau-steps.",
+)
+@click.option("--plateau-steps", default=250, show_default=True, help="Of --stop-plateau.")
 @click.option("--checkpoint-every", default=60.0, show_default=True, metavar="SECONDS", help="Save images in flight.")
 @click.option("--grow", is_flag=True, help="Embed what is new or has changed in SOURCE since the run was planned.")
 @run_options
@@ -65,7 +73,7 @@ def _report(out: str, generator: GeneratorWeights) -> None:
 
 
 def _config(options: dict[str, object]) -> RunConfig:
-    embed_names = ("steps", "space", "init", "seed", "fit")
+    embed_names = ("steps", "space", "init", "seed", "fit", "stop_plateau", "plateau_steps")
     embed_options = {name: options.pop(name) for name in embed_names}
     options["checkpoint_every_s"] = options.pop("checkpoint_every")
     return RunConfig(embed=EmbedConfig(**embed_options), **options)  # type: ignore[arg-type]

@@ -31,7 +31,8 @@ STEPS_PER_SYNC = 25
 class EmbedResult:
     """What embedding one image gave.
 
-    `latent`: the W+ code [L, w_dim] in the generator's dtype, None when diverged; `z`: the optimised vector in
+    `stop_reason`: steps, plateau or diverged. `latent`: the W+ code [L, w_dim] in the generator's dtype, None when
+    diverged; `z`: the optimised vector in
     space z; `loss`: weighted loss at `latent`; `terms`: its terms before their weights; `curve`: the loss at
     each evaluation [steps + 1] (`steps` updates were made); `metrics`: mse, psnr, ssim, lpips of the 8-bit
     picture that `latent` gives, and w_distance; `picture`: that picture, uint8 [R, R, 3].
@@ -71,6 +72,15 @@ class _Occupant:
         return self.seconds_before + time.monotonic() - self.started_at
 
 
+@dataclass(frozen=True)
+class _Parked:
+    """An image on its way into a slot, with its fitted picture; `state`: None if it has not begun."""
+
+    image_id: str
+    target: np.ndarray
+    state: SlotState | None
+
+
 class Embedder:
     """Embeds images into the latent space of a frozen generator (Image2StyleGAN, algorithm 1).
 
@@ -92,43 +102,47 @@ class Embedder:
         self._space = LatentSpace(generator, self.config)
         self._slots = Slots(generator, features, self._space, self.config)
         self._occupants: list[_Occupant | None] = []
+        self._parked: list[_Parked] = []
         self._advances = 0
+        self.capacity = self.config.batch_size  # images side by side; less after the device's memory was not enough
         self.updates = 0  # made so far, over all images
 
     @property
     def free(self) -> int:
         """How many more images can be put in."""
-        return self.config.batch_size - len(self.in_flight)
+        return max(0, self.capacity - len(self.in_flight))
 
     @property
     def in_flight(self) -> dict[str, int]:
-        """The images in the slots, and the updates made on each."""
+        """The images in the slots, or waiting for one to become free again, and the updates made on each."""
         steps = self.config.steps
-        return {o.image_id: min(o.evaluations, steps) for o in self._occupants if o is not None}
+        in_slots = {o.image_id: min(o.evaluations, steps) for o in self._occupants if o is not None}
+        return in_slots | {p.image_id: 0 if p.state is None else p.state.step for p in self._parked}
 
     def put(self, image_id: str, picture: np.ndarray, state: SlotState | None = None) -> None:
         """Start `picture` (uint8 [H, W, 3], any size) in a free slot, or go on with it from `state`."""
         if self.free < 1:
-            raise ConfigError(f"all {self.config.batch_size} slots are busy; advance() until one is free")
+            raise ConfigError(f"all {self.capacity} slots are busy; advance() until one is free")
         if image_id in self.in_flight:
             raise ConfigError(f"image {image_id!r} is already in a slot; image ids must be unique")
         if state is not None:
             self._check_state(image_id, state)
-        target = fit_picture(picture, self._generator.resolution, self.config.fit)
-        place = self._occupants.index(None) if None in self._occupants else len(self._occupants)
-        self._slots.put(place, from_uint8(target, self._like), state, image_id)
-        step, seconds = (0, 0.0) if state is None else (state.step, state.seconds)
-        occupant = _Occupant(image_id, target, step, seconds, time.monotonic())
-        self._occupants[place : place + 1] = [occupant]
+        self._parked.append(_Parked(image_id, fit_picture(picture, self._generator.resolution, self.config.fit), state))
+        self._unpark()
 
     def advance(self, stop: Callable[[], bool] = lambda: False) -> list[EmbedResult]:
         """Step all slots until at least one image is finished or `stop()` is true; the finished images.
 
-        At least one step is made. The slots of finished images are free afterwards.
+        At least one step is made. The slots of finished images are free afterwards. Where the device's memory is not
+        enough, half of the images are set aside as they are and go on when others have finished; raises
+        torch.OutOfMemoryError where it is not enough for one.
         """
+        self._unpark()
         self._drop_free_slots()
         while self.in_flight:
-            self._slots.advance()
+            if not self._step():
+                self._halve()
+                continue
             self._advances += 1
             for occupant in self._occupants:
                 if occupant is not None:
@@ -143,18 +157,17 @@ class Embedder:
 
     def snapshot(self) -> list[SlotState]:
         """The state of every image in flight, as values."""
-        states = []
-        for place, occupant in enumerate(self._occupants):
-            if occupant is None:
-                continue
-            step = min(occupant.evaluations, self.config.steps)
-            arrays = {
-                name: getattr(self._slots, name)[place].detach().cpu().numpy().copy()
-                for name in ("variable", "m", "v", "history")
-            }
-            arrays["history"] = arrays["history"][:step]
-            states.append(SlotState(occupant.image_id, step, seconds=occupant.seconds, **arrays))
-        return states
+        in_slots = [self._state(place, o) for place, o in enumerate(self._occupants) if o is not None]
+        return in_slots + [parked.state for parked in self._parked if parked.state is not None]
+
+    def _state(self, place: int, occupant: _Occupant) -> SlotState:
+        step = int(self._slots.step[place])
+        arrays = {
+            name: getattr(self._slots, name)[place].detach().cpu().numpy().copy()
+            for name in ("variable", "m", "v", "history")
+        }
+        arrays["history"] = arrays["history"][:step]
+        return SlotState(occupant.image_id, step, seconds=occupant.seconds, **arrays)
 
     def embed(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[EmbedResult]:
         """Embed (image_id, uint8 [H, W, 3]) pairs; results come as they finish, one for every image."""
@@ -172,6 +185,52 @@ class Embedder:
                 return
             yield from self.advance()
 
+    def _step(self) -> bool:
+        """One step of all slots, or none if the device's memory is not enough. The error's frames hold that memory:
+        what is done about it has to wait until it is gone."""
+        try:
+            self._slots.advance()
+        except torch.OutOfMemoryError:
+            if self._slots.size == 1:
+                raise
+            return False
+        return True
+
+    def _halve(self) -> None:
+        """Set half of the images aside, for ever fewer side by side."""
+        self.capacity = len(self._occupants) // 2
+        for place in range(self.capacity, len(self._occupants)):
+            occupant = self._occupants[place]
+            assert occupant is not None  # free slots were dropped
+            self._parked.append(_Parked(occupant.image_id, occupant.target, self._state(place, occupant)))
+            self._occupants[place] = None
+        self._drop_free_slots()
+        if self._like.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _unpark(self) -> None:
+        """Put what is parked into slots, as many as there may be."""
+        while self._parked and (busy := sum(o is not None for o in self._occupants)) < self.capacity:
+            if not self._place(self._parked[0], busy):
+                self.capacity = busy
+                return
+            self._parked.pop(0)
+
+    def _place(self, parked: _Parked, busy: int) -> bool:
+        """Put an image beside `busy` others; False if there is no memory for it."""
+        place = self._occupants.index(None) if None in self._occupants else len(self._occupants)
+        state = parked.state
+        try:
+            self._slots.put(place, from_uint8(parked.target, self._like), state, parked.image_id)
+        except torch.OutOfMemoryError:
+            if not busy:
+                raise
+            return False
+        step, seconds = (0, 0.0) if state is None else (state.step, state.seconds)
+        occupant = _Occupant(parked.image_id, parked.target, step, seconds, time.monotonic())
+        self._occupants[place : place + 1] = [occupant]
+        return True
+
     def _drop_free_slots(self) -> None:
         """At the end of a dataset, do not compute slots that nobody needs."""
         busy = [place for place, occupant in enumerate(self._occupants) if occupant is not None]
@@ -181,10 +240,17 @@ class Embedder:
 
     def _finished_places(self) -> list[int]:
         done = {p for p, o in enumerate(self._occupants) if o is not None and o.evaluations > self.config.steps}
-        if done or self._advances % STEPS_PER_SYNC == 0:
-            finite = self._slots.finite.tolist()  # host sync
-            done |= {p for p, o in enumerate(self._occupants) if o is not None and not finite[p]}
+        if done or self._advances % STEPS_PER_SYNC == 0 or self._judged():
+            ended = (~self._slots.finite | (self._slots.limit < self.config.steps)).tolist()  # host sync
+            done |= {p for p, o in enumerate(self._occupants) if o is not None and ended[p]}
         return sorted(done)
+
+    def _judged(self) -> bool:
+        """Whether the last step was one after which an image may have been found to gain no more."""
+        window = self.config.plateau_steps
+        return self.config.stop_plateau is not None and any(
+            o is not None and (o.evaluations - 1) % window == 0 for o in self._occupants
+        )
 
     def _take(self, place: int) -> EmbedResult:
         """Empty a slot whose image is finished. The picture is made anew from the stored code, alone in its
@@ -192,8 +258,9 @@ class Embedder:
         occupant = self._occupants[place]
         assert occupant is not None
         self._occupants[place] = None
-        losses = self._slots.losses(place).cpu().numpy()
-        terms = self._slots.history[place].cpu().numpy().copy()  # the slot is filled anew
+        steps = int(self._slots.limit[place])
+        losses = self._slots.losses(place).cpu().numpy()[: steps + 1]
+        terms = self._slots.history[place].cpu().numpy()[: steps + 1].copy()  # the slot is filled anew
         if not np.isfinite(losses[: occupant.evaluations]).all():
             end = int(np.flatnonzero(~np.isfinite(losses))[0])
             return EmbedResult(
@@ -215,8 +282,8 @@ class Embedder:
         return EmbedResult(
             image_id=occupant.image_id,
             status=STATUS_OK,
-            steps=self.config.steps,
-            stop_reason="steps",
+            steps=steps,
+            stop_reason="steps" if steps == self.config.steps else "plateau",
             loss=float(losses[-1]),
             curve=losses,
             term_curves=terms,

@@ -12,18 +12,20 @@ import torch
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.loss import Features, lambdas, loss_terms
+from i2s_batch.inversion.plateau import Plateau
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.records import TERMS
 
 # Per-slot tensors that are joined, refilled in place, and dropped together.
-_TENSORS = ("variable", "m", "v", "step", "finite", "history", "target")
+_TENSORS = ("variable", "m", "v", "step", "limit", "best", "best_before", "finite", "history", "target")
 
 
 class Slots:
     """B pictures side by side. All tensors have the slot as their first dimension.
 
-    variable, m, v: [B, *space shape]; step: [B] int64, updates made; finite: [B] bool, every loss so far was;
+    variable, m, v: [B, *space shape]; step: [B] int64, updates made; limit: [B] int64, updates after which it ends;
+    best, best_before: [B], what `Plateau` goes by; finite: [B] bool, every loss so far was;
     history: [B, steps + 1, 5], loss terms at each evaluation; target: [B, 3, R, R] in [-1, 1];
     target_features: the perceptual features of the targets, computed once a picture.
     """
@@ -32,6 +34,9 @@ class Slots:
     m: torch.Tensor
     v: torch.Tensor
     step: torch.Tensor
+    limit: torch.Tensor
+    best: torch.Tensor
+    best_before: torch.Tensor
     finite: torch.Tensor
     history: torch.Tensor
     target: torch.Tensor
@@ -39,6 +44,7 @@ class Slots:
     def __init__(self, generator: GeneratorLike, features: Features, space: LatentSpace, config: EmbedConfig) -> None:
         self._generator, self._features, self._space, self._config = generator, features, space, config
         self._adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
+        self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
         self._lambdas = lambdas(config.loss_weights, generator.w_avg)
         self.target_features: list[torch.Tensor] = []
         self.size = 0
@@ -52,10 +58,12 @@ class Slots:
             vars(self).update(fresh)
             self.target_features, self.size = fresh_features, 1
         elif place == self.size:
-            for name, value in fresh.items():
-                setattr(self, name, torch.cat([getattr(self, name), value]))
+            joined = {name: torch.cat([getattr(self, name), value]) for name, value in fresh.items()}
             pairs = zip(self.target_features, fresh_features, strict=True)
-            self.target_features = [torch.cat(pair) for pair in pairs]
+            joined_features = [torch.cat(pair) for pair in pairs]
+            # Nothing is changed before all memory is there: without it, the others stay as they are.
+            vars(self).update(joined)
+            self.target_features = joined_features
             self.size += 1
         else:
             for name, value in fresh.items():
@@ -72,8 +80,10 @@ class Slots:
         self.size = len(places)
 
     def advance(self) -> None:
-        """Judge the latent of every slot, then update those that have updates left. No host sync."""
-        steps = self._config.steps
+        """Judge the latent of every slot, then update those that have updates left. No host sync.
+
+        Whole or not at all: if the device's memory is not enough, every slot is as it was.
+        """
         with torch.enable_grad():
             x = self.variable.detach().requires_grad_()
             images = self._generator.synthesize(self._space.to_ws(x))
@@ -82,14 +92,23 @@ class Slots:
             # The sum over images: each image's gradient is that of its own loss.
             (gradient,) = torch.autograd.grad(loss.sum(), x)
         with torch.no_grad():
-            self.finite &= loss.isfinite()
             self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms.detach()[:, None])
-            running = self.step < steps
+            after = {"finite": self.finite & loss.isfinite()}
+            if self._plateau is not None:
+                after |= self._after_plateau(self._plateau, loss.detach())
+            running = self.step < after.get("limit", self.limit)
             updated = self._adam.update(self.variable, gradient, self.m, self.v, self.step + 1)
             mask = running.reshape(-1, *[1] * (self.variable.ndim - 1))
             for name, value in zip(("variable", "m", "v"), updated, strict=True):
-                setattr(self, name, torch.where(mask, value, getattr(self, name)))
-            self.step = self.step + running
+                after[name] = torch.where(mask, value, getattr(self, name))
+            vars(self).update(after | {"step": self.step + running})
+
+    def _after_plateau(self, plateau: Plateau, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+        """An image that ends now has had its last update. One that has ended is judged again, which changes nothing."""
+        best, before, ends = plateau.judge(loss, self.step, self.best, self.best_before)
+        running = self.step < self.limit
+        limit = torch.where(running & ends, self.step, self.limit)
+        return {"best": best, "best_before": torch.where(running, before, self.best_before), "limit": limit}
 
     def losses(self, place: int) -> torch.Tensor:
         """The weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
@@ -105,11 +124,17 @@ class Slots:
             variable, m, v = (torch.from_numpy(a.copy()).to(like) for a in (state.variable, state.m, state.v))
             step = state.step
             history[:step] = torch.from_numpy(state.history.copy()).to(like)
+        best = best_before = torch.tensor(torch.inf, dtype=like.dtype, device=like.device)
+        if self._plateau is not None:
+            best, best_before = self._plateau.replay(history[:step] @ like)
         values = {
             "variable": variable,
             "m": m,
             "v": v,
             "step": torch.tensor(step, device=like.device),
+            "limit": torch.tensor(self._config.steps, device=like.device),
+            "best": best,
+            "best_before": best_before,
             "finite": torch.tensor(True, device=like.device),
             "history": history,
             "target": target,

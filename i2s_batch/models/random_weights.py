@@ -36,6 +36,7 @@ def random_generator(
     *,
     width: int = 512,
     channel_base: int | None = None,
+    channel_max: int | None = None,
     c_dim: int = 0,
     architecture: str = "skip",
     conv_clamp: float | None = None,
@@ -43,9 +44,9 @@ def random_generator(
 ) -> GeneratorWeights:
     """Weights as before training, with weak noise: the same for a seed everywhere.
 
-    `width`: of z, w, the mapping and the widest layer; `channel_base`: None for the official table; `architecture`
-    is StyleGAN2's, `conv_clamp` also StyleGAN3's, `radial` its configuration R. Raises ConfigError for an unknown
-    family, CheckpointError for sizes that no generator has.
+    `width`: of z, w and the mapping; `channel_base`: None for the official table; `channel_max`: of the widest layer,
+    None for `width`; `architecture` is StyleGAN2's, `conv_clamp` also StyleGAN3's, `radial` its configuration R. Raises
+    ConfigError for an unknown family, CheckpointError for sizes that no generator has.
     """
     if family not in _CHANNEL_BASE:
         raise ConfigError(f"family is {family!r}; it must be one of {', '.join(_CHANNEL_BASE)}")
@@ -55,8 +56,8 @@ def random_generator(
         "mapping_layers": _MAPPING_LAYERS[family],
         "mapping_lr_multiplier": _LR_MULTIPLIER,
     }
-    base = channel_base or _CHANNEL_BASE[family]
-    channels = [max(1, min(base // layer_resolution(i), width)) for i in range(num_layers(resolution))]
+    base, widest = channel_base or _CHANNEL_BASE[family], channel_max or width
+    channels = [max(1, min(base // layer_resolution(i), widest)) for i in range(num_layers(resolution))]
     filters: list[dict[str, np.ndarray]] = []
     if family == STYLEGAN2:
         settings |= {"architecture": architecture, "conv_clamp": conv_clamp, "demodulation": "raw"}
@@ -65,7 +66,7 @@ def random_generator(
         settings |= {"conv_clamp": conv_clamp, "output_scale": 0.25, "input_size": every[0].size}
         settings |= {"sampling_rate": float(every[0].rate), "bandwidth": every[0].cutoff}
         settings["layers"], filters = layers_of(resolution, radial)
-        after = [max(1, min(round(base / 2 / band.cutoff), width)) for band in every]
+        after = [max(1, min(round(base / 2 / band.cutoff), widest)) for band in every]
         channels = [after[0], *after[:-1], 3]
     check_settings(family, settings)
     widths = Widths(

@@ -158,13 +158,12 @@ def _throughput(table: pa.Table) -> Throughput | None:
 
 
 def _curves(out: str) -> Curves | None:
-    """Of the images with the commonest steps; those that diverged have others."""
-    table = read_table(out, ["image_id", "loss_curve_steps", "loss_curve"], max_shards=CURVE_SHARDS)
-    rows = table.filter(pc.is_valid(table["loss_curve"]))
-    kinds = Counter(map(tuple, rows["loss_curve_steps"].to_pylist()))
-    if not kinds:
+    """Of the images with a code. One that ended early keeps its loss to the end of the longest."""
+    table = read_table(out, ["image_id", "status", "loss_curve_steps", "loss_curve"], max_shards=CURVE_SHARDS)
+    rows = table.filter(pc.and_(pc.equal(table["status"], STATUS_OK), pc.is_valid(table["loss_curve"])))
+    if not len(rows):
         return None
-    steps, images = kinds.most_common(1)[0]
-    pairs = zip(rows["loss_curve_steps"].to_pylist(), rows["loss_curve"].to_pylist(), strict=True)
-    losses = np.array([curve for at, curve in pairs if tuple(at) == steps])
-    return Curves(np.array(steps), np.quantile(losses, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0), images)
+    pairs = list(zip(rows["loss_curve_steps"].to_pylist(), rows["loss_curve"].to_pylist(), strict=True))
+    steps = np.array(max((at for at, _ in pairs), key=lambda at: (at[-1], len(at))))
+    losses = np.array([np.interp(steps, at, curve) for at, curve in pairs])
+    return Curves(steps, np.quantile(losses, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0), len(pairs))

@@ -147,7 +147,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(item, dict):
             yield from _flat(item, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", str(item)
+            yield f"{prefix}{name}", ", ".join(map(str, item)) if isinstance(item, list) else str(item)
 
 
 def _commands(url: str, facts: Facts, command: str | None) -> list[tuple[str, str]]:

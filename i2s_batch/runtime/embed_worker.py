@@ -87,6 +87,7 @@ class EmbedWorker:
         asked = spec.config.batch_size or choose_batch_size(generator, vgg, embed)
         self.slots = max(1, min(asked, spec.max_slots))
         self._embedder = Embedder(generator, vgg, replace(embed, batch_size=self.slots), lpips)
+        self._capacity = self.slots
         self._resolution = generator.resolution
         self._device_name = device_name(device)
         self._log = WorkLog(spec.out, spec.generator.latent_size)
@@ -123,7 +124,14 @@ class EmbedWorker:
             pending += self._writing
             wait_for(pending, timeout=max(0.0, deadline - time.monotonic()), return_when="FIRST_COMPLETED")
         updates = self._embedder.updates - updates_before
-        return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates)
+        return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates, self._warning())
+
+    def _warning(self) -> str:
+        """That the batch has become smaller, once."""
+        before, self._capacity = self._capacity, self._embedder.capacity
+        if self._capacity == before:
+            return ""
+        return f"too little memory for {before} images side by side; going on with {self._capacity}, nothing is lost"
 
     def interrupt(self) -> None:
         """Make a running `advance` return after its current step. May be called from another thread."""

@@ -25,11 +25,13 @@ class LoadedPicture:
     height: int | None = None
 
 
-def curve_steps(steps: int) -> np.ndarray:
-    """The numbers of updates at which the table keeps the loss: evenly spaced, and 1, 3, 10, 30, ..."""
+def curve_steps(steps: int, end: int) -> np.ndarray:
+    """The numbers of updates at which the table keeps the loss of an image that ended after `end` of `steps`: evenly
+    spaced, and 1, 3, 10, 30, ..., the same for all images as far as they came."""
     even = np.arange(0, steps + 1, max(1, steps // CURVE_POINTS))
     decades = [factor * 10**power for power in range(7) for factor in (1, 3)]
-    return np.unique([*even, *(step for step in decades if step < steps), steps])
+    every = np.unique([*even, *(step for step in decades if step < steps), steps])
+    return np.append(every[every < end], end)
 
 
 def _common(task: Task, picture: LoadedPicture, config: EmbedConfig) -> dict[str, Any]:
@@ -48,8 +50,8 @@ def _common(task: Task, picture: LoadedPicture, config: EmbedConfig) -> dict[str
     }
 
 
-def _curve(result: EmbedResult) -> dict[str, Any]:
-    steps = curve_steps(len(result.curve) - 1)
+def _curve(result: EmbedResult, config: EmbedConfig) -> dict[str, Any]:
+    steps = curve_steps(config.steps, len(result.curve) - 1)
     return {"loss_curve": result.curve[steps], "loss_curve_steps": steps}
 
 
@@ -69,7 +71,7 @@ def result_row(task: Task, picture: LoadedPicture, result: EmbedResult, config: 
             "seconds": result.seconds,
         }
         | result.metrics
-        | _curve(result)
+        | _curve(result, config)
     )
 
 
@@ -89,7 +91,7 @@ def failed_row(
     }
     if result is not None:
         row |= {"steps": result.steps, "stop_reason": result.stop_reason, "seconds": result.seconds}
-        row |= _curve(result)
+        row |= _curve(result, config)
     return row
 
 

@@ -24,7 +24,7 @@ IDENTITY = ("source", "settings", "generator", "vgg")
 # Of each shard, from its publication on; the runs of older programs have none.
 CHECKSUMS = "sha256"
 # Settings of the record that are options of the command line; the others can only be set from Python.
-_OPTIONS = ("steps", "space", "init", "seed", "fit", "precision", "shard_size")
+_OPTIONS = ("steps", "space", "init", "seed", "fit", "stop_plateau", "plateau_steps", "precision", "shard_size")
 
 
 def code_version() -> str:
@@ -104,7 +104,7 @@ def resume_command(record: dict[str, Any], out: str) -> str | None:
     for name in ("generator", "vgg"):
         words += [f"--{name}", networks[name]]
     for name in _OPTIONS:
-        if name in asked and asked[name] != usual[name]:
+        if name in asked and asked[name] != usual.get(name):
             words += [f"--{name.replace('_', '-')}", str(asked[name])]
     return shlex.join(words)
 

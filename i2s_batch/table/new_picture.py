@@ -78,7 +78,11 @@ def embed_picture(
     features = _there(vgg_of(out, metadata[META_VGG], vgg))
     embedder, resolution = _embedder(weights, features, config, settings["precision"])
     target = fit_picture(pixels, resolution, config.fit)
-    result = _embedded(embedder, image_id, target, tell)
+    try:
+        result = _embedded(embedder, image_id, target, tell)
+    except torch.OutOfMemoryError as error:
+        advice = "with CUDA_VISIBLE_DEVICES= (empty) it is embedded on the CPU"
+        raise ConfigError(f"the GPU has too little memory for a picture beside what it holds; {advice}") from error
     if result.latent is None or result.picture is None:
         raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
     return NewPicture(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)

@@ -100,6 +100,76 @@ def test_a_state_goes_on_exactly_as_before(generator: LinearGenerator) -> None:
     assert second.updates == 2 * (STEPS - 13), "no step is made twice"
 
 
+class Narrow(LinearGenerator):
+    """A device whose memory holds `room` images."""
+
+    room = 2
+
+    def synthesize(self, ws: torch.Tensor) -> torch.Tensor:
+        if len(ws) > self.room:
+            raise torch.OutOfMemoryError(f"no memory for {len(ws)} images")
+        return super().synthesize(ws)
+
+
+def test_too_little_memory_halves_the_batch_and_loses_nothing(generator: LinearGenerator) -> None:
+    images = pictures(9)
+    undisturbed = embed(generator, images)
+    narrow = Narrow()
+    embedder = Embedder(narrow, features, EmbedConfig(steps=STEPS, batch_size=8))
+    results = list(embedder.embed(images))
+    assert embedder.capacity == 2 and embedder.updates == 9 * STEPS, "no step is made twice"
+    assert sorted(result.image_id for result in results) == sorted(undisturbed)
+    for result in results:
+        np.testing.assert_allclose(result.latent, undisturbed[result.image_id].latent, rtol=0, atol=1e-12)
+    narrow.room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        list(embedder.embed(images[:1]))
+
+
+def test_too_little_memory_for_another_target_leaves_the_others_as_they_are(generator: LinearGenerator) -> None:
+    images = pictures(5)
+    undisturbed = embed(generator, images)
+    holds = 0
+
+    def crowded(pixels: torch.Tensor) -> list[torch.Tensor]:
+        if not pixels.requires_grad and embedder.in_flight and len(embedder.in_flight) > holds:
+            raise torch.OutOfMemoryError("no memory for another target")
+        return features(pixels)
+
+    embedder = Embedder(generator, crowded, EmbedConfig(steps=STEPS, batch_size=4))
+    holds = 3  # the image that is put in counts
+    results = list(embedder.embed(images))
+    assert embedder.capacity == 3
+    for result in results:
+        np.testing.assert_allclose(result.latent, undisturbed[result.image_id].latent, rtol=0, atol=1e-12)
+    assert sorted(result.image_id for result in results) == sorted(undisturbed)
+
+
+def test_memory_that_runs_out_in_mid_run_is_no_loss_either(generator: LinearGenerator) -> None:
+    images = dict(pictures(4))
+    undisturbed = embed(generator, list(images.items()))
+    narrow = Narrow()
+    narrow.room = 4
+    embedder = Embedder(narrow, features, EmbedConfig(steps=STEPS, batch_size=4))
+    for image_id, picture in images.items():
+        embedder.put(image_id, picture)
+    for room, steps in ((4, 13), (1, 20)):
+        narrow.room = room
+        calls = iter(range(steps))
+        assert embedder.advance(stop=lambda calls=calls, last=steps - 1: next(calls) == last) == []
+    assert embedder.capacity == 1 and embedder.free == 0
+    states = {state.image_id: state for state in embedder.snapshot()}
+    assert {name: state.step for name, state in states.items()} == embedder.in_flight
+    assert sorted(embedder.in_flight.values()) == [13, 13, 13, 33]
+    results = []
+    while embedder.in_flight:
+        results += embedder.advance()
+    for result in results:
+        np.testing.assert_allclose(result.latent, undisturbed[result.image_id].latent, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result.curve, undisturbed[result.image_id].curve, rtol=1e-12)
+    assert len(results) == 4 and embedder.updates == 4 * STEPS
+
+
 def test_a_nan_ends_its_slot_and_touches_no_other(generator: LinearGenerator) -> None:
     images = pictures(3)
     healthy = embed(generator, images, batch_size=3)

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, SourceError
+from i2s_batch.inversion.slots import Slots
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.run import Outcome
+from i2s_batch.runtime.run_record import resume_command
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
@@ -155,6 +158,39 @@ def test_a_driver_killed_between_a_shard_and_its_checksum(job: EmbedJob, monkeyp
     found = verify(job.out)
     assert found.sound and (found.as_written, found.files) == (3, 3)
     assert shard.stat().st_mtime_ns == written and list(open_store(job.out).list(RunLayout.work_prefix)) == []
+
+
+def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedJob) -> None:
+    embed_config = EmbedConfig(steps=STEPS, stop_plateau=99, plateau_steps=4)
+    job = replace(job, config=replace(CONFIG, embed=embed_config))
+    run(job)
+    rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
+    assert {(row["stop_reason"], row["steps"], row["loss_curve_steps"][-1]) for row in rows} == {("plateau", 4, 4)}
+    record = json.loads(Path(job.out, "run.json").read_text())
+    command = resume_command(record, "OUT")
+    assert command is not None and command.endswith("--stop-plateau 99 --plateau-steps 4 --shard-size 10")
+    with pytest.raises(RunConflictError, match="stop_plateau"):
+        run(replace(job, config=CONFIG))
+
+
+def test_a_device_with_too_little_memory_goes_on_with_fewer_images_and_says_so(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Slots.advance
+
+    def crowded(self: Slots) -> None:
+        if self.size > 2:
+            raise torch.OutOfMemoryError("no memory")
+        whole(self)
+
+    monkeypatch.setattr(Slots, "advance", crowded)
+    said: list[str] = []
+    embed(job, workers=2, said=said)
+    check_table(job.out, pictures[1], generator)
+    told = [line for line in said if "too little memory" in line]
+    assert sorted(told) == [
+        f"local-{n}: too little memory for 4 images side by side; going on with 2, nothing is lost" for n in (0, 1)
+    ]
 
 
 def test_retry_failed_tries_only_what_failed(

@@ -57,7 +57,7 @@ class StopError(Exception):
 
 
 def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run until about `after` rows are there; how many there are."""
+    """Run until about `after` rows are there; how many images are done, those of a whole shard among them."""
     original = WorkLog.write_rows
 
     def stop(self: WorkLog, task, rows):
@@ -70,7 +70,7 @@ def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int
         patch.setattr("i2s_batch.runtime.embed_worker._WRITER_THREADS", 1)
         with pytest.raises(StopError):
             run(job)
-    return len(rows_of(job.out))
+    return len(rows_of(job.out)) + CONFIG.shard_size * len(list(Path(job.out).glob("latents/*")))
 
 
 def leave_rows_in_the_log(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
