@@ -20,7 +20,7 @@ import numpy as np
 
 from i2s_batch.errors import CheckpointError, ConfigError, StorageError
 from i2s_batch.models.checkpoints.arrays import ELEMENTS, StoredArray, contiguous
-from i2s_batch.models.checkpoints.variables import finite
+from i2s_batch.models.checkpoints.variables import check_total, finite
 from i2s_batch.models.layout import check_weights
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
@@ -84,6 +84,7 @@ def read_safetensors(data: memoryview) -> GeneratorWeights | VGGWeights:
     arrays, metadata = read_arrays(data)
     if metadata.get("format_version") != FORMAT_VERSION or "family" not in metadata:
         raise CheckpointError("this safetensors file was not written by i2s-batch convert (version 1)")
+    check_total(array.count for array in arrays.values())
     tensors = {name: finite(name, array.read()) for name, array in arrays.items()}
     origin = metadata.get("origin", "")
     weights: GeneratorWeights | VGGWeights
