@@ -23,7 +23,7 @@ from .files import tensorflow_stylegan2 as _as_tensorflow
 
 # Bytes that pickles are made of: every instruction of protocols 2 to 5, allowed or not.
 _CODES = np.array([op.code.encode("latin-1")[0] for op in pickletools.opcodes], np.uint8)
-_EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1, 1 << 63)
+_EXTREMES = (0, 1, *((1 << bits) - 1 for bits in (7, 8, 15, 16, 31, 32, 63)), 1 << 7, 1 << 31, 1 << 40, 1 << 63)
 _WHOLE = (1 << 64) - 1
 
 

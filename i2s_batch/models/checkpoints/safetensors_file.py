@@ -29,6 +29,7 @@ VGG_FAMILY = "vgg16"
 _CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _WRITTEN = {"float32": "F32", "float16": "F16"}
 _LONGEST_HEADER = 4 << 20
+_LONGEST_ORIGIN = 200
 _METADATA = "__metadata__"
 
 
@@ -86,7 +87,8 @@ def read_safetensors(data: memoryview) -> GeneratorWeights | VGGWeights:
         raise CheckpointError("this safetensors file was not written by i2s-batch convert (version 1)")
     check_total(array.count for array in arrays.values())
     tensors = {name: finite(name, array.read()) for name, array in arrays.items()}
-    origin = metadata.get("origin", "")
+    # A line for people, who see it in tables and reports: whatever the file says, no more than that.
+    origin = "".join(c if c.isprintable() else "?" for c in metadata.get("origin", "")[:_LONGEST_ORIGIN])
     weights: GeneratorWeights | VGGWeights
     if metadata["family"] == VGG_FAMILY:
         weights = VGGWeights(tensors, origin, is_random=metadata.get("is_random") == "true")
