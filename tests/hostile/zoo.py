@@ -161,7 +161,7 @@ def kinds() -> Iterator[tuple[str, bytes, str | None]]:
 
 
 NAMES: tuple[bytes, ...] = (
-    b"line\nfeed.png", b"quote'\".png", b"<img src=x onerror=alert(1)>.png", b"..png", b"a..b.png", b"%2e%2e%2f.png",
+    b"line\nfeed.png", b"quote'\".png", b"<img src=x onerror=alert(1)>.png", b"-..png", b"a..b.png", b"%2e%2e%2f.png",
     b"; touch PWNED;.png", b"$(touch PWNED).png", b"back\\slash.png", b" leading and trailing .png ", b"-rf.png",
     b"\xff\xfe not UTF-8 \xe9.png", "\u202egnp.exe".encode(), b"\x1b[2J\x07.png", b"tab\t.png", b"?#&.png", b"*[1].png",
     b"n" * 251 + b".png", b"\xff" * 251 + b".png", "🙂é.png".encode(), b"CON.png", b"file:.png", b"s3:.png",
