@@ -25,6 +25,12 @@ from tests.material import generator, pictures, vgg  # noqa: F401
 
 START_TIMEOUT_S = 60
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fuzz long`: many more mutated files than each run of the tests can afford."""
+    parser.addoption("--fuzz", choices=("short", "long"), default="short", help="How many mutated files are read.")
+
+
 # The networks of the tests are small: threads that wait for each other cost more than they bring.
 torch.set_num_threads(1)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from i2s_batch.runtime.terminal import LiveLine, is_terminal
+from i2s_batch.storage.urls import hide_secrets
 
 if TYPE_CHECKING:
     from i2s_batch.runtime.pools import Cluster
@@ -54,5 +55,7 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
 
 
 def _same_command() -> str:
-    """The command line of this process, to be pasted."""
-    return shlex.join(["i2s-batch", *click.get_current_context().obj])
+    """The command line of this process, to be pasted. What it holds of secrets belongs in no log."""
+    words = click.get_current_context().obj
+    shown = [hide_secrets(word) for word in words]
+    return shlex.join(["i2s-batch", *shown]) + ("" if shown == list(words) else "  (add what is secret in its urls)")

@@ -9,12 +9,12 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.records import SCHEMA_VERSION
 from i2s_batch.storage.table import shard_metadata
+from i2s_batch.storage.urls import without_secrets
 
 if TYPE_CHECKING:  # reading a record needs no torch
     from i2s_batch.models import GeneratorWeights, VGGWeights
@@ -35,14 +35,9 @@ def code_version() -> str:
         return "unknown"
 
 
-def without_secrets(url: str) -> str:
-    """A path or URL as it may be shown: user names, passwords and signatures are left out."""
-    if "://" not in url:
-        return str(Path(url).absolute())
-    if url.startswith("s3://"):  # no secrets there, and a key may hold any letter
-        return url.rstrip("/")
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+def _recorded(place: str) -> str:
+    """A path or URL as it may be shown, the same from anywhere."""
+    return without_secrets(place).rstrip("/") if "://" in place else str(Path(place).absolute())
 
 
 def make_record(
@@ -57,7 +52,7 @@ def make_record(
     return {
         "schema_version": SCHEMA_VERSION,
         "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": without_secrets(source) if isinstance(source, str) else [without_secrets(one) for one in source],
+        "source": _recorded(source) if isinstance(source, str) else [_recorded(one) for one in source],
         "settings": settings,
         "generator": {
             "fingerprint": generator.fingerprint,
@@ -80,8 +75,7 @@ def given(name: str) -> str | None:
     if "://" not in name:
         path = Path(name)
         return str(path.absolute()) if path.is_file() else name
-    shown = without_secrets(name)
-    return name if shown == name else None
+    return name if without_secrets(name) == name else None
 
 
 def given_networks(record: dict[str, Any]) -> dict[str, str | None]:

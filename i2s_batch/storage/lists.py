@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ PATH_COLUMNS = ("path", "uri", "file", "filename", "image", "url")
 # What a CSV column must consist of to become numbers. Leading zeros are labels, not numbers, and longer
 # integers would lose digits: both stay text.
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
+# What no file name holds: NUL, and the halves of letters that JSON can spell and that stand for no byte.
+_NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 _NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 
@@ -44,7 +47,7 @@ def read_list(source: str, data: bytes) -> ListRows:
     if not rows.paths:
         raise SourceError(f"{source!r} lists no picture")
     for path, place in zip(rows.paths, rows.places, strict=True):
-        if not isinstance(path, str) or not path or "\0" in path:
+        if not isinstance(path, str) or not path or _NO_NAME.search(path):
             raise SourceError(f"{source!r}: {place} holds {path!r}; every row must name a picture")
     return rows
 
@@ -114,7 +117,7 @@ def _read_jsonl(source: str, data: bytes) -> ListRows:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also of numbers without end, and of nesting
             raise SourceError(f"{source!r}: line {number} is no JSON: {error}") from error
         if not isinstance(value, dict):
             raise SourceError(f"{source!r}: line {number} is no JSON object")

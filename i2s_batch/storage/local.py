@@ -59,24 +59,40 @@ def _errors_named(path: Path) -> Iterator[None]:
 
 
 def open_regular(path: str, limit_bytes: int | None = None) -> BinaryIO:
-    """A regular file, open. Pipes and devices are never opened: reading one may block for ever."""
+    """A regular file, open. Pipes and devices are never read, which may block for ever, nor opened if seen in time."""
     try:
-        info = os.stat(path)  # noqa: PTH116 (Path would lose a trailing slash and so name another thing)
-        if stat.S_ISDIR(info.st_mode):
-            raise ObjectUnreadableError(f"{path!r} is a folder, not a file")
-        if not stat.S_ISREG(info.st_mode):
-            raise ObjectUnreadableError(f"{path!r} is a pipe, socket or device, not a file")
-        if limit_bytes is not None and info.st_size > limit_bytes:
-            raise ObjectUnreadableError(f"{path!r} has {info.st_size} bytes; the limit is {limit_bytes}")
-        return Path(path).open("rb")
+        _check_regular(os.stat(path), path, limit_bytes)  # noqa: PTH116 (Path would lose a trailing slash)
+        # Something else may stand there by now. Without waiting, so that a pipe without a writer opens too.
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+        try:
+            _check_regular(os.fstat(file.fileno()), path, limit_bytes)
+        except ObjectUnreadableError:
+            file.close()
+            raise
+        return file
     except OSError as error:
         raise local_error(error, path) from error
 
 
+def _check_regular(info: os.stat_result, path: str, limit_bytes: int | None) -> None:
+    if stat.S_ISDIR(info.st_mode):
+        raise ObjectUnreadableError(f"{path!r} is a folder, not a file")
+    if not stat.S_ISREG(info.st_mode):
+        raise ObjectUnreadableError(f"{path!r} is a pipe, socket or device, not a file")
+    if limit_bytes is not None and info.st_size > limit_bytes:
+        raise ObjectUnreadableError(f"{path!r} has {info.st_size} bytes; the limit is {limit_bytes}")
+
+
 def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
-    """The bytes of a regular file."""
+    """The bytes of a regular file. Under a limit, one that is written to meanwhile is refused."""
     with open_regular(path, limit_bytes) as file, _errors_named(Path(path)):
-        return file.read()
+        if limit_bytes is None:
+            return file.read()
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1)  # never more, however it grows
+    if len(data) != size:
+        raise ObjectUnreadableError(f"{path!r} had {size} bytes and changed while it was read; try again when it rests")
+    return data
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from i2s_batch.errors import StorageError
 from i2s_batch.storage.local import LocalStore
 from i2s_batch.storage.store import ObjectInfo, Store
+from i2s_batch.storage.urls import without_secrets
 
 __all__ = ["ObjectInfo", "Store", "is_s3", "open_store"]
 
@@ -29,7 +30,7 @@ def open_store(url: str) -> Store:
 
         return S3Store.from_url(url)
     if _SCHEME.match(url):
-        raise StorageError(f"{url!r} cannot be opened; give a local path or s3://bucket/prefix")
+        raise StorageError(f"{without_secrets(url)!r} cannot be opened; give a local path or s3://bucket/prefix")
     if not url:
         raise StorageError("the path is empty; give a local path or s3://bucket/prefix")
     return LocalStore(str(Path(url).absolute()))

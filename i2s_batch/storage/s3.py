@@ -12,9 +12,10 @@ from typing import Any, BinaryIO, cast
 from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage.s3_client import s3_client, s3_errors
+from i2s_batch.storage.s3_client import CREDENTIALS, s3_client, s3_errors
 from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
 from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
+from i2s_batch.storage.urls import without_secrets
 
 READ_ATTEMPTS = 5  # of get and read together; botocore retries the request alone, not the body
 CONFLICT_ATTEMPTS = 10  # S3 answers 409 while another conditional write to the same key is under way
@@ -26,6 +27,8 @@ _BROKEN_BODY = (HTTPClientError, IncompleteReadError, FlexibleChecksumError)
 def split_s3_url(url: str) -> tuple[str, str]:
     """`s3://bucket/key` as (bucket, key); nothing is unescaped: a key may hold '?', '#' or '%'."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
+    if "@" in bucket:
+        raise StorageError(f"{without_secrets(url)!r} was given with a key in it; give keys by {CREDENTIALS}")
     if not bucket:
         raise StorageError(f"{url!r} names no bucket; give s3://bucket/prefix")
     return bucket, key

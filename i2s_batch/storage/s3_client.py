@@ -23,17 +23,18 @@ from botocore.exceptions import ConnectionError as EndpointError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.store import ObjectUnreadableError
+from i2s_batch.storage.urls import hide_secrets, without_secrets
 
 ATTEMPTS = 10  # of one request; three are not enough for a burst of 503 SlowDown
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 POOL_CONNECTIONS = 32
 
-_CREDENTIALS = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE or the instance role"
+CREDENTIALS = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE or the instance role"
 _REFUSALS = {
-    "InvalidAccessKeyId": f"the access key is unknown; check {_CREDENTIALS}",
-    "SignatureDoesNotMatch": f"the secret key is wrong; check {_CREDENTIALS}",
-    "InvalidToken": f"the session token is not valid; check {_CREDENTIALS}",
+    "InvalidAccessKeyId": f"the access key is unknown; check {CREDENTIALS}",
+    "SignatureDoesNotMatch": f"the secret key is wrong; check {CREDENTIALS}",
+    "InvalidToken": f"the session token is not valid; check {CREDENTIALS}",
     "ExpiredToken": "the credentials have expired; renew them and run the same command again",
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it and run the same command again",
     "NoSuchBucket": "the bucket does not exist; check its name, or create it",
@@ -70,7 +71,10 @@ def _make_client() -> Any:
         read_timeout=READ_TIMEOUT_S,
         max_pool_connections=POOL_CONNECTIONS,
     )
-    return boto3.session.Session().client("s3", config=config)
+    try:
+        return boto3.session.Session().client("s3", config=config)
+    except ValueError as error:  # an endpoint that is no url; the message would show all of it
+        raise StorageError("AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) is no url of a server; correct it") from error
 
 
 @contextmanager
@@ -81,15 +85,18 @@ def s3_errors(uri: str) -> Iterator[None]:
     except ClientError as error:
         raise _client_error(error, uri) from error
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound) as error:
-        raise StorageError(f"{uri!r}: no usable AWS credentials ({error}); check {_CREDENTIALS}") from error
+        raise StorageError(
+            f"{uri!r}: no usable AWS credentials ({type(error).__name__}); check {CREDENTIALS}"
+        ) from error
     except (HTTPClientError, EndpointError) as error:
-        place = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "Amazon S3"
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        place = without_secrets(endpoint) if endpoint else "Amazon S3"
         raise StorageError(
             f"{uri!r}: no answer from {place} ({type(error).__name__}); "
             "check the network, AWS_ENDPOINT_URL_S3 and AWS_REGION"
         ) from error
     except BotoCoreError as error:
-        message = " ".join(str(error).split())
+        message = hide_secrets(" ".join(str(error).split()))
         raise StorageError(f"{uri!r}: {message}; check the url and the AWS settings") from error
 
 
@@ -102,8 +109,8 @@ def _client_error(error: ClientError, uri: str) -> StorageError:
         # S3 denies rather than say that an object is missing to those who may not list the bucket.
         missing = " or does not exist" if error.operation_name == "GetObject" else ""
         what = f"access denied ({error.operation_name}){missing}"
-        return ObjectUnreadableError(f"{uri!r}: {what}; check the policy of the bucket and {_CREDENTIALS}")
+        return ObjectUnreadableError(f"{uri!r}: {what}; check the policy of the bucket and {CREDENTIALS}")
     if code in _REFUSALS:
         return StorageError(f"{uri!r}: {_REFUSALS[code]}")
-    message = " ".join(str(details.get("Message", "")).split())
+    message = hide_secrets(" ".join(str(details.get("Message", "")).split()))
     return StorageError(f"{uri!r}: {error.operation_name} was refused with {code}: {message}")

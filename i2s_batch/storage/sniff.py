@@ -37,6 +37,9 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     )
 )
 
+# Kinds that can be decoded: a file that begins as one and is not recognised is damaged.
+READABLE = frozenset({"a JPEG", "a PNG", "a GIF", "a WebP", "a TIFF", "a BMP", "an AVIF", "a JPEG 2000"})
+
 _PRINTABLE = frozenset({9, 10, 12, 13, *range(32, 127)})
 
 

@@ -17,6 +17,7 @@ from i2s_batch.storage.local import local_error, read_regular
 from i2s_batch.storage.names import image_id_of, is_text, path_of_uri, uri_of
 from i2s_batch.storage.objects import is_s3, open_store
 from i2s_batch.storage.store import ObjectUnreadableError
+from i2s_batch.storage.urls import without_secrets
 from i2s_batch.storage.walk import JUNK, fixed_part, glob_files, identity, is_pattern, is_skipped, walk_files
 
 MAX_PICTURE_BYTES = 512 * 2**20
@@ -80,7 +81,7 @@ def _table(items: list[Item]) -> pa.Table:
 
 def _local_items(source: str, exclude: str | None) -> Iterator[Item]:
     if _SCHEME.match(source):
-        raise SourceError(f"{source!r} cannot be read; {_KINDS}")
+        raise SourceError(f"{without_secrets(source)!r} cannot be read; {_KINDS}")
     out = None if exclude is None or is_s3(exclude) else exclude
     try:
         mode = os.stat(source).st_mode  # noqa: PTH116
@@ -175,7 +176,11 @@ def _list_item(source: str, place: str, base: str, path: str) -> Item:
     The image_id is the path below the list's folder, or the whole path or url for a picture elsewhere.
     """
     if _SCHEME.match(path) and not is_s3(path):
-        raise SourceError(f"{source!r}: {place} holds {path!r}; local paths and s3:// urls can be read")
+        shown = without_secrets(path)
+        raise SourceError(f"{source!r}: {place} holds {shown!r}; local paths and s3:// urls can be read")
+    if is_s3(path) and "@" in _split_s3(path)[0]:  # it would be in the table, for everybody
+        shown = without_secrets(path)
+        raise SourceError(f"{source!r}: {place} holds a key to {shown!r}; remove it, and give keys by AWS_* variables")
     absolute = path.startswith("/")
     if is_s3(path) or (is_s3(base) and not absolute):
         if not is_text(path):

@@ -151,7 +151,13 @@ def _checked(connection: Any, query: str) -> Any:
     if tree["error"]:
         raise QueryError(f"the query cannot be checked ({' '.join(tree['error_message'].split())}); {_ONLY}")
     parts = list(_parts(tree))
-    tables = _TABLES | {str(name).lower() for part in parts for name in _common_tables(part)}
+    named = {str(name).lower() for part in parts for name in _common_tables(part)} - _TABLES
+    # A name of WITH holds only in a part of the query; elsewhere it would reach a table of DuckDB's own.
+    if own := named & _own_tables(connection):
+        raise QueryError(
+            f"the query names a part of itself {min(own)!r}, as DuckDB names a table of its own; rename it"
+        )
+    tables = _TABLES | named
     for part in parts:
         _check_part(part, tables)
     return statements[0]
@@ -183,6 +189,12 @@ def _common_tables(part: dict[str, Any]) -> list[str]:
     return [entry["key"] for entry in names["map"]] if isinstance(names, dict) else []
 
 
+def _own_tables(connection: Any) -> set[str]:
+    """Every table and view that DuckDB knows, whatever its schema."""
+    query = "SELECT view_name FROM duckdb_views() UNION ALL SELECT table_name FROM duckdb_tables()"
+    return {str(name).lower() for (name,) in connection.execute(query).fetchall()}
+
+
 def _check_part(part: dict[str, Any], tables: set[str]) -> None:
     kind = part.get("type")
     if not isinstance(kind, str):
@@ -190,8 +202,9 @@ def _check_part(part: dict[str, Any], tables: set[str]) -> None:
     if kind.endswith("_NODE") and kind not in _STATEMENT_KINDS:
         raise QueryError(f"the query holds a {kind.partition('_')[0]}; {_ONLY}")
     if kind == "BASE_TABLE":
-        place = ".".join(filter(None, (part.get("catalog_name"), part.get("schema_name"), part["table_name"])))
-        if place.lower() not in tables:
+        schema = tuple(filter(None, (part.get("catalog_name"), part.get("schema_name"))))
+        place = ".".join((*schema, part["table_name"]))
+        if schema or place.lower() not in tables:
             raise QueryError(f"the query reads {place!r}; {_ONLY}")
     if kind == "TABLE_FUNCTION" and part["function"].get("function_name", "").lower() not in _TABLE_FUNCTIONS:
         raise QueryError(f"the query calls {part['function'].get('function_name')!r}; {_ONLY}")

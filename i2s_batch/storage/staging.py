@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import http.client
@@ -12,14 +13,15 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.message import Message
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from i2s_batch.errors import CheckpointError, ObjectNotFoundError, StorageError
 from i2s_batch.storage.local import TEMPORARY_PREFIX, local_error
+from i2s_batch.storage.urls import hide_secrets, without_secrets
 
 TIMEOUT_S = 60.0  # without a byte
 _CHUNK_BYTES = 2**20
@@ -49,7 +51,8 @@ def stage(
     `sha256_prefix`: first hex digits of the content's SHA-256. Raises CheckpointError.
     """
     url = os.fspath(url)
-    scheme = urlsplit(url).scheme if "://" in url else ""
+    scheme, mark, _ = url.partition("://")
+    scheme = scheme.lower() if mark else ""
     expected = (sha256_prefix or "").lower()
     if not scheme:
         path = _local_file(url)
@@ -59,7 +62,7 @@ def stage(
     if scheme == "s3":
         return _stage_s3(url, expected, cache)
     _check_web_url(url)
-    return _fetched(url, url, expected, cache, lambda temporary: _download(url, temporary))
+    return _fetched(without_secrets(url), url, expected, cache, lambda temporary: _download(url, temporary))
 
 
 def _local_file(path: str) -> Path:
@@ -110,7 +113,7 @@ def _fetched(url: str, identity: str, expected: str, cache: Path, fetch: Fetch) 
 
 def _plain_name(url: str) -> str:
     """The last part of the url, for people who look into the cache."""
-    name = urlsplit(url).path.rpartition("/")[2][-80:]
+    name = without_secrets(url).rpartition("/")[2][-80:]
     return "".join(letter if letter.isalnum() or letter in ".-_" else "_" for letter in name) or "weights"
 
 
@@ -141,10 +144,11 @@ def _check_hash(url: str, path: Path, expected: str) -> None:
 
 def _check_web_url(url: str) -> None:
     """Weights travel encrypted, or not beyond this machine."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
-        return
-    raise CheckpointError(f"{url!r} cannot be fetched; give a local path, s3:// or https:// url")
+    with suppress(ValueError):  # a host that is none, such as half an IPv6 address
+        parts = urlsplit(url)
+        if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+            return
+    raise CheckpointError(f"{without_secrets(url)!r} cannot be fetched; give a local path, s3:// or https:// url")
 
 
 def _is_loopback(host: str) -> bool:
@@ -168,19 +172,34 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
+def _request(url: str) -> urllib.request.Request:
+    """The request for a url; a user name and password in it go to its own server, and to none that it redirects to."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers={"User-Agent": "i2s_batch"})
+    if at:
+        token = base64.b64encode(unquote_to_bytes(user)).decode()
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    return request
+
+
 def _download(url: str, path: Path) -> None:
     opener = urllib.request.build_opener(_SafeRedirects)
-    request = urllib.request.Request(url, headers={"User-Agent": "i2s_batch"})
+    request, shown = _request(url), without_secrets(url)
     try:
         with opener.open(request, timeout=TIMEOUT_S) as response:
-            _save(response, url, path)
+            _save(response, shown, path)
     except urllib.error.HTTPError as error:
-        reason = f"the server answers {error.code} {error.reason}"
+        reason = hide_secrets(" ".join(f"the server answers {error.code} {error.reason}".split()))
         error.close()
-        raise CheckpointError(f"{url!r} cannot be fetched: {reason}; {_GIVE_A_FILE}") from error
+        raise CheckpointError(f"{shown!r} cannot be fetched: {reason}; {_GIVE_A_FILE}") from error
+    except http.client.InvalidURL as error:  # whose message shows the url
+        raise CheckpointError(
+            f"{shown!r} or the rest of the url, which is not shown, holds a space or the like"
+        ) from error
     except _NETWORK_ERRORS as error:
-        reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
-        raise CheckpointError(f"{url!r} cannot be fetched: {reason}; {_GIVE_A_FILE}") from error
+        reason = hide_secrets(" ".join(str(getattr(error, "reason", error)).split())) or type(error).__name__
+        raise CheckpointError(f"{shown!r} cannot be fetched: {reason}; {_GIVE_A_FILE}") from error
 
 
 def _save(response: Any, url: str, path: Path) -> None:

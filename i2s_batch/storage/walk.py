@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
@@ -35,7 +36,8 @@ def walk_files(top: str, seen: set[Identity]) -> Iterator[str]:
 
     Each real folder is walked once, however many links lead to it: under its own name if it lies in `top`,
     else under the first link met. Folders in `seen` are left out; those walked are added.
-    A link that leads nowhere is kept, so that its picture becomes an `unreadable` row rather than vanish.
+    A link that leads nowhere is kept, so that its picture becomes an `unreadable` row rather than vanish; so is a
+    folder too deep for any path. Raises SourceError for a folder that may not be read.
     """
     links = [""]
     while links:
@@ -51,7 +53,13 @@ def _walk_real(top: str, start: str, seen: set[Identity], links: list[str]) -> I
     while folders:
         folder = folders.pop()
         path = os.path.join(top, folder)  # noqa: PTH118 (Path would be made a million times)
-        what = identity(path)
+        try:
+            what = identity(path)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise SourceError(str(local_error(error, path))) from error
+            yield folder
+            continue
         if what is None or what in seen:
             continue
         seen.add(what)

@@ -23,16 +23,8 @@ from i2s_batch.errors import CheckpointError
 from i2s_batch.models import GeneratorWeights, random_generator, read_generator, read_vgg, write_safetensors
 from i2s_batch.models.checkpoints import restricted
 
-from .files import (
-    DATA,
-    MANIFEST,
-    SECURITY,
-    TensorflowNetwork,
-    ada_pickle,
-    rosinality_state,
-    tensorflow_pickle,
-    tensorflow_stylegan2,
-)
+from .files import MANIFEST, SECURITY, ada_pickle, tensorflow_pickle
+from .fuzz import tensorflow_network
 
 MEGABYTE = 1 << 20
 # Lines of ours that reading a file may run, however hostile it is: some for each instruction that is allowed.
@@ -106,14 +98,6 @@ def test_security_files(tmp_path, monkeypatch, entry, read):
 def test_a_forbidden_global_is_named(file, name):
     with pytest.raises(CheckpointError, match=f"refers to .*{name}.*nothing was run"):
         read_generator(SECURITY / file)
-
-
-def tensorflow_network(**changes) -> TensorflowNetwork:
-    weights = random_generator("stylegan2", 8, width=4)
-    settings = weights.settings | {"demodulation": "scaled", "style_offset": 1}
-    gs = tensorflow_stylegan2(GeneratorWeights("stylegan2", settings, weights.tensors, ""))
-    gs.state |= changes
-    return gs
 
 
 @pytest.mark.parametrize(
@@ -393,41 +377,3 @@ def test_the_machine_agrees_with_pickle():
         assert loaded == value
         assert end == len(data)
         assert loaded["again"] is loaded["a"]
-
-
-def _mutated(data: bytes, stream: np.random.RandomState) -> bytes:
-    """A truncation, or a few changed bits or bytes, mostly where the structure is."""
-    if stream.rand() < 0.25:
-        return data[: stream.randint(1, len(data))]
-    changed = bytearray(data)
-    for _ in range(stream.randint(1, 5)):
-        zone = stream.choice([512, 8192, len(data)])
-        place = stream.randint(0, min(zone, len(data)))
-        place = place if stream.rand() < 0.7 else len(data) - 1 - place
-        changed[place] = stream.randint(256) if stream.rand() < 0.5 else changed[place] ^ (1 << stream.randint(8))
-    return bytes(changed)
-
-
-@pytest.fixture(scope="module")
-def victims(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("victims")
-    torch.save(rosinality_state(), folder / "legacy.pt", _use_new_zipfile_serialization=False)
-    write_safetensors(random_generator("stylegan1", 8, width=4), folder / "own.safetensors")
-    names = ["sg1_r128.pkl", "ros2_r64.pt"]
-    names += ["sg2tf_r64.pkl", "sg3t_r64.pkl"]
-    files = [*(DATA / name for name in names), SECURITY / "ada_module_src_exec.pkl", *sorted(folder.iterdir())]
-    return [path.read_bytes() for path in files]
-
-
-@pytest.mark.parametrize("victim", range(7))
-def test_mutations(tmp_path, monkeypatch, victims, victim):
-    monkeypatch.chdir(tmp_path)
-    stream = np.random.RandomState(victim)
-    path = tmp_path / "mutated"
-    refused = 0
-    for _ in range(80):
-        path.write_bytes(_mutated(victims[victim], stream))
-        refused += isinstance(attempt(path), CheckpointError)
-        attempt(path, read_vgg)
-    assert refused > 20
-    assert [p.name for p in tmp_path.iterdir()] == ["mutated"]

@@ -143,6 +143,10 @@ FROM duckdb_secrets()
 FROM duckdb_functions()
 FROM pg_catalog.pg_settings
 FROM information_schema.tables
+WITH a AS (WITH pg_settings AS (SELECT 1) FROM pg_settings) SELECT * FROM pg_settings
+WITH a AS (FROM pg_settings), pg_settings AS (SELECT 1) FROM a
+WITH "pg_catalog.pg_settings" AS (SELECT 1) FROM pg_catalog.pg_settings
+SELECT (WITH sqlite_master AS (SELECT 1) SELECT 1), * FROM sqlite_master
 FROM HOME
 FROM hidden_table
 CALL pragma_version()

@@ -15,6 +15,8 @@ from i2s_batch.models.checkpoints.restricted import Record
 # Element types that weights come in, as the integer or float type that NumPy reads; bfloat16 is widened by hand.
 ELEMENTS: Mapping[str, str] = {"float16": "<f2", "float32": "<f4", "float64": "<f8", "bfloat16": "<u2"}
 _MAX_AXES = 8
+# Numbers of an attribute of a network.
+_LONGEST_ROW = 16
 _NUMPY_ELEMENTS = {"f2": "float16", "f4": "float32", "f8": "float64"}
 
 
@@ -41,13 +43,18 @@ class StoredArray:
         if any(type(number) is not int or number < 0 for number in numbers):
             raise CheckpointError("an array has a malformed shape, offset or stride")
         held = len(self.data) // np.dtype(ELEMENTS[self.elements]).itemsize
-        count = math.prod(self.shape)
+        count = self.count
         last = self.offset + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
         if not count:
             raise CheckpointError("an array is empty")
         if count > held or last >= held:
             shown = " x ".join(str(n)[:20] for n in self.shape) or "one"
             raise CheckpointError(f"an array claims {shown} elements where {held} are stored")
+
+    @property
+    def count(self) -> int:
+        """How many values it has."""
+        return math.prod(self.shape)
 
     def read(self) -> np.ndarray:
         """The values, float32, in memory of their own."""
@@ -114,7 +121,7 @@ def _decoded(element: Record, data: memoryview, count: int) -> np.ndarray:
     code = element.args[0] if element.name == "numpy.dtype" and element.args else None
     order = element.state[1] if isinstance(element.state, tuple) and len(element.state) > 1 else None
     kind = _NUMBERS.get(code) if isinstance(code, str) else None
-    if kind is None or order not in ("<", "|") or len(data) != count * np.dtype(kind).itemsize:
+    if kind is None or order not in ("<", "|") or len(data) != count * np.dtype(kind).itemsize or count > _LONGEST_ROW:
         raise CheckpointError("an attribute is a malformed NumPy number")
     return np.frombuffer(data, kind)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.restricted import Record, Rules, Unpickler, empty_dict
+from i2s_batch.models.checkpoints.restricted import Budget, Record, Rules, Unpickler, new_dict
 from i2s_batch.models.checkpoints.stylegan1_pickle import read_stylegan1
 from i2s_batch.models.checkpoints.stylegan2_ada_pickle import read_stylegan2_ada
 from i2s_batch.models.checkpoints.stylegan2_pickle import SYNTHESIS, read_stylegan2
@@ -24,7 +24,7 @@ _MODULE = "torch_utils.persistence._reconstruct_persistent_obj"
 _LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
 
 
-def _listed(args: tuple[Any, ...]) -> list[Any]:
+def _listed(args: tuple[Any, ...], budget: Budget) -> list[Any]:
     """Stands for builtins.set."""
     return args[0] if args and isinstance(args[0], list) else []
 
@@ -48,8 +48,8 @@ _RULES = Rules(
         }
     ),
     {
-        "collections.OrderedDict": empty_dict,
-        "dnnlib.util.EasyDict": empty_dict,
+        "collections.OrderedDict": new_dict,
+        "dnnlib.util.EasyDict": new_dict,
         "builtins.set": _listed,
         _LOAD_FROM_BYTES: read_nested_storage,
     },

@@ -2,7 +2,8 @@
 
 A global is accepted if its name is on the caller's list, and then stands for itself as text. A "call" of it makes
 a `Record` of the arguments, or gives them to a function of ours. Byte strings are views of the file, so a claimed
-size costs nothing; the number of instructions is limited, which bounds time and memory.
+size costs nothing. What one file may cost is limited as a whole, with the pickles inside its pickles: in
+instructions, and in the items that an instruction copies. That bounds time and memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from i2s_batch.errors import CheckpointError
 MAX_INSTRUCTIONS = 250_000
 # Bytes of a whole number; torch's magic number has 10.
 _MAX_LONG = 16
+# Letters of a key. Keys are joined to paths, and one that is remembered is joined as often as a file likes.
+_MAX_KEY = 256
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,21 @@ class Record:
     state: Any = field(default=None)
 
 
-# Called in place of a global with its arguments; ours, harmless.
-Constructor = Callable[[tuple[Any, ...]], Any]
+class Budget:
+    """What reading one file may still cost."""
+
+    def __init__(self) -> None:
+        self._left = MAX_INSTRUCTIONS
+
+    def spend(self, count: int) -> None:
+        """Note `count` instructions, or items that one of them copies."""
+        self._left -= count
+        if self._left < 0:
+            raise CheckpointError(f"its pickle has more than {MAX_INSTRUCTIONS} instructions; refused")
+
+
+# Called in place of a global with its arguments; ours, harmless. Pays for what it does.
+Constructor = Callable[[tuple[Any, ...], Budget], Any]
 
 
 @dataclass(frozen=True)
@@ -54,9 +70,22 @@ class Rules:
     persistent: Callable[[Any], Any] | None = None
 
 
-def empty_dict(args: tuple[Any, ...]) -> dict[Any, Any]:
+def new_dict(args: tuple[Any, ...], budget: Budget) -> dict[Any, Any]:
     """Stands for dict types; `args` is empty, or a list of pairs (Python 2)."""
-    return {key: value for key, value in args[0] if isinstance(key, str | int)} if args else {}
+    pairs = args[0] if args else []
+    if not isinstance(pairs, list):
+        raise CheckpointError("its pickle is malformed: a dict is made of something that is no list of pairs")
+    budget.spend(len(pairs))
+    return {_key(key): value for key, value in pairs}
+
+
+def _key(key: Any) -> str | int:
+    """`key` itself; other keys could be made slow or fatal to hash."""
+    if not isinstance(key, str | int):
+        raise CheckpointError(f"its pickle has a {type(key).__name__} as a key; refused")
+    if isinstance(key, str) and len(key) > _MAX_KEY:
+        raise CheckpointError(f"its pickle has a key of {len(key)} letters; refused")
+    return key
 
 
 _MARK = object()
@@ -65,11 +94,12 @@ _MARK = object()
 class Unpickler:
     """Runs the pickles of one file; `load` may be called for each of several that follow one another."""
 
-    def __init__(self, data: memoryview, rules: Rules) -> None:
+    def __init__(self, data: memoryview, rules: Rules, budget: Budget | None = None) -> None:
+        """`budget`: of the file, if this is not all of it."""
         self._data = data
         self._rules = rules
         self._position = 0
-        self._left = MAX_INSTRUCTIONS
+        self._budget = budget or Budget()
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -82,9 +112,7 @@ class Unpickler:
             self._position += 1
             if code == _STOP:
                 return self._pop(), self._position
-            self._left -= 1
-            if self._left < 0:
-                raise CheckpointError(f"its pickle has more than {MAX_INSTRUCTIONS} instructions; refused")
+            self._budget.spend(1)
             instruction = instructions.get(code)
             if instruction is None:
                 raise CheckpointError(f"its pickle has the instruction 0x{code:02x}, which no {self._rules.what} needs")
@@ -156,7 +184,7 @@ class Unpickler:
         if not isinstance(function, Global) or not isinstance(args, tuple):
             raise CheckpointError("its pickle is malformed: a call of something that is no global")
         constructor = self._rules.constructors.get(function.name)
-        self._stack.append(constructor(args) if constructor else Record(function.name, args))
+        self._stack.append(constructor(args, self._budget) if constructor else Record(function.name, args))
 
     def _build(self) -> None:
         state, target = self._pop(), self._stack[-1]
@@ -170,10 +198,7 @@ class Unpickler:
         if not isinstance(target, dict) or len(values) % 2:
             raise CheckpointError("its pickle is malformed: items for something that takes none")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            # Other keys could be made slow or fatal to hash.
-            if not isinstance(key, str | int):
-                raise CheckpointError(f"its pickle has a {type(key).__name__} as a key; refused")
-            target[key] = value
+            target[_key(key)] = value
 
     def _append(self, values: list[Any]) -> None:
         target = self._stack[-1]

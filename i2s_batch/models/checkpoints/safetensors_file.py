@@ -20,7 +20,7 @@ import numpy as np
 
 from i2s_batch.errors import CheckpointError, ConfigError, StorageError
 from i2s_batch.models.checkpoints.arrays import ELEMENTS, StoredArray, contiguous
-from i2s_batch.models.checkpoints.variables import finite
+from i2s_batch.models.checkpoints.variables import check_total, finite
 from i2s_batch.models.layout import check_weights
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
@@ -29,6 +29,7 @@ VGG_FAMILY = "vgg16"
 _CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _WRITTEN = {"float32": "F32", "float16": "F16"}
 _LONGEST_HEADER = 4 << 20
+_LONGEST_ORIGIN = 200
 _METADATA = "__metadata__"
 
 
@@ -84,8 +85,10 @@ def read_safetensors(data: memoryview) -> GeneratorWeights | VGGWeights:
     arrays, metadata = read_arrays(data)
     if metadata.get("format_version") != FORMAT_VERSION or "family" not in metadata:
         raise CheckpointError("this safetensors file was not written by i2s-batch convert (version 1)")
+    check_total(array.count for array in arrays.values())
     tensors = {name: finite(name, array.read()) for name, array in arrays.items()}
-    origin = metadata.get("origin", "")
+    # A line for people, who see it in tables and reports: whatever the file says, no more than that.
+    origin = "".join(c if c.isprintable() else "?" for c in metadata.get("origin", "")[:_LONGEST_ORIGIN])
     weights: GeneratorWeights | VGGWeights
     if metadata["family"] == VGG_FAMILY:
         weights = VGGWeights(tensors, origin, is_random=metadata.get("is_random") == "true")

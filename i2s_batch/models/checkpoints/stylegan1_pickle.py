@@ -56,7 +56,7 @@ def read_stylegan1(state: dict[str, Any]) -> GeneratorWeights:
 
 def _check_finished(found: dict[str, StoredArray]) -> None:
     lod = found.get("lod")
-    if lod is not None and lod.read().ravel().tolist() != [0.0]:
+    if lod is not None and (lod.count != 1 or lod.read().any()):
         raise CheckpointError("this StyleGAN1 was saved while it was still growing (lod above 0); not supported")
 
 

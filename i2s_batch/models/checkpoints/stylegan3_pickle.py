@@ -3,6 +3,7 @@ frequencies, phases, filters and paddings are the stored ones."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ def read_stylegan3(modules: Modules) -> GeneratorWeights:
         "layers": [_layer(modules, found, name) for name in names],
     }
     check_settings(STYLEGAN3, settings)
-    layers = {rf"synthesis\.{name}": {"is_torgb": name == names[-1]} for name in names}
+    layers = {re.escape(f"synthesis.{name}"): {"is_torgb": name == names[-1]} for name in names}
     for attributes in layers.values():
         attributes["conv_clamp"] = last["conv_clamp"]
     check_attributes(modules, layers | mapping_attributes(settings))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.restricted import Rules, Unpickler
+from i2s_batch.models.checkpoints.restricted import Budget, Rules, Unpickler
 from i2s_batch.models.checkpoints.source import TORCH_MAGIC_NUMBER
 from i2s_batch.models.checkpoints.torch_tensors import (
     STATE_DICT_CONSTRUCTORS,
@@ -21,20 +21,23 @@ _WHAT = "torch file of weights"
 
 def read_legacy(data: memoryview) -> Any:
     """The object in a torch file of the old layout; its storages are views of `data`."""
-    return _read(data, STATE_DICT_NAMES)
+    return _read(data, STATE_DICT_NAMES, Budget())
 
 
-def read_nested_storage(args: tuple[Any, ...]) -> Storage:
-    """What stands for torch.storage._load_from_bytes: the byte string is a whole file of the old layout."""
+def read_nested_storage(args: tuple[Any, ...], budget: Budget) -> Storage:
+    """What stands for torch.storage._load_from_bytes: the byte string is a whole file of the old layout.
+
+    It may be named as often as there are instructions, so each reading is paid from the `budget` of the outer file.
+    """
     if len(args) != 1 or not isinstance(args[0], memoryview):
         raise CheckpointError("a storage's bytes are malformed")
-    storage = _read(args[0], frozenset(STORAGES))
+    storage = _read(args[0], frozenset(STORAGES), budget)
     if not isinstance(storage, Storage):
         raise CheckpointError("a storage's bytes hold something else")
     return storage
 
 
-def _read(data: memoryview, names: frozenset[str]) -> Any:
+def _read(data: memoryview, names: frozenset[str], budget: Budget) -> Any:
     storages: dict[str, Storage] = {}
 
     def persistent(persistent_id: Any) -> Storage:
@@ -44,7 +47,7 @@ def _read(data: memoryview, names: frozenset[str]) -> Any:
             raise CheckpointError("a storage is described twice, differently")
         return known
 
-    unpickler = Unpickler(data, Rules(_WHAT, names, STATE_DICT_CONSTRUCTORS, persistent))
+    unpickler = Unpickler(data, Rules(_WHAT, names, STATE_DICT_CONSTRUCTORS, persistent), budget)
     magic, position = unpickler.load()
     protocol, position = unpickler.load(position)
     system, position = unpickler.load(position)

@@ -17,6 +17,7 @@ Modules = dict[str, dict[str, Any]]
 
 _DEEPEST = 5
 _MOST_MODULES = 2_000
+_MOST_VARIABLES = 10_000
 
 
 def modules_of(g_ema: Record) -> Modules:
@@ -39,6 +40,9 @@ def modules_of(g_ema: Record) -> Modules:
 
 
 def variables_of(modules: Modules) -> dict[str, StoredArray]:
+    # One table may be that of every module, so they are counted before they are read.
+    if sum(len(state["_parameters"]) + len(state["_buffers"]) for state in modules.values()) > _MOST_VARIABLES:
+        raise CheckpointError("its G_ema has more variables than a StyleGAN")
     found: dict[str, StoredArray] = {}
     for path, state in modules.items():
         for name, value in [*state["_parameters"].items(), *state["_buffers"].items()]:

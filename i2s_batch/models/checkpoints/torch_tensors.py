@@ -7,7 +7,7 @@ from typing import Any
 
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.arrays import StoredArray
-from i2s_batch.models.checkpoints.restricted import Constructor, Global, Record, empty_dict
+from i2s_batch.models.checkpoints.restricted import Constructor, Global, Record, new_dict
 
 # Storage classes with their element type and its size in bytes. Whole numbers occur (counters), but are no weights.
 STORAGES = {
@@ -27,7 +27,10 @@ _PARAMETER = frozenset({"torch._utils._rebuild_parameter", "torch.nn.parameter.P
 
 # What a state dict, and a training script's file around it, refers to.
 STATE_DICT_NAMES = frozenset({*STORAGES, *_TENSOR, *_PARAMETER, "collections.OrderedDict", "argparse.Namespace"})
-STATE_DICT_CONSTRUCTORS: dict[str, Constructor] = {"collections.OrderedDict": empty_dict}
+STATE_DICT_CONSTRUCTORS: dict[str, Constructor] = {"collections.OrderedDict": new_dict}
+
+# Letters of a storage's key, which is a number. It is joined to a path each time that it occurs.
+_MAX_KEY = 40
 
 
 @dataclass(eq=False)
@@ -51,8 +54,8 @@ def storage_of(persistent_id: Any) -> Storage:
         case _:
             raise CheckpointError("a storage is described in a way that torch.save does not use")
     elements, itemsize = STORAGES[name]
-    if count < 0:
-        raise CheckpointError("a storage has a negative length")
+    if count < 0 or len(key) > _MAX_KEY:
+        raise CheckpointError("a storage has a negative length or an endless name")
     return Storage(key, elements, itemsize, count)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.arrays import StoredArray
 from i2s_batch.models.layout import Shape, check_settings, check_shape, shapes_of, widths_of
 from i2s_batch.models.weights import GeneratorWeights
+
+# Values of a network, 1 GiB as float32. The largest published generators have some 40 million.
+MAX_VALUES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def assemble(
             check_shape(stored.name, found[stored.name].shape, stored.file_shape(shape))
         elif not stored.zero_if_missing:
             check_shape(stored.name, None, stored.file_shape(shape))
+    check_total(map(math.prod, shapes.values()))
     tensors = {name: _values(table[name], found, shape) for name, shape in shapes.items()}
     return GeneratorWeights(family, settings, tensors, origin)
 
@@ -82,6 +87,16 @@ def _values(stored: Stored, found: Mapping[str, StoredArray], shape: Shape) -> n
     if stored.name not in found:
         return np.zeros(shape, np.float32)
     return stored.ours(finite(stored.name, found[stored.name].read()))
+
+
+def check_total(counts: Iterable[int]) -> None:
+    """Raise CheckpointError unless arrays of so many values are together no larger than a network.
+
+    Before any is read: all of them may be views of the same bytes, so the file's size is no limit.
+    """
+    total = sum(counts)
+    if total > MAX_VALUES:
+        raise CheckpointError(f"its arrays have {total} values; a network has at most {MAX_VALUES}")
 
 
 def finite(name: str, values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.arrays import StoredArray
 from i2s_batch.models.checkpoints.rosinality import tensors_of
-from i2s_batch.models.checkpoints.variables import finite
+from i2s_batch.models.checkpoints.variables import check_total, finite
 from i2s_batch.models.vgg import check_vgg
 from i2s_batch.models.weights import VGG_LAYERS, VGG_LAYERS_TO_CONV4_2, VGGWeights
 
@@ -34,6 +34,7 @@ def vgg_from_arrays(found: Mapping[str, StoredArray], origin: str) -> VGGWeights
     whole = layers == set(VGG_LAYERS)
     kept = [f"features.{n}.{part}" for n in VGG_LAYERS for part in ("weight", "bias")]
     names = kept if whole else kept[: 2 * VGG_LAYERS_TO_CONV4_2]
+    check_total(found[name].count for name in names if name in found)
     tensors = {name: finite(name, found[name].read()) for name in names if name in found}
     weights = VGGWeights(tensors, origin)
     check_vgg(weights)
