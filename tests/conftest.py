@@ -21,6 +21,7 @@ import pytest
 import requests
 import torch
 
+from tests.faults import report
 from tests.material import generator, pictures, vgg  # noqa: F401
 
 START_TIMEOUT_S = 60
@@ -31,6 +32,22 @@ torch.set_num_threads(1)
 # moto checks a condition and writes in two steps, with other threads in between if the interpreter switches
 # there. A long switch interval makes a conditional write one step, which it is on S3.
 _SERVER = "import sys; sys.setswitchinterval(5); from moto.server import main; main(sys.argv[1:])"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", choices=["short", "long"], default="short", help="how long tests/faults go on")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of docs/faults.md, of a session with `--faults long`."""
+    if report.LINES:
+        terminalreporter.write_line("\n".join([report.HEAD, *report.LINES]))
+
+
+@pytest.fixture(scope="session")
+def long_faults(request: pytest.FixtureRequest) -> bool:
+    """Whether the long setting of tests/faults was asked for."""
+    return request.config.getoption("--faults") == "long"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -136,10 +136,10 @@ class S3Store(Store):
     def sweep(self) -> None:
         """Nothing to do: a PUT that is cut off leaves nothing."""
 
-    def _delete(self, names: list[dict[str, str]], client: Any) -> list[dict[str, str]]:
+    def _delete(self, names: Sequence[dict[str, str]], client: Any) -> Sequence[dict[str, str]]:
         """Delete up to DELETE_BATCH objects; what was refused, and why."""
         answer = client.delete_objects(Bucket=self.bucket, Delete={"Objects": names, "Quiet": True})
-        refused: list[dict[str, str]] = answer.get("Errors", [])
+        refused: Sequence[dict[str, str]] = answer.get("Errors", [])
         for failure in refused:  # some of them may have met a busy store
             error = ClientError({"Error": failure}, "DeleteObjects")
             if is_transient(error):
