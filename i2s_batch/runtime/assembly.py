@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from i2s_batch.errors import StorageError
+from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_state import RunState
@@ -55,7 +55,11 @@ class Assembler:
         because a driver ended before it forgot the logged rows, stays as it is."""
         logged = sorted(logged)
         images = self._plan.shard_images(shard)
-        rows = self._log.read_rows(logged)
+        try:
+            rows = self._log.read_rows(logged)
+        except ObjectNotFoundError:
+            self._confirm()  # the likely reason, better told
+            raise
         present, old = self._whole(shard) if exists else (None, None)
         if old is not None:
             rows = self._merged(old.select(rows.column_names).cast(rows.schema), rows)

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,13 @@ class Lease:
             raise RunConflictError(self._lost)
 
     def release(self) -> None:
-        """Give the lease back, if it is still ours."""
+        """Give the lease back, if it is still ours. If the store does not let us, it expires: what the run came to,
+        or was stopped by, is what the user must hear of."""
         self._stop.set()
         self._thread.join()
-        if self._ours() is not None:
-            self._store.delete([self._key])
+        with suppress(StorageError):
+            if self._ours() is not None:
+                self._store.delete([self._key])
 
     def _refusal(self, holder: dict[str, Any]) -> str:
         who = f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
