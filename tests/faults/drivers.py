@@ -32,12 +32,14 @@ _WRITES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
 class Driver:
     """A run of `job` in a process of its own.
 
-    `stop`: (writes, signal): before so many changes of files under OUT, counted from 1, it sends itself the signal.
+    `stop`: (when, signal): before a change of a file under OUT it sends itself the signal: the one of this number,
+    counted from 1, or the first that begins so (`os.rename work/rows/`). With SIGSTOP it is the next one outside of
+    work/ itself, lest it keep others waiting for the lock of the lease.
     `machine`: what it says its machine is; `heartbeat_s`, `expiry_s`: of its lease.
     """
 
     job: EmbedJob
-    stop: tuple[int, int] | None = None
+    stop: tuple[int | str, int] | None = None
     machine: str | None = None
     heartbeat_s: float = lease.HEARTBEAT_S
     expiry_s: float = lease.EXPIRY_S
@@ -126,6 +128,15 @@ def _count_updates(driver: Driver) -> None:
 
 def _count_writes(driver: Driver) -> None:
     out = f"{driver.job.out}/"
+    waiting = driver.stop is not None
+
+    def is_time(number: int, label: str) -> bool:
+        assert driver.stop is not None
+        when, number_of_signal = driver.stop
+        if number_of_signal == signal.SIGSTOP:
+            in_work = label.partition(" ")[2].rpartition("/")[0] == "work"
+            return not in_work and (number >= when if isinstance(when, int) else label.startswith(when))
+        return number == when if isinstance(when, int) else label.startswith(when)
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         writes = event in _WRITES or (event == "open" and isinstance(args[2], int) and args[2] & os.O_CREAT)
@@ -134,11 +145,14 @@ def _count_writes(driver: Driver) -> None:
         path = args[1] if event in ("os.rename", "os.link") else args[0]
         if isinstance(path, int) or not os.fspath(path).startswith(out):  # int: a file that is open already
             return
+        nonlocal waiting
+        label = f"{event} {os.fspath(path).removeprefix(out)}"
         with driver._writes.get_lock():
             driver._writes.value += 1
-            number = driver._writes.value
-            driver._label.value = f"{event} {os.fspath(path).removeprefix(out)}".encode()[: _LABEL_BYTES - 1]
-        if driver.stop is not None and number == driver.stop[0]:
+            driver._label.value = label.encode()[: _LABEL_BYTES - 1]
+            now = waiting and is_time(driver._writes.value, label)
+            waiting = waiting and not now
+        if now and driver.stop is not None:
             os.kill(os.getpid(), driver.stop[1])
 
     sys.addaudithook(hook)
