@@ -115,7 +115,7 @@ def test_a_driver_that_was_stopped_and_lost_its_lease_damages_nothing(
         pytest.skip("with --faults long")
     stream = random.Random(moment)
     total = Tally()
-    for number in range(8 if long_faults else 1):
+    for number in range(5 if long_faults else 1):
         out = str(tmp_path / f"out-{number}")
         where = stream.randint(1, 200) if moment == "any" else moment
         made = stopped_and_robbed(replace(job, out=out), where, Witness(out, latent_size, CONFIG.shard_size))
