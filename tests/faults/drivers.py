@@ -9,10 +9,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from i2s_batch.errors import I2SError
 from i2s_batch.inversion import Embedder
@@ -23,32 +24,36 @@ from i2s_batch.runtime.pools import InProcessCluster
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
 PATIENCE_S = 300
-_LABEL_BYTES = 200
 # What changes a file or folder, as Python's audit hooks name it.
 _WRITES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
+
+
+class Stop(NamedTuple):
+    """`signal` before the change of a file under OUT that is the `number`-th, counted from 1, of those that begin with
+    `write` (`os.rename work/rows/`; '' for all)."""
+
+    signal: int
+    write: str = ""
+    number: int = 1
 
 
 @dataclass
 class Driver:
     """A run of `job` in a process of its own.
 
-    `stop`: (when, signal): before a change of a file under OUT it sends itself the signal: the one of this number,
-    counted from 1, or the first that begins so (`os.rename work/rows/`). With SIGSTOP it is the next one outside of
-    work/ itself, lest it keep others waiting for the lock of the lease.
+    `stop`: when it sends itself a signal.
     `machine`: what it says its machine is; `heartbeat_s`, `expiry_s`: of its lease.
     """
 
     job: EmbedJob
-    stop: tuple[int | str, int] | None = None
+    stop: Stop | None = None
     machine: str | None = None
     heartbeat_s: float = lease.HEARTBEAT_S
     expiry_s: float = lease.EXPIRY_S
 
     def __post_init__(self) -> None:
         self._updates = _FORKS.Value("q", 0)
-        self._writes = _FORKS.Value("q", 0)
         self._seconds = _FORKS.Value("d", 0)
-        self._label = _FORKS.Array("c", _LABEL_BYTES)
         self._error = _FORKS.Array("c", 2000)
 
     @cached_property
@@ -81,19 +86,9 @@ class Driver:
         return self._updates.value
 
     @property
-    def writes(self) -> int:
-        """Changes of files under OUT."""
-        return self._writes.value
-
-    @property
     def seconds(self) -> float:
         """How long the run took, if it came to its end."""
         return self._seconds.value
-
-    @property
-    def last_write(self) -> str:
-        """The last change of a file: what, and the path under OUT."""
-        return self._label.value.decode()
 
     @property
     def error(self) -> str:
@@ -107,7 +102,7 @@ def _drive(driver: Driver) -> None:
         machine = driver.machine
         lease._machine = lambda: machine
     _count_updates(driver)
-    _count_writes(driver)
+    _stop_at_a_write(driver)
     began = time.monotonic()
     try:
         EmbedRun(driver.job, say=lambda line: None).execute(InProcessCluster())
@@ -126,17 +121,18 @@ def _count_updates(driver: Driver) -> None:
     Embedder._finished_places = count
 
 
-def _count_writes(driver: Driver) -> None:
+def _stop_at_a_write(driver: Driver) -> None:
     out = f"{driver.job.out}/"
-    waiting = driver.stop is not None
+    matching, lock = 0, threading.Lock()
 
-    def is_time(number: int, label: str) -> bool:
-        assert driver.stop is not None
-        when, number_of_signal = driver.stop
-        if number_of_signal == signal.SIGSTOP:
-            in_work = label.partition(" ")[2].rpartition("/")[0] == "work"
-            return not in_work and (number >= when if isinstance(when, int) else label.startswith(when))
-        return number == when if isinstance(when, int) else label.startswith(when)
+    def is_time(label: str) -> bool:
+        nonlocal matching
+        if driver.stop is None or not label.startswith(driver.stop.write):
+            return False
+        if driver.stop.signal == signal.SIGSTOP and label.partition(" ")[2].rpartition("/")[0] == "work":
+            return False  # it may hold the lock of the lease, for which others would wait
+        matching += 1
+        return matching == driver.stop.number
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         writes = event in _WRITES or (event == "open" and isinstance(args[2], int) and args[2] & os.O_CREAT)
@@ -145,14 +141,10 @@ def _count_writes(driver: Driver) -> None:
         path = args[1] if event in ("os.rename", "os.link") else args[0]
         if isinstance(path, int) or not os.fspath(path).startswith(out):  # int: a file that is open already
             return
-        nonlocal waiting
         label = f"{event} {os.fspath(path).removeprefix(out)}"
-        with driver._writes.get_lock():
-            driver._writes.value += 1
-            driver._label.value = label.encode()[: _LABEL_BYTES - 1]
-            now = waiting and is_time(driver._writes.value, label)
-            waiting = waiting and not now
+        with lock:
+            now = is_time(label)
         if now and driver.stop is not None:
-            os.kill(os.getpid(), driver.stop[1])
+            os.kill(os.getpid(), driver.stop.signal)
 
     sys.addaudithook(hook)

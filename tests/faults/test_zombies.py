@@ -28,7 +28,7 @@ from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.table import shard_metadata
-from tests.faults.drivers import Driver
+from tests.faults.drivers import Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally
 from tests.material import scene
@@ -88,9 +88,9 @@ def holder(out: str) -> object:
         return None
 
 
-def stopped_and_robbed(job: EmbedJob, where: int | str, witness: Witness) -> int:
+def stopped_and_robbed(job: EmbedJob, stop: Stop, witness: Witness) -> int:
     """Stop a driver before a write, let another begin, let both go on, and then a third; the updates they made."""
-    zombie = Driver(job, stop=(where, signal.SIGSTOP), machine="one", **QUICK)
+    zombie = Driver(job, stop=stop, machine="one", **QUICK)
     wait_until(lambda: is_stopped(zombie), "the first driver to be stopped")
     second = Driver(job, machine="another", **QUICK)
     wait_until(lambda: holder(job.out) == "another" or not second.process.is_alive(), "the second to take over")
@@ -117,8 +117,8 @@ def test_a_driver_that_was_stopped_and_lost_its_lease_damages_nothing(
     total = Tally()
     for number in range(5 if long_faults else 1):
         out = str(tmp_path / f"out-{number}")
-        where = stream.randint(1, 200) if moment == "any" else moment
-        made = stopped_and_robbed(replace(job, out=out), where, Witness(out, latent_size, CONFIG.shard_size))
+        stop = Stop(signal.SIGSTOP, "" if moment == "any" else moment, stream.randint(1, 100 if moment == "any" else 3))
+        made = stopped_and_robbed(replace(job, out=out), stop, Witness(out, latent_size, CONFIG.shard_size))
         check_table(out, IMAGES, generator, bad=set())
         rows = read_table(out)["image_id"].to_pylist()
         total += Tally(
@@ -131,7 +131,7 @@ def test_a_driver_that_was_stopped_and_lost_its_lease_damages_nothing(
 
 
 def test_a_second_driver_is_refused_while_the_first_lives(job: EmbedJob, generator: Path) -> None:
-    first = Driver(job, stop=("os.rename work/rows/", signal.SIGSTOP))
+    first = Driver(job, stop=Stop(signal.SIGSTOP, "os.rename work/rows/"))
     wait_until(lambda: is_stopped(first), "the first driver to be stopped")
     with pytest.raises(RunConflictError, match="another driver is working on this output"):
         embed(job)
