@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -16,7 +17,7 @@ import pytest
 
 from i2s_batch import load_generator
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.errors import RunConflictError
+from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.records import Task
 from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
@@ -24,6 +25,7 @@ from i2s_batch.runtime.embed_worker import EmbedSpec
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.rows import LoadedPicture, failed_row
 from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage import local
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
@@ -160,6 +162,19 @@ def test_a_worker_that_outlives_its_driver_changes_no_shard(job: EmbedJob, gener
     assert all(row["worker"] != "orphan" for row in read_table(job.out).to_pylist())
     check_table(job.out, IMAGES, generator, bad=set())
     witness.look()
+
+
+def test_a_lock_whose_holder_was_stopped_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "LOCK_TIMEOUT_S", 0.2)
+    store = open_store(str(tmp_path))
+    store.put("lease", b"its")
+    with (tmp_path / "lease").open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="lease' has been locked for 0 s by a process that does not go on"):
+            store.swap("lease", b"its", b"mine")
+    assert store.swap("lease", b"its", b"mine")
 
 
 def rows_of(status: str, task: Task) -> list[dict[str, Any]]:
