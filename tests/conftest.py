@@ -21,14 +21,16 @@ import pytest
 import requests
 import torch
 
+from tests.faults import report
 from tests.material import generator, pictures, vgg  # noqa: F401
 
 START_TIMEOUT_S = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--fuzz long`: many more mutated files than each run of the tests can afford."""
+    """`long`: many more mutated files, or faults, than each run of the tests can afford."""
     parser.addoption("--fuzz", choices=("short", "long"), default="short", help="How many mutated files are read.")
+    parser.addoption("--faults", choices=("short", "long"), default="short", help="How long tests/faults go on.")
 
 
 # The networks of the tests are small: threads that wait for each other cost more than they bring.
@@ -37,6 +39,18 @@ torch.set_num_threads(1)
 # moto checks a condition and writes in two steps, with other threads in between if the interpreter switches
 # there. A long switch interval makes a conditional write one step, which it is on S3.
 _SERVER = "import sys; sys.setswitchinterval(5); from moto.server import main; main(sys.argv[1:])"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of docs/faults.md, of a session with `--faults long`."""
+    if report.LINES:
+        terminalreporter.write_line("\n".join([report.HEAD, *report.LINES]))
+
+
+@pytest.fixture(scope="session")
+def long_faults(request: pytest.FixtureRequest) -> bool:
+    """Whether the long setting of tests/faults was asked for."""
+    return request.config.getoption("--faults") == "long"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pyarrow as pa
 import pytest
 
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.objects import Store
+from i2s_batch.storage.publication import present_shard, publish_shard
 
 
 def embed(job: EmbedJob, workers: int = 1, said: list[str] | None = None) -> Outcome:
@@ -26,3 +31,8 @@ def rows_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(WorkLog, "write_rows", note)
     return names
+
+
+def rewrite_shard(store: Store, shard: int, rows: pa.Table, metadata: Mapping[str, str]) -> None:
+    """Publish a shard over whatever is there."""
+    assert publish_shard(store, shard, rows, metadata, present_shard(store, shard), lambda: None)

@@ -41,7 +41,7 @@ def write_table(folder: str, rows: int) -> None:
         columns["image_id"] = pa.array([f"{number:08d}.png" for number in numbers])
         columns["status"] = pa.array(["ok"] * len(numbers))
         columns["latent"] = pa.FixedSizeListArray.from_arrays(codes, type=schema.field("latent").type)
-        publish_shard(store, shard, pa.table(columns, schema), metadata)
+        publish_shard(store, shard, pa.table(columns, schema), metadata, None, lambda: None)
 
 
 def forget(folder: str) -> None:

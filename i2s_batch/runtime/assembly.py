@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from i2s_batch.errors import StorageError
+from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_state import RunState
@@ -17,14 +17,21 @@ from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.publication import publish_shard
-from i2s_batch.storage.read import read_shard
+from i2s_batch.storage.read import parse_shard, read_shard
 
 
 class Assembler:
-    """Publishes shards of the run at `store`. Publishing twice is harmless."""
+    """Publishes shards of the run at `store`. Publishing twice is harmless.
 
-    def __init__(self, store: Store, plan: Plan, log: WorkLog, metadata: dict[str, str]) -> None:
-        self._store, self._plan, self._log, self._metadata = store, plan, log, metadata
+    `confirm` raises if this driver no longer holds the output (`Lease.confirm`). It is asked before anything is
+    written or forgotten; and a shard is written only over what it was made from, so that not even a driver that is
+    stopped between the two, and goes on much later, can undo the work of another.
+    """
+
+    def __init__(
+        self, store: Store, plan: Plan, log: WorkLog, metadata: dict[str, str], confirm: Callable[[], None]
+    ) -> None:
+        self._store, self._plan, self._log, self._metadata, self._confirm = store, plan, log, metadata, confirm
 
     def published(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """The rows of a shard that is already in the table, in the plan's order; `columns`: None for all."""
@@ -34,10 +41,13 @@ class Assembler:
         """Write a published shard with another column `vanished_at`, if there is one; how many are marked."""
         if vanished_at is None:
             return 0
-        rows = self.published(shard)
+        present, rows = self._whole(shard)
         place = rows.schema.get_field_index("vanished_at")
         marked = rows.set_column(place, rows.schema.field(place), vanished_at)
-        publish_shard(self._store, shard, marked, self._metadata)
+        if not self._put(shard, marked, present):
+            raise StorageError(
+                f"{self._store.uri(RunLayout.shard(shard))!r} changed while it was marked; run the same command again"
+            )
         return len(vanished_at) - vanished_at.null_count
 
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
@@ -46,8 +56,12 @@ class Assembler:
         because a driver ended before it forgot the logged rows, stays as it is."""
         logged = sorted(logged)
         images = self._plan.shard_images(shard)
-        rows = self._log.read_rows(logged)
-        old = self.published(shard) if exists else None
+        try:
+            rows = self._log.read_rows(logged)
+        except ObjectNotFoundError:
+            self._confirm()  # the likely reason, better told
+            raise
+        present, old = self._whole(shard) if exists else (None, None)
         if old is not None:
             rows = self._merged(old.select(rows.column_names).cast(rows.schema), rows)
         if rows.column("image_id").to_pylist() != images.column("image_id").to_pylist():
@@ -58,13 +72,30 @@ class Assembler:
         for name in images.column_names:
             if name not in rows.column_names:
                 rows = rows.append_column(name, images.column(name))
-        if old is None or not rows.equals(old.select(rows.column_names).cast(rows.schema)):
-            publish_shard(self._store, shard, rows, self._metadata)
+        complete = old is not None and rows.equals(old.select(rows.column_names).cast(rows.schema))
+        if not complete and not self._put(shard, rows, present):
+            # It is not as it was: an earlier driver's last write has come late. Begin with what is there now.
+            self.publish(shard, logged, exists=True)
+            return
+        self._confirm()
         self._log.delete_rows(logged)
+
+    def _whole(self, shard: int) -> tuple[bytes, pa.Table]:
+        """A shard in the table: its bytes and its rows."""
+        key = RunLayout.shard(shard)
+        data = self._store.get(key)
+        return data, parse_shard(data, self._store.uri(key))
+
+    def _put(self, shard: int, rows: pa.Table, present: bytes | None) -> bool:
+        """Write a shard where `present` is (None: nothing); False if there is something else."""
+        return publish_shard(self._store, shard, rows, self._metadata, present, self._confirm)
 
     @staticmethod
     def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
-        """One row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is."""
+        """One row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is. An ok row
+        of the same bytes is not replaced: it was made twice."""
+        kept = set(_made_of(old.filter(pc.equal(old.column("status"), STATUS_OK))))
+        new = new.filter(pa.array([made not in kept for made in _made_of(new)], pa.bool_()))
         both = pa.concat_tables([new, old])
         worse = pc.cast(pc.not_equal(both.column("status"), STATUS_OK), pa.int8())
         older = pa.array(np.repeat(np.array([0, 1], np.int8), [new.num_rows, old.num_rows]))
@@ -74,6 +105,11 @@ class Assembler:
         ids = ranked.column("image_id").to_pylist()
         first = [place for place, image_id in enumerate(ids) if place == 0 or image_id != ids[place - 1]]
         return ranked.take(pa.array(first))
+
+
+def _made_of(rows: pa.Table) -> list[tuple[str, str]]:
+    """The images of rows and the hashes of their bytes."""
+    return list(zip(rows.column("image_id").to_pylist(), rows.column("sha256").to_pylist(), strict=True))
 
 
 class Publisher:

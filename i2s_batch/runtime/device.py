@@ -1,10 +1,19 @@
-"""What computes, by name."""
+"""What computes: its name, and what its errors mean to a run."""
 
 from __future__ import annotations
 
 import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+from i2s_batch.errors import RunFailedError
+from i2s_batch.runtime.pools import DeviceLostError
+
+# What the libraries that PyTorch calls say of a device that no longer works, where PyTorch has no type for it.
+_LOST = re.compile(r"(CUDA|HIP|CUDA driver|cuDNN|cuBLAS|miopen) error\b", re.IGNORECASE)
 
 
 def device_name(device: torch.device) -> str:
@@ -12,3 +21,26 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+@contextmanager
+def device_errors(batch_size: int | None) -> Iterator[None]:
+    """What the device's errors mean while a worker computes `batch_size` images side by side (None: it loads its
+    networks).
+
+    Raises DeviceLostError after an error that leaves the process without a working device: a fresh process may go
+    on. Raises RunFailedError when the device has too little memory: a fresh process would meet that again.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = " ".join(str(error).split())
+        doing = "while the networks were loaded" if batch_size is None else f"with {batch_size} images side by side"
+        raise RunFailedError(
+            f"the device has too little memory {doing}; run the same command again with a smaller --batch-size, or on "
+            f"a larger device ({reason})"
+        ) from None  # the whole story: not a bug, so no traceback
+    except RuntimeError as error:
+        if isinstance(error, torch.AcceleratorError) or _LOST.match(str(error)):
+            raise DeviceLostError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise

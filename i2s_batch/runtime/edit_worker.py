@@ -21,7 +21,8 @@ from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_UNREADABLE, Finished, Report, Task
-from i2s_batch.runtime.device import device_name
+from i2s_batch.runtime.device import device_errors, device_name
+from i2s_batch.runtime.pools import DeviceLostError
 from i2s_batch.runtime.rows import edited_row, failed_edit_row
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.latents import LatentReader
@@ -55,7 +56,8 @@ class EditSpec:
 
     def build(self, name: str) -> EditWorker:
         """Load the generator."""
-        return EditWorker(name, self)
+        with device_errors(None):
+            return EditWorker(name, self)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,14 @@ class EditWorker:
 
     def advance(self, tasks: list[Task], budget_s: float) -> Report:
         """Take `tasks`, then draw for about `budget_s` seconds, or until there is nothing left to draw."""
+        try:
+            with device_errors(self._batch):
+                return self._advance(tasks, budget_s)
+        except DeviceLostError:
+            wait_for(self._writing)  # what was drawn before stays drawn
+            raise
+
+    def _advance(self, tasks: list[Task], budget_s: float) -> Report:
         self._waiting += [(task, self._loader.submit(self._load, task)) for task in tasks]
         deadline = time.monotonic() + budget_s
         drawn = 0

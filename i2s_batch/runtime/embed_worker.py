@@ -26,7 +26,8 @@ from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
 from i2s_batch.records import STATUS_DIVERGED, STATUS_UNREADABLE, Finished, Report, Task
-from i2s_batch.runtime.device import device_name
+from i2s_batch.runtime.device import device_errors, device_name
+from i2s_batch.runtime.pools import DeviceLostError
 from i2s_batch.runtime.rows import LoadedPicture, failed_row, result_row
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.pictures import decode_picture
@@ -55,7 +56,8 @@ class EmbedSpec:
 
     def build(self, name: str) -> EmbedWorker:
         """Load the networks."""
-        return EmbedWorker(name, self)
+        with device_errors(None):
+            return EmbedWorker(name, self)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,14 @@ class EmbedWorker:
     def advance(self, tasks: list[Task], budget_s: float) -> Report:
         """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable. At least one step
         is made if there is anything to embed."""
+        try:
+            with device_errors(self.slots):
+                return self._advance(tasks, budget_s)
+        except DeviceLostError:
+            wait_for(self._writing)  # what was finished before stays finished
+            raise
+
+    def _advance(self, tasks: list[Task], budget_s: float) -> Report:
         self._waiting += [(task, self._loader.submit(self._load, task)) for task in tasks]
         deadline = time.monotonic() + budget_s
         updates_before = self._embedder.updates
@@ -140,7 +150,8 @@ class EmbedWorker:
     def checkpoint(self) -> int:
         """Save every image in flight now and wait until that, and every finished row, is durable; how many
         images in flight were saved."""
-        self._write_checkpoints()
+        with device_errors(self.slots):
+            self._write_checkpoints()
         wait_for(self._writing)
         for future in self._checkpointing:
             future.result()

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -102,12 +103,25 @@ class Lease:
         if self._lost is not None:
             raise RunConflictError(self._lost)
 
+    def confirm(self) -> None:
+        """Ask the store whether the lease is still ours; raise RunConflictError if not.
+
+        For what another driver's work could suffer from: `check` learns of a loss with the next heartbeat only, and
+        a process that was stopped for a while has none.
+        """
+        self.check()
+        if self._ours() is None:
+            self._lost = self._loss()
+            raise RunConflictError(self._lost)
+
     def release(self) -> None:
-        """Give the lease back, if it is still ours."""
+        """Give the lease back, if it is still ours. If the store does not let us, it expires: what the run came to,
+        or was stopped by, is what the user must hear of."""
         self._stop.set()
         self._thread.join()
-        if self._ours() is not None:
-            self._store.delete([self._key])
+        with suppress(StorageError):
+            if self._ours() is not None:
+                self._store.delete([self._key])
 
     def _refusal(self, holder: dict[str, Any]) -> str:
         who = f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
@@ -134,12 +148,23 @@ class Lease:
                 renewed = self._store.swap(self._key, self._content, fresh)
                 # An earlier beat may have arrived although its answer did not.
                 found = fresh if renewed else self._ours()
+                if found is None:
+                    self._lost = self._loss()
+                    return
             except StorageError:
                 continue  # the next beat tries again; rows that cannot be written stop the run elsewhere
-            if found is None:
-                self._lost = f"{self._store.url}: another driver took this output over; this one stops"
-                return
             self._content = found
+
+    def _loss(self) -> str:
+        """Why the lease is no longer ours."""
+        try:
+            self._store.get(self._key)
+        except ObjectNotFoundError:
+            return (
+                f"{self._store.url}: the lease of this driver is gone, because the output was deleted or another "
+                "driver has been here and ended; this one stops, run the same command again"
+            )
+        return f"{self._store.url}: another driver took this output over; this one stops"
 
     def _ours(self) -> bytes | None:
         """What the lease holds, if it is this driver's."""

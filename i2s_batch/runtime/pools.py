@@ -5,6 +5,8 @@ A pool starts workers, sends them tasks, and tells what came of it. It decides n
 
 from __future__ import annotations
 
+import itertools
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +42,11 @@ class Worker(Protocol):
         """End the threads; files that are being written are completed."""
 
 
+class DeviceLostError(Exception):
+    """The device of a worker, or the process's hold on it, is broken: nothing that this process computes from now on
+    can be trusted. A pool ends the worker and tells that it died."""
+
+
 class WorkerSpec(Protocol):
     """All that a worker needs, as values that travel to other processes."""
 
@@ -65,7 +72,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker's process is gone, and with it whatever it held in memory."""
+    """A worker's process or its device is gone, and with it whatever it held in memory."""
 
     worker: str
     reason: str
@@ -143,13 +150,18 @@ class InProcessPool:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
+        self._names = (f"local-{number}" for number in itertools.count())
         self._workers: dict[str, Worker] = {}
         self._events: list[Event] = []
         self._sent: list[tuple[str, list[Task], float]] = []
 
     def start(self) -> str:
-        name = f"local-{len(self._workers)}"
-        worker = self._spec.build(name)
+        name = next(self._names)
+        try:
+            worker = self._spec.build(name)
+        except DeviceLostError as error:
+            self._events.append(Died(name, str(error), preempted=False))
+            return name
         self._workers[name] = worker
         self._events.append(Ready(name, worker.slots))
         return name
@@ -160,7 +172,7 @@ class InProcessPool:
     def wait(self, timeout_s: float) -> list[Event]:
         events, self._events = self._events, []
         sent, self._sent = self._sent, []
-        return events + [Reported(name, self._workers[name].advance(t, s)) for name, t, s in sent]
+        return events + [self._advance(*each) for each in sent]
 
     def draining(self) -> set[str]:
         return set()
@@ -169,8 +181,19 @@ class InProcessPool:
         self._workers.pop(worker).close()
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
-        return sum(self._workers[name].checkpoint() for name in workers)
+        saved = 0
+        for name in workers:
+            with suppress(DeviceLostError):  # its last checkpoint stands
+                saved += self._workers[name].checkpoint()
+        return saved
 
     def close(self) -> None:
         for worker in self._workers.values():
             worker.close()
+
+    def _advance(self, worker: str, tasks: list[Task], budget_s: float) -> Event:
+        try:
+            return Reported(worker, self._workers[worker].advance(tasks, budget_s))
+        except DeviceLostError as error:
+            self.end(worker)
+            return Died(worker, str(error), preempted=False)

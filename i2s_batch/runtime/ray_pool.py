@@ -18,7 +18,18 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from i2s_batch.config import JobConfig
 from i2s_batch.errors import ClusterError
 from i2s_batch.records import Report, Task
-from i2s_batch.runtime.pools import Died, Event, Failed, Fleet, Pool, Ready, Reported, Worker, WorkerSpec
+from i2s_batch.runtime.pools import (
+    DeviceLostError,
+    Died,
+    Event,
+    Failed,
+    Fleet,
+    Pool,
+    Ready,
+    Reported,
+    Worker,
+    WorkerSpec,
+)
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
@@ -202,6 +213,8 @@ class RayPool:
             try:
                 saved += ray.get(call)
             except RayTaskError as error:
+                if isinstance(error.cause, DeviceLostError):
+                    continue  # its last checkpoint stands
                 raise error.cause from error
             except RayError:
                 continue  # that worker is gone; its last checkpoint stands
@@ -215,6 +228,9 @@ class RayPool:
         try:
             answer = ray.get(call)
         except RayTaskError as error:
+            if isinstance(error.cause, DeviceLostError):
+                self._forget(worker)  # ends the process: another one begins with a whole device
+                return Died(worker, str(error.cause)[:_REASON_LETTERS], preempted=False)
             return Failed(worker, error.cause)
         except RayError as error:
             self._forget(worker)

@@ -129,6 +129,7 @@ class Run(ABC):
         try:
             outcome = self._execute(cluster, lease)
             self._complete()
+            lease.confirm()
             self._clean()
         finally:
             lease.release()
@@ -151,14 +152,16 @@ class Run(ABC):
         check_same_run(record, self._record, self._store.url)
         return record
 
-    def _begin(self) -> dict[str, Any]:
-        """The run's record. A new run writes it after its plan, so that a run exists only with a whole plan."""
+    def _begin(self, confirm: Callable[[], None]) -> dict[str, Any]:
+        """The run's record. A new run writes it after its plan, so that a run exists only with a whole plan.
+        `confirm` raises if the output is no longer ours."""
         existing = self._existing_record()
         if existing is not None:
             if not self._resumed:  # another driver planned this output since we looked
                 self._plan = self._loaded_plan()
             grown = self._grow(self._plan)
             if grown is not self._plan:
+                confirm()
                 grown.save(self._store)
                 self._plan = grown
             return existing
@@ -166,17 +169,19 @@ class Run(ABC):
             raise RunConflictError(
                 f"{self._store.url} holds a table but no run.json: what it was made with is unknown; use another OUT"
             )
+        confirm()
         self._clean()  # rows and checkpoints of a run that was given up must not become this one's
         self._plan.save(self._store)
         self._store.put(RunLayout.run_json, json.dumps(self._record, indent=2).encode())
         return self._record
 
     def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
-        config, record = self._config, self._begin()
+        config, record = self._config, self._begin(lease.confirm)
         plan, log = self._plan, self._log
-        assembler = Assembler(self._store, plan, log, table_metadata(record))
+        assembler = Assembler(self._store, plan, log, table_metadata(record), lease.confirm)
         settle_publications(self._store)
         state = scan(self._store, plan, log)
+        lease.confirm()
         retried = forget_failures(state, assembler, log, plan) if config.retry_failed else 0
         if config.retry_failed:
             self._say(f"trying {retried} failed images again")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.records import Finished, Task
+from i2s_batch.records import STATUS_OK, Finished, Task
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.table import decode_rows, encode_rows, table_schema
@@ -33,12 +33,18 @@ class WorkLog:
 
     def write_rows(self, task: Task, rows: list[dict[str, Any]]) -> Finished:
         """Make the rows of a finished unit, one for each of its images, durable; its checkpoint is no longer
-        needed."""
-        self._store.put(RunLayout.row(task.index), encode_rows(rows, self._schema))
+        needed. Rows that are not all ok never replace others: of two workers with one unit the better counts, even
+        if a driver or an actor that ought to be gone is the other."""
+        key, data = RunLayout.row(task.index), encode_rows(rows, self._schema)
+        statuses = tuple(row["status"] for row in rows)
+        if all(status == STATUS_OK for status in statuses):
+            self._store.put(key, data)
+        elif not self._store.put_new(key, data):
+            statuses = self.statuses_of(task.index) or statuses
         if task.resume or task.index in self._checkpointed:
             self._store.delete([RunLayout.checkpoint(task.index)])
             self._checkpointed.discard(task.index)
-        return Finished(task.index, tuple(row["status"] for row in rows))
+        return Finished(task.index, statuses)
 
     def write_checkpoint(self, index: int, state: SlotState) -> None:
         """Make the state of an image in flight durable."""

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
 
 TEMPORARY_PREFIX = ".i2s-tmp-"
+LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is stopped meanwhile
+_LOCK_AGAIN_S = 0.005
 FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it is empty
 
 _SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
@@ -116,6 +119,21 @@ def _sync_all(paths: Iterable[Path]) -> None:
         os.close(descriptor)
     for path in ordered:
         _sync_folder(path)  # of a file it does the same
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Lock a file against other swaps of it. Raises StorageError if whoever has it locked does not go on."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"{str(path)!r} has been locked for {LOCK_TIMEOUT_S:.0f} s by a process that does not go on; end "
+                    "it and run the same command again"
+                ) from None
+            time.sleep(_LOCK_AGAIN_S)
 
 
 def _make_folder(folder: Path) -> None:
@@ -252,7 +270,7 @@ class LocalStore(Store):
                 except FileNotFoundError:
                     return False
                 with file:
-                    fcntl.flock(file, fcntl.LOCK_EX)
+                    _lock(file, path)
                     if not _still_there(file.fileno(), path):
                         continue  # replaced while this call waited for the lock: look at the new one
                     if file.read() != expected:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -50,22 +50,47 @@ class Checksum:
             reason = type(error).__name__
             raise StorageError(f"{store.uri(key)!r} is no record of a checksum ({reason}); delete it") from error
 
-    def write(self, store: Store, key: str) -> None:
-        """Record it at `key`."""
-        store.put(key, json.dumps(asdict(self)).encode())
+    @property
+    def record(self) -> bytes:
+        """As it is stored."""
+        return json.dumps(asdict(self)).encode()
 
     def __str__(self) -> str:
         return f"{self.sha256[:12]}... of {self.size} bytes"
 
 
-def publish_shard(store: Store, shard: int, rows: pa.Table, metadata: Mapping[str, str]) -> None:
-    """Write a shard, over the one that may be there, and its checksum; both are durable on return."""
+def publish_shard(
+    store: Store,
+    shard: int,
+    rows: pa.Table,
+    metadata: Mapping[str, str],
+    present: bytes | None,
+    confirm: Callable[[], None],
+) -> bool:
+    """Write a shard where `present` is (None: nothing), and its checksum; both are durable on return. False, and
+    nothing is written, if there is something else.
+
+    `confirm` raises if the caller no longer holds the output (`Lease.confirm`).
+    """
+    confirm()
     data = encode_shard(rows, metadata)
-    checksum = Checksum.of(data)
-    checksum.write(store, RunLayout.publishing(shard))
-    store.put(RunLayout.shard(shard), data)
-    checksum.write(store, RunLayout.checksum(shard))
-    store.delete([RunLayout.publishing(shard)])
+    key, note, checksum = RunLayout.shard(shard), RunLayout.publishing(shard), Checksum.of(data)
+    if not store.put_new(note, checksum.record):
+        confirm()  # whoever noted it has taken the output over, or has died with it
+        store.put(note, checksum.record)
+    written = store.put_new(key, data) if present is None else store.swap(key, present, data)
+    if written:
+        store.put(RunLayout.checksum(shard), checksum.record)
+    store.delete([note])
+    return written
+
+
+def present_shard(store: Store, shard: int) -> bytes | None:
+    """The bytes of a shard; None if it is not there."""
+    try:
+        return store.get(RunLayout.shard(shard))
+    except ObjectNotFoundError:
+        return None
 
 
 def settle_publications(store: Store) -> None:
@@ -75,8 +100,9 @@ def settle_publications(store: Store) -> None:
         if shard is None:
             continue
         noted = Checksum.read(store, info.key)
-        if noted is not None and noted == _present(store, shard):
-            noted.write(store, RunLayout.checksum(shard))
+        present = present_shard(store, shard)
+        if noted is not None and present is not None and noted == Checksum.of(present):
+            store.put(RunLayout.checksum(shard), noted.record)
         store.delete([info.key])
 
 
@@ -86,10 +112,3 @@ def recorded_checksums(store: Store, shard: int) -> list[Checksum]:
     # The note first: it goes when the checksum is there, so that whoever publishes meanwhile is never missed.
     found = [Checksum.read(store, key) for key in (RunLayout.publishing(shard), RunLayout.checksum(shard))]
     return [checksum for checksum in found if checksum is not None]
-
-
-def _present(store: Store, shard: int) -> Checksum | None:
-    try:
-        return Checksum.of(store.get(RunLayout.shard(shard)))
-    except ObjectNotFoundError:
-        return None

@@ -131,6 +131,14 @@ def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.T
     return table
 
 
+def parse_shard(data: bytes, uri: str) -> pa.Table:
+    """The rows in the bytes of a shard; errors as `read_shard`, with the name `uri`."""
+    with errors_named(uri), pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+        check_ours(file.schema_arrow.metadata or {}, uri)
+        table: pa.Table = file.read(use_threads=False)
+    return table
+
+
 @contextmanager
 def open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
     """A shard that is known to be ours; what goes wrong while it is read has its name."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, cast
 
-from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ClientError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage.s3_client import CREDENTIALS, s3_client, s3_errors
+from i2s_batch.storage.s3_client import CREDENTIALS, is_transient, s3_call
 from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
 from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
 from i2s_batch.storage.urls import without_secrets
 
-READ_ATTEMPTS = 5  # of get and read together; botocore retries the request alone, not the body
-CONFLICT_ATTEMPTS = 10  # S3 answers 409 while another conditional write to the same key is under way
 DELETE_BATCH = 1000  # the most keys that one DeleteObjects takes
-
-_BROKEN_BODY = (HTTPClientError, IncompleteReadError, FlexibleChecksumError)
 
 
 def split_s3_url(url: str) -> tuple[str, str]:
@@ -32,11 +27,6 @@ def split_s3_url(url: str) -> tuple[str, str]:
     if not bucket:
         raise StorageError(f"{url!r} names no bucket; give s3://bucket/prefix")
     return bucket, key
-
-
-def _pause(attempt: int) -> None:
-    """Wait up to 0.2 s, 0.4 s, ... 5 s before the next try, at random lest clients stay in step."""
-    time.sleep(random.uniform(0, min(0.2 * 2**attempt, 5.0)))
 
 
 def _code(error: ClientError) -> str:
@@ -82,34 +72,27 @@ class S3Store(Store):
 
     def etag(self, key: str) -> str:
         """A short text that changes when the object's content does."""
-        with s3_errors(self.uri(key)):
-            # No HEAD: its errors have no text, so a missing bucket would look like a missing object.
-            response = s3_client().get_object(**self._name(key))
+        # No HEAD: its errors have no text, so a missing bucket would look like a missing object.
+        response = s3_call(self.uri(key), lambda client: client.get_object(**self._name(key)))
         response["Body"].close()
         return str(response["ETag"])
 
     def _fetch(self, key: str, limit_bytes: int | None = None, **part: str) -> tuple[bytes, dict[str, Any]]:
         """The bytes of an object, or of a `part` of it, and what S3 says of them."""
         uri = self.uri(key)
-        for attempt in range(READ_ATTEMPTS):
-            with s3_errors(uri):
-                response = s3_client().get_object(**self._name(key), **part)
+
+        def ask(client: Any) -> tuple[bytes, dict[str, Any]]:
+            response = client.get_object(**self._name(key), **part)
             size = response["ContentLength"]
             if limit_bytes is not None and size > limit_bytes:
                 response["Body"].close()
                 raise ObjectUnreadableError(f"{uri!r} has {size} bytes; the limit is {limit_bytes}")
-            try:
-                return response["Body"].read(), response
-            except _BROKEN_BODY as error:
-                broken = type(error).__name__
-            _pause(attempt)
-        raise StorageError(
-            f"{uri!r}: the answer broke off {READ_ATTEMPTS} times ({broken}); check the network and try again"
-        )
+            return response["Body"].read(), response
+
+        return s3_call(uri, ask)
 
     def put(self, key: str, data: bytes) -> None:
-        with s3_errors(self.uri(key)):
-            s3_client().put_object(**self._name(key), Body=data)
+        s3_call(self.uri(key), lambda client: client.put_object(**self._name(key), Body=data))
 
     def put_new(self, key: str, data: bytes) -> bool:
         return self._put_if(key, data, IfNoneMatch="*")
@@ -123,23 +106,19 @@ class S3Store(Store):
 
     def _put_if(self, key: str, data: bytes, **condition: str) -> bool:
         """Put under a condition; whether the object now holds `data` through this call."""
-        uri = self.uri(key)
-        for attempt in range(CONFLICT_ATTEMPTS):
-            with s3_errors(uri):
-                try:
-                    s3_client().put_object(**self._name(key), Body=data, **condition)
-                    return True
-                except ClientError as error:
-                    code = _code(error)
-                    if code == "PreconditionFailed":
-                        # A first try may have succeeded and its answer been lost: its retry is then refused.
-                        return self._holds(key, data)
-                    if code == "NoSuchKey":  # IfMatch, and the object was deleted meanwhile
-                        return False
-                    if code != "ConditionalRequestConflict":
-                        raise
-            _pause(attempt)
-        raise StorageError(f"{uri!r} was being written by others at each of {CONFLICT_ATTEMPTS} tries; try again")
+
+        def ask(client: Any) -> str:
+            try:
+                client.put_object(**self._name(key), Body=data, **condition)
+            except ClientError as error:
+                if _code(error) in ("PreconditionFailed", "NoSuchKey"):  # the latter: IfMatch, and it was deleted
+                    return _code(error)
+                raise
+            return ""
+
+        refusal = s3_call(self.uri(key), ask)
+        # A first try may have succeeded and its answer been lost: its repetition is then refused.
+        return not refusal or (refusal == "PreconditionFailed" and self._holds(key, data))
 
     def _holds(self, key: str, data: bytes) -> bool:
         try:
@@ -148,21 +127,31 @@ class S3Store(Store):
             return False
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with s3_errors(self.uri(prefix)):
-            pages = s3_client().get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
-                for item in page.get("Contents", ()):
-                    yield ObjectInfo(item["Key"][len(self.prefix) :], item["Size"])
+        request = {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
+        while True:
+            page = s3_call(self.uri(prefix), lambda client: client.list_objects_v2(**request))
+            for item in page.get("Contents", ()):
+                yield ObjectInfo(item["Key"][len(self.prefix) :], item["Size"])
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
 
     def sweep(self) -> None:
         """Nothing to do: a PUT that is cut off leaves nothing."""
 
+    def _delete(self, names: Sequence[dict[str, str]], client: Any) -> Sequence[dict[str, str]]:
+        """Delete up to DELETE_BATCH objects; what was refused, and why."""
+        answer = client.delete_objects(Bucket=self.bucket, Delete={"Objects": names, "Quiet": True})
+        refused: Sequence[dict[str, str]] = answer.get("Errors", [])
+        for failure in refused:  # some of them may have met a busy store
+            error = ClientError({"Error": failure}, "DeleteObjects")
+            if is_transient(error):
+                raise error
+        return refused
+
     def delete(self, keys: Iterable[str]) -> None:
         names = iter([{"Key": self.prefix + key} for key in keys])
         while batch := list(islice(names, DELETE_BATCH)):
-            with s3_errors(self.url):
-                request = {"Objects": batch, "Quiet": True}
-                answer: dict[str, Any] = s3_client().delete_objects(Bucket=self.bucket, Delete=request)
-            for failure in answer.get("Errors", ()):
+            for failure in s3_call(self.url, partial(self._delete, batch)):
                 uri = f"s3://{self.bucket}/{failure['Key']}"
                 raise StorageError(f"{uri!r} could not be deleted ({failure['Code']}); check the permissions")

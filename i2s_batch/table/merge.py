@@ -19,7 +19,7 @@ from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_record import CHECKSUMS, check_same_run, parse_record, table_metadata
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.publication import publish_shard
+from i2s_batch.storage.publication import present_shard, publish_shard
 from i2s_batch.storage.read import existing_shards, read_shard
 
 # Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn.
@@ -163,13 +163,13 @@ def _write(
     statuses: Counter[str] = Counter()
     target.put(RunLayout.run_json, json.dumps(record, indent=2).encode())
     for shard, start in enumerate(range(0, len(ids), size)):
-        lease.check()
         rows = shards.rows([chosen[image_id] for image_id in ids[start : start + size]]).sort_by("image_id")
         planned.append(
             rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _OWN])
         )
         statuses.update(rows["status"].to_pylist())
-        publish_shard(target, shard, rows, metadata)
+        if not publish_shard(target, shard, rows, metadata, present_shard(target, shard), lease.confirm):
+            raise RunConflictError(f"{target.uri(RunLayout.shard(shard))} changed while it was written; merge again")
     Plan(pa.concat_tables(planned).combine_chunks(), size).save(target)
     summary = {
         "finished": True,

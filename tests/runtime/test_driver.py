@@ -103,7 +103,7 @@ class Scene:
         metadata = shard_metadata(
             latent_shape=(2, 3), space="w+", generator="g", vgg="v", settings={}, code_version="test"
         )
-        publisher = Publisher(Assembler(self.store, self.plan, self.log, metadata), self.plan, state)
+        publisher = Publisher(Assembler(self.store, self.plan, self.log, metadata, lambda: None), self.plan, state)
         progress = Progress(state, CONFIG.embed.steps, lambda line: None)
         driver = Driver(self.plan, state, self.pool, crashed_rows, self.store, self.log, publisher, progress)
         rounds = iter(range(2000))

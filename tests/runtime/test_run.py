@@ -260,7 +260,7 @@ def test_a_damaged_checkpoint_costs_steps_and_nothing_else(
     job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path
 ) -> None:
     first = EmbedRun(job, say=lambda line: None)
-    first._begin()
+    first._begin(lambda: None)
     open_store(job.out).put("work/checkpoints/00000004.npz", b"PK\x03\x04 cut off")
     run(job)
     check_table(job.out, pictures[1], generator)

@@ -104,7 +104,7 @@ def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> N
 
 
 def test_a_run_that_is_planned_and_not_begun(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin()
+    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     found = status(job.out)
     assert (found.state, found.images, found.done, found.shards, found.shards_published) == ("stopped", 26, 0, 3, 0)
     assert (found.holder, found.live, found.summary_age_s, found.slowest, found.last_failures) == (
@@ -204,7 +204,7 @@ def say_in_summary(store: Store, age_s: float, **facts: object) -> None:
 
 
 def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin()
+    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     store = open_store(job.out)
     lease = Lease(store, RunLayout.lease)
     lease.acquire()
@@ -237,7 +237,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
 ) -> None:
     monkeypatch.setattr(lease_module, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(lease_module, "EXPIRY_S", 20.0 if lives else 0.5)
-    EmbedRun(job, say=lambda line: None)._begin()
+    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     store = open_store(job.out)
     said: list[str] = []
     lease = Lease(store, RunLayout.lease)
@@ -255,7 +255,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
 
 
 def test_a_driver_of_this_machine_that_was_killed(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin()
+    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     code = f"""
 import os
 from i2s_batch.runtime.lease import Lease
@@ -297,7 +297,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
     record = parse_record(store.get(RunLayout.run_json), "run.json")
     plan, latent_size = Plan.load(store, IMAGES), record["generator"]["latent_shape"]
     log = WorkLog(job.out, latent_size[0] * latent_size[1])
-    assembler = Assembler(store, plan, log, table_metadata(record))
+    assembler = Assembler(store, plan, log, table_metadata(record), lambda: None)
 
     original = WorkLog.find_rows
     asked: list[int] = []
@@ -331,13 +331,13 @@ def test_a_retry_under_way_counts_each_image_once(
 
 
 def test_pictures_that_workers_died_with_are_named(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin()
+    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     open_store(job.out).put(RunLayout.deaths, b'{"0": 2, "99": 1}')
     assert status(job.out).deaths == {"a/0.png": 2}
 
 
 def test_a_look_loads_neither_torch_nor_ray(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin()
+    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     code = f"import sys; from i2s_batch.runtime.status import read_status; read_status({job.out!r}, print)"
     code += "; print(sorted({'torch', 'ray', 'boto3'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,6 +13,7 @@ from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.publication import Checksum, publish_shard, recorded_checksums, settle_publications
 from i2s_batch.storage.table import decode_rows, encode_rows
+from tests.runs import rewrite_shard
 from tests.storage.test_table import META, SCHEMA, row
 
 WRITES = 4  # of a publication: note, shard, checksum, note deleted
@@ -32,7 +33,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def publish(store: Store, count: int) -> None:
     """Shard 3 with `count` rows."""
     rows = decode_rows([encode_rows([row(number)], SCHEMA) for number in range(count)], SCHEMA)
-    publish_shard(store, 3, rows, META)
+    rewrite_shard(store, 3, rows, META)
 
 
 def present(store: Store) -> Checksum | None:
@@ -42,14 +43,14 @@ def present(store: Store) -> Checksum | None:
 
 def kill_after(writes: int, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     left = [writes]
-    for name in ("put", "delete"):
+    for name in ("put", "put_new", "swap", "delete"):
         original = getattr(type(store), name)
 
-        def counted(self: Store, *args: Any, original: Any = original) -> None:
+        def counted(self: Store, *args: Any, original: Any = original) -> Any:
             if left[0] == 0:
                 raise KilledError
             left[0] -= 1
-            original(self, *args)
+            return original(self, *args)
 
         monkeypatch.setattr(type(store), name, counted)
 
@@ -124,3 +125,27 @@ def test_a_damaged_record_is_named(store: Store) -> None:
         with pytest.raises(StorageError, match=r"checksums/shard-00003.json' is no record of a checksum") as error:
             recorded_checksums(store, 3)
         assert "\n" not in str(error.value)
+
+
+def test_a_driver_that_was_stopped_writes_over_nobody(store: Store) -> None:
+    """It had read the shard; meanwhile another has published it anew."""
+    publish(store, 2)
+    seen = store.get(RunLayout.shard(3))
+    publish(store, 3)
+    current = present(store)
+    rows = decode_rows([encode_rows([row(0)], SCHEMA)], SCHEMA)
+    for before in (seen, None):
+        assert not publish_shard(store, 3, rows, META, before, lambda: None)
+    assert present(store) == current and recorded_checksums(store, 3) == [current]
+    assert list(store.list(RunLayout.work_prefix)) == []
+
+
+def test_a_driver_that_lost_the_output_writes_nothing(store: Store) -> None:
+    rows = decode_rows([encode_rows([row(0)], SCHEMA)], SCHEMA)
+
+    def lost() -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        publish_shard(store, 3, rows, META, None, lost)
+    assert list(store.list()) == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage import s3 as s3_module
+from i2s_batch.storage import s3_client
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.sources import list_images, read_bytes
 
@@ -166,10 +166,10 @@ def test_a_body_that_breaks_off_is_read_again(faulty: type[_Faulty]) -> None:
 
 
 def test_a_body_that_always_breaks_off_is_an_error(faulty: type[_Faulty], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_module, "_pause", lambda attempt: None)
+    monkeypatch.setattr(s3_client, "PAUSE_S", 0.0)
     faulty.objects["/bucket/out/a"] = b"x" * 100_000
     faulty.faults[:] = ["broken"] * 10
-    with pytest.raises(StorageError, match=r"out/a': the answer broke off 5 times"):
+    with pytest.raises(StorageError, match=r"out/a': the answer broke off 10 times"):
         open_store("s3://bucket/out").get("a")
 
 

@@ -24,7 +24,7 @@ from i2s_batch.models.weights import VGG_LAYERS, VGG_WIDTHS
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.publication import Checksum, publish_shard
+from i2s_batch.storage.publication import Checksum
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.stream import read_latents
 from i2s_batch.storage.table import encode_shard
@@ -34,7 +34,7 @@ from i2s_batch.table.shard_checks import Promise, check_shard
 from i2s_batch.table.verify import Verification, verify
 from tests.material import scene
 from tests.program import i2s_batch, refusal
-from tests.runs import embed
+from tests.runs import embed, rewrite_shard
 
 SHARDS = [RunLayout.shard(number) for number in range(3)]
 CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
@@ -81,7 +81,7 @@ def change(out: str, shard: int, edit: Callable[[list[dict[str, Any]]], list[dic
     """Publish a shard anew with other rows, as a program would whose rows are wrong."""
     table = shard_table(out, SHARDS[shard])
     new = pa.Table.from_pylist(edit(table.to_pylist()), table.schema)
-    publish_shard(open_store(out), shard, new, metadata_of(table))
+    rewrite_shard(open_store(out), shard, new, metadata_of(table))
 
 
 def metadata_of(table: pa.Table) -> dict[str, str]:
@@ -224,10 +224,10 @@ def test_encodings_and_metadata(out: str) -> None:
     assert any("column image_id is compressed by SNAPPY, not ZSTD" in what for what in whats)
     assert any("column image_id has no page index" in what for what in whats)
     metadata = metadata_of(table)
-    publish_shard(open_store(out), 0, table, metadata | {"i2s_batch.space": "z"})
+    rewrite_shard(open_store(out), 0, table, metadata | {"i2s_batch.space": "z"})
     what = "its metadata say i2s_batch.space = z; run.json says w+"
     assert told(verify(out)) == [("shard-00000.parquet", None, what)]
-    publish_shard(open_store(out), 0, table.drop_columns("ssim"), metadata)
+    rewrite_shard(open_store(out), 0, table.drop_columns("ssim"), metadata)
     (finding, *_) = told(verify(out))
     assert finding[1] is None and "its column 28 is 'lpips' (double); it must be 'ssim' (double)" in finding[2]
 
@@ -242,7 +242,7 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
     flipped[codes.data_page_offset + codes.total_compressed_size // 2] ^= 0xFF
     store.put(SHARDS[0], bytes(flipped))
     table = shard_table(out, SHARDS[1])
-    publish_shard(store, 1, table, metadata_of(table) | {"i2s_batch.schema_version": "0"})
+    rewrite_shard(store, 1, table, metadata_of(table) | {"i2s_batch.schema_version": "0"})
     change(out, 2, first({"psnr": 1.5}))
     store.put("latents/other.parquet", b"PAR1")
     foreign = pa.BufferOutputStream()

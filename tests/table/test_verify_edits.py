@@ -20,11 +20,10 @@ from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures import decode_picture, encode_picture
-from i2s_batch.storage.publication import publish_shard
 from i2s_batch.storage.read import read_shard, read_table
 from i2s_batch.table.verify import Verification, verify
 from tests.material import scene
-from tests.runs import embed
+from tests.runs import embed, rewrite_shard
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ def change(out: str, place: int, **values: object) -> None:
     rows = table.to_pylist()
     rows[row] |= values
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    publish_shard(store, shard, table.from_pylist(rows, table.schema), metadata)
+    rewrite_shard(store, shard, table.from_pylist(rows, table.schema), metadata)
 
 
 @pytest.mark.parametrize(("kind", "within"), [("png", 0.5), ("jpeg", 1.5), ("webp", 2)])

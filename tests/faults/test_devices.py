@@ -1,0 +1,147 @@
+"""Devices that break or are too small, and a code that is no number: who pays for it, and how much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.errors import RunFailedError
+from i2s_batch.inversion import Embedder, SlotState
+from i2s_batch.runtime import embed_worker
+from i2s_batch.runtime.embed import EmbedJob
+from i2s_batch.runtime.embed_worker import EmbedSpec, EmbedWorker
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.read import read_table
+from tests.material import scene
+from tests.runs import embed
+
+IMAGES = [f"{number:02d}.png" for number in range(8)]
+POISON = "03.png"
+STEPS = 12
+CONFIG = RunConfig(
+    embed=EmbedConfig(steps=STEPS), batch_size=3, shard_size=100, precision="fp64", checkpoint_every_s=0.001
+)
+
+
+@pytest.fixture
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in IMAGES:
+        scene(int(name[:2]), (40, 40)).save(source / name)
+    return EmbedJob(str(source), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+
+
+@pytest.fixture
+def expected(job: EmbedJob, tmp_path: Path) -> dict[str, list[float]]:
+    """The codes of a run that nothing disturbs."""
+    calm = replace(job, out=str(tmp_path / "calm"))
+    embed(calm)
+    return {row["image_id"]: row["latent"] for row in read_table(calm.out).to_pylist()}
+
+
+def fail_at_steps(monkeypatch: pytest.MonkeyPatch, error: Exception | None, limit: int) -> None:
+    """Of a batch that holds the poison, or (limit > 1) as many images, no step after the third can be made."""
+    original = Embedder._finished_places
+
+    def fail(self: Embedder) -> list[int]:
+        held = self.in_flight
+        if error is not None and len(held) >= limit and (limit > 1 or held.get(POISON, 0) > 3):
+            raise error
+        return original(self)
+
+    monkeypatch.setattr(Embedder, "_finished_places", fail)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+    ],
+)
+def test_a_picture_that_breaks_the_device_is_a_row_and_the_others_go_on(
+    job: EmbedJob, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    workers: list[str] = []
+
+    def build(self: EmbedSpec, name: str) -> EmbedWorker:
+        workers.append(name)
+        return original(self, name)
+
+    original = EmbedSpec.build
+    monkeypatch.setattr(EmbedSpec, "build", build)
+    fail_at_steps(monkeypatch, error, limit=1)
+    said: list[str] = []
+    summary = embed(job, said=said).summary
+    rows = {row["image_id"]: row for row in read_table(job.out).to_pylist()}
+    assert rows.pop(POISON)["status"] == "crashed" and sorted(rows) == [name for name in IMAGES if name != POISON]
+    assert workers == ["local-0", "local-1", "local-2", "local-3"], "each time a fresh one, with a whole device"
+    assert sum("died" in line and str(error).split("\n")[0] in line for line in said) == 3, said
+    for image_id, row in rows.items():
+        assert row["status"] == "ok"
+        np.testing.assert_array_equal(row["latent"], expected[image_id])
+    # A checkpoint follows each stretch of work, and a stretch ends with each picture: nothing finished is made again.
+    assert summary["this_session"]["images"] == len(IMAGES)
+    assert max(row["attempts"] for row in rows.values()) <= 3
+
+
+def test_a_device_that_is_broken_from_the_beginning_stops_the_run(
+    job: EmbedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*arguments: object) -> None:
+        raise torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(embed_worker, "build_generator", build)
+    with pytest.raises(RunFailedError, match=r"3 workers died one after the other .* no kernel image is available"):
+        embed(job)
+
+
+def test_too_little_memory_stops_the_run_and_a_smaller_batch_goes_on(
+    job: EmbedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at_steps(monkeypatch, torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"), limit=3)
+    with pytest.raises(RunFailedError) as stop:
+        embed(job)
+    assert "too little memory with 3 images side by side; run the same command again with a smaller" in str(stop.value)
+    assert "\n" not in str(stop.value) and stop.value.__cause__ is None, "no bug, and so no traceback"
+    embed(replace(job, config=replace(CONFIG, batch_size=2)))
+    assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
+
+
+def test_an_ordinary_bug_is_not_taken_for_a_broken_device(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_at_steps(monkeypatch, RuntimeError("shape '[3]' is invalid for input of size 4"), limit=1)
+    with pytest.raises(RuntimeError, match="is invalid for input"):
+        embed(job)
+
+
+def test_a_code_that_is_no_number_is_a_row_and_touches_no_other(
+    job: EmbedJob, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(self: WorkLog, *arguments: object) -> None:
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkLog, "write_rows", stop)
+        with pytest.raises(StopError):
+            embed(job)
+    store = open_store(job.out)
+    (key, *_) = [info.key for info in store.list("work/checkpoints/")]
+    state = SlotState.from_bytes(store.get(key))
+    store.put(key, replace(state, variable=np.full_like(state.variable, np.nan)).to_bytes())
+    embed(job)
+    rows = {row["image_id"]: row for row in read_table(job.out).to_pylist()}
+    bad = rows.pop(state.image_id)
+    assert (bad["status"], bad["latent"]) == ("diverged", None) and "not finite" in bad["error"]
+    for image_id, row in rows.items():
+        np.testing.assert_array_equal(row["latent"], expected[image_id])
