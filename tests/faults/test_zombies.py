@@ -42,7 +42,8 @@ STEPS = 12
 CONFIG = RunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=3, shard_size=3, precision="fp64", checkpoint_every_s=0.05
 )
-QUICK: dict[str, Any] = {"heartbeat_s": 0.2, "expiry_s": 1.0}
+# A driver that is stopped in the middle of a heartbeat keeps the lock of the lease: the second then gives up.
+QUICK: dict[str, Any] = {"heartbeat_s": 0.2, "expiry_s": 1.0, "lock_timeout_s": 3.0}
 PATIENCE_S = 120
 # Before which of its writes a driver is stopped, and goes on when another has its lease.
 MOMENTS = [
@@ -102,6 +103,7 @@ def stopped_and_robbed(job: EmbedJob, stop: Stop, witness: Witness) -> int:
     second.end()
     assert (zombie.process.exitcode, second.process.exitcode) == (0, 0)
     assert zombie.error == "" or "took this output over" in zombie.error or "is gone" in zombie.error, zombie.error
+    assert second.error == "" or "has been locked" in second.error, second.error
     witness.look()
     last = Driver(job).end()
     assert last.error == ""
