@@ -25,6 +25,7 @@ from i2s_batch.storage import local
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
 PATIENCE_S = 300
+STARTED: list[Any] = []  # processes
 # What changes a file or folder, as Python's audit hooks name it.
 _WRITES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
 
@@ -63,6 +64,7 @@ class Driver:
         """The process, started at the first use."""
         process = _FORKS.Process(target=_drive, args=(self,), daemon=True)
         process.start()
+        STARTED.append(process)
         return process
 
     def __getstate__(self) -> dict[str, Any]:

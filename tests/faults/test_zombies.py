@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.table import shard_metadata
-from tests.faults.drivers import Driver, Stop
+from tests.faults.drivers import STARTED, Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally
 from tests.material import scene
@@ -53,6 +53,15 @@ MOMENTS = [
     "os.link latents/",
     "os.remove work/rows/",
 ]
+
+
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    """A stopped process would keep Python from ending."""
+    yield
+    for process in STARTED:
+        process.kill()
+    STARTED.clear()
 
 
 @pytest.fixture
