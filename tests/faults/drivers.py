@@ -20,10 +20,12 @@ from i2s_batch.inversion import Embedder
 from i2s_batch.runtime import lease
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.storage import local
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
 PATIENCE_S = 300
+STARTED: list[Any] = []  # processes
 # What changes a file or folder, as Python's audit hooks name it.
 _WRITES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
 
@@ -42,7 +44,7 @@ class Driver:
     """A run of `job` in a process of its own.
 
     `stop`: when it sends itself a signal.
-    `machine`: what it says its machine is; `heartbeat_s`, `expiry_s`: of its lease.
+    `machine`: what it says its machine is; `heartbeat_s`, `expiry_s`, `lock_timeout_s`: of its lease.
     """
 
     job: EmbedJob
@@ -50,6 +52,7 @@ class Driver:
     machine: str | None = None
     heartbeat_s: float = lease.HEARTBEAT_S
     expiry_s: float = lease.EXPIRY_S
+    lock_timeout_s: float = local.LOCK_TIMEOUT_S
 
     def __post_init__(self) -> None:
         self._updates = _FORKS.Value("q", 0)
@@ -61,6 +64,7 @@ class Driver:
         """The process, started at the first use."""
         process = _FORKS.Process(target=_drive, args=(self,), daemon=True)
         process.start()
+        STARTED.append(process)
         return process
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,6 +102,7 @@ class Driver:
 
 def _drive(driver: Driver) -> None:
     lease.HEARTBEAT_S, lease.EXPIRY_S = driver.heartbeat_s, driver.expiry_s
+    local.LOCK_TIMEOUT_S = driver.lock_timeout_s
     if driver.machine is not None:
         machine = driver.machine
         lease._machine = lambda: machine

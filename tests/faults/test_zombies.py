@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.table import shard_metadata
-from tests.faults.drivers import Driver, Stop
+from tests.faults.drivers import STARTED, Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally
 from tests.material import scene
@@ -42,7 +42,8 @@ STEPS = 12
 CONFIG = RunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=3, shard_size=3, precision="fp64", checkpoint_every_s=0.05
 )
-QUICK: dict[str, Any] = {"heartbeat_s": 0.2, "expiry_s": 1.0}
+# A driver that is stopped in the middle of a heartbeat keeps the lock of the lease: the second then gives up.
+QUICK: dict[str, Any] = {"heartbeat_s": 0.2, "expiry_s": 1.0, "lock_timeout_s": 3.0}
 PATIENCE_S = 120
 # Before which of its writes a driver is stopped, and goes on when another has its lease.
 MOMENTS = [
@@ -52,6 +53,15 @@ MOMENTS = [
     "os.link latents/",
     "os.remove work/rows/",
 ]
+
+
+@pytest.fixture(autouse=True)
+def none_left() -> Iterator[None]:
+    """A stopped process would keep Python from ending."""
+    yield
+    for process in STARTED:
+        process.kill()
+    STARTED.clear()
 
 
 @pytest.fixture
@@ -102,6 +112,7 @@ def stopped_and_robbed(job: EmbedJob, stop: Stop, witness: Witness) -> int:
     second.end()
     assert (zombie.process.exitcode, second.process.exitcode) == (0, 0)
     assert zombie.error == "" or "took this output over" in zombie.error or "is gone" in zombie.error, zombie.error
+    assert second.error == "" or "has been locked" in second.error, second.error
     witness.look()
     last = Driver(job).end()
     assert last.error == ""
