@@ -20,8 +20,8 @@ from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.run_record import resume_command
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.publication import Checksum
+from i2s_batch.storage.local import LocalStore
+from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
 from i2s_batch.storage.stream import read_latents
 from i2s_batch.table.verify import verify
@@ -140,15 +140,15 @@ def test_a_driver_killed_between_a_shard_and_its_checksum(job: EmbedJob, monkeyp
     class KilledError(Exception):
         pass
 
-    original = Checksum.write
+    original = LocalStore.put
 
-    def stop(self: Checksum, store: Store, key: str) -> None:
+    def stop(self: LocalStore, key: str, data: bytes) -> None:
         if key == RunLayout.checksum(1):
             raise KilledError
-        original(self, store, key)
+        original(self, key, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checksum, "write", stop)
+        patch.setattr(LocalStore, "put", stop)
         with pytest.raises(KilledError):
             run(job)
     shard = Path(job.out) / RunLayout.shard(1)
