@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import I2SError, ObjectNotFoundError, StorageError
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import Generator, build_generator
+from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_record import parse_record, table_metadata
+from i2s_batch.storage.ahead import map_ahead
 from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.read import NOT_OURS, existing_shards, row_of_shard
+from i2s_batch.storage.read import NOT_OURS, existing_shards, read_shard, row_of_shard
 from i2s_batch.table.generator import generator_of
 from i2s_batch.table.rendering import TOLERANCES, rerender
 from i2s_batch.table.shard_checks import Finding, Promise, ShardReport, check_shard
@@ -72,17 +75,41 @@ def verify(out: str, sample: int = 8, generator: str | None = None) -> Verificat
         carried=None if plan is None else _carried(plan),
         w_avg=None if network is None else network.w_avg.double().numpy(),
     )
-    with ThreadPoolExecutor(_READERS) as pool:
-        checked = pool.map(lambda key: check_shard(store, key, promise), keys)
-        reports = dict(zip(keys, checked, strict=True))
-    for report in reports.values():
-        found.findings += report.findings
-    found.files, found.rows = len(reports), sum(len(report.ids) for report in reports.values())
-    found.codes = sum(len(report.good_ids) for report in reports.values())
-    _check_ids(store, reports, plan, found)
+    shards = _check_shards(store, keys, plan, promise, found)
+    _check_doubles(store, shards, promise, found)
+    if plan is not None:
+        _check_presence(store, shards, plan, found)
     if network is not None:
-        _check_sample(store, reports, network, record, sample, found)
+        _check_sample(store, shards, network, record, sample, found)
     return found
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What is kept of a shard that was checked. `hashes`: int64, of its rows' ids; `good`: rows with a code; `sound`:
+    nothing is wrong with it by itself; `strays`: it against the plan."""
+
+    key: str
+    hashes: np.ndarray
+    good: int
+    sound: bool
+    strays: list[Finding]
+
+
+def _check_shards(
+    store: Store, keys: list[str], plan: Plan | None, promise: Promise, found: Verification
+) -> list[_Checked]:
+    """Every shard by itself and against the plan. Of each row eight bytes are kept."""
+    shards = []
+    for key, report in zip(keys, map_ahead(lambda key: check_shard(store, key, promise), keys, _READERS), strict=True):
+        found.findings += report.findings
+        found.files += 1
+        found.rows += len(report.ids)
+        found.codes += report.good
+        hashes = np.fromiter(map(hash, report.ids), np.int64, len(report.ids))
+        strays = [] if plan is None else _against_plan(report, RunLayout.shard_index(key) or 0, plan)
+        shards.append(_Checked(key, hashes, report.good, not report.findings, strays))
+    return shards
 
 
 def _record(store: Store, found: Verification) -> dict[str, Any] | None:
@@ -107,7 +134,7 @@ def _plan(store: Store, record: dict[str, Any], found: Verification) -> Plan | N
         if shard_size < 1:
             raise ValueError(f"run.json says {shard_size} rows a shard")
         plan = Plan.load(store, shard_size)
-        plan.images.select(["image_id", "uri"])
+        plan.shard_images(0).select(["image_id", "uri"])
         found.planned = len(plan)
         return plan
     except ObjectNotFoundError:
@@ -163,33 +190,43 @@ def _any_schema(store: Store, keys: list[str]) -> pa.Schema:
     return pa.schema([])
 
 
-def _check_ids(store: Store, reports: dict[str, ShardReport], plan: Plan | None, found: Verification) -> None:
-    """Each planned image has its one row, in its shard; no image has two."""
+def _check_doubles(store: Store, shards: list[_Checked], promise: Promise, found: Verification) -> None:
+    """No image has rows in two files. Equal hashes are suspects; their files are read once more."""
+    hashes = np.sort(np.concatenate([np.unique(shard.hashes) for shard in shards] or [np.empty(0, np.int64)]))
+    suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     where: dict[str, str] = {}
-    for report in reports.values():
-        for image_id in set(report.ids):
-            if image_id in where:
-                found.findings.append(Finding(report.file, image_id, f"it has a row in {where[image_id]} too"))
-            where.setdefault(image_id, report.file)
-    if plan is None:
-        return
+    for shard in shards if len(suspects) else ():
+        if not np.isin(shard.hashes, suspects).any():
+            continue
+        report = check_shard(store, shard.key, promise)
+        for image_id in dict.fromkeys(report.ids):
+            if hash(image_id) in suspects:
+                if image_id in where:
+                    found.findings.append(Finding(report.file, image_id, f"it has a row in {where[image_id]} too"))
+                where.setdefault(image_id, report.file)
 
-    ended = _has_ended(store)
+
+def _check_presence(store: Store, shards: list[_Checked], plan: Plan, found: Verification) -> None:
+    """Each planned image has its one row, in its shard."""
+    strays, ended = {shard.key: shard.strays for shard in shards}, _has_ended(store)
     for shard in range(plan.shards):
-        key, planned = RunLayout.shard(shard), plan.shard_images(shard)["image_id"].to_pylist()
-        if key in reports:
-            found.findings += _against_plan(reports[key], planned)
+        key = RunLayout.shard(shard)
+        if key in strays:
+            found.findings += strays.pop(key)
         elif ended:
-            what = f"it is missing, with {len(planned)} rows from {planned[0]!r} to {planned[-1]!r}"
+            ids = plan.shard_images(shard)["image_id"]
+            what = f"it is missing, with {len(ids)} rows from {ids[0].as_py()!r} to {ids[-1].as_py()!r}"
             found.findings.append(Finding(store.uri(key), None, f"{what}; run the embed command again"))
         else:
-            found.missing += len(planned)
-    for key, report in reports.items():
-        if (RunLayout.shard_index(key) or 0) >= plan.shards:
-            found.findings.append(Finding(report.file, None, f"the plan has only {plan.shards} shards"))
+            found.missing += len(plan.shard_range(shard))
+    for beyond in strays.values():
+        found.findings += beyond
 
 
-def _against_plan(report: ShardReport, planned: list[str]) -> list[Finding]:
+def _against_plan(report: ShardReport, shard: int, plan: Plan) -> list[Finding]:
+    if shard >= plan.shards:
+        return [Finding(report.file, None, f"the plan has only {plan.shards} shards")]
+    planned = plan.shard_images(shard)["image_id"].to_pylist()
     present = set(report.ids)
     lost = [image_id for image_id in planned if image_id not in present]
     findings = [
@@ -211,24 +248,39 @@ def _has_ended(store: Store) -> bool:
 
 def _check_sample(
     store: Store,
-    reports: dict[str, ShardReport],
+    shards: list[_Checked],
     network: Generator,
     record: dict[str, Any] | None,
     sample: int,
     found: Verification,
 ) -> None:
     """Render rows again, spread evenly over the table; of files in which something is wrong, none."""
-    files = {i: key for key, report in reports.items() if not report.findings for i in report.good_ids}
-    ids = sorted(files)
-    if len(ids) > sample:
-        ids = [ids[place * len(ids) // sample] for place in range(sample)]
     fit = "crop" if record is None else str(record["settings"].get("fit", "crop"))
     why: list[str] = []
-    for image_id in ids:
-        row = row_of_shard(store, files[image_id], image_id)
+    chosen = _spread([shard for shard in shards if shard.sound], sample, store)
+    for key, image_id in chosen:
+        row = row_of_shard(store, key, image_id)
         result = rerender(row, network, fit, found.tolerance)
-        found.findings += [Finding(store.uri(files[image_id]), image_id, text) for text in result.differences]
+        found.findings += [Finding(store.uri(key), image_id, text) for text in result.differences]
         found.rendered += not result.not_done
         why += [f"{image_id}: {result.not_done}"] if result.not_done else []
     if why:
-        found.unchecked.append(f"{len(why)} of {len(ids)} rows to be rendered again, the first {why[0]}")
+        found.unchecked.append(f"{len(why)} of {len(chosen)} rows to be rendered again, the first {why[0]}")
+
+
+def _spread(shards: list[_Checked], count: int, store: Store) -> list[tuple[str, str]]:
+    """File and id of `count` rows with a code, as evenly spread as can be."""
+    stops = np.cumsum([0, *(shard.good for shard in shards)])
+    total = int(stops[-1])
+    count = min(count, total)
+    by_shard: dict[int, list[int]] = {}
+    for number in (place * total // count for place in range(count)):
+        shard = int(np.searchsorted(stops, number, side="right")) - 1
+        by_shard.setdefault(shard, []).append(number - int(stops[shard]))
+    chosen = []
+    for shard, places in by_shard.items():
+        key = shards[shard].key
+        rows = read_shard(store, key, ["image_id", "status"])
+        ids = rows["image_id"].filter(pc.equal(rows["status"], STATUS_OK))
+        chosen += [(key, str(ids[place].as_py())) for place in places]
+    return chosen
