@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientEr
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.s3_client import s3_client, s3_errors
 from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
+from i2s_batch.storage.s3_listing import Page, list_keys
 from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
 
 READ_ATTEMPTS = 5  # of get and read together; botocore retries the request alone, not the body
@@ -145,11 +146,21 @@ class S3Store(Store):
             return False
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with s3_errors(self.uri(prefix)):
-            pages = s3_client().get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
-                for item in page.get("Contents", ()):
-                    yield ObjectInfo(item["Key"][len(self.prefix) :], item["Size"])
+        for key, size in list_keys(self._page, self.prefix + prefix):
+            yield ObjectInfo(key[len(self.prefix) :], size)
+
+    def _page(self, stem: str, after: str) -> Page:
+        """The first page of the keys that begin with `stem` and come after `after`."""
+        uri, where = f"s3://{self.bucket}/{stem}", {"StartAfter": after} if after else {}
+        while True:
+            with s3_errors(uri):
+                answer = s3_client().list_objects_v2(Bucket=self.bucket, Prefix=stem, **where)
+            entries = [(item["Key"], item["Size"]) for item in answer.get("Contents", ())]
+            if entries and entries[0][0] <= after:
+                raise StorageError(f"{uri!r}: the store ignores StartAfter when it lists; use one that honours it")
+            if entries or not answer["IsTruncated"]:
+                return Page(entries, answer["IsTruncated"])
+            where = {"ContinuationToken": answer["NextContinuationToken"]}  # S3 may send a page with nothing
 
     def sweep(self) -> None:
         """Nothing to do: a PUT that is cut off leaves nothing."""
