@@ -4,8 +4,8 @@
 
 writes synthetic runs of each size into FOLDER (removed again after their turn), `--light-rows` without codes, and
 measures each step in a process of its own: seconds, and the peak of its memory less what it held before, after the
-imports. `log` is the only step that is not timed as a whole: making the log is left out. Prints a Markdown table; the
-last line is JSON.
+imports. Prints a Markdown table; the last line is JSON. Of `assemble` only the publishing is timed, not the making of
+the log. The system has the files in memory, as they were just written.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_plan, write_run
+from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
 from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.failures import count_statuses
 from i2s_batch.runtime.plan import Plan
@@ -35,9 +36,10 @@ from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.dataset import open_table
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources import _table
+from i2s_batch.storage.read import sorted_by_id
+from i2s_batch.storage.sources import image_table
 from i2s_batch.storage.sql import answer
-from i2s_batch.storage.table import encode_rows, table_schema
+from i2s_batch.storage.table import table_schema
 from i2s_batch.table.neighbours import find_neighbours
 from i2s_batch.table.verify import verify
 
@@ -53,7 +55,7 @@ def _timed(work: Callable[[], Any]) -> float:
 
 def make_plan(out: str, rows: int, shape: Shape) -> float:
     """From a listing to the saved plan."""
-    return _timed(lambda: Plan(_table(list(items(rows))), SHARD_ROWS).save(open_store(f"{out}-planned")))
+    return _timed(lambda: Plan(sorted_by_id(image_table(items(rows))), SHARD_ROWS).save(open_store(f"{out}-planned")))
 
 
 def load_plan(out: str, rows: int, shape: Shape) -> float:
@@ -91,10 +93,12 @@ def assemble(out: str, rows: int, shape: Shape) -> float:
     for shard in range(plan.shards):
         batches = shard_rows(plan, shard, shape, stream).to_batches(1)
         numbers = plan.shard_range(shard)
-        files = {RunLayout.row(number): _log_file(batch, schema) for number, batch in zip(numbers, batches, strict=True)}
+        files = {
+            RunLayout.row(number): _log_file(batch, schema) for number, batch in zip(numbers, batches, strict=True)
+        }
         store.put_all(files)
         del files, batches
-        seconds += _timed(lambda shard=shard, numbers=numbers: assembler.publish(shard, numbers, exists=False))
+        seconds += _timed(partial(assembler.publish, shard, numbers, exists=False))
         store.delete([RunLayout.shard(shard)])
     return seconds
 
@@ -185,6 +189,24 @@ def _prepare(out: str, rows: int, shape: Shape, light: bool) -> None:
     assert process.exitcode == 0
 
 
+def _table(results: list[dict[str, Any]]) -> list[str]:
+    """Markdown: a line a step, a column a size, and the bytes that each row more took between the two largest."""
+    sizes = sorted({result["rows"] for result in results})
+    lines = ["| step |" + "".join(f" {rows:,} |" for rows in sizes) + " bytes a row more |"]
+    lines.append("|---|" + "---|" * (len(sizes) + 1))
+    for step in dict.fromkeys(result["step"] for result in results):
+        found = {result["rows"]: result for result in results if result["step"] == step}
+        cells = [f"{found[n]['seconds']:.2f} s, {found[n]['peak_mb']:.0f} MB" if n in found else "" for n in sizes]
+        *_, before, last = [None, None, *sorted(found)]
+        slope = (
+            ""
+            if before is None
+            else f"{1e6 * (found[last]['peak_mb'] - found[before]['peak_mb']) / (last - before):.0f}"
+        )
+        lines.append(f"| {step} | " + " | ".join([*cells, slope]) + " |")
+    return lines
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.scale", description=__doc__)
@@ -205,6 +227,7 @@ def main() -> None:
                 print(f"{step:<12} {rows:>10}  {figures['seconds']:>9.3f} s  {figures['peak_mb']:>8.1f} MB", flush=True)
         for folder in (out, f"{out}-planned", f"{out}-assembled"):
             shutil.rmtree(folder, ignore_errors=True)
+    print("\n".join(_table(results)))
     print(json.dumps({"shape": shape, "results": results}))
 
 

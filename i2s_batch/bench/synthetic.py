@@ -18,12 +18,12 @@ from i2s_batch.runtime.rows import curve_steps
 from i2s_batch.runtime.run_record import table_metadata
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.sources import image_table
 from i2s_batch.storage.table import encode_shard, table_schema
 
 SHARD_ROWS = 1000
 STEPS = 1000
 _BAD_EVERY = 100
-_BATCH_ROWS = 50_000
 
 
 def items(rows: int) -> Iterator[tuple[str, str]]:
@@ -35,15 +35,7 @@ def items(rows: int) -> Iterator[tuple[str, str]]:
 
 def write_plan(out: str, rows: int) -> None:
     """The frozen plan of `rows` pictures."""
-    Plan(_planned(rows), SHARD_ROWS).save(open_store(out))
-
-
-def _planned(rows: int) -> pa.Table:
-    source, batches = items(rows), []
-    for start in range(0, rows, _BATCH_ROWS):
-        ids, uris = zip(*(next(source) for _ in range(min(_BATCH_ROWS, rows - start))), strict=True)
-        batches.append(pa.record_batch({"image_id": pa.array(ids), "uri": pa.array(uris)}))
-    return pa.Table.from_batches(batches)
+    Plan(image_table(items(rows)), SHARD_ROWS).save(open_store(out))
 
 
 def record(shape: tuple[int, int]) -> dict[str, object]:

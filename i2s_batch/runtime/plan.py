@@ -116,7 +116,7 @@ class Plan:
 
     def grown(self, images: pa.Table) -> Plan:
         """This plan and one more generation: the images of `images` that it does not hold."""
-        present = self.images.read() if isinstance(self.images, RowGroups) else self.images
+        present = self._whole()
         known = pc.is_in(images["image_id"], present["image_id"].combine_chunks())
         new = images.filter(pc.invert(known))
         if not len(new):
@@ -130,12 +130,16 @@ class Plan:
         return Task(unit, tuple(self.rows(self.unit_range(unit)).to_pylist()), attempts, resume)
 
     def save(self, store: Store) -> None:
-        """Write the plan, a table in memory, whole."""
+        """Write the plan whole."""
         sink = pa.BufferOutputStream()
         facts = {"unit_size": self.unit_size, "generations": self.generations or [len(self)]}
-        images = self.images.replace_schema_metadata({_FACTS: json.dumps(facts)})
+        images = self._whole().replace_schema_metadata({_FACTS: json.dumps(facts)})
         pq.write_table(images, sink, compression="zstd", row_group_size=_GROUP_ROWS, write_page_checksum=True)
         store.put(RunLayout.plan, sink.getvalue().to_pybytes())
+
+    def _whole(self) -> pa.Table:
+        """All images in memory."""
+        return self.images.read() if isinstance(self.images, RowGroups) else self.images
 
     @classmethod
     def load(cls, store: Store, shard_size: int) -> Plan:

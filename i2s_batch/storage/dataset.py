@@ -52,11 +52,20 @@ class Shard:
             yield from fragment.to_batches(**scan)
 
 
-class _Shards(ds.FileSystemDataset):
-    """Forgets the footer of each file that it has read, which pyarrow by itself keeps."""
+def _dataset(shards: list[Shard]) -> ds.FileSystemDataset:
+    fragments = [shard.fragment() for shard in shards]
+    return ds.FileSystemDataset(fragments, shards[0].schema, _FORMAT, shards[0].file_system)
+
+
+class _Rescanned(ds.FileSystemDataset):
+    """A dataset that forgets each footer when its file has been read, which pyarrow by itself keeps. Every scan has
+    files of its own: a query may scan a table twice at once, and the one must not forget what the other still reads
+    (pyarrow 26 then dies)."""
+
+    shards: list[Shard]
 
     def scanner(self, **scan: Any) -> ds.Scanner:
-        return ds.Scanner.from_dataset(self, cache_metadata=False, **scan)
+        return ds.Scanner.from_dataset(_dataset(self.shards), cache_metadata=False, **scan)
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,11 @@ class TableFiles:
 
     @property
     def dataset(self) -> ds.FileSystemDataset:
-        """All shards as one dataset, for one query."""
-        fragments = [shard.fragment() for shard in self.shards]
-        return _Shards(fragments, self.schema, _FORMAT, self.shards[0].file_system)
+        """All shards as one dataset."""
+        first = self.shards[0]
+        whole = _Rescanned([first.fragment()], first.schema, _FORMAT, first.file_system)
+        whole.shards = self.shards
+        return whole
 
 
 def open_table(out: str) -> TableFiles:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from i2s_batch.errors import StorageError
-
 READERS = 16  # ranges listed at once
 _AHEAD = 4 * READERS  # pages asked for before those in front of them were taken: 10 MB
 _LAST = "\U0010ffff"  # after every other letter in the order of UTF-8

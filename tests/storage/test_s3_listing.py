@@ -100,9 +100,7 @@ def test_an_error_comes_out() -> None:
 
 
 @pytest.mark.parametrize("layout", ["letters of one to four bytes", "a key that is a folder too", "folders"])
-def test_a_real_server_lists_the_same(
-    s3: Any, s3_bucket: str, layout: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_real_server_lists_the_same(s3: Any, s3_bucket: str, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = sorted(set(LAYOUTS[layout]), key=str.encode)[:300]
     client = s3.client()
     with ThreadPoolExecutor(8) as pool:
@@ -124,7 +122,9 @@ class _Pages:
         return self._client.list_objects_v2(MaxKeys=20, **request)
 
 
-def test_a_store_that_ignores_where_to_start_is_refused(s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_ignores_where_to_start_is_refused(
+    s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Forgetful:
         def list_objects_v2(self, **request: Any) -> Any:
             return {"Contents": [{"Key": "a/1", "Size": 1}, {"Key": "a/2", "Size": 1}], "IsTruncated": True}
