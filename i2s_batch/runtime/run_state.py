@@ -21,8 +21,8 @@ class RunState:
     """Which units of the plan are done, and where their rows are. Done means that the rows exist.
 
     `done` [units] bool; `count_images`: of the units that a mask [units] selects; `logged`: units of each shard whose
-    rows wait in the work log; `published`: shards in the table; `checkpointed`: units in flight when a driver ended; `deaths`: workers
-    that died with a unit; `statuses` counts images.
+    rows wait in the work log; `published`: shards in the table; `checkpointed`: units in flight when a driver ended;
+    `deaths`: workers that died with a unit; `statuses` counts images.
     """
 
     done: np.ndarray
