@@ -3,9 +3,9 @@
     python -m i2s_batch.bench.scale FOLDER [--rows N ...] [--shape L W_DIM] [--light-rows N ...] [--only NAME ...]
 
 writes synthetic runs of each size into FOLDER (removed again after their turn), `--light-rows` (whole shards of 1,000)
-without codes, and measures each step in a process of its own: seconds, and the peak of its memory less what it held before, after the
-imports. Prints a Markdown table; the last line is JSON. Of `assemble` only the publishing is timed, not the making of
-the log. The system has the files in memory, as they were just written.
+without codes, and measures each step in a process of its own: seconds, and the peak of its memory less what it held
+before, after the imports. Of `assemble` only the publishing is timed, not the making of the log. The system has the
+files in memory, as they were just written. Prints a Markdown table; the last line is JSON.
 """
 
 from __future__ import annotations
