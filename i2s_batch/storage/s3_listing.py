@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 READERS = 16  # ranges listed at once
-_AHEAD = 4 * READERS  # pages asked for before those in front of them were taken: 10 MB
+_AHEAD = 512  # pages asked for before those in front of them were taken: 100 MB
 _LAST = "\U0010ffff"  # after every other letter in the order of UTF-8
 _LONGEST = 1000  # bytes; keys have 1024 at most, and so has what they are compared with
 
@@ -85,12 +85,14 @@ def _side_by_side(fetch: Callable[[str, str], Page], ranges: list[Range]) -> Ite
 
 
 def _ask(line: list[_Part], pool: ThreadPoolExecutor, fetch: Callable[[str, str], Page]) -> None:
-    """Ask for the first pages that are not asked for yet, as far ahead as is allowed."""
-    ahead = sum(part.page is not None for part in line)
+    """Ask for the first pages that are not asked for yet, the foremost first, as many as there are threads."""
+    asked = [part for part in line if part.page is not None]
+    under_way = sum(part.entries is None for part in asked)
+    free = min(READERS - under_way, _AHEAD - len(asked))
     for place, part in enumerate(line):
-        if part.page is None and (place == 0 or ahead < _AHEAD):
+        if part.page is None and (place == 0 or free > 0):
             part.page = pool.submit(fetch, part.keys.stem, part.keys.after)
-            ahead += 1
+            free -= 1
 
 
 def _with_rest(part: _Part) -> list[_Part]:
