@@ -9,14 +9,15 @@ import stat
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from i2s_batch.errors import ObjectNotFoundError, PictureError, SourceError
 from i2s_batch.storage.lists import ListRows, is_list, read_list
 from i2s_batch.storage.local import local_error, read_regular
 from i2s_batch.storage.names import image_id_of, is_text, path_of_uri, uri_of
 from i2s_batch.storage.objects import is_s3, open_store
-from i2s_batch.storage.read import sorted_by_id
 from i2s_batch.storage.store import ObjectUnreadableError
 from i2s_batch.storage.walk import JUNK, fixed_part, glob_files, identity, is_pattern, is_skipped, walk_files
 
@@ -41,7 +42,7 @@ def list_images(source: str, exclude: str | None = None) -> pa.Table:
     images = image_table(_s3_items(source, exclude) if is_s3(source) else _local_items(source, exclude))
     if not len(images):
         raise SourceError(f"{source!r} holds no files; {_KINDS}")
-    return sorted_by_id(images)
+    return in_order(images)
 
 
 def read_bytes(uri: str, limit_bytes: int = MAX_PICTURE_BYTES) -> bytes:
@@ -73,6 +74,18 @@ def image_table(items: Iterable[Item]) -> pa.Table:
     while part := list(islice(waiting, _ITEMS_AT_ONCE)):
         batches.append(pa.record_batch([[item[place] for item in part] for place in range(len(columns))], schema))
     return pa.Table.from_batches(batches, schema)
+
+
+def in_order(images: pa.Table) -> pa.Table:
+    """Sorted by id; the table itself if it is so already. Gathered in parts, from texts with long offsets: pyarrow
+    cannot gather from more than 2 GB of others."""
+    order = pc.sort_indices(images["image_id"])
+    if pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py():
+        return images
+    schema = images.schema
+    whole = images.cast(pa.schema([(name, pa.large_string()) for name in schema.names])).combine_chunks()
+    starts = range(0, len(order), _ITEMS_AT_ONCE)
+    return pa.concat_tables([whole.take(order.slice(start, _ITEMS_AT_ONCE)).cast(schema) for start in starts])
 
 
 def _local_items(source: str, exclude: str | None) -> Iterator[Item]:
