@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "storage": BASE,
     "editing": BASE,
     "runtime": BASE | {"models", "inversion", "editing", "storage"},
-    "bench": BASE | {"models", "inversion", "storage", "table"},
+    "bench": BASE | {"models", "inversion", "storage", "runtime", "table"},
     "report": BASE | {"models", "inversion", "storage", "runtime"},
     "table": BASE | {"models", "inversion", "storage", "runtime", "report"},
     "demo": BASE | {"models", "inversion", "storage", "editing", "runtime", "report"},

@@ -17,7 +17,7 @@ from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.publication import publish_shard
-from i2s_batch.storage.read import parse_shard, read_shard
+from i2s_batch.storage.read import parse_shard, read_shard, read_statuses
 
 
 class Assembler:
@@ -36,6 +36,15 @@ class Assembler:
     def published(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """The rows of a shard that is already in the table, in the plan's order; `columns`: None for all."""
         return read_shard(self._store, RunLayout.shard(shard), columns)
+
+    def statuses(self, shard: int) -> np.ndarray:
+        """The status of each row of a shard that is already in the table: object [images of the shard]."""
+        found = read_statuses(self._store, RunLayout.shard(shard))
+        planned = len(self._plan.shard_range(shard))
+        if len(found) != planned:
+            uri = self._store.uri(RunLayout.shard(shard))
+            raise StorageError(f"{uri!r} has {len(found)} rows for {planned} planned images; run `verify`")
+        return found
 
     def mark_vanished(self, shard: int, vanished_at: pa.Array | None) -> int:
         """Write a published shard with another column `vanished_at`, if there is one; how many are marked."""
@@ -149,9 +158,9 @@ class Publisher:
 
     def _publish_if_full(self, shard: int) -> None:
         """Publish a shard that is not in the table yet, or has fresher rows in the log."""
-        logged = self._state.logged.get(shard, set())
-        if self._missing[shard] or not logged:
+        if self._missing[shard] or not self._state.logged.get(shard):
             return
+        logged = self._state.logged.pop(shard)
         exists = shard in self._state.published
         self._state.published.add(shard)
-        self._publishing.append(self._thread.submit(self._assembler.publish, shard, set(logged), exists))
+        self._publishing.append(self._thread.submit(self._assembler.publish, shard, logged, exists))

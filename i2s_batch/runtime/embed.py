@@ -48,18 +48,21 @@ class EmbedRun(Run):
         super().__init__(job.out, job.config, record, generator, say)
 
     def _make_plan(self) -> Plan:
-        return Plan(self._listing, self._job.config.shard_size)
+        return Plan(self._list(), self._job.config.shard_size)
+
+    def _list(self) -> pa.Table:
+        return list_images(self._job.source, exclude=self._job.out)
 
     @cached_property
     def _listing(self) -> pa.Table:
-        """The source as it is now."""
-        return list_images(self._job.source, exclude=self._job.out)
+        """The source as it is now, for a run that is to grow."""
+        return self._list()
 
     def _grow(self, plan: Plan) -> Plan:
         return grown_plan(plan, self._listing) if self._job.config.grow else plan
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
-        if self._job.config.grow:
+        if self._job.config.grow and state.published:
             compare(state, assembler, plan, self._listing, self._say)
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
-import pyarrow.compute as pc
 
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_state import RunState, undone_checkpoints
 from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.ahead import map_ahead
+
+_READERS = 16  # shards looked at at once: mostly a footer each, which is waiting on S3
 
 
 def count_statuses(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> None:
     """Fill `state.statuses` from the rows that exist and count as done."""
-    for shard in state.published | state.logged.keys():
-        found: dict[int, str] = {}
-        if shard in state.published:
-            found = dict(
-                zip(plan.shard_range(shard), assembler.published(shard, ["status"])["status"].to_pylist(), strict=True)
-            )
-        for image, status in _logged_statuses(state.logged.get(shard, set()), log, plan):
-            if found.get(image) != STATUS_OK:
-                found[image] = status
-        state.statuses.update(status for image, status in found.items() if state.done[plan.unit_of(image)])
+
+    def counted(shard: int) -> Counter[str]:
+        images = plan.shard_range(shard)
+        there = shard in state.published
+        status = assembler.statuses(shard) if there else np.full(len(images), None, object)
+        if shard in state.logged:
+            for image, logged in _logged_statuses(state.logged[shard], log, plan):
+                if status[image - images.start] != STATUS_OK:
+                    status[image - images.start] = logged
+        return Counter(status[plan.by_image(state.done, shard)].tolist())
+
+    for counts in map_ahead(counted, sorted(state.published | state.logged.keys()), _READERS):
+        state.statuses.update(counts)
 
 
 def _logged_statuses(units: set[int], log: WorkLog, plan: Plan) -> list[tuple[int, str]]:
@@ -38,11 +45,13 @@ def forget_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: P
 
     Rows that an interrupted retry left in the log stand for their images, whatever the shard says.
     """
-    failed: list[int] = []  # images
-    for shard in state.published:
-        bad = pc.not_equal(assembler.published(shard, ["status"])["status"], STATUS_OK).to_numpy()
-        images = (plan.shard_range(shard)[i] for i in np.flatnonzero(bad))
-        failed += [image for image in images if plan.unit_of(image) not in state.logged.get(shard, set())]
+
+    def failed_in(shard: int) -> list[int]:
+        bad = np.flatnonzero(assembler.statuses(shard) != STATUS_OK)
+        images = (plan.shard_range(shard)[place] for place in bad.tolist())
+        return [image for image in images if plan.unit_of(image) not in state.logged.get(shard, set())]
+
+    failed = [image for images in map_ahead(failed_in, sorted(state.published), _READERS) for image in images]
     for units in state.logged.values():
         bad_images = [image for image, status in _logged_statuses(units, log, plan) if status != STATUS_OK]
         again = {plan.unit_of(image) for image in bad_images}

@@ -39,7 +39,7 @@ def compare(state: RunState, assembler: Assembler, plan: Plan, listing: pa.Table
         gone += assembler.mark_vanished(shard, _vanished(rows, ids, there))
         first = plan.shard_range(shard).start
         kept = [place for place, image_id in enumerate(ids) if image_id in there]
-        uris = plan.images["uri"].slice(first, len(ids)).take(kept).to_pylist()
+        uris = plan.shard_images(shard)["uri"].take(kept).to_pylist()
         stored = rows["sha256"].take(kept).to_pylist()
         with ThreadPoolExecutor(_READERS) as pool:
             for place, old, new in zip(kept, stored, pool.map(_sha256, uris), strict=True):

@@ -7,7 +7,6 @@ neighbouring pictures to render, which take milliseconds each.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,24 +18,26 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import Task
-from i2s_batch.storage.arrow_files import read_parquet
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
+from i2s_batch.storage.row_groups import RowGroups
 
 _FACTS = b"i2s_batch.plan"
+# Images that are read at once of a saved plan: some ten shards.
+_GROUP_ROWS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """`images` has the columns image_id and uri, those that the table carries along, and those that only workers
-    need, whose names begin with '_'.
+    need, whose names begin with '_'. Of a plan that was loaded only the images that are asked for are in memory.
 
     A run that has grown has generations, of `generations` images each (one of all, if None): sorted by id each, and
     beginning with a shard of its own, so that growing leaves every shard as it is. A shard has at most `shard_size`
-    images; a unit has at most `unit_size` of one shard.
+    images; a unit has at most `unit_size` of one shard, and only a shard's last unit may have fewer.
     """
 
-    images: pa.Table
+    images: pa.Table | RowGroups
     shard_size: int
     unit_size: int = 1
     generations: tuple[int, ...] | None = None
@@ -52,13 +53,9 @@ class Plan:
         return np.concatenate([*parts, ends[-1:]])
 
     @cached_property
-    def _unit_starts(self) -> np.ndarray:
-        """The first image of every unit, and the number of images: int64 [units + 1]."""
-        starts = self._shard_starts
-        if self.unit_size == 1:
-            return np.arange(len(self) + 1)
-        parts = [np.arange(starts[s], starts[s + 1], self.unit_size) for s in range(self.shards)]
-        return np.concatenate([*parts, starts[-1:]])
+    def _first_units(self) -> np.ndarray:
+        """The first unit of every shard, and the number of units: int64 [shards + 1]."""
+        return np.cumsum([0, *-(-np.diff(self._shard_starts) // self.unit_size)])
 
     @property
     def shards(self) -> int:
@@ -71,70 +68,90 @@ class Plan:
 
     def shard_images(self, shard: int) -> pa.Table:
         """The rows of the plan that belong to a shard, without what only workers need."""
-        indices = self.shard_range(shard)
-        names = [name for name in self.images.column_names if not name.startswith("_")]
-        return self.images.select(names).slice(indices.start, len(indices))
+        names = [name for name in self.images.schema.names if not name.startswith("_")]
+        return self.rows(self.shard_range(shard)).select(names)
+
+    def rows(self, images: range) -> pa.Table:
+        """The rows of the plan of neighbouring images."""
+        return self.images.slice(images.start, len(images))
+
+    def image_id(self, image: int) -> str:
+        """The id of an image."""
+        return str(self.rows(range(image, image + 1))["image_id"][0].as_py())
 
     @property
     def units(self) -> int:
         """How many units there are."""
-        return len(self._unit_starts) - 1
+        return int(self._first_units[-1])
 
     def units_of(self, shard: int) -> range:
         """The units of a shard."""
-        first, end = np.searchsorted(self._unit_starts, self._shard_starts[shard : shard + 2])
-        return range(int(first), int(end))
+        return range(int(self._first_units[shard]), int(self._first_units[shard + 1]))
 
     def unit_range(self, unit: int) -> range:
         """The images of a unit."""
-        return range(int(self._unit_starts[unit]), int(self._unit_starts[unit + 1]))
-
-    def unit_sizes(self) -> np.ndarray:
-        """How many images each unit has, int64 [units]."""
-        return np.diff(self._unit_starts)
+        shard = self.shard_of(unit)
+        images = self.shard_range(shard)
+        start = images.start + (unit - int(self._first_units[shard])) * self.unit_size
+        return range(start, min(start + self.unit_size, images.stop))
 
     def unit_of(self, image: int) -> int:
         """The unit of an image."""
-        return int(np.searchsorted(self._unit_starts, image, side="right")) - 1
+        shard = int(np.searchsorted(self._shard_starts, image, side="right")) - 1
+        return int(self._first_units[shard] + (image - self._shard_starts[shard]) // self.unit_size)
 
     def shard_of(self, unit: int) -> int:
         """The shard of a unit."""
-        return int(np.searchsorted(self._shard_starts, self._unit_starts[unit], side="right")) - 1
+        return int(np.searchsorted(self._first_units, unit, side="right")) - 1
+
+    def count_images(self, chosen: np.ndarray) -> int:
+        """How many images the units have that the mask `chosen` [units] selects."""
+        missing = -np.diff(self._shard_starts) % self.unit_size  # what the last unit of each shard lacks
+        return int(np.count_nonzero(chosen)) * self.unit_size - int(missing @ chosen[self._first_units[1:] - 1])
+
+    def by_image(self, chosen: np.ndarray, shard: int) -> np.ndarray:
+        """A mask of units, bool [units], as one of the images of a shard."""
+        units = self.units_of(shard)
+        return np.repeat(chosen[units.start : units.stop], self.unit_size)[: len(self.shard_range(shard))]
 
     def grown(self, images: pa.Table) -> Plan:
         """This plan and one more generation: the images of `images` that it does not hold."""
-        known = pc.is_in(images["image_id"], self.images["image_id"].combine_chunks())
+        present = self._whole()
+        known = pc.is_in(images["image_id"], present["image_id"].combine_chunks())
         new = images.filter(pc.invert(known))
         if not len(new):
             return self
         generations = (*(self.generations or (len(self),)), len(new))
-        both = pa.concat_tables([self.images, new.select(self.images.column_names)])
-        return Plan(both.combine_chunks(), self.shard_size, self.unit_size, generations)
+        both = pa.concat_tables([present, new.select(present.column_names)])
+        return Plan(both, self.shard_size, self.unit_size, generations)
 
     def task(self, unit: int, attempts: int, resume: bool) -> Task:
         """A unit as what a worker is handed."""
-        images = self.unit_range(unit)
-        return Task(unit, tuple(self.images.slice(images.start, len(images)).to_pylist()), attempts, resume)
+        return Task(unit, tuple(self.rows(self.unit_range(unit)).to_pylist()), attempts, resume)
 
     def save(self, store: Store) -> None:
         """Write the plan whole."""
-        buffer = io.BytesIO()
+        sink = pa.BufferOutputStream()
         facts = {"unit_size": self.unit_size, "generations": self.generations or [len(self)]}
-        pq.write_table(self.images.replace_schema_metadata({_FACTS: json.dumps(facts)}), buffer, compression="zstd")
-        store.put(RunLayout.plan, buffer.getvalue())
+        images = self._whole().replace_schema_metadata({_FACTS: json.dumps(facts)})
+        pq.write_table(images, sink, compression="zstd", row_group_size=_GROUP_ROWS, write_page_checksum=True)
+        store.put(RunLayout.plan, sink.getvalue().to_pybytes())
+
+    def _whole(self) -> pa.Table:
+        """All images in memory."""
+        return self.images.read() if isinstance(self.images, RowGroups) else self.images
 
     @classmethod
     def load(cls, store: Store, shard_size: int) -> Plan:
         """The saved plan of an output."""
-        key = RunLayout.plan
-        data = store.get(key)
+        images = RowGroups(store, RunLayout.plan)
         try:
-            images = read_parquet(data)
-            facts = json.loads((images.schema.metadata or {}).get(_FACTS, b"{}"))
+            facts = json.loads(images.metadata.get(_FACTS, b"{}"))
             generations = facts.get("generations")
-            if generations is not None and sum(generations) != len(images):
-                raise ValueError(f"it has {len(images)} images and speaks of {sum(generations)}")
-            plan = images.replace_schema_metadata(None)
-            return cls(plan, shard_size, facts.get("unit_size", 1), None if generations is None else tuple(generations))
-        except (pa.ArrowInvalid, ValueError, TypeError, AttributeError) as error:
-            raise StorageError(f"{store.uri(key)} is damaged ({error}); this output cannot be resumed") from error
+            if generations is not None and sum(generations) != images.num_rows:
+                raise ValueError(f"it has {images.num_rows} images and speaks of {sum(generations)}")
+            unit_size = facts.get("unit_size", 1)
+            return cls(images, shard_size, unit_size, None if generations is None else tuple(generations))
+        except (ValueError, TypeError, AttributeError) as error:
+            uri = store.uri(RunLayout.plan)
+            raise StorageError(f"{uri} is damaged ({error}); this output cannot be resumed") from error

@@ -162,8 +162,7 @@ class Run(ABC):
             grown = self._grow(self._plan)
             if grown is not self._plan:
                 confirm()
-                grown.save(self._store)
-                self._plan = grown
+                self._save(grown)
             return existing
         if next(self._store.list(RunLayout.shards_prefix), None) is not None:
             raise RunConflictError(
@@ -171,9 +170,14 @@ class Run(ABC):
             )
         confirm()
         self._clean()  # rows and checkpoints of a run that was given up must not become this one's
-        self._plan.save(self._store)
+        self._save(self._plan)
         self._store.put(RunLayout.run_json, json.dumps(self._record, indent=2).encode())
         return self._record
+
+    def _save(self, plan: Plan) -> None:
+        """Save the plan and go on with what was saved, of which only what is asked for is in memory."""
+        plan.save(self._store)
+        self._plan = self._loaded_plan()
 
     def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
         config, record = self._config, self._begin(lease.confirm)

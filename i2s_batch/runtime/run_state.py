@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,13 +20,13 @@ from i2s_batch.storage.objects import Store
 class RunState:
     """Which units of the plan are done, and where their rows are. Done means that the rows exist.
 
-    `done` [units] bool; `sizes` [units]: images of each; `logged`: units of each shard whose rows wait in the work
-    log; `published`: shards in the table; `checkpointed`: units in flight when a driver ended; `deaths`: workers
-    that died with a unit; `statuses` counts images.
+    `done` [units] bool; `count_images`: of the units that a mask [units] selects; `logged`: units of each shard whose
+    rows wait in the work log; `published`: shards in the table; `checkpointed`: units in flight when a driver ended;
+    `deaths`: workers that died with a unit; `statuses` counts images.
     """
 
     done: np.ndarray
-    sizes: np.ndarray
+    count_images: Callable[[np.ndarray], int]
     logged: dict[int, set[int]]
     published: set[int]
     checkpointed: set[int]
@@ -40,12 +41,12 @@ class RunState:
     @property
     def images(self) -> int:
         """Images of the run."""
-        return int(self.sizes.sum())
+        return self.count_images(np.ones_like(self.done))
 
     @property
     def remaining_images(self) -> int:
         """Images without a row."""
-        return int(self.sizes[~self.done].sum())
+        return self.count_images(~self.done)
 
 
 def scan(store: Store, plan: Plan, log: WorkLog) -> RunState:
@@ -55,13 +56,14 @@ def scan(store: Store, plan: Plan, log: WorkLog) -> RunState:
     done = np.zeros(plan.units, bool)
     logged: dict[int, set[int]] = {}
     for shard in published:
-        done[plan.units_of(shard)] = True
+        units = plan.units_of(shard)
+        done[units.start : units.stop] = True
     for index in log.logged_rows():
         if index < plan.units:
             done[index] = True
             logged.setdefault(plan.shard_of(index), set()).add(index)
     checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store)
-    return RunState(done, plan.unit_sizes(), logged, published, checkpointed, deaths)
+    return RunState(done, plan.count_images, logged, published, checkpointed, deaths)
 
 
 def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:

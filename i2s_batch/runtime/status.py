@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -18,10 +16,11 @@ from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.lease import EXPIRY_S, holder_lives, is_here, parse_holder
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_record import parse_record, resume_command
-from i2s_batch.runtime.run_state import read_deaths, undone_checkpoints
+from i2s_batch.runtime.run_state import read_deaths
 from i2s_batch.runtime.summary import SUMMARY_EVERY_S
 from i2s_batch.runtime.terminal import duration
 from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.ahead import map_ahead
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.read import read_shard
@@ -35,7 +34,9 @@ FRESH_S = 9 * SUMMARY_EVERY_S
 NAMED = 5
 
 _COLUMNS = ["status", "error_type", "error", "seconds", "embedded_at"]
-_SHARD_READERS = 4
+_OK = 1  # how `_Table` writes it
+_SORTED_AT_ONCE = 1 << 20
+_SHARD_READERS = 8  # of a shard some columns are fetched: on S3 that is waiting
 _ROW_READERS = 16
 
 
@@ -171,17 +172,17 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
         state=state,
         images=len(plan),
         steps=int(record["settings"].get("steps", 1)),
-        statuses=dict(sorted(Counter(table.status.compress(table.done).tolist()).items())),
+        statuses=table.statuses(),
         shards=plan.shards,
         shards_published=len(table.published),
-        saved=len(undone_checkpoints(table.units_done(), log)),
+        saved=table.saved(log),
         holder=None if held is None else _holder(held),
         summary_age_s=None if live is None else live.age_s,
         live=live if live is not None and alive and live.age_s <= FRESH_S else None,
         slowest=table.slowest(),
         last_failures=table.last_failures(),
         deaths={
-            table.image_id(plan.unit_range(unit)[0]): n for unit, n in read_deaths(store).items() if unit < plan.units
+            plan.image_id(plan.unit_range(unit)[0]): n for unit, n in read_deaths(store).items() if unit < plan.units
         },
         command=resume_command(record, store.url),
     )
@@ -192,49 +193,62 @@ class _Table:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self.done = np.zeros(len(plan), bool)
-        self.status = np.full(len(plan), "", object)
-        self._seconds = np.full(len(plan), np.nan)
-        self._failures: dict[int, Failure] = {}
+        # As few bytes an image as will do: 0 is no row, else one more than the place in `_names`.
+        self._status = np.zeros(len(plan), np.uint8)
+        self._names = [STATUS_OK]
+        self._seconds = np.full(len(plan), np.nan, np.float32)
+        self._failures: dict[int, tuple[str, str, str]] = {}  # status, error, when
         self.published: set[int] = set()
         self.waiting: set[int] = set()  # units whose rows are in the work log
 
-    def image_id(self, index: int) -> str:
-        return str(self._plan.images.column("image_id")[index].as_py())
-
-    def add(self, indices: Iterable[int], rows: pa.Table) -> None:
+    def add(self, indices: Sequence[int], rows: pa.Table) -> None:
         """Take `rows` for images that have none yet, or none that is ok."""
-        places = np.fromiter(indices, int)
-        columns = rows.select(_COLUMNS).to_pydict()
-        self.done[places] = True
-        self.status[places] = columns["status"]
-        self._seconds[places] = np.array(columns["seconds"], float)
-        for index, status, kind, error, _, at in zip(places.tolist(), *columns.values(), strict=True):
-            self._failures.pop(index, None)
-            if status != STATUS_OK:
-                when = at.isoformat(timespec="seconds")
-                self._failures[index] = Failure(self.image_id(index), status, f"{kind}: {error}", when)
+        places = np.asarray(indices, int)
+        status = rows["status"].to_numpy()
+        for name in dict.fromkeys(status.tolist()):
+            if name not in self._names:
+                self._names.append(name)
+            self._status[places[status == name]] = 1 + self._names.index(name)
+        self._seconds[places] = rows["seconds"].to_numpy()
+        for index in self._failures.keys() & set(indices) if self._failures else ():
+            del self._failures[index]
+        bad = np.flatnonzero(status != STATUS_OK)
+        if not len(bad):
+            return
+        columns = rows.select(_COLUMNS).take(bad).to_pydict()
+        for index, name, kind, error, _, at in zip(places[bad].tolist(), *columns.values(), strict=True):
+            self._failures[index] = (name, f"{kind}: {error}", at.isoformat(timespec="seconds"))
 
     def add_better(self, images: range, rows: pa.Table) -> None:
         """Take the rows of a later try for those of `images` that are not ok yet."""
-        better = [place for place, image in enumerate(images) if self.status[image] != STATUS_OK]
+        better = [place for place, image in enumerate(images) if self._status[image] != _OK]
         self.add([images[place] for place in better], rows.take(better))
 
     def is_ok(self, images: range) -> bool:
-        return bool((self.status[images.start : images.stop] == STATUS_OK).all())
+        return bool((self._status[images.start : images.stop] == _OK).all())
 
-    def units_done(self) -> np.ndarray:
-        """Of each unit, whether its rows exist."""
-        first = [self._plan.unit_range(unit)[0] for unit in range(self._plan.units)]
-        return self.done[first]
+    def statuses(self) -> dict[str, int]:
+        """How many rows there are of each status."""
+        counts = np.bincount(self._status, minlength=len(self._names) + 1)[1:].tolist()
+        return {name: n for name, n in sorted(zip(self._names, counts, strict=True)) if n}
+
+    def saved(self, log: WorkLog) -> int:
+        """Units with a checkpoint and no rows."""
+        units = (unit for unit in log.logged_checkpoints() if unit < self._plan.units)
+        return sum(not self._status[self._plan.unit_range(unit).start] for unit in units)
 
     def slowest(self) -> list[Slow]:
-        order = np.argsort(-self._seconds, kind="stable")[:NAMED]  # NaN, which is no time, comes last
-        timed = [index for index in order.tolist() if np.isfinite(self._seconds[index])]
-        return [Slow(self.image_id(index), round(float(self._seconds[index]), 1)) for index in timed]
+        found: list[int] = []
+        for start in range(0, len(self._seconds), _SORTED_AT_ONCE):
+            part = self._seconds[start : start + _SORTED_AT_ONCE]
+            found += (start + np.argsort(-part, kind="stable")[:NAMED]).tolist()  # NaN, which is no time, comes last
+        timed = [index for index in found if np.isfinite(self._seconds[index])]
+        timed.sort(key=lambda index: -self._seconds[index])
+        return [Slow(self._plan.image_id(i), round(float(self._seconds[i]), 1)) for i in timed[:NAMED]]
 
     def last_failures(self) -> list[Failure]:
-        return sorted(self._failures.values(), key=lambda failure: failure.at, reverse=True)[:NAMED]
+        latest = sorted(self._failures.items(), key=lambda item: item[1][-1], reverse=True)[:NAMED]
+        return [Failure(self._plan.image_id(index), *facts) for index, facts in latest]
 
 
 def _survey(store: Store, plan: Plan, log: WorkLog) -> _Table:
@@ -250,12 +264,11 @@ def _survey(store: Store, plan: Plan, log: WorkLog) -> _Table:
     # As when a run goes on: an ok row in a shard stands; any other gives way to a row of a later try.
     wanted = sorted(unit for unit in table.waiting if not table.is_ok(plan.unit_range(unit)))
     vanished = []
-    with ThreadPoolExecutor(_ROW_READERS) as pool:
-        for unit, rows in zip(wanted, pool.map(log.find_rows, wanted), strict=True):
-            if rows is None:
-                vanished.append(unit)
-            else:
-                table.add_better(plan.unit_range(unit), rows)
+    for unit, rows in zip(wanted, map_ahead(log.find_rows, wanted, _ROW_READERS), strict=True):
+        if rows is None:
+            vanished.append(unit)
+        else:
+            table.add_better(plan.unit_range(unit), rows)
     if vanished:
         table.waiting.difference_update(vanished)
         _add_shards(table, store, plan, _published(store, plan) & {plan.shard_of(unit) for unit in vanished})
@@ -269,16 +282,14 @@ def _published(store: Store, plan: Plan) -> set[int]:
 
 def _add_shards(table: _Table, store: Store, plan: Plan, shards: set[int]) -> None:
     ordered = sorted(shards)
-    with ThreadPoolExecutor(_SHARD_READERS) as pool:
-        for shard, rows in zip(
-            ordered, pool.map(lambda shard: read_shard(store, RunLayout.shard(shard), _COLUMNS), ordered), strict=True
-        ):
-            indices = plan.shard_range(shard)
-            if rows.num_rows != len(indices):
-                uri = store.uri(RunLayout.shard(shard))
-                raise StorageError(f"{uri!r} has {rows.num_rows} rows for {len(indices)} planned images; run `verify`")
-            table.add(indices, rows)
-            table.published.add(shard)
+    found = map_ahead(lambda shard: read_shard(store, RunLayout.shard(shard), _COLUMNS), ordered, _SHARD_READERS)
+    for shard, rows in zip(ordered, found, strict=True):
+        indices = plan.shard_range(shard)
+        if rows.num_rows != len(indices):
+            uri = store.uri(RunLayout.shard(shard))
+            raise StorageError(f"{uri!r} has {rows.num_rows} rows for {len(indices)} planned images; run `verify`")
+        table.add(indices, rows)
+        table.published.add(shard)
 
 
 def _record(store: Store) -> tuple[dict[str, Any], int, int]:

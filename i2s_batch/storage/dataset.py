@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 
 from i2s_batch.errors import StorageError
+from i2s_batch.storage.ahead import map_ahead
 from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.local import LocalStore
 from i2s_batch.storage.objects import Store, open_store
@@ -26,28 +26,46 @@ _FORMAT = ds.ParquetFileFormat(
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of the table, its footer read."""
+    """One file of the table. What its footer says in full, some 300 KB, is held only while rows are read."""
 
     uri: str
-    fragment: ds.ParquetFileFragment
-
-    @property
-    def row_groups(self) -> list[int]:
-        """The rows of each row group."""
-        return [group.num_rows for group in self.fragment.row_groups]
+    path: str
+    file_system: fs.FileSystem
+    schema: pa.Schema
+    row_groups: tuple[int, ...]  # the rows of each
 
     def columns(self, names: list[str]) -> pa.Schema:
         """The schema of some columns."""
-        return pa.schema([self.fragment.physical_schema.field(name) for name in names])
+        return pa.schema([self.schema.field(name) for name in names])
+
+    def fragment(self) -> ds.ParquetFileFragment:
+        """The file for pyarrow, not opened yet."""
+        return _FORMAT.make_fragment(self.path, self.file_system)
 
     def batches(self, groups: list[int] | None = None, **scan: Any) -> Iterator[pa.RecordBatch]:
         """The rows of some row groups (None: all) in order; `scan` as `Fragment.to_batches` takes it.
 
         Raises StorageError with the file's name if it is damaged.
         """
-        fragment = self.fragment if groups is None else self.fragment.subset(row_group_ids=groups)
         with errors_named(self.uri):
+            fragment = self.fragment() if groups is None else self.fragment().subset(row_group_ids=groups)
             yield from fragment.to_batches(**scan)
+
+
+def _dataset(shards: list[Shard]) -> ds.FileSystemDataset:
+    fragments = [shard.fragment() for shard in shards]
+    return ds.FileSystemDataset(fragments, shards[0].schema, _FORMAT, shards[0].file_system)
+
+
+class _Rescanned(ds.FileSystemDataset):
+    """A dataset that forgets each footer when its file has been read, which pyarrow by itself keeps. Every scan has
+    files of its own: a query may scan a table twice at once, and the one must not forget what the other still reads
+    (pyarrow 26 then dies)."""
+
+    shards: list[Shard]
+
+    def scanner(self, **scan: Any) -> ds.Scanner:
+        return ds.Scanner.from_dataset(_dataset(self.shards), cache_metadata=False, **scan)
 
 
 @dataclass(frozen=True)
@@ -62,9 +80,10 @@ class TableFiles:
     @property
     def dataset(self) -> ds.FileSystemDataset:
         """All shards as one dataset."""
-        first = self.shards[0].fragment
-        fragments = [shard.fragment for shard in self.shards]
-        return ds.FileSystemDataset(fragments, self.schema, _FORMAT, first.filesystem)
+        first = self.shards[0]
+        whole = _Rescanned([first.fragment()], first.schema, _FORMAT, first.file_system)
+        whole.shards = self.shards
+        return whole
 
 
 def open_table(out: str) -> TableFiles:
@@ -82,16 +101,16 @@ def open_table(out: str) -> TableFiles:
             fragment = _FORMAT.make_fragment(path(key), file_system)
             fragment.ensure_complete_metadata()
             check_ours(fragment.physical_schema.metadata or {}, uri)
-        return Shard(uri, fragment)
+            sizes = tuple(group.num_rows for group in fragment.row_groups)
+        return Shard(uri, path(key), file_system, fragment.physical_schema, sizes)
 
-    with ThreadPoolExecutor(_FOOTER_READERS) as pool:
-        shards = list(pool.map(opened, keys))
-    schema = shards[0].fragment.physical_schema
-    for shard in shards:
-        other = shard.fragment.physical_schema
-        if other != schema or latent_shape(other) != latent_shape(schema):
+    shards: list[Shard] = []
+    for shard in map_ahead(opened, keys, _FOOTER_READERS):
+        schema = shards[0].schema if shards else shard.schema
+        if shard.schema != schema or latent_shape(shard.schema) != latent_shape(schema):
             raise StorageError(f"{shard.uri!r} has other columns than {shards[0].uri!r}; {NOT_OURS}")
-    return TableFiles(store.url, shards, schema, latent_shape(schema))
+        shards.append(replace(shard, schema=schema))
+    return TableFiles(store.url, shards, shards[0].schema, latent_shape(shards[0].schema))
 
 
 def check_whole(table: TableFiles) -> None:

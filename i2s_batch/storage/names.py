@@ -16,7 +16,11 @@ _ESCAPED_URI = "file://"
 
 def is_text(name: str) -> bool:
     """Whether `name`, as Python decodes file names, was valid UTF-8."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _escaped(name: str) -> str:

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.s3_client import CREDENTIALS, is_transient, s3_call
 from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
+from i2s_batch.storage.s3_listing import Page, list_keys
 from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
 from i2s_batch.storage.urls import without_secrets
 
@@ -127,14 +128,23 @@ class S3Store(Store):
             return False
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        request = {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
+        for key, size in list_keys(self._page, self.prefix + prefix):
+            yield ObjectInfo(key[len(self.prefix) :], size)
+
+    def _page(self, stem: str, after: str) -> Page:
+        """The first page of the keys that begin with `stem` and come after `after`."""
+        uri, where = f"s3://{self.bucket}/{stem}", {"StartAfter": after} if after else {}
         while True:
-            page = s3_call(self.uri(prefix), lambda client: client.list_objects_v2(**request))
-            for item in page.get("Contents", ()):
-                yield ObjectInfo(item["Key"][len(self.prefix) :], item["Size"])
-            if not page.get("IsTruncated"):
-                return
-            request["ContinuationToken"] = page["NextContinuationToken"]
+            answer = s3_call(uri, partial(self._ask_page, stem, where))
+            entries = [(item["Key"], item["Size"]) for item in answer.get("Contents", ())]
+            if entries and entries[0][0] <= after:
+                raise StorageError(f"{uri!r}: the store ignores StartAfter when it lists; use one that honours it")
+            if entries or not answer["IsTruncated"]:
+                return Page(entries, answer["IsTruncated"])
+            where = {"ContinuationToken": answer["NextContinuationToken"]}  # S3 may send a page with nothing
+
+    def _ask_page(self, stem: str, where: dict[str, str], client: Any) -> Any:
+        return client.list_objects_v2(Bucket=self.bucket, Prefix=stem, **where)
 
     def sweep(self) -> None:
         """Nothing to do: a PUT that is cut off leaves nothing."""

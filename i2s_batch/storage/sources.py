@@ -6,10 +6,12 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from i2s_batch.errors import ObjectNotFoundError, PictureError, SourceError
 from i2s_batch.storage.lists import ListRows, is_list, read_list
@@ -26,6 +28,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _KINDS = "give a folder, a pattern, a picture, a list (.txt, .csv, .jsonl, .parquet) or s3://bucket/prefix"
 
 Item = tuple[str, str]  # image_id and uri
+_ITEMS_AT_ONCE = 1 << 16
 
 
 def list_images(source: str, exclude: str | None = None) -> pa.Table:
@@ -37,10 +40,10 @@ def list_images(source: str, exclude: str | None = None) -> pa.Table:
     """
     if is_list(source) and (is_s3(source) or os.path.isfile(source)):  # noqa: PTH113
         return _from_list(source)
-    items = sorted(_s3_items(source, exclude) if is_s3(source) else _local_items(source, exclude))
-    if not items:
+    images = image_table(_s3_items(source, exclude) if is_s3(source) else _local_items(source, exclude))
+    if not len(images):
         raise SourceError(f"{source!r} holds no files; {_KINDS}")
-    return _table(items)
+    return in_order(images)
 
 
 def item_in(source: str, path: str) -> Item:
@@ -74,9 +77,27 @@ def _get_s3(url: str, limit_bytes: int | None = None) -> bytes:
     return open_store(f"s3://{bucket}").get(key, limit_bytes)
 
 
-def _table(items: list[Item]) -> pa.Table:
-    ids, uris = ([item[i] for item in items] for i in range(2))
-    return pa.table({"image_id": pa.array(ids, pa.string()), "uri": pa.array(uris, pa.string())})
+def image_table(items: Iterable[Item]) -> pa.Table:
+    """Image ids and uris as a table, in the order in which they come. As Python's texts they would take three times
+    the memory, so that only some are at a time."""
+    columns = ("image_id", "uri")
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    waiting, batches = iter(items), []
+    while part := list(islice(waiting, _ITEMS_AT_ONCE)):
+        batches.append(pa.record_batch([[item[place] for item in part] for place in range(len(columns))], schema))
+    return pa.Table.from_batches(batches, schema)
+
+
+def in_order(images: pa.Table) -> pa.Table:
+    """Sorted by id; the table itself if it is so already. Gathered in parts, from texts with long offsets: pyarrow
+    cannot gather from more than 2 GB of others."""
+    order = pc.sort_indices(images["image_id"])
+    if pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py():
+        return images
+    schema = images.schema
+    whole = images.cast(pa.schema([(name, pa.large_string()) for name in schema.names])).combine_chunks()
+    starts = range(0, len(order), _ITEMS_AT_ONCE)
+    return pa.concat_tables([whole.take(order.slice(start, _ITEMS_AT_ONCE)).cast(schema) for start in starts])
 
 
 def _local_items(source: str, exclude: str | None) -> Iterator[Item]:
@@ -107,8 +128,9 @@ def _folder_items(folder: str, out: str | None) -> Iterator[Item]:
     if out_identity == identity(folder):
         raise SourceError(f"{folder!r} is both SOURCE and OUT; give OUT a folder of its own")
     seen = {out_identity} if out_identity else set()
+    top = os.path.abspath(folder).rstrip("/")  # noqa: PTH100
     for relative in walk_files(folder, seen):
-        yield _local_item(relative, f"{folder}/{relative}")
+        yield image_id_of(relative), uri_of(f"{top}/{relative}")
 
 
 def _pattern_items(pattern: str, out: str | None) -> Iterator[Item]:
@@ -151,7 +173,7 @@ def _from_list(source: str) -> pa.Table:
     base = (source if is_s3(source) else os.path.abspath(source)).rpartition("/")[0]  # noqa: PTH100
     items = _resolved(source, base, rows)
     order = sorted(range(len(items)), key=lambda i: items[i])
-    table = _table([items[i] for i in order])
+    table = image_table(items[i] for i in order)
     carried = rows.carried.take(pa.array(order, pa.int64())) if rows.carried.num_columns else rows.carried
     for field, column in zip(carried.schema, carried.columns, strict=True):
         table = table.append_column(field, column)

@@ -67,6 +67,8 @@ def _walk_real(top: str, start: str, seen: set[Identity], links: list[str]) -> I
             relative = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
                 folders.append(relative)
+            elif entry.is_file(follow_symlinks=False):
+                yield relative
             elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112 (entry.is_dir raises in loops)
                 links.append(relative)
             elif _is_item(entry.path):

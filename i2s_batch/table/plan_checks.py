@@ -3,46 +3,71 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
 
 from i2s_batch.errors import ObjectNotFoundError
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
-from i2s_batch.table.shard_checks import Finding, ShardReport
+from i2s_batch.table.shard_checks import Finding, Promise, ShardReport, check_shard
 
 
-def doubled_ids(reports: Mapping[str, ShardReport]) -> Iterator[Finding]:
-    """Images with rows in several shards."""
+@dataclass(frozen=True)
+class CheckedShard:
+    """What is kept of a shard that was checked. `hashes`: int64, of its rows' ids; `good`: rows with a code; `sound`:
+    nothing is wrong with it by itself; `strays`: it against the plan."""
+
+    key: str
+    hashes: np.ndarray
+    good: int
+    sound: bool
+    strays: list[Finding]
+
+
+def doubled_ids(store: Store, shards: list[CheckedShard], promise: Promise) -> Iterator[Finding]:
+    """Images with rows in several shards. Equal hashes are suspects; their files are read once more."""
+    hashes = np.sort(np.concatenate([np.unique(shard.hashes) for shard in shards] or [np.empty(0, np.int64)]))
+    suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     where: dict[str, str] = {}
-    for report in reports.values():
-        for image_id in set(report.ids):
-            if image_id in where:
-                yield Finding(report.file, image_id, f"it has a row in {where[image_id]} too")
-            where.setdefault(image_id, report.file)
+    for shard in shards if len(suspects) else ():
+        if not np.isin(shard.hashes, suspects).any():
+            continue
+        report = check_shard(store, shard.key, promise)
+        for image_id in dict.fromkeys(report.ids):
+            if hash(image_id) in suspects:
+                if image_id in where:
+                    yield Finding(report.file, image_id, f"it has a row in {where[image_id]} too")
+                where.setdefault(image_id, report.file)
 
 
-def check_plan(store: Store, reports: Mapping[str, ShardReport], plan: Plan) -> tuple[list[Finding], int]:
+def check_presence(store: Store, shards: list[CheckedShard], plan: Plan) -> tuple[list[Finding], int]:
     """What of the plan is not in the table, or the other way round; and how many planned images belong to shards that
-    are not written yet, as long as the run has not ended. `reports` by key."""
-    ended, missing = _has_ended(store), 0
+    are not written yet, as long as the run has not ended."""
+    strays, ended, missing = {shard.key: shard.strays for shard in shards}, _has_ended(store), 0
     findings: list[Finding] = []
     for shard in range(plan.shards):
-        key, planned = RunLayout.shard(shard), plan.shard_images(shard)["image_id"].to_pylist()
-        if key in reports:
-            findings += _against_plan(reports[key], planned)
+        key = RunLayout.shard(shard)
+        if key in strays:
+            findings += strays.pop(key)
         elif ended:
-            what = f"it is missing, with {len(planned)} rows from {planned[0]!r} to {planned[-1]!r}"
+            ids = plan.shard_images(shard)["image_id"]
+            what = f"it is missing, with {len(ids)} rows from {ids[0].as_py()!r} to {ids[-1].as_py()!r}"
             findings.append(Finding(store.uri(key), None, f"{what}; run the embed command again"))
         else:
-            missing += len(planned)
-    for key, report in reports.items():
-        if (RunLayout.shard_index(key) or 0) >= plan.shards:
-            findings.append(Finding(report.file, None, f"the plan has only {plan.shards} shards"))
+            missing += len(plan.shard_range(shard))
+    for beyond in strays.values():
+        findings += beyond
     return findings, missing
 
 
-def _against_plan(report: ShardReport, planned: list[str]) -> list[Finding]:
+def against_plan(report: ShardReport, shard: int, plan: Plan) -> list[Finding]:
+    """What a shard holds beside its planned images, and which of them it lacks."""
+    if shard >= plan.shards:
+        return [Finding(report.file, None, f"the plan has only {plan.shards} shards")]
+    planned = plan.shard_images(shard)["image_id"].to_pylist()
     present = set(report.ids)
     lost = [image_id for image_id in planned if image_id not in present]
     findings = [

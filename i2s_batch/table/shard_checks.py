@@ -37,11 +37,12 @@ class Finding:
 @dataclass
 class ShardReport:
     """What a shard holds, as far as it could be read, and what is wrong with it. `as_written`: its bytes are those
-    that were published; `unrecorded`: nothing tells of them, as in the outputs of older programs."""
+    that were published; `unrecorded`: nothing tells of them, as in the outputs of older programs; `good`: rows that
+    have a code."""
 
     file: str
     ids: list[str] = field(default_factory=list)
-    good_ids: list[str] = field(default_factory=list)
+    good: int = 0
     unread_rows: int = 0
     unrecorded: bool = False
     as_written: bool = False
@@ -147,7 +148,7 @@ def _check_rows(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> 
             ids = rows["image_id"].to_pylist()
             last = ids[-1] if ids else last
             report.ids += ids
-            report.good_ids += rows["image_id"].filter(_good(rows)).to_pylist()
+            report.good += pc.sum(_good(rows)).as_py() or 0
         start += count
 
 
@@ -201,18 +202,21 @@ def _figures(
     rows: pa.Table, with_code: np.ndarray, codes: np.ndarray, ids: list[str], promise: Promise
 ) -> Iterator[tuple[str, str]]:
     """Figures that follow from other columns of the row."""
-    errors, ratios, distances = (rows[name].to_pylist() for name in ("mse", "psnr", "w_distance"))
-    losses = _losses(rows, promise)
-    for place, code in zip(with_code.tolist(), codes, strict=True):
-        if not np.isclose(losses[0, place], losses[1, place], rtol=SUM_TOLERANCE, equal_nan=True):
-            yield ids[place], f"its loss is {losses[0, place]:.9g}; its terms give {losses[1, place]:.9g}"
-        if errors[place] is not None and not np.isclose(psnr(errors[place]), ratios[place] or 0.0, rtol=1e-9):
-            yield ids[place], f"its psnr is {ratios[place]}; its mse gives {psnr(errors[place]):.9g}"
-        if promise.w_avg is not None and distances[place] is not None:
-            w_avg = np.broadcast_to(promise.w_avg, (code.size // promise.w_avg.shape[-1], promise.w_avg.shape[-1]))
-            distance = float(np.linalg.norm(code.astype(np.float64) - w_avg.ravel()))
-            if not np.isclose(distance, distances[place], rtol=SUM_TOLERANCE):
-                yield ids[place], f"its w_distance is {distances[place]:.9g}; its latent gives {distance:.9g}"
+    losses = _losses(rows, promise)[:, with_code]
+    for place in np.flatnonzero(~np.isclose(losses[0], losses[1], rtol=SUM_TOLERANCE, equal_nan=True)):
+        yield ids[with_code[place]], f"its loss is {losses[0, place]:.9g}; its terms give {losses[1, place]:.9g}"
+    errors, ratios, distances = (rows[name].to_numpy()[with_code] for name in ("mse", "psnr", "w_distance"))
+    measured = _mask(pc.is_valid(rows["mse"]))[with_code]
+    expected = np.array([psnr(error) if error >= 0 else np.nan for error in errors.tolist()])
+    for place in np.flatnonzero(measured & ~np.isclose(expected, ratios, rtol=1e-9)):
+        yield ids[with_code[place]], f"its psnr is {ratios[place]:.9g}; its mse gives {expected[place]:.9g}"
+    if promise.w_avg is None:
+        return
+    w_avg = np.broadcast_to(promise.w_avg, (codes.shape[1] // promise.w_avg.shape[-1], promise.w_avg.shape[-1]))
+    lengths = np.linalg.norm(codes.astype(np.float64) - w_avg.ravel(), axis=1)
+    known = _mask(pc.is_valid(rows["w_distance"]))[with_code]
+    for place in np.flatnonzero(known & ~np.isclose(lengths, distances, rtol=SUM_TOLERANCE)):
+        yield ids[with_code[place]], f"its w_distance is {distances[place]:.9g}; its latent gives {lengths[place]:.9g}"
 
 
 def _losses(rows: pa.Table, promise: Promise) -> np.ndarray:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import I2SError, ObjectNotFoundError, StorageError
+from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_record import CHECKSUMS, parse_record, table_metadata
+from i2s_batch.storage.ahead import map_ahead
 from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.read import NOT_OURS, existing_shards, row_of_shard
-from i2s_batch.table.plan_checks import check_plan, doubled_ids
+from i2s_batch.storage.read import NOT_OURS, existing_shards, read_shard, row_of_shard
+from i2s_batch.table.plan_checks import CheckedShard, against_plan, check_presence, doubled_ids
 from i2s_batch.table.row_checks import RowCheck, loss_weights_of, row_check, settings_of
-from i2s_batch.table.shard_checks import Finding, Promise, ShardReport, check_shard
+from i2s_batch.table.shard_checks import Finding, Promise, check_shard
 
 _READERS = 4  # shards at once; of each the bytes are in memory, some 30 MB, and a row group
 
@@ -69,16 +72,34 @@ def verify(out: str, sample: int = 8, generator: str | None = None, vgg: str | N
     metadata = _any_metadata(store, keys) if record is None else table_metadata(record)
     check = row_check(store, metadata, record is not None, (generator, vgg), found.unchecked)
     promise = _promise(record, metadata, plan, check)
-    with ThreadPoolExecutor(_READERS) as pool:
-        checked = pool.map(lambda key: check_shard(store, key, promise), keys)
-        reports = dict(zip(keys, checked, strict=True))
-    _gather(reports, found)
+    shards = _check_shards(store, keys, plan, promise, found)
+    found.findings += doubled_ids(store, shards, promise)
     if plan is not None:
-        findings, found.missing = check_plan(store, reports, plan)
+        findings, found.missing = check_presence(store, shards, plan)
         found.findings += findings
     if check is not None:
-        _check_sample(store, reports, check, sample, found)
+        _check_sample(store, shards, check, sample, found)
     return found
+
+
+def _check_shards(
+    store: Store, keys: list[str], plan: Plan | None, promise: Promise, found: Verification
+) -> list[CheckedShard]:
+    """Every shard by itself and against the plan. Of each row eight bytes are kept."""
+    shards, unrecorded = [], 0
+    for key, report in zip(keys, map_ahead(lambda key: check_shard(store, key, promise), keys, _READERS), strict=True):
+        found.findings += report.findings
+        found.files += 1
+        found.rows += len(report.ids)
+        found.codes += report.good
+        found.as_written += report.as_written
+        unrecorded += report.unrecorded
+        hashes = np.fromiter(map(hash, report.ids), np.int64, len(report.ids))
+        strays = [] if plan is None else against_plan(report, RunLayout.shard_index(key) or 0, plan)
+        shards.append(CheckedShard(key, hashes, report.good, not report.findings, strays))
+    if unrecorded:
+        found.unchecked.append(f"the bytes of {unrecorded} of {len(keys)} files: no checksum of them is recorded")
+    return shards
 
 
 def _record(store: Store, found: Verification) -> dict[str, Any] | None:
@@ -103,7 +124,7 @@ def _plan(store: Store, record: dict[str, Any], found: Verification) -> Plan | N
         if shard_size < 1:
             raise ValueError(f"run.json says {shard_size} rows a shard")
         plan = Plan.load(store, shard_size)
-        plan.images.select(["image_id", "uri"])
+        plan.shard_images(0).select(["image_id", "uri"])
         found.planned = len(plan)
         return plan
     except ObjectNotFoundError:
@@ -155,33 +176,33 @@ def _carried(plan: Plan) -> list[pa.Field]:
     return [field for field in plan.images.schema if field.name not in ("image_id", "uri") and field.name[:1] != "_"]
 
 
-def _gather(reports: Mapping[str, ShardReport], found: Verification) -> None:
-    """What the shards say of themselves, and of each other."""
-    for report in reports.values():
-        found.findings += report.findings
-    found.findings += doubled_ids(reports)
-    found.files, found.rows = len(reports), sum(len(report.ids) for report in reports.values())
-    found.as_written = sum(report.as_written for report in reports.values())
-    found.codes = sum(len(report.good_ids) for report in reports.values())
-    unrecorded = sum(report.unrecorded for report in reports.values())
-    if unrecorded:
-        found.unchecked.append(f"the bytes of {unrecorded} of {len(reports)} files: no checksum of them is recorded")
-
-
-def _check_sample(
-    store: Store, reports: Mapping[str, ShardReport], check: RowCheck, sample: int, found: Verification
-) -> None:
+def _check_sample(store: Store, shards: list[CheckedShard], check: RowCheck, sample: int, found: Verification) -> None:
     """Render rows again, spread evenly over the table; of files in which something is wrong, none."""
-    files = {i: key for key, report in reports.items() if not report.findings for i in report.good_ids}
-    ids = sorted(files)
-    if len(ids) > sample:
-        ids = [ids[place * len(ids) // sample] for place in range(sample)]
     found.within = check.within
     why: list[str] = []
-    for image_id in ids:
-        result = check.check(row_of_shard(store, files[image_id], image_id))
-        found.findings += [Finding(store.uri(files[image_id]), image_id, text) for text in result.differences]
+    chosen = _spread([shard for shard in shards if shard.sound], sample, store)
+    for key, image_id in chosen:
+        result = check.check(row_of_shard(store, key, image_id))
+        found.findings += [Finding(store.uri(key), image_id, text) for text in result.differences]
         found.rendered += not result.not_done
         why += [f"{image_id}: {result.not_done}"] if result.not_done else []
     if why:
-        found.unchecked.append(f"{len(why)} of {len(ids)} rows to be rendered again, the first {why[0]}")
+        found.unchecked.append(f"{len(why)} of {len(chosen)} rows to be rendered again, the first {why[0]}")
+
+
+def _spread(shards: list[CheckedShard], count: int, store: Store) -> list[tuple[str, str]]:
+    """File and id of `count` rows with a code, as evenly spread as can be."""
+    stops = np.cumsum([0, *(shard.good for shard in shards)])
+    total = int(stops[-1])
+    count = min(count, total)
+    by_shard: dict[int, list[int]] = {}
+    for number in (place * total // count for place in range(count)):
+        shard = int(np.searchsorted(stops, number, side="right")) - 1
+        by_shard.setdefault(shard, []).append(number - int(stops[shard]))
+    chosen = []
+    for shard, places in by_shard.items():
+        key = shards[shard].key
+        rows = read_shard(store, key, ["image_id", "status"])
+        ids = rows["image_id"].filter(pc.equal(rows["status"], STATUS_OK))
+        chosen += [(key, str(ids[place].as_py())) for place in places]
+    return chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -28,12 +29,16 @@ def test_every_image_has_one_shard_and_one_unit(count: int, shard_size: int, uni
     assert [i for shard in range(plan.shards) for i in plan.shard_range(shard)] == list(range(count))
     assert [i for unit in range(plan.units) for i in plan.unit_range(unit)] == list(range(count))
     assert max(len(plan.shard_range(shard)) for shard in range(plan.shards)) <= shard_size
-    assert plan.unit_sizes().tolist() == [len(plan.unit_range(unit)) for unit in range(plan.units)]
-    assert max(plan.unit_sizes()) <= unit_size
+    sizes = [len(plan.unit_range(unit)) for unit in range(plan.units)]
+    assert min(sizes) >= 1 and max(sizes) <= unit_size
+    chosen = np.random.default_rng(count).random(plan.units) < 0.5
+    for mask in (chosen, ~chosen, np.ones_like(chosen)):
+        assert plan.count_images(mask) == sum(np.array(sizes)[mask])
     for shard in range(plan.shards):
         units = plan.units_of(shard)
         assert [i for unit in units for i in plan.unit_range(unit)] == list(plan.shard_range(shard))
         assert {plan.shard_of(unit) for unit in units} == {shard}
+        assert plan.by_image(chosen, shard).tolist() == [chosen[plan.unit_of(i)] for i in plan.shard_range(shard)]
     assert all(image in plan.unit_range(plan.unit_of(image)) for image in range(count))
     task = plan.task(plan.units - 1, attempts=2, resume=True)
     assert [row["image_id"] for row in task.images] == plan.images["image_id"].to_pylist()[-len(task.images) :]
@@ -51,7 +56,11 @@ def test_growing_leaves_every_shard_as_it_was(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     again.save(store)
     loaded = Plan.load(store, 2)
-    assert loaded.images.equals(again.images) and loaded.generations == (3, 3, 1) and loaded.unit_size == 1
+    assert (
+        loaded.rows(range(len(loaded))).equals(again.images)
+        and loaded.generations == (3, 3, 1)
+        and loaded.unit_size == 1
+    )
 
 
 def test_what_only_workers_need_is_not_carried() -> None:
@@ -70,3 +79,40 @@ def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:
         store.put(RunLayout.plan, damaged)
         with pytest.raises(StorageError, match=r"images\.parquet is damaged"):
             Plan.load(store, 2)
+
+
+def test_a_loaded_plan_reads_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2s_batch.runtime.plan._GROUP_ROWS", 8)
+    store, made = open_store(str(tmp_path)), Plan(numbered(100), 6)
+    made.save(store)
+    opened: list[str] = []
+    original = type(store).open
+    monkeypatch.setattr(type(store), "open", lambda self, key: opened.append(key) or original(self, key))
+    plan = Plan.load(store, 6)
+    assert len(plan) == 100 and len(opened) == 1
+    for images in (range(100), range(7, 9), range(95, 100), range(16, 24), range(0), range(100, 100)):
+        assert plan.rows(images).equals(made.rows(images))
+    assert plan.image_id(37) == "0037"
+    opened.clear()
+    assert [plan.task(unit, 1, False) for unit in range(100)] == [made.task(unit, 1, False) for unit in range(100)]
+    assert len(opened) <= 13, "each row group once"
+
+
+def test_a_plan_is_read_in_one_version(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    Plan(numbered(3), 2).save(store)
+    plan = Plan.load(store, 2)
+    Plan(numbered(4), 2).save(store)
+    with pytest.raises(StorageError, match=r"images\.parquet was replaced while it was read"):
+        plan.image_id(0)
+
+
+def test_a_flipped_bit_in_a_plan_is_found_when_it_is_read(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    Plan(numbered(1000), 100).save(store)
+    data = bytearray(store.get(RunLayout.plan))
+    data[len(data) // 4] ^= 1
+    store.put(RunLayout.plan, bytes(data))
+    plan = Plan.load(store, 100)
+    with pytest.raises(StorageError, match=r"images\.parquet is damaged"):
+        plan.shard_images(0)

@@ -30,7 +30,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def new_state(images: int = 10) -> RunState:
     return RunState(
         done=np.zeros(images, bool),
-        sizes=np.ones(images, int),
+        count_images=np.count_nonzero,
         logged={},
         published=set(),
         checkpointed=set(),

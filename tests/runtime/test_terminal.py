@@ -112,7 +112,7 @@ def test_a_terminal_that_has_gone_away_does_not_stop_the_run() -> None:
 
 def test_progress_on_a_terminal_is_one_line_that_comes_to_rest(screen: Screen) -> None:
     state = RunState(
-        done=np.zeros(8, bool), sizes=np.ones(8, int), logged={}, published=set(), checkpointed=set(), deaths={}
+        done=np.zeros(8, bool), count_images=np.count_nonzero, logged={}, published=set(), checkpointed=set(), deaths={}
     )
     progress = Progress(state, steps=100, say=LiveLine(screen.stream))
     progress.phase("joining or starting the cluster")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from i2s_batch.errors import PictureError, SourceError, StorageError
 from i2s_batch.storage.names import path_of_image_id, path_of_uri
-from i2s_batch.storage.sources import list_images, read_bytes
+from i2s_batch.storage.sources import image_table, in_order, list_images, read_bytes
 from tests.material import without_power
 
 
@@ -288,3 +289,13 @@ def test_permissions(tmp_path: Path) -> None:
             read_bytes(str(tmp_path / "a.png"))
         with pytest.raises((SourceError, StorageError), match="sub': permission denied"):
             list_images(str(tmp_path))
+
+
+def test_many_items_are_put_in_order_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2s_batch.storage.sources._ITEMS_AT_ONCE", 7)
+    names = ["".join(letters) for letters in itertools.product("bé猫😀a\U0010ffff", repeat=3)]
+    table = in_order(image_table((name, f"/in/{name}") for name in names))
+    expected = sorted(names, key=str.encode)
+    assert table.to_pydict() == {"image_id": expected, "uri": [f"/in/{name}" for name in expected]}
+    again = in_order(table)
+    assert again is table and table.schema.types == [pa.string(), pa.string()]

@@ -120,6 +120,7 @@ def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: P
         ({"status": "crashed", "error": "x"}, "its status is not ok, but it has a latent"),
         ({"latent": None}, "its status is ok, but it has no latent"),
         ({"psnr": 1.5}, "its psnr is 1.5; its mse gives "),
+        ({"mse": -1.0}, "its mse gives nan"),
         ({"w_distance": 3.0}, "its w_distance is 3; its latent gives "),
         ({"loss": float("nan")}, "its loss is not finite"),
         ({"loss_curve": [1.0]}, "its curve is cut"),

@@ -1,0 +1,242 @@
+"""How time and memory grow with the number of pictures, of all that a run and its table do but embed.
+
+    python -m i2s_batch.bench.scale FOLDER [--rows N ...] [--shape L W_DIM] [--light-rows N ...] [--only NAME ...]
+
+writes synthetic runs of each size into FOLDER (removed again after their turn), `--light-rows` (whole shards of 1,000)
+without codes, and measures each step in a process of its own: seconds, and the peak of its memory less what it held
+before, after the imports. Of `assemble` only the publishing is timed, not the making of the log. The system has the
+files in memory, as they were just written. Prints a Markdown table; the last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import re
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
+from i2s_batch.runtime.assembly import Assembler
+from i2s_batch.runtime.failures import count_statuses
+from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.run_record import table_metadata
+from i2s_batch.runtime.run_state import scan
+from i2s_batch.runtime.status import read_status
+from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.storage.dataset import open_table
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.sources import image_table, in_order
+from i2s_batch.storage.sql import answer
+from i2s_batch.storage.table import table_schema
+from i2s_batch.table.neighbours import find_neighbours
+from i2s_batch.table.verify import verify
+
+Shape = tuple[int, int]
+Step = Callable[[str, int, Shape], float]  # seconds
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def make_plan(out: str, rows: int, shape: Shape) -> float:
+    """From a listing to the saved plan."""
+    return _timed(lambda: Plan(in_order(image_table(items(rows))), SHARD_ROWS).save(open_store(f"{out}-planned")))
+
+
+def load_plan(out: str, rows: int, shape: Shape) -> float:
+    """What every command does first."""
+    return _timed(lambda: Plan.load(open_store(out), SHARD_ROWS))
+
+
+def _alone() -> None:
+    """In place of a lease: nobody else works here."""
+
+
+def resume(out: str, rows: int, shape: Shape) -> float:
+    """What `embed` does with a finished run until it knows that nothing is left to do."""
+
+    def work() -> None:
+        store = open_store(out)
+        plan, log = Plan.load(store, SHARD_ROWS), WorkLog(store.url, shape[0] * shape[1])
+        state = scan(store, plan, log)
+        count_statuses(state, Assembler(store, plan, log, {}, _alone), log, plan)
+        assert state.remaining_images == 0 and sum(state.statuses.values()) == rows
+
+    return _timed(work)
+
+
+def status(out: str, rows: int, shape: Shape) -> float:
+    """`i2s-batch status`."""
+
+    def work() -> None:
+        assert read_status(out, print).done == rows
+
+    return _timed(work)
+
+
+def assemble(out: str, rows: int, shape: Shape) -> float:
+    """Each shard from its rows in the log: read, put together, published, forgotten. One log file a picture."""
+    store, stream, size = open_store(f"{out}-assembled"), np.random.default_rng(0), shape[0] * shape[1]
+    plan, log = Plan.load(open_store(out), SHARD_ROWS), WorkLog(store.url, size)
+    assembler, schema, seconds = (
+        Assembler(store, plan, log, table_metadata(record(shape)), _alone),
+        table_schema(size),
+        0.0,
+    )
+    for shard in range(plan.shards):
+        batches = shard_rows(plan, shard, shape, stream).to_batches(1)
+        numbers = plan.shard_range(shard)
+        files = {
+            RunLayout.row(number): _log_file(batch, schema) for number, batch in zip(numbers, batches, strict=True)
+        }
+        store.put_all(files)
+        del files, batches
+        seconds += _timed(partial(assembler.publish, shard, numbers, exists=False))
+        store.delete([RunLayout.shard(shard)])
+    return seconds
+
+
+def _log_file(batch: pa.RecordBatch, schema: pa.Schema) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def query(out: str, rows: int, shape: Shape) -> float:
+    """An aggregate over the metrics of all rows."""
+    return _ask(out, "SELECT psnr_class(psnr), count(*), avg(ssim), avg(w_distance) FROM latents GROUP BY 1")
+
+
+def query_filtered(out: str, rows: int, shape: Shape) -> float:
+    """Some columns of a thousandth of the rows, the best first."""
+    return _ask(out, "SELECT image_id, psnr FROM latents WHERE ssim > 0.999 ORDER BY psnr DESC")
+
+
+def _ask(out: str, sql: str) -> float:
+    def work() -> None:
+        with answer(open_table(out), sql) as found:
+            assert sum(len(batch) for batch in found.batches) > 0
+
+    return _timed(work)
+
+
+def check(out: str, rows: int, shape: Shape) -> float:
+    """`i2s-batch verify`, without the generator: neither w_distance nor rendered rows."""
+
+    def work() -> None:
+        found = verify(out)
+        assert found.sound and found.rows == rows
+
+    return _timed(work)
+
+
+def neighbours(out: str, rows: int, shape: Shape) -> float:
+    """`i2s-batch neighbours`."""
+    first = next(items(1))[0]
+    return _timed(lambda: find_neighbours(out, first))
+
+
+LIGHT: dict[str, Step] = {"plan": make_plan, "load": load_plan, "resume": resume, "status": status}
+STEPS: dict[str, Step] = LIGHT | {
+    "assemble": assemble,
+    "query": query,
+    "filter": query_filtered,
+    "verify": check,
+    "neighbours": neighbours,
+}
+
+
+def _memory(name: str) -> int:
+    """Bytes: VmRSS, what this process holds; VmHWM, its peak."""
+    match = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert match is not None
+    return int(match[1]) * 1024
+
+
+def _measure(step: str, out: str, rows: int, shape: Shape, answer_to: Connection) -> None:
+    """In a fresh process. The peak is begun anew: ru_maxrss would hold that of the process that started this one."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _memory("VmRSS")
+    seconds = STEPS[step](out, rows, shape)
+    answer_to.send({"seconds": round(seconds, 3), "peak_mb": round((_memory("VmHWM") - before) / 1e6, 1)})
+
+
+def measured(step: str, out: str, rows: int, shape: Shape) -> dict[str, float]:
+    """Seconds and peak memory of one step."""
+    fresh = multiprocessing.get_context("spawn")
+    mine, its = fresh.Pipe()
+    process = fresh.Process(target=_measure, args=(step, out, rows, shape, its))
+    process.start()
+    its.close()
+    figures: dict[str, float] = mine.recv()
+    process.join()
+    return figures
+
+
+def _prepare(out: str, rows: int, shape: Shape, light: bool) -> None:
+    """Write the run in a process of its own, whose memory is then given back."""
+    process = multiprocessing.get_context("spawn").Process(target=write_run, args=(out, rows, shape, light))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def _table(results: list[dict[str, Any]]) -> list[str]:
+    """Markdown: a line a step, a column a size, and the bytes that each row more took between the two largest."""
+    sizes = sorted({result["rows"] for result in results})
+    lines = ["| step |" + "".join(f" {rows:,} |" for rows in sizes) + " bytes a row more |"]
+    lines.append("|---|" + "---|" * (len(sizes) + 1))
+    for step in dict.fromkeys(result["step"] for result in results):
+        found = {result["rows"]: result for result in results if result["step"] == step}
+        cells = [f"{found[n]['seconds']:.2f} s, {found[n]['peak_mb']:.0f} MB" if n in found else "" for n in sizes]
+        *_, before, last = [None, None, *sorted(found)]
+        slope = (
+            ""
+            if before is None
+            else f"{1e6 * (found[last]['peak_mb'] - found[before]['peak_mb']) / (last - before):.0f}"
+        )
+        lines.append(f"| {step} | " + " | ".join([*cells, slope]) + " |")
+    return lines
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.scale", description=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000])
+    parser.add_argument("--light-rows", type=int, nargs="*", default=[])
+    parser.add_argument("--shape", type=int, nargs=2, default=[18, 512])
+    parser.add_argument("--only", choices=STEPS, nargs="*", default=list(STEPS))
+    arguments = parser.parse_args()
+    shape, results = tuple(arguments.shape), []
+    for rows, light in [(n, False) for n in arguments.rows] + [(n, True) for n in arguments.light_rows]:
+        out = str(Path(arguments.folder, f"{rows}"))
+        _prepare(out, rows, shape, light)
+        for step in LIGHT if light else STEPS:
+            if step in arguments.only:
+                figures = measured(step, out, rows, shape)
+                results.append({"step": step, "rows": rows, "light": light} | figures)
+                print(f"{step:<12} {rows:>10}  {figures['seconds']:>9.3f} s  {figures['peak_mb']:>8.1f} MB", flush=True)
+        for folder in (out, f"{out}-planned", f"{out}-assembled"):
+            shutil.rmtree(folder, ignore_errors=True)
+    print("\n".join(_table(results)))
+    print(json.dumps({"shape": shape, "results": results}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Runs that nobody embedded: plans, tables and work logs of any length, with random figures and codes.
+
+Random floats are the worst case of every codec. Every hundredth picture is unreadable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from i2s_batch.config import RunConfig
+from i2s_batch.records import STATUS_OK, STATUS_UNREADABLE, TERMS
+from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.rows import curve_steps
+from i2s_batch.runtime.run_record import table_metadata
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.sources import image_table
+from i2s_batch.storage.table import encode_shard, table_schema
+
+SHARD_ROWS = 1000
+STEPS = 1000
+_BAD_EVERY = 100
+
+
+def items(rows: int) -> Iterator[tuple[str, str]]:
+    """(image_id, uri) of each picture, in the order of the ids."""
+    for number in range(rows):
+        image_id = f"{number // 1000:05d}/{number:08d}.png"
+        yield image_id, f"s3://bucket/pictures/{image_id}"
+
+
+def write_plan(out: str, rows: int) -> None:
+    """The frozen plan of `rows` pictures."""
+    Plan(image_table(items(rows)), SHARD_ROWS).save(open_store(out))
+
+
+def record(shape: tuple[int, int]) -> dict[str, object]:
+    """What run.json says of such a run, whose codes are [L, w_dim]; its networks are to be found nowhere."""
+    config = RunConfig(shard_size=SHARD_ROWS)
+    generator = {"fingerprint": "0" * 64, "family": "stylegan2", "origin": "synthetic", "latent_shape": list(shape)}
+    vgg = {"fingerprint": "1" * 64, "origin": "synthetic"}
+    made = {"schema_version": 2, "created_at": "2026-01-01T00:00:00+00:00", "source": "s3://bucket/pictures"}
+    made |= {"settings": config.identity(), "generator": generator, "vgg": vgg, "given": {}, "code_version": "bench"}
+    return made
+
+
+def write_run(out: str, rows: int, shape: tuple[int, int], light: bool = False) -> None:
+    """A finished run: plan, run.json, shards and summary.json. `light`: without codes, curves and figures, and with the
+    same rows in every shard, for what looks at no id."""
+    store, made = open_store(out), record(shape)
+    write_plan(out, rows)
+    plan, metadata = Plan.load(store, SHARD_ROWS), table_metadata(made)
+    stream = np.random.default_rng(0)
+    data = b""
+    for shard in range(plan.shards):
+        if not (light and data):
+            data = encode_shard(shard_rows(plan, shard, shape, stream, light), metadata)
+        store.put(RunLayout.shard(shard), data)
+    store.put(RunLayout.run_json, json.dumps(made).encode())
+    store.put(RunLayout.summary, json.dumps({"finished": True}).encode())
+
+
+def shard_rows(
+    plan: Plan, shard: int, shape: tuple[int, int], stream: np.random.Generator, light: bool = False
+) -> pa.Table:
+    """The rows of a shard of the plan."""
+    images, schema = plan.shard_images(shard), table_schema(shape[0] * shape[1])
+    count = images.num_rows
+    bad = np.arange(count) % _BAD_EVERY == _BAD_EVERY - 1
+    columns = {field.name: pa.nulls(count, field.type) for field in schema}
+    columns |= {name: images[name] for name in ("image_id", "uri")}
+    columns["status"] = pa.array(np.where(bad, STATUS_UNREADABLE, STATUS_OK))
+    for name, text in (("error_type", "PictureError"), ("error", "it is no picture")):
+        columns[name] = pa.array(np.where(bad, text, ""), mask=~bad)
+    columns["embedded_at"] = pa.array(np.full(count, 1_700_000_000_000_000 + shard), schema.field("embedded_at").type)
+    if not light:
+        columns |= _figures(schema, stream, bad)
+    return pa.table(columns, schema)
+
+
+def _figures(schema: pa.Schema, stream: np.random.Generator, bad: np.ndarray) -> dict[str, pa.Array]:
+    """What an embedding measures; `bad` [rows]: the pictures that have none of it."""
+    count, size = len(bad), schema.field("latent").type.list_size
+    codes = pa.FixedSizeListArray.from_arrays(
+        stream.standard_normal(count * size, np.float32), type=schema.field("latent").type, mask=pa.array(bad)
+    )
+    mse = stream.uniform(1, 500, count)
+    figures = {"mse": mse, "psnr": 10 * np.log10(255**2 / mse), "ssim": stream.uniform(0, 1, count)}
+    terms = {f"loss_{term}": stream.uniform(0, 1, count) for term in TERMS}
+    figures |= terms | {"loss": np.sum(list(terms.values()), axis=0)}
+    figures |= {name: stream.uniform(0, 1, count) for name in ("w_distance", "seconds")}
+    steps = curve_steps(STEPS, STEPS)
+    starts = pa.array(np.arange(count + 1) * len(steps), pa.int32())
+    curves = {"loss_curve": stream.uniform(0, 1, count * len(steps)), "loss_curve_steps": np.tile(steps, count)}
+    lists = {
+        name: pa.ListArray.from_arrays(
+            starts, pa.array(values, schema.field(name).type.value_type, safe=False), schema.field(name).type
+        )
+        for name, values in curves.items()
+    }
+    return {"latent": codes} | lists | {name: pa.array(values, mask=bad) for name, values in figures.items()}
