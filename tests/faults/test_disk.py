@@ -91,7 +91,7 @@ def after_rows(monkeypatch: pytest.MonkeyPatch, count: int, action: Callable[[],
             if len(written) == count:
                 action()
             written.append(arguments)
-        return original(self, *arguments)
+            return original(self, *arguments)
 
     monkeypatch.setattr(WorkLog, "write_rows", write)
 

@@ -34,7 +34,7 @@ class Scene:
         ids = [f"{number:04d}.png" for number in range(IMAGES)]
         self.plan = Plan(pa.table({"image_id": ids, "uri": ids}), SHARD, unit_size)
         self.log = WorkLog(str(out), latent_size=6)
-        self.assembler = Assembler(self.store, self.plan, self.log, METADATA)
+        self.assembler = Assembler(self.store, self.plan, self.log, METADATA, lambda: None)
         self.statuses = statuses
         for shard in range(3):
             self.publish(shard)
