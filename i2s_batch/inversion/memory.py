@@ -15,8 +15,8 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20  # glibc takes no more
 def keep_freed_memory() -> None:
     """Let the allocator keep what is freed, instead of giving it back and asking for it anew.
 
-    The feature maps of a step are freed and wanted again in the next one; as new pages they cost a fifth to a
-    quarter of a step on a CPU (README, Speed). Without glibc nothing is done.
+    The feature maps of a step are freed and wanted again in the next one. As new pages they made drawing in a worker
+    a third slower on a CPU (README, Speed). Without glibc nothing is done.
     """
     with suppress(OSError, AttributeError):
         malloc_option = ctypes.CDLL(None).mallopt
