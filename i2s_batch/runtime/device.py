@@ -25,8 +25,8 @@ def device_name(device: torch.device) -> str:
 
 @contextmanager
 def device_errors(batch_size: int | None) -> Iterator[None]:
-    """What the device's errors mean while a worker computes `batch_size` images side by side (None: it loads its
-    networks).
+    """What the device's errors mean while a worker computes at least `batch_size` images side by side (None: it loads
+    its networks).
 
     Raises DeviceLostError after an error that leaves the process without a working device: a fresh process may go
     on. Raises RunFailedError when the device has too little memory: a fresh process would meet that again.
@@ -35,11 +35,14 @@ def device_errors(batch_size: int | None) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         reason = " ".join(str(error).split())
-        doing = "while the networks were loaded" if batch_size is None else f"with {batch_size} images side by side"
-        raise RunFailedError(
-            f"the device has too little memory {doing}; run the same command again with a smaller --batch-size, or on "
-            f"a larger device ({reason})"
-        ) from None  # the whole story: not a bug, so no traceback
+        doing, advice = "for one image", "run the same command again on a larger device"
+        if batch_size is None:
+            doing = "for the networks"
+        elif batch_size > 1:
+            doing = f"for {batch_size} images side by side"
+            advice = "run the same command again with a smaller --batch-size"
+        # The whole story: not a bug, so no traceback.
+        raise RunFailedError(f"the device has too little memory {doing}; {advice} ({reason})") from None
     except RuntimeError as error:
         if isinstance(error, torch.AcceleratorError) or _LOST.match(str(error)):
             raise DeviceLostError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error

@@ -106,7 +106,7 @@ class EmbedWorker:
         """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable. At least one step
         is made if there is anything to embed."""
         try:
-            with device_errors(self.slots):
+            with device_errors(1):  # of more, the embedder sets some aside
                 return self._advance(tasks, budget_s)
         except DeviceLostError:
             wait_for(self._writing)  # what was finished before stays finished
@@ -150,7 +150,7 @@ class EmbedWorker:
     def checkpoint(self) -> int:
         """Save every image in flight now and wait until that, and every finished row, is durable; how many
         images in flight were saved."""
-        with device_errors(self.slots):
+        with device_errors(1):
             self._write_checkpoints()
         wait_for(self._writing)
         for future in self._checkpointing:

@@ -12,6 +12,7 @@ import torch
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunFailedError
 from i2s_batch.inversion import Embedder, SlotState
+from i2s_batch.inversion.slots import Slots
 from i2s_batch.runtime import embed_worker
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.embed_worker import EmbedSpec, EmbedWorker
@@ -46,13 +47,12 @@ def expected(job: EmbedJob, tmp_path: Path) -> dict[str, list[float]]:
     return {row["image_id"]: row["latent"] for row in read_table(calm.out).to_pylist()}
 
 
-def fail_at_steps(monkeypatch: pytest.MonkeyPatch, error: Exception | None, limit: int) -> None:
-    """Of a batch that holds the poison, or (limit > 1) as many images, no step after the third can be made."""
+def fail_at_steps(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Of a batch that holds the poison, no step after its third can be made."""
     original = Embedder._finished_places
 
     def fail(self: Embedder) -> list[int]:
-        held = self.in_flight
-        if error is not None and len(held) >= limit and (limit > 1 or held.get(POISON, 0) > 3):
+        if self.in_flight.get(POISON, 0) > 3:
             raise error
         return original(self)
 
@@ -78,7 +78,7 @@ def test_a_picture_that_breaks_the_device_is_a_row_and_the_others_go_on(
 
     original = EmbedSpec.build
     monkeypatch.setattr(EmbedSpec, "build", build)
-    fail_at_steps(monkeypatch, error, limit=1)
+    fail_at_steps(monkeypatch, error)
     said: list[str] = []
     summary = embed(job, said=said).summary
     rows = {row["image_id"]: row for row in read_table(job.out).to_pylist()}
@@ -104,20 +104,24 @@ def test_a_device_that_is_broken_from_the_beginning_stops_the_run(
         embed(job)
 
 
-def test_too_little_memory_stops_the_run_and_a_smaller_batch_goes_on(
+def test_too_little_memory_for_one_image_stops_the_run_and_a_larger_device_goes_on(
     job: EmbedJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_at_steps(monkeypatch, torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"), limit=3)
-    with pytest.raises(RunFailedError) as stop:
-        embed(job)
-    assert "too little memory with 3 images side by side; run the same command again with a smaller" in str(stop.value)
+    def advance(self: Slots) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Slots, "advance", advance)
+        with pytest.raises(RunFailedError) as stop:
+            embed(job)
+    assert "too little memory for one image; run the same command again on a larger device" in str(stop.value)
     assert "\n" not in str(stop.value) and stop.value.__cause__ is None, "no bug, and so no traceback"
-    embed(replace(job, config=replace(CONFIG, batch_size=2)))
+    embed(job)
     assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
 
 
 def test_an_ordinary_bug_is_not_taken_for_a_broken_device(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_at_steps(monkeypatch, RuntimeError("shape '[3]' is invalid for input of size 4"), limit=1)
+    fail_at_steps(monkeypatch, RuntimeError("shape '[3]' is invalid for input of size 4"))
     with pytest.raises(RuntimeError, match="is invalid for input"):
         embed(job)
 
