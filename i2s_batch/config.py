@@ -15,6 +15,7 @@ PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "fp64")
 DEVICES = ("auto", "cpu", "cuda")
+STUDIES = ("transforms", "init", "space", "loss", "steps", "iterate", "defects")
 
 
 def _check(condition: bool, message: str) -> None:
@@ -142,6 +143,28 @@ class RunConfig(JobConfig):
     def identity(self) -> dict[str, Any]:
         """What a resumed run must agree with, as JSON values."""
         return {**self.embed.identity(), "precision": self.precision, "shard_size": self.shard_size}
+
+
+@dataclass(frozen=True)
+class StudyConfig(RunConfig):
+    """How a study is carried out. `embed` is what its variants do not vary.
+
+    `sample`: pictures that it looks at, of each class as many as can be; `classes`: the column of an input list that
+    names the class of a picture, None for its first folder.
+    """
+
+    study: str = "transforms"
+    sample: int = 25
+    classes: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice("study", self.study, STUDIES)
+        _check(1 <= self.sample <= 100_000, f"sample is {self.sample}; it must be between 1 and 100000 pictures")
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must agree with, as JSON values."""
+        return super().identity() | {"study": self.study, "sample": self.sample, "classes": self.classes}
 
 
 @dataclass(frozen=True)

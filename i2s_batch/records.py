@@ -83,6 +83,11 @@ class Task:
         """Where its (first) image lies."""
         return str(self.images[0]["uri"])
 
+    @property
+    def after(self) -> int | None:
+        """The unit that has to be done before this one is handed out; None for most."""
+        return self.images[0].get("_after")
+
 
 @dataclass(frozen=True)
 class Finished:

@@ -21,6 +21,7 @@ from i2s_batch.cli.neighbours import neighbours
 from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
 from i2s_batch.cli.status import status
+from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
 from i2s_batch.errors import I2SError, RunFailedError
 
@@ -35,7 +36,7 @@ def commands(context: click.Context) -> None:
 
 
 _ON_TABLES = (status, query, neighbours, export, verify, merge, report)
-for command in (embed, edit, render, *_ON_TABLES, demo, convert, inspect, bench):
+for command in (embed, edit, render, study, *_ON_TABLES, demo, convert, inspect, bench):
     commands.add_command(command)
 
 

@@ -20,14 +20,12 @@ def demo(out: str) -> int:
 
     folder = Path(out)
     result = execute(lambda cluster, say: run_demo(folder, cluster, say))
-    summary = result.outcome.summary
-    counts = ", ".join(f"{n} {status}" for status, n in summary["statuses"].items())
     shards = f"{result.table}/*.parquet"
     edits = ", ".join(map(str, result.edits))
     program = f"import duckdb; duckdb.read_parquet('{shards}').select('image_id', 'status', 'psnr', 'error').show()"
     click.echo(
         f"""
-{summary["images"]} pictures through Ray: {counts} (one picture is damaged on purpose).
+{result.outcome.counted("pictures through Ray")} (one picture is damaged on purpose).
 The generator is a small one for drawn faces and the VGG is random: they show the path, not StyleGAN's quality.
 
 pictures        {result.pictures}

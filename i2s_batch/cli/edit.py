@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -192,30 +191,25 @@ def _run(request: Request, options: dict[str, Any]) -> int:
     config = EditConfig(
         animation=None if animation == "none" else animation, frames_per_second=options.pop("fps"), **options
     )
-    from i2s_batch.cli.run import execute, say, voice
+    from i2s_batch.cli.run import command_words, ended, execute, voice
     from i2s_batch.runtime.edit import EditJob, EditRun
     from i2s_batch.storage.jobs import read_ids
 
     place, weights = _generator(generator, latents[0])
     chosen = None if ids is None else tuple(read_ids(ids))
-    command = _command({*latents, out, *filter(None, (generator, ids))})
+    command = command_words({*latents, out, *filter(None, (generator, ids))})
     job = EditJob(tuple(latents), out, place, request, config, chosen, where, command)
     run = EditRun(job, weights, voice())
     if dry_run:
         click.echo(json.dumps(run.describe(), indent=2))
         return 0
     outcome = execute(lambda cluster, _: run.execute(cluster))
-    counts = ", ".join(f"{n} {status}" for status, n in outcome.summary["statuses"].items())
     folder = out.rstrip("/")
-    click.echo(f"{outcome.summary['images']} pictures: {counts}. Pictures: {folder}/pictures/ Table: {folder}/latents/")
+    click.echo(f"{outcome.counted('pictures')}. Pictures: {folder}/pictures/ Table: {folder}/latents/")
     if config.animation:
         click.echo(f"Animations: {folder}/animations/")
     _shown(out, weights)
-    if outcome.acceptable:
-        return 0
-    limit = config.max_failed_fraction
-    say(f"i2s-batch: {outcome.failed} pictures failed, more than --max-failed-fraction {limit} allows")
-    return 1
+    return ended(outcome, "pictures")
 
 
 def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
@@ -231,27 +225,13 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
     return recorded_place(table) or "", weights
 
 
-def _command(local: set[str]) -> tuple[str, ...] | None:
-    """This command line with absolute paths, to be run again from anywhere; None if it holds a secret."""
-    from i2s_batch.runtime.run_record import given
-
-    words = []
-    for word in click.get_current_context().obj:
-        if "://" in word and given(word) is None:
-            return None
-        is_path = word in local and "://" not in word
-        words.append(str(Path(word).absolute()) if is_path else word)
-    return tuple(words)
-
-
 def _shown(out: str, weights: GeneratorWeights) -> None:
-    """Write the report and the contact sheet. The pictures are what the run was for: it does not fail with these."""
-    from i2s_batch.cli.run import say
+    """Draw the contact sheet and write the report. The run was for the pictures: it does not fail with these."""
+    from i2s_batch.cli.run import say, write_page
     from i2s_batch.report.edits import write_edit_sheet
-    from i2s_batch.report.page import write_report
 
     try:
         click.echo(f"Contact sheet: {write_edit_sheet(out, weights)}")
-        click.echo(f"Report: {write_report(out, weights)}")
     except I2SError as error:
-        say(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
+        say(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
+    write_page(out, weights)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from i2s_batch.config import DEVICES, PRECISIONS
+from i2s_batch.config import DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +27,46 @@ class AutoOr(click.ParamType):
         if number < 1:
             self.fail(f"{value!r} is neither 'auto' nor a whole number from 1 up", param, ctx)
         return number
+
+
+def embed_options(command: F) -> F:
+    """With what pictures are embedded, and how each is: the networks, and `config.EmbedConfig`."""
+    options = [
+        click.option("--generator", required=True, help="StyleGAN checkpoint: a path, s3:// or https://."),
+        click.option(
+            "--vgg", default="imagenet", show_default=True, help="VGG-16 weights: imagenet, random, path or URL."
+        ),
+        click.option("--steps", default=5000, show_default=True, help="Adam steps an image."),
+        click.option("--space", type=click.Choice(SPACES), default="w+", show_default=True, help="Latent space."),
+        click.option("--init", type=click.Choice(INITS), default="mean", show_default=True, help="mean suits faces."),
+        click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random."),
+        click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square."),
+        click.option(
+            "--stop-plateau",
+            type=float,
+            default=None,
+            metavar="PERCENT",
+            help="End an image early whose best loss gained less than this in --plateau-steps.",
+        ),
+        click.option("--plateau-steps", default=250, show_default=True, help="Of --stop-plateau."),
+        click.option(
+            "--checkpoint-every",
+            "checkpoint_every_s",
+            default=60.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="Save images in flight.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
+    """Take the options out that say how an image is embedded."""
+    names = ("steps", "space", "init", "seed", "fit", "stop_plateau", "plateau_steps")
+    return EmbedConfig(**{name: options.pop(name) for name in names})
 
 
 def run_options(command: F) -> F:

@@ -7,15 +7,19 @@ import shlex
 import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from i2s_batch.errors import I2SError
 from i2s_batch.runtime.terminal import LiveLine, is_terminal
 from i2s_batch.storage.urls import hide_secrets
 
 if TYPE_CHECKING:
+    from i2s_batch.models import GeneratorWeights
     from i2s_batch.runtime.pools import Cluster
+    from i2s_batch.runtime.run import Outcome
 
 T = TypeVar("T")
 
@@ -52,6 +56,39 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
         cluster.close()
     say(f"i2s-batch: {why}:\n  {_same_command()}")
     sys.exit(status)
+
+
+def write_page(out: str, generator: GeneratorWeights) -> None:
+    """Write the report. The table is what a run is for: a report that fails does not make the run fail."""
+    from i2s_batch.report.page import write_report
+
+    try:
+        click.echo(f"Report: {write_report(out, generator)}")
+    except I2SError as error:
+        say(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
+
+
+def ended(outcome: Outcome, what: str) -> int:
+    """The exit status of a run that came to its end, and why if it is not 0."""
+    if outcome.acceptable:
+        return 0
+    limit = outcome.config.max_failed_fraction
+    say(f"i2s-batch: {outcome.failed} {what} failed, more than --max-failed-fraction {limit} allows")
+    return 1
+
+
+def command_words(local: set[str]) -> tuple[str, ...] | None:
+    """This command line, with the paths in `local` absolute, to be run again from anywhere; None if it holds a
+    secret."""
+    from i2s_batch.runtime.run_record import given
+
+    words = []
+    for word in click.get_current_context().obj:
+        if "://" in word and given(word) is None:
+            return None
+        is_path = word in local and "://" not in word
+        words.append(str(Path(word).absolute()) if is_path else word)
+    return tuple(words)
 
 
 def _same_command() -> str:

@@ -32,10 +32,10 @@ class EmbedResult:
     """What embedding one image gave.
 
     `stop_reason`: steps, plateau or diverged. `latent`: the W+ code [L, w_dim] in the generator's dtype, None when
-    diverged; `z`: the optimised vector in
-    space z; `loss`: weighted loss at `latent`; `terms`: its terms before their weights; `curve`: the loss at
-    each evaluation [steps + 1] (`steps` updates were made); `metrics`: mse, psnr, ssim, lpips of the 8-bit
-    picture that `latent` gives, and w_distance; `picture`: that picture, uint8 [R, R, 3].
+    diverged; `z`: the optimised vector in space z; `loss`: weighted loss at `latent`; `terms`: its terms before their
+    weights; `curve`: the loss at each evaluation [steps + 1] (`steps` updates were made); `metrics`: mse, psnr, ssim,
+    lpips of the 8-bit picture that `latent` gives, and w_distance; `picture`: that picture, uint8 [R, R, 3]; `state`:
+    where an embedding of more steps goes on.
     """
 
     image_id: str
@@ -49,6 +49,7 @@ class EmbedResult:
     latent: np.ndarray | None = None
     z: np.ndarray | None = None
     picture: np.ndarray | None = None
+    state: SlotState | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
 
     @property
@@ -291,6 +292,7 @@ class Embedder:
             latent=ws[0].cpu().numpy().copy(),
             z=variable[0].cpu().numpy().copy() if self._space.name == "z" else None,
             picture=picture,
+            state=self._state(place, occupant),
             metrics=metrics,
         )
 

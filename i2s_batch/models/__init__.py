@@ -3,7 +3,7 @@
 from i2s_batch.models.build import build_generator, build_vgg
 from i2s_batch.models.checkpoints import read_generator, read_vgg, write_safetensors
 from i2s_batch.models.generator import Generator
-from i2s_batch.models.random_weights import random_generator
+from i2s_batch.models.random_weights import random_generator, untrained
 from i2s_batch.models.vgg import VGG16, random_vgg
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
@@ -18,5 +18,6 @@ __all__ = [
     "random_vgg",
     "read_generator",
     "read_vgg",
+    "untrained",
     "write_safetensors",
 ]

@@ -15,6 +15,7 @@ from i2s_batch.models.layout import (
     STYLEGAN3,
     Widths,
     check_settings,
+    check_weights,
     layer_resolution,
     shapes_of,
 )
@@ -27,6 +28,8 @@ _CHANNEL_BASE = {STYLEGAN1: 16384, STYLEGAN2: 32768, STYLEGAN3: 32768}
 _MAPPING_LAYERS = {STYLEGAN1: 8, STYLEGAN2: 8, STYLEGAN3: 2}
 _LR_MULTIPLIER = 0.01
 _DEVIATIONS = {"noise_strength": 0.1, "bias": 0.0}
+# The rotation and shift of a StyleGAN3's input that change nothing.
+_AT_REST = np.array([1, 0, 0, 0], np.float32)
 
 
 def random_generator(
@@ -85,10 +88,31 @@ def random_generator(
     return replace(weights, tensors=tensors | {"w_avg": mean_latent(weights, widths.z)})
 
 
-def _drawn(name: str, shape: tuple[int, ...], family: str, stream: np.random.RandomState) -> np.ndarray:
+def untrained(weights: GeneratorWeights, seed: int = 0) -> GeneratorWeights:
+    """A generator like `weights`, layer for layer, as before its training: the same for a seed everywhere."""
+    stream = np.random.RandomState(seed)
+    lr_multiplier = weights.settings["mapping_lr_multiplier"]
+    tensors = {
+        name: tensor if _is_given(name) else _drawn(name, tensor.shape, weights.family, stream, lr_multiplier)
+        for name, tensor in sorted(weights.tensors.items())
+    }
+    if weights.family == STYLEGAN3:
+        tensors |= {"input.style.bias": _AT_REST}
+    drawn = replace(weights, tensors=tensors, origin=f"untrained, seed {seed}, like {weights.origin}")
+    return replace(drawn, tensors=tensors | {"w_avg": mean_latent(drawn, check_weights(weights).z)})
+
+
+def _is_given(name: str) -> bool:
+    """Whether a variable is none that is learnt: the waves, sizes and filters of a StyleGAN3."""
+    return name.rpartition(".")[2] in ("freqs", "phases", "transform", "magnitude", "up_filter", "down_filter")
+
+
+def _drawn(
+    name: str, shape: tuple[int, ...], family: str, stream: np.random.RandomState, lr_multiplier: float = _LR_MULTIPLIER
+) -> np.ndarray:
     deviation = _DEVIATIONS.get(name.rpartition(".")[2], 1.0)
     if name.startswith("mapping.") and name.endswith("weight"):
-        deviation = 1 / _LR_MULTIPLIER
+        deviation = 1 / lr_multiplier
     elif name == "input.style.weight":
         deviation = 0.0
     elif name.startswith("to_rgb") and "style" not in name:
@@ -108,7 +132,7 @@ def _of_alias_free_layers(
         "input.freqs": radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1),
         "input.phases": phase,
         "input.transform": np.eye(3),
-        "input.style.bias": np.array([1.0, 0, 0, 0]),
+        "input.style.bias": _AT_REST,
     }
     values |= {f"layer.{i}.magnitude": np.ones(()) for i in range(len(settings["layers"]))}
     for i, pair in enumerate(filters):

@@ -30,7 +30,7 @@ def histogram(values: np.ndarray, name: str) -> Markup:
         return Markup("")
     counts, edges = np.histogram(finite, bins=min(BINS, max(6, math.isqrt(len(finite)) * 2)))
     median = float(np.median(finite))
-    x = _Scale(edges[0], edges[-1], LEFT, WIDTH - RIGHT)
+    x = Scale(edges[0], edges[-1], LEFT, WIDTH - RIGHT)
     mark = f'<line class="mark" x1="{x(median):.1f}" x2="{x(median):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
     return _frame(_bars(counts, edges, x) + mark, x, _CountScale(counts), f"{name}: histogram")
 
@@ -39,7 +39,7 @@ def bars_over_time(counts: np.ndarray, edges: np.ndarray, name: str) -> Markup:
     """Counts between edges in seconds; the axis is in the unit that suits their span."""
     unit, seconds = next((pair for pair in UNITS if edges[-1] >= 2 * pair[1]), UNITS[-1])
     scaled = edges / seconds
-    x = _Scale(scaled[0], scaled[-1], LEFT, WIDTH - RIGHT)
+    x = Scale(scaled[0], scaled[-1], LEFT, WIDTH - RIGHT)
     return _frame(_bars(counts, scaled, x), x, _CountScale(counts), name, unit)
 
 
@@ -49,8 +49,8 @@ def bands(steps: np.ndarray, quantiles: np.ndarray, name: str) -> Markup:
     if not seen.any():
         return Markup("")
     steps, quantiles = steps[seen], quantiles[:, seen]
-    x = _LogScale(steps.min(), steps.max(), LEFT, WIDTH - RIGHT)
-    y = _LogScale(quantiles.min(), quantiles.max(), HEIGHT - BOTTOM, TOP)
+    x = LogScale(steps.min(), steps.max(), LEFT, WIDTH - RIGHT)
+    y = LogScale(quantiles.min(), quantiles.max(), HEIGHT - BOTTOM, TOP)
     lines = [[(x(step), y(value)) for step, value in zip(steps, line, strict=True)] for line in quantiles]
     body = f'<polygon class="wide" points="{_points(lines[0] + lines[4][::-1])}"/>'
     body += f'<polygon class="narrow" points="{_points(lines[1] + lines[3][::-1])}"/>'
@@ -58,7 +58,7 @@ def bands(steps: np.ndarray, quantiles: np.ndarray, name: str) -> Markup:
     return _frame(body, x, y, name)
 
 
-class _Scale:
+class Scale:
     """A linear map from values to user units, and the values worth a tick."""
 
     def __init__(self, low: float, high: float, first: float, last: float) -> None:
@@ -77,7 +77,7 @@ class _Scale:
         return [round(i * step, 12) for i in range(first, first + 12) if i * step <= self.high + step * 1e-9]
 
 
-class _LogScale(_Scale):
+class LogScale(Scale):
     """A logarithmic map; its values are positive."""
 
     def __init__(self, low: float, high: float, first: float, last: float) -> None:
@@ -97,7 +97,7 @@ class _LogScale(_Scale):
         return inside
 
 
-class _CountScale(_Scale):
+class _CountScale(Scale):
     """From nothing to the largest count, upwards; its ticks are whole numbers."""
 
     def __init__(self, counts: np.ndarray) -> None:
@@ -107,7 +107,7 @@ class _CountScale(_Scale):
         return [value for value in super().ticks() if value == round(value)]
 
 
-def _bars(counts: np.ndarray, edges: np.ndarray, x: _Scale) -> str:
+def _bars(counts: np.ndarray, edges: np.ndarray, x: Scale) -> str:
     y = _CountScale(counts)
     made = []
     for count, low, high in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -122,7 +122,7 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _frame(body: str, x: _Scale, y: _Scale, name: str, unit: str = "") -> Markup:
+def _frame(body: str, x: Scale, y: Scale, name: str, unit: str = "") -> Markup:
     """Axes and ticks round `body`. All text but `name` is made here; `name` is escaped."""
     base = HEIGHT - BOTTOM
     axes = [f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>']

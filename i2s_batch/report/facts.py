@@ -84,6 +84,11 @@ class Facts:
         """Whether the pictures were made from other codes."""
         return "operation" in self.settings
 
+    @property
+    def is_study(self) -> bool:
+        """Whether the pictures are variants of others."""
+        return "study" in self.settings
+
 
 def gather(out: str, seed: int = 0) -> Facts:
     """Read the table at `out`, without its latents. Raises StorageError if there is none."""

@@ -21,6 +21,7 @@ from i2s_batch.report import charts
 from i2s_batch.report.edits import load_strips, strip_image
 from i2s_batch.report.facts import Facts, gather
 from i2s_batch.report.samples import Sample, load_samples
+from i2s_batch.report.study import write_study
 from i2s_batch.runtime.recorded import recorded_command
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
@@ -62,7 +63,9 @@ def write_report(out: str, generator: GeneratorWeights | None = None, why_none: 
         facts=facts,
         out=store.url,
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        groups=[] if facts.is_edit else list(_groups(out, facts, network)),
+        study=_study(out, facts),
+        # The pictures of a study are in its figures: not all are of this generator.
+        groups=[] if facts.is_edit or facts.is_study else list(_groups(out, facts, network)),
         strips=list(_strips(out, network)) if facts.is_edit and network else [],
         why_none=why_none,
         summaries=list(_summaries(facts)),
@@ -90,6 +93,15 @@ def _groups(out: str, facts: Facts, generator: Generator | None) -> Iterator[tup
     for title, ids in facts.picks.items():
         samples = load_samples(read_rows(out, ids), generator, facts.settings["fit"])
         yield title, [_shown(sample) for sample in samples]
+
+
+def _study(out: str, facts: Facts) -> dict[str, Any] | None:
+    """What a study came to, as what the template needs."""
+    if not facts.is_study:
+        return None
+    page = write_study(out, facts.settings)
+    figures = {title: _inlined("png", data) for (_, title), data in page.figures.items()}
+    return {"name": facts.settings["study"], "page": page, "figures": figures}
 
 
 def _strips(out: str, generator: Generator) -> Iterator[dict[str, str]]:
@@ -129,7 +141,11 @@ def _data_uri(picture: np.ndarray | None) -> str | None:
 def _jpeg(image: Image.Image) -> str:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return _inlined("jpeg", stream.getvalue())
+
+
+def _inlined(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _summaries(facts: Facts) -> Iterator[dict[str, Any]]:
@@ -162,7 +178,7 @@ def _commands(url: str, facts: Facts, command: str | None) -> list[tuple[str, st
         what = "The table in DuckDB" if facts.is_edit else "The table in DuckDB, the worst first"
         made.append((what, f"python -c {shlex.quote(query)}"))
     if sum(facts.statuses.values()) > facts.statuses.get(STATUS_OK, 0):
-        kind = "edit" if facts.is_edit else "embed"
+        kind = "edit" if facts.is_edit else f"study {facts.settings['study']}" if facts.is_study else "embed"
         command = command or f"i2s-batch {kind} {shlex.quote(str(facts.settings['source']))} {quoted} --generator G"
         made.append(("Try the failed images again", f"{command} --retry-failed"))
     return [*made, ("Write this page again", f"i2s-batch report {quoted}")]

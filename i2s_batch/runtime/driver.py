@@ -75,6 +75,7 @@ class Driver:
         self._members: dict[str, _Member] = {}
         self._fresh = self._fresh_tasks()
         self._again: deque[Task] = deque()
+        self._blocked: dict[int, list[Task]] = {}  # by the unit that has to be done before them
         self._suspects: deque[Task] = deque()
         self._deaths_in_a_row = 0
         self._ever_ready = False
@@ -113,6 +114,8 @@ class Driver:
         for index in order:
             deaths = state.deaths.get(index, 0)
             task = self._plan.task(index, deaths + 1, resume=index in state.checkpointed)
+            if task.after is not None:  # which may have left a checkpoint to go on from
+                task = replace(task, resume=True)
             if deaths >= DEATHS_TO_CRASH - 1:
                 self._suspects.append(task)
             else:
@@ -147,12 +150,21 @@ class Driver:
         prefetch = min(member.slots, waiting - room - elsewhere - to_come)
         wanted = range(max(0, room + max(0, prefetch)))
         tasks = [task for _ in wanted if (task := self._next_task()) is not None]
-        if not tasks and not member.held and self._suspects:
-            tasks = [self._suspects.popleft()]
+        if not tasks and not member.held and (suspect := next(filter(self._may_begin, self._suspects), None)):
+            self._suspects.remove(suspect)
+            tasks = [suspect]
         return tasks
 
     def _next_task(self) -> Task | None:
-        return self._again.popleft() if self._again else next(self._fresh, None)
+        while (task := self._again.popleft() if self._again else next(self._fresh, None)) is not None:
+            if self._may_begin(task):
+                return task
+            assert task.after is not None
+            self._blocked.setdefault(task.after, []).append(task)
+        return None
+
+    def _may_begin(self, task: Task) -> bool:
+        return task.after is None or bool(self._state.done[task.after])
 
     # What comes back
 
@@ -186,6 +198,7 @@ class Driver:
         if self._state.done[index]:
             return
         self._state.done[index] = True
+        self._again.extend(self._blocked.pop(index, ()))
         self._state.statuses.update(statuses)
         self._publisher.logged(index)
 

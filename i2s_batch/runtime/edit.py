@@ -118,6 +118,9 @@ class EditRun(Run):
         self._warn_of_far_codes(index, parents)
         return Plan(images, job.config.shard_size, UNIT)
 
+    def _prepare(self) -> None:
+        """Nothing: the workers read the codes where they are."""
+
     def _chosen(self, index: LatentIndex) -> list[str]:
         job = self._job
         if job.ids is not None:

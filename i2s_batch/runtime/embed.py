@@ -44,11 +44,18 @@ class EmbedRun(Run):
         self.steps = job.config.embed.steps
         generator = generator_weights(job.generator)
         networks = {"generator": job.generator, "vgg": job.vgg}
-        record = make_record(job.source, job.config.identity(), generator, self._vgg, networks)
+        record = make_record(job.source, job.config.identity(), generator, self._vgg, networks) | self._facts()
         super().__init__(job.out, job.config, record, generator, say)
+
+    def _facts(self) -> dict[str, Any]:
+        """What else the record holds."""
+        return {}
 
     def _make_plan(self) -> Plan:
         return Plan(self._list(), self._job.config.shard_size)
+
+    def _prepare(self) -> None:
+        """Nothing: the workers read the pictures where they are."""
 
     def _list(self) -> pa.Table:
         return list_images(self._job.source, exclude=self._job.out)

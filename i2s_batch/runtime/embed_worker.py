@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,21 @@ import torch
 
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import PictureError
-from i2s_batch.inversion import Embedder, EmbedResult, SlotState
-from i2s_batch.inversion.batch_size import choose_batch_size
+from i2s_batch.inversion import EmbedResult, SlotState
 from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.memory import keep_freed_memory
-from i2s_batch.inversion.metrics import build_lpips
-from i2s_batch.inversion.numerics import set_numerics
-from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
+from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.records import STATUS_DIVERGED, STATUS_UNREADABLE, Finished, Report, Task
 from i2s_batch.runtime.device import device_errors, device_name
+from i2s_batch.runtime.engine import Engine, Settings
 from i2s_batch.runtime.pools import DeviceLostError
 from i2s_batch.runtime.rows import LoadedPicture, failed_row, result_row
 from i2s_batch.runtime.work_log import WorkLog
-from i2s_batch.storage.pictures import decode_picture
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.pictures import decode_picture, encode_picture
 from i2s_batch.storage.sources import read_bytes
+from i2s_batch.studies.catalogue import Variant
 
 _LOADER_THREADS = 2
 _WRITER_THREADS = 4
@@ -43,7 +45,7 @@ class EmbedSpec:
 
     `out` is absolute: a worker's current folder is not the driver's. `max_slots` bounds the batch so that a
     small job is spread evenly over the workers; `threads`: CPU threads of a worker without a GPU, None leaves
-    PyTorch's own choice.
+    PyTorch's own choice. `variants`: of a study, by name; the pictures that it makes are kept.
     """
 
     out: str
@@ -53,6 +55,14 @@ class EmbedSpec:
     device: str
     max_slots: int
     threads: int | None = None
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+
+    def settings_of(self, task: Task) -> Settings:
+        """What a picture is to be embedded with."""
+        if not self.variants:
+            return Settings(self.config.embed)
+        variant = self.variants[task.images[0]["variant"]]
+        return Settings(variant.embed, variant.untrained)
 
     def build(self, name: str) -> EmbedWorker:
         """Load the networks."""
@@ -80,18 +90,14 @@ class EmbedWorker:
         self._config = spec.config
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
-        dtype = set_numerics(spec.config.precision)
-        device = torch.device(spec.device)
-        generator = build_generator(spec.generator, device, dtype)
-        vgg = build_vgg(spec.vgg, device, dtype)
-        lpips = build_lpips(spec.vgg.tensors, device) if spec.vgg.has_lpips_trunk else None
-        embed = spec.config.embed
-        asked = spec.config.batch_size or choose_batch_size(generator, vgg, embed)
+        self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision)
+        asked = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed)
         self.slots = max(1, min(asked, spec.max_slots))
-        self._embedder = Embedder(generator, vgg, replace(embed, batch_size=self.slots), lpips)
+        self._settings = Settings(spec.config.embed)
+        self._embedder = self._engine.embedder(self._settings, self.slots)
         self._capacity = self.slots
-        self._resolution = generator.resolution
-        self._device_name = device_name(device)
+        self._device_name = device_name(self._engine.device)
+        self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size)
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="write")
@@ -115,8 +121,8 @@ class EmbedWorker:
     def _advance(self, tasks: list[Task], budget_s: float) -> Report:
         self._waiting += [(task, self._loader.submit(self._load, task)) for task in tasks]
         deadline = time.monotonic() + budget_s
-        updates_before = self._embedder.updates
         self._fill_slots()
+        updates_before = self._embedder.updates
 
         def stop() -> bool:
             late = time.monotonic() >= min(deadline, self._checkpoint_at)
@@ -125,6 +131,7 @@ class EmbedWorker:
         for result in self._embedder.advance(stop):
             task, picture = self._in_slots.pop(result.image_id)
             self._write(task, picture, result)
+        updates = self._embedder.updates - updates_before
         self._fill_slots()
         if time.monotonic() >= self._checkpoint_at:
             self._write_checkpoints()
@@ -133,7 +140,6 @@ class EmbedWorker:
             pending: list[Future[Any]] = [future for _, future in self._waiting]
             pending += self._writing
             wait_for(pending, timeout=max(0.0, deadline - time.monotonic()), return_when="FIRST_COMPLETED")
-        updates = self._embedder.updates - updates_before
         return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates, self._warning())
 
     def _warning(self) -> str:
@@ -176,16 +182,21 @@ class EmbedWorker:
         state = self._log.read_checkpoint(task.index) if task.resume else None
         if state is not None and state.image_id != task.image_id:
             state = None  # left over from an older plan of the same output
-        return _Loaded(picture, fit_picture(pixels, self._resolution, self._config.embed.fit), state)
+        return _Loaded(picture, fit_picture(pixels, self._engine.resolution, self._config.embed.fit), state)
 
     def _next_is_loaded(self) -> bool:
-        return self._embedder.free > 0 and any(future.done() for _, future in self._waiting)
+        return any(future.done() and self._can_take(task) for task, future in self._waiting)
+
+    def _can_take(self, task: Task) -> bool:
+        """Whether there is a free slot for a picture. Those in the slots at one time have the same settings."""
+        same = self._spec.settings_of(task) == self._settings
+        return self._embedder.free > 0 if same else not self._embedder.in_flight
 
     def _fill_slots(self) -> None:
         """Move loaded pictures into free slots; a picture that cannot be read becomes a row at once."""
         still_waiting = []
         for task, future in self._waiting:
-            if not future.done() or self._embedder.free < 1:
+            if not future.done() or not self._can_take(task):
                 still_waiting.append((task, future))
                 continue
             loaded = future.result()
@@ -193,6 +204,8 @@ class EmbedWorker:
                 self._write_failure(task, loaded.source, STATUS_UNREADABLE, loaded.error)
                 continue
             assert loaded.pixels is not None
+            if (settings := self._spec.settings_of(task)) != self._settings:
+                self._settings, self._embedder = settings, self._engine.embedder(settings, self._capacity)
             self._embedder.put(task.image_id, loaded.pixels, loaded.state)
             self._in_slots[task.image_id] = (task, loaded.source)
         self._waiting = still_waiting
@@ -202,8 +215,8 @@ class EmbedWorker:
             message = f"the loss was not finite after {result.steps} steps"
             self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
             return
-        row = result_row(task, picture, result, self._config.embed)
-        self._submit_row(task, row)
+        row = result_row(task, picture, result, self._spec.settings_of(task).embed)
+        self._submit_row(task, row, result)
 
     def _write_failure(
         self,
@@ -213,11 +226,22 @@ class EmbedWorker:
         error: Exception,
         result: EmbedResult | None = None,
     ) -> None:
-        self._submit_row(task, failed_row(task, picture, status, error, self._config.embed, result))
+        embed = self._spec.settings_of(task).embed
+        self._submit_row(task, failed_row(task, picture, status, error, embed, result))
 
-    def _submit_row(self, task: Task, row: dict[str, object]) -> None:
+    def _submit_row(self, task: Task, row: dict[str, object], made: EmbedResult | None = None) -> None:
         row |= {"device": self._device_name, "worker": self.name}
-        self._writing.append(self._writer.submit(self._log.write_rows, task, [row]))
+        self._writing.append(self._writer.submit(self._finish, task, row, made if self._spec.variants else None))
+
+    def _finish(self, task: Task, row: dict[str, object], made: EmbedResult | None) -> Finished:
+        """Make a row durable. What a study needs of the picture comes before: a row says that it is there."""
+        if made is not None:
+            assert made.picture is not None and made.state is not None
+            self._store.put(RunLayout.picture(task.image_id, "png"), encode_picture(made.picture, "png"))
+            if task.images[0]["_then"] is not None:
+                state = replace(made.state, image_id=task.images[0]["_then_id"])
+                self._log.write_checkpoint(task.images[0]["_then"], state)
+        return self._log.write_rows(task, [row])
 
     def _durable(self) -> tuple[Finished, ...]:
         """The rows that have been written; an error of the storage comes out here."""

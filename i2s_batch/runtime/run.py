@@ -55,6 +55,11 @@ class Outcome:
         """Images whose row is not ok."""
         return sum(n for status, n in self.summary["statuses"].items() if status != STATUS_OK)
 
+    def counted(self, what: str) -> str:
+        """How many there are of each status, in a few words."""
+        counts = ", ".join(f"{n} {status}" for status, n in self.summary["statuses"].items())
+        return f"{self.summary['images']} {what}: {counts}"
+
     @property
     def acceptable(self) -> bool:
         """Whether no more images failed than the settings allow."""
@@ -86,6 +91,10 @@ class Run(ABC):
     @abstractmethod
     def _make_plan(self) -> Plan:
         """The images of a new run."""
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the workers need beside the plan. What is there already stays."""
 
     @abstractmethod
     def _spec(self, fleet: Fleet, spread: int) -> WorkerSpec:
@@ -196,6 +205,7 @@ class Run(ABC):
         summaries = SummaryFile(self._store, progress.note)
         try:
             if state.remaining:
+                self._prepare()
                 self._work(cluster, lease, log, state, publisher, progress, summaries)
             progress.phase("writing the table")
             publisher.finish()

@@ -27,6 +27,8 @@ class RunLayout:
     contact_sheet = "contact-sheet.png"
     shards_prefix = "latents/"
     animations_prefix = "animations/"
+    inputs_prefix = "inputs/"
+    study = "study.md"
     work_prefix = "work/"
     all_rows_prefix = "work/rows/"
     checkpoints_prefix = "work/checkpoints/"
@@ -59,6 +61,16 @@ class RunLayout:
     @staticmethod
     def picture(image_id: str, suffix: str) -> str:
         return f"pictures/{image_id}.{suffix}"
+
+    @staticmethod
+    def altered(image_id: str) -> str:
+        """The picture that a study embeds in place of one of its source."""
+        return f"inputs/{image_id}.png"
+
+    @staticmethod
+    def figure(name: str) -> str:
+        """Of a study."""
+        return f"figures/{name}.png"
 
     @staticmethod
     def animation(sequence: str, suffix: str) -> str:
