@@ -24,7 +24,7 @@ from i2s_batch.studies.tables import Table, table_of
 
 _NOTE = (
     "Mean ± standard deviation over n pictures. Ratios are geometric means over the pictures that have both, with the "
-    "95 % interval of the bootstrap over pictures. The loss is the whole loss, whatever a variant was optimised for."
+    "95 % interval of Student's t on their logarithms. The loss is the whole loss, whatever a variant is optimised for."
 )
 _COLUMNS = [
     "image_id",

@@ -41,7 +41,7 @@ def pictures_figure(results: Results, done: Mapping[str, Row], pictures: StudyPi
             made = None if row is None else pictures.made(row)
             shown += [_given(done, variant.name, name, pictures), made] if altered else [made]
         columns.append((variant.title, shown))
-    return _grid(columns, [f"{name} ({study.name})" for name in chosen], 2 if altered else 1)
+    return _grid(columns, chosen, 2 if altered else 1)
 
 
 def _chosen(results: Results) -> list[str]:

@@ -27,8 +27,10 @@ def answers(results: Results) -> list[str]:
 
 def stated(name: str, ratio: Ratio, what: str = "loss") -> str:
     """'rotate 90: loss 2.1x, 95 % interval 1.8 to 2.4, n = 25'."""
-    interval = "" if ratio.low is None or ratio.high is None else f", 95 % interval {ratio.low:.2f} to {ratio.high:.2f}"
-    return f"{name}: {what} {ratio.value:.2f}x{interval}, n = {ratio.n}"
+    interval = ""
+    if ratio.low is not None and ratio.high is not None:
+        interval = f", 95 % interval {figure(ratio.low, 2)} to {figure(ratio.high, 2)}"
+    return f"{name}: {what} {figure(ratio.value, 2)}x{interval}, n = {ratio.n}"
 
 
 def _shown_to_be(ratio: Ratio) -> str:
@@ -120,6 +122,9 @@ def _steps(results: Results) -> Iterable[str]:
             continue
         enough, total = enough_steps(made), last.embed.steps
         name = f"{kind}: --steps {enough}" if kind else f"--steps {enough}"
+        if enough > total * (1 - GAIN_LEFT):
+            yield f"{name} is not enough: the loss still falls by more than {GAIN_LEFT:.0%} until the end."
+            continue
         hours = device_hours(made) * (1 - enough / total) / len(made) * 1000
         yield (
             f"{name} is enough: the {total - enough} steps after it lower the mean loss by less than "

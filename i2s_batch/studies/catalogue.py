@@ -130,7 +130,12 @@ def _steps(embed: EmbedConfig) -> Study:
         raise ConfigError(f"steps is {embed.steps}; the steps study needs at least 10 to compare anything")
     counts = [*(n for n in LOOKED_AT if n < embed.steps), embed.steps]
     variants = tuple(
-        Variant(f"steps-{n}", f"{n} steps", replace(embed, steps=n), continues=f"steps-{before}" if before else "")
+        Variant(
+            f"steps-{n}",
+            "1 step" if n == 1 else f"{n} steps",
+            replace(embed, steps=n),
+            continues=f"steps-{before}" if before else "",
+        )
         for before, n in zip([0, *counts], counts, strict=False)
     )
     return Study("steps", "How many steps are enough?", variants, variants[-1].name)

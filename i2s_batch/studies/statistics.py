@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_RESAMPLES = 10_000
+# Student's t: 97.5 % quantiles for 1 to 30 degrees of freedom. With more, 1.96 + 2.4 / degrees is right to 0.1 %.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+_T += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,19 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(len(values), float(np.mean(values)), deviation)
 
 
-def paired_ratio(values: Sequence[float], baseline: Sequence[float], seed: int = 0) -> Ratio | None:
+def paired_ratio(values: Sequence[float], baseline: Sequence[float]) -> Ratio | None:
     """How many times `baseline` the `values` of the same pictures are, in the geometric mean; None without a pair.
 
-    The interval is that of the percentile bootstrap over pictures: 10,000 seeded resamples. Pairs that are not both
-    positive and finite are left out.
+    The interval is Student's, of the mean of the logarithms. Pairs that are not both positive and finite are left out.
     """
     pairs = np.array([(v, b) for v, b in zip(values, baseline, strict=True) if 0 < v < np.inf and 0 < b < np.inf])
     if not len(pairs):
         return None
     logs = np.log(pairs[:, 0] / pairs[:, 1])
     value = float(np.exp(logs.mean()))
-    if len(logs) < 2:
-        return Ratio(len(logs), value)
-    stream = np.random.default_rng(seed)
-    means = logs[stream.integers(0, len(logs), (_RESAMPLES, len(logs)))].mean(1)
-    low, high = np.exp(np.quantile(means, (0.025, 0.975))).tolist()
-    return Ratio(len(logs), value, low, high)
+    degrees = len(logs) - 1
+    if degrees < 1:
+        return Ratio(1, value)
+    t = _T[degrees - 1] if degrees <= len(_T) else 1.96 + 2.4 / degrees
+    half = t * np.std(logs, ddof=1) / np.sqrt(len(logs))
+    return Ratio(len(logs), value, float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half)))

@@ -53,7 +53,8 @@ def table_of(results: Results) -> Table:
             if not made:
                 continue
             row = [kind or "(none)"] * by_class + [variant.title, str(len(made))]
-            row += [_spread(made, _loss), ratio_text(results.ratio(variant.name, study.baseline, kind=kind))]
+            ratio = None if variant.name == study.baseline else results.ratio(variant.name, study.baseline, kind=kind)
+            row += [_spread(made, _loss), ratio_text(ratio)]
             row += [_spread(made, lambda one: one.distance), _spread(made, lambda one: one.psnr, " dB")]
             row += [_spread(made, lambda one: one.lpips or 0.0)] * has_lpips
             row += [_spread(made, _more(name), " dB" * name.startswith("psnr")) for name in more]
@@ -65,8 +66,10 @@ def ratio_text(ratio: Ratio | None) -> str:
     """'2.1x (1.8 to 2.4)': the ratio and its 95 % interval."""
     if ratio is None:
         return "–"
-    interval = "" if ratio.low is None or ratio.high is None else f" ({_times(ratio.low)} to {_times(ratio.high)})"
-    return f"{_times(ratio.value)}x{interval}"
+    interval = (
+        "" if ratio.low is None or ratio.high is None else f" ({figure(ratio.low, 2)} to {figure(ratio.high, 2)})"
+    )
+    return f"{figure(ratio.value, 2)}x{interval}"
 
 
 def figure(value: float, digits: int = 3) -> str:
@@ -76,10 +79,6 @@ def figure(value: float, digits: int = 3) -> str:
     if value == 0 or not 1e-3 <= abs(value) < 1e6:
         return f"{value:.{digits}g}"
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
-
-
-def _times(value: float) -> str:
-    return figure(value, 2) if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def _loss(one: Made) -> float:
