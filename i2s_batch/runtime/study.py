@@ -155,7 +155,7 @@ class StudyRun(EmbedRun):
         self._store.put(RunLayout.altered(row["image_id"]), data)
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
-        return replace(super()._spec(fleet, spread), variants={v.name: v for v in self.study.variants})
+        return replace(super()._spec(fleet, spread), variants=self.study.by_name)
 
     def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
         embed = self.study.variant(task.images[0]["variant"]).embed

@@ -51,9 +51,14 @@ class Study:
     baseline: str
     paper: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
+    @property
+    def by_name(self) -> dict[str, Variant]:
+        """The variants by name."""
+        return {variant.name: variant for variant in self.variants}
+
     def variant(self, name: str) -> Variant:
         """The variant of that name."""
-        return next(variant for variant in self.variants if variant.name == name)
+        return self.by_name[name]
 
     @property
     def mean_steps(self) -> int:

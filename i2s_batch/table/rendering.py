@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from i2s_batch.models import VGG16, Generator
 from i2s_batch.records import TERMS
 from i2s_batch.storage.pictures import decode_picture
 from i2s_batch.storage.sources import read_bytes
+from i2s_batch.studies.catalogue import Variant
 
 # Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.
 TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2}
@@ -43,7 +45,8 @@ def drawn(latent: list[float], generator: Generator) -> torch.Tensor:
 @dataclass(frozen=True)
 class EmbeddedRows:
     """Makes rows again with the networks and settings of their run. `vgg` None: the figures that take it are left
-    out; `lpips` None: the run had no weights for it. `precision` is the run's."""
+    out; `lpips` None: the run had no weights for it. `precision` is the run's; `variants`: of a study, by name, and
+    the generator of those that are `untrained`."""
 
     generator: Generator
     vgg: VGG16 | None
@@ -51,6 +54,8 @@ class EmbeddedRows:
     loss_weights: LossWeights
     fit: str
     precision: str
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    untrained: Generator | None = None
 
     @property
     def within(self) -> str:
@@ -68,7 +73,7 @@ class EmbeddedRows:
             target = fit_picture(decode_picture(data), self.generator.resolution, self.fit)
         except I2SError as error:
             return Rerendered(f"its source cannot be read ({error})", [])
-        found = self._figures(row["latent"], target)
+        found = self._figures(row, target)
         differences = [
             f"its {name} is {_shown(row[name])}; its latent gives {_shown(found[name])}"
             for name in _FIGURES
@@ -81,8 +86,12 @@ class EmbeddedRows:
             return stored is found
         return bool(np.isclose(stored, found, rtol=TOLERANCES[self.precision], atol=0))
 
-    def _figures(self, latent: list[float], target: np.ndarray) -> dict[str, float | None]:
-        image = drawn(latent, self.generator)
+    def _figures(self, row: dict[str, Any], target: np.ndarray) -> dict[str, float | None]:
+        variant = self.variants.get(row.get("variant", ""))
+        generator = self.untrained if variant is not None and variant.untrained else self.generator
+        assert generator is not None
+        loss_weights = self.loss_weights if variant is None else variant.embed.loss_weights
+        image = drawn(row["latent"], generator)
         targets = from_uint8(target, image)[None]
         features, target_features = ((), ()) if self.vgg is None else (self.vgg(image), self.vgg(targets))
         terms = loss_terms(image, targets, features, target_features)[0]
@@ -91,7 +100,7 @@ class EmbeddedRows:
         if self.vgg is None:
             del figures["lpips"]
         else:
-            figures["loss"] = float(terms @ lambdas(self.loss_weights, terms))
+            figures["loss"] = float(terms @ lambdas(loss_weights, terms))
         return figures
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from i2s_batch.config import PICTURE_FORMATS, LossWeights
+from i2s_batch.config import PICTURE_FORMATS, EmbedConfig, LossWeights
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
-from i2s_batch.models import Generator, VGGWeights, build_generator, build_vgg
+from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.table import META_GENERATOR, META_SETTINGS, META_VGG
+from i2s_batch.studies.catalogue import Variant, study_of
 from i2s_batch.table.edited_pictures import EditedPictures
 from i2s_batch.table.networks import generator_of, vgg_of
 from i2s_batch.table.rendering import TOLERANCES, EmbeddedRows
@@ -36,6 +37,14 @@ def loss_weights_of(settings: Mapping[str, Any]) -> LossWeights | None:
     """Those of an embedding; None of an edit. Raises TypeError or ValueError if they are none."""
     weights = settings.get("loss_weights")
     return None if weights is None else LossWeights(**weights)
+
+
+def variants_of(settings: Mapping[str, Any]) -> dict[str, Variant]:
+    """Those of a study, by name; none of another run. Raises KeyError, TypeError or ConfigError if the settings are
+    those of no study that there is."""
+    if "study" not in settings:
+        return {}
+    return study_of(settings["study"], EmbedConfig.from_identity(settings)).by_name
 
 
 def row_check(
@@ -68,15 +77,23 @@ def row_check(
         vgg_weights, why_none = vgg_of(store.url, metadata.get(META_VGG, ""), given[1])
     if vgg_weights is None:
         unchecked.append(f"loss, loss_conv* and lpips of rows rendered again: {why_none}")
-    return _embedded_rows(settings, generator, vgg_weights, precision)
+    return _embedded_rows(settings, weights, generator, vgg_weights, precision)
 
 
 def _embedded_rows(
-    settings: Mapping[str, Any], generator: Generator, weights: VGGWeights | None, precision: str
+    settings: Mapping[str, Any],
+    generator_weights: GeneratorWeights,
+    generator: Generator,
+    weights: VGGWeights | None,
+    precision: str,
 ) -> EmbeddedRows:
     vgg = lpips = None
     if weights is not None:
         vgg = build_vgg(weights, "cpu", generator.w_avg.dtype)
         lpips = build_lpips(weights.tensors, torch.device("cpu")) if weights.has_lpips_trunk else None
     loss_weights = loss_weights_of(settings) or LossWeights()
-    return EmbeddedRows(generator, vgg, lpips, loss_weights, str(settings.get("fit", "crop")), precision)
+    without_training, variants = None, variants_of(settings)
+    if any(variant.untrained for variant in variants.values()):
+        without_training = build_generator(untrained(generator_weights), "cpu", generator.w_avg.dtype)
+    fit = str(settings.get("fit", "crop"))
+    return EmbeddedRows(generator, vgg, lpips, loss_weights, fit, precision, variants, without_training)

@@ -20,6 +20,7 @@ from i2s_batch.storage.objects import Store
 from i2s_batch.storage.publication import Checksum, recorded_checksums
 from i2s_batch.storage.read import check_ours, latent_shape
 from i2s_batch.storage.table import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
+from i2s_batch.studies.catalogue import Variant
 
 SUM_TOLERANCE = 1e-4  # relative: float32 sums in another order
 _ROWS_NAMED = 5  # of each thing that is wrong in a row group
@@ -57,13 +58,38 @@ class ShardReport:
 class Promise:
     """What a shard must hold. `metadata`: of its file; `carried`: the columns after the documented ones;
     `w_avg`: [w_dim] or [L, w_dim]; `loss_weights`: of the run. None: not known, so not checked. `checksum`: whether
-    one of each shard must be recorded."""
+    one of each shard must be recorded. `variants`: of a study, by name; `untrained_w_avg`: of those without training.
+    """
 
     metadata: Mapping[str, str] | None
     carried: list[pa.Field] | None
     w_avg: np.ndarray | None
     loss_weights: LossWeights | None = None
     checksum: bool = False
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    untrained_w_avg: np.ndarray | None = None
+
+    def loss_weights_of(self, rows: pa.Table) -> np.ndarray | None:
+        """The weights of the terms in each row, [N, terms]; None if they are not known."""
+        if self.loss_weights is None:
+            return None
+        made_as = self._variants_of(rows)
+        weights = [self.loss_weights if variant is None else variant.embed.loss_weights for variant in made_as]
+        return np.array([[getattr(one, term) for term in TERMS] for one in weights])
+
+    def w_avg_of(self, rows: pa.Table) -> np.ndarray | None:
+        """What the distance of each row is from, [N, L or 1, w_dim]; None if it is not known."""
+        if self.w_avg is None:
+            return None
+        w_avg = np.broadcast_to(self.w_avg, (rows.num_rows, *np.atleast_2d(self.w_avg).shape))
+        if self.untrained_w_avg is None:
+            return w_avg
+        untrained = np.array([variant is not None and variant.untrained for variant in self._variants_of(rows)], bool)
+        return np.where(untrained[:, None, None], self.untrained_w_avg, w_avg)
+
+    def _variants_of(self, rows: pa.Table) -> list[Variant | None]:
+        named = rows["variant"].to_pylist() if "variant" in rows.column_names else [""] * rows.num_rows
+        return [self.variants.get(name or "") for name in named]
 
 
 def check_shard(store: Store, key: str, promise: Promise) -> ShardReport:
@@ -210,10 +236,11 @@ def _figures(
     expected = np.array([psnr(error) if error >= 0 else np.nan for error in errors.tolist()])
     for place in np.flatnonzero(measured & ~np.isclose(expected, ratios, rtol=1e-9)):
         yield ids[with_code[place]], f"its psnr is {ratios[place]:.9g}; its mse gives {expected[place]:.9g}"
-    if promise.w_avg is None:
+    w_avg = promise.w_avg_of(rows.take(pa.array(with_code)))
+    if w_avg is None:
         return
-    w_avg = np.broadcast_to(promise.w_avg, (codes.shape[1] // promise.w_avg.shape[-1], promise.w_avg.shape[-1]))
-    lengths = np.linalg.norm(codes.astype(np.float64) - w_avg.ravel(), axis=1)
+    layers = codes.astype(np.float64).reshape(len(codes), -1, w_avg.shape[-1])
+    lengths = np.linalg.norm((layers - w_avg).reshape(len(codes), -1), axis=1)
     known = _mask(pc.is_valid(rows["w_distance"]))[with_code]
     for place in np.flatnonzero(known & ~np.isclose(lengths, distances, rtol=SUM_TOLERANCE)):
         yield ids[with_code[place]], f"its w_distance is {distances[place]:.9g}; its latent gives {lengths[place]:.9g}"
@@ -222,11 +249,11 @@ def _figures(
 def _losses(rows: pa.Table, promise: Promise) -> np.ndarray:
     """The loss of each row, and the weighted sum of its terms: [2, N]; NaN where there is none (an edit)."""
     losses = rows["loss"].to_numpy()
-    if promise.loss_weights is None:
+    weights = promise.loss_weights_of(rows)
+    if weights is None:
         return np.stack([losses, losses])
-    weights = [getattr(promise.loss_weights, term) for term in TERMS]
     terms = np.stack([rows[f"loss_{term}"].to_numpy() for term in TERMS], axis=1)
-    return np.stack([losses, terms @ weights])
+    return np.stack([losses, (terms * weights).sum(axis=1)])
 
 
 def _lengths(rows: pa.Table, name: str) -> np.ndarray:

@@ -21,7 +21,8 @@ from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.read import NOT_OURS, existing_shards, read_shard, row_of_shard
 from i2s_batch.table.plan_checks import CheckedShard, against_plan, check_presence, doubled_ids
-from i2s_batch.table.row_checks import RowCheck, loss_weights_of, row_check, settings_of
+from i2s_batch.table.rendering import EmbeddedRows
+from i2s_batch.table.row_checks import RowCheck, loss_weights_of, row_check, settings_of, variants_of
 from i2s_batch.table.shard_checks import Finding, Promise, check_shard
 
 _READERS = 4  # shards at once; of each the bytes are in memory, some 30 MB, and a row group
@@ -106,7 +107,9 @@ def _record(store: Store, found: Verification) -> dict[str, Any] | None:
     uri = store.uri(RunLayout.run_json)
     try:
         record = parse_record(store.get(RunLayout.run_json), uri)
-        loss_weights_of(settings_of(table_metadata(record)))
+        settings = settings_of(table_metadata(record))
+        loss_weights_of(settings)
+        variants_of(settings)
         return record
     except ObjectNotFoundError:
         found.findings.append(Finding(uri, None, "it is missing: what the table was made with is not known"))
@@ -166,9 +169,17 @@ def _promise(
         metadata=None if record is None else metadata,
         carried=None if plan is None else _carried(plan),
         w_avg=None if check is None else check.generator.w_avg.double().numpy(),
+        variants={} if record is None else variants_of(settings_of(metadata)),
+        untrained_w_avg=_untrained_w_avg(check),
         loss_weights=None if record is None else loss_weights_of(settings_of(metadata)),
         checksum=record is not None and record.get("checksums") == CHECKSUMS,
     )
+
+
+def _untrained_w_avg(check: RowCheck | None) -> np.ndarray | None:
+    if not isinstance(check, EmbeddedRows) or check.untrained is None:
+        return None
+    return check.untrained.w_avg.double().numpy()
 
 
 def _carried(plan: Plan) -> list[pa.Field]:

@@ -1,0 +1,70 @@
+"""Pictures to try `i2s-batch study` on, and the generator that goes with them:
+`python -m i2s_batch.demo.study_pictures FOLDER`.
+
+FOLDER/pictures/face/ holds drawn faces that the demo generator never saw, FOLDER/pictures/scene/ drawn landscapes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from i2s_batch.demo.faces import NAMES, render
+
+OF_EACH = 12
+SIDE = 128
+SEED = 20_190_410  # of numpy's stream; the fit draws from another kind
+
+
+def write_study_pictures(folder: Path) -> tuple[Path, Path]:
+    """Write the pictures and the generator under `folder`, the same each time; where they are."""
+    pictures, generator = folder / "pictures", folder / "generator.safetensors"
+    for kind in ("face", "scene"):
+        (pictures / kind).mkdir(parents=True, exist_ok=True)
+    stream = np.random.RandomState(SEED)
+    faces = render(stream.standard_normal((OF_EACH, len(NAMES))), SIDE)
+    for number, face in enumerate(faces):
+        Image.fromarray(face).save(pictures / "face" / f"{number:02d}.png")
+        draw_scene(stream).save(pictures / "scene" / f"{number:02d}.png")
+    with as_file(files("i2s_batch.demo") / "generator.safetensors") as bundled:
+        shutil.copyfile(bundled, generator)
+    return pictures, generator
+
+
+def draw_scene(stream: np.random.RandomState) -> Image.Image:
+    """A sky with a sun, hills, and a few trees."""
+    down = np.linspace(0, 1, SIDE)[:, None, None]
+    top, bottom = stream.uniform(60, 255, (2, 3))
+    sky = np.broadcast_to(top * (1 - down) + bottom * down, (SIDE, SIDE, 3))
+    image = Image.fromarray(sky.astype(np.uint8))
+    pen = ImageDraw.Draw(image)
+    x, y, r = stream.uniform((0.1, 0.05, 0.05), (0.9, 0.35, 0.12)) * SIDE
+    pen.ellipse((x - r, y - r, x + r, y + r), fill=(255, 236, 170))
+    across = np.arange(0, SIDE + 4, 4)
+    for height in (0.5, 0.62, 0.76):
+        wave, phase = stream.uniform(4, 12), stream.uniform(0, 6)
+        hill = SIDE * (height + 0.06 * np.sin(across / SIDE * wave + phase))
+        points = [(0, SIDE), *zip(across.tolist(), hill.tolist(), strict=True), (SIDE, SIDE)]
+        pen.polygon(points, fill=tuple(stream.randint(30, 170, 3).tolist()))
+    for _ in range(stream.randint(1, 5)):
+        x, y, r = stream.uniform((0.05, 0.6, 0.05), (0.95, 0.9, 0.1)) * SIDE
+        pen.rectangle((x - r / 6, y, x + r / 6, y + r * 1.5), fill=(70, 45, 30))
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=tuple(stream.randint(20, 140, 3).tolist()))
+    return image
+
+
+def main() -> None:
+    """Write them where the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m i2s_batch.demo.study_pictures", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    pictures, generator = write_study_pictures(parser.parse_args().folder)
+    print(f"{2 * OF_EACH} pictures in {pictures}, the generator is {generator}")
+
+
+if __name__ == "__main__":
+    main()
