@@ -21,10 +21,11 @@ MAY_IMPORT = {
     "inversion": BASE,
     "storage": BASE,
     "editing": BASE,
-    "runtime": BASE | {"models", "inversion", "editing", "storage"},
+    "studies": BASE,
+    "runtime": BASE | {"models", "inversion", "editing", "storage", "studies"},
     "bench": BASE | {"models", "inversion", "storage", "runtime", "table"},
-    "report": BASE | {"models", "inversion", "storage", "runtime"},
-    "table": BASE | {"models", "inversion", "storage", "runtime", "report"},
+    "report": BASE | {"models", "inversion", "storage", "studies", "runtime"},
+    "table": BASE | {"models", "inversion", "storage", "studies", "runtime", "report"},
     "demo": BASE | {"models", "inversion", "storage", "editing", "runtime", "report"},
     "cli": BASE | {"models", "inversion", "editing", "storage", "runtime", "report", "table", "demo", "bench"},
     "jobs": {"cli"},
@@ -39,10 +40,10 @@ FOREIGN = {
     "jinja2": {"report"},
     "boto3": {"storage"},
     "botocore": {"storage"},
-    "PIL": {"inversion", "storage", "report", "demo"},
+    "PIL": {"inversion", "storage", "studies", "report", "demo"},
     "click": {"cli"},
     "pickle": set(),
-    "numpy": {"models", "inversion", "storage", "runtime", "report", "table", "demo", "bench"},
+    "numpy": {"models", "inversion", "storage", "studies", "runtime", "report", "table", "demo", "bench"},
 }
 
 

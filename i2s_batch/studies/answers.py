@@ -121,13 +121,13 @@ def _steps(results: Results) -> Iterable[str]:
         if not made:
             continue
         enough, total = enough_steps(made), last.embed.steps
-        name = f"{kind}: --steps {enough}" if kind else f"--steps {enough}"
+        of_kind = f"{kind}: " if kind else ""
         if enough > total * (1 - GAIN_LEFT):
-            yield f"{name} is not enough: the loss still falls by more than {GAIN_LEFT:.0%} until the end."
+            yield f"{of_kind}--steps {total} is not shown to be enough: the mean loss still falls at the end."
             continue
         hours = device_hours(made) * (1 - enough / total) / len(made) * 1000
         yield (
-            f"{name} is enough: the {total - enough} steps after it lower the mean loss by less than "
+            f"{of_kind}--steps {enough} is enough: the {total - enough} steps after it lower the mean loss by less than "
             f"{GAIN_LEFT:.0%} (n = {len(made)}); that saves {1 - enough / total:.0%} of {total} steps, "
             f"{figure(hours)} h of {made[0].device} for 1000 pictures."
         )
@@ -156,9 +156,10 @@ def _iterate(results: Results) -> Iterable[str]:
     if ratio is None:
         return
     yield f"{stated(f'Round {len(rounds)} against round 1', ratio)}."
-    first, last = (_mean(results.of(name), lambda one: one.more["psnr_to_first"]) for name in (rounds[0], rounds[-1]))
-    yield f"To the first input, the PSNR goes from {first:.1f} dB after one round to {last:.1f} dB after {len(rounds)}."
-    second, end = (_mean(results.of(name), lambda one: one.more["drift"]) for name in (rounds[1], rounds[-1]))
+    first, last = (_mean(results.of(name), lambda one: one.measured("psnr_to_first")) for name in (rounds[0], rounds[-1]))
+    if first is not None and last is not None:
+        yield f"To the first input, the PSNR goes from {first:.1f} dB after one round to {last:.1f} after {len(rounds)}."
+    second, end = (_mean(results.of(name), lambda one: one.measured("drift")) for name in (rounds[1], rounds[-1]))
     if second is not None and end is not None:
         yield f"The code moves by {figure(second)} in round 2 and by {figure(end)} in round {len(rounds)}."
 
@@ -181,7 +182,7 @@ def _defects(results: Results) -> Iterable[str]:
 
 
 def _within(made: Sequence[Made], value: str, baseline: str) -> Ratio | None:
-    return paired_ratio([one.more[value] for one in made], [one.more[baseline] for one in made])
+    return paired_ratio([one.measured(value) for one in made], [one.measured(baseline) for one in made])
 
 
 def _mean(made: Sequence[Made], value: Callable[[Made], float]) -> float | None:

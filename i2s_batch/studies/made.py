@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -36,6 +37,10 @@ class Made:
     device: str
     busy: tuple[float, float]
     more: dict[str, float] = field(default_factory=dict)
+
+    def measured(self, name: str) -> float:
+        """One of `more`; NaN if it could not be measured."""
+        return self.more.get(name, math.nan)
 
 
 def mean_curve(made: Sequence[Made]) -> tuple[np.ndarray, np.ndarray]:

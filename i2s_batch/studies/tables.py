@@ -86,7 +86,7 @@ def _loss(one: Made) -> float:
 
 
 def _more(name: str) -> Value:
-    return lambda one: one.more.get(name, math.nan)
+    return lambda one: one.measured(name)
 
 
 def _spread(made: Sequence[Made], value: Callable[[Made], float], unit: str = "") -> str:

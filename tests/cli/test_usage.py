@@ -138,3 +138,27 @@ def test_inspect_says_what_a_checkpoint_is(tmp_path: Path, generator: Path) -> N
     line = refusal(i2s_batch("inspect", SECURITY / "sg1_reduce_os_system.pkl", cwd=tmp_path))
     assert "nothing was run" in line and not (tmp_path / "PWNED").exists()
     assert "nowhere.pkl" in refusal(i2s_batch("inspect", tmp_path / "nowhere.pkl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("faces", [], "'faces' is not one of 'transforms', 'init'"),
+        ("init", ["--sample", "0"], "sample is 0; it must be between 1 and"),
+        ("init", ["--classes", "kind"], "carries no column 'kind' for --classes; there is none"),
+        ("steps", ["--steps", "3"], "steps is 3; the steps study needs at least 10"),
+    ],
+)
+def test_a_study_that_cannot_be(
+    source: Path, tmp_path: Path, generator: Path, name: str, options: list[str], message: str
+) -> None:
+    command = ("study", name, source, tmp_path / "out", "--generator", generator, "--vgg", "random", *options)
+    assert message in refusal(i2s_batch(*command))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_study_would_do(source: Path, tmp_path: Path, generator: Path) -> None:
+    options = ("--generator", generator, "--vgg", "random", "--dry-run")
+    result = i2s_batch("study", "space", source, tmp_path / "out", *options)
+    assert json.loads(result.stdout)["images"] == 4 and "1 of 1 pictures in 4 variants" in result.stderr
+    assert not (tmp_path / "out").exists()

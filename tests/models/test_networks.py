@@ -17,6 +17,7 @@ from i2s_batch.models import (
     random_generator,
     random_vgg,
     read_generator,
+    untrained,
 )
 
 from . import naive, naive3
@@ -334,3 +335,23 @@ class _Synthesis(torch.nn.Module):
 
     def forward(self, ws):
         return self.generator.synthesize(ws)
+
+
+@pytest.mark.parametrize(
+    ("family", "options"), [("stylegan1", {}), ("stylegan2", {"c_dim": 3}), ("stylegan3", {"conv_clamp": 256})]
+)
+def test_untrained_weights_have_the_same_layers(family, options):
+    trained = random_generator(family, 16, seed=5, width=8, **options)
+    first, second = untrained(trained), untrained(trained)
+    assert first.fingerprint == second.fingerprint != untrained(trained, seed=1).fingerprint
+    assert first.settings == trained.settings
+    assert {n: t.shape for n, t in first.tensors.items()} == {n: t.shape for n, t in trained.tensors.items()}
+    kept = {name for name, tensor in first.tensors.items() if np.array_equal(tensor, trained.tensors[name])}
+    learnt = [name for name in kept if name.endswith("weight") and name != "input.style.weight"]
+    assert learnt == [], "no weight is that of the trained generator"
+    labels = torch.eye(3)[:2] if options.get("c_dim") else None
+    z = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    deviations = [g.synthesize(g.map(z, labels)).std() for g in (build_generator(first), build_generator(trained))]
+    assert 0.1 < deviations[0] / deviations[1] < 10, (
+        "its pictures have as much contrast as those of other random weights"
+    )

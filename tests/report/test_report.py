@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -199,21 +198,6 @@ def test_charts_take_any_values() -> None:
     assert "<polygon" in charts.bands(np.array([1, 2]), np.ones((5, 2)), "x")
     day = charts.bars_over_time(np.array([3, 0, 2]), np.array([0, 1, 2, 3]) * 86400.0, "x")
     assert "3 d</text>" in day and day.count("<rect") == 2
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A real Chromium: Debian's, or the one on the PATH."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on the PATH (Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    quiet = ("no-sandbox", "disable-gpu", "disable-quic", "disable-background-networking", "disable-component-update")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=[f"--{flag}" for flag in quiet])
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

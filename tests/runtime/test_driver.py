@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
@@ -238,3 +239,45 @@ def test_a_row_that_is_reported_twice_counts_once(tmp_path: Path) -> None:
     scene = Scene(tmp_path, 9, script)
     state = scene.run()
     assert sum(state.statuses.values()) == 9 == len(read_table(scene.out))
+
+
+def linked(scene: Scene, after: dict[int, int]) -> None:
+    """Let units of the plan wait for others."""
+    column = pa.array([after.get(unit) for unit in range(len(scene.plan))], pa.int64())
+    scene.plan = Plan(scene.plan.images.append_column("_after", column), CONFIG.shard_size)
+
+
+def handed_out(scene: Scene) -> list[int]:
+    return [task.index for _, tasks in scene.pool.sent for task in tasks]
+
+
+def test_a_unit_waits_for_the_one_that_it_needs(tmp_path: Path) -> None:
+    """Unit 0 needs the last; the others need the one before them."""
+    held_back: list[bool] = []
+
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        held_back.append(len(tasks) == 1)
+        return pool.finish(worker, tasks)
+
+    scene = Scene(tmp_path, 6, script)
+    linked(scene, {0: 5, 1: 0, 2: 1, 3: 2, 4: 3})
+    assert scene.run(workers=3).remaining == 0
+    assert handed_out(scene) == [5, 0, 1, 2, 3, 4] and all(held_back)
+    assert [task.resume for _, tasks in scene.pool.sent for task in tasks] == [False, *[True] * 5]
+    assert "_after" not in read_table(scene.out).column_names
+
+
+def test_a_unit_that_waited_goes_on_after_the_deaths_of_the_one_that_it_needs(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, 4, poison("003.png"))
+    linked(scene, {0: 3, 1: 0})
+    scene.run(workers=2)
+    assert [index for index in handed_out(scene) if index != 2] == [3, 3, 3, 0, 1]
+
+
+def test_a_suspect_waits_too(tmp_path: Path) -> None:
+    """Two workers died with each of them in an earlier run."""
+    scene = Scene(tmp_path, 3, lambda pool, worker, tasks: pool.finish(worker, tasks))
+    linked(scene, {0: 2, 1: 0})
+    scene.store.put(RunLayout.deaths, b'{"0": 2, "1": 2, "2": 2}')
+    scene.run(workers=2)
+    assert handed_out(scene) == [2, 0, 1]

@@ -1,0 +1,119 @@
+"""What a finished study shows: study.md, the figures, the page."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2s_batch.config import EmbedConfig, StudyConfig
+from i2s_batch.report.page import write_report
+from i2s_batch.report.study_figures import SIDE
+from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.study import StudyJob, StudyRun
+from i2s_batch.runtime.weights import generator_weights
+from i2s_batch.storage.read import read_table
+from i2s_batch.studies import catalogue
+from tests.material import scene
+
+NAMES = ("<b>a.png", "b|c.png", "d.png")
+
+
+def carried_out(root: Path, study: str, generator: Path, vgg: Path) -> Path:
+    """A study of three pictures whose names want to be markup, and one file that is none."""
+    pictures = root / "pictures"
+    pictures.mkdir(exist_ok=True)
+    for number, name in enumerate(NAMES):
+        scene(number, (24, 24)).save(pictures / name)
+    (pictures / "page.png").write_bytes(b"<html>")
+    config = StudyConfig(embed=EmbedConfig(steps=12), study=study, batch_size=4, max_failed_fraction=1)
+    job = StudyJob(str(pictures), str(root / study), str(generator), str(vgg), config, command=("study", study))
+    StudyRun(job, [].append).execute(InProcessCluster(1))
+    return root / study
+
+
+@pytest.fixture(scope="module")
+def defects(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> Path:
+    out = carried_out(tmp_path_factory.mktemp("study"), "defects", generator, vgg)
+    write_report(str(out), generator_weights(generator))
+    return out
+
+
+def test_the_markdown_has_answers_table_and_figures(defects: Path) -> None:
+    text = (defects / "study.md").read_text()
+    assert text.startswith("# Study: defects\n\nWhat does damage in a picture")
+    assert "- Outside the damage, against the undamaged picture, hole, side 1/8: error" in text
+    assert "7 rows are not ok" in text and "| undamaged | 3 |" in text and "n = 3" in text
+    for name in ("pictures", "curves"):
+        assert f"](figures/{name}.png)" in text
+        Image.open(defects / "figures" / f"{name}.png").verify()
+
+
+def test_the_figure_shows_inputs_above_reconstructions(defects: Path) -> None:
+    figure = np.asarray(Image.open(defects / "figures" / "pictures.png"))
+    rows = {row["image_id"]: row for row in read_table(str(defects)).to_pylist()}
+    shown = sorted({row["picture"] for row in rows.values() if row["status"] == "ok"})
+    given = Image.open(rows[f"hole-half/{shown[0]}"]["uri"]).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    made = Image.open(defects / "pictures" / "hole-half" / f"{shown[0]}.png")
+    made = made.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    x = 8 + 3 * (SIDE + 4)  # after undamaged and two smaller holes
+    np.testing.assert_array_equal(figure[40 : 40 + SIDE, x : x + SIDE], np.asarray(given))
+    np.testing.assert_array_equal(figure[44 + SIDE : 44 + 2 * SIDE, x : x + SIDE], np.asarray(made))
+
+
+def test_the_measured_damage_is_that_of_the_pictures(defects: Path) -> None:
+    """By another way: from the files alone."""
+    rows = read_table(str(defects)).to_pylist()
+    errors = []
+    for row in (row for row in rows if row["variant"] == "hole-half" and row["status"] == "ok"):
+        given = np.asarray(Image.open(row["uri"])).astype(float)
+        made = np.asarray(Image.open(defects / "pictures" / f"{row['image_id']}.png")).astype(float)
+        hole = (given == 0).all(axis=2)
+        errors.append(np.square(made - given)[~hole].mean())
+    cells = next(
+        line for line in (defects / "study.md").read_text().splitlines() if line.startswith("| hole, side 1/2")
+    )
+    header = next(line for line in (defects / "study.md").read_text().splitlines() if line.startswith("| variant"))
+    place = [cell.strip() for cell in header.split("|")].index("MSE outside")
+    shown = float(cells.split("|")[place].split("±")[0])
+    assert shown == pytest.approx(np.mean(errors), rel=0.01)
+
+
+def test_the_page_shows_the_study_and_escapes_names(defects: Path, browser: Any) -> None:
+    html = (defects / "report.html").read_text()
+    assert "What does damage in a picture" in html and "of the study defects" in html and "<b>a.png" not in html
+    page = browser.new_page(viewport={"width": 800, "height": 800})
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto((defects / "report.html").as_uri())
+    assert complaints == [] and page.evaluate("document.documentElement.scrollWidth") <= 800
+    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert page.locator("img").count() == 2 and page.locator("td:has-text('scribble')").count() == 1
+    page.close()
+
+
+def test_pictures_that_are_gone_leave_the_table(defects: Path, tmp_path: Path, generator: Path) -> None:
+    shutil.copytree(defects, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "pictures")
+    write_report(str(tmp_path / "out"), generator_weights(generator))
+    text = (tmp_path / "out" / "study.md").read_text()
+    assert "| undamaged | 3 |" in text and "MSE outside" not in text
+
+
+@pytest.mark.parametrize("study", ["steps", "iterate"])
+def test_one_input_stands_left_of_what_became_of_it(
+    study: str, tmp_path: Path, generator: Path, vgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "ROUNDS", 2)
+    out = carried_out(tmp_path, study, generator, vgg)
+    write_report(str(out), generator_weights(generator))
+    text = (out / "study.md").read_text()
+    figure = Image.open(io.BytesIO((out / "figures" / "pictures.png").read_bytes()))
+    columns = 1 + len(catalogue.study_of(study, EmbedConfig(steps=12)).variants)
+    assert figure.width == columns * (SIDE + 4) + 12
+    assert ("drift of w*" in text) == (study == "iterate") and ("- --steps " in text) == (study == "steps")
