@@ -48,6 +48,11 @@ def _ratios(results: Results) -> dict[str, Ratio]:
     return dict(sorted(there.items(), key=lambda item: -item[1].value))
 
 
+def _named(kind: str, what: str) -> str:
+    """With the class, where there is one."""
+    return f"{kind}: {what}" if kind else what
+
+
 def _listed(results: Results, ratios: dict[str, Ratio]) -> str:
     return "; ".join(stated(results.title(name), ratio) for name, ratio in ratios.items())
 
@@ -78,8 +83,7 @@ def _init(results: Results) -> Iterable[str]:
             continue
         better = {"higher": "use --init mean", "lower": "use --init random"}
         advice = better.get(_shown_to_be(ratio), "no difference is shown")
-        name = f"{kind}: random start against mean start" if kind else "Random start against mean start"
-        yield f"{stated(name, ratio)}: {advice}."
+        yield f"{stated(_named(kind, 'random start against mean start'), ratio)}: {advice}."
     distance = results.ratio("random", "mean", lambda one: one.distance)
     if distance is not None:
         yield f"{stated('The codes of a random start', distance, 'distance to w_avg')}."
@@ -92,11 +96,12 @@ def _space(results: Results) -> Iterable[str]:
         ratio = results.ratio(larger, smaller)
         if ratio is not None:
             yield f"{stated(f'{titles[larger]} against {titles[smaller]}', ratio)}."
-    ratio = results.ratio("w+untrained", "w+")
-    if ratio is not None:
-        what = {"higher": "the training matters", "lower": "these weights fit no better than random ones"}
-        verdict = what.get(_shown_to_be(ratio), "it is not shown that training matters")
-        yield f"{stated('W+ with random weights against W+', ratio)}: {verdict}."
+    for kind in results.kinds:
+        ratio = results.ratio("w+untrained", "w+", kind=kind)
+        if ratio is not None:
+            what = {"higher": "the training matters", "lower": "even random weights fit these pictures better"}
+            verdict = what.get(_shown_to_be(ratio), "it is not shown that the training matters")
+            yield f"{stated(_named(kind, 'W+ with random weights against W+'), ratio)}: {verdict}."
 
 
 def _loss(results: Results) -> Iterable[str]:
@@ -121,13 +126,12 @@ def _steps(results: Results) -> Iterable[str]:
         if not made:
             continue
         enough, total = enough_steps(made), last.embed.steps
-        of_kind = f"{kind}: " if kind else ""
         if enough > total * (1 - GAIN_LEFT):
-            yield f"{of_kind}--steps {total} is not shown to be enough: the mean loss still falls at the end."
+            yield f"{_named(kind, f'--steps {total}')} is not shown to be enough: the mean loss still falls at the end."
             continue
         hours = device_hours(made) * (1 - enough / total) / len(made) * 1000
         yield (
-            f"{of_kind}--steps {enough} is enough: the {total - enough} steps after it lower the mean loss by less than "
+            f"{_named(kind, f'--steps {enough}')} is enough: the {total - enough} steps after it lower the mean loss by less than "
             f"{GAIN_LEFT:.0%} (n = {len(made)}); that saves {1 - enough / total:.0%} of {total} steps, "
             f"{figure(hours)} h of {made[0].device} for 1000 pictures."
         )
@@ -156,7 +160,9 @@ def _iterate(results: Results) -> Iterable[str]:
     if ratio is None:
         return
     yield f"{stated(f'Round {len(rounds)} against round 1', ratio)}."
-    first, last = (_mean(results.of(name), lambda one: one.measured("psnr_to_first")) for name in (rounds[0], rounds[-1]))
+    first, last = (
+        _mean(results.of(name), lambda one: one.measured("psnr_to_first")) for name in (rounds[0], rounds[-1])
+    )
     if first is not None and last is not None:
         yield f"To the first input, the PSNR goes from {first:.1f} dB after one round to {last:.1f} after {len(rounds)}."
     second, end = (_mean(results.of(name), lambda one: one.measured("drift")) for name in (rounds[1], rounds[-1]))

@@ -67,7 +67,7 @@ def test_init_by_class() -> None:
 def test_space_and_loss() -> None:
     text = said(results("space", {"z": 8.0, "w": 4.0, "w+untrained": 1.5}))
     assert "W against Z: loss 0.50x" in text and "W+ against W: loss 0.25x" in text
-    assert "W+ with random weights against W+: loss 1.5x" in text and "the training matters" in text
+    assert "face: W+ with random weights against W+: loss 1.5x" in text and "the training matters" in text
     text = said(results("loss", {"pixel": 3.0, "conv3_2": 1.5, "conv1_1": 4.0, "conv1_2": 5.0, "conv4_2": 6.0}))
     assert "conv4_2 alone: loss 6.0x" in text and "The single layer that does best is conv3_2." in text
     assert "PSNR: pixel term alone 25.0 dB" in text
