@@ -131,8 +131,8 @@ def _steps(results: Results) -> Iterable[str]:
             continue
         hours = device_hours(made) * (1 - enough / total) / len(made) * 1000
         yield (
-            f"{_named(kind, f'--steps {enough}')} is enough: the {total - enough} steps after it lower the mean loss by less than "
-            f"{GAIN_LEFT:.0%} (n = {len(made)}); that saves {1 - enough / total:.0%} of {total} steps, "
+            f"{_named(kind, f'--steps {enough}')} is enough: the {total - enough} steps after it lower the mean loss by "
+            f"less than {GAIN_LEFT:.0%} (n = {len(made)}); that saves {1 - enough / total:.0%} of {total} steps, "
             f"{figure(hours)} h of {made[0].device} for 1000 pictures."
         )
 
@@ -164,7 +164,8 @@ def _iterate(results: Results) -> Iterable[str]:
         _mean(results.of(name), lambda one: one.measured("psnr_to_first")) for name in (rounds[0], rounds[-1])
     )
     if first is not None and last is not None:
-        yield f"To the first input, the PSNR goes from {first:.1f} dB after one round to {last:.1f} after {len(rounds)}."
+        after = f"{first:.1f} dB after one round to {last:.1f} after {len(rounds)}"
+        yield f"To the first input, the PSNR goes from {after}."
     second, end = (_mean(results.of(name), lambda one: one.measured("drift")) for name in (rounds[1], rounds[-1]))
     if second is not None and end is not None:
         yield f"The code moves by {figure(second)} in round 2 and by {figure(end)} in round {len(rounds)}."
