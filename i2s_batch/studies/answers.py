@@ -131,8 +131,8 @@ def _steps(results: Results) -> Iterable[str]:
             continue
         hours = device_hours(made) * (1 - enough / total) / len(made) * 1000
         yield (
-            f"{_named(kind, f'--steps {enough}')} is enough: the {total - enough} steps after it lower the mean loss by "
-            f"less than {GAIN_LEFT:.0%} (n = {len(made)}); that saves {1 - enough / total:.0%} of {total} steps, "
+            f"{_named(kind, f'--steps {enough}')} is enough: the {total - enough} steps after it lower the mean loss "
+            f"by less than {GAIN_LEFT:.0%} (n = {len(made)}); that saves {1 - enough / total:.0%} of {total} steps, "
             f"{figure(hours)} h of {made[0].device} for 1000 pictures."
         )
 
