@@ -63,7 +63,19 @@ def test_every_block_runs(folder: Path, ray_head: RayHead, s3_bucket: str) -> No
             done.append("python")
         else:
             assert language in ("bash", "")  # installing; trees of files
-    commands = {"embed", "edit", "render", "status", "report", "query", "export", "neighbours", "verify", "merge"}
+    commands = {
+        "embed",
+        "study",
+        "edit",
+        "render",
+        "status",
+        "report",
+        "query",
+        "export",
+        "neighbours",
+        "verify",
+        "merge",
+    }
     assert commands | {"submit", "python"} <= set(done)
     assert (folder / "latents" / "report.html").is_file()
     edits = {"morphs": 90, "styles": 4, "smiles": 10, "film": 2, "reconstructions": 5}
@@ -86,7 +98,7 @@ def _shell(block: str, folder: Path, env: dict[str, str], ray_head: RayHead, buc
         scene(9, (64, 64)).save(folder / "zoe.png")
         more = f"i2s-batch embed zoe.png more-latents --generator stylegan-ffhq.pkl {shlex.join(SHORTER)}"
         run(more, folder, env)
-    if words[1:2] == ["embed"]:
+    if words[1] in ("embed", "study"):
         run(f"{command.rstrip()} {shlex.join(SHORTER)}", folder, env)
     else:
         run(command, folder, env)
