@@ -40,10 +40,11 @@ def _shown_to_be(ratio: Ratio) -> str:
     return "higher" if ratio.low > 1 else "lower" if ratio.high < 1 else ""
 
 
-def _ratios(results: Results) -> dict[str, Ratio]:
-    """The loss of every other variant against the baseline's, the largest first."""
+def _ratios(results: Results, kind: str | None = None) -> dict[str, Ratio]:
+    """The loss of every other variant against the baseline's, the largest first; of one class, if `kind` is given."""
     study = results.study
-    found = {v.name: results.ratio(v.name, study.baseline) for v in study.variants if v.name != study.baseline}
+    others = [variant.name for variant in study.variants if variant.name != study.baseline]
+    found = {name: results.ratio(name, study.baseline, kind=kind) for name in others}
     there = {name: ratio for name, ratio in found.items() if ratio is not None}
     return dict(sorted(there.items(), key=lambda item: -item[1].value))
 
@@ -58,13 +59,13 @@ def _listed(results: Results, ratios: dict[str, Ratio]) -> str:
 
 
 def _transforms(results: Results) -> Iterable[str]:
-    ratios = _ratios(results)
-    if not ratios:
-        return
-    yield f"Against the original, {_listed(results, ratios)}."
-    higher = [name for name, ratio in ratios.items() if _shown_to_be(ratio) == "higher"]
-    advice = "align pictures before they are embedded" if higher else "these pictures need no alignment"
-    yield f"{len(higher)} of {len(ratios)} are shown to be worse than the original: {advice}."
+    for kind in results.kinds:
+        ratios = _ratios(results, kind)
+        higher = [name for name, ratio in ratios.items() if _shown_to_be(ratio) == "higher"]
+        advice = "align such pictures before they are embedded" if higher else "such pictures need no alignment"
+        if ratios:
+            yield f"{_named(kind, 'against the original')}, {_listed(results, ratios)}."
+            yield f"{_named(kind, f'{len(higher)} of {len(ratios)}')} are shown to be worse than the original: {advice}."
     agree, pairs = _order_of_the_paper(results)
     if pairs:
         yield f"Of {pairs} pairs of transformations, {agree} are in the paper's order of losses."
