@@ -1,7 +1,7 @@
 """The bytes of a picture file as uint8 sRGB. What a viewer on a white page would show.
 
-The files are not trusted. Bytes, pixels and the passes over them are limited, and with them time and memory; a limit
-in seconds would need a process of its own for every picture, and would make an answer depend on the machine's load.
+The files are not trusted. Bytes, pixels, reads and passes are limited, and with them time and memory; a limit in
+seconds would need a process of its own for every picture, and would make an answer depend on the machine's load.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from i2s_batch.storage.sniff import READABLE, describe
 MAX_PIXELS = 200_000_000
 # Scans of a progressive JPEG. Each is a pass over all pixels and may be a few bytes long; encoders write about ten.
 MAX_SCANS = 100
+# Reads of a file, which in some headers go byte by byte. A large picture is read in some thousand blocks.
+MAX_READS = 2_000_000
+# Comments in a PPM whose pixels are text: Pillow copies a whole block for each.
+MAX_COMMENTS = 1000
 
 # Formats that Pillow decodes by itself: nothing here starts Ghostscript or another program. TGA comes last
 # because it has no signature. Older Pillows lack AVIF, and `Image.open` fails on a name it does not know.
@@ -60,6 +64,20 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
 
 
+class _Counted(io.BytesIO):
+    """A file of which only so many parts can be asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError(f"it takes more than {MAX_READS} reads, which no encoder's file does; save it anew")
+        return super().read(size)
+
+
 def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """uint8 [H, W, 3] sRGB, as the picture is meant to be seen.
 
@@ -77,7 +95,7 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     # Pillow warns of oddities in files that it decodes all the same. `catch_warnings` is not for threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(_Counted(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(error) from error
     except UnidentifiedImageError as error:
@@ -93,6 +111,8 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise PictureError(f"the picture has {width} x {height} pixels; the limit is {max_pixels}")
     if image.format in ("JPEG", "MPO") and _jpeg_scans(data) > MAX_SCANS:
         raise PictureError(f"the JPEG has more than {MAX_SCANS} scans, which no encoder writes; save it anew")
+    if image.format == "PPM" and data[:2] in (b"P1", b"P2", b"P3") and data.count(b"#") > MAX_COMMENTS:
+        raise PictureError(f"the PPM has more than {MAX_COMMENTS} comments, which no encoder writes; save it anew")
     try:
         if image.format == "TIFF" and _tile_pixels(image) > max_pixels:
             raise ValueError(f"a tile of it has {_tile_pixels(image)} pixels; the limit is {max_pixels}")

@@ -65,7 +65,8 @@ def _transforms(results: Results) -> Iterable[str]:
         advice = "align such pictures before they are embedded" if higher else "such pictures need no alignment"
         if ratios:
             yield f"{_named(kind, 'against the original')}, {_listed(results, ratios)}."
-            yield f"{_named(kind, f'{len(higher)} of {len(ratios)}')} are shown to be worse than the original: {advice}."
+            share = _named(kind, f"{len(higher)} of {len(ratios)}")
+            yield f"{share} are shown to be worse than the original: {advice}."
     agree, pairs = _order_of_the_paper(results)
     if pairs:
         yield f"Of {pairs} pairs of transformations, {agree} are in the paper's order of losses."
