@@ -24,7 +24,7 @@ MAX_PIXELS = 200_000_000
 # Scans of a progressive JPEG. Each is a pass over all pixels and may be a few bytes long; encoders write about ten.
 MAX_SCANS = 100
 # Reads of a file, which in some headers go byte by byte. A large picture is read in some thousand blocks.
-MAX_READS = 2_000_000
+MAX_READS = 1_000_000
 # Comments in a PPM whose pixels are text: Pillow copies a whole block for each.
 MAX_COMMENTS = 1000
 
