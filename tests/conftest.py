@@ -33,6 +33,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", choices=("short", "long"), default="short", help="How long tests/faults go on.")
 
 
+_OWN_RAY = "test_demo.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n`, the tests of a file go to one process, and all that start a Ray; these take longest and go first."""
+    for item in items:
+        needs_ray = "ray_head" in item.fixturenames or item.path.name == _OWN_RAY  # type: ignore[attr-defined]
+        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("ray",))  # type: ignore[union-attr]
+
+
 # The networks of the tests are small: threads that wait for each other cost more than they bring.
 torch.set_num_threads(1)
 
