@@ -26,20 +26,8 @@ _NOTE = (
     "Mean ± standard deviation over n pictures. Ratios are geometric means over the pictures that have both, with the "
     "95 % interval of Student's t on their logarithms. The loss is the whole loss, whatever a variant is optimised for."
 )
-_COLUMNS = [
-    "image_id",
-    "status",
-    "uri",
-    "variant",
-    "picture",
-    "class",
-    "w_distance",
-    "psnr",
-    "lpips",
-    "steps",
-    "seconds",
-]
-_COLUMNS += [f"loss_{term}" for term in TERMS] + ["loss_curve", "loss_curve_steps", "worker", "device", "embedded_at"]
+_COLUMNS = ["image_id", "status", "uri", "variant", "picture", "class", "worker", "device", "embedded_at", "seconds"]
+_COLUMNS += ["w_distance", "psnr", "lpips", "steps", "loss_curve", "loss_curve_steps", *(f"loss_{t}" for t in TERMS)]
 
 Row = dict[str, Any]
 

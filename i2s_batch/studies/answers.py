@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from i2s_batch.config import SPACES
 from i2s_batch.records import TERMS
 from i2s_batch.studies.made import Made, Results, mean_curve
 from i2s_batch.studies.statistics import Ratio, paired_ratio
@@ -92,12 +91,10 @@ def _init(results: Results) -> Iterable[str]:
 
 
 def _space(results: Results) -> Iterable[str]:
-    titles = dict(zip(("z", "w", "w+"), ("Z", "W", "W+"), strict=True))
-    assert set(titles) == set(SPACES)
     for larger, smaller in (("w", "z"), ("w+", "w")):
         ratio = results.ratio(larger, smaller)
         if ratio is not None:
-            yield f"{stated(f'{titles[larger]} against {titles[smaller]}', ratio)}."
+            yield f"{stated(f'{results.title(larger)} against {results.title(smaller)}', ratio)}."
     for kind in results.kinds:
         ratio = results.ratio("w+untrained", "w+", kind=kind)
         if ratio is not None:
