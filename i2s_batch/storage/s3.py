@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import ClientError
@@ -94,6 +95,13 @@ class S3Store(Store):
 
     def put(self, key: str, data: bytes) -> None:
         s3_call(self.uri(key), lambda client: client.put_object(**self._name(key), Body=data))
+
+    def put_file(self, key: str, source: Path) -> None:
+        def send(client: Any) -> None:
+            with source.open("rb") as data:  # anew at each attempt
+                client.put_object(**self._name(key), Body=data)
+
+        s3_call(self.uri(key), send)
 
     def put_new(self, key: str, data: bytes) -> bool:
         return self._put_if(key, data, IfNoneMatch="*")
