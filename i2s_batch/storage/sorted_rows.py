@@ -23,8 +23,8 @@ from i2s_batch.errors import StorageError
 from i2s_batch.storage.local import LocalStore, local_error
 from i2s_batch.storage.row_groups import RowGroups
 
-_RUN_BYTES = 32 << 20  # rows that are sorted in memory at once
-_PART_ROWS = 2048  # rows of each run that are in memory while the runs are merged
+_RUN_BYTES = 16 << 20  # rows that are sorted in memory at once
+_PART_ROWS = 1024  # rows of each run that are in memory while the runs are merged
 _GROUP_ROWS = 10_000  # rows of a temporary file that are read at once
 _FILE = "rows.parquet"
 
