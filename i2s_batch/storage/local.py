@@ -243,7 +243,7 @@ class LocalStore(Store):
 
     def put_file(self, key: str, source: Path) -> None:
         path = self._path(key)
-        with _errors_named(source), source.open("rb") as data, _errors_named(path):
+        with open_regular(str(source)) as data, _errors_named(path):
             _write_through(path, data, _replace)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 from botocore.exceptions import ClientError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.storage.local import open_regular
 from i2s_batch.storage.s3_client import CREDENTIALS, is_transient, s3_call
 from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
 from i2s_batch.storage.s3_listing import Page, list_keys
@@ -98,7 +99,7 @@ class S3Store(Store):
 
     def put_file(self, key: str, source: Path) -> None:
         def send(client: Any) -> None:
-            with source.open("rb") as data:  # anew at each attempt
+            with open_regular(str(source)) as data:  # anew at each attempt
                 client.put_object(**self._name(key), Body=data)
 
         s3_call(self.uri(key), send)
