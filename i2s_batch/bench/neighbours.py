@@ -1,47 +1,28 @@
-"""How fast neighbours are found in a table of many codes, beside the disk's own rate in the same run.
+"""How fast a table of many codes is looked through, beside the disk's own rate in the same run.
 
     python -m i2s_batch.bench.neighbours FOLDER [ROWS]
 
-writes a table of random codes of 18 x 512 (random floats are the worst case of every codec), reads its files plainly,
-and then looks through it, each time after the system was asked to forget them. The last line is JSON.
+writes a run of random codes of 18 x 512 into FOLDER (random floats are the worst case of every codec) if there is
+none, reads its files plainly, and then looks for neighbours, checks all of it and asks a query, each in a process of
+its own and after the system was asked to forget the files; and for neighbours again with what it then has in memory.
+Memory is the peak less what was held after the imports. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-
+from i2s_batch.bench.scale import measured
+from i2s_batch.bench.synthetic import SHARD_ROWS, write_run
+from i2s_batch.runtime.plan import Plan
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.publication import publish_shard
-from i2s_batch.storage.table import shard_metadata, table_schema
-from i2s_batch.table.neighbours import find_neighbours
 
-LAYERS, W_DIM, SHARD_ROWS = 18, 512, 1000
+SHAPE = (18, 512)
 _CHUNK_BYTES = 8 << 20
-
-
-def write_table(folder: str, rows: int) -> None:
-    """A table of `rows` random codes."""
-    metadata = shard_metadata(
-        latent_shape=(LAYERS, W_DIM), space="w+", generator="", vgg="", settings={}, code_version="bench"
-    )
-    schema = table_schema(LAYERS * W_DIM)
-    stream, store = np.random.default_rng(0), open_store(folder)
-    for shard in range(-(-rows // SHARD_ROWS)):
-        numbers = range(shard * SHARD_ROWS, min(rows, (shard + 1) * SHARD_ROWS))
-        codes = stream.standard_normal(len(numbers) * LAYERS * W_DIM, np.float32)
-        columns = {field.name: pa.nulls(len(numbers), field.type) for field in schema}
-        columns["image_id"] = pa.array([f"{number:08d}.png" for number in numbers])
-        columns["status"] = pa.array(["ok"] * len(numbers))
-        columns["latent"] = pa.FixedSizeListArray.from_arrays(codes, type=schema.field("latent").type)
-        publish_shard(store, shard, pa.table(columns, schema), metadata, None, lambda: None)
 
 
 def forget(folder: str) -> None:
@@ -63,22 +44,22 @@ def plain_rate(folder: str) -> tuple[int, float]:
 
 
 def main(folder: str, rows: int) -> None:
-    """Print the figures; the table stays in `folder`."""
-    if not Path(folder, "latents").exists():
-        write_table(folder, rows)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Print the figures; the run stays in `folder`."""
+    if not Path(folder, "run.json").exists():
+        write_run(folder, rows, SHAPE)
+    rows = len(Plan.load(open_store(folder), SHARD_ROWS))
+    code_gb = rows * SHAPE[0] * SHAPE[1] * 4 / 1e9
     forget(folder)
     size, plain_s = plain_rate(folder)
-    forget(folder)
-    cold = find_neighbours(folder, "00000000.png")
-    warm = find_neighbours(folder, "00000000.png")
-    figures = {"rows": cold.rows, "file_gb": size / 1e9, "code_gb": cold.code_bytes / 1e9}
-    figures |= {"disk_gb_per_s": size / plain_s / 1e9}
-    for name, search in (("cold", cold), ("cached", warm)):
-        figures |= {f"{name}_s": search.seconds, f"{name}_rows_per_s": search.rows / search.seconds}
-        figures |= {f"{name}_code_gb_per_s": search.code_bytes / search.seconds / 1e9}
-        figures |= {f"{name}_file_gb_per_s": size / search.seconds / 1e9}
-    figures |= {"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "rss_before_mb": before / 1e3}
+    figures = {"rows": rows, "file_gb": size / 1e9, "code_gb": code_gb, "disk_gb_per_s": size / plain_s / 1e9}
+    for name, step in (("cold", "neighbours"), ("cached", "neighbours"), ("verify", "verify"), ("query", "query")):
+        if name != "cached":
+            forget(folder)
+        found = measured(step, folder, rows, SHAPE)
+        seconds = found["seconds"]
+        figures |= {f"{name}_s": seconds, f"{name}_rows_per_s": rows / seconds, f"{name}_peak_mb": found["peak_mb"]}
+        if step != "query":  # which reads no codes
+            figures |= {f"{name}_code_gb_per_s": code_gb / seconds, f"{name}_file_gb_per_s": size / seconds / 1e9}
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

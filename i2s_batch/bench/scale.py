@@ -36,7 +36,7 @@ from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.dataset import open_table
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources import image_table, in_order
+from i2s_batch.storage.sources import sorted_images
 from i2s_batch.storage.sql import answer
 from i2s_batch.storage.table import table_schema
 from i2s_batch.table.neighbours import find_neighbours
@@ -54,7 +54,7 @@ def _timed(work: Callable[[], Any]) -> float:
 
 def make_plan(out: str, rows: int, shape: Shape) -> float:
     """From a listing to the saved plan."""
-    return _timed(lambda: Plan(in_order(image_table(items(rows))), SHARD_ROWS).save(open_store(f"{out}-planned")))
+    return _timed(lambda: Plan(sorted_images(items(rows)), SHARD_ROWS).save(open_store(f"{out}-planned")))
 
 
 def load_plan(out: str, rows: int, shape: Shape) -> float:

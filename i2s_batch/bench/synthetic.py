@@ -15,10 +15,11 @@ from i2s_batch.config import RunConfig
 from i2s_batch.records import STATUS_OK, STATUS_UNREADABLE, TERMS
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.rows import curve_steps
-from i2s_batch.runtime.run_record import table_metadata
+from i2s_batch.runtime.run_record import CHECKSUMS, table_metadata
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources import image_table
+from i2s_batch.storage.publication import Checksum
+from i2s_batch.storage.sources import sorted_images
 from i2s_batch.storage.table import encode_shard, table_schema
 
 SHARD_ROWS = 1000
@@ -35,7 +36,7 @@ def items(rows: int) -> Iterator[tuple[str, str]]:
 
 def write_plan(out: str, rows: int) -> None:
     """The frozen plan of `rows` pictures."""
-    Plan(image_table(items(rows)), SHARD_ROWS).save(open_store(out))
+    Plan(sorted_images(items(rows)), SHARD_ROWS).save(open_store(out))
 
 
 def record(shape: tuple[int, int]) -> dict[str, object]:
@@ -45,7 +46,7 @@ def record(shape: tuple[int, int]) -> dict[str, object]:
     vgg = {"fingerprint": "1" * 64, "origin": "synthetic"}
     made = {"schema_version": 2, "created_at": "2026-01-01T00:00:00+00:00", "source": "s3://bucket/pictures"}
     made |= {"settings": config.identity(), "generator": generator, "vgg": vgg, "given": {}, "code_version": "bench"}
-    return made
+    return made | {"checksums": CHECKSUMS}
 
 
 def write_run(out: str, rows: int, shape: tuple[int, int], light: bool = False) -> None:
@@ -60,6 +61,8 @@ def write_run(out: str, rows: int, shape: tuple[int, int], light: bool = False) 
         if not (light and data):
             data = encode_shard(shard_rows(plan, shard, shape, stream, light), metadata)
         store.put(RunLayout.shard(shard), data)
+        if not light:
+            store.put(RunLayout.checksum(shard), Checksum.of(data).record)
     store.put(RunLayout.run_json, json.dumps(made).encode())
     store.put(RunLayout.summary, json.dumps({"finished": True}).encode())
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
-
 from i2s_batch.config import RunConfig
 from i2s_batch.records import STATUS_CRASHED, Task
 from i2s_batch.runtime.assembly import Assembler
@@ -21,6 +19,7 @@ from i2s_batch.runtime.run import Run
 from i2s_batch.runtime.run_record import make_record
 from i2s_batch.runtime.run_state import RunState
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
+from i2s_batch.storage.sorted_rows import SpilledRows
 from i2s_batch.storage.sources import list_images
 
 
@@ -57,11 +56,11 @@ class EmbedRun(Run):
     def _prepare(self) -> None:
         """Nothing: the workers read the pictures where they are."""
 
-    def _list(self) -> pa.Table:
+    def _list(self) -> SpilledRows:
         return list_images(self._job.source, exclude=self._job.out)
 
     @cached_property
-    def _listing(self) -> pa.Table:
+    def _listing(self) -> SpilledRows:
         """The source as it is now, for a run that is to grow."""
         return self._list()
 

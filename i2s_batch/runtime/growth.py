@@ -7,53 +7,65 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
+import numpy as np
 import pyarrow as pa
 
 from i2s_batch.errors import PictureError, RunConflictError
 from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_state import RunState
+from i2s_batch.storage.row_groups import RowGroups
+from i2s_batch.storage.sorted_rows import PassingIds
 from i2s_batch.storage.sources import read_bytes
 
 _READERS = 16  # pictures read at once: their bytes alone tell whether they are the same
 
 
-def grown_plan(plan: Plan, listing: pa.Table) -> Plan:
+def grown_plan(plan: Plan, listing: RowGroups) -> Plan:
     """`plan` with the images of `listing`, the source as it is now, that it lacks."""
     if listing.schema.names != plan.images.schema.names:
         raise RunConflictError(
             f"the list has the columns {', '.join(listing.schema.names)} now, the run was planned with "
             f"{', '.join(plan.images.schema.names)}; give the same columns, or another OUT"
         )
-    return plan.grown(listing.cast(plan.images.schema))
+    return plan.grown(listing)
 
 
-def compare(state: RunState, assembler: Assembler, plan: Plan, listing: pa.Table, say: Callable[[str], None]) -> None:
+def compare(state: RunState, assembler: Assembler, plan: Plan, listing: RowGroups, say: Callable[[str], None]) -> None:
     """Mark the images whose bytes are no longer those that their rows tell of as not done, and in the table those
-    that are gone from the source. Their rows stay. Only published rows are compared."""
-    there = set(listing["image_id"].to_pylist())
+    that are gone from the source. Their rows stay. Only published rows are compared.
+
+    The ids of a generation are sorted as those of the listing are, which is gone through once with each.
+    """
     changed = gone = 0
-    for shard in sorted(state.published):
-        rows = assembler.published(shard, ["image_id", "sha256", "vanished_at"])
-        ids = rows["image_id"].to_pylist()
-        gone += assembler.mark_vanished(shard, _vanished(rows, ids, there))
-        first = plan.shard_range(shard).start
-        kept = [place for place, image_id in enumerate(ids) if image_id in there]
-        uris = plan.shard_images(shard)["uri"].take(kept).to_pylist()
-        stored = rows["sha256"].take(kept).to_pylist()
-        with ThreadPoolExecutor(_READERS) as pool:
-            for place, old, new in zip(kept, stored, pool.map(_sha256, uris), strict=True):
-                if new is not None and new != old:
-                    state.done[plan.unit_of(first + place)] = False
-                    changed += 1
-    say(f"{changed} pictures have changed, {gone} are gone (their rows stay); {len(listing)} are there")
+    for shards in plan.generation_shards():
+        there = PassingIds(listing.parts(["image_id"]))
+        for shard in filter(state.published.__contains__, shards):
+            rows = assembler.published(shard, ["image_id", "sha256", "vanished_at"])
+            present = there.hold(rows["image_id"])
+            gone += assembler.mark_vanished(shard, _vanished(rows, present))
+            changed += _mark_changed(state, plan, shard, np.flatnonzero(present), rows["sha256"])
+    say(f"{changed} pictures have changed, {gone} are gone (their rows stay); {listing.num_rows} are there")
 
 
-def _vanished(rows: pa.Table, ids: list[str], there: set[str]) -> pa.Array | None:
+def _mark_changed(state: RunState, plan: Plan, shard: int, places: np.ndarray, hashes: pa.ChunkedArray) -> int:
+    """How many of the images at `places` of a shard have other bytes now than those that `hashes` tell of."""
+    first, changed = plan.shard_range(shard).start, 0
+    uris = plan.shard_images(shard)["uri"].take(places).to_pylist()
+    stored = hashes.take(places).to_pylist()
+    with ThreadPoolExecutor(_READERS) as pool:
+        for place, old, new in zip(places, stored, pool.map(_sha256, uris), strict=True):
+            if new is not None and new != old:
+                state.done[plan.unit_of(first + int(place))] = False
+                changed += 1
+    return changed
+
+
+def _vanished(rows: pa.Table, present: np.ndarray) -> pa.Array | None:
     """The column `vanished_at` as it ought to be; None if it is."""
     now = datetime.now(timezone.utc)
     before = rows["vanished_at"].to_pylist()
-    wanted = [None if image_id in there else (since or now) for image_id, since in zip(ids, before, strict=True)]
+    wanted = [None if there else (since or now) for there, since in zip(present, before, strict=True)]
     return None if wanted == before else pa.array(wanted, rows["vanished_at"].type)
 
 

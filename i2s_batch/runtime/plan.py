@@ -8,19 +8,20 @@ neighbouring pictures to render, which take milliseconds each.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, pairwise
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import Task
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.row_groups import RowGroups
+from i2s_batch.storage.sorted_rows import PassingIds, Scratch, in_groups, spilled
 
 _FACTS = b"i2s_batch.plan"
 # Images that are read at once of a saved plan: some ten shards.
@@ -114,16 +115,32 @@ class Plan:
         units = self.units_of(shard)
         return np.repeat(chosen[units.start : units.stop], self.unit_size)[: len(self.shard_range(shard))]
 
-    def grown(self, images: pa.Table) -> Plan:
-        """This plan and one more generation: the images of `images` that it does not hold."""
-        present = self._whole()
-        known = pc.is_in(images["image_id"], present["image_id"].combine_chunks())
-        new = images.filter(pc.invert(known))
-        if not len(new):
+    def generation_shards(self) -> list[range]:
+        """The shards of each generation."""
+        ends = np.searchsorted(self._shard_starts, np.cumsum((0, *(self.generations or (len(self),)))))
+        return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
+
+    def grown(self, images: RowGroups) -> Plan:
+        """This plan and one more generation: the images of `images`, sorted by id, that it does not hold."""
+        schema = self.images.schema
+        new = spilled((part.select(schema.names).cast(schema) for part in self._unknown(images.parts())), schema)
+        if not new.num_rows:
             return self
-        generations = (*(self.generations or (len(self),)), len(new))
-        both = pa.concat_tables([present, new.select(present.column_names)])
-        return Plan(both, self.shard_size, self.unit_size, generations)
+        both = spilled(chain(self._parts(), new.parts()), schema)
+        return Plan(both, self.shard_size, self.unit_size, (*(self.generations or (len(self),)), new.num_rows))
+
+    def _unknown(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Those of sorted images that the plan does not hold. It goes through each generation once."""
+        generations = [PassingIds(self._generation(shards)) for shards in self.generation_shards()]
+        for part in parts:
+            known = [ids.hold(part["image_id"]) for ids in generations]
+            yield part.filter(pa.array(~np.any(known, axis=0)))
+
+    def _generation(self, shards: range) -> Iterator[pa.Table]:
+        """The images of a generation, some at a time."""
+        stop = int(self._shard_starts[shards.stop])
+        for start in range(int(self._shard_starts[shards.start]), stop, _GROUP_ROWS):
+            yield self.rows(range(start, min(start + _GROUP_ROWS, stop)))
 
     def task(self, unit: int, attempts: int, resume: bool) -> Task:
         """A unit as what a worker is handed."""
@@ -131,15 +148,15 @@ class Plan:
 
     def save(self, store: Store) -> None:
         """Write the plan whole."""
-        sink = pa.BufferOutputStream()
         facts = {"unit_size": self.unit_size, "generations": self.generations or [len(self)]}
-        images = self._whole().replace_schema_metadata({_FACTS: json.dumps(facts)})
-        pq.write_table(images, sink, compression="zstd", row_group_size=_GROUP_ROWS, write_page_checksum=True)
-        store.put(RunLayout.plan, sink.getvalue().to_pybytes())
+        schema = self.images.schema.with_metadata({_FACTS: json.dumps(facts)})
+        groups, scratch = in_groups(self._parts(), _GROUP_ROWS), Scratch()
+        path = scratch.write_parquet("plan", groups, schema, compression="zstd", write_page_checksum=True)
+        store.put_file(RunLayout.plan, path)
 
-    def _whole(self) -> pa.Table:
-        """All images in memory."""
-        return self.images.read() if isinstance(self.images, RowGroups) else self.images
+    def _parts(self) -> Iterator[pa.Table]:
+        """All images, some at a time."""
+        return self.images.parts() if isinstance(self.images, RowGroups) else iter([self.images])
 
     @classmethod
     def load(cls, store: Store, shard_size: int) -> Plan:

@@ -69,7 +69,7 @@ class StudyRun(EmbedRun):
 
     def _make_plan(self) -> Plan:
         config = self._study_job.config
-        images = list_images(self._study_job.source, exclude=self._study_job.out)
+        images = list_images(self._study_job.source, exclude=self._study_job.out).read()
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)

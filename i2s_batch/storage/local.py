@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import io
 import os
+import shutil
 import stat
 import time
 import uuid
@@ -21,6 +23,7 @@ from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
 TEMPORARY_PREFIX = ".i2s-tmp-"
 LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is stopped meanwhile
 _LOCK_AGAIN_S = 0.005
+_COPIED_BYTES = 1 << 20  # of a file at a time
 FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it is empty
 
 _SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
@@ -174,13 +177,14 @@ def _link(temporary: Path, path: Path) -> bool:
     return True
 
 
-def _write_through(path: Path, data: bytes, publish: Callable[[Path, Path], bool]) -> bool:
-    """Write `data` beside `path` under a name that listings ignore, then `publish(temporary, path)`; durable."""
+def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, Path], bool]) -> bool:
+    """Write `data`, or what a file holds, beside `path` under a name that listings ignore, then
+    `publish(temporary, path)`; durable."""
     temporary = path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
     descriptor = _create(temporary)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, _COPIED_BYTES)
             file.flush()
             os.fsync(file.fileno())
         published = publish(temporary, path)
@@ -235,6 +239,11 @@ class LocalStore(Store):
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
         with _errors_named(path):
+            _write_through(path, data, _replace)
+
+    def put_file(self, key: str, source: Path) -> None:
+        path = self._path(key)
+        with open_regular(str(source)) as data, _errors_named(path):
             _write_through(path, data, _replace)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:

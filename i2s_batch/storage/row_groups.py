@@ -51,6 +51,12 @@ class RowGroups:
         rows = pa.concat_tables([self._group(group) for group in range(first, last + 1)])
         return rows.slice(start - int(self._starts[first]), stop - start)
 
+    def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """All rows in order, a row group at a time; `columns`: None for all."""
+        with self._opened() as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns, use_threads=False).replace_schema_metadata(None)
+
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """All rows; `columns`: None for all."""
         with self._opened() as file:

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import ClientError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.storage.local import open_regular
 from i2s_batch.storage.s3_client import CREDENTIALS, is_transient, s3_call
 from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
 from i2s_batch.storage.s3_listing import Page, list_keys
@@ -94,6 +96,13 @@ class S3Store(Store):
 
     def put(self, key: str, data: bytes) -> None:
         s3_call(self.uri(key), lambda client: client.put_object(**self._name(key), Body=data))
+
+    def put_file(self, key: str, source: Path) -> None:
+        def send(client: Any) -> None:
+            with open_regular(str(source)) as data:  # anew at each attempt
+                client.put_object(**self._name(key), Body=data)
+
+        s3_call(self.uri(key), send)
 
     def put_new(self, key: str, data: bytes) -> bool:
         return self._put_if(key, data, IfNoneMatch="*")

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
+from typing import BinaryIO, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from i2s_batch.errors import ObjectNotFoundError, PictureError, SourceError
 from i2s_batch.storage.lists import ListRows, is_list, read_list
-from i2s_batch.storage.local import local_error, read_regular
+from i2s_batch.storage.local import local_error, open_regular, read_regular
 from i2s_batch.storage.names import image_id_of, is_text, path_of_uri, uri_of
 from i2s_batch.storage.objects import is_s3, open_store
+from i2s_batch.storage.sorted_rows import SpilledRows, sorted_rows
 from i2s_batch.storage.store import ObjectUnreadableError
 from i2s_batch.storage.urls import without_secrets
 from i2s_batch.storage.walk import JUNK, fixed_part, glob_files, identity, is_pattern, is_skipped, walk_files
@@ -28,22 +31,25 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _KINDS = "give a folder, a pattern, a picture, a list (.txt, .csv, .jsonl, .parquet) or s3://bucket/prefix"
 
 Item = tuple[str, str]  # image_id and uri
-_ITEMS_AT_ONCE = 1 << 16
+_IMAGE = pa.schema([("image_id", pa.string()), ("uri", pa.string())])
+_ITEMS_AT_ONCE = 8192  # as Python's texts they take three times the memory
+_LIST_BYTES_AT_ONCE = 8 << 20  # of a list on S3
 
 
-def list_images(source: str, exclude: str | None = None) -> pa.Table:
+def list_images(source: str, exclude: str | None = None) -> SpilledRows:
     """The pictures of SOURCE: columns `image_id`, `uri` and those that a list carries, sorted by image_id.
 
     The order is that of the ids' UTF-8 bytes; ids are unique. Objects under the output `exclude` are left out
     of folders, patterns and prefixes. Hidden files and file managers' leavings are no items; every other file
     is, whatever it holds. Raises SourceError (missing, empty, listed twice) and StorageError (not reachable).
+    However many there are, some ten thousand are in memory.
     """
     if is_list(source) and (is_s3(source) or os.path.isfile(source)):  # noqa: PTH113
         return _from_list(source)
-    images = image_table(_s3_items(source, exclude) if is_s3(source) else _local_items(source, exclude))
-    if not len(images):
+    images = sorted_images(_s3_items(source, exclude) if is_s3(source) else _local_items(source, exclude))
+    if not images.num_rows:
         raise SourceError(f"{source!r} holds no files; {_KINDS}")
-    return in_order(images)
+    return images
 
 
 def item_in(source: str, path: str) -> Item:
@@ -72,32 +78,20 @@ def _split_s3(url: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _get_s3(url: str, limit_bytes: int | None = None) -> bytes:
+def _get_s3(url: str, limit_bytes: int) -> bytes:
     bucket, key = _split_s3(url)
     return open_store(f"s3://{bucket}").get(key, limit_bytes)
 
 
-def image_table(items: Iterable[Item]) -> pa.Table:
-    """Image ids and uris as a table, in the order in which they come. As Python's texts they would take three times
-    the memory, so that only some are at a time."""
-    columns = ("image_id", "uri")
-    schema = pa.schema([(name, pa.string()) for name in columns])
-    waiting, batches = iter(items), []
-    while part := list(islice(waiting, _ITEMS_AT_ONCE)):
-        batches.append(pa.record_batch([[item[place] for item in part] for place in range(len(columns))], schema))
-    return pa.Table.from_batches(batches, schema)
+def sorted_images(items: Iterable[Item]) -> SpilledRows:
+    """Image ids and uris, sorted by id."""
+    waiting = iter(items)
+    parts = iter(lambda: list(islice(waiting, _ITEMS_AT_ONCE)), [])
+    return sorted_rows(map(_image_table, parts), _IMAGE)
 
 
-def in_order(images: pa.Table) -> pa.Table:
-    """Sorted by id; the table itself if it is so already. Gathered in parts, from texts with long offsets: pyarrow
-    cannot gather from more than 2 GB of others."""
-    order = pc.sort_indices(images["image_id"])
-    if pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py():
-        return images
-    schema = images.schema
-    whole = images.cast(pa.schema([(name, pa.large_string()) for name in schema.names])).combine_chunks()
-    starts = range(0, len(order), _ITEMS_AT_ONCE)
-    return pa.concat_tables([whole.take(order.slice(start, _ITEMS_AT_ONCE)).cast(schema) for start in starts])
+def _image_table(items: Sequence[Item]) -> pa.Table:
+    return pa.table([[item[place] for item in items] for place in range(len(_IMAGE))], schema=_IMAGE)
 
 
 def _local_items(source: str, exclude: str | None) -> Iterator[Item]:
@@ -164,32 +158,67 @@ def _s3_items(source: str, exclude: str | None) -> Iterator[Item]:
             yield posixpath.basename(key), one.uri(key)
 
 
-def _from_list(source: str) -> pa.Table:
+def _from_list(source: str) -> SpilledRows:
+    base = (source if is_s3(source) else os.path.abspath(source)).rpartition("/")[0]  # noqa: PTH100
+    with _opened_list(source) as file:
+        carried, parts = read_list(source, file)
+        images = sorted_rows((_resolved(source, base, rows) for rows in parts), pa.schema([*_IMAGE, *carried]))
+        if not images.num_rows:
+            raise SourceError(f"{source!r} lists no picture")
+        doubled = _first_doubled(images)
+        if doubled is not None:
+            raise _named_twice(source, base, read_list(source, file)[1], doubled)
+    return images
+
+
+@contextmanager
+def _opened_list(source: str) -> Iterator[BinaryIO]:
     try:
-        data = _get_s3(source) if is_s3(source) else read_regular(source)
+        file = _open_s3(source) if is_s3(source) else open_regular(source)
     except ObjectNotFoundError as error:
         raise SourceError(f"{source!r} does not exist; {_KINDS}") from error
-    rows = read_list(source, data)
-    base = (source if is_s3(source) else os.path.abspath(source)).rpartition("/")[0]  # noqa: PTH100
-    items = _resolved(source, base, rows)
-    order = sorted(range(len(items)), key=lambda i: items[i])
-    table = image_table(items[i] for i in order)
-    carried = rows.carried.take(pa.array(order, pa.int64())) if rows.carried.num_columns else rows.carried
-    for field, column in zip(carried.schema, carried.columns, strict=True):
+    with file:
+        yield file
+
+
+def _open_s3(url: str) -> BinaryIO:
+    bucket, key = _split_s3(url)
+    parts = cast("io.RawIOBase", open_store(f"s3://{bucket}").open(key))
+    return io.BufferedReader(parts, _LIST_BYTES_AT_ONCE)
+
+
+def _resolved(source: str, base: str, rows: ListRows) -> pa.Table:
+    """Some rows of a list as images."""
+    items = [_list_item(source, place, base, path) for path, place in zip(rows.paths, rows.places, strict=True)]
+    table = _image_table(items)
+    for field, column in zip(rows.carried.schema, rows.carried.columns, strict=True):
         table = table.append_column(field, column)
     return table
 
 
-def _resolved(source: str, base: str, rows: ListRows) -> list[Item]:
-    items: list[Item] = []
-    first_places: dict[str, str] = {}
-    for path, place in zip(rows.paths, rows.places, strict=True):
-        item = _list_item(source, place, base, path)
-        earlier = first_places.setdefault(item[1], place)
-        if earlier != place:
-            raise SourceError(f"{source!r} names {path!r} twice, in {earlier} and {place}; remove one")
-        items.append(item)
-    return items
+def _first_doubled(images: SpilledRows) -> str | None:
+    """The first id that comes twice."""
+    last = pa.array([], pa.string())
+    for rows in images.parts(["image_id"]):
+        ids = pa.concat_arrays([last, *rows["image_id"].chunks])
+        place = pc.index(pc.equal(ids[1:], ids[:-1]), value=True).as_py()
+        if place >= 0:
+            return str(ids[place])
+        last = ids[-1:]
+    return None
+
+
+def _named_twice(source: str, base: str, parts: Iterable[ListRows], image_id: str) -> SourceError:
+    """Where a list names what has `image_id`."""
+    entries = ((path, place) for rows in parts for path, place in zip(rows.paths, rows.places, strict=True))
+    items = ((*_list_item(source, place, base, path), path, place) for path, place in entries)
+    (_, one, _, first), (_, other, path, second) = islice((item for item in items if item[0] == image_id), 2)
+    if one == other:
+        return SourceError(f"{source!r} names {path!r} twice, in {first} and {second}; remove one")
+    return SourceError(
+        f"{source!r} names two pictures that would both be {image_id!r}: {one!r} in {first} and {other!r} in {second}; "
+        "remove one"
+    )
 
 
 def _list_item(source: str, place: str, base: str, path: str) -> Item:

@@ -6,6 +6,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from i2s_batch.errors import StorageError
@@ -54,6 +55,10 @@ class Store(ABC):
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
         """Write an object, whole or not at all, over whatever was there; durable on return."""
+
+    @abstractmethod
+    def put_file(self, key: str, source: Path) -> None:
+        """`put` of the bytes of a local file, which are never in memory all at once."""
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         """`put` each of some objects, by key; all are durable on return. If it fails, some may have been written."""

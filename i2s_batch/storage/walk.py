@@ -32,7 +32,7 @@ def identity(path: str) -> Identity | None:
 
 
 def walk_files(top: str, seen: set[Identity]) -> Iterator[str]:
-    """Paths, relative to `top`, of every regular file under it, and of every link that leads nowhere.
+    """Paths, relative to `top`, of every regular file under it, and of every link that leads nowhere; in no order.
 
     Each real folder is walked once, however many links lead to it: under its own name if it lies in `top`,
     else under the first link met. Folders in `seen` are left out; those walked are added.
@@ -63,22 +63,25 @@ def _walk_real(top: str, start: str, seen: set[Identity], links: list[str]) -> I
         if what is None or what in seen:
             continue
         seen.add(what)
+        inside = []
         for entry in _entries(path):
             relative = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
-                folders.append(relative)
+                inside.append(relative)
             elif entry.is_file(follow_symlinks=False):
                 yield relative
             elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112 (entry.is_dir raises in loops)
                 links.append(relative)
             elif _is_item(entry.path):
                 yield relative
+        folders += sorted(inside)  # of two names for one folder it is always the same that counts
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder, in no order: it may be ten million files, of which only some are in memory."""
     try:
         with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not is_skipped(e.name)), key=lambda e: e.name)
+            yield from (entry for entry in entries if not is_skipped(entry.name))
     except OSError as error:
         raise SourceError(str(local_error(error, folder))) from error
 
@@ -113,7 +116,7 @@ def glob_files(pattern: str, exclude: str | None) -> Iterator[str]:
         yield from _glob_deep(parts, parts.index("**"), exclude)
         return
     inside = os.path.join(os.path.realpath(exclude), "") if exclude else None  # noqa: PTH118
-    for path in glob.glob(pattern):  # noqa: PTH207
+    for path in glob.iglob(pattern):  # noqa: PTH207
         if os.path.isdir(path) or not _is_item(path):  # noqa: PTH112
             continue
         if inside is None or not os.path.realpath(path).startswith(inside):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.records import COLUMNS, STATUS_OK
@@ -21,6 +22,7 @@ from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.publication import present_shard, publish_shard
 from i2s_batch.storage.read import existing_shards, read_shard
+from i2s_batch.storage.sorted_rows import SpilledRows, in_groups, merged, spilled
 
 # Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn.
 _CACHED_SHARDS = 8
@@ -28,16 +30,8 @@ _JUDGED_BY = ["image_id", "status", "sha256", "loss"]
 _OWN = {column.name for column in COLUMNS}
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Where a row lies, and what decides between it and another of the same image."""
-
-    run: int
-    shard: int
-    place: int
-    status: str
-    sha256: str | None
-    loss: float | None
+# Where a row lies, by image_id.
+_PLACE = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("place", pa.int32())])
 
 
 def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -48,11 +42,12 @@ def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> dic
     networks, or hold different pictures under one id; StorageError if one is not finished. May be run again.
     """
     stores = [open_store(out) for out in outs]
-    records = [_finished_record(store) for store in stores]
+    records, plans = zip(*map(_finished, stores), strict=True)
     for store, record in zip(stores[1:], records[1:], strict=True):
         check_same_run(records[0], record | {"source": records[0]["source"]}, stores[0].url, other=store.url)
-    chosen, doubled = _chosen(stores)
-    say(f"{len(chosen)} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
+    chosen = spilled(_chosen(stores, plans), _PLACE)
+    doubled = sum(map(len, plans)) - chosen.num_rows
+    say(f"{chosen.num_rows} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
     target = open_store(new)
     target.check_writable()
     lease = Lease(target, RunLayout.lease)
@@ -63,7 +58,8 @@ def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> dic
         lease.release()
 
 
-def _finished_record(store: Store) -> dict[str, Any]:
+def _finished(store: Store) -> tuple[dict[str, Any], Plan]:
+    """The record and the plan of a run that has all its rows."""
     try:
         record = parse_record(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
     except ObjectNotFoundError as error:
@@ -77,10 +73,10 @@ def _finished_record(store: Store) -> dict[str, Any]:
         raise StorageError(
             f"{store.url} is not finished ({there} of {plan.shards} shards); run its command again first"
         )
-    return record
+    return record, plan
 
 
-def _merged_record(stores: list[Store], records: list[dict[str, Any]]) -> dict[str, Any]:
+def _merged_record(stores: Sequence[Store], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The first run's record, with where the others came from; no command goes on with it."""
     sources = " + ".join(dict.fromkeys(record["source"] for record in records))
     made = {"created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "command": None}
@@ -88,48 +84,73 @@ def _merged_record(stores: list[Store], records: list[dict[str, Any]]) -> dict[s
     return records[0] | made | merged
 
 
-def _chosen(stores: list[Store]) -> tuple[dict[str, _Row], int]:
-    """One row an image, and how many there are beside."""
-    chosen: dict[str, _Row] = {}
-    doubled = 0
-    for run, store in enumerate(stores):
-        for key in existing_shards(store):
-            shard = RunLayout.shard_index(key) or 0
-            columns = read_shard(store, key, _JUDGED_BY).to_pydict()
-            for place, (image_id, *facts) in enumerate(zip(*columns.values(), strict=True)):
-                row = _Row(run, shard, place, *facts)
-                before = chosen.setdefault(image_id, row)
-                if before is not row:
-                    doubled += 1
-                    chosen[image_id] = _better(image_id, before, row, stores)
-    return chosen, doubled
+def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table]:
+    """Where the row of each image lies, one an image, sorted by id. Of all rows some thousand are in memory: those
+    of a generation of a run are sorted."""
+    streams = [
+        _judged(store, plan, run, shards)
+        for run, (store, plan) in enumerate(zip(stores, plans, strict=True))
+        for shards in plan.generation_shards()
+    ]
+    for rows in merged(streams):
+        best = rows
+        ids = rows["image_id"].combine_chunks()
+        new = np.concatenate([[True], pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)])
+        if not new.all():
+            starts = np.flatnonzero(new)
+            groups = zip(starts, [*starts[1:], len(rows)], strict=True)
+            found = rows.to_pylist()
+            best = rows.take([start + _best(found[start:stop], stores) for start, stop in groups])
+        yield best.select(_PLACE.names)
 
 
-def _better(image_id: str, first: _Row, second: _Row, stores: list[Store]) -> _Row:
-    if first.status == second.status == STATUS_OK and first.sha256 != second.sha256:
-        raise RunConflictError(
-            f"{image_id!r} is one picture in {stores[first.run].url} and another in {stores[second.run].url} (their "
-            f"sha256 are {str(first.sha256)[:12]}... and {str(second.sha256)[:12]}...); rename one and embed it anew"
-        )
+def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Table]:
+    """What decides between the rows of some shards and others, and where they lie; sorted."""
+    last = ""
+    for shard in shards:
+        key = RunLayout.shard(shard)
+        rows = read_shard(store, key, _JUDGED_BY).replace_schema_metadata(None)
+        ids = rows["image_id"].combine_chunks()
+        in_order = pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py()
+        if len(ids) != len(plan.shard_range(shard)) or not in_order or ids[0].as_py() <= last:
+            raise StorageError(f"{store.uri(key)!r} does not hold the rows that are planned; run i2s-batch verify")
+        last = ids[-1].as_py()
+        where = {"run": np.full(len(ids), run), "shard": np.full(len(ids), shard), "place": np.arange(len(ids))}
+        for name, values in where.items():
+            rows = rows.append_column(_PLACE.field(name), pa.array(values, _PLACE.field(name).type))
+        yield rows
 
-    def rank(row: _Row) -> tuple[bool, float, int]:
-        return row.status != STATUS_OK, np.inf if row.loss is None else row.loss, row.run
 
-    return min(first, second, key=rank)
+def _best(found: Sequence[dict[str, Any]], stores: Sequence[Store]) -> int:
+    """The place of the row that counts among those of one image, which come in the order of the runs."""
+    whole = [row for row in found if row["status"] == STATUS_OK]
+    for row in whole[1:]:
+        if row["sha256"] != whole[0]["sha256"]:
+            hashes = " and ".join(f"{str(one['sha256'])[:12]}..." for one in (whole[0], row))
+            raise RunConflictError(
+                f"{row['image_id']!r} is one picture in {stores[whole[0]['run']].url} and another in "
+                f"{stores[row['run']].url} (their sha256 are {hashes}); rename one and embed it anew"
+            )
+
+    def rank(place: int) -> tuple[bool, float]:
+        row = found[place]
+        return row["status"] != STATUS_OK, np.inf if row["loss"] is None else row["loss"]
+
+    return min(range(len(found)), key=rank)
 
 
 class _Shards:
     """Rows of the runs by place."""
 
-    def __init__(self, stores: list[Store]) -> None:
+    def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = stores
         self._cache: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
 
-    def rows(self, places: list[_Row]) -> pa.Table:
+    def rows(self, places: pa.Table) -> pa.Table:
         """The rows at `places`, in some order."""
         by_shard: dict[tuple[int, int], list[int]] = {}
-        for row in places:
-            by_shard.setdefault((row.run, row.shard), []).append(row.place)
+        for run, shard, place in zip(*places.select(["run", "shard", "place"]).to_pydict().values(), strict=True):
+            by_shard.setdefault((run, shard), []).append(place)
         parts = [self._shard(*key).take(found) for key, found in by_shard.items()]
         for part, (run, _) in zip(parts[1:], list(by_shard)[1:], strict=True):
             if not part.schema.equals(parts[0].schema):
@@ -151,31 +172,32 @@ class _Shards:
         return self._cache[key]
 
 
-def _write(
-    target: Store, record: dict[str, Any], chosen: dict[str, _Row], shards: _Shards, lease: Lease
-) -> dict[str, Any]:
-    """The plan and the record first, as any run has them; then the shards, each whole; then the summary."""
+def _write(target: Store, record: dict[str, Any], chosen: SpilledRows, shards: _Shards, lease: Lease) -> dict[str, Any]:
+    """The record first, then the shards, each whole; then the plan, and the summary."""
     _check_free(target, record)
-    ids = sorted(chosen, key=lambda image_id: image_id.encode("utf-8"))
     size = record["settings"]["shard_size"]
     metadata = table_metadata(record)
-    planned: list[pa.Table] = []
     statuses: Counter[str] = Counter()
     target.put(RunLayout.run_json, json.dumps(record, indent=2).encode())
-    for shard, start in enumerate(range(0, len(ids), size)):
-        rows = shards.rows([chosen[image_id] for image_id in ids[start : start + size]]).sort_by("image_id")
-        planned.append(
-            rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _OWN])
-        )
-        statuses.update(rows["status"].to_pylist())
-        if not publish_shard(target, shard, rows, metadata, present_shard(target, shard), lease.confirm):
-            raise RunConflictError(f"{target.uri(RunLayout.shard(shard))} changed while it was written; merge again")
-    Plan(pa.concat_tables(planned).combine_chunks(), size).save(target)
+
+    def planned() -> Iterator[pa.Table]:
+        for shard, places in enumerate(in_groups(chosen.parts(), size)):
+            rows = shards.rows(places).sort_by("image_id")
+            statuses.update(rows["status"].to_pylist())
+            if not publish_shard(target, shard, rows, metadata, present_shard(target, shard), lease.confirm):
+                raise RunConflictError(
+                    f"{target.uri(RunLayout.shard(shard))} changed while it was written; merge again"
+                )
+            yield rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _OWN])
+
+    parts = planned()
+    first = next(parts)
+    Plan(spilled(chain([first], parts), first.schema), size).save(target)
     summary = {
         "finished": True,
         "updated_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "images": len(ids),
-        "done": len(ids),
+        "images": chosen.num_rows,
+        "done": chosen.num_rows,
         "statuses": dict(sorted(statuses.items())),
         "merged": record["merged"],
     }

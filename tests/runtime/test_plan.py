@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import StorageError
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.sorted_rows import SpilledRows, spilled
+from i2s_batch.storage.sources import list_images, sorted_images
 
 
 def images(*ids: str) -> pa.Table:
-    return pa.table({"image_id": list(ids), "uri": [f"/in/{image_id}" for image_id in ids]})
+    schema = pa.schema([("image_id", pa.string()), ("uri", pa.string())])
+    return pa.table([list(ids), [f"/in/{image_id}" for image_id in ids]], schema=schema)
+
+
+def listed(*ids: str) -> SpilledRows:
+    return spilled([images(*ids)], images().schema)
 
 
 def numbered(count: int) -> pa.Table:
@@ -46,21 +55,68 @@ def test_every_image_has_one_shard_and_one_unit(count: int, shard_size: int, uni
 
 def test_growing_leaves_every_shard_as_it_was(tmp_path: Path) -> None:
     plan = Plan(images("b", "d", "f"), 2, 1)
-    grown = plan.grown(images("a", "b", "c", "d", "e"))
-    assert grown.images["image_id"].to_pylist() == ["b", "d", "f", "a", "c", "e"] and grown.generations == (3, 3)
+    grown = plan.grown(listed("a", "b", "c", "d", "e"))
+    assert grown.rows(range(6))["image_id"].to_pylist() == ["b", "d", "f", "a", "c", "e"]
+    assert grown.generations == (3, 3)
     ids = [grown.shard_images(shard)["image_id"].to_pylist() for shard in range(grown.shards)]
     assert ids == [["b", "d"], ["f"], ["a", "c"], ["e"]]
     assert [grown.shard_of(unit) for unit in range(grown.units)] == [0, 0, 1, 2, 2, 3]
-    assert grown.grown(images("a", "f")) is grown
-    again = grown.grown(images("g"))
+    assert grown.grown(listed("a", "f")) is grown
+    again = grown.grown(listed("g"))
     store = open_store(str(tmp_path))
     again.save(store)
     loaded = Plan.load(store, 2)
     assert (
-        loaded.rows(range(len(loaded))).equals(again.images)
+        loaded.rows(range(len(loaded))).equals(again.rows(range(7)))
         and loaded.generations == (3, 3, 1)
         and loaded.unit_size == 1
     )
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_growing_in_parts_is_growing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2s_batch.runtime.plan._GROUP_ROWS", size)
+    monkeypatch.setattr("i2s_batch.storage.sorted_rows._GROUP_ROWS", size)
+    stream = np.random.default_rng(size)
+    plan, held = Plan(numbered(0), 4), []
+    for generation in range(5):
+        ids = sorted({f"{number:03d}" for number in stream.integers(0, 200, 60)})
+        new = [image_id for image_id in ids if image_id not in held]
+        plan = plan.grown(listed(*ids)) if generation else Plan(images(*ids), 4)
+        held += new
+        assert plan.rows(range(len(plan)))["image_id"].to_pylist() == held
+        assert (plan.generations or (len(plan),))[-1] == len(new)
+    firsts = np.cumsum((0, *(plan.generations or ())))[:-1].tolist()
+    assert [plan.shard_range(shards.start).start for shards in plan.generation_shards()] == firsts
+    assert [shard for shards in plan.generation_shards() for shard in shards] == list(range(plan.shards))
+
+
+def test_a_plan_of_many_parts_is_the_file_that_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte what earlier programs wrote, who had all of it in memory."""
+    for name, value in (("_RUN_BYTES", 40_000), ("_PART_ROWS", 37), ("_GROUP_ROWS", 91)):
+        monkeypatch.setattr(f"i2s_batch.storage.sorted_rows.{name}", value)
+    monkeypatch.setattr("i2s_batch.runtime.plan._GROUP_ROWS", 1000)
+    stream = np.random.default_rng(3)
+    names = [f"{number:x}é/{place}.png" for place, number in enumerate(stream.integers(0, 1 << 40, 4321))]
+    rows = "".join(f"{name},q{n % 9},{n}\n" for n, name in enumerate(names))
+    (tmp_path / "list.csv").write_text(f"path,label,n\n{rows}")
+    folder = tmp_path / "in"
+    for number in range(300):
+        (folder / f"{number % 7}").mkdir(parents=True, exist_ok=True)
+        (folder / f"{number % 7}" / f"{number}.png").touch()
+    made = {
+        "items": sorted_images((name, f"s3://b/{name}") for name in names),
+        "list": list_images(str(tmp_path / "list.csv")),
+        "folder": list_images(str(folder)),
+    }
+    for kind, listing in made.items():
+        store, whole = open_store(str(tmp_path / kind)), listing.read().combine_chunks()
+        Plan(listing, 100).save(store)
+        assert whole["image_id"].to_pylist() == sorted(whole["image_id"].to_pylist(), key=str.encode)
+        facts, sink = json.dumps({"unit_size": 1, "generations": [len(whole)]}), pa.BufferOutputStream()
+        whole = whole.replace_schema_metadata({b"i2s_batch.plan": facts})
+        pq.write_table(whole, sink, compression="zstd", row_group_size=1000, write_page_checksum=True)
+        assert store.get(RunLayout.plan) == sink.getvalue().to_pybytes()
 
 
 def test_what_only_workers_need_is_not_carried() -> None:

@@ -35,6 +35,20 @@ def test_put_get_replace(store: Store) -> None:
     assert store.uri("a/b.bin") == f"{store.url}/a/b.bin"
 
 
+def test_put_file(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "made"
+    source.write_bytes(data := bytes(range(256)) * 10_000)
+    store.put("a/1", b"old")
+    store.put_file("a/1", source)
+    assert store.get("a/1") == data and [info.key for info in store.list()] == ["a/1"]
+    source.write_bytes(b"")
+    store.put_file("a/1", source)
+    assert store.get("a/1") == b"" and source.exists()
+    with pytest.raises(StorageError, match="missing"):
+        store.put_file("a/1", tmp_path / "missing")
+    assert store.get("a/1") == b""
+
+
 def test_put_all(store: Store) -> None:
     store.put_all({})
     objects = {f"{folder}/{number}": bytes([number]) * number for folder in ("a", "b/c") for number in range(5)}

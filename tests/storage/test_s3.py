@@ -24,7 +24,7 @@ def test_thousands_of_keys_are_listed_and_deleted(s3: Any, s3_bucket: str) -> No
     client.put_object(Bucket=s3_bucket, Key="many-more/x.png", Body=b"x")
     store = open_store(f"s3://{s3_bucket}/many")
     assert [f"many/{info.key}" for info in store.list()] == names
-    table = list_images(f"s3://{s3_bucket}/many")
+    table = list_images(f"s3://{s3_bucket}/many").read()
     assert table["image_id"].to_pylist() == [name.removeprefix("many/") for name in names]
     assert read_bytes(table["uri"][0].as_py()) == b"x"
     store.delete(info.key for info in store.list())

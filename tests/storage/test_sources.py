@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from i2s_batch.errors import PictureError, SourceError, StorageError
 from i2s_batch.storage.names import path_of_image_id, path_of_uri
-from i2s_batch.storage.sources import image_table, in_order, list_images, read_bytes
+from i2s_batch.storage.sources import list_images, read_bytes
 from tests.material import without_power
 
 
@@ -26,7 +25,7 @@ def fill(folder: Path, *names: str) -> None:
 
 
 def ids(source: str | Path, exclude: str | None = None) -> list[str]:
-    table = list_images(str(source), exclude)
+    table = list_images(str(source), exclude).read()
     assert table["image_id"].to_pylist() == sorted(set(table["image_id"].to_pylist()), key=str.encode)
     assert table.column("uri").type == pa.string()
     return table["image_id"].to_pylist()
@@ -39,7 +38,7 @@ def test_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids(tmp_path) == expected
     assert ids(f"{tmp_path}/") == expected
     monkeypatch.chdir(tmp_path.parent)
-    table = list_images(tmp_path.name)
+    table = list_images(tmp_path.name).read()
     assert table["uri"].to_pylist() == [f"{tmp_path}/{name}" for name in expected]
     assert [read_bytes(uri) for uri in table["uri"].to_pylist()] == [name.encode() for name in expected]
 
@@ -85,7 +84,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         path = tmp_path / os.fsdecode(name)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(name)
-    table = list_images(str(tmp_path))
+    table = list_images(str(tmp_path)).read()
     found = table["image_id"].to_pylist()
     assert "./caf%E9 100%25.png" in found
     assert "./d%FF/x.png" in found
@@ -95,7 +94,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     json.dumps(found).encode()
     listed = tmp_path / "list.txt"
     listed.write_bytes(b"\n".join(names))
-    again = list_images(str(listed))
+    again = list_images(str(listed)).read()
     assert again["image_id"].to_pylist() == found
     assert again["uri"].to_pylist() == table["uri"].to_pylist()
 
@@ -111,7 +110,7 @@ def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     assert ids("*.png") == ["5.png"]
     assert ids("**/4.png") == ["b/c/4.png"]
-    assert list_images("./**/4.png")["uri"].to_pylist() == [str(root / "b/c/4.png")]
+    assert list_images("./**/4.png").read()["uri"].to_pylist() == [str(root / "b/c/4.png")]
     with pytest.raises(SourceError, match=r"'\*.gif' holds no files"):
         list_images("*.gif")
 
@@ -123,7 +122,9 @@ def test_a_folder_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
 
 def test_single_picture(tmp_path: Path) -> None:
     fill(tmp_path, "a.png")
-    assert list_images(str(tmp_path / "a.png")).to_pylist() == [{"image_id": "a.png", "uri": f"{tmp_path}/a.png"}]
+    assert list_images(str(tmp_path / "a.png")).read().to_pylist() == [
+        {"image_id": "a.png", "uri": f"{tmp_path}/a.png"}
+    ]
 
 
 def test_missing_and_empty_sources(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ LISTS = {
 def test_lists(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"list.{kind}"
     path.write_bytes(LISTS[kind])
-    table = list_images(str(path))
+    table = list_images(str(path)).read()
     assert table["image_id"].to_pylist() == ["/abs/c.png", "b.png", "sub/a.png"]
     assert table["uri"].to_pylist() == ["/abs/c.png", f"{tmp_path}/b.png", f"{tmp_path}/sub/a.png"]
     carried = table.drop_columns(["image_id", "uri"]).to_pydict()
@@ -179,7 +180,7 @@ def test_lists(tmp_path: Path, kind: str) -> None:
 def test_parquet_list_carries_columns(tmp_path: Path) -> None:
     rows = pa.table({"label": pa.array(["q", "r"]).dictionary_encode(), "image": ["b.png", "a.png"], "n": [1, 2]})
     pq.write_table(rows, tmp_path / "l.parquet")
-    table = list_images(str(tmp_path / "l.parquet"))
+    table = list_images(str(tmp_path / "l.parquet")).read()
     assert table.drop_columns("uri").to_pydict() == {"image_id": ["a.png", "b.png"], "label": ["r", "q"], "n": [2, 1]}
     assert table["label"].type == pa.string()
 
@@ -237,7 +238,7 @@ def test_s3_prefix(s3: Any, s3_bucket: str) -> None:
     keys = ["p/b.png", "p/sub/a?x#y%20.png", "p/sub/", "p/.hidden.png", "p/Thumbs.db", "p//odd.png"]
     upload(s3, s3_bucket, *keys, "p2/no.png", "p/out/run.json")
     for source in (f"s3://{s3_bucket}/p", f"s3://{s3_bucket}/p/"):
-        table = list_images(source, f"s3://{s3_bucket}/p/out")
+        table = list_images(source, f"s3://{s3_bucket}/p/out").read()
         assert table["image_id"].to_pylist() == ["/odd.png", "b.png", "sub/a?x#y%20.png"]
         for row in table.to_pylist():
             assert read_bytes(row["uri"]) == f"p/{row['image_id']}".encode()
@@ -254,7 +255,7 @@ def test_s3_prefix(s3: Any, s3_bucket: str) -> None:
 def test_s3_lists(s3: Any, s3_bucket: str, tmp_path: Path) -> None:
     content = f"b.png\n../up.png\ns3://{s3_bucket}/other/c.png\n/local/d.png\n"
     s3.client().put_object(Bucket=s3_bucket, Key="sets/list.txt", Body=content.encode())
-    table = list_images(f"s3://{s3_bucket}/sets/list.txt")
+    table = list_images(f"s3://{s3_bucket}/sets/list.txt").read()
     assert table.to_pylist() == [
         {"image_id": "/local/d.png", "uri": "/local/d.png"},
         {"image_id": "b.png", "uri": f"s3://{s3_bucket}/sets/b.png"},
@@ -262,7 +263,7 @@ def test_s3_lists(s3: Any, s3_bucket: str, tmp_path: Path) -> None:
         {"image_id": f"s3://{s3_bucket}/up.png", "uri": f"s3://{s3_bucket}/up.png"},
     ]
     (tmp_path / "list.csv").write_text(f"uri,label\ns3://{s3_bucket}/x.png,q\n")
-    assert list_images(str(tmp_path / "list.csv")).to_pylist() == [
+    assert list_images(str(tmp_path / "list.csv")).read().to_pylist() == [
         {"image_id": f"s3://{s3_bucket}/x.png", "uri": f"s3://{s3_bucket}/x.png", "label": "q"}
     ]
     with pytest.raises(SourceError, match=r"none.txt' does not exist"):
@@ -291,11 +292,56 @@ def test_permissions(tmp_path: Path) -> None:
             list_images(str(tmp_path))
 
 
-def test_many_items_are_put_in_order_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.storage.sources._ITEMS_AT_ONCE", 7)
-    names = ["".join(letters) for letters in itertools.product("bé猫😀a\U0010ffff", repeat=3)]
-    table = in_order(image_table((name, f"/in/{name}") for name in names))
-    expected = sorted(names, key=str.encode)
-    assert table.to_pydict() == {"image_id": expected, "uri": [f"/in/{name}" for name in expected]}
-    again = in_order(table)
-    assert again is table and table.schema.types == [pa.string(), pa.string()]
+def test_a_list_in_parts_is_the_list_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns whose kind is seen late, keys that come late, ids in no order."""
+    cells = [
+        ("b.png", "1", "7", "", "12345678901234567"),
+        ("a.png", "2", "x", "", "1"),
+        ("c.png", "2.5", "7", "", "0.5"),
+    ]
+    (tmp_path / "l.csv").write_text("\n".join(map(",".join, [("path", "n", "t", "e", "long"), *cells])))
+    objects = [{"file": "b", "n": 1, "s": {"x": 1}}, {"file": "a", "n": None}, {"file": "c", "n": 2.5, "s": {"y": [2]}}]
+    (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, [*objects, {"late": True, "file": "d"}])))
+    numbers = pa.table({"image": list("dbca"), "n": [4, 2, 3, 1], "none": pa.nulls(4)})
+    pq.write_table(numbers, tmp_path / "l.parquet", row_group_size=3)
+    (tmp_path / "l.txt").write_text("d\nb\n\n#x\nc\na\n")
+    lists = [str(tmp_path / f"l.{kind}") for kind in ("csv", "jsonl", "parquet", "txt")]
+    whole = [list_images(source).read() for source in lists]
+    monkeypatch.setattr("i2s_batch.storage.lists._ROWS_AT_ONCE", 1)
+    for source, table in zip(lists, whole, strict=True):
+        assert list_images(source).read().equals(table)
+    csv, jsonl, parquet, _ = whole
+    assert csv.drop_columns("uri").to_pydict() == {
+        "image_id": ["a.png", "b.png", "c.png"],
+        "n": [2.0, 1.0, 2.5],
+        "t": ["x", "7", "7"],
+        "e": [None] * 3,
+        "long": ["1", "12345678901234567", "0.5"],
+    }
+    assert jsonl.schema.field("s").type == pa.struct([("x", pa.int64()), ("y", pa.list_(pa.int64()))])
+    assert jsonl["n"].to_pylist() == [None, 1.0, 2.5, None] and jsonl["late"].to_pylist() == [None] * 3 + [True]
+    assert parquet.schema.types == [pa.string(), pa.string(), pa.int64(), pa.string()]
+
+
+def test_what_a_list_names_twice_is_found_across_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2s_batch.storage.lists._ROWS_AT_ONCE", 2)
+    names = [f"{number}.png" for number in range(9)]
+    (tmp_path / "l.txt").write_text("\n".join([*names, f"{tmp_path}/4.png", "./4.png"]))
+    with pytest.raises(SourceError, match=r"l\.txt' names '.*/4\.png' twice, in line 5 and line 10; remove one"):
+        list_images(str(tmp_path / "l.txt"))
+
+
+def test_two_pictures_of_a_list_do_not_get_one_id(s3: Any, s3_bucket: str) -> None:
+    content = f"/x.png\ns3://{s3_bucket}/sets//x.png\n".encode()
+    s3.client().put_object(Bucket=s3_bucket, Key="sets/two.txt", Body=content)
+    with pytest.raises(
+        SourceError, match=r"two pictures that would both be '/x\.png': '/x\.png' in line 1 and 's3:.* 2"
+    ):
+        list_images(f"s3://{s3_bucket}/sets/two.txt")
+
+
+def test_a_csv_that_is_not_utf8_far_into_the_file(tmp_path: Path) -> None:
+    start = b"path\n" + b"".join(b"%06d.png\n" % number for number in range(5000))
+    (tmp_path / "a.csv").write_bytes(start + b"caf\xe9.png\n")
+    with pytest.raises(SourceError, match=rf"is not UTF-8 \(byte {len(start) + 3}\)"):
+        list_images(str(tmp_path / "a.csv"))

@@ -104,6 +104,36 @@ def test_one_id_for_two_pictures_is_refused(jobs: list[EmbedJob], tmp_path: Path
     assert rows(jobs[0].out)["a.png"]["sha256"][:12] in str(refusal.value) and not (tmp_path / "new").exists()
 
 
+def test_runs_that_have_grown_are_merged(jobs: list[EmbedJob], tmp_path: Path) -> None:
+    """The ids of a run that has grown are sorted generation by generation."""
+    source = tmp_path / "in"
+    source.mkdir()
+    grown = replace(jobs[0], source=str(source), out=str(tmp_path / "grown"), config=replace(CONFIG, grow=True))
+    for names in ("cgz", "ahi", "bx"):
+        for name in names:
+            scene(ord(name), (40, 40)).save(source / f"{name}.png")
+        embed(grown)
+    said: list[str] = []
+    merge_runs([grown.out, jobs[0].out], new := str(tmp_path / "new"), said.append)
+    assert said == ["9 images of 2 runs; 4 rows are of images that another run holds too"]
+    assert list(rows(new)) == [f"{name}.png" for name in "abceghixz"] and verify(new).sound
+    first, second = rows(grown.out), rows(jobs[0].out)
+    for image_id, row in rows(new).items():
+        found = [run[image_id] for run in (first, second) if image_id in run and run[image_id]["status"] == "ok"]
+        assert row == min(found, key=lambda row: row["loss"])
+
+
+def test_a_shard_that_is_not_as_planned_is_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
+    store, key = open_store(jobs[1].out), RunLayout.shard(1)
+    whole = store.get(key)
+    store.put(key, store.get(RunLayout.shard(0)))
+    try:
+        with pytest.raises(StorageError, match=r"shard-00001\.parquet' does not hold the rows that are planned"):
+            merge_runs([job.out for job in jobs], str(tmp_path / "new"), print)
+    finally:
+        store.put(key, whole)
+
+
 def test_runs_that_differ_are_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
     record = json.loads((Path(jobs[1].out) / "run.json").read_text())
     other = tmp_path / "other"
