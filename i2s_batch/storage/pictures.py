@@ -1,7 +1,8 @@
 """The bytes of a picture file as uint8 sRGB. What a viewer on a white page would show.
 
-The files are not trusted. Bytes, pixels, reads and passes are limited, and with them time and memory; a limit in
-seconds would need a process of its own for every picture, and would make an answer depend on the machine's load.
+The files are not trusted. Bytes, pixels, pieces and the passes over them are limited, and with them time and memory;
+a limit in seconds would need a process of its own for every picture, and would make an answer depend on the machine's
+load.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from i2s_batch.errors import PictureError
+from i2s_batch.storage.bounded import BoundedFile
 from i2s_batch.storage.sniff import READABLE, describe
 
 MAX_PIXELS = 200_000_000
 # Scans of a progressive JPEG. Each is a pass over all pixels and may be a few bytes long; encoders write about ten.
 MAX_SCANS = 100
-# Reads of a file, which in some headers go byte by byte. A large picture is read in some thousand blocks.
-MAX_READS = 1_000_000
-# Comments in a PPM whose pixels are text: Pillow copies a whole block for each.
-MAX_COMMENTS = 1000
+# A PPM may have its pixels as decimal text, which Pillow reads a number at a time.
+MAX_TEXT_PIXELS = 4_000_000
+MAX_TEXT_COMMENTS = 1000
 
 # Formats that Pillow decodes by itself: nothing here starts Ghostscript or another program. TGA comes last
 # because it has no signature. Older Pillows lack AVIF, and `Image.open` fails on a name it does not know.
@@ -64,20 +65,6 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
 
 
-class _Counted(io.BytesIO):
-    """A file of which only so many parts can be asked for."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._left = MAX_READS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._left -= 1
-        if self._left < 0:
-            raise OSError(f"it takes more than {MAX_READS} reads, which no encoder's file does; save it anew")
-        return super().read(size)
-
-
 def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """uint8 [H, W, 3] sRGB, as the picture is meant to be seen.
 
@@ -94,8 +81,9 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise PictureError("the file is empty")
     # Pillow warns of oddities in files that it decodes all the same. `catch_warnings` is not for threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    file = BoundedFile(data)
     try:
-        image = Image.open(_Counted(data), formats=FORMATS)
+        image: Image.Image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(error) from error
     except UnidentifiedImageError as error:
@@ -106,16 +94,19 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise PictureError(f"the file is no picture but {found}") from error
     except _DECODER_ERRORS as error:
         raise PictureError(_damaged(data, error)) from error
+    file.header_read()
     width, height = image.size
     if width * height > max_pixels:
         raise PictureError(f"the picture has {width} x {height} pixels; the limit is {max_pixels}")
     if image.format in ("JPEG", "MPO") and _jpeg_scans(data) > MAX_SCANS:
         raise PictureError(f"the JPEG has more than {MAX_SCANS} scans, which no encoder writes; save it anew")
-    if image.format == "PPM" and data[:2] in (b"P1", b"P2", b"P3") and data.count(b"#") > MAX_COMMENTS:
-        raise PictureError(f"the PPM has more than {MAX_COMMENTS} comments, which no encoder writes; save it anew")
+    if image.format == "PPM" and (reason := _slow_text(image, data)):
+        raise PictureError(f"the PPM {reason}; save it as a PNG")
     try:
         if image.format == "TIFF" and _tile_pixels(image) > max_pixels:
             raise ValueError(f"a tile of it has {_tile_pixels(image)} pixels; the limit is {max_pixels}")
+        if image.format == "PPM" and image.tile[0].codec_name == "ppm":  # type: ignore[attr-defined]
+            image = _scaled_ppm(image, data)
         image.load()
         return _upright(_rgb(image), _orientation(image))
     except Image.DecompressionBombError as error:
@@ -139,6 +130,30 @@ def _tile_pixels(image: Image.Image) -> int:
     """Pixels of a tile of a TIFF, which may be larger than the picture, and is allocated whole; 0 without tiles."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     return int(tags.get(_TILE_WIDTH_TAG, 0)) * int(tags.get(_TILE_LENGTH_TAG, 0))
+
+
+def _slow_text(image: Image.Image, data: bytes) -> str:
+    """What of a PPM with its pixels as text takes long: each number does, and each comment a copy of what follows."""
+    if image.tile[0].codec_name != "ppm_plain":  # type: ignore[attr-defined]
+        return ""
+    if image.width * image.height > MAX_TEXT_PIXELS:
+        return f"has more than {MAX_TEXT_PIXELS} pixels written as text"
+    if data.count(b"#") > MAX_TEXT_COMMENTS:
+        return f"has more than {MAX_TEXT_COMMENTS} comments in its text"
+    return ""
+
+
+def _scaled_ppm(image: Image.Image, data: bytes) -> Image.Image:
+    """A binary PPM whose largest value is not 255, which Pillow would read pixel by pixel; its numbers are the same."""
+    tile = image.tile[0]  # type: ignore[attr-defined]
+    peak = tile.args[1]
+    shape = (image.height, image.width, len(image.getbands()))
+    values = np.frombuffer(data, np.uint8 if peak < 256 else ">u2", int(np.prod(shape)), tile.offset).reshape(shape)
+    kind, white = (np.int32, 65535) if image.mode == "I" else (np.uint8, 255)
+    pixels = np.empty(shape, kind)
+    for row, line in zip(pixels, values, strict=True):
+        row[:] = np.minimum(np.rint(line / peak * white), white)
+    return Image.fromarray(pixels.squeeze(-1) if shape[2] == 1 else pixels, image.mode)
 
 
 def _jpeg_scans(data: bytes) -> int:

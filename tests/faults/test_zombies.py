@@ -112,7 +112,7 @@ def stopped_and_robbed(job: EmbedJob, stop: Stop, witness: Witness) -> int:
     second.end()
     assert (zombie.process.exitcode, second.process.exitcode) == (0, 0)
     assert zombie.error == "" or "took this output over" in zombie.error or "is gone" in zombie.error, zombie.error
-    assert second.error == "" or "has been locked" in second.error, second.error
+    assert second.error == "" or "has been locked" in second.error, (second.error, zombie.error, stop)
     witness.look()
     last = Driver(job).end()
     assert last.error == ""

@@ -50,6 +50,12 @@ def gif(screen: tuple[int, int], frame: tuple[int, int]) -> bytes:
     return head + b"," + struct.pack("<HHHH", 0, 0, *frame) + b"\0\x02\x02D\x01\0;"
 
 
+def gif_with(block: bytes, number: int) -> bytes:
+    """A GIF before whose picture stands a comment of so many blocks."""
+    data = gif((1, 1), (1, 1))
+    return data[:19] + b"!\xfe" + block * number + b"\0" + data[19:]
+
+
 def bomb_ico() -> bytes:
     inner = save(Image.new("1", (15_000, 14_000)), "PNG")
     return b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(inner), 22) + inner
@@ -134,10 +140,15 @@ def kinds() -> Iterator[tuple[str, bytes, str | None]]:
     yield "outside.tif", tiff((273, 4, 1, 0xFFFFFF00)), "damaged"
     yield "text-bomb.png", png_with(_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(60_000_000)))), "too large"
     yield "icc-bomb.png", png_with(_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(60_000_000)))), "too large"
-    yield "long-comment.ppm", b"P6\n#" + bytes(1_100_000) + b"\n2 2 255\n" + bytes(12), "more than 1000000 reads"
-    yield "comments.ppm", b"P3\n2 2 255\n" + b"#\n" * 2000 + b"1 " * 12, "more than 1000 comments"
-    yield "commented.ppm", b"P3\n# a\n2 2 255\n" + b"#\n" * 20 + b"1 " * 12, OK
     yield "chunks.png", png_with(_chunk(b"tEXt", b"a\0b") * 10_000), OK
+    # Each of these took minutes.
+    yield "many-chunks.png", png_with(_chunk(b"tEXt", b"a\0b") * 110_000), "more than 300000 pieces"
+    yield "comment.ppm", b"P6\n#" + bytes([97]) * 400_000 + b"\n2 2\n255\n" + bytes(12), "more than 300000 pieces"
+    yield "text.ppm", b"P3\n7000 7000\n255\n" + b"1 " * 100, "more than 4000000 pixels written as text"
+    yield "remarks.ppm", b"P3\n2 2\n255\n" + b"#\n" * 500_000 + b"1 " * 12, "more than 1000 comments"
+    yield "some-remarks.ppm", b"P3\n#a\n2 2\n255\n" + b"#\n" * 9 + b"1 " * 12, OK
+    yield "comment.gif", gif_with(b"\xff" + bytes([97]) * 255, 10_000), "header has more than 2097152 bytes"
+    yield "long-exif.jpg", jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 300), "header has more than 16777216"
     yield "wrong-sum.png", save(whole, "PNG")[:-30] + bytes(30), "damaged"
     yield "exif-self.jpg", jpeg_with(exif_of((0x8769, 4, 1, 8), (0x0112, 3, 1, 1))), OK
     yield "exif-claims.jpg", jpeg_with(exif_of((0x010E, 2, 0xFFFFFFFF, 8))), OK

@@ -335,3 +335,18 @@ def test_warnings_of_others_still_appear() -> None:
     decode_picture(save(four(), "PNG"))
     with pytest.warns(UserWarning, match="mine"):
         warnings.warn("mine", UserWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("magic", [b"P5", b"P6"])
+@pytest.mark.parametrize("peak", [1, 100, 254, 256, 1023, 65535])
+def test_a_ppm_with_any_largest_value_is_what_pillow_makes_of_it(magic: bytes, peak: int) -> None:
+    values = np.random.default_rng(peak).integers(0, peak + 1, (7, 5, 3 if magic == b"P6" else 1))
+    data = magic + b"\n5 7\n%d\n" % peak + values.astype(np.uint8 if peak < 256 else ">u2").tobytes()
+    read = Image.open(io.BytesIO(data))
+    expected = np.asarray(read)
+    if read.mode == "I":
+        expected = np.rint(expected * (255 / 65535))
+    expected = np.broadcast_to(expected.reshape(7, 5, -1), (7, 5, 3))
+    np.testing.assert_array_equal(decode_picture(data), expected)
+    with pytest.raises(PictureError, match="damaged"):
+        decode_picture(data[:-1])
