@@ -46,7 +46,7 @@ class CompiledStep:
         return warning
 
     def _fresh(self) -> Callable[..., Any]:
-        """A function of its own for each size, so that the 8 recompilations that torch allows one are not all there are."""
+        """A function of its own for each size: torch compiles one function 8 times and then no more."""
         step = self._step
 
         def one_step(*arguments: Any) -> Any:
