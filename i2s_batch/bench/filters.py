@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -21,7 +22,7 @@ from i2s_batch.bench.traffic import timed
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, random_generator
-from i2s_batch.models.stylegan3 import StyleGAN3
+from i2s_batch.models.stylegan3 import FilteredLayer, StyleGAN3
 
 
 def measure(generator: StyleGAN3, batch_size: int, repeats: int) -> list[dict[str, float]]:
@@ -30,12 +31,10 @@ def measure(generator: StyleGAN3, batch_size: int, repeats: int) -> list[dict[st
     x = generator.input(w, generator.identity).detach()
     rows = []
     for index, layer in enumerate(generator.layers):
-
-        def convolution(x: torch.Tensor, layer: torch.nn.Module = layer) -> torch.Tensor:
-            return layer.convolution(x, w)  # type: ignore[operator]
-
+        assert isinstance(layer, FilteredLayer)
+        parts = {"convolution": partial(layer.convolution, w=w), "non_linearity": layer.non_linearity}
         row: dict[str, float] = {"layer": index}
-        for name, part in (("convolution", convolution), ("non_linearity", layer.non_linearity)):
+        for name, part in parts.items():
             work = _there_and_back(part, x)
             peak = peak_memory(work, x.device)
             row[f"{name}_s"] = statistics.median(timed(work, x.device) for _ in range(repeats))

@@ -87,7 +87,7 @@ def main() -> None:
             tell(skipped="too little memory", **case)
             continue
         near = {"first_loss_ratio": first / reference[0], "last_loss_ratio": last / reference[1], "warning": warning}
-        tell(**case, **near, **figures.as_json())
+        tell(**case | near | figures.as_json())
 
 
 if __name__ == "__main__":

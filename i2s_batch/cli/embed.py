@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from i2s_batch.cli.options import embed_options, run_options, take_embed_config
 from i2s_batch.config import RunConfig
-
-if TYPE_CHECKING:
-    from i2s_batch.runtime.embed import EmbedRun
 
 
 @click.command()
@@ -38,7 +35,10 @@ def embed(
 
     run = EmbedRun(EmbedJob(source, out, generator, vgg, config), voice())
     if dry_run:
-        click.echo(json.dumps(run.describe() | _expected(run, generator, config, price_per_hour), indent=2))
+        facts = run.describe()
+        updates = facts["images_to_do"] * config.embed.steps
+        expected = _expected(run.generator.fingerprint, generator, config, updates, price_per_hour)
+        click.echo(json.dumps(facts | expected, indent=2))
         return 0
     outcome = execute(lambda cluster, _: run.execute(cluster))
     click.echo(f"{outcome.counted('images')}. Table: {out.rstrip('/')}/latents/")
@@ -46,14 +46,13 @@ def embed(
     return ended(outcome, "images")
 
 
-def _expected(run: EmbedRun, generator: str, config: RunConfig, price: float | None) -> dict[str, Any]:
-    """What the figures that this machine remembers say of the time and cost of what is to be done."""
+def _expected(fingerprint: str, generator: str, config: RunConfig, updates: int, price: float | None) -> dict[str, Any]:
+    """What the figures that this machine remembers say of the time and cost of `updates` steps of one image."""
     from i2s_batch.cli.run import say
     from i2s_batch.runtime.remembered import estimate, recall
     from i2s_batch.storage.urls import hide_secrets
 
-    updates = run.describe()["images_to_do"] * config.embed.steps
-    known = estimate(recall(say), run.generator.fingerprint, config.precision, updates, config.actors, price)
+    known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)
     if known:
         return {"expected": known}
     bench = ["i2s-batch", "bench", "--generator", hide_secrets(generator), "--precision", config.precision]

@@ -50,5 +50,6 @@ def test_the_gpu_bench_checks_every_case_against_float32(
 
 def test_the_gpu_bench_needs_torch_numpy_and_pillow_only() -> None:
     absent = "('ray', 'boto3', 'botocore', 'pyarrow', 'duckdb', 'lpips', 'click', 'jinja2')"
-    code = f"import sys\nfor name in {absent}: sys.modules[name] = None\nimport i2s_batch.bench.gpu, i2s_batch.bench.filters"
+    block = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
+    code = block + "import i2s_batch.bench.gpu, i2s_batch.bench.filters"
     subprocess.run([sys.executable, "-c", code], check=True)
