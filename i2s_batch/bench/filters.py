@@ -32,7 +32,10 @@ def measure(generator: StyleGAN3, batch_size: int, repeats: int) -> list[dict[st
     rows = []
     for index, layer in enumerate(generator.layers):
         assert isinstance(layer, FilteredLayer)
-        parts = {"convolution": partial(layer.convolution, w=w), "non_linearity": layer.non_linearity}
+        parts: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+            "convolution": partial(layer.convolution, w=w),
+            "non_linearity": layer.non_linearity,
+        }
         row: dict[str, float] = {"layer": index}
         for name, part in parts.items():
             work = _there_and_back(part, x)

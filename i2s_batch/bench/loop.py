@@ -109,8 +109,9 @@ def measure_loop(
     first_step_s = time.perf_counter() - begun
     ours, plain = engine[0], _plain_loop(generator, features)
     # Of the plain step: what a compiled program does inside is not seen.
+    one = _engine(generator, features, 1, "off")  # its target's features are no part of a step
     with FlopCounterMode(display=False) as counter, CountedBytes() as counted:
-        _engine(generator, features, 1, "off")(1)
+        one(1)
     plain(1)
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     for _ in range(pairs):
