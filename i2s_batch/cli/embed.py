@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import click
@@ -16,8 +17,13 @@ from i2s_batch.config import RunConfig
 @click.argument("out")
 @embed_options
 @click.option("--grow", is_flag=True, help="Embed what is new or has changed in SOURCE since the run was planned.")
+@click.option(
+    "--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of one worker; for --dry-run."
+)
 @run_options
-def embed(source: str, out: str, generator: str, vgg: str, dry_run: bool, **options: Any) -> int:
+def embed(
+    source: str, out: str, generator: str, vgg: str, dry_run: bool, price_per_hour: float | None, **options: Any
+) -> int:
     """Embed the pictures of SOURCE and write one row for each into OUT.
 
     SOURCE is a folder, a glob, a picture, an s3:// prefix, or a list (.txt, .csv, .jsonl, .parquet). OUT is a
@@ -29,9 +35,26 @@ def embed(source: str, out: str, generator: str, vgg: str, dry_run: bool, **opti
 
     run = EmbedRun(EmbedJob(source, out, generator, vgg, config), voice())
     if dry_run:
-        click.echo(json.dumps(run.describe(), indent=2))
+        facts = run.describe()
+        updates = facts["images_to_do"] * config.embed.steps
+        expected = _expected(run.generator.fingerprint, generator, config, updates, price_per_hour)
+        click.echo(json.dumps(facts | expected, indent=2))
         return 0
     outcome = execute(lambda cluster, _: run.execute(cluster))
     click.echo(f"{outcome.counted('images')}. Table: {out.rstrip('/')}/latents/")
     write_page(out, run.generator)
     return ended(outcome, "images")
+
+
+def _expected(fingerprint: str, generator: str, config: RunConfig, updates: int, price: float | None) -> dict[str, Any]:
+    """What the figures that this machine remembers say of the time and cost of `updates` steps of one image."""
+    from i2s_batch.cli.run import say
+    from i2s_batch.runtime.remembered import estimate, recall
+    from i2s_batch.storage.urls import hide_secrets
+
+    known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)
+    if known:
+        return {"expected": known}
+    bench = ["i2s-batch", "bench", "--generator", hide_secrets(generator), "--precision", config.precision]
+    measure = "no speed is remembered for this generator and precision; measure it with"
+    return {"expected": f"{measure}: {shlex.join(bench)} --device cpu|cuda"}

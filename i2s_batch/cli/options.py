@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from i2s_batch.config import DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.config import COMPILES, DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,6 +50,13 @@ def embed_options(command: F) -> F:
         ),
         click.option("--plateau-steps", default=250, show_default=True, help="Of --stop-plateau."),
         click.option(
+            "--compile",
+            type=click.Choice(COMPILES),
+            default="auto",
+            show_default=True,
+            help="The step as one compiled program; auto: on a GPU.",
+        ),
+        click.option(
             "--checkpoint-every",
             "checkpoint_every_s",
             default=60.0,
@@ -65,7 +72,7 @@ def embed_options(command: F) -> F:
 
 def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
     """Take the options out that say how an image is embedded."""
-    names = ("steps", "space", "init", "seed", "fit", "stop_plateau", "plateau_steps")
+    names = ("steps", "space", "init", "seed", "fit", "stop_plateau", "plateau_steps", "compile")
     return EmbedConfig(**{name: options.pop(name) for name in names})
 
 

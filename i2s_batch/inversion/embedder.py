@@ -156,6 +156,10 @@ class Embedder:
                 break
         return []
 
+    def take_warning(self) -> str:
+        """What the user should know of this machine's compiler, once; else empty."""
+        return self._slots.take_warning()
+
     def snapshot(self) -> list[SlotState]:
         """The state of every image in flight, as values."""
         in_slots = [self._state(place, o) for place, o in enumerate(self._occupants) if o is not None]
@@ -190,7 +194,7 @@ class Embedder:
         """One step of all slots, or none if the device's memory is not enough. The error's frames hold that memory:
         what is done about it has to wait until it is gone."""
         try:
-            self._slots.advance()
+            self._slots.advance(full=self._slots.size == self.capacity)
         except torch.OutOfMemoryError:
             if self._slots.size == 1:
                 raise

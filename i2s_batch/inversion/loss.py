@@ -14,7 +14,9 @@ Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
 def mean_square(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(1 / N) ||a - b||^2 of each image: [B, ...] and [B, ...] -> [B]."""
+    """(1 / N) ||a - b||^2 of each image: [B, ...] and [B, ...] -> [B], in float32 where they are bfloat16."""
+    if a.dtype == torch.bfloat16:
+        a, b = a.float(), b.float()
     return (a - b).square().flatten(1).mean(1)
 
 

@@ -12,7 +12,8 @@ def set_numerics(precision: str) -> torch.dtype:
     """Set the process-wide matrix arithmetic for `precision` and return the dtype of the networks.
 
     `fp32`: true float32 products everywhere (PyTorch would use TF32 in convolutions by default);
-    `tf32`: TF32 products on GPUs that have them; `fp64`: for checking.
+    `tf32`: TF32 products on GPUs that have them; `bf16`: float32, but for the feature maps (`map_dtype`); `fp64`: for
+    checking.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
@@ -22,3 +23,8 @@ def set_numerics(precision: str) -> torch.dtype:
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True  # shapes change only while a batch fills, and at a dataset's end
     return torch.float64 if precision == "fp64" else torch.float32
+
+
+def map_dtype(precision: str) -> torch.dtype | None:
+    """The dtype of the networks' feature maps where it is not that of everything else."""
+    return torch.bfloat16 if precision == "bf16" else None

@@ -5,12 +5,14 @@ Nothing here knows where pictures come from or when a picture is finished; a ste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion.adam import Adam
+from i2s_batch.inversion.compiled import CompiledStep
 from i2s_batch.inversion.loss import Features, lambdas, loss_terms
 from i2s_batch.inversion.plateau import Plateau
 from i2s_batch.inversion.slot_state import SlotState
@@ -18,7 +20,8 @@ from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.records import TERMS
 
 # Per-slot tensors that are joined, refilled in place, and dropped together.
-_TENSORS = ("variable", "m", "v", "step", "limit", "best", "best_before", "finite", "history", "target")
+_STATE = ("variable", "m", "v", "step", "limit", "best", "best_before", "finite")
+_TENSORS = (*_STATE, "history", "target")
 
 
 class Slots:
@@ -46,6 +49,8 @@ class Slots:
         self._adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
         self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
         self._lambdas = lambdas(config.loss_weights, generator.w_avg)
+        on = config.compile == "on" or (config.compile == "auto" and generator.w_avg.device.type == "cuda")
+        self._compiled = CompiledStep(self._after) if on else None
         self.target_features: list[torch.Tensor] = []
         self.size = 0
 
@@ -79,36 +84,69 @@ class Slots:
         self.target_features = [f[index] for f in self.target_features]
         self.size = len(places)
 
-    def advance(self) -> None:
+    def advance(self, full: bool = True) -> None:
         """Judge the latent of every slot, then update those that have updates left. No host sync.
 
-        Whole or not at all: if the device's memory is not enough, every slot is as it was.
+        Whole or not at all: if the device's memory is not enough, every slot is as it was. Only a `full` batch is worth
+        a compiled program: while it fills, and at a dataset's end, each size would need one of its own.
         """
-        with torch.enable_grad():
-            x = self.variable.detach().requires_grad_()
+        step: Callable[..., Any] = self._after if self._compiled is None or not full else self._compiled
+        terms, after = step(*(getattr(self, name) for name in _STATE), self.target, self.target_features)
+        # Here and not in the step: a program that changes what it is given can be no CUDA graph.
+        self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms[:, None])
+        vars(self).update(after)
+
+    def take_warning(self) -> str:
+        """What the user should know of the compiler, once; else empty."""
+        return "" if self._compiled is None else self._compiled.take_warning()
+
+    def _after(
+        self,
+        variable: torch.Tensor,
+        m: torch.Tensor,
+        v: torch.Tensor,
+        step: torch.Tensor,
+        limit: torch.Tensor,
+        best: torch.Tensor,
+        best_before: torch.Tensor,
+        finite: torch.Tensor,
+        target: torch.Tensor,
+        target_features: list[torch.Tensor],
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss terms [B, 5] of every slot, and its tensors after this step. Changes nothing."""
+
+        def total(x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
             images = self._generator.synthesize(self._space.to_ws(x))
-            terms = loss_terms(images, self.target, self._features(images), self.target_features)
+            terms = loss_terms(images, target, self._features(images), target_features)
             loss = terms @ self._lambdas  # [B]
             # The sum over images: each image's gradient is that of its own loss.
-            (gradient,) = torch.autograd.grad(loss.sum(), x)
-        with torch.no_grad():
-            self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms.detach()[:, None])
-            after = {"finite": self.finite & loss.isfinite()}
-            if self._plateau is not None:
-                after |= self._after_plateau(self._plateau, loss.detach())
-            running = self.step < after.get("limit", self.limit)
-            updated = self._adam.update(self.variable, gradient, self.m, self.v, self.step + 1)
-            mask = running.reshape(-1, *[1] * (self.variable.ndim - 1))
-            for name, value in zip(("variable", "m", "v"), updated, strict=True):
-                after[name] = torch.where(mask, value, getattr(self, name))
-            vars(self).update(after | {"step": self.step + running})
+            return loss.sum(), (terms, loss)
 
-    def _after_plateau(self, plateau: Plateau, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+        gradient, (terms, loss) = torch.func.grad(total, has_aux=True)(variable)
+        after = {"finite": finite & loss.isfinite()}
+        if self._plateau is not None:
+            after |= self._after_plateau(self._plateau, loss, step, limit, best, best_before)
+        running = step < after.get("limit", limit)
+        updated = self._adam.update(variable, gradient, m, v, step + 1)
+        mask = running.reshape(-1, *[1] * (variable.ndim - 1))
+        for name, new, old in zip(("variable", "m", "v"), updated, (variable, m, v), strict=True):
+            after[name] = torch.where(mask, new, old)
+        return terms, after | {"step": step + running}
+
+    @staticmethod
+    def _after_plateau(
+        plateau: Plateau,
+        loss: torch.Tensor,
+        step: torch.Tensor,
+        limit: torch.Tensor,
+        best: torch.Tensor,
+        best_before: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
         """An image that ends now has had its last update. One that has ended is judged again, which changes nothing."""
-        best, before, ends = plateau.judge(loss, self.step, self.best, self.best_before)
-        running = self.step < self.limit
-        limit = torch.where(running & ends, self.step, self.limit)
-        return {"best": best, "best_before": torch.where(running, before, self.best_before), "limit": limit}
+        best, before, ends = plateau.judge(loss, step, best, best_before)
+        running = step < limit
+        ended = torch.where(running & ends, step, limit)
+        return {"best": best, "best_before": torch.where(running, before, best_before), "limit": ended}
 
     def losses(self, place: int) -> torch.Tensor:
         """The weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""

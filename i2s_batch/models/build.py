@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from i2s_batch.models.generator import Generator
 from i2s_batch.models.layout import STYLEGAN1, STYLEGAN2, STYLEGAN3
@@ -16,16 +17,42 @@ _FAMILIES: dict[str, type[Generator]] = {STYLEGAN1: StyleGAN1, STYLEGAN2: StyleG
 
 
 def build_generator(
-    weights: GeneratorWeights, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    weights: GeneratorWeights,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    maps: torch.dtype | None = None,
 ) -> Generator:
     """A frozen generator; scales are folded into the weights in float64, then rounded to `dtype`.
+
+    `maps`: the dtype of feature maps and of what they are convolved with (None: `dtype`); styles, demodulation, the
+    sums of norms, colours and images stay in `dtype`.
 
     Raises CheckpointError, naming the variable, if one is missing or misshapen.
     """
     # An unknown family is refused by the check that all classes share.
-    return _FAMILIES.get(weights.family, StyleGAN1)(weights).to(device, dtype).eval()
+    generator = _FAMILIES.get(weights.family, StyleGAN1)(weights).to(device, dtype).eval()
+    _use_for_maps(generator, maps)
+    return generator
 
 
-def build_vgg(weights: VGGWeights, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> VGG16:
-    """A frozen VGG-16 front end; raises CheckpointError, naming the variable, if one is missing or misshapen."""
-    return VGG16(weights).to(device, dtype).eval()
+def build_vgg(
+    weights: VGGWeights,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    maps: torch.dtype | None = None,
+) -> VGG16:
+    """A frozen VGG-16 front end, its feature maps in `maps` (None: `dtype`); raises CheckpointError, naming the
+    variable, if one is missing or misshapen."""
+    vgg = VGG16(weights).to(device, dtype).eval()
+    _use_for_maps(vgg, maps)
+    return vgg
+
+
+def _use_for_maps(network: nn.Module, maps: torch.dtype | None) -> None:
+    """Round what meets feature maps (`MEETS_MAPS` of each module) to `maps`."""
+    if maps is None:
+        return
+    for module in network.modules():
+        for name in getattr(module, "MEETS_MAPS", ()):
+            if name in module._buffers:
+                setattr(module, name, getattr(module, name).to(maps))

@@ -88,7 +88,7 @@ def styled_instance_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tens
     """(x - mean) / sqrt(biased variance + 1e-8) * scale + shift over each channel of each image.
 
     `x` [B, C, H, W]; `scale`, `shift` [B, C]. Every (image, channel) is a channel of one batch norm: a single
-    fused kernel forward and backward.
+    fused kernel forward and backward, which sums in float32 where `x` is bfloat16.
     """
     flat = x.reshape(1, -1, x.shape[2], x.shape[3])
     normed = F.batch_norm(flat, None, None, scale.reshape(-1), shift.reshape(-1), training=True, eps=1e-8)

@@ -32,6 +32,7 @@ class StyledLayer(nn.Module):
     noise_strength: torch.Tensor
     style_weight: torch.Tensor
     style_bias: torch.Tensor
+    MEETS_MAPS = ("weight", "blur", "bias", "noise", "noise_strength")
 
     def __init__(self, weights: GeneratorWeights, index: int) -> None:
         super().__init__()
@@ -72,6 +73,7 @@ class StyleGAN1(Generator):
     const: torch.Tensor
     rgb_weight: torch.Tensor
     rgb_bias: torch.Tensor
+    MEETS_MAPS = ("const", "rgb_weight", "rgb_bias")
 
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__(weights)
@@ -85,4 +87,4 @@ class StyleGAN1(Generator):
         x = self.const.expand(ws.shape[0], -1, -1, -1)
         for i, layer in enumerate(self.layers):
             x = layer(x, ws[:, i])
-        return F.conv2d(x, self.rgb_weight, self.rgb_bias)
+        return F.conv2d(x, self.rgb_weight, self.rgb_bias).to(ws.dtype)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from i2s_batch.models.generator import Generator
-from i2s_batch.models.layout import layer_resolution, rgb_resolutions
+from i2s_batch.models.layout import MAX_RESOLUTION, layer_resolution, resolutions, rgb_resolutions
 from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, blur_kernel, clamped, depthwise, frozen, upsample_fir
 from i2s_batch.models.style import Style
 from i2s_batch.models.weights import GeneratorWeights
@@ -32,6 +32,7 @@ class ModulatedLayer(nn.Module):
     blur: torch.Tensor
     noise: torch.Tensor
     bias: torch.Tensor
+    MEETS_MAPS = ("weight", "blur", "noise", "bias")
 
     def __init__(self, weights: GeneratorWeights, index: int, gain: float) -> None:
         super().__init__()
@@ -56,12 +57,12 @@ class ModulatedLayer(nn.Module):
         s = self.style(w)
         # 1 / sqrt(sum over inputs and taps of (weight * s)^2 + 1e-8), for each image and output channel.
         d = torch.rsqrt(F.linear(s.square(), self.power) + 1e-8) * self._gain
-        x = x * s[:, :, None, None]
+        x = x * s[:, :, None, None].to(x.dtype)
         if self._up:
             x = depthwise(F.conv_transpose2d(x, self.weight, stride=2), self.blur)
         else:
             x = F.conv2d(x, self.weight, padding=1)
-        x = torch.addcmul(self.noise, x, d[:, :, None, None]).add_(self.bias)
+        x = torch.addcmul(self.noise, x, d[:, :, None, None].to(x.dtype)).add_(self.bias)
         return clamped(F.leaky_relu_(x, LRELU_SLOPE), self._clamp)
 
 
@@ -70,6 +71,7 @@ class ToRGB(nn.Module):
 
     weight: torch.Tensor
     bias: torch.Tensor
+    MEETS_MAPS = ("bias",)
 
     def __init__(self, weights: GeneratorWeights, resolution: int) -> None:
         super().__init__()
@@ -84,8 +86,8 @@ class ToRGB(nn.Module):
         """`x` [B, C, H, W] and w [B, w_dim] -> [B, 3, H, W]."""
         # Three rows an image are cheaper to modulate than C maps.
         weight = self.weight * self.style(w)[:, None]
-        rgb = torch.baddbmm(self.bias, weight, x.flatten(2)).unflatten(2, x.shape[2:])
-        return clamped(rgb, self._clamp)
+        rgb = torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
+        return clamped(rgb, self._clamp).to(w.dtype)
 
 
 class StyleGAN2(Generator):
@@ -94,6 +96,8 @@ class StyleGAN2(Generator):
 
     const: torch.Tensor
     fir: torch.Tensor
+    skip_fir: torch.Tensor
+    MEETS_MAPS = ("const", "skip_fir", *(f"skip_{r}" for r in resolutions(MAX_RESOLUTION)))
 
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__(weights)
@@ -107,6 +111,7 @@ class StyleGAN2(Generator):
         self.to_rgb = nn.ModuleDict({str(r): ToRGB(weights, r) for r in rgb})
         self._shortcuts = resnet
         if resnet:
+            self.register_buffer("skip_fir", blur_kernel(_FIR, 4.0))
             for i in range(3, self.num_layers, 2):
                 shortcut = weights.tensors[f"skip.{layer_resolution(i)}.weight"]
                 scaled = frozen(shortcut, math.sqrt(0.5 / shortcut.shape[1]))
@@ -121,7 +126,7 @@ class StyleGAN2(Generator):
             x = layer(x, ws[:, i - 1])
             r = layer_resolution(i)
             if i % 2 and i > 1 and self._shortcuts:
-                x = x + upsample_fir(F.conv2d(block_input, getattr(self, f"skip_{r}")), self.fir)
+                x = x + upsample_fir(F.conv2d(block_input, getattr(self, f"skip_{r}")), self.skip_fir)
             if i % 2 and str(r) in self.to_rgb:
                 rgb = self.to_rgb[str(r)](x, ws[:, i])
                 image = rgb if image is None else rgb + upsample_fir(image, self.fir)

@@ -89,6 +89,7 @@ class FilteredLayer(nn.Module):
     bias: torch.Tensor
     up_filter: torch.Tensor
     down_filter: torch.Tensor
+    MEETS_MAPS = ("weight", "bias", "up_filter", "down_filter")
 
     def __init__(self, weights: GeneratorWeights, index: int) -> None:
         super().__init__()
@@ -117,10 +118,17 @@ class FilteredLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """`x` [B, C, H, W] and w [B, w_dim] -> [B, C', H', W']."""
+        return self.non_linearity(self.convolution(x, w))
+
+    def convolution(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """Modulated and demodulated, with its bias: [B, C, H, W] and w [B, w_dim] -> [B, C', H + k - 1, W + k - 1]."""
         s = normalize_mean_square(self.style(w))
         d = torch.rsqrt(F.linear(s.square(), self.power) + 1e-8) * self._gain
-        x = F.conv2d(x * s[:, :, None, None], self.weight, padding=self._kernel - 1)
-        x = torch.addcmul(self.bias, x, d[:, :, None, None])
+        x = F.conv2d(x * s[:, :, None, None].to(x.dtype), self.weight, padding=self._kernel - 1)
+        return torch.addcmul(self.bias, x, d[:, :, None, None].to(x.dtype))
+
+    def non_linearity(self, x: torch.Tensor) -> torch.Tensor:
+        """What the paper calls filtered: up, leaky ReLU and clamp, down. `x` [B, C, H, W] -> [B, C, H', W']."""
         x = upsample_separable(x, self.up_filter, self._up, self._crops)
         return downsample(clamped(F.leaky_relu_(x, LRELU_SLOPE), self._clamp), self.down_filter, self._down)
 
@@ -130,6 +138,7 @@ class ToRGB3(nn.Module):
 
     weight: torch.Tensor
     bias: torch.Tensor
+    MEETS_MAPS = ("bias",)
 
     def __init__(self, weights: GeneratorWeights, index: int) -> None:
         super().__init__()
@@ -143,8 +152,8 @@ class ToRGB3(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """`x` [B, C, H, W] and w [B, w_dim] -> [B, 3, H, W]."""
         weight = self.weight * self.style(w)[:, None]
-        rgb = torch.baddbmm(self.bias, weight, x.flatten(2)).unflatten(2, x.shape[2:])
-        return clamped(rgb, self._clamp) * self._scale
+        rgb = torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
+        return clamped(rgb, self._clamp).to(w.dtype) * self._scale
 
 
 class StyleGAN3(Generator):
@@ -182,7 +191,7 @@ class StyleGAN3(Generator):
         return self._moved(ws, self.identity)
 
     def _moved(self, ws: torch.Tensor, transform: torch.Tensor) -> torch.Tensor:
-        x = self.input(ws[:, 0], transform)
+        x = self.input(ws[:, 0], transform).to(self.to_rgb.bias.dtype)
         for i, layer in enumerate(self.layers):
             x = layer(x, ws[:, i + 1])
         return self.to_rgb(x, ws[:, -1])

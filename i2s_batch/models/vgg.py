@@ -28,8 +28,10 @@ _SIDE = 256
 class VGG16(nn.Module):
     """conv1_1, conv1_2, conv3_2 and conv4_2 of an image, after their ReLU. Frozen; any widths."""
 
+    weight_0: torch.Tensor
     scale: torch.Tensor
     shift: torch.Tensor
+    MEETS_MAPS = tuple(f"{kind}_{layer}" for layer in VGG_LAYERS[:VGG_LAYERS_TO_CONV4_2] for kind in ("weight", "bias"))
 
     def __init__(self, weights: VGGWeights) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class VGG16(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Images [B, 3, H, W] in [-1, 1] (larger than 256: multiples of 256, reduced by box means) -> four maps
         [B, C, H', W'], with H' = H, H, H/4, H/8 of the reduced image. Raises ConfigError for another shape."""
-        x = torch.addcmul(self.shift, _reduced(images), self.scale)
+        x = torch.addcmul(self.shift, _reduced(images), self.scale).to(self.weight_0.dtype)
         features = []
         for layer in VGG_LAYERS[:VGG_LAYERS_TO_CONV4_2]:
             if layer in _AFTER_POOLING:

@@ -143,10 +143,10 @@ class EmbedWorker:
         return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates, self._warning())
 
     def _warning(self) -> str:
-        """That the batch has become smaller, once."""
+        """That the batch has become smaller, or that there is no compiler, once."""
         before, self._capacity = self._capacity, self._embedder.capacity
         if self._capacity == before:
-            return ""
+            return self._embedder.take_warning()
         return f"too little memory for {before} images side by side; going on with {self._capacity}, nothing is lost"
 
     def interrupt(self) -> None:

@@ -11,7 +11,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.batch_size import choose_batch_size
 from i2s_batch.inversion.metrics import build_lpips
-from i2s_batch.inversion.numerics import set_numerics
+from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
 
 
@@ -31,10 +31,10 @@ class Engine:
 
     def __init__(self, generator: GeneratorWeights, vgg: VGGWeights, device: str, precision: str) -> None:
         self.device = torch.device(device)
-        self._dtype = set_numerics(precision)
+        self._dtype, self._maps = set_numerics(precision), map_dtype(precision)
         self._weights = generator
-        self._generator = build_generator(generator, self.device, self._dtype)
-        self._vgg = build_vgg(vgg, self.device, self._dtype)
+        self._generator = build_generator(generator, self.device, self._dtype, self._maps)
+        self._vgg = build_vgg(vgg, self.device, self._dtype, self._maps)
         self._lpips = build_lpips(vgg.tensors, self.device) if vgg.has_lpips_trunk else None
 
     @property
@@ -54,4 +54,4 @@ class Engine:
     @cached_property
     def _untrained(self) -> Generator:
         """For those who want it, which is one variant of one study."""
-        return build_generator(untrained(self._weights), self.device, self._dtype)
+        return build_generator(untrained(self._weights), self.device, self._dtype, self._maps)

@@ -17,7 +17,7 @@ from i2s_batch.storage.pictures import decode_picture, encode_picture
 from i2s_batch.table.rendering import Rerendered, drawn
 
 # Levels of 255, root mean square: what another machine or batch may round differently.
-LEVELS = {"fp32": 0.5, "fp64": 0.5, "tf32": 2.0}
+LEVELS = {"fp32": 0.5, "fp64": 0.5, "tf32": 2.0, "bf16": 4.0}
 # Beside that: a lossy picture is compared with the code's own picture in that format, which turns roundings into
 # coarser steps. With one value in fifty off by a level the demo's pictures came 0.9 (JPEG) and 1.5 (WebP) apart; the
 # next of 60 frames of a morph lies 2.0 and 2.4 away.

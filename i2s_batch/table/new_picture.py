@@ -17,7 +17,7 @@ from i2s_batch.errors import CheckpointError, ConfigError, PictureError
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.memory import keep_freed_memory
-from i2s_batch.inversion.numerics import set_numerics
+from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
 from i2s_batch.storage.dataset import TableFiles, open_table
 from i2s_batch.storage.pictures import decode_picture
@@ -111,10 +111,10 @@ def _embedder(
 ) -> tuple[Embedder, int]:
     """One slot on the GPU if there is one, and the side of the generator's pictures."""
     keep_freed_memory()
-    dtype = set_numerics(precision)
+    dtype, maps = set_numerics(precision), map_dtype(precision)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = build_generator(generator, device, dtype)
-    return Embedder(network, build_vgg(vgg, device, dtype), config), network.resolution
+    network = build_generator(generator, device, dtype, maps)
+    return Embedder(network, build_vgg(vgg, device, dtype, maps), config), network.resolution
 
 
 def _embedded(embedder: Embedder, image_id: str, target: np.ndarray, tell: Callable[[int, int], None]) -> EmbedResult:

@@ -22,7 +22,7 @@ from i2s_batch.storage.sources import read_bytes
 from i2s_batch.studies.catalogue import Variant
 
 # Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.
-TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2}
+TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2, "bf16": 5e-2}
 # In the order in which they are told of. Those after loss_pixel take the VGG-16.
 _FIGURES = ("mse", "psnr", "ssim", "loss_pixel", *(f"loss_{term}" for term in TERMS[1:]), "loss", "lpips")
 

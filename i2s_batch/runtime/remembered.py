@@ -1,0 +1,104 @@
+"""What this machine has measured of its speed: a small file in the user's cache, by device, generator and precision.
+
+A help, never a need: a file that is damaged or cannot be written costs the memory and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`seconds`: of a step and image, with `batch_size` images side by side on one `device`; `generator`: its
+    fingerprint."""
+
+    device: str
+    generator: str
+    precision: str
+    batch_size: int
+    seconds: float
+
+
+def figures_file() -> Path:
+    """Where they are kept: $XDG_CACHE_HOME or ~/.cache, in i2s_batch/measured.json."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2s_batch" / "measured.json"
+
+
+def recall(say: Callable[[str], None]) -> list[Measured]:
+    """Everything that is remembered; nothing, and a line, if the file is damaged."""
+    file = figures_file()
+    try:
+        return [_checked(entry) for entry in json.loads(file.read_bytes())]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        say(f"{file} is ignored: it holds no measured figures ({error}); i2s-batch bench writes it anew")
+        return []
+
+
+def remember(measured: Measured, say: Callable[[str], None]) -> None:
+    """Keep a figure, in the place of an older one of the same device, generator, precision and batch size."""
+
+    def key(one: Measured) -> tuple[object, ...]:
+        return (one.device, one.generator, one.precision, one.batch_size)
+
+    others = [one for one in recall(say) if key(one) != key(measured)]
+    file = figures_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w") as out:
+                json.dump([asdict(one) for one in [*others, measured]], out, indent=1)
+            Path(temporary).replace(file)
+        finally:
+            with suppress(FileNotFoundError):
+                Path(temporary).unlink()
+    except OSError as error:
+        say(f"the measured figures are not remembered: {file} cannot be written ({error.strerror})")
+
+
+def estimate(
+    known: list[Measured], generator: str, precision: str, updates: int, workers: int | None, price: float | None
+) -> list[dict[str, Any]]:
+    """How long `updates` steps of one image take on each device that is known, at its fastest batch size.
+
+    `workers`: None counts one; `price`: of one worker's device an hour; None: no cost is told.
+    """
+    fitting = [one for one in known if (one.generator, one.precision) == (generator, precision)]
+    fastest: dict[str, Measured] = {}
+    for one in sorted(fitting, key=lambda one: -one.seconds):
+        fastest[one.device] = one
+    made = []
+    for device, one in sorted(fastest.items()):
+        device_hours = updates * one.seconds / 3600
+        made.append(
+            {
+                "device": device,
+                "batch_size": one.batch_size,
+                "seconds_per_step_and_image": one.seconds,
+                "workers": workers or 1,
+                "hours": device_hours / (workers or 1),
+            }
+            | ({} if price is None else {"cost": device_hours * price})
+        )
+    return made
+
+
+def _checked(entry: object) -> Measured:
+    if not isinstance(entry, dict):
+        raise ValueError("an entry is no object")
+    one = Measured(**entry)
+    texts = all(isinstance(text, str) for text in (one.device, one.generator, one.precision))
+    numbers = isinstance(one.batch_size, int) and isinstance(one.seconds, float) and 0 < one.seconds < float("inf")
+    if not texts or not numbers or one.batch_size < 1:
+        raise ValueError("an entry has a value out of range")
+    return one

@@ -1,0 +1,55 @@
+"""The benches run, and their counts are right; nobody checks a time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from i2s_batch.bench import filters, gpu
+from i2s_batch.bench.traffic import CountedBytes
+from i2s_batch.models import build_generator, random_generator
+
+
+def test_bytes_that_operators_take_and_give_are_counted_and_views_are_not() -> None:
+    a, b = torch.ones(10, 10), torch.ones(10, 10)
+    with CountedBytes() as counted:
+        c = a.reshape(100).view(10, 10) + b.T  # 400 bytes each of a, b and c
+        c.mul_(a)  # c once, though it is taken and given
+    assert counted.total == 3 * 400 + 2 * 400
+
+
+def test_convolution_and_non_linearity_are_the_whole_layer() -> None:
+    generator = build_generator(random_generator("stylegan3", 16, width=8, channel_max=8))
+    rows = filters.measure(generator, batch_size=2, repeats=1)
+    assert [row["layer"] for row in rows] == list(range(len(generator.layers)))
+    ws = generator.w_avg.expand(1, -1)
+    x = generator.input(ws, generator.identity)
+    for row, layer in zip(rows, generator.layers, strict=True):
+        x = layer(x, ws)
+        assert row["non_linearity_side"] == x.shape[-1]
+        assert row["convolution_s"] > 0 and row["non_linearity_s"] > 0
+
+
+def test_the_gpu_bench_checks_every_case_against_float32(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "cases", lambda sizes: [("bf16", "off", 2), ("fp32", "off", 1)])
+    small = "--device cpu --resolution 8 --width 8 --channel-base 64 --batch-sizes 1 2 --steps 4 --pairs 1"
+    monkeypatch.setattr(sys, "argv", ["gpu", *small.split()])
+    gpu.main()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    bf16, fp32 = lines[2:]
+    assert fp32["last_loss_ratio"] == 1 and fp32["warning"] == ""
+    assert bf16["precision"] == "bf16" and 0.9 < bf16["last_loss_ratio"] < 1.1
+    assert bf16["flop_per_step_and_image"] == fp32["flop_per_step_and_image"]
+
+
+def test_the_gpu_bench_needs_torch_numpy_and_pillow_only() -> None:
+    absent = "('ray', 'boto3', 'botocore', 'pyarrow', 'duckdb', 'lpips', 'click', 'jinja2')"
+    block = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
+    code = block + "import i2s_batch.bench.gpu, i2s_batch.bench.filters"
+    subprocess.run([sys.executable, "-c", code], check=True)

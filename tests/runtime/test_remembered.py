@@ -1,0 +1,60 @@
+"""What is remembered of the machine's speed, and what a dry run says of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from i2s_batch.runtime.remembered import Measured, estimate, figures_file, recall, remember
+
+FAST = Measured("some GPU", "abc", "fp32", 8, 0.002)
+SLOW = Measured("some GPU", "abc", "fp32", 1, 0.004)
+CPU = Measured("cpu", "abc", "fp32", 2, 0.5)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_last_figure_of_each_kind_is_kept(cache: Path) -> None:
+    lines: list[str] = []
+    for one in (FAST, SLOW, Measured("some GPU", "abc", "fp32", 8, 9.0), FAST):
+        remember(one, lines.append)
+    assert sorted(recall(lines.append), key=lambda one: one.seconds) == [FAST, SLOW]
+    assert figures_file().is_relative_to(cache)
+    assert [path.name for path in figures_file().parent.iterdir()] == ["measured.json"]
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '[{"device": "x"}]', json.dumps([vars(FAST) | {"seconds": -1.0}]), "\udcff", "7"]
+)
+def test_a_damaged_file_is_ignored_with_a_line_and_written_anew(text: str) -> None:
+    figures_file().parent.mkdir(parents=True)
+    figures_file().write_text(text, errors="surrogateescape")
+    lines: list[str] = []
+    assert recall(lines.append) == []
+    assert len(lines) == 1 and "is ignored" in lines[0]
+    remember(FAST, lines.append)
+    assert recall(lines.append) == [FAST]
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path) -> None:
+    (cache / "i2s_batch").write_text("a file, where a folder should be")
+    lines: list[str] = []
+    remember(FAST, lines.append)
+    assert any("not remembered" in line for line in lines)
+
+
+def test_an_estimate_takes_the_fastest_batch_of_each_device() -> None:
+    cpu, gpu = estimate([FAST, SLOW, CPU, Measured("cpu", "other", "fp32", 2, 0.1)], "abc", "fp32", 3_600_000, 4, 2.5)
+    assert (gpu["device"], gpu["batch_size"]) == ("some GPU", 8)
+    assert gpu["hours"] == pytest.approx(0.5)
+    assert gpu["cost"] == pytest.approx(2 * 2.5)
+    assert cpu["hours"] == pytest.approx(125)
+    assert estimate([FAST], "abc", "bf16", 1, None, None) == []
+    assert "cost" not in estimate([FAST], "abc", "fp32", 1, None, None)[0]
