@@ -14,7 +14,6 @@ FITS = ("crop", "pad", "stretch")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
-COMPILES = ("auto", "on", "off")
 DEVICES = ("auto", "cpu", "cuda")
 STUDIES = ("transforms", "init", "space", "loss", "steps", "iterate", "defects")
 
@@ -50,7 +49,7 @@ class EmbedConfig:
 
     Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
     `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
-    None: never. `compile`: the step of a full batch is one compiled program; auto: on a GPU.
+    None: never. `compile`: the step of a full batch is one compiled program.
     """
 
     steps: int = 5000
@@ -66,14 +65,13 @@ class EmbedConfig:
     loss_weights: LossWeights = LossWeights()
     stop_plateau: float | None = None
     plateau_steps: int = 250
-    compile: str = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _check(1 <= self.steps <= 1_000_000, f"steps is {self.steps}; it must be between 1 and 1000000")
         _check_choice("space", self.space, SPACES)
         _check_choice("init", self.init, INITS)
         _check_choice("fit", self.fit, FITS)
-        _check_choice("compile", self.compile, COMPILES)
         _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
         _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
         _check(self.learning_rate > 0, f"learning rate is {self.learning_rate}; it must be above 0")

@@ -28,9 +28,9 @@ from i2s_batch.models import random_generator as drawn_generator
 from i2s_batch.models import random_vgg as drawn_vgg
 
 
-def cases(batch_sizes: list[int]) -> Iterator[tuple[str, str, int]]:
+def cases(batch_sizes: list[int]) -> Iterator[tuple[str, bool, int]]:
     """(precision, compile, batch size): what is expected to be fastest first, then what it is compared with."""
-    for precision, compile in (("bf16", "on"), ("tf32", "on"), ("fp32", "off"), ("bf16", "off"), ("fp32", "on")):
+    for precision, compile in (("bf16", True), ("tf32", True), ("fp32", False), ("bf16", False), ("fp32", True)):
         for batch_size in reversed(batch_sizes):
             yield precision, compile, batch_size
 
@@ -41,7 +41,7 @@ def networks(generator: GeneratorWeights, vgg: VGGWeights, device: str, precisio
     return build_generator(generator, device, dtype, maps), build_vgg(vgg, device, dtype, maps)
 
 
-def losses(generator: Generator, vgg: VGG16, compile: str, batch_size: int, steps: int) -> tuple[float, float, str]:
+def losses(generator: Generator, vgg: VGG16, compile: bool, batch_size: int, steps: int) -> tuple[float, float, str]:
     """The first and last loss of one picture among `batch_size` of them, and what the compiler had to say."""
     embedder = Embedder(generator, vgg, EmbedConfig(steps=steps, batch_size=batch_size, compile=compile))
     side = np.linspace(0, 255, generator.resolution, dtype=np.uint8)
@@ -72,7 +72,7 @@ def main() -> None:
     weights = drawn_generator(resolution=options.resolution, width=options.width, channel_base=options.channel_base)
     vgg = drawn_vgg()
     tell(torch=torch.__version__, memory_bytes_per_s=memory_rate(torch.device(options.device)))
-    reference = losses(*networks(weights, vgg, options.device, "fp32"), "off", 1, options.steps)
+    reference = losses(*networks(weights, vgg, options.device, "fp32"), False, 1, options.steps)
     tell(case="reference", first_loss=reference[0], last_loss=reference[1])
     for precision, compile, batch_size in cases(sorted(options.batch_sizes)):
         case = {"precision": precision, "compile": compile, "batch_size": batch_size}

@@ -94,7 +94,7 @@ def check_device(device: str) -> None:
 
 
 def measure_loop(
-    generator: Generator, features: Features, batch_size: int, pairs: int, compile: str = "auto"
+    generator: Generator, features: Features, batch_size: int, pairs: int, compile: bool = False
 ) -> LoopFigures:
     """Time the engine with `batch_size` images and a plain loop with one, in turn, `pairs` times."""
     device = generator.w_avg.device
@@ -109,7 +109,7 @@ def measure_loop(
     first_step_s = time.perf_counter() - begun
     ours, plain = engine[0], _plain_loop(generator, features)
     # Of the plain step: what a compiled program does inside is not seen.
-    one = _engine(generator, features, 1, "off")  # its target's features are no part of a step
+    one = _engine(generator, features, 1, compile=False)  # its target's features are no part of a step
     with FlopCounterMode(display=False) as counter, CountedBytes() as counted:
         one(1)
     plain(1)
@@ -147,7 +147,7 @@ def _picture(resolution: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
 
 
-def _engine(generator: Generator, features: Features, batch_size: int, compile: str) -> Callable[[int], None]:
+def _engine(generator: Generator, features: Features, batch_size: int, compile: bool) -> Callable[[int], None]:
     """Our loop, with images that never finish while it is measured."""
     embedder = Embedder(generator, features, EmbedConfig(batch_size=batch_size, compile=compile))
     for place in range(batch_size):

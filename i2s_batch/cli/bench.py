@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from i2s_batch.config import COMPILES, PRECISIONS
+from i2s_batch.config import PRECISIONS
 
 # Random weights of the official widths: the layers of a StyleGAN3 of configuration R are twice as wide.
 _FAMILIES: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True)
-@click.option("--compile", type=click.Choice(COMPILES), default="auto", show_default=True, help="As of embed.")
+@click.option("--compile/--no-compile", default=False, show_default=True, help="As of embed.")
 @click.option("--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of the device.")
 def bench(
     generator: str | None,
@@ -48,7 +48,7 @@ def bench(
     pairs: int,
     device: str,
     precision: str,
-    compile: str,
+    compile: bool,
     price_per_hour: float | None,
 ) -> int:
     """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from i2s_batch.config import COMPILES, DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.config import DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,11 +50,10 @@ def embed_options(command: F) -> F:
         ),
         click.option("--plateau-steps", default=250, show_default=True, help="Of --stop-plateau."),
         click.option(
-            "--compile",
-            type=click.Choice(COMPILES),
-            default="auto",
+            "--compile/--no-compile",
+            default=False,
             show_default=True,
-            help="The step as one compiled program; auto: on a GPU.",
+            help="The step of a full batch as one compiled program.",
         ),
         click.option(
             "--checkpoint-every",

@@ -49,8 +49,7 @@ class Slots:
         self._adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
         self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
         self._lambdas = lambdas(config.loss_weights, generator.w_avg)
-        on = config.compile == "on" or (config.compile == "auto" and generator.w_avg.device.type == "cuda")
-        self._compiled = CompiledStep(self._after) if on else None
+        self._compiled = CompiledStep(self._after) if config.compile else None
         self.target_features: list[torch.Tensor] = []
         self.size = 0
 

@@ -192,6 +192,7 @@ class Run(ABC):
         config, record = self._config, self._begin(lease.confirm)
         plan, log = self._plan, self._log
         assembler = Assembler(self._store, plan, log, table_metadata(record), lease.confirm)
+        lease.confirm()  # before another driver's publications are settled for it
         settle_publications(self._store)
         state = scan(self._store, plan, log)
         lease.confirm()

@@ -37,7 +37,7 @@ def test_convolution_and_non_linearity_are_the_whole_layer() -> None:
 def test_the_gpu_bench_checks_every_case_against_float32(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu, "cases", lambda sizes: [("bf16", "off", 2), ("fp32", "off", 1)])
+    monkeypatch.setattr(gpu, "cases", lambda sizes: [("bf16", False, 2), ("fp32", False, 1)])
     small = "--device cpu --resolution 8 --width 8 --channel-base 64 --batch-sizes 1 2 --steps 4 --pairs 1"
     monkeypatch.setattr(sys, "argv", ["gpu", *small.split()])
     gpu.main()

@@ -13,7 +13,7 @@ from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunFailedError
 from i2s_batch.inversion import Embedder, SlotState
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.runtime import embed_worker
+from i2s_batch.runtime import engine
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.embed_worker import EmbedSpec, EmbedWorker
 from i2s_batch.runtime.work_log import WorkLog
@@ -99,7 +99,7 @@ def test_a_device_that_is_broken_from_the_beginning_stops_the_run(
     def build(*arguments: object) -> None:
         raise torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device")
 
-    monkeypatch.setattr(embed_worker, "build_generator", build)
+    monkeypatch.setattr(engine, "build_generator", build)
     with pytest.raises(RunFailedError, match=r"3 workers died one after the other .* no kernel image is available"):
         embed(job)
 
@@ -107,7 +107,7 @@ def test_a_device_that_is_broken_from_the_beginning_stops_the_run(
 def test_too_little_memory_for_one_image_stops_the_run_and_a_larger_device_goes_on(
     job: EmbedJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def advance(self: Slots) -> None:
+    def advance(self: Slots, full: bool) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
     with monkeypatch.context() as patch:

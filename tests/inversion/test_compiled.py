@@ -36,8 +36,8 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
 
 def test_compiled_and_plain_steps_agree(programs: list[CompiledStep]) -> None:
     """One picture ends early, another takes its slot, and the last is alone: only the full batch is compiled."""
-    plain, _ = embed(compile="off")
-    compiled, warning = embed(compile="on")
+    plain, _ = embed(compile=False)
+    compiled, warning = embed(compile=True)
     assert warning == ""
     assert [list(program._programs) for program in programs] == [[2]]
     for a, b in zip(plain, compiled, strict=True):
@@ -47,13 +47,13 @@ def test_compiled_and_plain_steps_agree(programs: list[CompiledStep]) -> None:
 
 
 def test_without_a_compiler_the_plain_step_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, _ = embed(compile="off")
+    plain, _ = embed(compile=False)
 
     def missing(*_: object, **__: object) -> object:
         raise RuntimeError("Failed to find C++ compiler")
 
     monkeypatch.setattr(torch, "compile", missing)
-    found, warning = embed(compile="on")
+    found, warning = embed(compile=True)
     assert "could not be compiled" in warning and "C++ compiler" in warning
     for a, b in zip(plain, found, strict=True):
         np.testing.assert_array_equal(a.curve, b.curve)
@@ -71,4 +71,4 @@ def test_too_little_memory_is_no_fault_of_the_compiler(monkeypatch: pytest.Monke
 
 
 def test_the_compiler_does_not_change_which_run_it_is() -> None:
-    assert EmbedConfig(compile="on").identity() == EmbedConfig(compile="off").identity()
+    assert EmbedConfig(compile=True).identity() == EmbedConfig(compile=False).identity()

@@ -178,10 +178,10 @@ def test_a_device_with_too_little_memory_goes_on_with_fewer_images_and_says_so(
 ) -> None:
     whole = Slots.advance
 
-    def crowded(self: Slots) -> None:
+    def crowded(self: Slots, full: bool) -> None:
         if self.size > 2:
             raise torch.OutOfMemoryError("no memory")
-        whole(self)
+        whole(self, full)
 
     monkeypatch.setattr(Slots, "advance", crowded)
     said: list[str] = []

@@ -120,7 +120,7 @@ def test_a_longer_embedding_costs_only_the_steps_that_it_adds(
 ) -> None:
     made = []
     original = Slots.advance
-    monkeypatch.setattr(Slots, "advance", lambda slots: (made.append(slots.size), original(slots))[1])
+    monkeypatch.setattr(Slots, "advance", lambda slots, full: (made.append(slots.size), original(slots, full))[1])
     job = of(job, "steps", batch_size=4)
     carry_out(job)
     study = study_of("steps", job.config.embed)
@@ -136,7 +136,7 @@ def test_a_longer_embedding_costs_only_the_steps_that_it_adds(
 
 
 @pytest.mark.parametrize(
-    ("name", "after"), [("iterate", 5), ("iterate", 40), ("steps", 5), ("steps", 16), ("space", 30)]
+    ("name", "after"), [("iterate", 5), ("iterate", 30), ("steps", 5), ("steps", 16), ("space", 30)]
 )
 def test_a_study_that_was_stopped_goes_on_to_the_same_end(
     job: StudyJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, after: int
@@ -147,10 +147,10 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(
     calls = iter(range(10_000))
     original = Slots.advance
 
-    def stopped(slots: Slots) -> None:
+    def stopped(slots: Slots, full: bool) -> None:
         if next(calls) == after:
             signal.raise_signal(signal.SIGTERM)
-        original(slots)
+        original(slots, full)
 
     with monkeypatch.context() as patch:
         patch.setattr(Slots, "advance", stopped)
