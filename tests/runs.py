@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from i2s_batch.config import RunConfig
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.publication import present_shard, publish_shard
+from tests.material import scene
 
 
 def embed(job: EmbedJob, workers: int = 1, said: list[str] | None = None) -> Outcome:
     """Carry a job to its end; what is said goes into `said`."""
     return EmbedRun(job, [].append if said is None else said.append).execute(InProcessCluster(workers))
+
+
+def job_over(folder: Path, names: Iterable[str], generator: Path, vgg: Path, config: RunConfig) -> EmbedJob:
+    """A job over pictures drawn into `folder`/in, into `folder`/out; a name begins with the number of its picture."""
+    source = folder / "in"
+    source.mkdir()
+    for name in names:
+        scene(int(name[:2]), (40, 40)).save(source / name)
+    return EmbedJob(str(source), str(folder / "out"), str(generator), str(vgg), config)
 
 
 def rows_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -19,8 +19,7 @@ from i2s_batch.runtime.embed_worker import EmbedSpec, EmbedWorker
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.read import read_table
-from tests.material import scene
-from tests.runs import embed
+from tests.runs import embed, job_over
 
 IMAGES = [f"{number:02d}.png" for number in range(8)]
 POISON = "03.png"
@@ -32,11 +31,7 @@ CONFIG = RunConfig(
 
 @pytest.fixture
 def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
-    source = tmp_path / "in"
-    source.mkdir()
-    for name in IMAGES:
-        scene(int(name[:2]), (40, 40)).save(source / name)
-    return EmbedJob(str(source), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    return job_over(tmp_path, IMAGES, generator, vgg, CONFIG)
 
 
 @pytest.fixture

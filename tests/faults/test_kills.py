@@ -18,8 +18,7 @@ from i2s_batch.storage.stream import read_latents
 from tests.faults.drivers import Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally
-from tests.material import scene
-from tests.runs import embed
+from tests.runs import embed, job_over
 from tests.runtime.checks import check_table
 
 IMAGES = {f"{number:02d}.png" for number in range(8)}
@@ -47,10 +46,7 @@ PHASES = {
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> EmbedJob:
     folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "in").mkdir()
-    for name in IMAGES:
-        scene(int(name[:2]), (40, 40)).save(folder / "in" / name)
-    job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), CONFIG)
+    job = job_over(folder, IMAGES, generator, vgg, CONFIG)
     embed(job)
     return job
 

@@ -33,8 +33,7 @@ from i2s_batch.storage.table import shard_metadata
 from tests.faults.drivers import STARTED, Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally
-from tests.material import scene
-from tests.runs import embed
+from tests.runs import embed, job_over
 from tests.runtime.checks import check_table
 
 IMAGES = {f"{number:02d}.png" for number in range(8)}
@@ -66,11 +65,7 @@ def none_left() -> Iterator[None]:
 
 @pytest.fixture
 def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
-    source = tmp_path / "in"
-    source.mkdir()
-    for name in IMAGES:
-        scene(int(name[:2]), (40, 40)).save(source / name)
-    return EmbedJob(str(source), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    return job_over(tmp_path, IMAGES, generator, vgg, CONFIG)
 
 
 @pytest.fixture
