@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,8 @@ def test_a_folder_that_forbids(
 
     def run() -> None:
         embedding = EmbedRun(job, [].append)  # reads the networks, which the other user may not
+        # Nor may it read the new plan, which lies in a temporary file of whoever made it.
+        embedding._plan = replace(embedding._plan, images=embedding._plan.images.read())
         with without_power():
             embedding.execute(InProcessCluster())
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,7 @@ from i2s_batch.inversion import slots as slots_module
 from i2s_batch.inversion.compiled import CompiledStep
 from tests.inversion.linear import LinearGenerator, features
 
+ROOT = Path(__file__).parents[2]
 IMAGES = [(str(i), np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)) for i in range(3)]
 SETTINGS = {"steps": 30, "batch_size": 2, "stop_plateau": 5.0, "plateau_steps": 10}
 
@@ -72,3 +77,15 @@ def test_too_little_memory_is_no_fault_of_the_compiler(monkeypatch: pytest.Monke
 
 def test_the_compiler_does_not_change_which_run_it_is() -> None:
     assert EmbedConfig(compile=True).identity() == EmbedConfig(compile=False).identity()
+
+
+def test_the_plain_step_imports_no_compiler() -> None:
+    code = """
+import sys, numpy as np
+from i2s_batch import EmbedConfig, Embedder
+from tests.inversion.linear import LinearGenerator, features
+list(Embedder(LinearGenerator(), features, EmbedConfig(steps=1)).embed([("a", np.zeros((8, 8, 3), np.uint8))]))
+print("torch._dynamo" in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert said.strip() == "False"
