@@ -20,6 +20,7 @@ import boto3
 import pytest
 import requests
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.faults import report
 from tests.material import generator, pictures, vgg  # noqa: F401
@@ -33,15 +34,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", choices=("short", "long"), default="short", help="How long tests/faults go on.")
 
 
-_OWN_RAY = "test_demo.py"
+class ByFile(LoadScopeScheduling):
+    """With `-n`, the tests of a file go to one process, in their order; and to one all that start a Ray."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if file.startswith("tests/cluster/") or file == "tests/cli/test_demo.py" else file
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`, the tests of a file go to one process, and all that start a Ray; these take longest and go first."""
-    for item in items:
-        needs_ray = "ray_head" in item.fixturenames or item.path.name == _OWN_RAY  # type: ignore[attr-defined]
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("ray",))  # type: ignore[union-attr]
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """What goes to which process."""
+    return ByFile(config, log)
 
 
 # The networks of the tests are small: threads that wait for each other cost more than they bring.
