@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,14 @@ def draw_pictures(folder: Path) -> set[str]:
     (folder / "bad/page.jpg").write_text("<!DOCTYPE html><html>quota exceeded</html>")
     (folder / "bad/truncated.jpg").write_bytes((kinds / "photo.jpg").read_bytes()[:700])
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
+
+
+def open_to_others(folder: Path) -> None:
+    """Let others reach `folder`: pytest makes its folders, however many lie above, for its user alone."""
+    for above in (folder, *folder.parents):
+        if above == Path(tempfile.gettempdir()):
+            return
+        above.chmod(0o755)
 
 
 @contextmanager

@@ -202,8 +202,8 @@ class Embedder:
         return True
 
     def _halve(self) -> None:
-        """Set half of the images aside, for ever fewer side by side."""
-        self.capacity = len(self._occupants) // 2
+        """Set half of the images aside (of three, one), for ever fewer side by side."""
+        self.capacity = (len(self._occupants) + 1) // 2
         for place in range(self.capacity, len(self._occupants)):
             occupant = self._occupants[place]
             assert occupant is not None  # free slots were dropped

@@ -20,7 +20,7 @@ from i2s_batch.storage.read import read_table
 from i2s_batch.storage.sources import list_images, read_bytes
 from tests import runs
 from tests.hostile import zoo
-from tests.material import without_power
+from tests.material import open_to_others, without_power
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,7 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
     """Its names can be listed, its folders not be looked at."""
     top = tmp_path / "top"
     (top / "half" / "below").mkdir(parents=True)
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(0o755)
+    open_to_others(tmp_path)
     (top / "half").chmod(0o444)
     with without_power(), pytest.raises(SourceError, match="below': permission denied"):
         list_images(str(top))

@@ -17,7 +17,7 @@ import pytest
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage import local
 from i2s_batch.storage.objects import ObjectInfo, Store, open_store
-from tests.material import without_power
+from tests.material import open_to_others, without_power
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -242,8 +242,7 @@ def test_local_troubles_have_names(tmp_path: Path) -> None:
 
 
 def test_permission_denied_is_named(tmp_path: Path) -> None:
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(0o755)
+    open_to_others(tmp_path)
     store = open_store(str(tmp_path))
     store.put("secret", b"")
     (tmp_path / "secret").chmod(0)

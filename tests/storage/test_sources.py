@@ -14,7 +14,7 @@ import pytest
 from i2s_batch.errors import PictureError, SourceError, StorageError
 from i2s_batch.storage.names import path_of_image_id, path_of_uri
 from i2s_batch.storage.sources import list_images, read_bytes
-from tests.material import without_power
+from tests.material import open_to_others, without_power
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -281,8 +281,7 @@ def test_one_picture_that_cannot_be_read_is_a_picture_error(tmp_path: Path, s3_b
 
 def test_permissions(tmp_path: Path) -> None:
     fill(tmp_path, "a.png", "sub/b.png")
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(0o755)
+    open_to_others(tmp_path)
     (tmp_path / "a.png").chmod(0)
     (tmp_path / "sub").chmod(0)
     with without_power():
