@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.errors import StorageError
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_state import RunState
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.work_log import RowsGoneError, WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.publication import publish_shard
@@ -67,7 +67,7 @@ class Assembler:
         images = self._plan.shard_images(shard)
         try:
             rows = self._log.read_rows(logged)
-        except ObjectNotFoundError:
+        except RowsGoneError:
             self._confirm()  # the likely reason, better told
             raise
         present, old = self._whole(shard) if exists else (None, None)

@@ -26,13 +26,15 @@ from i2s_batch.runtime.run_record import IDENTITY, check_same_run, parse_record,
 from i2s_batch.runtime.run_state import RunState, scan
 from i2s_batch.runtime.summary import SummaryFile
 from i2s_batch.runtime.terminal import duration
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.work_log import RowsGoneError, WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.publication import settle_publications
 
 # Ray sends SIGKILL three seconds after the SIGTERM of `ray job stop`.
 SAVE_TIMEOUT_S = {signal.SIGINT: 60.0, signal.SIGTERM: 2.5}
+
+_LOOKS = 3  # at what is done, by a run whose log changes under it
 
 
 class RunInterruptedError(Exception):
@@ -136,13 +138,24 @@ class Run(ABC):
         lease = Lease(self._store, RunLayout.lease)
         lease.acquire()
         try:
-            outcome = self._execute(cluster, lease)
+            outcome = self._look_and_work(cluster, lease)
             self._complete()
             lease.confirm()
             self._clean()
         finally:
             lease.release()
         return outcome
+
+    def _look_and_work(self, cluster: Cluster, lease: Lease) -> Outcome:
+        """Do what is not done. Where the log changes under a driver that holds the lease, what is done is looked at
+        anew: what was taken away is in the table already, or is made again."""
+        for _ in range(_LOOKS - 1):
+            try:
+                return self._execute(cluster, lease)
+            except RowsGoneError as error:
+                lease.confirm()
+                self._say(f"{error}, which an earlier driver may have removed; looking again at what is done")
+        return self._execute(cluster, lease)
 
     @property
     def _log(self) -> WorkLog:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 _READERS = 8  # objects fetched at once
 
 
+class RowsGoneError(ObjectNotFoundError):
+    """Rows that were in the log are there no more: a driver that was stopped while it forgot the rows of a shard lost
+    its lease, and went on."""
+
+
 class WorkLog:
     """Reads and writes the log of the run at `out`; `latent_size` is L * w_dim."""
 
@@ -66,10 +71,13 @@ class WorkLog:
             return None
 
     def read_rows(self, indices: Iterable[int]) -> pa.Table:
-        """The logged rows of units, in the order of `indices`."""
+        """The logged rows of units, in the order of `indices`; raises RowsGoneError if some are not there."""
         keys = [RunLayout.row(index) for index in indices]
         with ThreadPoolExecutor(_READERS) as pool:
-            return decode_rows(list(pool.map(self._store.get, keys)), self._schema)
+            try:
+                return decode_rows(list(pool.map(self._store.get, keys)), self._schema)
+            except ObjectNotFoundError as error:
+                raise RowsGoneError(str(error)) from error
 
     def find_rows(self, index: int) -> pa.Table | None:
         """The logged rows of a unit, None if there are none."""

@@ -19,11 +19,13 @@ from i2s_batch import load_generator
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.records import Task
+from i2s_batch.runtime import run as run_module
 from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.embed_worker import EmbedSpec
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.rows import LoadedPicture, failed_row
+from i2s_batch.runtime.run_state import RunState, scan
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage import local
 from i2s_batch.storage.layout import RunLayout
@@ -214,6 +216,51 @@ def test_a_shard_that_came_unseen_is_not_overwritten(job: EmbedJob, planned: tup
             log.write_rows(task, rows_of(status, task))
         assembler.publish(0, plan.units_of(0), exists=False)
     assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
+
+
+@pytest.fixture
+def unforgotten(job: EmbedJob, latent_size: int, monkeypatch: pytest.MonkeyPatch) -> WorkLog:
+    """The log of a run that published its shards, and ended before it forgot their rows."""
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkLog, "delete_rows", lambda self, indices: None)
+        patch.setattr(EmbedRun, "_clean", lambda self: None)
+        embed(job)
+    return WorkLog(job.out, latent_size)
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_rows_that_a_stopped_driver_takes_away_after_they_were_seen(
+    job: EmbedJob, generator: Path, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    """It was about to forget the rows of a shard when it was stopped; the next driver has seen them in the log."""
+    if not published:
+        open_store(job.out).delete([RunLayout.shard(0), RunLayout.checksum(0)])
+    said: list[str] = []
+
+    def seen(*arguments: Any) -> RunState:
+        state = scan(*arguments)
+        unforgotten.delete_rows([2])
+        return state
+
+    monkeypatch.setattr(run_module, "scan", seen)
+    embed(job, said=said)
+    assert sum("looking again at what is done" in line for line in said) == 1
+    check_table(job.out, IMAGES, generator, bad=set())
+
+
+def test_a_log_that_changes_again_and_again_ends_the_run(
+    job: EmbedJob, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(range(3))
+
+    def seen(*arguments: Any) -> RunState:
+        state = scan(*arguments)
+        unforgotten.delete_rows([next(looks)])
+        return state
+
+    monkeypatch.setattr(run_module, "scan", seen)
+    with pytest.raises(StorageError, match=r"00000002\.arrow': it does not exist"):
+        embed(job)
 
 
 def test_a_driver_without_its_lease_publishes_and_forgets_nothing(job: EmbedJob, planned: tuple[Plan, WorkLog]) -> None:
