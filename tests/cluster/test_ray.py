@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,26 @@ def test_two_actors_embed_a_folder(
     check_table(str(run.out), ids, generator)
     assert summary["statuses"] == {"ok": len(ids) - len(BAD), "unreadable": len(BAD)} and summary["finished"]
     assert set(read_table(str(run.out))["worker"].to_pylist()) == {"actor-0", "actor-1"}
+
+
+def test_the_bench_of_what_a_run_costs_beside_the_engine(
+    ray_head: RayHead, tmp_path: Path, generator: Path, vgg: Path
+) -> None:
+    """It runs on two actors, and both sides embed everything; nobody checks a time."""
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        scene(number, (40, 40)).save(tmp_path / "in" / f"{number}.png")
+    command = [sys.executable, "-m", "i2s_batch.bench.overhead", tmp_path / "in", tmp_path / "out"]
+    command += ["--generator", generator, "--vgg", vgg, "--steps", "5", "--rounds", "1"]
+    result = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, env=ray_head.env, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout.splitlines()[-1])
+    assert figures["engine_s"] > 0 and figures["run_over_engine"] == pytest.approx(
+        figures["run_seconds"] / figures["engine_s"], rel=1e-3
+    )
+    check_table(str(tmp_path / "out"), {f"{number}.png" for number in range(5)}, generator, bad=set())
 
 
 def test_a_job_from_s3_to_s3(ray_head: RayHead, tmp_path: Path, generator: Path, vgg: Path, s3_bucket: str) -> None:

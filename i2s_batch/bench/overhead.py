@@ -1,0 +1,128 @@
+"""What the run costs on top of the engine: the same pictures alone in as many processes, and through Ray.
+
+    python -m i2s_batch.bench.overhead SOURCE OUT --generator FILE [--vgg FILE] [--steps N] [--actors N]
+        [--batch-size N] [--rounds N]
+
+embeds the pictures of SOURCE on the CPU, in turn: by the bare engine, which has them decoded in memory and keeps
+nothing; and by a run into OUT (removed before each), which reads files, computes metrics, saves checkpoints, writes
+rows and makes the table. Both are timed from the first picture's start to the last one's end; what a run takes before
+and after that is told apart. All pictures have to be readable. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+
+from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.inversion.memory import keep_freed_memory
+from i2s_batch.records import STATUS_OK
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+from i2s_batch.runtime.engine import Engine, Settings
+from i2s_batch.runtime.ray_pool import RayCluster
+from i2s_batch.runtime.weights import generator_weights, vgg_weights
+from i2s_batch.storage.pictures import decode_picture
+from i2s_batch.storage.read import read_table
+from i2s_batch.storage.sources import list_images, read_bytes
+
+
+@dataclass(frozen=True)
+class Case:
+    """A job on `actors` processes of `threads` each."""
+
+    job: EmbedJob
+    threads: int
+
+    @property
+    def actors(self) -> int:
+        """How many processes."""
+        assert self.job.config.actors is not None
+        return self.job.config.actors
+
+
+def _alone(case: Case, number: int, ready: Any, answer: Any) -> None:
+    """One process of the bare engine: when it began, and when it had embedded its share."""
+    keep_freed_memory()
+    torch.set_num_threads(case.threads)
+    job, config = case.job, case.job.config
+    engine = Engine(generator_weights(job.generator), vgg_weights(job.vgg), "cpu", config.precision)
+    share = list_images(job.source).read().to_pylist()[number :: case.actors]
+    pictures = [(row["image_id"], decode_picture(read_bytes(row["uri"]))) for row in share]
+    assert config.batch_size is not None
+    embedder = engine.embedder(Settings(config.embed), min(config.batch_size, len(share)))
+    ready.wait()
+    began = time.monotonic()
+    for _ in embedder.embed(pictures):
+        pass
+    answer.put((began, time.monotonic()))
+
+
+def engine_alone(case: Case) -> float:
+    """Seconds that the bare engine takes, in as many processes as the run has."""
+    fresh = multiprocessing.get_context("spawn")
+    ready, answer = fresh.Barrier(case.actors), fresh.Queue()
+    processes = [fresh.Process(target=_alone, args=(case, n, ready, answer)) for n in range(case.actors)]
+    for process in processes:
+        process.start()
+    times = [answer.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return max(ended for _, ended in times) - min(began for began, _ in times)
+
+
+def whole_run(case: Case) -> dict[str, float]:
+    """Seconds from the first picture's start to the last one's end, and those of the run before and after them."""
+    shutil.rmtree(case.job.out, ignore_errors=True)
+    cluster = RayCluster()
+    began = time.time()
+    try:
+        EmbedRun(case.job, lambda line: None).execute(cluster)
+    finally:
+        cluster.close()
+    ended = time.time()
+    rows = read_table(case.job.out, ["image_id", "embedded_at", "seconds", "status"])
+    assert set(rows["status"].to_pylist()) == {STATUS_OK}
+    ends = np.array([at.timestamp() for at in rows["embedded_at"].to_pylist()])
+    first, last = float((ends - rows["seconds"].to_numpy()).min()), pc.max(rows["embedded_at"]).as_py().timestamp()
+    return {"seconds": last - first, "before_s": first - began, "after_s": ended - last}
+
+
+def main() -> None:
+    """Print each round, then the medians."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("source")
+    parser.add_argument("out")
+    parser.add_argument("--generator", required=True)
+    parser.add_argument("--vgg", default="random")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    config = RunConfig(
+        embed=EmbedConfig(steps=given.steps), actors=given.actors, batch_size=given.batch_size, device="cpu"
+    )
+    job = EmbedJob(given.source, given.out, given.generator, given.vgg, config)
+    case = Case(job, threads=max(1, (os.cpu_count() or 1) // given.actors))
+    rounds = []
+    for _ in range(given.rounds):
+        rounds.append({"engine_s": engine_alone(case)} | {f"run_{k}": v for k, v in whole_run(case).items()})
+        print(json.dumps({name: round(value, 3) for name, value in rounds[-1].items()}), flush=True)
+    figures = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+    figures["run_over_engine"] = statistics.median(each["run_seconds"] / each["engine_s"] for each in rounds)
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
