@@ -28,6 +28,7 @@ import pyarrow as pa
 from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
 from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.failures import count_statuses
+from i2s_batch.runtime.growth import grown_plan
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_record import table_metadata
 from i2s_batch.runtime.run_state import scan
@@ -39,6 +40,7 @@ from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.sources import sorted_images
 from i2s_batch.storage.sql import answer
 from i2s_batch.storage.table import table_schema
+from i2s_batch.table.merge import merge_runs
 from i2s_batch.table.neighbours import find_neighbours
 from i2s_batch.table.verify import verify
 
@@ -55,6 +57,18 @@ def _timed(work: Callable[[], Any]) -> float:
 def make_plan(out: str, rows: int, shape: Shape) -> float:
     """From a listing to the saved plan."""
     return _timed(lambda: Plan(sorted_images(items(rows)), SHARD_ROWS).save(open_store(f"{out}-planned")))
+
+
+def grow_plan(out: str, rows: int, shape: Shape) -> float:
+    """What `--grow` does to the plan when a hundredth more pictures are there. Their bytes are not compared."""
+    more = rows + rows // 100
+
+    def work() -> None:
+        grown = grown_plan(Plan.load(open_store(out), SHARD_ROWS), sorted_images(items(more)))
+        assert len(grown) == more
+        grown.save(open_store(f"{out}-grown"))
+
+    return _timed(work)
 
 
 def load_plan(out: str, rows: int, shape: Shape) -> float:
@@ -135,6 +149,15 @@ def _ask(out: str, sql: str) -> float:
     return _timed(work)
 
 
+def merge(out: str, rows: int, shape: Shape) -> float:
+    """`i2s-batch merge`, of the run with itself: every picture is in both."""
+
+    def work() -> None:
+        assert merge_runs([out, out], f"{out}-merged", print)["images"] == rows
+
+    return _timed(work)
+
+
 def check(out: str, rows: int, shape: Shape) -> float:
     """`i2s-batch verify`, without the generator: neither w_distance nor rendered rows."""
 
@@ -151,9 +174,10 @@ def neighbours(out: str, rows: int, shape: Shape) -> float:
     return _timed(lambda: find_neighbours(out, first))
 
 
-LIGHT: dict[str, Step] = {"plan": make_plan, "load": load_plan, "resume": resume, "status": status}
+LIGHT: dict[str, Step] = {"plan": make_plan, "grow": grow_plan, "load": load_plan, "resume": resume, "status": status}
 STEPS: dict[str, Step] = LIGHT | {
     "assemble": assemble,
+    "merge": merge,
     "query": query,
     "filter": query_filtered,
     "verify": check,
@@ -232,7 +256,7 @@ def main() -> None:
                 figures = measured(step, out, rows, shape)
                 results.append({"step": step, "rows": rows, "light": light} | figures)
                 print(f"{step:<12} {rows:>10}  {figures['seconds']:>9.3f} s  {figures['peak_mb']:>8.1f} MB", flush=True)
-        for folder in (out, f"{out}-planned", f"{out}-assembled"):
+        for folder in (out, f"{out}-planned", f"{out}-grown", f"{out}-assembled", f"{out}-merged"):
             shutil.rmtree(folder, ignore_errors=True)
     print("\n".join(_table(results)))
     print(json.dumps({"shape": shape, "results": results}))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from i2s_batch.bench import filters, gpu
+from i2s_batch.bench import filters, gpu, scale
+from i2s_batch.bench.synthetic import write_run
 from i2s_batch.bench.traffic import CountedBytes
 from i2s_batch.models import build_generator, random_generator
 
@@ -53,3 +55,11 @@ def test_the_gpu_bench_needs_torch_numpy_and_pillow_only() -> None:
     block = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
     code = block + "import i2s_batch.bench.gpu, i2s_batch.bench.filters"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_step_of_the_scale_bench_does_its_work(tmp_path: Path) -> None:
+    """Each says itself whether it came to the right end."""
+    out, rows, shape = str(tmp_path / "run"), 2000, (2, 4)
+    write_run(out, rows, shape)
+    for step in scale.STEPS.values():
+        assert step(out, rows, shape) > 0
