@@ -34,6 +34,8 @@ from i2s_batch.runtime.pools import (
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
 CONNECT_TIMEOUT_S = 10.0
+# Of a machine that goes down, the death of an actor may be heard of before its own.
+NODE_DEATH_DELAY_S = 2.0
 # Ray's account of a dead actor goes on for a screen: ids first, the cause after one of these, advice at the end.
 _CAUSE_FOLLOWS = ("Worker exit detail: ", "The actor is dead because ")
 _ADVICE_FOLLOWS = " Some common causes include:"
@@ -233,15 +235,27 @@ class RayPool:
                 return Died(worker, str(error.cause)[:_REASON_LETTERS], preempted=False)
             return Failed(worker, error.cause)
         except RayError as error:
-            self._forget(worker)
             reason = " ".join(str(error).split())
             # A machine that goes away is not the pictures' fault, announced or not.
-            lost = isinstance(error, RayActorError) and (error.preempted or "node has died" in reason)
+            preempted = isinstance(error, RayActorError) and error.preempted
+            lost = preempted or "node has died" in reason or self._node_died(worker)
+            self._forget(worker)
             return Died(worker, _cause(reason), preempted=lost)
         if isinstance(answer, Report):
             return Reported(worker, answer)
         slots, self._nodes[worker] = answer
         return Ready(worker, slots)
+
+    def _node_died(self, worker: str) -> bool:
+        """Whether the machine of a dead worker is gone too, or goes within a moment."""
+        deadline = time.monotonic() + NODE_DEATH_DELAY_S
+        while node := self._nodes.get(worker):  # none: it died while it loaded the networks
+            if not any(one["Alive"] for one in ray.nodes() if one["NodeID"] == node):
+                return True
+            if time.monotonic() > deadline:
+                break
+            time.sleep(NODE_DEATH_DELAY_S / 10)
+        return False
 
     def _forget(self, worker: str) -> None:
         self._nodes.pop(worker, None)
