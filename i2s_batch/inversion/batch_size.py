@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -13,21 +17,66 @@ from i2s_batch.inversion.spaces import GeneratorLike
 # On a CPU one image fills the cores from 256 pixels on, and more only fall out of its caches; below, two are
 # faster than one (README, Speed).
 CPU_PAIR_RESOLUTION = 128
-GPU_BATCH_SIZE_LIMIT = 16
+# On a GPU it is measured.
+GPU_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+WORTHWHILE = 0.03  # of the seconds a step and image; less is not worth twice the images that wait for a checkpoint
+TIMED_STEPS = 4
 # What is left to the allocator's fragments and to the metrics.
 MEMORY_FRACTION = 0.8
 
 
-def choose_batch_size(generator: GeneratorLike, features: Features, config: EmbedConfig) -> int:
-    """A batch size that fits: on a GPU from the measured memory of one step of one image."""
+def cpu_batch_size(resolution: int) -> int:
+    """What is fastest without a GPU."""
+    return 2 if resolution <= CPU_PAIR_RESOLUTION else 1
+
+
+def fastest_batch_size(seconds: Callable[[int], float], limit: int) -> int:
+    """The batch is doubled for as long as it fits and that makes the step of an image faster, up to `limit`.
+
+    `seconds`: of a step and image with so many side by side; raises torch.OutOfMemoryError if they do not fit.
+    """
+    best, best_seconds = 1, float("inf")
+    for size in GPU_BATCH_SIZES:
+        if size > limit:
+            break
+        try:
+            found = seconds(size)
+        except torch.OutOfMemoryError:
+            break
+        if found > best_seconds * (1 - WORTHWHILE):
+            break
+        best, best_seconds = size, found
+    return best
+
+
+def step_seconds(generator: GeneratorLike, features: Features, config: EmbedConfig, batch_size: int) -> float:
+    """Seconds a step and image with `batch_size` images that nobody wants, plain: each size would be compiled anew.
+
+    Raises torch.OutOfMemoryError if they take more than `MEMORY_FRACTION` of the device's free memory.
+    """
     device = generator.w_avg.device
-    if device.type != "cuda":
-        return 2 if generator.resolution <= CPU_PAIR_RESOLUTION else 1
-    free, _ = torch.cuda.mem_get_info(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    embedder = Embedder(generator, features, config)
-    embedder.put("probe", np.zeros((generator.resolution, generator.resolution, 3), np.uint8))
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    endless = replace(config, batch_size=batch_size, compile=False, steps=10 * TIMED_STEPS)
+    embedder = Embedder(generator, features, endless)
+    for place in range(batch_size):
+        embedder.put(str(place), np.zeros((generator.resolution, generator.resolution, 3), np.uint8))
+    seconds = min(_timed(embedder, device) for _ in range(1 + TIMED_STEPS))  # the first one is never the fastest
+    if on_gpu and torch.cuda.max_memory_allocated(device) - before > MEMORY_FRACTION * free:
+        raise torch.OutOfMemoryError(f"{batch_size} images take more than {MEMORY_FRACTION:.0%} of the free memory")
+    if embedder.capacity < batch_size:
+        raise torch.OutOfMemoryError(f"{embedder.capacity} of {batch_size} images fit")
+    return seconds / batch_size
+
+
+def _timed(embedder: Embedder, device: torch.device) -> float:
+    """Seconds of one step of all slots."""
+    began = time.perf_counter()
     embedder.advance(stop=lambda: True)
-    an_image = torch.cuda.max_memory_allocated(device) - before
-    return max(1, min(GPU_BATCH_SIZE_LIMIT, int(free * MEMORY_FRACTION / an_image)))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began

@@ -91,8 +91,8 @@ class EmbedWorker:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision)
-        asked = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed)
-        self.slots = max(1, min(asked, spec.max_slots))
+        chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
+        self.slots = max(1, min(chosen, spec.max_slots))
         self._settings = Settings(spec.config.embed)
         self._embedder = self._engine.embedder(self._settings, self.slots)
         self._capacity = self.slots

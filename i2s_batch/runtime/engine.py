@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.batch_size import choose_batch_size
+from i2s_batch.inversion.batch_size import cpu_batch_size, fastest_batch_size, step_seconds
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
+from i2s_batch.runtime.device import device_name
+from i2s_batch.runtime.remembered import Measured, recall, remember
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,15 @@ class Settings:
     untrained: bool = False
 
 
+def _unsaid(line: str) -> None:
+    """A worker's memory is a help, never a need: nobody is told where it fails."""
+
+
 class Engine:
     """Generator, VGG-16 and perhaps LPIPS, loaded once."""
 
     def __init__(self, generator: GeneratorWeights, vgg: VGGWeights, device: str, precision: str) -> None:
-        self.device = torch.device(device)
+        self.device, self._precision = torch.device(device), precision
         self._dtype, self._maps = set_numerics(precision), map_dtype(precision)
         self._weights = generator
         self._generator = build_generator(generator, self.device, self._dtype, self._maps)
@@ -42,9 +48,22 @@ class Engine:
         """Of the pictures."""
         return self._generator.resolution
 
-    def choose_batch_size(self, embed: EmbedConfig) -> int:
-        """How many pictures side by side the device does best."""
-        return choose_batch_size(self._generator, self._vgg, embed)
+    def choose_batch_size(self, embed: EmbedConfig, limit: int) -> int:
+        """How many pictures side by side, at most `limit`, the device does best. A GPU is measured, once for each
+        generator and precision: the figures are remembered (`runtime.remembered`)."""
+        if self.device.type != "cuda":
+            return min(limit, cpu_batch_size(self.resolution))
+        return fastest_batch_size(partial(self.step_seconds, embed), limit)
+
+    def step_seconds(self, embed: EmbedConfig, batch_size: int) -> float:
+        """Seconds a step and image with so many side by side: remembered, else measured and remembered."""
+        wanted = (device_name(self.device), self._weights.fingerprint, self._precision, batch_size)
+        for one in recall(_unsaid):
+            if one.key == wanted:
+                return one.seconds
+        seconds = step_seconds(self._generator, self._vgg, embed, batch_size)
+        remember(Measured(*wanted, seconds), _unsaid)
+        return seconds
 
     def embedder(self, settings: Settings, slots: int) -> Embedder:
         """One with `slots` free slots."""

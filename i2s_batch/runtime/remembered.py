@@ -26,6 +26,11 @@ class Measured:
     batch_size: int
     seconds: float
 
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """All but the figure."""
+        return (self.device, self.generator, self.precision, self.batch_size)
+
 
 def figures_file() -> Path:
     """Where they are kept: $XDG_CACHE_HOME or ~/.cache, in i2s_batch/measured.json."""
@@ -46,11 +51,7 @@ def recall(say: Callable[[str], None]) -> list[Measured]:
 
 def remember(measured: Measured, say: Callable[[str], None]) -> None:
     """Keep a figure, in the place of an older one of the same device, generator, precision and batch size."""
-
-    def key(one: Measured) -> tuple[object, ...]:
-        return (one.device, one.generator, one.precision, one.batch_size)
-
-    others = [one for one in recall(say) if key(one) != key(measured)]
+    others = [one for one in recall(say) if one.key != measured.key]
     file = figures_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

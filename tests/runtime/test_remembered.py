@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.config import EmbedConfig
+from i2s_batch.models import random_generator, random_vgg
+from i2s_batch.runtime import engine
+from i2s_batch.runtime.engine import Engine
 from i2s_batch.runtime.remembered import Measured, estimate, figures_file, recall, remember
 
 FAST = Measured("some GPU", "abc", "fp32", 8, 0.002)
@@ -58,3 +62,25 @@ def test_an_estimate_takes_the_fastest_batch_of_each_device() -> None:
     assert cpu["hours"] == pytest.approx(125)
     assert estimate([FAST], "abc", "bf16", 1, None, None) == []
     assert "cost" not in estimate([FAST], "abc", "fp32", 1, None, None)[0]
+
+
+def test_a_gpu_that_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker asks of its engine for `--batch-size auto`, here on a CPU."""
+    measured: list[int] = []
+
+    def measure(generator: object, features: object, embed: EmbedConfig, batch_size: int) -> float:
+        measured.append(batch_size)
+        return 1.0 / batch_size
+
+    monkeypatch.setattr(engine, "step_seconds", measure)
+    generator, features = random_generator("stylegan1", 8, seed=1, width=8, channel_base=32), random_vgg()
+    for precision in ("fp32", "fp64"):
+        for _ in range(2):
+            worker = Engine(generator, features, "cpu", precision)
+            assert [worker.step_seconds(EmbedConfig(), size) for size in (1, 2)] == [1.0, 0.5]
+    assert measured == [1, 2, 1, 2]
+    assert {(one.generator, one.precision) for one in recall(print)} == {
+        (generator.fingerprint, "fp32"),
+        (generator.fingerprint, "fp64"),
+    }
+    assert Engine(generator, features, "cpu", "fp32").choose_batch_size(EmbedConfig(), limit=1) == 1
