@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from i2s_batch.bench import filters, gpu, scale
+from i2s_batch.bench import filters, gpu, quality, scale
 from i2s_batch.bench.synthetic import write_run
 from i2s_batch.bench.traffic import CountedBytes
 from i2s_batch.models import build_generator, random_generator
+from tests.material import scene
 
 
 def test_bytes_that_operators_take_and_give_are_counted_and_views_are_not() -> None:
@@ -50,10 +51,24 @@ def test_the_gpu_bench_checks_every_case_against_float32(
     assert bf16["flop_per_step_and_image"] == fp32["flop_per_step_and_image"]
 
 
+def test_the_quality_bench_compares_every_precision_with_the_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, generator: Path, vgg: Path, tmp_path: Path
+) -> None:
+    for number in range(3):
+        scene(number, (40, 30)).save(tmp_path / f"{number}.png")
+    command = ["quality", *map(str, sorted(tmp_path.iterdir())), "--generator", str(generator), "--vgg", str(vgg)]
+    monkeypatch.setattr(sys, "argv", [*command, "--steps", "8", "--precisions", "fp32", "fp64", "bf16"])
+    quality.main()
+    fp32, fp64, bf16 = json.loads(capsys.readouterr().out.splitlines()[-1])["results"]
+    assert fp32["loss_ratio"] == fp32["worst_loss_ratio"] == 1 and fp32["psnr_db"] == 0
+    assert fp64["loss_ratio"] == pytest.approx(1, abs=1e-3) and fp64["loss_ratio"] != 1
+    assert bf16["loss_ratio"] == pytest.approx(1, abs=0.05) and abs(bf16["psnr_db"]) < 0.2
+
+
 def test_the_gpu_bench_needs_torch_numpy_and_pillow_only() -> None:
     absent = "('ray', 'boto3', 'botocore', 'pyarrow', 'duckdb', 'lpips', 'click', 'jinja2')"
     block = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
-    code = block + "import i2s_batch.bench.gpu, i2s_batch.bench.filters"
+    code = block + "import i2s_batch.bench.gpu, i2s_batch.bench.filters, i2s_batch.bench.quality"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

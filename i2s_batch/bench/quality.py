@@ -1,0 +1,109 @@
+"""How good the codes of each precision are: embedded in each, judged in float32.
+
+    python -m i2s_batch.bench.quality PICTURE... --generator FILE [--vgg FILE] [--steps N] [--batch-size N]
+        [--device cpu|cuda] [--precisions P ...]
+
+The first precision is what the others are compared with, picture by picture. The way to a minimum is chaotic, so that
+even codes of equal quality differ: `fp64` beside `fp32` says by how much. Needs torch, numpy and Pillow only. Prints a
+Markdown table; the last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from i2s_batch.bench.gpu import networks
+from i2s_batch.bench.loop import check_device
+from i2s_batch.config import PRECISIONS, EmbedConfig
+from i2s_batch.inversion import Embedder
+from i2s_batch.inversion.fit import fit_picture
+from i2s_batch.inversion.loss import loss_terms
+from i2s_batch.inversion.metrics import from_uint8, picture_metrics, to_uint8
+from i2s_batch.inversion.numerics import set_numerics
+from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, random_vgg, read_generator, read_vgg
+from i2s_batch.storage.pictures import decode_picture
+
+COLUMNS = ("loss", "perceptual", "psnr", "ssim")
+Judge = tuple[Generator, VGG16]
+
+
+def codes(pair: Judge, pictures: list[np.ndarray], config: EmbedConfig) -> tuple[list[torch.Tensor], float]:
+    """The latent [L, w_dim] of each picture, and the seconds a step and image."""
+    embedder = Embedder(*pair, config)
+    began = time.perf_counter()
+    found = {one.image_id: one.latent for one in embedder.embed((str(n), p) for n, p in enumerate(pictures))}
+    seconds = (time.perf_counter() - began) / (config.steps * len(pictures))
+    return [torch.from_numpy(found[str(number)]) for number in range(len(pictures))], seconds
+
+
+def judged(judge: Judge, latent: torch.Tensor, picture: np.ndarray) -> list[float]:
+    """`COLUMNS` of a code: the whole loss, its perceptual terms, and the metrics of the 8-bit picture."""
+    generator, features = judge
+    like = generator.w_avg
+    target = from_uint8(picture, like)[None]
+    with torch.no_grad():
+        image = generator.synthesize(latent[None].to(like.device, like.dtype))
+        terms = loss_terms(image, target, features(image), features(target))[0]
+    metrics = picture_metrics(to_uint8(image[0]), picture, None, like)
+    return [float(terms.sum()), float(terms[1:].sum()), metrics["psnr"] or 0.0, metrics["ssim"] or 0.0]
+
+
+def compare(found: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """Of [pictures, COLUMNS]: geometric means of the ratios of losses, mean differences of PSNR and SSIM."""
+    ratios = np.log(found[:, :2] / reference[:, :2])
+    differences = (found - reference)[:, 2:]
+    loss, perceptual = np.exp(ratios.mean(axis=0))
+    psnr, ssim = differences.mean(axis=0)
+    named = {"loss_ratio": loss, "perceptual_ratio": perceptual, "psnr_db": psnr, "ssim": ssim}
+    return {name: float(value) for name, value in named.items()} | {
+        "worst_loss_ratio": float(np.exp(ratios[:, 0].max()))
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.quality", description=__doc__)
+    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("--generator", type=Path, required=True)
+    parser.add_argument("--vgg", type=Path, default=None)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=["fp32", "fp64", "bf16"])
+    given = parser.parse_args()
+    check_device(given.device)
+    weights: tuple[GeneratorWeights, VGGWeights] = (
+        read_generator(given.generator),
+        random_vgg() if given.vgg is None else read_vgg(given.vgg),
+    )
+    judge = networks(*weights, given.device, "fp32")
+    decoded = [decode_picture(path.read_bytes()) for path in given.pictures]
+    pictures = [fit_picture(picture, judge[0].resolution, "crop") for picture in decoded]
+    config = EmbedConfig(steps=given.steps, batch_size=given.batch_size)
+    results: list[dict[str, Any]] = []
+    reference: np.ndarray | None = None
+    print(
+        "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s a step and image |\n" + "|---" * 7 + "|"
+    )
+    for precision in given.precisions:
+        latents, seconds = codes(networks(*weights, given.device, precision), pictures, config)
+        set_numerics("fp32")
+        found = np.array([judged(judge, *both) for both in zip(latents, pictures, strict=True)])
+        reference = found if reference is None else reference
+        one = compare(found, reference)
+        results.append(one | {"precision": precision, "seconds": seconds, "means": found.mean(axis=0).tolist()})
+        losses = [f"{one[name]:.4f}x" for name in ("loss_ratio", "worst_loss_ratio", "perceptual_ratio")]
+        cells = [precision, *losses, f"{one['psnr_db']:+.3f} dB", f"{one['ssim']:+.5f}", f"{seconds:.4f}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+    print(json.dumps({"pictures": len(pictures), "steps": given.steps, "results": results}))
+
+
+if __name__ == "__main__":
+    main()
