@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from i2s_batch.config import JobConfig
 from i2s_batch.errors import ClusterError
@@ -34,8 +34,10 @@ from i2s_batch.runtime.pools import (
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
 CONNECT_TIMEOUT_S = 10.0
-# Of a machine that goes down, the death of an actor may be heard of before its own.
+# Of a machine that is shut down, the death of an actor may be heard of before its own.
 NODE_DEATH_DELAY_S = 2.0
+# Of a machine that is gone at once, Ray notices only that it does not answer; it takes some 20 s to call it dead.
+UNSEEN_LIMIT_S = 60.0
 # Ray's account of a dead actor goes on for a screen: ids first, the cause after one of these, advice at the end.
 _CAUSE_FOLLOWS = ("Worker exit detail: ", "The actor is dead because ")
 _ADVICE_FOLLOWS = " Some common causes include:"
@@ -165,6 +167,7 @@ class RayPool:
         self._actors: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
         self._calls: dict[ray.ObjectRef, str] = {}
+        self._unseen: dict[str, float] = {}  # workers that do not answer, and since when
         self._drain_checked = 0.0
         self._draining_nodes: set[str] = set()
         self._started = 0
@@ -188,7 +191,8 @@ class RayPool:
             return []
         ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
         ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
-        return [self._event(self._calls.pop(call), call) for call in ready]
+        events = [self._event(self._calls.pop(call), call) for call in ready]
+        return [event for event in events if event is not None]
 
     def draining(self) -> set[str]:
         if time.monotonic() - self._drain_checked > DRAIN_CHECK_S:
@@ -226,25 +230,39 @@ class RayPool:
         for name in list(self._actors):
             self._forget(name)
 
-    def _event(self, worker: str, call: ray.ObjectRef) -> Event:
+    def _event(self, worker: str, call: ray.ObjectRef) -> Event | None:
+        """What a call came to; None while it is not known whether its worker lives."""
         try:
             answer = ray.get(call)
         except RayTaskError as error:
-            if isinstance(error.cause, DeviceLostError):
-                self._forget(worker)  # ends the process: another one begins with a whole device
-                return Died(worker, str(error.cause)[:_REASON_LETTERS], preempted=False)
+            if isinstance(error.cause, DeviceLostError):  # another process begins with a whole device
+                return self._died(worker, str(error.cause), lost=False)
             return Failed(worker, error.cause)
         except RayError as error:
-            reason = " ".join(str(error).split())
-            # A machine that goes away is not the pictures' fault, announced or not.
-            preempted = isinstance(error, RayActorError) and error.preempted
-            lost = preempted or "node has died" in reason or self._node_died(worker)
-            self._forget(worker)
-            return Died(worker, _cause(reason), preempted=lost)
+            return self._unanswered(worker, error)
+        if worker in self._unseen:
+            return self._died(worker, "it could not be reached, and what it was doing then has no answer", lost=True)
         if isinstance(answer, Report):
             return Reported(worker, answer)
         slots, self._nodes[worker] = answer
         return Ready(worker, slots)
+
+    def _unanswered(self, worker: str, error: RayError) -> Event | None:
+        """A worker that is dead, or is asked for a sign of life, which ends when Ray knows what has become of it."""
+        if isinstance(error, ActorUnavailableError):
+            since = self._unseen.setdefault(worker, time.monotonic())
+            if time.monotonic() - since < UNSEEN_LIMIT_S:
+                self._calls[self._actors[worker].interrupt.remote()] = worker
+                return None
+            return self._died(worker, str(error), lost=True)
+        # A machine that goes away is not the pictures' fault, announced or not.
+        lost = (isinstance(error, RayActorError) and error.preempted) or "node has died" in str(error)
+        return self._died(worker, str(error), lost or self._node_died(worker))
+
+    def _died(self, worker: str, reason: str, lost: bool) -> Died:
+        """The end of a worker, and of its process if that still lives. `lost`: with its machine."""
+        self._forget(worker)
+        return Died(worker, _cause(" ".join(reason.split())), preempted=lost)
 
     def _node_died(self, worker: str) -> bool:
         """Whether the machine of a dead worker is gone too, or goes within a moment."""
@@ -259,4 +277,5 @@ class RayPool:
 
     def _forget(self, worker: str) -> None:
         self._nodes.pop(worker, None)
+        self._unseen.pop(worker, None)
         ray.kill(self._actors.pop(worker))
