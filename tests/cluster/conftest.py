@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import requests
 from tests.conftest import S3Server
 
 START_TIMEOUT_S = 120
+_SESSION = re.compile(r"[^\0=:,]+/ray/session_[-_0-9]+")
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,34 @@ class RayHead:
 
     def actors(self) -> list[int]:
         """Process ids of the workers of this cluster, and of no other on this machine."""
-        parents: dict[int, int] = {}
-        names: dict[int, str] = {}
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    names[int(folder.name)] = (folder / "cmdline").read_text()
-                    parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                except OSError:
-                    continue  # it ended while we looked
+        return [pid for pid, name in processes_of(self.pid).items() if name.startswith("ray::_Actor")]
 
-        def is_ours(pid: int) -> bool:
-            return pid == self.pid or (pid in parents and is_ours(parents[pid]))
-
-        return [pid for pid, name in names.items() if name.startswith("ray::_Actor") and is_ours(pid)]
+    def logs(self) -> list[Path]:
+        """The files of this session's log folder."""
+        sessions = {found[0] for name in processes_of(self.pid).values() if (found := _SESSION.search(name))}
+        (session,) = sessions
+        return [path for path in Path(session, "logs").rglob("*") if path.is_file()]
 
 
-def _free_ports(count: int) -> list[int]:
+def processes_of(root: int) -> dict[int, str]:
+    """The process `root`, its children and theirs: ids and command lines."""
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                names[int(folder.name)] = (folder / "cmdline").read_text()
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # it ended while we looked
+
+    def is_ours(pid: int) -> bool:
+        return pid == root or (pid in parents and is_ours(parents[pid]))
+
+    return {pid: name for pid, name in names.items() if is_ours(pid)}
+
+
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -60,7 +73,7 @@ def _free_ports(count: int) -> list[int]:
 def ray_head(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[RayHead]:
     """`ray start --head --block`, ended by its process id. Never `ray stop`: it ends every Ray of the machine."""
     folder = tmp_path_factory.mktemp("ray")
-    port, dashboard, agent, metrics, runtime = _free_ports(5)
+    port, dashboard, agent, metrics, runtime = free_ports(5)
     env = os.environ | s3.env
     for name in ("RAY_ADDRESS", "RAY_JOB_ID"):
         env.pop(name, None)

@@ -163,6 +163,14 @@ def test_a_job_from_s3_to_s3(ray_head: RayHead, tmp_path: Path, generator: Path,
     assert f"{len(ids)} images: " in result.stdout and "\r" not in result.stdout
     check_table(out, ids, generator)
 
+    # Neither the job's words, nor what it left in the bucket, nor any log of Ray's holds the secret key.
+    secret = env["AWS_SECRET_ACCESS_KEY"]
+    left = open_store(f"s3://{s3_bucket}")
+    words = [result.stdout.encode(), result.stderr.encode(), *(left.get(info.key) for info in left.list("latents"))]
+    logs = ray_head.logs()
+    assert any("job-driver" in path.name for path in logs), "what was looked through is the session's"
+    assert not any(secret.encode() in text for text in [*words, *(path.read_bytes() for path in logs)])
+
     # As a reader would: the shards on a disk, and three programs that agree.
     shards = tmp_path / "shards"
     shards.mkdir()

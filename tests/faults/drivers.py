@@ -11,20 +11,24 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from i2s_batch.errors import I2SError
 from i2s_batch.inversion import Embedder
 from i2s_batch.runtime import lease
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
+from i2s_batch.runtime.pools import Cluster, InProcessCluster
+from i2s_batch.runtime.run import RunInterruptedError
 from i2s_batch.storage import local
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
 PATIENCE_S = 300
+INTERRUPTED = 3  # exit status of a driver that was told to stop
 STARTED: list[Any] = []  # processes
 # What changes a file or folder, as Python's audit hooks name it.
 _WRITES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
@@ -41,13 +45,15 @@ class Stop(NamedTuple):
 
 @dataclass
 class Driver:
-    """A run of `job` in a process of its own.
+    """A run of `job` in a process of its own. What it says is added to `OUT.said`.
 
+    `on`: makes the cluster of its workers, in that process.
     `stop`: when it sends itself a signal.
     `machine`: what it says its machine is; `heartbeat_s`, `expiry_s`, `lock_timeout_s`: of its lease.
     """
 
     job: EmbedJob
+    on: Callable[[], Cluster] = InProcessCluster
     stop: Stop | None = None
     machine: str | None = None
     heartbeat_s: float = lease.HEARTBEAT_S
@@ -110,7 +116,10 @@ def _drive(driver: Driver) -> None:
     _stop_at_a_write(driver)
     began = time.monotonic()
     try:
-        EmbedRun(driver.job, say=lambda line: None).execute(InProcessCluster())
+        with Path(f"{driver.job.out}.said").open("a", buffering=1) as said:
+            EmbedRun(driver.job, say=lambda line: print(line, file=said)).execute(driver.on())
+    except RunInterruptedError:
+        sys.exit(INTERRUPTED)
     except I2SError as error:
         driver._error.value = str(error).encode()[:1999]
     driver._seconds.value = time.monotonic() - began
