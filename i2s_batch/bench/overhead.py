@@ -1,12 +1,13 @@
 """What the run costs on top of the engine: the same pictures alone in as many processes, and through Ray.
 
-    python -m i2s_batch.bench.overhead SOURCE OUT --generator FILE [--vgg FILE] [--steps N] [--actors N]
-        [--batch-size N] [--rounds N]
+    python -m i2s_batch.bench.overhead SOURCE OUT --generator FILE [--vgg FILE] [--steps N] [--stop-plateau P]
+        [--plateau-steps N] [--actors N] [--batch-size N] [--rounds N]
 
 embeds the pictures of SOURCE on the CPU, in turn: by the bare engine, which has them decoded in memory and keeps
 nothing; and by a run into OUT (removed before each), which reads files, computes metrics, saves checkpoints, writes
 rows and makes the table. Both are timed from the first picture's start to the last one's end; what a run takes before
-and after that is told apart. All pictures have to be readable. The last line is JSON.
+and after that is told apart. `occupancy` is the part of all slots' time, until the last picture was put into one, in
+which they held pictures. All pictures have to be readable. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
@@ -49,6 +49,12 @@ class Case:
         """How many processes."""
         assert self.job.config.actors is not None
         return self.job.config.actors
+
+    @property
+    def slots(self) -> int:
+        """Pictures that are embedded at a time."""
+        assert self.job.config.batch_size is not None
+        return self.actors * self.job.config.batch_size
 
 
 def _alone(case: Case, number: int, ready: Any, answer: Any) -> None:
@@ -91,11 +97,25 @@ def whole_run(case: Case) -> dict[str, float]:
     finally:
         cluster.close()
     ended = time.time()
-    rows = read_table(case.job.out, ["image_id", "embedded_at", "seconds", "status"])
+    rows = read_table(case.job.out, ["image_id", "embedded_at", "seconds", "status", "steps"])
     assert set(rows["status"].to_pylist()) == {STATUS_OK}
     ends = np.array([at.timestamp() for at in rows["embedded_at"].to_pylist()])
-    first, last = float((ends - rows["seconds"].to_numpy()).min()), pc.max(rows["embedded_at"]).as_py().timestamp()
-    return {"seconds": last - first, "before_s": first - began, "after_s": ended - last}
+    starts = ends - rows["seconds"].to_numpy()
+    steps, first, last = rows["steps"].to_numpy(), float(starts.min()), float(ends.max())
+    return {
+        "seconds": last - first,
+        "before_s": first - began,
+        "after_s": ended - last,
+        "occupancy": occupancy(starts, ends, case.slots),
+        "least_steps": int(steps.min()),
+        "most_steps": int(steps.max()),
+    }
+
+
+def occupancy(starts: np.ndarray, ends: np.ndarray, slots: int) -> float:
+    """Of the time of `slots` from the first start to the last one, the part between starts and ends."""
+    span = float(starts.max() - starts.min())
+    return float((np.minimum(ends, starts.max()) - starts).sum() / (slots * span)) if span else 1.0
 
 
 def main() -> None:
@@ -106,13 +126,14 @@ def main() -> None:
     parser.add_argument("--generator", required=True)
     parser.add_argument("--vgg", default="random")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--stop-plateau", type=float, default=None)
+    parser.add_argument("--plateau-steps", type=int, default=250)
     parser.add_argument("--actors", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    config = RunConfig(
-        embed=EmbedConfig(steps=given.steps), actors=given.actors, batch_size=given.batch_size, device="cpu"
-    )
+    embed = EmbedConfig(steps=given.steps, stop_plateau=given.stop_plateau, plateau_steps=given.plateau_steps)
+    config = RunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
     job = EmbedJob(given.source, given.out, given.generator, given.vgg, config)
     case = Case(job, threads=max(1, (os.cpu_count() or 1) // given.actors))
     rounds = []

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from i2s_batch.bench import filters, gpu, quality, scale
+from i2s_batch.bench import filters, gpu, overhead, quality, scale
 from i2s_batch.bench.synthetic import write_run
 from i2s_batch.bench.traffic import CountedBytes
 from i2s_batch.models import build_generator, random_generator
@@ -70,6 +71,12 @@ def test_the_gpu_bench_needs_torch_numpy_and_pillow_only() -> None:
     block = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
     code = block + "import i2s_batch.bench.gpu, i2s_batch.bench.filters, i2s_batch.bench.quality"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_occupancy_counts_until_the_last_picture_begins() -> None:
+    starts, ends = np.array([0.0, 0.0, 4.0, 6.0]), np.array([4.0, 5.0, 20.0, 7.0])
+    assert overhead.occupancy(starts, ends, slots=2) == pytest.approx((4 + 5 + 2) / 12)
+    assert overhead.occupancy(np.zeros(2), np.ones(2), slots=2) == 1
 
 
 def test_every_step_of_the_scale_bench_does_its_work(tmp_path: Path) -> None:
