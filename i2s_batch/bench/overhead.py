@@ -1,7 +1,7 @@
 """What the run costs on top of the engine: the same pictures alone in as many processes, and through Ray.
 
     python -m i2s_batch.bench.overhead SOURCE OUT --generator FILE [--vgg FILE] [--steps N] [--stop-plateau P]
-        [--plateau-steps N] [--actors N] [--batch-size N] [--rounds N]
+        [--plateau-steps N] [--actors N] [--threads N] [--batch-size N] [--rounds N]
 
 embeds the pictures of SOURCE on the CPU, in turn: by the bare engine, which has them decoded in memory and keeps
 nothing; and by a run into OUT (removed before each), which reads files, computes metrics, saves checkpoints, writes
@@ -129,13 +129,14 @@ def main() -> None:
     parser.add_argument("--stop-plateau", type=float, default=None)
     parser.add_argument("--plateau-steps", type=int, default=250)
     parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=None, help="Of an actor, if the cluster gives it fewer CPUs.")
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     embed = EmbedConfig(steps=given.steps, stop_plateau=given.stop_plateau, plateau_steps=given.plateau_steps)
     config = RunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
     job = EmbedJob(given.source, given.out, given.generator, given.vgg, config)
-    case = Case(job, threads=max(1, (os.cpu_count() or 1) // given.actors))
+    case = Case(job, threads=given.threads or max(1, (os.cpu_count() or 1) // given.actors))
     rounds = []
     for _ in range(given.rounds):
         rounds.append({"engine_s": engine_alone(case)} | {f"run_{k}": v for k, v in whole_run(case).items()})
