@@ -105,12 +105,24 @@ def _code_of(table: TableFiles, image_id: str) -> np.ndarray:
 
 
 def _codes(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Every code, float32 [N, L * w_dim], with its id, a row group at a time; only rows that are ok have one."""
+    """Every code, float32 [N, L * w_dim], with its id, in parts of row groups; only rows that are ok have one.
+
+    A part ends where a row has none: what lies between two of those is looked at where Arrow has put it, and to leave
+    out a few rows by copying the rest takes longer than to read them.
+    """
     size = table.latent_shape[0] * table.latent_shape[1]
     for shard in table.shards:
         for batch in shard.batches(columns=["image_id", "latent"], batch_readahead=4):
-            good = batch.filter(batch["latent"].is_valid()) if batch["latent"].null_count else batch
-            yield good["image_id"].to_pylist(), good["latent"].flatten().to_numpy().reshape(-1, size)
+            ids, latents = batch["image_id"].to_pylist(), batch["latent"]
+            for start, stop in _runs(latents.is_valid().to_numpy(zero_copy_only=False)):
+                codes = latents.slice(start, stop - start).flatten().to_numpy()
+                yield ids[start:stop], codes.reshape(-1, size)
+
+
+def _runs(chosen: np.ndarray) -> np.ndarray:
+    """Where runs of True start and stop in bool [N]: int64 [runs, 2]."""
+    edges = np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8))
+    return np.flatnonzero(edges).reshape(-1, 2)
 
 
 def _layers(codes: np.ndarray, table: TableFiles, chosen: range) -> np.ndarray:
