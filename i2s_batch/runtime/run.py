@@ -6,13 +6,13 @@ import json
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from i2s_batch.config import JobConfig
-from i2s_batch.errors import ObjectNotFoundError, RunConflictError
+from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.records import STATUS_OK, Task
 from i2s_batch.runtime.assembly import Assembler, Publisher
@@ -142,6 +142,11 @@ class Run(ABC):
             self._complete()
             lease.confirm()
             self._clean()
+        except StorageError:
+            # A driver that took the output over removes what this one left half-written: then that is the reason.
+            with suppress(StorageError):
+                lease.confirm()
+            raise
         finally:
             lease.release()
         return outcome

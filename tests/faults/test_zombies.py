@@ -140,6 +140,15 @@ def test_a_driver_that_was_stopped_and_lost_its_lease_damages_nothing(
         total.say("Driver stopped, its lease taken, and continued")
 
 
+def test_a_driver_whose_half_written_plan_was_swept_away_says_that_it_was_robbed(
+    job: EmbedJob, generator: Path, latent_size: int
+) -> None:
+    """The next driver removes what an earlier one left half-written, which here is not dead."""
+    stop = Stop(signal.SIGSTOP, "os.rename manifest/")
+    stopped_and_robbed(job, stop, Witness(job.out, latent_size, CONFIG.shard_size))
+    check_table(job.out, IMAGES, generator, bad=set())
+
+
 def test_a_second_driver_is_refused_while_the_first_lives(job: EmbedJob, generator: Path) -> None:
     first = Driver(job, stop=Stop(signal.SIGSTOP, "os.rename work/rows/"))
     wait_until(lambda: is_stopped(first), "the first driver to be stopped")
