@@ -3,11 +3,12 @@
     python -m i2s_batch.bench.overhead SOURCE OUT --generator FILE [--vgg FILE] [--steps N] [--stop-plateau P]
         [--plateau-steps N] [--actors N] [--threads N] [--batch-size N] [--rounds N]
 
-embeds the pictures of SOURCE on the CPU, in turn: by the bare engine, which has them decoded in memory and keeps
-nothing; and by a run into OUT (removed before each), which reads files, computes metrics, saves checkpoints, writes
-rows and makes the table. Both are timed from the first picture's start to the last one's end; what a run takes before
-and after that is told apart. `occupancy` is the part of all slots' time, until the last picture was put into one, in
-which they held pictures. All pictures have to be readable. The last line is JSON.
+embeds the pictures of SOURCE on the CPU (`i2s-batch bench --pictures`: or on a GPU), in turn: by the bare engine,
+which has them decoded in memory and keeps nothing; and by a run into OUT (removed before each), which reads files,
+computes metrics, saves checkpoints, writes rows and makes the table. Both are timed from the first picture's start to
+the last one's end; what a run takes before and after that is told apart. `occupancy` is the part of all slots' time,
+until the last picture was put into one, in which they held pictures. All pictures have to be readable. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import shutil
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +64,7 @@ def _alone(case: Case, number: int, ready: Any, answer: Any) -> None:
     keep_freed_memory()
     torch.set_num_threads(case.threads)
     job, config = case.job, case.job.config
-    engine = Engine(generator_weights(job.generator), vgg_weights(job.vgg), "cpu", config.precision)
+    engine = Engine(generator_weights(job.generator), vgg_weights(job.vgg), config.device, config.precision)
     share = list_images(job.source).read().to_pylist()[number :: case.actors]
     pictures = [(row["image_id"], decode_picture(read_bytes(row["uri"]))) for row in share]
     assert config.batch_size is not None
@@ -118,6 +120,16 @@ def occupancy(starts: np.ndarray, ends: np.ndarray, slots: int) -> float:
     return float((np.minimum(ends, starts.max()) - starts).sum() / (slots * span)) if span else 1.0
 
 
+def measure(case: Case, rounds: int) -> Iterator[dict[str, float]]:
+    """The figures of each round as soon as they are known, and at last the medians, with the quotient of both."""
+    known = []
+    for _ in range(rounds):
+        known.append({"engine_s": engine_alone(case)} | {f"run_{k}": v for k, v in whole_run(case).items()})
+        yield known[-1]
+    medians = {name: statistics.median(each[name] for each in known) for name in known[0]}
+    yield medians | {"run_over_engine": statistics.median(each["run_seconds"] / each["engine_s"] for each in known)}
+
+
 def main() -> None:
     """Print each round, then the medians."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -137,13 +149,8 @@ def main() -> None:
     config = RunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
     job = EmbedJob(given.source, given.out, given.generator, given.vgg, config)
     case = Case(job, threads=given.threads or max(1, (os.cpu_count() or 1) // given.actors))
-    rounds = []
-    for _ in range(given.rounds):
-        rounds.append({"engine_s": engine_alone(case)} | {f"run_{k}": v for k, v in whole_run(case).items()})
-        print(json.dumps({name: round(value, 3) for name, value in rounds[-1].items()}), flush=True)
-    figures = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-    figures["run_over_engine"] = statistics.median(each["run_seconds"] / each["engine_s"] for each in rounds)
-    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    for figures in measure(case, given.rounds):
+        print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
 
 
 if __name__ == "__main__":

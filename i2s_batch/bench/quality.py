@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, ran
 from i2s_batch.storage.pictures import decode_picture
 
 COLUMNS = ("loss", "perceptual", "psnr", "ssim")
+HEAD = "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s a step and image |\n" + "|---" * 7 + "|"
 Judge = tuple[Generator, VGG16]
 
 
@@ -67,6 +69,35 @@ def compare(found: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     }
 
 
+def measure(
+    generator: GeneratorWeights,
+    vgg: VGGWeights,
+    pictures: Sequence[np.ndarray],
+    device: str,
+    precisions: Sequence[str],
+    config: EmbedConfig,
+) -> Iterator[dict[str, Any]]:
+    """The figures of each precision, as soon as they are known; what they are relative to is the first. Leaves the
+    numerics of fp32 behind."""
+    judge = networks(generator, vgg, device, "fp32")
+    fitted = [fit_picture(picture, judge[0].resolution, config.fit) for picture in pictures]
+    reference: np.ndarray | None = None
+    for precision in precisions:
+        latents, seconds = codes(networks(generator, vgg, device, precision), fitted, config)
+        set_numerics("fp32")
+        found = np.array([judged(judge, *both) for both in zip(latents, fitted, strict=True)])
+        reference = found if reference is None else reference
+        one = compare(found, reference)
+        yield one | {"precision": precision, "seconds": seconds, "means": found.mean(axis=0).tolist()}
+
+
+def line(one: dict[str, Any]) -> str:
+    """A precision as a row of a Markdown table under `HEAD`."""
+    losses = [f"{one[name]:.4f}x" for name in ("loss_ratio", "worst_loss_ratio", "perceptual_ratio")]
+    cells = [one["precision"], *losses, f"{one['psnr_db']:+.3f} dB", f"{one['ssim']:+.5f}", f"{one['seconds']:.4f}"]
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.quality", description=__doc__)
@@ -79,29 +110,14 @@ def main() -> None:
     parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=["fp32", "fp64", "bf16"])
     given = parser.parse_args()
     check_device(given.device)
-    weights: tuple[GeneratorWeights, VGGWeights] = (
-        read_generator(given.generator),
-        random_vgg() if given.vgg is None else read_vgg(given.vgg),
-    )
-    judge = networks(*weights, given.device, "fp32")
-    decoded = [decode_picture(path.read_bytes()) for path in given.pictures]
-    pictures = [fit_picture(picture, judge[0].resolution, "crop") for picture in decoded]
+    vgg = random_vgg() if given.vgg is None else read_vgg(given.vgg)
+    pictures = [decode_picture(path.read_bytes()) for path in given.pictures]
     config = EmbedConfig(steps=given.steps, batch_size=given.batch_size)
-    results: list[dict[str, Any]] = []
-    reference: np.ndarray | None = None
-    print(
-        "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s a step and image |\n" + "|---" * 7 + "|"
-    )
-    for precision in given.precisions:
-        latents, seconds = codes(networks(*weights, given.device, precision), pictures, config)
-        set_numerics("fp32")
-        found = np.array([judged(judge, *both) for both in zip(latents, pictures, strict=True)])
-        reference = found if reference is None else reference
-        one = compare(found, reference)
-        results.append(one | {"precision": precision, "seconds": seconds, "means": found.mean(axis=0).tolist()})
-        losses = [f"{one[name]:.4f}x" for name in ("loss_ratio", "worst_loss_ratio", "perceptual_ratio")]
-        cells = [precision, *losses, f"{one['psnr_db']:+.3f} dB", f"{one['ssim']:+.5f}", f"{seconds:.4f}"]
-        print(f"| {' | '.join(cells)} |", flush=True)
+    results = []
+    print(HEAD)
+    for one in measure(read_generator(given.generator), vgg, pictures, given.device, given.precisions, config):
+        results.append(one)
+        print(line(one), flush=True)
     print(json.dumps({"pictures": len(pictures), "steps": given.steps, "results": results}))
 
 

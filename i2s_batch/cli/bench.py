@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from i2s_batch.config import PRECISIONS
+
+if TYPE_CHECKING:
+    from i2s_batch.bench.loop import LoopFigures
+    from i2s_batch.config import RunConfig
+    from i2s_batch.models import GeneratorWeights
 
 # Random weights of the official widths: the layers of a StyleGAN3 of configuration R are twice as wide.
 _FAMILIES: dict[str, dict[str, Any]] = {
@@ -16,6 +22,8 @@ _FAMILIES: dict[str, dict[str, Any]] = {
     "stylegan3-t": {"family": "stylegan3"},
     "stylegan3-r": {"family": "stylegan3", "radial": True, "channel_max": 1024, "channel_base": 65536},
 }
+# Those that a device has of its own; the first is what the others are compared with.
+_PRECISIONS = {"cpu": ("fp32", "fp64", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp64")}
 
 
 @click.command()
@@ -40,6 +48,13 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 @click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True)
 @click.option("--compile/--no-compile", default=False, show_default=True, help="As of embed.")
 @click.option("--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of the device.")
+@click.option(
+    "--pictures",
+    metavar="SOURCE",
+    default=None,
+    help="Also, on these: the quality of each precision, and a run through Ray beside the engine. Needs --generator.",
+)
+@click.option("--steps", type=click.IntRange(1), default=300, show_default=True, help="An image, of --pictures.")
 def bench(
     generator: str | None,
     family: str,
@@ -50,40 +65,76 @@ def bench(
     precision: str,
     compile: bool,
     price_per_hour: float | None,
+    pictures: str | None,
+    steps: int,
 ) -> int:
     """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a
     plain loop of one image in the same precision; and the start-up. The last line is JSON."""
-    import time
-
-    from i2s_batch.bench.loop import check_device, measure_loop
-    from i2s_batch.cli.run import say
+    from i2s_batch.bench.loop import check_device
+    from i2s_batch.config import EmbedConfig, RunConfig
+    from i2s_batch.errors import ConfigError
     from i2s_batch.inversion.memory import keep_freed_memory
-    from i2s_batch.inversion.numerics import map_dtype, set_numerics
-    from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
-    from i2s_batch.runtime.device import device_name
-    from i2s_batch.runtime.remembered import Measured, remember
+    from i2s_batch.models import random_generator
     from i2s_batch.runtime.weights import generator_weights
 
+    if pictures and not generator:
+        raise ConfigError("--pictures needs --generator: random weights embed nothing")
     check_device(device)
     keep_freed_memory()  # as a worker does; the plain loop has it too, in the same process
+
+    def load() -> GeneratorWeights:
+        if generator:
+            return generator_weights(generator)
+        return random_generator(resolution=resolution, **_FAMILIES[family])
+
+    embed = EmbedConfig(steps=steps, batch_size=batch_size, compile=compile)
+    config = RunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
+    found = _loop(load, config, pairs, price_per_hour)
+    if pictures and generator:
+        found |= _on_pictures(pictures, generator, config)
+    click.echo(json.dumps(found))
+    return 0
+
+
+def _loop(
+    load: Callable[[], GeneratorWeights], config: RunConfig, pairs: int, price_per_hour: float | None
+) -> dict[str, Any]:
+    """The step by itself, on pictures of noise. Prints a table."""
+    import time
+
+    from i2s_batch.bench.loop import measure_loop
+    from i2s_batch.cli.run import say
+    from i2s_batch.inversion.numerics import map_dtype, set_numerics
+    from i2s_batch.models import build_generator, build_vgg, random_vgg
+    from i2s_batch.runtime.device import device_name
+    from i2s_batch.runtime.remembered import Measured, remember
+
+    device, precision, batch_size = config.device, config.precision, config.embed.batch_size
     dtype, maps = set_numerics(precision), map_dtype(precision)
     begun = time.perf_counter()
-    if generator:
-        weights = generator_weights(generator)
-    else:
-        weights = random_generator(resolution=resolution, **_FAMILIES[family])
+    weights = load()
     loaded = time.perf_counter()
     network, features = build_generator(weights, device, dtype, maps), build_vgg(random_vgg(), device, dtype, maps)
     built = time.perf_counter()
-    figures = measure_loop(network, features, batch_size, pairs, compile)
+    figures = measure_loop(network, features, batch_size, pairs, config.embed.compile)
     seconds = figures.seconds_per_step_and_image
     used = device_name(network.w_avg.device)
     remember(Measured(used, weights.fingerprint, precision, batch_size, seconds), say)
     an_hour = 3600 / (5000 * seconds)
     cost = None if price_per_hour is None else price_per_hour / an_hour
     start = {"load_s": loaded - begun, "build_s": built - loaded, "first_step_s": figures.first_step_s}
-    peak = figures.peak_bytes
-    table = {
+    for name, value in _rows(figures, precision).items():
+        click.echo(f"{name:<21}  {value}")
+    click.echo(f"{'5000 steps':<21}  {5000 * seconds:.0f} s an image, {an_hour:.2f} images an hour")
+    click.echo(f"{'cost':<21}  {'give --price-per-hour' if cost is None else f'{cost:.4f} an image'}")
+    said = ", ".join(f"{name.removesuffix('_s')} {value:.1f} s" for name, value in start.items())
+    click.echo(f"{'start-up':<21}  {said}")
+    return figures.as_json() | start | {"precision": precision, "cost_per_image": cost}
+
+
+def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
+    batch_size, peak = figures.batch_size, figures.peak_bytes
+    return {
         "device": f"{figures.device}, {figures.threads} threads, torch {figures.torch_version}, {precision}",
         "generator": f"{figures.family} at {figures.resolution}",
         "work": f"{figures.flop_per_step_and_image / 1e9:.1f} GFLOP a step and image",
@@ -97,11 +148,35 @@ def bench(
         "over the higher floor": f"{figures.over_floor:.2f}",
         "of the matrix rate": f"{figures.fraction_of_matrix_rate:.1%}",
         "peak memory": "not known here" if peak is None else f"{peak / batch_size / 2**20:.0f} MiB an image",
-        "5000 steps": f"{5000 * seconds:.0f} s an image, {an_hour:.2f} images an hour",
-        "cost": "give --price-per-hour" if cost is None else f"{cost:.4f} an image",
-        "start-up": ", ".join(f"{name.removesuffix('_s')} {value:.1f} s" for name, value in start.items()),
     }
-    for name, value in table.items():
-        click.echo(f"{name:<21}  {value}")
-    click.echo(json.dumps(figures.as_json() | start | {"precision": precision, "cost_per_image": cost}))
-    return 0
+
+
+def _on_pictures(source: str, generator: str, config: RunConfig) -> dict[str, Any]:
+    """The precisions, and a run of one worker beside the bare engine. Prints both."""
+    import os
+    import tempfile
+
+    from i2s_batch.bench import overhead, quality
+    from i2s_batch.models import random_vgg
+    from i2s_batch.runtime.embed import EmbedJob
+    from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights
+    from i2s_batch.storage.pictures import decode_picture
+    from i2s_batch.storage.sources import list_images, read_bytes
+
+    pictures = [decode_picture(read_bytes(row["uri"])) for row in list_images(source).read().to_pylist()]
+    click.echo(f"\n{len(pictures)} pictures, {config.embed.steps} steps each, judged in fp32\n\n{quality.HEAD}")
+    precisions = []
+    for one in quality.measure(
+        generator_weights(generator), random_vgg(), pictures, config.device, _PRECISIONS[config.device], config.embed
+    ):
+        click.echo(quality.line(one))
+        precisions.append(one)
+    with tempfile.TemporaryDirectory() as folder:
+        job = EmbedJob(source, f"{folder}/run", generator, VGG_RANDOM, config)
+        *_, run = overhead.measure(overhead.Case(job, threads=os.cpu_count() or 1), rounds=1)
+    click.echo(
+        f"\nengine alone {run['engine_s']:.1f} s, through Ray {run['run_seconds']:.1f} s "
+        f"({run['run_over_engine'] - 1:+.1%}; slots {run['run_occupancy']:.1%} full; before the first picture "
+        f"{run['run_before_s']:.1f} s, after the last {run['run_after_s']:.1f} s)"
+    )
+    return {"quality": precisions, "run": run}

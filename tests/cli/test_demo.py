@@ -59,6 +59,10 @@ def test_bench_without_a_gpu_says_so() -> None:
     assert "--pairs" in refusal(i2s_batch("bench", "--pairs", 0))
 
 
+def test_bench_on_pictures_needs_a_generator(tmp_path: Path) -> None:
+    assert "--pictures needs --generator" in refusal(i2s_batch("bench", "--pictures", tmp_path))
+
+
 def test_bench_counts_the_work_of_one_image_and_ends_with_json() -> None:
     one, three = bench("--batch-size", 1), bench("--batch-size", 3)
     assert three["batch_size"] == 3 and three["resolution"] == 16
