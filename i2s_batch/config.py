@@ -10,6 +10,7 @@ from i2s_batch.errors import ConfigError
 
 SPACES = ("w+", "w", "z")
 INITS = ("mean", "random")
+OPTIMIZERS = ("adam", "lbfgs")
 FITS = ("crop", "pad", "stretch")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
@@ -48,7 +49,8 @@ class EmbedConfig:
 
     Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
     `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
-    None: never.
+    None: never. `optimizer`: the paper's, or one that needs fewer steps, which takes from here only the length of its
+    first: `learning_rate`, the root mean square over the coordinates.
     """
 
     steps: int = 5000
@@ -57,6 +59,7 @@ class EmbedConfig:
     seed: int = 0
     fit: str = "crop"
     batch_size: int = 4
+    optimizer: str = "adam"
     learning_rate: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
@@ -70,6 +73,7 @@ class EmbedConfig:
         _check_choice("space", self.space, SPACES)
         _check_choice("init", self.init, INITS)
         _check_choice("fit", self.fit, FITS)
+        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
         _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
         _check(self.learning_rate > 0, f"learning rate is {self.learning_rate}; it must be above 0")
@@ -88,6 +92,8 @@ class EmbedConfig:
         del settings["batch_size"]
         if self.stop_plateau is None:
             del settings["stop_plateau"], settings["plateau_steps"]
+        if self.optimizer == "adam":
+            del settings["optimizer"]
         return settings
 
     @classmethod

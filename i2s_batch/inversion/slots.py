@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 
 from i2s_batch.config import EmbedConfig
-from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.loss import Features, lambdas, loss_terms
+from i2s_batch.inversion.optimizer import optimizer_of
 from i2s_batch.inversion.plateau import Plateau
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
@@ -24,8 +24,9 @@ _TENSORS = ("variable", "m", "v", "step", "limit", "best", "best_before", "finit
 class Slots:
     """B pictures side by side. All tensors have the slot as their first dimension.
 
-    variable, m, v: [B, *space shape]; step: [B] int64, updates made; limit: [B] int64, updates after which it ends;
-    best, best_before: [B], what `Plateau` goes by; finite: [B] bool, every loss so far was;
+    variable: [B, *space shape]; m, v: what the optimiser remembers; step: [B] int64, updates made; limit: [B] int64,
+    updates after which it ends; best: [B], the least loss so far; best_before: [B], what `Plateau` compares it with;
+    finite: [B] bool, every loss so far was;
     history: [B, steps + 1, 5], loss terms at each evaluation; target: [B, 3, R, R] in [-1, 1];
     target_features: the perceptual features of the targets, computed once a picture.
     """
@@ -43,7 +44,7 @@ class Slots:
 
     def __init__(self, generator: GeneratorLike, features: Features, space: LatentSpace, config: EmbedConfig) -> None:
         self._generator, self._features, self._space, self._config = generator, features, space, config
-        self._adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
+        self.optimizer = optimizer_of(config)
         self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
         self._lambdas = lambdas(config.loss_weights, generator.w_avg)
         self.target_features: list[torch.Tensor] = []
@@ -93,13 +94,14 @@ class Slots:
             (gradient,) = torch.autograd.grad(loss.sum(), x)
         with torch.no_grad():
             self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms.detach()[:, None])
-            after = {"finite": self.finite & loss.isfinite()}
+            better = loss < self.best
+            after = {"finite": self.finite & loss.isfinite(), "best": torch.minimum(self.best, loss)}
             if self._plateau is not None:
                 after |= self._after_plateau(self._plateau, loss.detach())
             running = self.step < after.get("limit", self.limit)
-            updated = self._adam.update(self.variable, gradient, self.m, self.v, self.step + 1)
-            mask = running.reshape(-1, *[1] * (self.variable.ndim - 1))
+            updated = self.optimizer.update(self.variable, gradient, self.m, self.v, self.step + 1, better)
             for name, value in zip(("variable", "m", "v"), updated, strict=True):
+                mask = running.reshape(-1, *[1] * (value.ndim - 1))
                 after[name] = torch.where(mask, value, getattr(self, name))
             vars(self).update(after | {"step": self.step + running})
 
@@ -119,14 +121,16 @@ class Slots:
         history = torch.full((self._config.steps + 1, len(TERMS)), torch.nan, dtype=like.dtype, device=like.device)
         if state is None:
             variable = self._space.start(image_id).to(like)
-            m, v, step = torch.zeros_like(variable), torch.zeros_like(variable), 0
+            m, v, step = self.optimizer.start(variable), self.optimizer.start(variable), 0
         else:
             variable, m, v = (torch.from_numpy(a.copy()).to(like) for a in (state.variable, state.m, state.v))
             step = state.step
             history[:step] = torch.from_numpy(state.history.copy()).to(like)
-        best = best_before = torch.tensor(torch.inf, dtype=like.dtype, device=like.device)
+        losses = history[:step] @ like
+        best_before = like.new_tensor(torch.inf)
+        best = torch.cat([best_before[None], losses]).min()
         if self._plateau is not None:
-            best, best_before = self._plateau.replay(history[:step] @ like)
+            best, best_before = self._plateau.replay(losses)
         values = {
             "variable": variable,
             "m": m,
