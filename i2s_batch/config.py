@@ -84,6 +84,9 @@ class EmbedConfig:
         if self.stop_plateau is not None:
             gain = f"stop plateau is {self.stop_plateau} %; it must be above 0 and below 100"
             _check(0 < self.stop_plateau < 100, gain)
+            # Each window ends at the best point so far: within it must be time to shorten a step that was too long.
+            window = f"plateau steps is {self.plateau_steps}; with the optimizer lbfgs it must be at least 25"
+            _check(self.optimizer == "adam" or self.plateau_steps >= 25, window)
         _check(self.plateau_steps >= 1, f"plateau steps is {self.plateau_steps}; it must be at least 1")
 
     def identity(self) -> dict[str, Any]:

@@ -5,10 +5,10 @@
 The first row is the paper's Adam. A try is NAME:STEPS, or NAME:STEPS:RATE for another learning rate than 0.01. The
 pictures are drawn faces that the demo's generator has not learnt from, and files that are given. The last line is JSON.
 
-`median` and `worst` are of the quotients of a picture's final loss and Adam's; `as adam` counts the pictures that are at
-least as good. `needs`, and `most` of any picture: the steps after which the loss was first as low as Adam's final one;
-`adam needs`: the steps of Adam for what the try ended with. Medians; one more than were made: never. LPIPS needs the
-VGG of ImageNet (`--vgg imagenet`); without it the loss's own perceptual terms say what a random network sees.
+`median` and `worst` are of the quotients of a picture's final loss and Adam's; `as adam` counts the pictures that are
+at least as good. `needs`, and `most` of any picture: the steps after which the loss was first as low as Adam's final
+one; `adam needs`: the steps of Adam for what the try ended with. Medians; one more than were made: never. LPIPS needs
+the VGG of ImageNet (`--vgg imagenet`); without it the loss's own perceptual terms say what a random network sees.
 """
 
 from __future__ import annotations

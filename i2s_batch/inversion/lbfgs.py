@@ -66,25 +66,29 @@ class LBFGS:
         return new.reshape(shape), points.reshape(m.shape), gradients.reshape(v.shape)
 
     def _direction(self, points: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-        """-H g at the best point [B, n], by two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4)."""
-        s, y = points.diff(dim=1), gradients.diff(dim=1)
-        g = gradients[:, -1]
-        sy = (s * y).sum(-1)
-        counts = sy > _CURVED * s.norm(dim=-1) * y.norm(dim=-1)
-        rho = torch.where(counts, 1 / sy, 0.0)
-        # H_0 is a multiple of the identity: what the newest pair says, or as long a step as is asked for at first.
-        gamma = self.first_step * g.shape[1] ** 0.5 / g.norm(dim=1).clamp_min(torch.finfo(g.dtype).tiny)
-        for i in range(POINTS - 1):
-            gamma = torch.where(counts[:, i], sy[:, i] / y[:, i].square().sum(-1), gamma)
-        q, alphas = g, []
-        for i in reversed(range(POINTS - 1)):
-            alphas.append(rho[:, i] * (s[:, i] * q).sum(-1))
-            q = q - alphas[-1][:, None] * y[:, i]
-        q = gamma[:, None] * q
-        for i in range(POINTS - 1):
-            beta = rho[:, i] * (y[:, i] * q).sum(-1)
-            q = q + (alphas.pop() - beta)[:, None] * s[:, i]
-        return -q
+        """-H g at the best point [B, n]: the two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4).
+
+        Each loop substitutes into the triangle of the s'y, so each is one call. In float64: differences of what lies
+        close together are small, and no setting for matrix products may touch them.
+        """
+        s, y, g = points.double().diff(dim=1), gradients.double().diff(dim=1), gradients[:, -1].double()
+        sy, yy = (s * y).sum(-1), y.square().sum(-1)
+        counts = sy > _CURVED * s.norm(dim=-1) * yy.sqrt()
+        s, y = (torch.where(counts[..., None], pairs, 0.0) for pairs in (s, y))
+        d = torch.where(counts, sy, 1.0)
+        triangle = (s @ y.mT).triu(1) + d.diag_embed()
+        alpha = torch.linalg.solve_triangular(triangle, s @ g[..., None], upper=True)
+        q = self._scale(counts, sy / yy, g) * (g - (y.mT @ alpha)[..., 0])
+        rest = d[..., None] * alpha - y @ q[..., None]
+        return -(q + (s.mT @ torch.linalg.solve_triangular(triangle.mT, rest, upper=False))[..., 0]).to(points.dtype)
+
+    def _scale(self, counts: torch.Tensor, quotients: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """H_0 [B, 1], a multiple of the identity: the newest quotient s'y / y'y [B, pairs] that `counts`; without any,
+        what makes the first step as long as it is to be."""
+        newest = (counts * torch.arange(1, POINTS, device=g.device)).argmax(1, keepdim=True)
+        length = g.norm(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+        first = self.first_step * g.shape[1] ** 0.5 / length
+        return torch.where(counts.any(1, keepdim=True), quotients.gather(1, newest), first)
 
 
 def _with(kept: torch.Tensor, new: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
