@@ -12,7 +12,7 @@ import torch
 from i2s_batch.config import EmbedConfig, LossWeights
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
-from i2s_batch.inversion.lbfgs import POINTS, LBFGS
+from i2s_batch.inversion.lbfgs import LBFGS, POINTS
 from i2s_batch.inversion.metrics import from_uint8
 from tests.inversion.linear import LinearGenerator, features
 
@@ -100,7 +100,7 @@ def test_goes_on_where_the_loss_has_a_kink() -> None:
     """There gradients lie about the curvature; halving comes to nothing, and the memory is given up."""
     start = torch.tensor([1.0, -2.0, 0.7], dtype=torch.float64)
     sizes = torch.tensor([1.0, 3.0, 0.2], dtype=torch.float64)
-    x, losses = minimised(lambda x: (sizes * x).abs().sum() + 0.1 * x.square().sum(), start, LBFGS(0.01, 200))
+    _, losses = minimised(lambda x: (sizes * x).abs().sum() + 0.1 * x.square().sum(), start, LBFGS(0.01, 200))
     assert losses[-1] == losses.min() < 1e-4 * losses[0]
 
 
