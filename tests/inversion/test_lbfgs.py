@@ -97,11 +97,28 @@ def test_follows_a_bent_valley_to_its_end() -> None:
 
 
 def test_goes_on_where_the_loss_has_a_kink() -> None:
-    """There gradients lie about the curvature; halving comes to nothing, and the memory is given up."""
     start = torch.tensor([1.0, -2.0, 0.7], dtype=torch.float64)
     sizes = torch.tensor([1.0, 3.0, 0.2], dtype=torch.float64)
     _, losses = minimised(lambda x: (sizes * x).abs().sum() + 0.1 * x.square().sum(), start, LBFGS(0.01, 200))
     assert losses[-1] == losses.min() < 1e-4 * losses[0]
+
+
+def test_where_halving_comes_to_nothing_the_memory_is_given_up() -> None:
+    torch.manual_seed(0)
+    rule, n = LBFGS(0.01, 1000), 5
+    m = torch.randn(1, POINTS, n, dtype=torch.float64)
+    v = m * torch.linspace(1, 4, n, dtype=torch.float64)
+    best, gradient = m[0, -1].clone(), v[0, -1].clone()
+    x = best[None] + 1
+    lengths = []
+    for t in range(2, 20):  # whatever is tried, the loss is no less
+        x, m, v = rule.update(x, torch.ones_like(x), m, v, torch.tensor([t]), torch.tensor([False]))
+        lengths.append(float((x - best).norm()))
+        if len(lengths) > 1 and lengths[-1] > lengths[-2]:
+            break
+        assert lengths[-1] == pytest.approx(5**0.5 / 2 ** len(lengths))
+    torch.testing.assert_close(x[0] - best, -0.01 * n**0.5 * gradient / gradient.norm())
+    assert (m == best).all() and (v == gradient).all() and len(lengths) > 10
 
 
 def test_a_gradient_of_zero_is_an_end_and_no_division_by_it() -> None:
