@@ -69,6 +69,7 @@ SETTINGS = {
     "space w, padded": EmbedConfig(steps=3, space="w", fit="pad"),
     "space z": EmbedConfig(steps=2, space="z"),
     "an early end": EmbedConfig(steps=8, stop_plateau=99, plateau_steps=2),
+    "another optimizer": EmbedConfig(steps=8, optimizer="lbfgs"),
     "other weights and rate": EmbedConfig(steps=3, learning_rate=0.1, loss_weights=LossWeights(pixel=3.0, conv4_2=0.0)),
 }
 
