@@ -50,9 +50,8 @@ class EmbedConfig:
 
     Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
     `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
-    None: never. `optimizer`: the paper's, or one that needs fewer steps, which takes from here only the length of its
-    first: `learning_rate`, the root mean square over the coordinates. `compile`: the step of a full batch is one
-    compiled program.
+    None: never. `optimizer`: the paper's Adam, or L-BFGS after some steps of it, which needs fewer. `compile`: the step
+    of a full batch is one compiled program.
     """
 
     steps: int = 5000

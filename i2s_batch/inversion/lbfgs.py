@@ -1,7 +1,8 @@
 """L-BFGS (Nocedal, 1980; Liu and Nocedal, 1989) with a memory and a step length of its own for every slot.
 
 The loss of a picture is deterministic: the noise of the generator is stored, and there is no batch to sample from. So
-differences of gradients say how it curves, which Adam does not look at.
+differences of gradients say how it curves, which Adam does not look at. From far away that leads into the next hollow,
+whichever it is: so the first steps are Adam's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+
+from i2s_batch.inversion.adam import Adam
 
 # Points that are remembered, and gradients at them; their differences are the pairs of which the memory consists.
 POINTS = 41
@@ -24,12 +27,14 @@ class LBFGS:
     """One evaluation an update, whose outcome decides: where the loss is less than ever before, a new direction is
     taken from there; where it is not, half the way back is tried. So no search stops the other slots.
 
-    `m` [B, POINTS, *shape]: the last points at which the loss was less than ever before, the best one last; `v`: the
-    gradients there. `first_step`: how far a coordinate moves in the first update, root mean square. The update after
-    which somebody looks, the last of `steps` and every `window`-th if there is one, goes back to the best point.
+    The first `warm_up` updates are those of `adam`, whose moments are the first of `m` and of `v` meanwhile. Then `m`
+    [B, POINTS, *shape] are the last points at which the loss was less than ever before, the best one last; `v` the
+    gradients there. The first update of its own moves a coordinate as far as Adam's rate, root mean square. The update
+    after which somebody looks, the last of `steps` and every `window`-th if there is one, goes back to the best point.
     """
 
-    first_step: float
+    adam: Adam
+    warm_up: int
     steps: int
     window: int | None = None
 
@@ -48,15 +53,35 @@ class LBFGS:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """New (x, m, v) for the `t`-th update of each slot; `t` [B] counts from 1, `better` [B]: whether the loss at
         `x` is less than at any point before."""
+        own = self._update(x, gradient, m, v, t, better)
+        new_x, *moments = self.adam.update(x, gradient, m[:, 0], v[:, 0], t)
+        kept = (torch.cat([new[:, None], old[:, 1:]], dim=1) for new, old in zip(moments, (m, v), strict=True))
+        warming = t <= self.warm_up
+        first, second, third = (
+            torch.where(warming.reshape(-1, *[1] * (value.ndim - 1)), value, other)
+            for value, other in zip((new_x, *kept), own, strict=True)
+        )
+        return first, second, third
+
+    def _update(
+        self,
+        x: torch.Tensor,
+        gradient: torch.Tensor,
+        m: torch.Tensor,
+        v: torch.Tensor,
+        t: torch.Tensor,
+        better: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As `update`, after the warm-up."""
         shape, points, gradients = x.shape, m.flatten(2), v.flatten(2)
         x, gradient = x.flatten(1), gradient.flatten(1)
-        first = (t == 1)[:, None, None]
+        first = (t == self.warm_up + 1)[:, None, None]
         points = torch.where(first, x[:, None], _with(points, x, better))
         gradients = torch.where(first, gradient[:, None], _with(gradients, gradient, better))
         best = points[:, -1]
         back = _SHORTER * (x - best)
         # Also a new direction after a return to the best point, and where halving has come to its end.
-        lost = ~better & (_rms(back) < self.first_step * _SHORTEST)
+        lost = ~better & (_rms(back) < self.adam.learning_rate * _SHORTEST)
         stuck = lost & back.any(1)
         points = torch.where(stuck[:, None, None], best[:, None], points)
         gradients = torch.where(stuck[:, None, None], gradients[:, -1:], gradients)
@@ -87,7 +112,7 @@ class LBFGS:
         what makes the first step as long as it is to be."""
         newest = (counts * torch.arange(1, POINTS, device=g.device)).argmax(1, keepdim=True)
         length = g.norm(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
-        first = self.first_step * g.shape[1] ** 0.5 / length
+        first = self.adam.learning_rate * g.shape[1] ** 0.5 / length
         return torch.where(counts.any(1, keepdim=True), quotients.gather(1, newest), first)
 
 

@@ -10,6 +10,9 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.lbfgs import LBFGS
 
+# Steps of Adam before those of L-BFGS (docs/speed.md says what happens without).
+WARM_UP = 100
+
 
 class Optimizer(Protocol):
     """A rule that makes the next point of each slot; what it must remember are two tensors of the slot, `m`, `v`."""
@@ -34,6 +37,7 @@ class Optimizer(Protocol):
 
 def optimizer_of(config: EmbedConfig) -> Optimizer:
     """The optimiser that `config` names."""
+    adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
     if config.optimizer == "lbfgs":
-        return LBFGS(config.learning_rate, config.steps, config.plateau_steps if config.stop_plateau else None)
-    return Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
+        return LBFGS(adam, WARM_UP, config.steps, config.plateau_steps if config.stop_plateau else None)
+    return adam

@@ -66,6 +66,7 @@ def test_the_quality_bench_compares_every_precision_with_the_first(
     assert bf16["loss_ratio"] == pytest.approx(1, abs=0.05) and abs(bf16["psnr_db"]) < 0.2
 
 
+@pytest.mark.usefixtures("short_warm_up")
 def test_the_optimiser_bench_compares_every_try_with_plain_adam(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, generator: Path, vgg: Path
 ) -> None:

@@ -39,6 +39,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
     return made
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("more", [{}, {"optimizer": "lbfgs", "plateau_steps": 25}], ids=["adam", "lbfgs"])
 def test_compiled_and_plain_steps_agree(programs: list[CompiledStep], more: dict[str, object]) -> None:
     """One picture ends early, another takes its slot, and the last is alone: only the full batch is compiled."""

@@ -12,10 +12,13 @@ import torch
 from i2s_batch.config import EmbedConfig, LossWeights
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
+from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.lbfgs import LBFGS, POINTS
 from i2s_batch.inversion.metrics import from_uint8
+from tests.conftest import WARM_UP
 from tests.inversion.linear import LinearGenerator, features
 
+pytestmark = pytest.mark.usefixtures("short_warm_up")
 CONFIG = EmbedConfig(steps=60, optimizer="lbfgs", batch_size=1)
 Images = list[tuple[str, np.ndarray]]
 
@@ -25,6 +28,11 @@ class BentGenerator(LinearGenerator):
 
     def synthesize(self, ws: torch.Tensor) -> torch.Tensor:
         return (3 * super().synthesize(ws)).sin()
+
+
+def own_steps(steps: int) -> LBFGS:
+    """Without any of Adam's."""
+    return LBFGS(Adam(0.01, 0.9, 0.999, 1e-8), 0, steps)
 
 
 def pictures(count: int) -> Images:
@@ -72,7 +80,7 @@ def test_the_direction_is_that_of_the_matrix_of_bfgs() -> None:
         rho = 1 / (s[i] @ y[i])
         h = (one - rho * torch.outer(s[i], y[i])) @ h @ (one - rho * torch.outer(y[i], s[i]))
         h = h + rho * torch.outer(s[i], s[i])
-    found = LBFGS(0.01, 100)._direction(points[None], gradients[None])[0]
+    found = own_steps(100)._direction(points[None], gradients[None])[0]
     torch.testing.assert_close(found, -h @ gradients[-1], rtol=1e-9, atol=1e-9)
 
 
@@ -91,7 +99,7 @@ def test_reaches_the_least_squares_minimum_that_adam_needs_thousands_of_steps_fo
 def test_follows_a_bent_valley_to_its_end() -> None:
     """Rosenbrock's function: steps that are too long are shortened until the loss is less."""
     start = torch.tensor([-1.2, 1.0], dtype=torch.float64)
-    x, losses = minimised(lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, start, LBFGS(0.01, 150))
+    x, losses = minimised(lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, start, own_steps(150))
     torch.testing.assert_close(x, torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-6)
     assert (losses[1:] > losses.cummin(0).values[:-1]).any() and losses[-1] == losses.min()
 
@@ -99,13 +107,13 @@ def test_follows_a_bent_valley_to_its_end() -> None:
 def test_goes_on_where_the_loss_has_a_kink() -> None:
     start = torch.tensor([1.0, -2.0, 0.7], dtype=torch.float64)
     sizes = torch.tensor([1.0, 3.0, 0.2], dtype=torch.float64)
-    _, losses = minimised(lambda x: (sizes * x).abs().sum() + 0.1 * x.square().sum(), start, LBFGS(0.01, 200))
+    _, losses = minimised(lambda x: (sizes * x).abs().sum() + 0.1 * x.square().sum(), start, own_steps(200))
     assert losses[-1] == losses.min() < 1e-4 * losses[0]
 
 
 def test_where_halving_comes_to_nothing_the_memory_is_given_up() -> None:
     torch.manual_seed(0)
-    rule, n = LBFGS(0.01, 1000), 5
+    rule, n = own_steps(1000), 5
     m = torch.randn(1, POINTS, n, dtype=torch.float64)
     v = m * torch.linspace(1, 4, n, dtype=torch.float64)
     best, gradient = m[0, -1].clone(), v[0, -1].clone()
@@ -122,7 +130,7 @@ def test_where_halving_comes_to_nothing_the_memory_is_given_up() -> None:
 
 
 def test_a_gradient_of_zero_is_an_end_and_no_division_by_it() -> None:
-    x, losses = minimised(lambda x: x.square().sum(), torch.zeros(3), LBFGS(0.01, 5))
+    x, losses = minimised(lambda x: x.square().sum(), torch.zeros(3), own_steps(5))
     assert not x.any() and not losses.any()
 
 
@@ -134,6 +142,16 @@ def test_the_last_latent_is_the_best_one_and_better_than_adams(space: str) -> No
         result, adam = (embed(image, one)["0.png"] for one in (config, replace(config, optimizer="adam")))
         assert result.steps == 25 and result.stop_reason == "steps"
         assert result.loss == pytest.approx(result.curve.min(), rel=1e-12) and result.loss < adam.loss
+
+
+def test_the_first_steps_are_adams() -> None:
+    (image,) = pictures(1)
+    warm = embed([image], replace(CONFIG, steps=WARM_UP))["0.png"]
+    adam, whole = (embed([image], replace(CONFIG, optimizer=name))["0.png"] for name in ("adam", "lbfgs"))
+    np.testing.assert_array_equal(whole.curve[: WARM_UP + 1], adam.curve[: WARM_UP + 1])
+    np.testing.assert_array_equal(warm.curve, adam.curve[: WARM_UP + 1])
+    assert whole.curve[WARM_UP + 2] != adam.curve[WARM_UP + 2]
+    assert warm.loss == adam.curve[WARM_UP]  # nobody goes back to a best point before there are any
 
 
 def test_interrupted_is_as_uninterrupted() -> None:

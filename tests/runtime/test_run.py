@@ -173,6 +173,7 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedJob) -> None:
         run(replace(job, config=CONFIG))
 
 
+@pytest.mark.usefixtures("short_warm_up")
 def test_another_optimizer_is_another_run_and_its_command_says_so(job: EmbedJob) -> None:
     other = replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=STEPS, optimizer="lbfgs")))
     run(other)

@@ -74,6 +74,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_new_picture_gets_the_code_that_the_run_would_give_it(job: EmbedJob, tmp_path: Path, name: str) -> None:
     """In float64, with the run's own settings; the run grows by the picture afterwards."""
