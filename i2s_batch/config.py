@@ -10,6 +10,7 @@ from i2s_batch.errors import ConfigError
 
 SPACES = ("w+", "w", "z")
 INITS = ("mean", "random")
+OPTIMIZERS = ("adam", "lbfgs")
 FITS = ("crop", "pad", "stretch")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
@@ -49,7 +50,8 @@ class EmbedConfig:
 
     Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
     `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
-    None: never. `compile`: the step of a full batch is one compiled program.
+    None: never. `optimizer`: the paper's Adam, or L-BFGS after some steps of it, which needs fewer. `compile`: the step
+    of a full batch is one compiled program.
     """
 
     steps: int = 5000
@@ -58,6 +60,7 @@ class EmbedConfig:
     seed: int = 0
     fit: str = "crop"
     batch_size: int = 4
+    optimizer: str = "adam"
     learning_rate: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
@@ -72,6 +75,7 @@ class EmbedConfig:
         _check_choice("space", self.space, SPACES)
         _check_choice("init", self.init, INITS)
         _check_choice("fit", self.fit, FITS)
+        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
         _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
         _check(self.learning_rate > 0, f"learning rate is {self.learning_rate}; it must be above 0")
@@ -82,6 +86,9 @@ class EmbedConfig:
         if self.stop_plateau is not None:
             gain = f"stop plateau is {self.stop_plateau} %; it must be above 0 and below 100"
             _check(0 < self.stop_plateau < 100, gain)
+            # Each window ends at the best point so far: within it must be time to shorten a step that was too long.
+            window = f"plateau steps is {self.plateau_steps}; with the optimizer lbfgs it must be at least 25"
+            _check(self.optimizer == "adam" or self.plateau_steps >= 25, window)
         _check(self.plateau_steps >= 1, f"plateau steps is {self.plateau_steps}; it must be at least 1")
 
     def identity(self) -> dict[str, Any]:
@@ -90,6 +97,8 @@ class EmbedConfig:
         del settings["batch_size"], settings["compile"]
         if self.stop_plateau is None:
             del settings["stop_plateau"], settings["plateau_steps"]
+        if self.optimizer == "adam":
+            del settings["optimizer"]
         return settings
 
     @classmethod

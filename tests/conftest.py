@@ -22,6 +22,7 @@ import requests
 import torch
 from xdist.scheduler import LoadScopeScheduling
 
+from i2s_batch.inversion import optimizer
 from tests.faults import report
 from tests.material import generator, pictures, vgg  # noqa: F401
 
@@ -53,6 +54,14 @@ torch.set_num_threads(1)
 # moto checks a condition and writes in two steps, with other threads in between if the interpreter switches
 # there. A long switch interval makes a conditional write one step, which it is on S3.
 _SERVER = "import sys; sys.setswitchinterval(5); from moto.server import main; main(sys.argv[1:])"
+
+WARM_UP = 3
+
+
+@pytest.fixture
+def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L-BFGS begins after `WARM_UP` steps of Adam: tests that take a hundred would see none of its own."""
+    monkeypatch.setattr(optimizer, "WARM_UP", WARM_UP)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "editing": BASE,
     "studies": BASE,
     "runtime": BASE | {"models", "inversion", "editing", "storage", "studies"},
-    "bench": BASE | {"models", "inversion", "storage", "runtime", "table"},
+    "bench": BASE | {"models", "inversion", "storage", "runtime", "table", "demo"},
     "report": BASE | {"models", "inversion", "storage", "studies", "runtime"},
     "table": BASE | {"models", "inversion", "storage", "studies", "runtime", "report"},
     "demo": BASE | {"models", "inversion", "storage", "editing", "runtime", "report"},

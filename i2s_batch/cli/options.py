@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from i2s_batch.config import DEVICES, FITS, INITS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.config import DEVICES, FITS, INITS, OPTIMIZERS, PRECISIONS, SPACES, EmbedConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +36,14 @@ def embed_options(command: F) -> F:
         click.option(
             "--vgg", default="imagenet", show_default=True, help="VGG-16 weights: imagenet, random, path or URL."
         ),
-        click.option("--steps", default=5000, show_default=True, help="Adam steps an image."),
+        click.option("--steps", default=5000, show_default=True, help="Of the optimizer, an image."),
+        click.option(
+            "--optimizer",
+            type=click.Choice(OPTIMIZERS),
+            default="adam",
+            show_default=True,
+            help="adam is the paper's; lbfgs needs fewer --steps.",
+        ),
         click.option("--space", type=click.Choice(SPACES), default="w+", show_default=True, help="Latent space."),
         click.option("--init", type=click.Choice(INITS), default="mean", show_default=True, help="mean suits faces."),
         click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random."),
@@ -71,7 +78,7 @@ def embed_options(command: F) -> F:
 
 def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
     """Take the options out that say how an image is embedded."""
-    names = ("steps", "space", "init", "seed", "fit", "stop_plateau", "plateau_steps", "compile")
+    names = ("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps", "compile")
     return EmbedConfig(**{name: options.pop(name) for name in names})
 
 

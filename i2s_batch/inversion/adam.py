@@ -16,10 +16,21 @@ class Adam:
     beta2: float
     epsilon: float
 
+    def start(self, x: torch.Tensor) -> torch.Tensor:
+        """Either moment before the first update."""
+        return torch.zeros_like(x)
+
     def update(
-        self, x: torch.Tensor, gradient: torch.Tensor, m: torch.Tensor, v: torch.Tensor, t: torch.Tensor
+        self,
+        x: torch.Tensor,
+        gradient: torch.Tensor,
+        m: torch.Tensor,
+        v: torch.Tensor,
+        t: torch.Tensor,
+        better: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """New (x, m, v), each [B, ...], for the `t`-th update of each slot; `t` [B] counts from 1."""
+        """New (x, m, v), each [B, ...], for the `t`-th update of each slot; `t` [B] counts from 1. Whether the loss has
+        become `better` is nothing to it."""
         m = self.beta1 * m + (1 - self.beta1) * gradient
         v = self.beta2 * v + (1 - self.beta2) * gradient.square()
         t = t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))

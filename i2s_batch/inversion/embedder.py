@@ -307,3 +307,6 @@ class Embedder:
         if state.variable.shape != shape or not 0 <= state.step <= steps:
             found = f"shape {list(state.variable.shape)} at step {state.step}"
             raise ConfigError(f"the checkpoint of {image_id!r} has {found}; expected {list(shape)}, 0 to {steps}")
+        kept = self._slots.optimizer.start(torch.empty(shape)).shape
+        if state.m.shape != kept or state.v.shape != kept:
+            raise ConfigError(f"the checkpoint of {image_id!r} is of another optimizer than {self.config.optimizer}")

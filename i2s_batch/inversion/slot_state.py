@@ -17,7 +17,8 @@ _ARRAYS = ("variable", "m", "v", "history")
 class SlotState:
     """`step` updates have been made; arrays have the generator's dtype.
 
-    `variable`, `m`, `v`: [*space shape]; `history`: [step, 5], the loss terms before each update;
+    `variable`: [*space shape]; `m`, `v`: what the optimiser remembers; `history`: [step, 5], the loss terms before each
+    update;
     `seconds`: wall time spent so far.
     """
 

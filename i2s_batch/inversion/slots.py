@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from i2s_batch.config import EmbedConfig
-from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.compiled import CompiledStep
 from i2s_batch.inversion.loss import Features, lambdas, loss_terms
+from i2s_batch.inversion.optimizer import optimizer_of
 from i2s_batch.inversion.plateau import Plateau
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
@@ -27,8 +27,9 @@ _TENSORS = (*_STATE, "history", "target")
 class Slots:
     """B pictures side by side. All tensors have the slot as their first dimension.
 
-    variable, m, v: [B, *space shape]; step: [B] int64, updates made; limit: [B] int64, updates after which it ends;
-    best, best_before: [B], what `Plateau` goes by; finite: [B] bool, every loss so far was;
+    variable: [B, *space shape]; m, v: what the optimiser remembers; step: [B] int64, updates made; limit: [B] int64,
+    updates after which it ends; best: [B], the least loss so far; best_before: [B], what `Plateau` compares it with;
+    finite: [B] bool, every loss so far was;
     history: [B, steps + 1, 5], loss terms at each evaluation; target: [B, 3, R, R] in [-1, 1];
     target_features: the perceptual features of the targets, computed once a picture.
     """
@@ -46,7 +47,7 @@ class Slots:
 
     def __init__(self, generator: GeneratorLike, features: Features, space: LatentSpace, config: EmbedConfig) -> None:
         self._generator, self._features, self._space, self._config = generator, features, space, config
-        self._adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
+        self.optimizer = optimizer_of(config)
         self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
         self._lambdas = lambdas(config.loss_weights, generator.w_avg)
         self._compiled = CompiledStep(self._after) if config.compile else None
@@ -124,14 +125,14 @@ class Slots:
         # A compiler takes only the first of the two, and the first imports a compiler: seconds that the other spares.
         gradient_of = torch.func.grad(total, has_aux=True) if torch.compiler.is_compiling() else _with_gradient(total)
         gradient, (terms, loss) = gradient_of(variable)
-        after = {"finite": finite & loss.isfinite()}
+        better = loss < best
+        after = {"finite": finite & loss.isfinite(), "best": torch.minimum(best, loss)}
         if self._plateau is not None:
             after |= self._after_plateau(self._plateau, loss, step, limit, best, best_before)
         running = step < after.get("limit", limit)
-        updated = self._adam.update(variable, gradient, m, v, step + 1)
-        mask = running.reshape(-1, *[1] * (variable.ndim - 1))
+        updated = self.optimizer.update(variable, gradient, m, v, step + 1, better)
         for name, new, old in zip(("variable", "m", "v"), updated, (variable, m, v), strict=True):
-            after[name] = torch.where(mask, new, old)
+            after[name] = torch.where(running.reshape(-1, *[1] * (new.ndim - 1)), new, old)
         return terms, after | {"step": step + running}
 
     @staticmethod
@@ -158,14 +159,16 @@ class Slots:
         history = torch.full((self._config.steps + 1, len(TERMS)), torch.nan, dtype=like.dtype, device=like.device)
         if state is None:
             variable = self._space.start(image_id).to(like)
-            m, v, step = torch.zeros_like(variable), torch.zeros_like(variable), 0
+            m, v, step = self.optimizer.start(variable), self.optimizer.start(variable), 0
         else:
             variable, m, v = (torch.from_numpy(a.copy()).to(like) for a in (state.variable, state.m, state.v))
             step = state.step
             history[:step] = torch.from_numpy(state.history.copy()).to(like)
-        best = best_before = torch.tensor(torch.inf, dtype=like.dtype, device=like.device)
+        losses = history[:step] @ like
+        best_before = like.new_tensor(torch.inf)
+        best = torch.cat([best_before[None], losses]).min()
         if self._plateau is not None:
-            best, best_before = self._plateau.replay(history[:step] @ like)
+            best, best_before = self._plateau.replay(losses)
         values = {
             "variable": variable,
             "m": m,

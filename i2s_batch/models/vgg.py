@@ -86,12 +86,15 @@ def check_vgg(weights: VGGWeights) -> None:
         inputs = outputs
 
 
-def random_vgg(seed: int = 0) -> VGGWeights:
-    """He-normal weights and no bias at VGG-16's full widths up to conv4_2; the same for a seed everywhere."""
+def random_vgg(seed: int = 0, narrow: int = 1) -> VGGWeights:
+    """He-normal weights and no bias up to conv4_2, at VGG-16's widths divided by `narrow`; the same for a seed
+    everywhere."""
     stream = np.random.RandomState(seed)
     tensors = {}
-    for layer, (inputs, outputs) in zip(VGG_LAYERS, pairwise((3, *VGG_WIDTHS[:VGG_LAYERS_TO_CONV4_2])), strict=False):
+    widths = (3, *(width // narrow for width in VGG_WIDTHS[:VGG_LAYERS_TO_CONV4_2]))
+    for layer, (inputs, outputs) in zip(VGG_LAYERS, pairwise(widths), strict=False):
         drawn = stream.standard_normal((outputs, inputs, 3, 3)) * math.sqrt(2 / (9 * inputs))
         tensors[f"features.{layer}.weight"] = drawn.astype(np.float32)
         tensors[f"features.{layer}.bias"] = np.zeros(outputs, np.float32)
-    return VGGWeights(tensors, f"random VGG-16, seed {seed}", is_random=True)
+    origin = f"random VGG-16, seed {seed}" + (f", widths / {narrow}" if narrow > 1 else "")
+    return VGGWeights(tensors, origin, is_random=True)

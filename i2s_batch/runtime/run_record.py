@@ -24,7 +24,10 @@ IDENTITY = ("source", "settings", "generator", "vgg")
 # Of each shard, from its publication on; the runs of older programs have none.
 CHECKSUMS = "sha256"
 # Settings of the record that are options of the command line; the others can only be set from Python.
-_OPTIONS = ("steps", "space", "init", "seed", "fit", "stop_plateau", "plateau_steps", "precision", "shard_size")
+_OPTIONS = (
+    *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
+    *("precision", "shard_size"),
+)
 
 
 def code_version() -> str:

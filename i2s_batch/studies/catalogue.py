@@ -134,12 +134,14 @@ def _steps(embed: EmbedConfig) -> Study:
     if embed.steps < 10:
         raise ConfigError(f"steps is {embed.steps}; the steps study needs at least 10 to compare anything")
     counts = [*(n for n in LOOKED_AT if n < embed.steps), embed.steps]
+    # Adam does not know when it will be looked at; L-BFGS goes back to its best point for it, and is then elsewhere.
+    continued = embed.optimizer == "adam"
     variants = tuple(
         Variant(
             f"steps-{n}",
             "1 step" if n == 1 else f"{n} steps",
             replace(embed, steps=n),
-            continues=f"steps-{before}" if before else "",
+            continues=f"steps-{before}" if before and continued else "",
         )
         for before, n in zip([0, *counts], counts, strict=False)
     )

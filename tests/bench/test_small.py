@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2s_batch.bench import filters, gpu, overhead, quality, scale
+from i2s_batch.bench import filters, gpu, optimizers, overhead, quality, scale
 from i2s_batch.bench.synthetic import write_run
 from i2s_batch.bench.traffic import CountedBytes
 from i2s_batch.models import build_generator, random_generator
@@ -64,6 +64,21 @@ def test_the_quality_bench_compares_every_precision_with_the_first(
     assert fp32["loss_ratio"] == fp32["worst_loss_ratio"] == 1 and fp32["psnr_db"] == 0
     assert fp64["loss_ratio"] == pytest.approx(1, abs=1e-3) and fp64["loss_ratio"] != 1
     assert bf16["loss_ratio"] == pytest.approx(1, abs=0.05) and abs(bf16["psnr_db"]) < 0.2
+
+
+@pytest.mark.usefixtures("short_warm_up")
+def test_the_optimiser_bench_compares_every_try_with_plain_adam(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, generator: Path, vgg: Path
+) -> None:
+    command = f"optimizers --faces 2 --steps 12 --try lbfgs:12 --try adam:1 --generator {generator} --vgg {vgg}"
+    monkeypatch.setattr(sys, "argv", command.split())
+    optimizers.main()
+    tries = json.loads(capsys.readouterr().out.splitlines()[-1])["tries"]
+    adam, lbfgs, nothing = tries.values()
+    assert adam["quotients"] == [1, 1] and adam["as_adam"] == 2
+    assert lbfgs["as_adam"] == 2 and lbfgs["most"] < 12 and lbfgs["adam_needs"] == 13
+    assert nothing["as_adam"] == 0 and nothing["each_needs"] == [2, 2]
+    assert set(nothing["each_adam_needs"]) <= {1, 2}  # its very loss, but for rounding
 
 
 def test_the_gpu_bench_needs_torch_numpy_and_pillow_only() -> None:

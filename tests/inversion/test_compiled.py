@@ -39,10 +39,12 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
     return made
 
 
-def test_compiled_and_plain_steps_agree(programs: list[CompiledStep]) -> None:
+@pytest.mark.usefixtures("short_warm_up")
+@pytest.mark.parametrize("more", [{}, {"optimizer": "lbfgs", "plateau_steps": 25}], ids=["adam", "lbfgs"])
+def test_compiled_and_plain_steps_agree(programs: list[CompiledStep], more: dict[str, object]) -> None:
     """One picture ends early, another takes its slot, and the last is alone: only the full batch is compiled."""
-    plain, _ = embed(compile=False)
-    compiled, warning = embed(compile=True)
+    plain, _ = embed(compile=False, **more)
+    compiled, warning = embed(compile=True, **more)
     assert warning == ""
     assert [list(program._programs) for program in programs] == [[2]]
     for a, b in zip(plain, compiled, strict=True):

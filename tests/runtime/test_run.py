@@ -173,6 +173,18 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedJob) -> None:
         run(replace(job, config=CONFIG))
 
 
+@pytest.mark.usefixtures("short_warm_up")
+def test_another_optimizer_is_another_run_and_its_command_says_so(job: EmbedJob) -> None:
+    other = replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=STEPS, optimizer="lbfgs")))
+    run(other)
+    rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
+    assert rows and all(row["loss"] == pytest.approx(min(row["loss_curve"]), rel=1e-3) for row in rows)
+    command = resume_command(json.loads(Path(job.out, "run.json").read_text()), "OUT")
+    assert command is not None and command.endswith("--optimizer lbfgs --shard-size 10")
+    with pytest.raises(RunConflictError, match="optimizer is lbfgs there"):
+        run(replace(job, config=CONFIG))
+
+
 def test_a_device_with_too_little_memory_goes_on_with_fewer_images_and_says_so(
     job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

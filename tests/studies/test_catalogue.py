@@ -53,6 +53,11 @@ def test_a_longer_embedding_goes_on_from_a_shorter_one() -> None:
     assert [v.embed.steps for v in study_of("steps", EmbedConfig(steps=100)).variants] == [1, 10, 100]
 
 
+def test_an_optimizer_that_prepares_for_its_last_step_begins_anew_each_time() -> None:
+    study = study_of("steps", EmbedConfig(steps=1000, optimizer="lbfgs"))
+    assert not any(variant.continues for variant in study.variants)
+
+
 def test_too_few_steps_to_compare() -> None:
     with pytest.raises(ConfigError, match="steps is 5; the steps study needs at least 10"):
         study_of("steps", EmbedConfig(steps=5))

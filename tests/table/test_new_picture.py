@@ -69,10 +69,12 @@ SETTINGS = {
     "space w, padded": EmbedConfig(steps=3, space="w", fit="pad"),
     "space z": EmbedConfig(steps=2, space="z"),
     "an early end": EmbedConfig(steps=8, stop_plateau=99, plateau_steps=2),
+    "another optimizer": EmbedConfig(steps=8, optimizer="lbfgs"),
     "other weights and rate": EmbedConfig(steps=3, learning_rate=0.1, loss_weights=LossWeights(pixel=3.0, conv4_2=0.0)),
 }
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_new_picture_gets_the_code_that_the_run_would_give_it(job: EmbedJob, tmp_path: Path, name: str) -> None:
     """In float64, with the run's own settings; the run grows by the picture afterwards."""

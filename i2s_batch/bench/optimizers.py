@@ -1,0 +1,134 @@
+"""How many steps an optimiser needs for what plain Adam reaches: on the same pictures, in one run.
+
+    python -m i2s_batch.bench.optimizers --steps 5000 --try lbfgs:2500 --try adam:2500:0.05
+
+The first row is the paper's Adam. A try is NAME:STEPS, or NAME:STEPS:RATE for another learning rate than 0.01. The
+pictures are drawn faces that the demo's generator has not learnt from, and files that are given. The last line is JSON.
+
+`median` and `worst` are of the quotients of a picture's final loss and Adam's; `as adam` counts the pictures that are
+at least as good. `needs`, and `most` of any picture: the steps after which the loss was first as low as Adam's final
+one; `adam needs`: the steps of Adam for what the try ended with. Medians; one more than were made: never. LPIPS needs
+the VGG of ImageNet (`--vgg imagenet`); without it the loss's own perceptual terms say what a random network sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.demo.faces import NAMES, render
+from i2s_batch.inversion import Embedder, EmbedResult
+from i2s_batch.inversion.memory import keep_freed_memory
+from i2s_batch.inversion.numerics import set_numerics
+from i2s_batch.models import build_generator, build_vgg, random_vgg
+from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights, vgg_weights
+from i2s_batch.storage.pictures import decode_picture
+
+_COLUMNS = (
+    *("loss", "median", "worst", "as_adam", "pixel", "perceptual", "psnr", "ssim"),
+    *("adam_needs", "needs", "most", "seconds"),
+)
+
+Pictures = list[tuple[str, np.ndarray]]
+
+
+def pictures_of(faces: int, seed: int, paths: Sequence[str]) -> Pictures:
+    """`faces` drawn ones at 64 x 64, then the files, under unique ids."""
+    drawn = render(np.random.RandomState(seed).standard_normal((faces, len(NAMES))))
+    named = [(f"face {number}", picture) for number, picture in enumerate(drawn)]
+    return named + [(path, decode_picture(Path(path).read_bytes())) for path in paths]
+
+
+def config_of(text: str) -> EmbedConfig:
+    """A try, as it is given on the command line."""
+    name, steps, *rate = text.split(":")
+    config = EmbedConfig(optimizer=name, steps=int(steps))
+    return replace(config, learning_rate=float(rate[0])) if rate else config
+
+
+def compared(results: Sequence[EmbedResult], reference: Sequence[EmbedResult], seconds: float) -> dict[str, Any]:
+    """The figures of a row; the results of both are of the same pictures, in the same order. Means, but for the
+    quotients of the losses and the steps, which are there picture by picture, too."""
+    loss, adam = (np.array([r.loss for r in some]) for some in (results, reference))
+    quotients = loss / adam
+    terms = np.array([list(r.terms.values()) for r in results])
+    adam_needs = [steps_to(r.curve, own) for r, own in zip(reference, loss, strict=True)]
+    needs = [steps_to(r.curve, own) for r, own in zip(results, adam, strict=True)]
+    figures = {
+        "loss": loss.mean(),
+        "median": np.median(quotients),
+        "worst": quotients.max(),
+        "as_adam": (quotients <= 1).sum(),
+        "pixel": terms[:, 0].mean(),
+        "perceptual": terms[:, 1:].sum(1).mean(),
+        "psnr": np.mean([r.metrics["psnr"] for r in results]),
+        "ssim": np.mean([r.metrics["ssim"] for r in results]),
+        "adam_needs": np.median(adam_needs),
+        "needs": np.median(needs),
+        "most": max(needs),
+        "seconds": seconds,
+    }
+    each = {"quotients": quotients.round(5).tolist(), "each_adam_needs": adam_needs, "each_needs": needs}
+    return {name: round(float(value), 5) for name, value in figures.items()} | each
+
+
+def steps_to(curve: np.ndarray, loss: float) -> int:
+    """The steps after which the loss was first at most `loss`; one more than were made if it never was."""
+    return int((np.minimum.accumulate(curve) > loss).sum())
+
+
+def embed(embedder: Embedder, pictures: Pictures) -> list[EmbedResult]:
+    """The results in the order of `pictures`."""
+    by_id = {result.image_id: result for result in embedder.embed(pictures)}
+    return [by_id[image_id] for image_id, _ in pictures]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.optimizers", description=__doc__)
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE")
+    parser.add_argument("--faces", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=5000, help="of plain Adam")
+    parser.add_argument("--try", action="append", type=config_of, dest="tries", metavar="NAME:STEPS[:RATE]")
+    parser.add_argument("--generator", help="default: the demo's")
+    parser.add_argument("--vgg", default=VGG_RANDOM)
+    parser.add_argument("--narrow", type=int, default=1, help="a random VGG's widths are divided by this: faster")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    keep_freed_memory()
+    dtype = set_numerics("fp32")
+    with as_file(files("i2s_batch.demo") / "generator.safetensors") as bundled:
+        generator = build_generator(generator_weights(options.generator or bundled), options.device, dtype)
+    weights = random_vgg(narrow=options.narrow) if options.vgg == VGG_RANDOM else vgg_weights(options.vgg)
+    vgg = build_vgg(weights, options.device, dtype)
+    pictures = pictures_of(options.faces, options.seed, options.pictures)
+    tries = options.tries or [EmbedConfig(optimizer="lbfgs", steps=options.steps // 2)]
+    print(f"{len(pictures)} pictures, {generator.family} at {generator.resolution}, {weights.origin}, {options.device}")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(f"{'':28}" + "".join(f"{name.replace('_', ' '):>11}" for name in _COLUMNS))
+    table: dict[str, dict[str, Any]] = {}
+    reference: list[EmbedResult] = []
+    for config in [EmbedConfig(steps=options.steps), *tries]:
+        began = time.monotonic()
+        results = embed(Embedder(generator, vgg, replace(config, batch_size=options.batch_size)), pictures)
+        reference = reference or results
+        name = f"{config.optimizer}:{config.steps}:{config.learning_rate:g}"
+        table[name] = compared(results, reference, time.monotonic() - began)
+        print(f"{name:28}" + "".join(f"{table[name][column]:11.5g}" for column in _COLUMNS), flush=True)
+    print(json.dumps({"pictures": [name for name, _ in pictures], "vgg": weights.origin, "tries": table}))
+
+
+if __name__ == "__main__":
+    main()

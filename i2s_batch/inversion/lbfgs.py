@@ -1,0 +1,126 @@
+"""L-BFGS (Nocedal, 1980; Liu and Nocedal, 1989) with a memory and a step length of its own for every slot.
+
+The loss of a picture is deterministic: the noise of the generator is stored, and there is no batch to sample from. So
+differences of gradients say how it curves, which Adam does not look at. From far away that leads into the next hollow,
+whichever it is: so the first steps are Adam's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from i2s_batch.inversion.adam import Adam
+
+# Points that are remembered, and gradients at them; their differences are the pairs of which the memory consists.
+POINTS = 41
+# A pair counts if the loss curves upwards along it: s'y above so much of |s||y|.
+_CURVED = 1e-8
+# A step that was too long is tried again at this fraction. After ten such, the memory is of no use at this place.
+_SHORTER = 0.5
+_SHORTEST = _SHORTER**10
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """One evaluation an update, whose outcome decides: where the loss is less than ever before, a new direction is
+    taken from there; where it is not, half the way back is tried. So no search stops the other slots.
+
+    The first `warm_up` updates are those of `adam`, whose moments are the first of `m` and of `v` meanwhile. Then `m`
+    [B, POINTS, *shape] are the last points at which the loss was less than ever before, the best one last; `v` the
+    gradients there. The first update of its own moves a coordinate as far as Adam's rate, root mean square. The update
+    after which somebody looks, the last of `steps` and every `window`-th if there is one, goes back to the best point.
+    """
+
+    adam: Adam
+    warm_up: int
+    steps: int
+    window: int | None = None
+
+    def start(self, x: torch.Tensor) -> torch.Tensor:
+        """No points yet."""
+        return x.new_zeros(POINTS, *x.shape)
+
+    def update(
+        self,
+        x: torch.Tensor,
+        gradient: torch.Tensor,
+        m: torch.Tensor,
+        v: torch.Tensor,
+        t: torch.Tensor,
+        better: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """New (x, m, v) for the `t`-th update of each slot; `t` [B] counts from 1, `better` [B]: whether the loss at
+        `x` is less than at any point before."""
+        own = self._update(x, gradient, m, v, t, better)
+        new_x, *moments = self.adam.update(x, gradient, m[:, 0], v[:, 0], t)
+        kept = (torch.cat([new[:, None], old[:, 1:]], dim=1) for new, old in zip(moments, (m, v), strict=True))
+        warming = t <= self.warm_up
+        first, second, third = (
+            torch.where(warming.reshape(-1, *[1] * (value.ndim - 1)), value, other)
+            for value, other in zip((new_x, *kept), own, strict=True)
+        )
+        return first, second, third
+
+    def _update(
+        self,
+        x: torch.Tensor,
+        gradient: torch.Tensor,
+        m: torch.Tensor,
+        v: torch.Tensor,
+        t: torch.Tensor,
+        better: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As `update`, after the warm-up."""
+        shape, points, gradients = x.shape, m.flatten(2), v.flatten(2)
+        x, gradient = x.flatten(1), gradient.flatten(1)
+        first = (t == self.warm_up + 1)[:, None, None]
+        points = torch.where(first, x[:, None], _with(points, x, better))
+        gradients = torch.where(first, gradient[:, None], _with(gradients, gradient, better))
+        best = points[:, -1]
+        back = _SHORTER * (x - best)
+        # Also a new direction after a return to the best point, and where halving has come to its end.
+        lost = ~better & (_rms(back) < self.adam.learning_rate * _SHORTEST)
+        stuck = lost & back.any(1)
+        points = torch.where(stuck[:, None, None], best[:, None], points)
+        gradients = torch.where(stuck[:, None, None], gradients[:, -1:], gradients)
+        step = torch.where((better | lost)[:, None], self._direction(points, gradients), back)
+        looked_at = t == self.steps if self.window is None else (t == self.steps) | (t % self.window == 0)
+        new = torch.where(looked_at[:, None], best, best + step)
+        return new.reshape(shape), points.reshape(m.shape), gradients.reshape(v.shape)
+
+    def _direction(self, points: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+        """-H g at the best point [B, n]: the two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4).
+
+        Each loop substitutes into the triangle of the s'y, so each is one call. In float64: differences of what lies
+        close together are small, and no setting for matrix products may touch them.
+        """
+        s, y, g = points.double().diff(dim=1), gradients.double().diff(dim=1), gradients[:, -1].double()
+        sy, yy = (s * y).sum(-1), y.square().sum(-1)
+        counts = sy > _CURVED * s.norm(dim=-1) * yy.sqrt()
+        s, y = (torch.where(counts[..., None], pairs, 0.0) for pairs in (s, y))
+        d = torch.where(counts, sy, 1.0)
+        triangle = (s @ y.mT).triu(1) + d.diag_embed()
+        alpha = torch.linalg.solve_triangular(triangle, s @ g[..., None], upper=True)
+        q = self._scale(counts, sy / yy, g) * (g - (y.mT @ alpha)[..., 0])
+        rest = d[..., None] * alpha - y @ q[..., None]
+        return -(q + (s.mT @ torch.linalg.solve_triangular(triangle.mT, rest, upper=False))[..., 0]).to(points.dtype)
+
+    def _scale(self, counts: torch.Tensor, quotients: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """H_0 [B, 1], a multiple of the identity: the newest quotient s'y / y'y [B, pairs] that `counts`; without any,
+        what makes the first step as long as it is to be."""
+        newest = (counts * torch.arange(1, POINTS, device=g.device)).argmax(1, keepdim=True)
+        length = g.norm(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+        first = self.adam.learning_rate * g.shape[1] ** 0.5 / length
+        return torch.where(counts.any(1, keepdim=True), quotients.gather(1, newest), first)
+
+
+def _with(kept: torch.Tensor, new: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """`kept` [B, POINTS, n] with `new` [B, n] in place of the oldest, in the slots `which` [B]."""
+    return torch.where(which[:, None, None], torch.cat([kept[:, 1:], new[:, None]], dim=1), kept)
+
+
+def _rms(x: torch.Tensor) -> torch.Tensor:
+    """Of each row: [B, n] -> [B]."""
+    return x.square().mean(1).sqrt()

@@ -1,0 +1,43 @@
+"""What the slots ask of an optimiser, and which one a setting names."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.inversion.adam import Adam
+from i2s_batch.inversion.lbfgs import LBFGS
+
+# Steps of Adam before those of L-BFGS (docs/speed.md says what happens without).
+WARM_UP = 100
+
+
+class Optimizer(Protocol):
+    """A rule that makes the next point of each slot; what it must remember are two tensors of the slot, `m`, `v`."""
+
+    def start(self, x: torch.Tensor) -> torch.Tensor:
+        """`m`, and also `v`, before the first update of a point [*space shape]."""
+        ...
+
+    def update(
+        self,
+        x: torch.Tensor,
+        gradient: torch.Tensor,
+        m: torch.Tensor,
+        v: torch.Tensor,
+        t: torch.Tensor,
+        better: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """New (x, m, v) for the `t`-th update of each slot; `t` [B] counts from 1, `better` [B]: whether the loss at
+        `x` is less than at any point before."""
+        ...
+
+
+def optimizer_of(config: EmbedConfig) -> Optimizer:
+    """The optimiser that `config` names."""
+    adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
+    if config.optimizer == "lbfgs":
+        return LBFGS(adam, WARM_UP, config.steps, config.plateau_steps if config.stop_plateau else None)
+    return adam
