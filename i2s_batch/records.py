@@ -19,7 +19,7 @@ TERMS = ("pixel", "conv1_1", "conv1_2", "conv3_2", "conv4_2")
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table. `kind` is a name that `storage.table` turns into an Arrow type."""
+    """One column of the table. `kind` is a name that `storage.tables.table` turns into an Arrow type."""
 
     name: str
     kind: str

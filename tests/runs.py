@@ -14,7 +14,7 @@ from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.publication import present_shard, publish_shard
+from i2s_batch.storage.tables.publication import present_shard, publish_shard
 from tests.material import scene
 
 

@@ -31,6 +31,17 @@ MAY_IMPORT = {
     "jobs": {"cli"},
     "": {"config", "inversion", "runtime", "storage", "table"},  # i2s_batch/__init__.py: what users import
 }
+# Within two layers there are rooms; what lies beside them in the layer's own folder is named here by its file.
+ROOMS = {
+    "storage": {
+        "layout": set(),
+        "ahead": set(),
+        "objects": set(),
+        "pictures": set(),
+        "tables": {"layout", "ahead", "objects"},
+        "sources": {"objects", "tables"},
+    },
+}
 FOREIGN = {
     "torch": {"models", "inversion", "runtime", "report", "table", "demo", "bench"},
     "lpips": {"inversion"},
@@ -58,6 +69,10 @@ def layer_of(path: Path) -> str:
     return "jobs"
 
 
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[1].removesuffix(".py")
+
+
 def imports(path: Path) -> set[str]:
     """Every dotted name that a file imports, wherever in the file."""
     found: set[str] = set()
@@ -79,6 +94,9 @@ def test_imports_follow_the_arrows(path: Path) -> None:
             other = parts[1]
             if other in MAY_IMPORT and other != layer:
                 assert other in MAY_IMPORT[layer], f"{layer} imports {name}"
+            if other == layer and layer in ROOMS and len(parts) > 2:
+                room = room_of(path)
+                assert parts[2] in ROOMS[layer][room] | {room}, f"{layer}/{room} imports {name}"
         if parts[0] == "ray":
             assert path.name == "ray_pool.py", f"{path.name} imports Ray; only ray_pool.py may"
         if parts[0] in FOREIGN:

@@ -32,7 +32,7 @@ from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, build_vgg, random_vgg
 from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights, vgg_weights
-from i2s_batch.storage.pictures import decode_picture
+from i2s_batch.storage.pictures.decoding import decode_picture
 
 _COLUMNS = (
     *("loss", "median", "worst", "as_adam", "pixel", "perceptual", "psnr", "ssim"),

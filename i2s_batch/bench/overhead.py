@@ -34,9 +34,9 @@ from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.engine import Engine, Settings
 from i2s_batch.runtime.ray_pool import RayCluster
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.sources import list_images, read_bytes
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.sources.source import list_images, read_bytes
+from i2s_batch.storage.tables.read import read_table
 
 
 @dataclass(frozen=True)

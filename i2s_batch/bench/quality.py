@@ -29,7 +29,7 @@ from i2s_batch.inversion.loss import loss_terms
 from i2s_batch.inversion.metrics import from_uint8, picture_metrics, to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, random_vgg, read_generator, read_vgg
-from i2s_batch.storage.pictures import decode_picture
+from i2s_batch.storage.pictures.decoding import decode_picture
 
 COLUMNS = ("loss", "perceptual", "psnr", "ssim")
 HEAD = "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s a step and image |\n" + "|---" * 7 + "|"

@@ -34,12 +34,12 @@ from i2s_batch.runtime.run_record import table_metadata
 from i2s_batch.runtime.run_state import scan
 from i2s_batch.runtime.status import read_status
 from i2s_batch.runtime.work_log import WorkLog
-from i2s_batch.storage.dataset import open_table
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources import sorted_images
-from i2s_batch.storage.sql import answer
-from i2s_batch.storage.table import table_schema
+from i2s_batch.storage.sources.source import sorted_images
+from i2s_batch.storage.tables.dataset import open_table
+from i2s_batch.storage.tables.sql import answer
+from i2s_batch.storage.tables.table import table_schema
 from i2s_batch.table.merge import merge_runs
 from i2s_batch.table.neighbours import find_neighbours
 from i2s_batch.table.verify import verify

@@ -18,9 +18,9 @@ from i2s_batch.runtime.rows import curve_steps
 from i2s_batch.runtime.run_record import CHECKSUMS, table_metadata
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.publication import Checksum
-from i2s_batch.storage.sources import sorted_images
-from i2s_batch.storage.table import encode_shard, table_schema
+from i2s_batch.storage.sources.source import sorted_images
+from i2s_batch.storage.tables.publication import Checksum
+from i2s_batch.storage.tables.table import encode_shard, table_schema
 
 SHARD_ROWS = 1000
 STEPS = 1000

@@ -160,8 +160,8 @@ def _on_pictures(source: str, generator: str, config: RunConfig) -> dict[str, An
     from i2s_batch.models import random_vgg
     from i2s_batch.runtime.embed import EmbedJob
     from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights
-    from i2s_batch.storage.pictures import decode_picture
-    from i2s_batch.storage.sources import list_images, read_bytes
+    from i2s_batch.storage.pictures.decoding import decode_picture
+    from i2s_batch.storage.sources.source import list_images, read_bytes
 
     pictures = [decode_picture(read_bytes(row["uri"])) for row in list_images(source).read().to_pylist()]
     click.echo(f"\n{len(pictures)} pictures, {config.embed.steps} steps each, judged in fp32\n\n{quality.HEAD}")

@@ -20,13 +20,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Parsed(click.ParamType):
-    """A text that one of `storage.jobs`' functions reads."""
+    """A text that one of `storage.sources.jobs`' functions reads."""
 
     def __init__(self, name: str, parser: str) -> None:
         self.name, self._parser = name, parser
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        from i2s_batch.storage import jobs
+        from i2s_batch.storage.sources import jobs
 
         try:
             return tuple(getattr(jobs, self._parser)(str(value)))
@@ -173,7 +173,7 @@ def _jobs(source: str | None, operation: str) -> tuple[Job, ...] | None:
     if source is None:
         return None
     from i2s_batch.editing import ROLES, Job
-    from i2s_batch.storage.jobs import read_jobs
+    from i2s_batch.storage.sources.jobs import read_jobs
 
     return tuple(Job(row.ids, row.strengths, row.layers) for row in read_jobs(source, ROLES[operation]))
 
@@ -193,7 +193,7 @@ def _run(request: Request, options: dict[str, Any]) -> int:
     )
     from i2s_batch.cli.run import command_words, ended, execute, voice
     from i2s_batch.runtime.edit import EditJob, EditRun
-    from i2s_batch.storage.jobs import read_ids
+    from i2s_batch.storage.sources.jobs import read_ids
 
     place, weights = _generator(generator, latents[0])
     chosen = None if ids is None else tuple(read_ids(ids))

@@ -50,7 +50,7 @@ def _expected(fingerprint: str, generator: str, config: RunConfig, updates: int,
     """What the figures that this machine remembers say of the time and cost of `updates` steps of one image."""
     from i2s_batch.cli.run import say
     from i2s_batch.runtime.remembered import estimate, recall
-    from i2s_batch.storage.urls import hide_secrets
+    from i2s_batch.storage.objects.urls import hide_secrets
 
     known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)
     if known:

@@ -12,7 +12,7 @@ from i2s_batch.cli.aligned import aligned, terminal_columns
 from i2s_batch.cli.run import say
 
 if TYPE_CHECKING:
-    from i2s_batch.storage.sql import Answer
+    from i2s_batch.storage.tables.sql import Answer
 
 FORMATS = ("table", "csv", "json", "parquet")
 _NAMED = 6  # of the columns that do not fit
@@ -38,8 +38,8 @@ def query(out: str, sql: str, kind: str | None, limit: int | None, output: str |
     psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
     """
     kind = _kind(kind, output)
-    from i2s_batch.storage.dataset import open_table
-    from i2s_batch.storage.sql import answer
+    from i2s_batch.storage.tables.dataset import open_table
+    from i2s_batch.storage.tables.sql import answer
 
     with answer(open_table(out), sql) as found:
         if kind == "table" and output is None:
@@ -66,7 +66,7 @@ def _kind(kind: str | None, output: str | None) -> str:
 
 def _show(found: Answer, limit: int, by_default: bool) -> None:
     """The first rows as a table; what is not shown is said on standard error."""
-    from i2s_batch.storage.answers import limited
+    from i2s_batch.storage.tables.answers import limited
 
     rows: list[tuple[Any, ...]] = []
     for batch in limited(found.batches, limit + 1):
@@ -81,8 +81,8 @@ def _show(found: Answer, limit: int, by_default: bool) -> None:
 
 
 def _write(found: Answer, kind: str, limit: int | None, output: str | None) -> None:
-    from i2s_batch.storage.answers import limited, write_csv, write_json, write_parquet
-    from i2s_batch.storage.local import written_whole
+    from i2s_batch.storage.objects.local import written_whole
+    from i2s_batch.storage.tables.answers import limited, write_csv, write_json, write_parquet
 
     batches = limited(found.batches, limit)
     write_text = write_json if kind == "json" else write_csv

@@ -14,7 +14,7 @@ import click
 
 from i2s_batch.errors import I2SError
 from i2s_batch.runtime.terminal import LiveLine, is_terminal
-from i2s_batch.storage.urls import hide_secrets
+from i2s_batch.storage.objects.urls import hide_secrets
 
 if TYPE_CHECKING:
     from i2s_batch.models import GeneratorWeights

@@ -17,10 +17,10 @@ from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.recorded import recorded_tables
-from i2s_batch.storage.latents import LatentIndex, LatentReader
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_rows, read_table
+from i2s_batch.storage.tables.latents import LatentIndex, LatentReader
+from i2s_batch.storage.tables.read import read_rows, read_table
 
 STRIPS = 8  # sequences, or single pictures, that are shown
 FRAMES = 8  # of each sequence, spread evenly

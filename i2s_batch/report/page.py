@@ -25,7 +25,7 @@ from i2s_batch.report.study import write_study
 from i2s_batch.runtime.recorded import recorded_command
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_rows
+from i2s_batch.storage.tables.read import read_rows
 
 SIDE = 192  # of a picture in the report
 STRIP_SIDE = 96  # of a picture in a strip of edits

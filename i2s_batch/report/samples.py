@@ -15,8 +15,8 @@ from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.models import Generator
 from i2s_batch.records import STATUS_OK
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.sources import read_bytes
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.sources.source import read_bytes
 
 FITTED_WITHOUT_GENERATOR = 256  # side of an original that stands alone
 

@@ -14,7 +14,7 @@ from i2s_batch.report.study_figures import curves_figure, pictures_figure
 from i2s_batch.report.study_pictures import StudyPictures
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_table
+from i2s_batch.storage.tables.read import read_table
 from i2s_batch.studies.alterations import defect_mask
 from i2s_batch.studies.answers import answers
 from i2s_batch.studies.catalogue import Study, study_of

@@ -10,8 +10,8 @@ from i2s_batch.errors import I2SError
 from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.sources import read_bytes
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.sources.source import read_bytes
 
 Row = dict[str, Any]
 

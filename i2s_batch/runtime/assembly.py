@@ -16,8 +16,8 @@ from i2s_batch.runtime.run_state import RunState
 from i2s_batch.runtime.work_log import RowsGoneError, WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.publication import publish_shard
-from i2s_batch.storage.read import parse_shard, read_shard, read_statuses
+from i2s_batch.storage.tables.publication import publish_shard
+from i2s_batch.storage.tables.read import parse_shard, read_shard, read_statuses
 
 
 class Assembler:

@@ -28,13 +28,13 @@ from i2s_batch.runtime.rows import failed_edit_row
 from i2s_batch.runtime.run import Run
 from i2s_batch.runtime.run_record import make_record
 from i2s_batch.runtime.run_state import RunState
-from i2s_batch.storage.animations import check_animation, encode_animation
-from i2s_batch.storage.chosen import chosen_ids
-from i2s_batch.storage.latents import PLACE, LatentIndex
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.read import read_table
+from i2s_batch.storage.pictures.animations import check_animation, encode_animation
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.tables.chosen import chosen_ids
+from i2s_batch.storage.tables.latents import PLACE, LatentIndex
+from i2s_batch.storage.tables.read import read_table
 
 # Pictures that one run may make: its plan is held in memory.
 MOST_PICTURES = 10_000_000

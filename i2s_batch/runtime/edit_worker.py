@@ -25,10 +25,10 @@ from i2s_batch.runtime.device import device_errors, device_name
 from i2s_batch.runtime.pools import DeviceLostError
 from i2s_batch.runtime.rows import edited_row, failed_edit_row
 from i2s_batch.runtime.work_log import WorkLog
-from i2s_batch.storage.latents import LatentReader
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures import encode_picture
+from i2s_batch.storage.pictures.decoding import encode_picture
+from i2s_batch.storage.tables.latents import LatentReader
 
 # Units held: enough that a worker is never without work while the driver hears of what it has done.
 _SLOTS = 6

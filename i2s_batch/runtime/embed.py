@@ -19,8 +19,8 @@ from i2s_batch.runtime.run import Run
 from i2s_batch.runtime.run_record import make_record
 from i2s_batch.runtime.run_state import RunState
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
-from i2s_batch.storage.sorted_rows import SpilledRows
-from i2s_batch.storage.sources import list_images
+from i2s_batch.storage.sources.source import list_images
+from i2s_batch.storage.tables.sorted_rows import SpilledRows
 
 
 @dataclass(frozen=True)

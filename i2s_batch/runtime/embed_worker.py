@@ -31,8 +31,8 @@ from i2s_batch.runtime.rows import LoadedPicture, failed_row, result_row
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures import decode_picture, encode_picture
-from i2s_batch.storage.sources import read_bytes
+from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture
+from i2s_batch.storage.sources.source import read_bytes
 from i2s_batch.studies.catalogue import Variant
 
 _LOADER_THREADS = 2

@@ -14,9 +14,9 @@ from i2s_batch.errors import PictureError, RunConflictError
 from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_state import RunState
-from i2s_batch.storage.row_groups import RowGroups
-from i2s_batch.storage.sorted_rows import PassingIds
-from i2s_batch.storage.sources import read_bytes
+from i2s_batch.storage.sources.source import read_bytes
+from i2s_batch.storage.tables.row_groups import RowGroups
+from i2s_batch.storage.tables.sorted_rows import PassingIds
 
 _READERS = 16  # pictures read at once: their bytes alone tell whether they are the same
 

@@ -20,8 +20,8 @@ from i2s_batch.errors import StorageError
 from i2s_batch.records import Task
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.row_groups import RowGroups
-from i2s_batch.storage.sorted_rows import PassingIds, Scratch, in_groups, spilled
+from i2s_batch.storage.tables.row_groups import RowGroups
+from i2s_batch.storage.tables.sorted_rows import PassingIds, Scratch, in_groups, spilled
 
 _FACTS = b"i2s_batch.plan"
 # Images that are read at once of a saved plan: some ten shards.

@@ -29,7 +29,7 @@ from i2s_batch.runtime.terminal import duration
 from i2s_batch.runtime.work_log import RowsGoneError, WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.publication import settle_publications
+from i2s_batch.storage.tables.publication import settle_publications
 
 # Ray sends SIGKILL three seconds after the SIGTERM of `ray job stop`.
 SAVE_TIMEOUT_S = {signal.SIGINT: 60.0, signal.SIGTERM: 2.5}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.records import SCHEMA_VERSION
-from i2s_batch.storage.table import shard_metadata
-from i2s_batch.storage.urls import without_secrets
+from i2s_batch.storage.objects.urls import without_secrets
+from i2s_batch.storage.tables.table import shard_metadata
 
 if TYPE_CHECKING:  # reading a record needs no torch
     from i2s_batch.models import GeneratorWeights, VGGWeights

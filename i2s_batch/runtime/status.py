@@ -23,7 +23,7 @@ from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.ahead import map_ahead
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.read import read_shard
+from i2s_batch.storage.tables.read import read_shard
 
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 

@@ -19,8 +19,8 @@ from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.pools import Fleet
 from i2s_batch.runtime.rows import LoadedPicture, failed_row
 from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.pictures import decode_picture, encode_picture
-from i2s_batch.storage.sources import list_images, read_bytes
+from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture
+from i2s_batch.storage.sources.source import list_images, read_bytes
 from i2s_batch.studies.alterations import alter
 from i2s_batch.studies.catalogue import Variant, study_of
 from i2s_batch.studies.sampling import choose, class_of

@@ -53,7 +53,7 @@ def load_vgg(
 def _staged(source: str | Path, sha256_prefix: str | None = None, cache_dir: Path | None = None) -> Path:
     if "://" not in str(source):
         return Path(source)
-    from i2s_batch.storage.staging import stage  # the engine alone needs no boto3
+    from i2s_batch.storage.objects.staging import stage  # the engine alone needs no boto3
 
     return stage(str(source), sha256_prefix, cache_dir)
 

@@ -15,7 +15,7 @@ from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.records import STATUS_OK, Finished, Task
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.table import decode_rows, encode_rows, table_schema
+from i2s_batch.storage.tables.table import decode_rows, encode_rows, table_schema
 
 if TYPE_CHECKING:
     from i2s_batch.inversion import SlotState

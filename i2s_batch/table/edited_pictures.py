@@ -13,7 +13,7 @@ from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.models import Generator
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.pictures import decode_picture, encode_picture
+from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture
 from i2s_batch.table.rendering import Rerendered, drawn
 
 # Levels of 255, root mean square: what another machine or batch may round differently.

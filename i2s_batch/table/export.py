@@ -13,10 +13,10 @@ import pyarrow as pa
 import torch
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.storage.chosen import ChosenRows, open_chosen
-from i2s_batch.storage.dataset import TableFiles
-from i2s_batch.storage.local import written_whole
-from i2s_batch.storage.stream import is_number, read_latents, stacked
+from i2s_batch.storage.objects.local import written_whole
+from i2s_batch.storage.tables.chosen import ChosenRows, open_chosen
+from i2s_batch.storage.tables.dataset import TableFiles
+from i2s_batch.storage.tables.stream import is_number, read_latents, stacked
 
 
 def export_latents(out: str, file: str, where: str | None = None) -> int:

@@ -20,9 +20,9 @@ from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_record import CHECKSUMS, check_same_run, parse_record, table_metadata
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.publication import present_shard, publish_shard
-from i2s_batch.storage.read import existing_shards, read_shard
-from i2s_batch.storage.sorted_rows import SpilledRows, in_groups, merged, spilled
+from i2s_batch.storage.tables.publication import present_shard, publish_shard
+from i2s_batch.storage.tables.read import existing_shards, read_shard
+from i2s_batch.storage.tables.sorted_rows import SpilledRows, in_groups, merged, spilled
 
 # Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn.
 _CACHED_SHARDS = 8

@@ -12,10 +12,10 @@ from i2s_batch.errors import ConfigError
 from i2s_batch.models import build_generator
 from i2s_batch.report.contact_sheet import write_contact_sheet
 from i2s_batch.report.samples import Sample, load_samples
-from i2s_batch.storage.dataset import open_table
-from i2s_batch.storage.local import written_whole
-from i2s_batch.storage.read import read_rows
-from i2s_batch.storage.table import META_GENERATOR, META_SETTINGS
+from i2s_batch.storage.objects.local import written_whole
+from i2s_batch.storage.tables.dataset import open_table
+from i2s_batch.storage.tables.read import read_rows
+from i2s_batch.storage.tables.table import META_GENERATOR, META_SETTINGS
 from i2s_batch.table.neighbours import Neighbour
 from i2s_batch.table.networks import generator_of
 from i2s_batch.table.new_picture import NewPicture

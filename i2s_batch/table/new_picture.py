@@ -19,10 +19,10 @@ from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
-from i2s_batch.storage.dataset import TableFiles, open_table
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.sources import item_in, read_bytes
-from i2s_batch.storage.table import META_GENERATOR, META_VGG
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.sources.source import item_in, read_bytes
+from i2s_batch.storage.tables.dataset import TableFiles, open_table
+from i2s_batch.storage.tables.table import META_GENERATOR, META_VGG
 from i2s_batch.table.networks import generator_of, vgg_of
 from i2s_batch.table.row_checks import settings_of
 

@@ -17,8 +17,8 @@ from i2s_batch.inversion.loss import lambdas, loss_terms
 from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_metrics, to_uint8
 from i2s_batch.models import VGG16, Generator
 from i2s_batch.records import TERMS
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.sources import read_bytes
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.sources.source import read_bytes
 from i2s_batch.studies.catalogue import Variant
 
 # Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.

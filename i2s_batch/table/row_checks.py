@@ -13,7 +13,7 @@ from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.table import META_GENERATOR, META_SETTINGS, META_VGG
+from i2s_batch.storage.tables.table import META_GENERATOR, META_SETTINGS, META_VGG
 from i2s_batch.studies.catalogue import Variant, study_of
 from i2s_batch.table.edited_pictures import EditedPictures
 from i2s_batch.table.networks import generator_of, vgg_of

@@ -17,9 +17,9 @@ from i2s_batch.inversion.metrics import psnr
 from i2s_batch.records import COLUMNS, STATUS_OK, STATUSES, TERMS
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.publication import Checksum, recorded_checksums
-from i2s_batch.storage.read import check_ours, latent_shape
-from i2s_batch.storage.table import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
+from i2s_batch.storage.tables.publication import Checksum, recorded_checksums
+from i2s_batch.storage.tables.read import check_ours, latent_shape
+from i2s_batch.storage.tables.table import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
 from i2s_batch.studies.catalogue import Variant
 
 SUM_TOLERANCE = 1e-4  # relative: float32 sums in another order

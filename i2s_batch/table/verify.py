@@ -16,10 +16,10 @@ from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.run_record import CHECKSUMS, parse_record, table_metadata
 from i2s_batch.storage.ahead import map_ahead
-from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.read import NOT_OURS, existing_shards, read_shard, row_of_shard
+from i2s_batch.storage.tables.arrow_files import lent_to_arrow
+from i2s_batch.storage.tables.read import NOT_OURS, existing_shards, read_shard, row_of_shard
 from i2s_batch.table.plan_checks import CheckedShard, against_plan, check_presence, doubled_ids
 from i2s_batch.table.rendering import EmbeddedRows
 from i2s_batch.table.row_checks import RowCheck, loss_weights_of, row_check, settings_of, variants_of

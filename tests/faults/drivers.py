@@ -23,7 +23,7 @@ from i2s_batch.runtime import lease
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.pools import Cluster, InProcessCluster
 from i2s_batch.runtime.run import RunInterruptedError
-from i2s_batch.storage import local
+from i2s_batch.storage.objects import local
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])

@@ -12,8 +12,8 @@ from i2s_batch.inversion import SlotState
 from i2s_batch.runtime.plan import Plan
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_shard
-from i2s_batch.storage.table import decode_rows, table_schema
+from i2s_batch.storage.tables.read import read_shard
+from i2s_batch.storage.tables.table import decode_rows, table_schema
 
 
 @dataclass

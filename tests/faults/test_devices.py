@@ -18,7 +18,7 @@ from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.embed_worker import EmbedSpec, EmbedWorker
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_table
+from i2s_batch.storage.tables.read import read_table
 from tests.runs import embed, job_over
 
 IMAGES = [f"{number:02d}.png" for number in range(8)]

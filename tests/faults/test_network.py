@@ -15,10 +15,9 @@ from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import StorageError
 from i2s_batch.runtime import lease
 from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage import s3_client
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.stream import read_latents
+from i2s_batch.storage.objects import open_store, s3_client
+from i2s_batch.storage.tables.read import read_table
+from i2s_batch.storage.tables.stream import read_latents
 from tests.conftest import S3Server
 from tests.faults.proxy import FAULTS, FaultProxy, running
 from tests.faults.report import Tally

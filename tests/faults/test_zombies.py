@@ -27,11 +27,10 @@ from i2s_batch.runtime.plan import Plan
 from i2s_batch.runtime.rows import LoadedPicture, failed_row
 from i2s_batch.runtime.run_state import RunState, scan
 from i2s_batch.runtime.work_log import WorkLog
-from i2s_batch.storage import local
 from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.table import shard_metadata
+from i2s_batch.storage.objects import local, open_store
+from i2s_batch.storage.tables.read import read_table
+from i2s_batch.storage.tables.table import shard_metadata
 from tests.faults.drivers import STARTED, Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally

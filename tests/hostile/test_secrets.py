@@ -17,9 +17,9 @@ from i2s_batch.report.page import write_report
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources import list_images
-from i2s_batch.storage.staging import stage
-from i2s_batch.storage.urls import hide_secrets, without_secrets
+from i2s_batch.storage.objects.staging import stage
+from i2s_batch.storage.objects.urls import hide_secrets, without_secrets
+from i2s_batch.storage.sources.source import list_images
 from tests import runs
 from tests.material import scene
 from tests.storage.test_pictures import save

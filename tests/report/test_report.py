@@ -21,7 +21,7 @@ from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.table import encode_shard, shard_metadata, table_schema
+from i2s_batch.storage.tables.table import encode_shard, shard_metadata, table_schema
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed

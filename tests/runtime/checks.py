@@ -13,9 +13,9 @@ from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.metrics import mse, psnr, to_uint8
 from i2s_batch.records import COLUMNS
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.sources import read_bytes
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.sources.source import read_bytes
+from i2s_batch.storage.tables.read import read_table
 from tests.material import BAD
 
 

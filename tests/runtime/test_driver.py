@@ -22,9 +22,9 @@ from i2s_batch.runtime.run_state import RunState, read_deaths, scan
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.sources import list_images
-from i2s_batch.storage.table import shard_metadata
+from i2s_batch.storage.sources.source import list_images
+from i2s_batch.storage.tables.read import read_table
+from i2s_batch.storage.tables.table import shard_metadata
 
 CONFIG = RunConfig(embed=EmbedConfig(steps=5), shard_size=100)
 SLOTS = 4

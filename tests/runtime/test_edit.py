@@ -32,8 +32,8 @@ from i2s_batch.runtime.status import read_status
 from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.read import read_table
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.tables.read import read_table
 from tests.material import DATA, scene, upload
 from tests.runs import embed
 

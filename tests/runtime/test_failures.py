@@ -19,8 +19,8 @@ from i2s_batch.runtime.run_state import RunState, scan
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_statuses, read_table
-from i2s_batch.storage.table import encode_shard, shard_metadata, table_schema
+from i2s_batch.storage.tables.read import read_statuses, read_table
+from i2s_batch.storage.tables.table import encode_shard, shard_metadata, table_schema
 
 METADATA = shard_metadata(latent_shape=(2, 3), space="w+", generator="g", vgg="v", settings={}, code_version="test")
 SHARD, IMAGES = 300, 1000

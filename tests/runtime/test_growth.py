@@ -13,8 +13,8 @@ from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.status import read_status
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.stream import read_latents
+from i2s_batch.storage.tables.read import read_table
+from i2s_batch.storage.tables.stream import read_latents
 from i2s_batch.table.verify import verify
 from tests.material import scene
 from tests.runs import embed, rows_written

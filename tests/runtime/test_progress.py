@@ -15,8 +15,8 @@ from i2s_batch.runtime import summary as summary_module
 from i2s_batch.runtime.progress import Progress
 from i2s_batch.runtime.run_state import RunState
 from i2s_batch.runtime.summary import SummaryFile
-from i2s_batch.storage.local import LocalStore
 from i2s_batch.storage.objects import open_store
+from i2s_batch.storage.objects.local import LocalStore
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.run_record import resume_command
 from i2s_batch.runtime.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.local import LocalStore
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.stream import read_latents
+from i2s_batch.storage.objects.local import LocalStore
+from i2s_batch.storage.tables.read import read_table
+from i2s_batch.storage.tables.stream import read_latents
 from i2s_batch.table.verify import verify
 from tests.material import BAD, scene, upload
 from tests.runs import embed, rows_written

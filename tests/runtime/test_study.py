@@ -17,8 +17,8 @@ from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome, RunInterruptedError
 from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.storage.pictures import decode_picture
-from i2s_batch.storage.read import read_table
+from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.tables.read import read_table
 from i2s_batch.studies import catalogue
 from i2s_batch.studies.alterations import alter
 from i2s_batch.studies.catalogue import study_of

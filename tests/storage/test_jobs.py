@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import SourceError
-from i2s_batch.storage.jobs import JobRow, parse_layers, parse_strengths, read_ids, read_jobs
+from i2s_batch.storage.sources.jobs import JobRow, parse_layers, parse_strengths, read_ids, read_jobs
 
 COLUMNS = ("content", "style")
 

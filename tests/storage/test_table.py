@@ -18,10 +18,10 @@ from i2s_batch.errors import StorageError
 from i2s_batch.records import COLUMNS
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.s3 import S3Store
-from i2s_batch.storage.stream import read_latents
-from i2s_batch.storage.table import decode_rows, encode_rows, encode_shard, shard_metadata, table_schema
+from i2s_batch.storage.objects.s3 import S3Store
+from i2s_batch.storage.tables.read import read_table
+from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.storage.tables.table import decode_rows, encode_rows, encode_shard, shard_metadata, table_schema
 
 L, W_DIM = 4, 8
 SCHEMA = table_schema(L * W_DIM, [pa.field("label", pa.string()), pa.field("age", pa.int64())])

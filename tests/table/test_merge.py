@@ -14,8 +14,8 @@ from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.status import read_status
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.table import encode_shard
+from i2s_batch.storage.tables.read import read_table
+from i2s_batch.storage.tables.table import encode_shard
 from i2s_batch.table.merge import merge_runs
 from i2s_batch.table.verify import verify
 from tests.material import scene

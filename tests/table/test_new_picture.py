@@ -18,7 +18,7 @@ from i2s_batch.runtime.edit import EditJob, EditRun
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.storage.sources import item_in
+from i2s_batch.storage.sources.source import item_in
 from i2s_batch.table.neighbours import find_neighbours
 from i2s_batch.table.new_picture import embed_picture
 from tests.material import scene

@@ -18,7 +18,7 @@ from i2s_batch import LatentDataset, LatentStream, iter_latents, read_latents
 from i2s_batch.errors import ConfigError, I2SError, QueryError, StorageError
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.table import encode_shard
+from i2s_batch.storage.tables.table import encode_shard
 from i2s_batch.table.export import export_latents
 from tests.program import i2s_batch, refusal
 from tests.storage.test_table import META, W_DIM, L, latent, out, row, shard  # noqa: F401

@@ -24,10 +24,10 @@ from i2s_batch.models.weights import VGG_LAYERS, VGG_WIDTHS
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.publication import Checksum
-from i2s_batch.storage.read import read_table
-from i2s_batch.storage.stream import read_latents
-from i2s_batch.storage.table import encode_shard
+from i2s_batch.storage.tables.publication import Checksum
+from i2s_batch.storage.tables.read import read_table
+from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.storage.tables.table import encode_shard
 from i2s_batch.table.rendering import Rerendered
 from i2s_batch.table.row_checks import row_check
 from i2s_batch.table.shard_checks import Promise, check_shard

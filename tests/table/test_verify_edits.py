@@ -19,8 +19,8 @@ from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures import decode_picture, encode_picture
-from i2s_batch.storage.read import read_shard, read_table
+from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture
+from i2s_batch.storage.tables.read import read_shard, read_table
 from i2s_batch.table.verify import Verification, verify
 from tests.material import scene
 from tests.runs import embed, rewrite_shard

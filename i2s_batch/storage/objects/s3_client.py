@@ -33,8 +33,8 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage.store import ObjectUnreadableError
-from i2s_batch.storage.urls import hide_secrets, without_secrets
+from i2s_batch.storage.objects.store import ObjectUnreadableError
+from i2s_batch.storage.objects.urls import hide_secrets, without_secrets
 
 ATTEMPTS = 10  # of one request and its answer; three are not enough for a burst of 503 SlowDown
 PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # between attempts, at most: doubled each time

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2s_batch.storage.table import ROW_GROUP_ROWS, ZSTD_LEVEL
+from i2s_batch.storage.tables.table import ROW_GROUP_ROWS, ZSTD_LEVEL
 
 
 def limited(batches: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
-from i2s_batch.storage.local import LocalStore, local_error
-from i2s_batch.storage.row_groups import RowGroups
+from i2s_batch.storage.objects.local import LocalStore, local_error
+from i2s_batch.storage.tables.row_groups import RowGroups
 
 _RUN_BYTES = 16 << 20  # rows that are sorted in memory at once
 _PART_ROWS = 1024  # rows of each run that are in memory while the runs are merged

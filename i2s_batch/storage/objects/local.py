@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
+from i2s_batch.storage.objects.store import ObjectInfo, ObjectUnreadableError, Store
 
 TEMPORARY_PREFIX = ".i2s-tmp-"
 LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is stopped meanwhile

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from i2s_batch.errors import ObjectNotFoundError, PictureError, SourceError
-from i2s_batch.storage.lists import ListRows, is_list, read_list
-from i2s_batch.storage.local import local_error, open_regular, read_regular
-from i2s_batch.storage.names import image_id_of, is_text, path_of_uri, uri_of
 from i2s_batch.storage.objects import is_s3, open_store
-from i2s_batch.storage.sorted_rows import SpilledRows, sorted_rows
-from i2s_batch.storage.store import ObjectUnreadableError
-from i2s_batch.storage.urls import without_secrets
-from i2s_batch.storage.walk import JUNK, fixed_part, glob_files, identity, is_pattern, is_skipped, walk_files
+from i2s_batch.storage.objects.local import local_error, open_regular, read_regular
+from i2s_batch.storage.objects.store import ObjectUnreadableError
+from i2s_batch.storage.objects.urls import without_secrets
+from i2s_batch.storage.sources.lists import ListRows, is_list, read_list
+from i2s_batch.storage.sources.names import image_id_of, is_text, path_of_uri, uri_of
+from i2s_batch.storage.sources.walk import JUNK, fixed_part, glob_files, identity, is_pattern, is_skipped, walk_files
+from i2s_batch.storage.tables.sorted_rows import SpilledRows, sorted_rows
 
 MAX_PICTURE_BYTES = 512 * 2**20
 

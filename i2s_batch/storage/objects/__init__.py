@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from i2s_batch.errors import StorageError
-from i2s_batch.storage.local import LocalStore
-from i2s_batch.storage.store import ObjectInfo, Store
-from i2s_batch.storage.urls import without_secrets
+from i2s_batch.storage.objects.local import LocalStore
+from i2s_batch.storage.objects.store import ObjectInfo, Store
+from i2s_batch.storage.objects.urls import without_secrets
 
 __all__ = ["ObjectInfo", "Store", "is_s3", "open_store"]
 
@@ -26,7 +26,7 @@ def open_store(url: str) -> Store:
     A relative path is fixed to the present working directory, so the store means the same in any process.
     """
     if is_s3(url):
-        from i2s_batch.storage.s3 import S3Store
+        from i2s_batch.storage.objects.s3 import S3Store
 
         return S3Store.from_url(url)
     if _SCHEME.match(url):

@@ -21,7 +21,7 @@ import pyarrow as pa
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
-from i2s_batch.storage.table import encode_shard
+from i2s_batch.storage.tables.table import encode_shard
 
 _LIMIT_BYTES = 10_000  # of a record; it has about 100
 

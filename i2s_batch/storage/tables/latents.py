@@ -15,8 +15,8 @@ from i2s_batch.errors import LatentError, RunConflictError, SourceError
 from i2s_batch.records import STATUS_OK
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.read import existing_shards, open_shard
-from i2s_batch.storage.table import META_GENERATOR, META_LATENT_SHAPE, META_SETTINGS
+from i2s_batch.storage.tables.read import existing_shards, open_shard
+from i2s_batch.storage.tables.table import META_GENERATOR, META_LATENT_SHAPE, META_SETTINGS
 
 # Row groups kept by a reader: 128 codes of 18 x 512 are 4.7 MB.
 _CACHE_BYTES = 256 << 20

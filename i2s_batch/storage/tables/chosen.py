@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from i2s_batch.errors import ConfigError, StorageError
 from i2s_batch.records import STATUS_OK
-from i2s_batch.storage.dataset import Shard, TableFiles, open_table
-from i2s_batch.storage.sql import answer
+from i2s_batch.storage.tables.dataset import Shard, TableFiles, open_table
+from i2s_batch.storage.tables.sql import answer
 
 
 @dataclass(frozen=True)

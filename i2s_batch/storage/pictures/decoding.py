@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from i2s_batch.errors import PictureError
-from i2s_batch.storage.bounded import BoundedFile
-from i2s_batch.storage.sniff import READABLE, describe
+from i2s_batch.storage.pictures.bounded import BoundedFile
+from i2s_batch.storage.pictures.sniff import READABLE, describe
 
 MAX_PIXELS = 200_000_000
 # Scans of a progressive JPEG. Each is a pass over all pixels and may be a few bytes long; encoders write about ten.

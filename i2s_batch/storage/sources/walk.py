@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from i2s_batch.errors import SourceError
-from i2s_batch.storage.local import local_error
+from i2s_batch.storage.objects.local import local_error
 
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 

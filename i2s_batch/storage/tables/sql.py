@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from i2s_batch.errors import QueryError
 from i2s_batch.records import STATUS_OK
-from i2s_batch.storage.dataset import TableFiles, check_whole
+from i2s_batch.storage.tables.dataset import TableFiles, check_whole
 
 MEMORY_LIMIT = "4GB"  # of DuckDB's own, then a temporary folder; 1 GB is too little to compare codes of 18 x 512
 BATCH_ROWS = 1024  # 38 MB of codes of 18 x 512

@@ -12,12 +12,12 @@ from typing import Any, BinaryIO, cast
 from botocore.exceptions import ClientError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage.local import open_regular
-from i2s_batch.storage.s3_client import CREDENTIALS, is_transient, s3_call
-from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
-from i2s_batch.storage.s3_listing import Page, list_keys
-from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
-from i2s_batch.storage.urls import without_secrets
+from i2s_batch.storage.objects.local import open_regular
+from i2s_batch.storage.objects.s3_client import CREDENTIALS, is_transient, s3_call
+from i2s_batch.storage.objects.s3_file import TAIL_BYTES, RangedFile
+from i2s_batch.storage.objects.s3_listing import Page, list_keys
+from i2s_batch.storage.objects.store import ObjectInfo, ObjectUnreadableError, Store
+from i2s_batch.storage.objects.urls import without_secrets
 
 DELETE_BATCH = 1000  # the most keys that one DeleteObjects takes
 

@@ -12,10 +12,10 @@ from pyarrow import fs
 
 from i2s_batch.errors import StorageError
 from i2s_batch.storage.ahead import map_ahead
-from i2s_batch.storage.arrow_files import lent_to_arrow
-from i2s_batch.storage.local import LocalStore
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.read import NOT_OURS, check_ours, errors_named, existing_shards, latent_shape
+from i2s_batch.storage.objects.local import LocalStore
+from i2s_batch.storage.tables.arrow_files import lent_to_arrow
+from i2s_batch.storage.tables.read import NOT_OURS, check_ours, errors_named, existing_shards, latent_shape
 
 _FOOTER_READERS = 8  # footers are small: what they cost on S3 is waiting
 

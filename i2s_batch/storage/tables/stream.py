@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.storage.chosen import open_chosen, read_places
-from i2s_batch.storage.read import sorted_by_id
+from i2s_batch.storage.tables.chosen import open_chosen, read_places
+from i2s_batch.storage.tables.read import sorted_by_id
 
 _READERS = 4  # shards read at once; each is some 30 MB
 

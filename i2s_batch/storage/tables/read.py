@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import SCHEMA_VERSION
-from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.table import META_LATENT_SHAPE, META_SCHEMA_VERSION
+from i2s_batch.storage.tables.arrow_files import lent_to_arrow
+from i2s_batch.storage.tables.table import META_LATENT_SHAPE, META_SCHEMA_VERSION
 
 _SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
 _READERS = 4  # shards fetched at once; each is some 30 MB

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
-from i2s_batch.storage.arrow_files import lent_to_arrow
 from i2s_batch.storage.objects import Store
+from i2s_batch.storage.tables.arrow_files import lent_to_arrow
 
 _GROUPS_KEPT = 4  # whoever goes through the rows in order, or in a few places at once, reads each group once
 

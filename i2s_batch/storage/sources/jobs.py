@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from i2s_batch.errors import PictureError, SourceError
-from i2s_batch.storage.arrow_files import read_parquet
-from i2s_batch.storage.lists import read_csv
-from i2s_batch.storage.sources import read_bytes
+from i2s_batch.storage.sources.lists import read_csv
+from i2s_batch.storage.sources.source import read_bytes
+from i2s_batch.storage.tables.arrow_files import read_parquet
 
 Number = TypeVar("Number", int, float)
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import SourceError
 from i2s_batch.records import COLUMNS
-from i2s_batch.storage.arrow_files import lent_to_arrow
+from i2s_batch.storage.tables.arrow_files import lent_to_arrow
 
 LIST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 PATH_COLUMNS = ("path", "uri", "file", "filename", "image", "url")

@@ -20,8 +20,8 @@ from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from i2s_batch.errors import CheckpointError, ObjectNotFoundError, StorageError
-from i2s_batch.storage.local import TEMPORARY_PREFIX, local_error
-from i2s_batch.storage.urls import hide_secrets, without_secrets
+from i2s_batch.storage.objects.local import TEMPORARY_PREFIX, local_error
+from i2s_batch.storage.objects.urls import hide_secrets, without_secrets
 
 TIMEOUT_S = 60.0  # without a byte
 _CHUNK_BYTES = 2**20
@@ -74,7 +74,7 @@ def _local_file(path: str) -> Path:
 
 
 def _stage_s3(url: str, expected: str, cache: Path) -> Path:
-    from i2s_batch.storage.s3 import S3Store, split_s3_url
+    from i2s_batch.storage.objects.s3 import S3Store, split_s3_url
 
     try:
         bucket, key = split_s3_url(url)

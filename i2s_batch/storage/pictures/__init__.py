@@ -1,0 +1,1 @@
+"""The bytes of a picture file as pixels, and films from pixels."""

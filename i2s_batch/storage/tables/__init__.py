@@ -1,0 +1,1 @@
+"""Parquet: the latent table, its shards, and what is asked of them."""
