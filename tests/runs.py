@@ -10,9 +10,9 @@ import pytest
 
 from i2s_batch.config import RunConfig
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.tables.publication import present_shard, publish_shard
 from tests.material import scene

@@ -41,6 +41,17 @@ ROOMS = {
         "tables": {"layout", "ahead", "objects"},
         "sources": {"objects", "tables"},
     },
+    "runtime": {
+        "weights": set(),
+        "state": {"weights"},
+        "watching": {"state"},
+        "workers": {"state"},
+        "driver": {"state", "workers", "watching"},
+        "run": {"state", "workers", "watching", "driver"},
+        "embed": {"state", "workers", "weights", "run"},
+        "edit": {"state", "workers", "run"},
+        "study": {"state", "workers", "embed"},
+    },
 }
 FOREIGN = {
     "torch": {"models", "inversion", "runtime", "report", "table", "demo", "bench"},

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from i2s_batch.bench.scale import measured
 from i2s_batch.bench.synthetic import SHARD_ROWS, write_run
-from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.storage.objects import open_store
 
 SHAPE = (18, 512)

@@ -31,9 +31,9 @@ from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.engine import Engine, Settings
-from i2s_batch.runtime.ray_pool import RayCluster
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
+from i2s_batch.runtime.workers.engine import Engine, Settings
+from i2s_batch.runtime.workers.ray_pool import RayCluster
 from i2s_batch.storage.pictures.decoding import decode_picture
 from i2s_batch.storage.sources.source import list_images, read_bytes
 from i2s_batch.storage.tables.read import read_table

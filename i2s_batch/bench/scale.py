@@ -26,14 +26,14 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
-from i2s_batch.runtime.assembly import Assembler
-from i2s_batch.runtime.failures import count_statuses
-from i2s_batch.runtime.growth import grown_plan
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_record import table_metadata
-from i2s_batch.runtime.run_state import scan
-from i2s_batch.runtime.status import read_status
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.assembly import Assembler
+from i2s_batch.runtime.state.failures import count_statuses
+from i2s_batch.runtime.state.growth import grown_plan
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_record import table_metadata
+from i2s_batch.runtime.state.run_state import scan
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.watching.status import read_status
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.sources.source import sorted_images

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from i2s_batch.config import RunConfig
 from i2s_batch.records import STATUS_OK, STATUS_UNREADABLE, TERMS
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.rows import curve_steps
-from i2s_batch.runtime.run_record import CHECKSUMS, table_metadata
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_record import CHECKSUMS, table_metadata
+from i2s_batch.runtime.workers.rows import curve_steps
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.sources.source import sorted_images

@@ -106,8 +106,8 @@ def _loop(
     from i2s_batch.cli.run import say
     from i2s_batch.inversion.numerics import map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_vgg
-    from i2s_batch.runtime.device import device_name
-    from i2s_batch.runtime.remembered import Measured, remember
+    from i2s_batch.runtime.workers.device import device_name
+    from i2s_batch.runtime.workers.remembered import Measured, remember
 
     device, precision, batch_size = config.device, config.precision, config.embed.batch_size
     dtype, maps = set_numerics(precision), map_dtype(precision)

@@ -214,7 +214,7 @@ def _run(request: Request, options: dict[str, Any]) -> int:
 
 def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
     """The generator and where it is: as given, or as the run of `table` recorded it."""
-    from i2s_batch.runtime.recorded import recorded_generator, recorded_place
+    from i2s_batch.runtime.state.recorded import recorded_generator, recorded_place
     from i2s_batch.runtime.weights import generator_weights
 
     if given is not None:

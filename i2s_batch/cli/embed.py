@@ -49,7 +49,7 @@ def embed(
 def _expected(fingerprint: str, generator: str, config: RunConfig, updates: int, price: float | None) -> dict[str, Any]:
     """What the figures that this machine remembers say of the time and cost of `updates` steps of one image."""
     from i2s_batch.cli.run import say
-    from i2s_batch.runtime.remembered import estimate, recall
+    from i2s_batch.runtime.workers.remembered import estimate, recall
     from i2s_batch.storage.objects.urls import hide_secrets
 
     known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)

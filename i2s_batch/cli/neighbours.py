@@ -9,7 +9,7 @@ import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
 from i2s_batch.cli.run import say, voice
-from i2s_batch.runtime.terminal import LiveLine, duration, printable
+from i2s_batch.runtime.watching.terminal import LiveLine, duration, printable
 
 if TYPE_CHECKING:
     from i2s_batch.table.new_picture import NewPicture
@@ -74,7 +74,7 @@ def neighbours(
 
 def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps: int | None) -> NewPicture:
     """The picture at `file` as the run at `out` embeds it; how far that is, is told on standard error."""
-    from i2s_batch.runtime.progress import LINE_EVERY_S
+    from i2s_batch.runtime.watching.progress import LINE_EVERY_S
     from i2s_batch.table.new_picture import embed_picture
 
     voice_, began = voice(), time.monotonic()

@@ -14,7 +14,7 @@ def report(out: str, generator: str | None) -> int:
     OUT is the folder or s3:// prefix of an `embed` run, whole or unfinished. The page needs no network.
     """
     from i2s_batch.report.page import write_report
-    from i2s_batch.runtime.recorded import recorded_generator
+    from i2s_batch.runtime.state.recorded import recorded_generator
     from i2s_batch.runtime.weights import generator_weights
 
     weights, why_none = (generator_weights(generator), "") if generator else recorded_generator(out)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from i2s_batch.errors import I2SError
-from i2s_batch.runtime.terminal import LiveLine, is_terminal
+from i2s_batch.runtime.watching.terminal import LiveLine, is_terminal
 from i2s_batch.storage.objects.urls import hide_secrets
 
 if TYPE_CHECKING:
     from i2s_batch.models import GeneratorWeights
-    from i2s_batch.runtime.pools import Cluster
     from i2s_batch.runtime.run import Outcome
+    from i2s_batch.runtime.workers.pools import Cluster
 
 T = TypeVar("T")
 
@@ -39,8 +39,8 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
     """Run `work` with a Ray cluster; a run that was stopped by a signal leaves with 128 + its number."""
     # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from i2s_batch.runtime.ray_pool import RayCluster
     from i2s_batch.runtime.run import RunInterruptedError
+    from i2s_batch.runtime.workers.ray_pool import RayCluster
 
     cluster = RayCluster()
     try:
@@ -80,7 +80,7 @@ def ended(outcome: Outcome, what: str) -> int:
 def command_words(local: set[str]) -> tuple[str, ...] | None:
     """This command line, with the paths in `local` absolute, to be run again from anywhere; None if it holds a
     secret."""
-    from i2s_batch.runtime.run_record import given
+    from i2s_batch.runtime.state.run_record import given
 
     words = []
     for word in click.get_current_context().obj:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from i2s_batch.runtime.terminal import printable
+from i2s_batch.runtime.watching.terminal import printable
 
 if TYPE_CHECKING:
     from i2s_batch.table.verify import Verification

@@ -17,9 +17,9 @@ from i2s_batch.report.page import write_report
 from i2s_batch.report.samples import load_samples
 from i2s_batch.runtime.edit import EditJob, EditRun
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import Cluster
 from i2s_batch.runtime.run import Outcome
 from i2s_batch.runtime.weights import VGG_RANDOM
+from i2s_batch.runtime.workers.pools import Cluster
 from i2s_batch.storage.tables.read import read_table
 
 # Enough for a small generator; the paper's 5000 are for 1024 x 1024.

@@ -16,7 +16,7 @@ from i2s_batch.errors import I2SError, LatentError
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_OK
-from i2s_batch.runtime.recorded import recorded_tables
+from i2s_batch.runtime.state.recorded import recorded_tables
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.latents import LatentIndex, LatentReader

@@ -22,7 +22,7 @@ from i2s_batch.report.edits import load_strips, strip_image
 from i2s_batch.report.facts import Facts, gather
 from i2s_batch.report.samples import Sample, load_samples
 from i2s_batch.report.study import write_study
-from i2s_batch.runtime.recorded import recorded_command
+from i2s_batch.runtime.state.recorded import recorded_command
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_rows

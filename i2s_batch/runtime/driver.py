@@ -16,11 +16,11 @@ import numpy as np
 
 from i2s_batch.errors import I2SError, RunFailedError
 from i2s_batch.records import Report, Task
-from i2s_batch.runtime.assembly import Publisher
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.pools import Died, Event, Failed, Pool, Ready, Reported
-from i2s_batch.runtime.progress import Progress, RunState
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.assembly import Publisher
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.watching.progress import Progress, RunState
+from i2s_batch.runtime.workers.pools import Died, Event, Failed, Pool, Ready, Reported
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 

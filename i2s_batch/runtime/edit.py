@@ -20,14 +20,14 @@ from i2s_batch.editing import PictureSequence, Request
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.models import GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_CRASHED, STATUS_OK, Task
-from i2s_batch.runtime.assembly import Assembler
-from i2s_batch.runtime.edit_worker import EditSpec
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.pools import Fleet
-from i2s_batch.runtime.rows import failed_edit_row
 from i2s_batch.runtime.run import Run
-from i2s_batch.runtime.run_record import make_record
-from i2s_batch.runtime.run_state import RunState
+from i2s_batch.runtime.state.assembly import Assembler
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_record import make_record
+from i2s_batch.runtime.state.run_state import RunState
+from i2s_batch.runtime.workers.edit_worker import EditSpec
+from i2s_batch.runtime.workers.pools import Fleet
+from i2s_batch.runtime.workers.rows import failed_edit_row
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures.animations import check_animation, encode_animation

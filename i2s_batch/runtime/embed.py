@@ -9,16 +9,16 @@ from typing import Any
 
 from i2s_batch.config import RunConfig
 from i2s_batch.records import STATUS_CRASHED, Task
-from i2s_batch.runtime.assembly import Assembler
-from i2s_batch.runtime.embed_worker import EmbedSpec
-from i2s_batch.runtime.growth import compare, grown_plan
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.pools import Fleet
-from i2s_batch.runtime.rows import LoadedPicture, failed_row
 from i2s_batch.runtime.run import Run
-from i2s_batch.runtime.run_record import make_record
-from i2s_batch.runtime.run_state import RunState
+from i2s_batch.runtime.state.assembly import Assembler
+from i2s_batch.runtime.state.growth import compare, grown_plan
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_record import make_record
+from i2s_batch.runtime.state.run_state import RunState
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
+from i2s_batch.runtime.workers.embed_worker import EmbedSpec
+from i2s_batch.runtime.workers.pools import Fleet
+from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
 from i2s_batch.storage.sources.source import list_images
 from i2s_batch.storage.tables.sorted_rows import SpilledRows
 

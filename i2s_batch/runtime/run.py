@@ -15,18 +15,18 @@ from i2s_batch.config import JobConfig
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.records import STATUS_OK, Task
-from i2s_batch.runtime.assembly import Assembler, Publisher
 from i2s_batch.runtime.driver import Driver
-from i2s_batch.runtime.failures import count_statuses, forget_failures
-from i2s_batch.runtime.lease import Lease
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.pools import Cluster, Fleet, WorkerSpec
-from i2s_batch.runtime.progress import Progress
-from i2s_batch.runtime.run_record import IDENTITY, check_same_run, parse_record, table_metadata
-from i2s_batch.runtime.run_state import RunState, scan
-from i2s_batch.runtime.summary import SummaryFile
-from i2s_batch.runtime.terminal import duration
-from i2s_batch.runtime.work_log import RowsGoneError, WorkLog
+from i2s_batch.runtime.state.assembly import Assembler, Publisher
+from i2s_batch.runtime.state.failures import count_statuses, forget_failures
+from i2s_batch.runtime.state.lease import Lease
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_record import IDENTITY, check_same_run, parse_record, table_metadata
+from i2s_batch.runtime.state.run_state import RunState, scan
+from i2s_batch.runtime.state.work_log import RowsGoneError, WorkLog
+from i2s_batch.runtime.watching.progress import Progress
+from i2s_batch.runtime.watching.summary import SummaryFile
+from i2s_batch.runtime.watching.terminal import duration
+from i2s_batch.runtime.workers.pools import Cluster, Fleet, WorkerSpec
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.publication import settle_publications

@@ -14,10 +14,10 @@ from i2s_batch.errors import ConfigError, PictureError
 from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.records import STATUS_CRASHED, Task
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.embed_worker import EmbedSpec
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.pools import Fleet
-from i2s_batch.runtime.rows import LoadedPicture, failed_row
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.workers.embed_worker import EmbedSpec
+from i2s_batch.runtime.workers.pools import Fleet
+from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture
 from i2s_batch.storage.sources.source import list_images, read_bytes

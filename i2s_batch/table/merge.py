@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.records import COLUMNS, STATUS_OK
-from i2s_batch.runtime.lease import Lease
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_record import CHECKSUMS, check_same_run, parse_record, table_metadata
+from i2s_batch.runtime.state.lease import Lease
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_record import CHECKSUMS, check_same_run, parse_record, table_metadata
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
 from i2s_batch.storage.tables.publication import present_shard, publish_shard

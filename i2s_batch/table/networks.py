@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from i2s_batch.errors import RunConflictError
 from i2s_batch.models import GeneratorWeights, VGGWeights
-from i2s_batch.runtime.recorded import recorded_generator, recorded_vgg
+from i2s_batch.runtime.state.recorded import recorded_generator, recorded_vgg
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
 
 _Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)

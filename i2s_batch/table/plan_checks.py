@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2s_batch.errors import ObjectNotFoundError
-from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 from i2s_batch.table.shard_checks import Finding, Promise, ShardReport, check_shard

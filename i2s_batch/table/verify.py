@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import I2SError, ObjectNotFoundError, StorageError
 from i2s_batch.records import STATUS_OK
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_record import CHECKSUMS, parse_record, table_metadata
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_record import CHECKSUMS, parse_record, table_metadata
 from i2s_batch.storage.ahead import map_ahead
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store

@@ -12,8 +12,8 @@ DRIVER = """
 import os, sys, time
 from pathlib import Path
 from i2s_batch.config import RunConfig
-from i2s_batch.runtime.pools import DeviceLostError
-from i2s_batch.runtime.ray_pool import RayCluster
+from i2s_batch.runtime.workers.pools import DeviceLostError
+from i2s_batch.runtime.workers.ray_pool import RayCluster
 
 folder = sys.argv[1]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from i2s_batch.config import EmbedConfig, StudyConfig
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.study import StudyJob, StudyRun
+from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.tables.read import read_table
 from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import ROOT, wait_until

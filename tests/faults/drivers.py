@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 from i2s_batch.errors import I2SError
 from i2s_batch.inversion import Embedder
-from i2s_batch.runtime import lease
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.pools import Cluster, InProcessCluster
 from i2s_batch.runtime.run import RunInterruptedError
+from i2s_batch.runtime.state import lease
+from i2s_batch.runtime.workers.pools import Cluster, InProcessCluster
 from i2s_batch.storage.objects import local
 
 _FORKS = multiprocessing.get_context("forkserver")

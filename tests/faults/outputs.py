@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from i2s_batch.inversion import SlotState
-from i2s_batch.runtime.plan import Plan
+from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_shard

@@ -13,10 +13,10 @@ from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunFailedError
 from i2s_batch.inversion import Embedder, SlotState
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.runtime import engine
 from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.embed_worker import EmbedSpec, EmbedWorker
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.workers import engine
+from i2s_batch.runtime.workers.embed_worker import EmbedSpec, EmbedWorker
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_table
 from tests.runs import embed, job_over

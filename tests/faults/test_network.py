@@ -13,8 +13,8 @@ import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import StorageError
-from i2s_batch.runtime import lease
 from i2s_batch.runtime.embed import EmbedJob
+from i2s_batch.runtime.state import lease
 from i2s_batch.storage.objects import open_store, s3_client
 from i2s_batch.storage.tables.read import read_table
 from i2s_batch.storage.tables.stream import read_latents

@@ -20,13 +20,13 @@ from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.records import Task
 from i2s_batch.runtime import run as run_module
-from i2s_batch.runtime.assembly import Assembler
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.embed_worker import EmbedSpec
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.rows import LoadedPicture, failed_row
-from i2s_batch.runtime.run_state import RunState, scan
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.assembly import Assembler
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_state import RunState, scan
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.workers.embed_worker import EmbedSpec
+from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import local, open_store
 from i2s_batch.storage.tables.read import read_table

@@ -14,9 +14,9 @@ from PIL import Image
 from i2s_batch.config import EmbedConfig, StudyConfig
 from i2s_batch.report.page import write_report
 from i2s_batch.report.study_figures import SIDE
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.study import StudyJob, StudyRun
 from i2s_batch.runtime.weights import generator_weights
+from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.tables.read import read_table
 from i2s_batch.studies import catalogue
 from tests.material import scene

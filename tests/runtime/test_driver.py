@@ -12,14 +12,14 @@ import pytest
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunFailedError, StorageError
 from i2s_batch.records import Finished, Report, Task
-from i2s_batch.runtime.assembly import Assembler, Publisher
 from i2s_batch.runtime.driver import Driver
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.pools import Died, Event, Failed, Ready, Reported
-from i2s_batch.runtime.progress import Progress
-from i2s_batch.runtime.rows import LoadedPicture, failed_row
-from i2s_batch.runtime.run_state import RunState, read_deaths, scan
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.assembly import Assembler, Publisher
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_state import RunState, read_deaths, scan
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.watching.progress import Progress
+from i2s_batch.runtime.workers.pools import Died, Event, Failed, Ready, Reported
+from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.sources.source import list_images

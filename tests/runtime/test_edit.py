@@ -26,11 +26,11 @@ from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.records import COLUMNS
 from i2s_batch.runtime.edit import EditJob, EditRun, farthest_of_its_own
 from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.status import read_status
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.watching.status import read_status
 from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures.decoding import decode_picture
 from i2s_batch.storage.tables.read import read_table
@@ -169,7 +169,7 @@ def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", note)
-        patch.setattr("i2s_batch.runtime.edit_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.runtime.workers.edit_worker._WRITER_THREADS", 1)
         with pytest.raises(KeyboardInterrupt):
             run(job, workers)
     assert not read_status(job.out, print).finished and len(written) == 6

@@ -12,11 +12,11 @@ import pytest
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import Task
-from i2s_batch.runtime.assembly import Assembler, Publisher
-from i2s_batch.runtime.failures import count_statuses, forget_failures
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_state import RunState, scan
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.assembly import Assembler, Publisher
+from i2s_batch.runtime.state.failures import count_statuses, forget_failures
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_state import RunState, scan
+from i2s_batch.runtime.state.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_statuses, read_table

@@ -10,8 +10,8 @@ import pytest
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import RunConflictError
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.status import read_status
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.watching.status import read_status
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_table
 from i2s_batch.storage.tables.stream import read_latents

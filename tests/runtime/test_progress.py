@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.runtime import progress as progress_module
-from i2s_batch.runtime import summary as summary_module
-from i2s_batch.runtime.progress import Progress
-from i2s_batch.runtime.run_state import RunState
-from i2s_batch.runtime.summary import SummaryFile
+from i2s_batch.runtime.state.run_state import RunState
+from i2s_batch.runtime.watching import progress as progress_module
+from i2s_batch.runtime.watching import summary as summary_module
+from i2s_batch.runtime.watching.progress import Progress
+from i2s_batch.runtime.watching.summary import SummaryFile
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.objects.local import LocalStore
 

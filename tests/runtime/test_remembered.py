@@ -9,9 +9,9 @@ import pytest
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.models import random_generator, random_vgg
-from i2s_batch.runtime import engine
-from i2s_batch.runtime.engine import Engine
-from i2s_batch.runtime.remembered import Measured, estimate, figures_file, recall, remember
+from i2s_batch.runtime.workers import engine
+from i2s_batch.runtime.workers.engine import Engine
+from i2s_batch.runtime.workers.remembered import Measured, estimate, figures_file, recall, remember
 
 FAST = Measured("some GPU", "abc", "fp32", 8, 0.002)
 SLOW = Measured("some GPU", "abc", "fp32", 1, 0.004)

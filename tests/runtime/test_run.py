@@ -17,8 +17,8 @@ from i2s_batch.errors import RunConflictError, SourceError
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.run_record import resume_command
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.run_record import resume_command
+from i2s_batch.runtime.state.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.objects.local import LocalStore
@@ -242,7 +242,8 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        patch.setattr("i2s_batch.runtime.embed_worker._WRITER_THREADS", len(BAD))  # none waits for another's thread
+        # None waits for another's thread.
+        patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", len(BAD))
         with pytest.raises(StopError):
             run(retry)
     assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1

@@ -14,9 +14,9 @@ from i2s_batch.config import STUDIES, EmbedConfig, StudyConfig
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.run import Outcome, RunInterruptedError
 from i2s_batch.runtime.study import StudyJob, StudyRun
+from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.pictures.decoding import decode_picture
 from i2s_batch.storage.tables.read import read_table
 from i2s_batch.studies import catalogue

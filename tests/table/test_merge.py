@@ -11,7 +11,7 @@ import pytest
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
 from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.status import read_status
+from i2s_batch.runtime.watching.status import read_status
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_table

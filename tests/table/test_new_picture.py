@@ -16,8 +16,8 @@ from i2s_batch.editing import Render
 from i2s_batch.errors import CheckpointError, ConfigError, PictureError, RunConflictError, StorageError
 from i2s_batch.runtime.edit import EditJob, EditRun
 from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.weights import generator_weights
+from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.sources.source import item_in
 from i2s_batch.table.neighbours import find_neighbours
 from i2s_batch.table.new_picture import embed_picture

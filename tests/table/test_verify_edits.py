@@ -15,8 +15,8 @@ from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
 from i2s_batch.editing import Morph
 from i2s_batch.runtime.edit import EditJob, EditRun
 from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.pools import InProcessCluster
 from i2s_batch.runtime.weights import generator_weights
+from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture

@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from i2s_batch.records import STATUS_OK
-from i2s_batch.runtime.run_state import RunState
-from i2s_batch.runtime.terminal import LiveLine, duration
+from i2s_batch.runtime.state.run_state import RunState
+from i2s_batch.runtime.watching.terminal import LiveLine, duration
 
 # Seconds between two progress lines in a job log, and between two drawings of a terminal's live line.
 LINE_EVERY_S = 30.0

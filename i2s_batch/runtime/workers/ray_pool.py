@@ -18,7 +18,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 from i2s_batch.config import JobConfig
 from i2s_batch.errors import ClusterError
 from i2s_batch.records import Report, Task
-from i2s_batch.runtime.pools import (
+from i2s_batch.runtime.workers.pools import (
     DeviceLostError,
     Died,
     Event,

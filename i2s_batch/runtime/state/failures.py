@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 
 from i2s_batch.records import STATUS_OK
-from i2s_batch.runtime.assembly import Assembler
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_state import RunState, undone_checkpoints
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.assembly import Assembler
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_state import RunState, undone_checkpoints
+from i2s_batch.runtime.state.work_log import WorkLog
 from i2s_batch.storage.ahead import map_ahead
 
 _READERS = 16  # shards looked at at once: mostly a footer each, which is waiting on S3

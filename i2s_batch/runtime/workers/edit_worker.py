@@ -21,10 +21,10 @@ from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_UNREADABLE, Finished, Report, Task
-from i2s_batch.runtime.device import device_errors, device_name
-from i2s_batch.runtime.pools import DeviceLostError
-from i2s_batch.runtime.rows import edited_row, failed_edit_row
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.workers.device import device_errors, device_name
+from i2s_batch.runtime.workers.pools import DeviceLostError
+from i2s_batch.runtime.workers.rows import edited_row, failed_edit_row
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures.decoding import encode_picture

@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.records import STATUS_OK
-from i2s_batch.runtime.lease import EXPIRY_S, holder_lives, is_here, parse_holder
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_record import parse_record, resume_command
-from i2s_batch.runtime.run_state import read_deaths
-from i2s_batch.runtime.summary import SUMMARY_EVERY_S
-from i2s_batch.runtime.terminal import duration
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.lease import EXPIRY_S, holder_lives, is_here, parse_holder
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_record import parse_record, resume_command
+from i2s_batch.runtime.state.run_state import read_deaths
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.watching.summary import SUMMARY_EVERY_S
+from i2s_batch.runtime.watching.terminal import duration
 from i2s_batch.storage.ahead import map_ahead
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store

@@ -24,11 +24,11 @@ from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.records import STATUS_DIVERGED, STATUS_UNREADABLE, Finished, Report, Task
-from i2s_batch.runtime.device import device_errors, device_name
-from i2s_batch.runtime.engine import Engine, Settings
-from i2s_batch.runtime.pools import DeviceLostError
-from i2s_batch.runtime.rows import LoadedPicture, failed_row, result_row
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.workers.device import device_errors, device_name
+from i2s_batch.runtime.workers.engine import Engine, Settings
+from i2s_batch.runtime.workers.pools import DeviceLostError
+from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row, result_row
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture

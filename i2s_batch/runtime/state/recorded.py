@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from i2s_batch.errors import I2SError, ObjectNotFoundError
 from i2s_batch.models import GeneratorWeights, VGGWeights
-from i2s_batch.runtime.run_record import given_networks, parse_record, resume_command
+from i2s_batch.runtime.state.run_record import given_networks, parse_record, resume_command
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import STATUS_OK
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_state import RunState
-from i2s_batch.runtime.work_log import RowsGoneError, WorkLog
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_state import RunState
+from i2s_batch.runtime.state.work_log import RowsGoneError, WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.tables.publication import publish_shard

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.errors import PictureError, RunConflictError
-from i2s_batch.runtime.assembly import Assembler
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.run_state import RunState
+from i2s_batch.runtime.state.assembly import Assembler
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_state import RunState
 from i2s_batch.storage.sources.source import read_bytes
 from i2s_batch.storage.tables.row_groups import RowGroups
 from i2s_batch.storage.tables.sorted_rows import PassingIds

@@ -13,8 +13,8 @@ from i2s_batch.inversion.batch_size import cpu_batch_size, fastest_batch_size, s
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
-from i2s_batch.runtime.device import device_name
-from i2s_batch.runtime.remembered import Measured, recall, remember
+from i2s_batch.runtime.workers.device import device_name
+from i2s_batch.runtime.workers.remembered import Measured, recall, remember
 
 
 @dataclass(frozen=True)

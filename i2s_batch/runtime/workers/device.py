@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from i2s_batch.errors import RunFailedError
-from i2s_batch.runtime.pools import DeviceLostError
+from i2s_batch.runtime.workers.pools import DeviceLostError
 
 # What the libraries that PyTorch calls say of a device that no longer works, where PyTorch has no type for it.
 _LOST = re.compile(r"(CUDA|HIP|CUDA driver|cuDNN|cuBLAS|miopen) error\b", re.IGNORECASE)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.runtime.plan import Plan
-from i2s_batch.runtime.work_log import WorkLog
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 
