@@ -23,6 +23,7 @@ from i2s_batch.runtime.state.lease import Lease
 from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.run_record import parse_record, table_metadata
 from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.runtime.watching import status as status_module
 from i2s_batch.runtime.watching.status import RunStatus, read_status
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store, open_store
@@ -328,6 +329,25 @@ def test_a_retry_under_way_counts_each_image_once(
         "the log knows better than the shard"
     )
     assert {failure.image_id for failure in found.last_failures} == BAD - {"bad/empty.png"}
+
+
+def test_of_many_failures_only_the_latest_are_held(
+    job: EmbedJob, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(job)
+    every = status(job.out).last_failures
+    monkeypatch.setattr(status_module, "_FAILURES_HELD", 0)
+    monkeypatch.setattr(status_module, "NAMED", 2)
+    store = open_store(job.out)
+    plan, log = Plan.load(store, CONFIG.shard_size), WorkLog(job.out, 1)
+    assert len(status_module._survey(store, plan, log)._failures) == 2 < len(every)
+    assert status(job.out).last_failures == every[:2]
+    for failure in every[:2]:
+        shutil.copy(pictures[0] / "a/0.png", pictures[0] / failure.image_id)
+    leave_rows_in_the_log(replace(job, config=replace(CONFIG, retry_failed=True)), monkeypatch)
+    found = status(job.out)
+    assert found.failed == len(BAD) - 2
+    assert {failure.image_id for failure in found.last_failures} == BAD - {failure.image_id for failure in every[:2]}
 
 
 def test_pictures_that_workers_died_with_are_named(job: EmbedJob) -> None:

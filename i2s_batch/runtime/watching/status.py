@@ -36,6 +36,8 @@ NAMED = 5
 _COLUMNS = ["status", "error_type", "error", "seconds", "embedded_at"]
 _OK = 1  # how `_Table` writes it
 _SORTED_AT_ONCE = 1 << 20
+# Failures whose texts are held before all but the latest are dropped.
+_FAILURES_HELD = 10_000
 _SHARD_READERS = 8  # of a shard some columns are fetched: on S3 that is waiting
 _ROW_READERS = 16
 
@@ -198,6 +200,7 @@ class _Table:
         self._names = [STATUS_OK]
         self._seconds = np.full(len(plan), np.nan, np.float32)
         self._failures: dict[int, tuple[str, str, str]] = {}  # status, error, when
+        self._failures_held = _FAILURES_HELD
         self.published: set[int] = set()
         self.waiting: set[int] = set()  # units whose rows are in the work log
 
@@ -218,6 +221,15 @@ class _Table:
         columns = rows.select(_COLUMNS).take(bad).to_pydict()
         for index, name, kind, error, _, at in zip(places[bad].tolist(), *columns.values(), strict=True):
             self._failures[index] = (name, f"{kind}: {error}", at.isoformat(timespec="seconds"))
+        if len(self._failures) > self._failures_held:
+            self._drop_early_failures()
+
+    def _drop_early_failures(self) -> None:
+        """Only the latest are named. Those of units in the work log stay: rows of a later try may take their place."""
+        final = {i: facts for i, facts in self._failures.items() if self._plan.unit_of(i) not in self.waiting}
+        for index in final.keys() - dict(_latest(final)).keys():
+            del self._failures[index]
+        self._failures_held = len(self._failures) + _FAILURES_HELD
 
     def add_better(self, images: range, rows: pa.Table) -> None:
         """Take the rows of a later try for those of `images` that are not ok yet."""
@@ -247,8 +259,12 @@ class _Table:
         return [Slow(self._plan.image_id(i), round(float(self._seconds[i]), 1)) for i in timed[:NAMED]]
 
     def last_failures(self) -> list[Failure]:
-        latest = sorted(self._failures.items(), key=lambda item: item[1][-1], reverse=True)[:NAMED]
-        return [Failure(self._plan.image_id(index), *facts) for index, facts in latest]
+        return [Failure(self._plan.image_id(index), *facts) for index, facts in _latest(self._failures)]
+
+
+def _latest(failures: dict[int, tuple[str, str, str]]) -> list[tuple[int, tuple[str, str, str]]]:
+    """Those that are named; of the same moment the first in the plan."""
+    return sorted(sorted(failures.items()), key=lambda item: item[1][-1], reverse=True)[:NAMED]
 
 
 def _survey(store: Store, plan: Plan, log: WorkLog) -> _Table:
