@@ -14,11 +14,14 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from i2s_batch.bench.gpu import networks
 from i2s_batch.bench.loop import check_device
@@ -34,15 +37,33 @@ from i2s_batch.storage.pictures.decoding import decode_picture
 COLUMNS = ("loss", "perceptual", "psnr", "ssim")
 HEAD = "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s a step and image |\n" + "|---" * 7 + "|"
 Judge = tuple[Generator, VGG16]
+_PRODUCTS = {torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default}
 
 
-def codes(pair: Judge, pictures: list[np.ndarray], config: EmbedConfig) -> tuple[list[torch.Tensor], float]:
-    """The latent [L, w_dim] of each picture, and the seconds a step and image."""
+class FloatSums(TorchDispatchMode):
+    """Convolutions of bfloat16 numbers, summed in float32 and rounded at their ends, as GPUs make them. So do CPUs
+    without instructions for bfloat16, but some twenty times slower."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func not in _PRODUCTS or args[0].dtype != torch.bfloat16:
+            return func(*args, **(kwargs or {}))
+        wide = tree_map_only(torch.Tensor, lambda tensor: tensor.float(), args)
+        return tree_map_only(torch.Tensor, lambda tensor: tensor.bfloat16(), func(*wide, **(kwargs or {})))
+
+
+def codes(
+    pair: Judge, pictures: list[np.ndarray], config: EmbedConfig, imitated: bool
+) -> tuple[list[torch.Tensor], float | None]:
+    """The latent [L, w_dim] of each picture, and the seconds a step and image unless they are of an imitation."""
     embedder = Embedder(*pair, config)
     began = time.perf_counter()
-    found = {one.image_id: one.latent for one in embedder.embed((str(n), p) for n, p in enumerate(pictures))}
+    with FloatSums() if imitated else nullcontext():
+        found = {one.image_id: one.latent for one in embedder.embed((str(n), p) for n, p in enumerate(pictures))}
     seconds = (time.perf_counter() - began) / (config.steps * len(pictures))
-    return [torch.from_numpy(found[str(number)]) for number in range(len(pictures))], seconds
+    latents = [torch.from_numpy(found[str(number)]) for number in range(len(pictures))]
+    return latents, None if imitated else seconds
 
 
 def judged(judge: Judge, latent: torch.Tensor, picture: np.ndarray) -> list[float]:
@@ -83,7 +104,8 @@ def measure(
     fitted = [fit_picture(picture, judge[0].resolution, config.fit) for picture in pictures]
     reference: np.ndarray | None = None
     for precision in precisions:
-        latents, seconds = codes(networks(generator, vgg, device, precision), fitted, config)
+        pair, imitated = networks(generator, vgg, device, precision), (device, precision) == ("cpu", "bf16")
+        latents, seconds = codes(pair, fitted, config, imitated)
         set_numerics("fp32")
         found = np.array([judged(judge, *both) for both in zip(latents, fitted, strict=True)])
         reference = found if reference is None else reference
@@ -94,7 +116,8 @@ def measure(
 def line(one: dict[str, Any]) -> str:
     """A precision as a row of a Markdown table under `HEAD`."""
     losses = [f"{one[name]:.4f}x" for name in ("loss_ratio", "worst_loss_ratio", "perceptual_ratio")]
-    cells = [one["precision"], *losses, f"{one['psnr_db']:+.3f} dB", f"{one['ssim']:+.5f}", f"{one['seconds']:.4f}"]
+    seconds = "imitated" if one["seconds"] is None else f"{one['seconds']:.4f}"
+    cells = [one["precision"], *losses, f"{one['psnr_db']:+.3f} dB", f"{one['ssim']:+.5f}", seconds]
     return f"| {' | '.join(cells)} |"
 
 

@@ -64,6 +64,25 @@ def test_the_quality_bench_compares_every_precision_with_the_first(
     assert fp32["loss_ratio"] == fp32["worst_loss_ratio"] == 1 and fp32["psnr_db"] == 0
     assert fp64["loss_ratio"] == pytest.approx(1, abs=1e-3) and fp64["loss_ratio"] != 1
     assert bf16["loss_ratio"] == pytest.approx(1, abs=0.05) and abs(bf16["psnr_db"]) < 0.2
+    assert fp32["seconds"] > 0 and bf16["seconds"] is None
+
+
+def test_imitated_bfloat16_convolutions_differ_from_the_cpus_own_by_roundings() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(2, 8, 9, 9, generator=draw), torch.randn(16, 8, 3, 3, generator=draw)
+
+    def both(dtype: torch.dtype) -> list[torch.Tensor]:
+        at = x.to(dtype).requires_grad_()
+        result = torch.nn.functional.conv2d(at, weight.to(dtype), padding=1)
+        return [result.detach(), *torch.autograd.grad(result.square().sum(), at)]
+
+    for dtype, allowed in ((torch.bfloat16, 2**-7), (torch.float32, 0.0)):
+        own = both(dtype)
+        with quality.FloatSums():
+            imitated = both(dtype)
+        for one, other in zip(own, imitated, strict=True):
+            assert one.dtype == other.dtype == dtype
+            assert (one - other).abs().max() <= allowed * one.abs().max()
 
 
 @pytest.mark.usefixtures("short_warm_up")
