@@ -14,9 +14,10 @@ from i2s_batch.inversion.embedder import Embedder
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.spaces import GeneratorLike
 
-# On a CPU one image fills the cores from 256 pixels on, and more only fall out of its caches; below, two are
-# faster than one (README, Speed).
-CPU_PAIR_RESOLUTION = 128
+# On a CPU one image fills the cores from 256 pixels on, and more only fall out of its caches; up to here four are
+# faster than two, and two than one (docs/speed.md).
+CPU_BATCH_RESOLUTION = 128
+CPU_BATCH_SIZE = 4
 # On a GPU it is measured.
 GPU_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 WORTHWHILE = 0.03  # of the seconds a step and image; less is not worth twice the images that wait for a checkpoint
@@ -27,7 +28,7 @@ MEMORY_FRACTION = 0.8
 
 def cpu_batch_size(resolution: int) -> int:
     """What is fastest without a GPU."""
-    return 2 if resolution <= CPU_PAIR_RESOLUTION else 1
+    return CPU_BATCH_SIZE if resolution <= CPU_BATCH_RESOLUTION else 1
 
 
 def fastest_batch_size(seconds: Callable[[int], float], limit: int) -> int:

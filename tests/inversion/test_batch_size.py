@@ -35,7 +35,7 @@ def test_the_batch_is_doubled_while_that_pays_and_fits(times: list[float], limit
 
 
 def test_a_cpu_is_not_measured() -> None:
-    assert [cpu_batch_size(resolution) for resolution in (64, 128, 256, 1024)] == [2, 2, 1, 1]
+    assert [cpu_batch_size(resolution) for resolution in (64, 128, 256, 1024)] == [4, 4, 1, 1]
 
 
 def test_a_size_is_timed_and_the_time_is_of_one_image() -> None:
