@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.errors import PictureError
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
@@ -59,16 +60,26 @@ class Case:
         return self.actors * self.job.config.batch_size
 
 
+def readable(source: str) -> list[tuple[str, np.ndarray]]:
+    """The pictures of SOURCE, decoded, under their ids. Raises PictureError, naming it, for a file that is none."""
+    pictures = []
+    for row in list_images(source).read().to_pylist():
+        try:
+            pictures.append((row["image_id"], decode_picture(read_bytes(row["uri"]))))
+        except PictureError as error:
+            raise PictureError(f"{row['uri']}: {error}; a bench needs pictures that can all be embedded") from error
+    return pictures
+
+
 def _alone(case: Case, number: int, ready: Any, answer: Any) -> None:
     """One process of the bare engine: when it began, and when it had embedded its share."""
     keep_freed_memory()
     torch.set_num_threads(case.threads)
     job, config = case.job, case.job.config
     engine = Engine(generator_weights(job.generator), vgg_weights(job.vgg), config.device, config.precision)
-    share = list_images(job.source).read().to_pylist()[number :: case.actors]
-    pictures = [(row["image_id"], decode_picture(read_bytes(row["uri"]))) for row in share]
+    pictures = readable(job.source)[number :: case.actors]
     assert config.batch_size is not None
-    embedder = engine.embedder(Settings(config.embed), min(config.batch_size, len(share)))
+    embedder = engine.embedder(Settings(config.embed), min(config.batch_size, len(pictures)))
     ready.wait()
     began = time.monotonic()
     for _ in embedder.embed(pictures):
@@ -122,6 +133,7 @@ def occupancy(starts: np.ndarray, ends: np.ndarray, slots: int) -> float:
 
 def measure(case: Case, rounds: int) -> Iterator[dict[str, float]]:
     """The figures of each round as soon as they are known, and at last the medians, with the quotient of both."""
+    readable(case.job.source)  # here first: a process that finds one that is not would leave this one waiting
     known = []
     for _ in range(rounds):
         known.append({"engine_s": engine_alone(case)} | {f"run_{k}": v for k, v in whole_run(case).items()})

@@ -80,6 +80,11 @@ def bench(
     if pictures and not generator:
         raise ConfigError("--pictures needs --generator: random weights embed nothing")
     check_device(device)
+    decoded = []
+    if pictures:  # before minutes of measuring, for what may be wrong with them
+        from i2s_batch.bench.overhead import readable
+
+        decoded = [picture for _, picture in readable(pictures)]
     keep_freed_memory()  # as a worker does; the plain loop has it too, in the same process
 
     def load() -> GeneratorWeights:
@@ -91,7 +96,7 @@ def bench(
     config = RunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
     found = _loop(load, config, pairs, price_per_hour)
     if pictures and generator:
-        found |= _on_pictures(pictures, generator, config)
+        found |= _on_pictures(pictures, decoded, generator, config)
     click.echo(json.dumps(found))
     return 0
 
@@ -151,7 +156,7 @@ def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
     }
 
 
-def _on_pictures(source: str, generator: str, config: RunConfig) -> dict[str, Any]:
+def _on_pictures(source: str, pictures: list[Any], generator: str, config: RunConfig) -> dict[str, Any]:
     """The precisions, and a run of one worker beside the bare engine. Prints both."""
     import os
     import tempfile
@@ -160,10 +165,7 @@ def _on_pictures(source: str, generator: str, config: RunConfig) -> dict[str, An
     from i2s_batch.models import random_vgg
     from i2s_batch.runtime.embed import EmbedJob
     from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights
-    from i2s_batch.storage.pictures.decoding import decode_picture
-    from i2s_batch.storage.sources.source import list_images, read_bytes
 
-    pictures = [decode_picture(read_bytes(row["uri"])) for row in list_images(source).read().to_pylist()]
     click.echo(f"\n{len(pictures)} pictures, {config.embed.steps} steps each, judged in fp32\n\n{quality.HEAD}")
     precisions = []
     for one in quality.measure(

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from i2s_batch.demo.run import EDITS
+from tests.demo.test_generator import BUNDLED
 from tests.program import i2s_batch, refusal
 
 
@@ -61,6 +62,12 @@ def test_bench_without_a_gpu_says_so() -> None:
 
 def test_bench_on_pictures_needs_a_generator(tmp_path: Path) -> None:
     assert "--pictures needs --generator" in refusal(i2s_batch("bench", "--pictures", tmp_path))
+
+
+def test_bench_names_a_picture_that_cannot_be_read_before_it_measures_anything(tmp_path: Path) -> None:
+    (tmp_path / "page.jpg").write_text("<html></html>")
+    result = i2s_batch("bench", "--generator", BUNDLED, "--pictures", tmp_path)
+    assert "page.jpg: the file is no picture but an HTML page" in refusal(result) and result.stdout == ""
 
 
 def test_bench_counts_the_work_of_one_image_and_ends_with_json() -> None:
