@@ -50,8 +50,8 @@ class EmbedConfig:
 
     Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
     `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
-    None: never. `optimizer`: the paper's Adam, or L-BFGS after some steps of it, which needs fewer. `compile`: the step
-    of a full batch is one compiled program.
+    None: never. `optimizer`: the paper's Adam, or L-BFGS after some steps of it, which needs fewer. `compile`: whether
+    the step of a full batch is compiled; None: where it is worth it, on a GPU.
     """
 
     steps: int = 5000
@@ -68,7 +68,7 @@ class EmbedConfig:
     loss_weights: LossWeights = LossWeights()
     stop_plateau: float | None = None
     plateau_steps: int = 250
-    compile: bool = False
+    compile: bool | None = None
 
     def __post_init__(self) -> None:
         _check(1 <= self.steps <= 1_000_000, f"steps is {self.steps}; it must be between 1 and 1000000")

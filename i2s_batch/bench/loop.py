@@ -94,7 +94,7 @@ def check_device(device: str) -> None:
 
 
 def measure_loop(
-    generator: Generator, features: Features, batch_size: int, pairs: int, compile: bool = False
+    generator: Generator, features: Features, batch_size: int, pairs: int, compile: bool | None = False
 ) -> LoopFigures:
     """Time the engine with `batch_size` images and a plain loop with one, in turn, `pairs` times."""
     device = generator.w_avg.device
@@ -147,7 +147,7 @@ def _picture(resolution: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
 
 
-def _engine(generator: Generator, features: Features, batch_size: int, compile: bool) -> Callable[[int], None]:
+def _engine(generator: Generator, features: Features, batch_size: int, compile: bool | None) -> Callable[[int], None]:
     """Our loop, with images that never finish while it is measured."""
     embedder = Embedder(generator, features, EmbedConfig(batch_size=batch_size, compile=compile))
     for place in range(batch_size):

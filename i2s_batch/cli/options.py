@@ -58,9 +58,8 @@ def embed_options(command: F) -> F:
         click.option("--plateau-steps", default=250, show_default=True, help="Of --stop-plateau."),
         click.option(
             "--compile/--no-compile",
-            default=False,
-            show_default=True,
-            help="The step of a full batch as one compiled program.",
+            default=None,
+            help="Compile the step of a full batch. Default: on a GPU, from 256 pixels and 500 steps on.",
         ),
         click.option(
             "--checkpoint-every",

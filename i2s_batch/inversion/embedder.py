@@ -7,7 +7,7 @@ networks; not on its neighbours, the batch size or the order.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
+from i2s_batch.inversion.step_program import StepProgram, choose_program
 from i2s_batch.records import STATUS_DIVERGED, STATUS_OK, TERMS
 
 # Steps between two looks at the device: bounds how late a NaN is noticed and how far the host runs ahead.
@@ -86,7 +87,8 @@ class Embedder:
     """Embeds images into the latent space of a frozen generator (Image2StyleGAN, algorithm 1).
 
     `generator` and `features` (the perceptual network) are on one device and have one dtype.
-    `lpips` is an optional perceptual distance for the metrics.
+    `lpips` is an optional perceptual distance for the metrics. `program`: how steps are executed; None chooses by the
+    device and the settings.
     """
 
     def __init__(
@@ -95,13 +97,15 @@ class Embedder:
         features: Features,
         config: EmbedConfig | None = None,
         lpips: PerceptualDistance | None = None,
+        program: StepProgram | None = None,
     ) -> None:
         self.config = config or EmbedConfig()
         self._generator = generator
         self._like = generator.w_avg
         self._lpips = lpips
         self._space = LatentSpace(generator, self.config)
-        self._slots = Slots(generator, features, self._space, self.config)
+        self.program = program or choose_program(self.config, generator)
+        self._slots = Slots(generator, features, self._space, self.config, self.program)
         self._occupants: list[_Occupant | None] = []
         self._parked: list[_Parked] = []
         self._advances = 0
@@ -205,11 +209,9 @@ class Embedder:
         """Set half of the images aside (of three, one), for ever fewer side by side."""
         self.capacity = (len(self._occupants) + 1) // 2
         for place in range(self.capacity, len(self._occupants)):
-            occupant = self._occupants[place]
-            assert occupant is not None  # free slots were dropped
-            self._parked.append(_Parked(occupant.image_id, occupant.target, self._state(place, occupant)))
-            self._occupants[place] = None
-        self._drop_free_slots()
+            if (occupant := self._occupants[place]) is not None:
+                self._parked.append(_Parked(occupant.image_id, occupant.target, self._state(place, occupant)))
+        self._keep_slots(range(self.capacity))
         if self._like.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -231,17 +233,37 @@ class Embedder:
             if not busy:
                 raise
             return False
+        self._reserve()
         step, seconds = (0, 0.0) if state is None else (state.step, state.seconds)
         occupant = _Occupant(parked.image_id, parked.target, step, seconds, time.monotonic())
         self._occupants[place : place + 1] = [occupant]
         return True
 
+    def _reserve(self) -> None:
+        """Where the step is a graph, take the memory of all slots with the first image: nothing may move later. As many
+        slots as fit, if not all do."""
+        while self.program.graph and self._slots.size < self.capacity:
+            try:
+                self._slots.fill_up(self.capacity)
+            except torch.OutOfMemoryError:
+                if self.capacity == 1:
+                    raise
+            else:
+                self._occupants += [None] * (self.capacity - len(self._occupants))
+                return
+            self.capacity = (self.capacity + 1) // 2
+            torch.cuda.empty_cache()
+
     def _drop_free_slots(self) -> None:
-        """At the end of a dataset, do not compute slots that nobody needs."""
+        """At the end of a dataset, do not compute slots that nobody needs. A graph computes them all: one of a full
+        batch is as fast as a plain step of a single image."""
         busy = [place for place, occupant in enumerate(self._occupants) if occupant is not None]
-        if len(busy) < len(self._occupants):
-            self._slots.keep(busy)
-            self._occupants = [self._occupants[place] for place in busy]
+        if len(busy) < len(self._occupants) and not self.program.graph:
+            self._keep_slots(busy)
+
+    def _keep_slots(self, places: Sequence[int]) -> None:
+        self._slots.keep(places)
+        self._occupants = [self._occupants[place] for place in places]
 
     def _finished_places(self) -> list[int]:
         done = {p for p, o in enumerate(self._occupants) if o is not None and o.evaluations > self.config.steps}

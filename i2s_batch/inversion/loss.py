@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -13,11 +14,37 @@ from i2s_batch.records import TERMS
 Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
+class MeanSquare(torch.autograd.Function):
+    """(1 / N) ||a - b||^2 of each image: [B, ...] and [B, ...] -> [B]; the gradient is that of `a` alone.
+
+    It keeps its two operands, which exist anyway, instead of their difference. Sums over the axes as they are: to
+    flatten channels-last activations would read them across their memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(a, b)
+        d = _difference(a, b)
+        return (d * d).mean(tuple(range(1, d.ndim)))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        a, b = ctx.saved_tensors
+        gain = gradient * (2 * len(a) / a.numel())
+        of_a = _difference(a, b) * gain.reshape(-1, *[1] * (a.ndim - 1))
+        # Not a conversion that converts nothing: PyTorch 2.11's compiler would lose the gradient.
+        return of_a if of_a.dtype == a.dtype else of_a.to(a.dtype), None
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a - b, in float32 where they are bfloat16."""
+    return a.float() - b.float() if a.dtype == torch.bfloat16 else a - b
+
+
 def mean_square(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(1 / N) ||a - b||^2 of each image: [B, ...] and [B, ...] -> [B], in float32 where they are bfloat16."""
-    if a.dtype == torch.bfloat16:
-        a, b = a.float(), b.float()
-    return (a - b).square().flatten(1).mean(1)
+    """Return (1 / N) ||a - b||^2 of each image, [B], in float32 where they are bfloat16. `b` gets no gradient."""
+    result: torch.Tensor = MeanSquare.apply(a, b)
+    return result
 
 
 def loss_terms(

@@ -6,17 +6,21 @@ Nothing here knows where pictures come from or when a picture is finished; a ste
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
 
 import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion.compiled import CompiledStep
-from i2s_batch.inversion.loss import Features, lambdas, loss_terms
+from i2s_batch.inversion.graph import GraphedStep
+from i2s_batch.inversion.loss import Features, lambdas
+from i2s_batch.inversion.objective import Evaluate, Objective, evaluate
 from i2s_batch.inversion.optimizer import optimizer_of
 from i2s_batch.inversion.plateau import Plateau
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
+from i2s_batch.inversion.step_program import PLAIN, StepProgram
 from i2s_batch.records import TERMS
 
 # Per-slot tensors that are joined, refilled in place, and dropped together.
@@ -25,13 +29,16 @@ _TENSORS = (*_STATE, "history", "target")
 
 
 class Slots:
-    """B pictures side by side. All tensors have the slot as their first dimension.
+    """B images in a batch. All tensors have the slot as their first dimension.
 
-    variable: [B, *space shape]; m, v: what the optimiser remembers; step: [B] int64, updates made; limit: [B] int64,
+    variable: [B, *space shape]; m, v: the optimiser's state; step: [B] int64, updates made; limit: [B] int64,
     updates after which it ends; best: [B], the least loss so far; best_before: [B], what `Plateau` compares it with;
     finite: [B] bool, every loss so far was;
     history: [B, steps + 1, 5], loss terms at each evaluation; target: [B, 3, R, R] in [-1, 1];
-    target_features: the perceptual features of the targets, computed once a picture.
+    target_features: the perceptual features of the targets, computed once an image.
+
+    A step changes these tensors in place. Where the step program is a graph, they have their full size from the first
+    image on and never move: `put` fills a slot, and slots without an image have no updates left.
     """
 
     variable: torch.Tensor
@@ -45,44 +52,86 @@ class Slots:
     history: torch.Tensor
     target: torch.Tensor
 
-    def __init__(self, generator: GeneratorLike, features: Features, space: LatentSpace, config: EmbedConfig) -> None:
-        self._generator, self._features, self._space, self._config = generator, features, space, config
+    def __init__(
+        self,
+        generator: GeneratorLike,
+        features: Features,
+        space: LatentSpace,
+        config: EmbedConfig,
+        program: StepProgram = PLAIN,
+    ) -> None:
+        self._features, self._space, self._config = features, space, config
+        self.program = program
         self.optimizer = optimizer_of(config)
         self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
-        self._lambdas = lambdas(config.loss_weights, generator.w_avg)
-        self._compiled = CompiledStep(self._after) if config.compile else None
+        self._weights = lambdas(config.loss_weights, generator.w_avg)
+        self._objective = Objective(generator.synthesize, features, space, self._weights)
+        self._compiled = self._compiled_step(generator) if program.compiled else None
+        self._graph: GraphedStep | None = None
+        self._graph_warning = ""
         self.target_features: list[torch.Tensor] = []
         self.size = 0
 
-    def put(self, place: int, target: torch.Tensor, state: SlotState | None, image_id: str) -> None:
-        """Fill slot `place` (0 to size; size adds a slot) with a target [3, R, R], from `state` or afresh."""
+    def _compiled_step(self, generator: GeneratorLike) -> CompiledStep:
+        if self.program.layout == "nhwc" and isinstance(self._features, torch.nn.Module):
+            self._features.to(memory_format=torch.channels_last)  # the same values
+        fast = self._objective
+        if self.program.fused and generator.build_fused is not None:
+            fast = replace(fast, synthesis=generator.build_fused(self.program.layout))
+        activations = generator.activations or generator.w_avg.dtype
+        return CompiledStep(self._objective, fast, self._updated, activations, self.program.backend)
+
+    def put(self, position: int, target: torch.Tensor, state: SlotState | None, image_id: str) -> None:
+        """Fill slot `position` (0 to size; size adds a slot) with a target [3, R, R], from `state` or afresh."""
         fresh = self._tensors_of(target, state, image_id)
         with torch.no_grad():
-            fresh_features = [f.detach() for f in self._features(target[None])]
+            fresh_features = [self._laid_out(f.detach()) for f in self._features(fresh["target"])]
         if self.size == 0:
             vars(self).update(fresh)
             self.target_features, self.size = fresh_features, 1
-        elif place == self.size:
-            joined = {name: torch.cat([getattr(self, name), value]) for name, value in fresh.items()}
-            pairs = zip(self.target_features, fresh_features, strict=True)
-            joined_features = [torch.cat(pair) for pair in pairs]
-            # Nothing is changed before all memory is there: without it, the others stay as they are.
-            vars(self).update(joined)
-            self.target_features = joined_features
-            self.size += 1
+        elif position == self.size:
+            self._join(fresh, fresh_features)
         else:
             for name, value in fresh.items():
-                getattr(self, name)[place] = value[0]
+                getattr(self, name)[position] = value[0]
             for kept, new in zip(self.target_features, fresh_features, strict=True):
-                kept[place] = new[0]
+                kept[position] = new[0]
 
-    def keep(self, places: Sequence[int]) -> None:
-        """Drop every slot that is not in `places`."""
-        index = torch.tensor(places, device=self._lambdas.device, dtype=torch.long)
+    def _join(self, fresh: dict[str, torch.Tensor], fresh_features: list[torch.Tensor]) -> None:
+        """Add slots. Nothing is changed before all memory is there: without it, the others stay as they are."""
+        joined = {name: self._laid_out(torch.cat([getattr(self, name), value])) for name, value in fresh.items()}
+        pairs = zip(self.target_features, fresh_features, strict=True)
+        joined_features = [self._laid_out(torch.cat(pair)) for pair in pairs]
+        vars(self).update(joined)
+        self.target_features = joined_features
+        self.size = len(self.step)
+        self._graph = None
+
+    def fill_up(self, size: int) -> None:
+        """Add slots without an image up to `size`: copies of the first one that have no updates left."""
+        missing = size - self.size
+        if missing > 0:
+            idle = {name: self._repeated(getattr(self, name), missing) for name in _TENSORS}
+            idle["limit"] = torch.zeros_like(idle["limit"])
+            idle["step"] = torch.zeros_like(idle["step"])
+            self._join(idle, [self._repeated(features, missing) for features in self.target_features])
+
+    def _repeated(self, value: torch.Tensor, times: int) -> torch.Tensor:
+        return self._laid_out(value[:1].repeat(times, *[1] * (value.ndim - 1)))
+
+    def _laid_out(self, value: torch.Tensor) -> torch.Tensor:
+        """Four-dimensional `value` in the memory layout of the step program."""
+        last = self.program.layout == "nhwc" and value.ndim == 4
+        return value.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Drop every slot that is not in `positions`."""
+        index = torch.tensor(positions, device=self._weights.device, dtype=torch.long)
         for name in _TENSORS:
-            setattr(self, name, getattr(self, name)[index])
-        self.target_features = [f[index] for f in self.target_features]
-        self.size = len(places)
+            setattr(self, name, self._laid_out(getattr(self, name)[index]))
+        self.target_features = [self._laid_out(f[index]) for f in self.target_features]
+        self.size = len(positions)
+        self._graph = None
 
     def advance(self, full: bool = True) -> None:
         """Judge the latent of every slot, then update those that have updates left. No host sync.
@@ -90,17 +139,39 @@ class Slots:
         Whole or not at all: if the device's memory is not enough, every slot is as it was. Only a `full` batch is worth
         a compiled program: while it fills, and at a dataset's end, each size would need one of its own.
         """
-        step: Callable[..., Any] = self._after if self._compiled is None or not full else self._compiled
-        terms, after = step(*(getattr(self, name) for name in _STATE), self.target, self.target_features)
-        # Here and not in the step: a program that changes what it is given can be no CUDA graph.
-        self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms[:, None])
-        vars(self).update(after)
+        if not full or self._compiled is None or self._compiled.failed:
+            return self._advance(partial(evaluate, self._objective.losses), self._updated)
+        step = partial(self._advance, self._compiled.evaluate, self._compiled.update)
+        if not self.program.graph or self._weights.device.type != "cuda":  # only a GPU has graphs
+            return step()
+        if self._graph is None:
+            self._graph = GraphedStep(step)
+        try:
+            return self._graph()
+        except torch.OutOfMemoryError:
+            self._graph = None
+            raise
+        except RuntimeError as error:  # nothing has been changed: the kernels of a failed capture do not run
+            self._graph, self.program = None, replace(self.program, graph=False)
+            self._graph_warning = f"the step could not become a CUDA graph and runs slower ({error})"
+            return step()
+
+    def _advance(self, judge: Evaluate, update: Callable[..., dict[str, torch.Tensor]]) -> None:
+        """Make one step. All that may take much memory comes before the first change."""
+        gradient, terms, loss = judge(self.variable, self.target, self.target_features)
+        with torch.no_grad():
+            state = (getattr(self, name) for name in _STATE)
+            after = update(*state, gradient, loss)
+            self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms[:, None])
+            for name, value in after.items():
+                getattr(self, name).copy_(value)
 
     def take_warning(self) -> str:
-        """What the user should know of the compiler, once; else empty."""
-        return "" if self._compiled is None else self._compiled.take_warning()
+        """Return what the user should know of the compiler, once; else an empty text."""
+        warning, self._graph_warning = self._graph_warning, ""
+        return warning or ("" if self._compiled is None else self._compiled.take_warning())
 
-    def _after(
+    def _updated(
         self,
         variable: torch.Tensor,
         m: torch.Tensor,
@@ -110,21 +181,10 @@ class Slots:
         best: torch.Tensor,
         best_before: torch.Tensor,
         finite: torch.Tensor,
-        target: torch.Tensor,
-        target_features: list[torch.Tensor],
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The loss terms [B, 5] of every slot, and its tensors after this step. Changes nothing."""
-
-        def total(x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-            images = self._generator.synthesize(self._space.to_ws(x))
-            terms = loss_terms(images, target, self._features(images), target_features)
-            loss = terms @ self._lambdas  # [B]
-            # The sum over images: each image's gradient is that of its own loss.
-            return loss.sum(), (terms, loss)
-
-        # A compiler takes only the first of the two, and the first imports a compiler: seconds that the other spares.
-        gradient_of = torch.func.grad(total, has_aux=True) if torch.compiler.is_compiling() else _with_gradient(total)
-        gradient, (terms, loss) = gradient_of(variable)
+        gradient: torch.Tensor,
+        loss: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """Return the state of every slot after this step, by name. Changes nothing."""
         better = loss < best
         after = {"finite": finite & loss.isfinite(), "best": torch.minimum(best, loss)}
         if self._plateau is not None:
@@ -133,7 +193,7 @@ class Slots:
         updated = self.optimizer.update(variable, gradient, m, v, step + 1, better)
         for name, new, old in zip(("variable", "m", "v"), updated, (variable, m, v), strict=True):
             after[name] = torch.where(running.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-        return terms, after | {"step": step + running}
+        return after | {"step": step + running}
 
     @staticmethod
     def _after_plateau(
@@ -150,12 +210,12 @@ class Slots:
         ended = torch.where(running & ends, step, limit)
         return {"best": best, "best_before": torch.where(running, before, best_before), "limit": ended}
 
-    def losses(self, place: int) -> torch.Tensor:
+    def losses(self, position: int) -> torch.Tensor:
         """The weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
-        return self.history[place] @ self._lambdas
+        return self.history[position] @ self._weights
 
     def _tensors_of(self, target: torch.Tensor, state: SlotState | None, image_id: str) -> dict[str, torch.Tensor]:
-        like = self._lambdas
+        like = self._weights
         history = torch.full((self._config.steps + 1, len(TERMS)), torch.nan, dtype=like.dtype, device=like.device)
         if state is None:
             variable = self._space.start(image_id).to(like)
@@ -181,19 +241,4 @@ class Slots:
             "history": history,
             "target": target,
         }
-        return {name: value[None] for name, value in values.items()}
-
-
-def _with_gradient(
-    total: Callable[[torch.Tensor], tuple[torch.Tensor, tuple[torch.Tensor, ...]]],
-) -> Callable[..., Any]:
-    """As `torch.func.grad` with `has_aux`: a function that gives the gradient of `total`, and what else it gives."""
-
-    def gradient_of(x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            value, others = total(leaf)
-            (gradient,) = torch.autograd.grad(value, leaf)
-        return gradient, tuple(other.detach() for other in others)
-
-    return gradient_of
+        return {name: self._laid_out(value[None]) for name, value in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,11 @@ Z_CANDIDATES = 4096
 
 
 class GeneratorLike(Protocol):
-    """What the engine asks of a generator; the tests embed with a linear one whose answer is known."""
+    """What the engine asks of a generator; the tests embed with a linear one whose answer is known.
+
+    `activations`: the dtype of feature maps, None for that of `w_avg`; `build_fused`: builds the same synthesis in the
+    operators of compiled steps, for a memory layout (nchw or nhwc); None where there are none.
+    """
 
     resolution: int
     num_layers: int
@@ -24,6 +29,8 @@ class GeneratorLike(Protocol):
     w_dim: int
     c_dim: int
     w_avg: torch.Tensor
+    activations: torch.dtype | None
+    build_fused: Callable[[str], Callable[[torch.Tensor], torch.Tensor]] | None
 
     def map(self, z: torch.Tensor) -> torch.Tensor: ...
 

@@ -1,6 +1,6 @@
 """StyleGAN1 to 3 and VGG-16 on PyTorch, and the readers of their files. Needs torch and numpy alone."""
 
-from i2s_batch.models.build import build_generator, build_vgg
+from i2s_batch.models.build import build_fused, build_generator, build_vgg, use_layout
 from i2s_batch.models.checkpoints import read_generator, read_vgg, write_safetensors
 from i2s_batch.models.generator import Generator
 from i2s_batch.models.random_weights import random_generator, untrained
@@ -12,6 +12,7 @@ __all__ = [
     "Generator",
     "GeneratorWeights",
     "VGGWeights",
+    "build_fused",
     "build_generator",
     "build_vgg",
     "random_generator",
@@ -19,5 +20,6 @@ __all__ = [
     "read_generator",
     "read_vgg",
     "untrained",
+    "use_layout",
     "write_safetensors",
 ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
+from i2s_batch.models.fused_stylegan1 import FusedStyleGAN1
+from i2s_batch.models.fused_stylegan2 import FusedStyleGAN2
 from i2s_batch.models.generator import Generator
 from i2s_batch.models.layout import STYLEGAN1, STYLEGAN2, STYLEGAN3
 from i2s_batch.models.stylegan1 import StyleGAN1
@@ -13,6 +17,7 @@ from i2s_batch.models.stylegan3 import StyleGAN3
 from i2s_batch.models.vgg import VGG16
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
+_FUSED: dict[str, type[nn.Module]] = {STYLEGAN1: FusedStyleGAN1, STYLEGAN2: FusedStyleGAN2}
 _FAMILIES: dict[str, type[Generator]] = {STYLEGAN1: StyleGAN1, STYLEGAN2: StyleGAN2, STYLEGAN3: StyleGAN3}
 
 
@@ -32,7 +37,31 @@ def build_generator(
     # An unknown family is refused by the check that all classes share.
     generator = _FAMILIES.get(weights.family, StyleGAN1)(weights).to(device, dtype).eval()
     _use_for_maps(generator, maps)
+    generator.activations = maps or dtype
+    if weights.family in _FUSED:
+        generator.build_fused = partial(build_fused, weights, device, dtype, maps)
     return generator
+
+
+def build_fused(
+    weights: GeneratorWeights,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    maps: torch.dtype | None = None,
+    layout: str = "nhwc",
+) -> nn.Module:
+    """Return the synthesis, W+ latents [B, L, w_dim] -> images [B, 3, R, R], in the operators of the compiled step.
+
+    It equals `build_generator(...).synthesize` up to rounding. Raises KeyError for a family that has none: StyleGAN3.
+    """
+    network = _FUSED[weights.family](weights).to(device, dtype).eval()
+    _use_for_maps(network, maps)
+    return use_layout(network, layout)
+
+
+def use_layout(network: nn.Module, layout: str) -> nn.Module:
+    """Keep the kernels of `network` as `nchw` or `nhwc` (channels last), in place. The values stay the same."""
+    return network.to(memory_format=torch.channels_last if layout == "nhwc" else torch.contiguous_format)
 
 
 def build_vgg(

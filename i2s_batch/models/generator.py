@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ class Generator(nn.Module):
     """
 
     w_avg: torch.Tensor
+    activations: torch.dtype | None = None  # the dtype of feature maps, where `build_generator` has set one
+    # Builds the same synthesis in the operators of the compiled step, for a memory layout; None where there are none.
+    build_fused: Callable[[str], Callable[[torch.Tensor], torch.Tensor]] | None = None
 
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, blur_kernel, clamped,
 from i2s_batch.models.style import Style
 from i2s_batch.models.weights import GeneratorWeights
 
-_FIR = (1, 3, 3, 1)
+FIR = (1, 3, 3, 1)
 
 
 class ModulatedLayer(nn.Module):
@@ -46,9 +46,9 @@ class ModulatedLayer(nn.Module):
         self._clamp = None if clamp is None else clamp * gain
         self.style = Style(own, weights.settings.get("style_offset", 0))
         self.register_buffer("power", weight.square().sum((2, 3)))
-        self.register_buffer("weight", weight.transpose(0, 1).contiguous() if self._up else weight)
+        self.register_buffer("weight", self._up_kernel(weight) if self._up else weight)
         if self._up:
-            self.register_buffer("blur", blur_kernel(_FIR, 4.0).repeat(raw.shape[0], 1, 1, 1))
+            self.register_buffer("blur", blur_kernel(FIR, 4.0).repeat(raw.shape[0], 1, 1, 1))
         self.register_buffer("noise", frozen(own["noise"], self._gain * float(own["noise_strength"])))
         self.register_buffer("bias", frozen(own["bias"], self._gain)[:, None, None])
 
@@ -58,10 +58,16 @@ class ModulatedLayer(nn.Module):
         # 1 / sqrt(sum over inputs and taps of (weight * s)^2 + 1e-8), for each image and output channel.
         d = torch.rsqrt(F.linear(s.square(), self.power) + 1e-8) * self._gain
         x = x * s[:, :, None, None].to(x.dtype)
-        if self._up:
-            x = depthwise(F.conv_transpose2d(x, self.weight, stride=2), self.blur)
-        else:
-            x = F.conv2d(x, self.weight, padding=1)
+        x = self._upsampling(x) if self._up else F.conv2d(x, self.weight, padding=1)
+        return self._activation(x, d)
+
+    def _up_kernel(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight.transpose(0, 1).contiguous()
+
+    def _upsampling(self, x: torch.Tensor) -> torch.Tensor:
+        return depthwise(F.conv_transpose2d(x, self.weight, stride=2), self.blur)
+
+    def _activation(self, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         x = torch.addcmul(self.noise, x, d[:, :, None, None].to(x.dtype)).add_(self.bias)
         return clamped(F.leaky_relu_(x, LRELU_SLOPE), self._clamp)
 
@@ -86,8 +92,10 @@ class ToRGB(nn.Module):
         """`x` [B, C, H, W] and w [B, w_dim] -> [B, 3, H, W]."""
         # Three rows an image are cheaper to modulate than C maps.
         weight = self.weight * self.style(w)[:, None]
-        rgb = torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
-        return clamped(rgb, self._clamp).to(w.dtype)
+        return clamped(self._product(x, weight), self._clamp).to(w.dtype)
+
+    def _product(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 class StyleGAN2(Generator):
@@ -102,16 +110,16 @@ class StyleGAN2(Generator):
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__(weights)
         self.register_buffer("const", frozen(weights.tensors["const"])[None])
-        self.register_buffer("fir", blur_kernel(_FIR, 4.0))
+        self.register_buffer("fir", blur_kernel(FIR, 4.0))
         resnet = weights.settings["architecture"] == "resnet"
         # Both branches of a resnet block count sqrt 0.5; the main one inside its second layer.
         gains = [math.sqrt(0.5) if resnet and i % 2 and i > 1 else 1.0 for i in range(self.num_layers)]
-        self.layers = nn.ModuleList(ModulatedLayer(weights, i, gains[i]) for i in range(1, self.num_layers))
+        self.layers = nn.ModuleList(self._make_layer(weights, i, gains[i]) for i in range(1, self.num_layers))
         rgb = rgb_resolutions(weights.settings)
-        self.to_rgb = nn.ModuleDict({str(r): ToRGB(weights, r) for r in rgb})
+        self.to_rgb = nn.ModuleDict({str(r): self._make_colours(weights, r) for r in rgb})
         self._shortcuts = resnet
         if resnet:
-            self.register_buffer("skip_fir", blur_kernel(_FIR, 4.0))
+            self.register_buffer("skip_fir", blur_kernel(FIR, 4.0))
             for i in range(3, self.num_layers, 2):
                 shortcut = weights.tensors[f"skip.{layer_resolution(i)}.weight"]
                 scaled = frozen(shortcut, math.sqrt(0.5 / shortcut.shape[1]))
@@ -129,6 +137,17 @@ class StyleGAN2(Generator):
                 x = x + upsample_fir(F.conv2d(block_input, getattr(self, f"skip_{r}")), self.skip_fir)
             if i % 2 and str(r) in self.to_rgb:
                 rgb = self.to_rgb[str(r)](x, ws[:, i])
-                image = rgb if image is None else rgb + upsample_fir(image, self.fir)
+                image = rgb if image is None else rgb + self._upsampled(image)
         assert image is not None
         return image
+
+    @staticmethod
+    def _make_layer(weights: GeneratorWeights, index: int, gain: float) -> ModulatedLayer:
+        return ModulatedLayer(weights, index, gain)
+
+    @staticmethod
+    def _make_colours(weights: GeneratorWeights, resolution: int) -> ToRGB:
+        return ToRGB(weights, resolution)
+
+    def _upsampled(self, image: torch.Tensor) -> torch.Tensor:
+        return upsample_fir(image, self.fir)

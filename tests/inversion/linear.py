@@ -8,6 +8,9 @@ import torch
 class LinearGenerator:
     """synthesize(ws) = A ws + b, reshaped to [B, 3, R, R]; map(z) repeats B z over the layers."""
 
+    activations = None
+    build_fused = None
+
     def __init__(self, resolution: int = 8, layers: int = 3, w_dim: int = 4, z_dim: int = 5, seed: int = 0) -> None:
         stream = torch.Generator().manual_seed(seed)
         self.c_dim = 0

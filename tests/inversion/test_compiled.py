@@ -1,9 +1,10 @@
-"""The step as one compiled program against the plain step, and what happens without a compiler."""
+"""Step programs against the plain step: the same latents whatever runs the step, and what happens when one fails."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,56 +13,169 @@ import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion import Embedder, EmbedResult
-from i2s_batch.inversion import slots as slots_module
 from i2s_batch.inversion.compiled import CompiledStep
+from i2s_batch.inversion.objective import Objective
+from i2s_batch.inversion.spaces import LatentSpace
+from i2s_batch.inversion.step_program import PLAIN, StepProgram, choose_program
+from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
 from tests.inversion.linear import LinearGenerator, features
 
 ROOT = Path(__file__).parents[2]
 IMAGES = [(str(i), np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)) for i in range(3)]
 SETTINGS = {"steps": 30, "batch_size": 2, "stop_plateau": 5.0, "plateau_steps": 10}
+# Captured whole, forward and backward, without generating machine code.
+CAPTURED = StepProgram(compiled=True, backend="aot_eager")
 
 
-def embed(**settings: object) -> tuple[list[EmbedResult], str]:
-    embedder = Embedder(LinearGenerator(), features, EmbedConfig(**(SETTINGS | settings)))
-    return sorted(embedder.embed(IMAGES), key=lambda result: result.image_id), embedder.take_warning()
+def embed(program: StepProgram = PLAIN, **settings: object) -> tuple[list[EmbedResult], Embedder]:
+    embedder = Embedder(LinearGenerator(), features, EmbedConfig(**(SETTINGS | settings)), program=program)
+    return sorted(embedder.embed(IMAGES), key=lambda result: result.image_id), embedder
 
 
-@pytest.fixture
-def programs(monkeypatch: pytest.MonkeyPatch) -> list[CompiledStep]:
-    """The compiled steps that are made: captured whole, forward and backward, without generating machine code."""
-    made: list[CompiledStep] = []
-
-    def compiled(step: object) -> CompiledStep:
-        made.append(CompiledStep(step, backend="aot_eager"))
-        return made[-1]
-
-    monkeypatch.setattr(slots_module, "CompiledStep", compiled)
-    return made
+def check_same(found: list[EmbedResult], expected: list[EmbedResult], tolerance: float) -> None:
+    for a, b in zip(found, expected, strict=True):
+        assert (a.image_id, a.steps, a.stop_reason) == (b.image_id, b.steps, b.stop_reason)
+        np.testing.assert_allclose(a.curve, b.curve, rtol=tolerance)
+        np.testing.assert_allclose(a.latent, b.latent, rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(a.picture, b.picture)
 
 
 @pytest.mark.usefixtures("short_warm_up")
+@pytest.mark.parametrize("graph", [False, True], ids=["", "buffers-stay"])
 @pytest.mark.parametrize("more", [{}, {"optimizer": "lbfgs", "plateau_steps": 25}], ids=["adam", "lbfgs"])
-def test_compiled_and_plain_steps_agree(programs: list[CompiledStep], more: dict[str, object]) -> None:
-    """One picture ends early, another takes its slot, and the last is alone: only the full batch is compiled."""
-    plain, _ = embed(compile=False, **more)
-    compiled, warning = embed(compile=True, **more)
-    assert warning == ""
-    assert [list(program._programs) for program in programs] == [[2]]
-    for a, b in zip(plain, compiled, strict=True):
-        assert (a.steps, a.stop_reason) == (b.steps, b.stop_reason)
-        np.testing.assert_allclose(b.curve, a.curve, rtol=1e-12)
-        np.testing.assert_allclose(b.latent, a.latent, rtol=0, atol=1e-12)
+def test_compiled_and_plain_steps_agree(more: dict[str, object], graph: bool) -> None:
+    """One image ends early, another takes its slot, and the last is alone."""
+    plain, _ = embed(**more)
+    program = StepProgram(compiled=True, graph=graph, backend="aot_eager")
+    compiled, embedder = embed(program, **more)
+    assert embedder.take_warning() == ""
+    assert list(embedder._slots._compiled._programs) == [2]
+    check_same(compiled, plain, 1e-12)
+
+
+PROGRAMS = [
+    StepProgram(compiled, graph, layout, fused, "aot_eager")
+    for compiled, graph, layout, fused in product([True], [False, True], ["nchw", "nhwc"], [False, True])
+]
+
+
+def name(program: StepProgram) -> str:
+    return f"{program.layout}{'-fused' * program.fused}{'-graph' * program.graph}"
+
+
+@pytest.fixture(scope="module", params=["stylegan1", "stylegan2"])
+def networks(request: pytest.FixtureRequest) -> tuple[object, object, list, list[EmbedResult]]:
+    """Float64 networks of a family, three images, and their embeddings by the plain step."""
+    weights = random_generator(request.param, 16, seed=1, width=8, channel_base=64)
+    generator = build_generator(weights, dtype=torch.float64)
+    vgg = build_vgg(random_vgg(narrow=16), dtype=torch.float64)
+    images = [(str(i), np.random.default_rng(i).integers(0, 256, (16, 16, 3), dtype=np.uint8)) for i in range(3)]
+    plain = Embedder(generator, vgg, EmbedConfig(steps=50, batch_size=2)).embed(images)
+    return generator, vgg, images, sorted(plain, key=lambda result: result.image_id)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=name)
+def test_every_program_gives_the_latents_of_the_plain_step(networks: tuple, program: StepProgram) -> None:
+    """Two images fill the batch, the third takes a slot that has become free and ends alone."""
+    generator, vgg, images, plain = networks
+    embedder = Embedder(generator, vgg, EmbedConfig(steps=50, batch_size=2), program=program)
+    found = sorted(embedder.embed(images), key=lambda result: result.image_id)
+    assert embedder.take_warning() == ""
+    vgg.to(memory_format=torch.contiguous_format)
+    check_same(found, plain, 1e-9)
+
+
+def test_the_buffers_of_a_graph_never_move(networks: tuple) -> None:
+    generator, vgg, images, plain = networks
+    program = StepProgram(compiled=True, graph=True, layout="nhwc", fused=True, backend="aot_eager")
+    embedder = Embedder(generator, vgg, EmbedConfig(steps=20, batch_size=2), program=program)
+
+    def addresses() -> list[int]:
+        slots = embedder._slots
+        tensors = [getattr(slots, field) for field in ("variable", "m", "v", "step", "limit", "history", "target")]
+        return [tensor.data_ptr() for tensor in [*tensors, *slots.target_features]]
+
+    embedder.put(*images[0])
+    first = addresses()
+    results = []
+    for image in images[1:]:
+        while not embedder.free:
+            results += embedder.advance()
+        embedder.put(*image)
+        assert addresses() == first
+    while embedder.in_flight:
+        results += embedder.advance()
+    assert addresses() == first
+    assert embedder._slots.target.is_contiguous(memory_format=torch.channels_last)
+    vgg.to(memory_format=torch.contiguous_format)
+    assert len(results) == len(plain)
+
+
+def test_memory_for_half_the_slots_of_a_graph_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = StepProgram(compiled=True, graph=True, backend="aot_eager")
+    embedder = Embedder(LinearGenerator(), features, EmbedConfig(steps=10, batch_size=3), program=program)
+    fill_up, advance = embedder._slots.fill_up, embedder._slots.advance
+
+    def too_large(size: int) -> None:
+        if size > 2:
+            raise torch.OutOfMemoryError("not enough")
+        fill_up(size)
+
+    def once(full: bool) -> None:
+        monkeypatch.setattr(embedder._slots, "advance", advance)
+        raise torch.OutOfMemoryError("not enough")
+
+    monkeypatch.setattr(embedder._slots, "fill_up", too_large)
+    monkeypatch.setattr(embedder._slots, "advance", once)
+    found = sorted(embedder.embed(IMAGES), key=lambda result: result.image_id)
+    assert embedder.capacity == 1
+    check_same(found, embed(steps=10, stop_plateau=None)[0], 1e-12)
 
 
 def test_without_a_compiler_the_plain_step_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, _ = embed(compile=False)
+    plain, _ = embed()
 
     def missing(*_: object, **__: object) -> object:
         raise RuntimeError("Failed to find C++ compiler")
 
     monkeypatch.setattr(torch, "compile", missing)
-    found, warning = embed(compile=True)
+    found, embedder = embed(CAPTURED)
+    warning = embedder.take_warning()
     assert "could not be compiled" in warning and "C++ compiler" in warning
+    for a, b in zip(plain, found, strict=True):
+        np.testing.assert_array_equal(a.curve, b.curve)
+
+
+def scaled_losses(objective: Objective, loss_factor: float, gradient_factor: float) -> object:
+    """A compiled `losses` whose loss and gradient are off by these factors."""
+
+    def losses(variable: torch.Tensor, target: torch.Tensor, target_features: list[torch.Tensor]) -> object:
+        total, terms, loss = objective.losses(variable, target, target_features)
+        changed = total.detach() + gradient_factor * (total - total.detach())
+        return changed, terms, loss * loss_factor
+
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("loss_factor", "gradient_factor", "words"),
+    [
+        (1.0, 0.0, "cosine is 0.000"),
+        (1.0, -1.0, "cosine is -1.000"),
+        (1.01, 1.0, "its loss is"),
+        (float("nan"), 1.0, "its loss is nan"),
+    ],
+)
+def test_a_program_that_disagrees_with_the_plain_step_is_never_used(
+    monkeypatch: pytest.MonkeyPatch, loss_factor: float, gradient_factor: float, words: str
+) -> None:
+    generator, config = LinearGenerator(), EmbedConfig(**SETTINGS)
+    objective = Objective(generator.synthesize, features, LatentSpace(generator, config), torch.ones(5).double())
+    wrong = scaled_losses(objective, loss_factor, gradient_factor)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: wrong)
+    plain, _ = embed()
+    found, embedder = embed(CAPTURED)
+    assert words in (warning := embedder.take_warning()) and "could not be compiled" in warning
     for a, b in zip(plain, found, strict=True):
         np.testing.assert_array_equal(a.curve, b.curve)
 
@@ -71,14 +185,42 @@ def test_too_little_memory_is_no_fault_of_the_compiler(monkeypatch: pytest.Monke
         raise torch.OutOfMemoryError("not enough")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: full)
-    compiled = CompiledStep(lambda x: x)
+    generator = LinearGenerator()
+    space = LatentSpace(generator, EmbedConfig())
+    objective = Objective(generator.synthesize, features, space, torch.ones(5).double())
+    compiled = CompiledStep(objective, objective, lambda *_: {}, torch.float64)
     with pytest.raises(torch.OutOfMemoryError):
-        compiled(torch.zeros(2))
-    assert compiled.take_warning() == ""
+        compiled.evaluate(torch.zeros(2, 3, 4).double(), torch.zeros(2, 3, 8, 8).double(), [])
+    assert compiled.take_warning() == "" and not compiled.failed
 
 
-def test_the_compiler_does_not_change_which_run_it_is() -> None:
-    assert EmbedConfig(compile=True).identity() == EmbedConfig(compile=False).identity()
+def test_a_step_program_does_not_change_which_run_it_is() -> None:
+    assert EmbedConfig(compile=True).identity() == EmbedConfig(compile=False).identity() == EmbedConfig().identity()
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "expected"),
+    [
+        ("cpu", {}, PLAIN),
+        ("cpu", {"compile": True}, StepProgram(compiled=True)),
+        ("cuda", {}, StepProgram(True, True, "nhwc", True)),
+        ("cuda", {"compile": False}, PLAIN),
+        ("cuda", {"steps": 499}, PLAIN),
+        ("cuda", {"steps": 499, "compile": True}, StepProgram(True, True, "nhwc", True)),
+        ("cuda", {"optimizer": "lbfgs"}, StepProgram(True, False, "nhwc", True)),
+    ],
+)
+def test_the_program_follows_device_and_settings(device: str, settings: dict, expected: StepProgram) -> None:
+    class Large(LinearGenerator):
+        build_fused = staticmethod(lambda layout: None)
+
+    generator = Large()
+    generator.resolution = 256
+    generator.w_avg = type("OnDevice", (), {"device": torch.device(device)})()
+    assert choose_program(EmbedConfig(**settings), generator) == expected
+    generator.build_fused = None
+    if settings.get("compile") is None:
+        assert choose_program(EmbedConfig(**settings), generator) == PLAIN
 
 
 def test_the_plain_step_imports_no_compiler() -> None:

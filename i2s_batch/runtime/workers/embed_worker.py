@@ -122,6 +122,7 @@ class EmbedWorker:
         self._waiting += [(task, self._loader.submit(self._load, task)) for task in tasks]
         deadline = time.monotonic() + budget_s
         self._fill_slots()
+        self._await_first_batch(deadline)
         updates_before = self._embedder.updates
 
         def stop() -> bool:
@@ -141,6 +142,16 @@ class EmbedWorker:
             pending += self._writing
             wait_for(pending, timeout=max(0.0, deadline - time.monotonic()), return_when="FIRST_COMPLETED")
         return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates, self._warning())
+
+    def _await_first_batch(self, deadline: float) -> None:
+        """On a GPU, begin with a full batch: cuDNN chooses its algorithms again for each size of it."""
+        while self._engine.device.type == "cuda" and not self._embedder.updates and self._embedder.free:
+            loading = [future for _, future in self._waiting if not future.done()]
+            timeout = deadline - time.monotonic()
+            if not loading or timeout <= 0 or self._interrupted.is_set():
+                return
+            wait_for(loading, timeout=timeout, return_when="FIRST_COMPLETED")
+            self._fill_slots()
 
     def _warning(self) -> str:
         """That the batch has become smaller, or that there is no compiler, once."""

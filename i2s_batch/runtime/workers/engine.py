@@ -9,9 +9,10 @@ import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.batch_size import cpu_batch_size, fastest_batch_size, step_seconds
+from i2s_batch.inversion.batch_size import GRAPH_BATCH_SIZE, cpu_batch_size, fastest_batch_size, step_seconds
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
+from i2s_batch.inversion.step_program import choose_program
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
 from i2s_batch.runtime.workers.device import device_name
 from i2s_batch.runtime.workers.remembered import Measured, recall, remember
@@ -53,6 +54,8 @@ class Engine:
         generator and precision: the figures are remembered (`runtime.remembered`)."""
         if self.device.type != "cuda":
             return min(limit, cpu_batch_size(self.resolution))
+        if choose_program(embed, self._generator).graph:
+            return min(limit, GRAPH_BATCH_SIZE)
         return fastest_batch_size(partial(self.step_seconds, embed), limit)
 
     def step_seconds(self, embed: EmbedConfig, batch_size: int) -> float:

@@ -1,0 +1,53 @@
+"""The loss of a batch and its gradient with respect to the latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from i2s_batch.inversion.loss import Features, loss_terms
+from i2s_batch.inversion.spaces import LatentSpace
+
+# (variable, target, target features) -> (gradient, terms [B, 5], loss [B])
+Evaluate = Callable[[torch.Tensor, torch.Tensor, list[torch.Tensor]], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of the paper's eq. (1) for each image of a batch.
+
+    `synthesis`: W+ latents [B, L, w_dim] -> images [B, 3, R, R]; `weights`: the loss weights [5].
+    """
+
+    synthesis: Callable[[torch.Tensor], torch.Tensor]
+    features: Features
+    space: LatentSpace
+    weights: torch.Tensor
+
+    def losses(
+        self, variable: torch.Tensor, target: torch.Tensor, target_features: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the sum over the batch, the terms [B, 5] and the loss [B] of each image.
+
+        The sum over images: each image's gradient is that of its own loss.
+        """
+        images = self.synthesis(self.space.to_ws(variable))
+        terms = loss_terms(images, target, self.features(images), target_features)
+        loss = terms @ self.weights
+        return loss.sum(), terms, loss
+
+
+def evaluate(
+    losses: Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    variable: torch.Tensor,
+    target: torch.Tensor,
+    target_features: list[torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the gradient of `Objective.losses`, plain or compiled, its terms and its loss."""
+    with torch.enable_grad():
+        leaf = variable.detach().requires_grad_()
+        total, terms, loss = losses(leaf, target, target_features)
+        (gradient,) = torch.autograd.grad(total, leaf)
+    return gradient, terms.detach(), loss.detach()

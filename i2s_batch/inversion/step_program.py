@@ -1,0 +1,51 @@
+"""How a step is executed on a device. A step program changes no result beyond rounding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.inversion.spaces import GeneratorLike
+
+# Below this, or for fewer steps, compiling (half a minute to two) takes longer than it saves.
+COMPILED_RESOLUTION = 256
+COMPILED_STEPS = 500
+
+
+@dataclass(frozen=True)
+class StepProgram:
+    """How the step of a batch runs.
+
+    `compiled`: loss and gradient are one compiled program, the update another. `graph`: the whole step is replayed as
+    one CUDA graph, on state buffers of full size that never move. `layout` of kernels and activations: nchw or nhwc
+    (channels last). `fused`: the generator's operators for compiled steps, where its family has them. `backend`: the
+    compiler, by PyTorch's name for it.
+    """
+
+    compiled: bool = False
+    graph: bool = False
+    layout: str = "nchw"
+    fused: bool = False
+    backend: str = "inductor"
+
+
+PLAIN = StepProgram()
+
+
+def choose_program(config: EmbedConfig, generator: GeneratorLike) -> StepProgram:
+    """Return the step program of a run: plain on a CPU, compiled on a GPU, unless `config.compile` says otherwise.
+
+    Where it is None, a GPU compiles what is large enough, of families that have fused operators.
+    """
+    on_gpu = generator.w_avg.device.type == "cuda"
+    has_fused = generator.build_fused is not None
+    compiled = config.compile
+    if compiled is None:
+        worthwhile = generator.resolution >= COMPILED_RESOLUTION and config.steps >= COMPILED_STEPS
+        compiled = on_gpu and has_fused and worthwhile
+    if not compiled:
+        return PLAIN
+    if not on_gpu:
+        return StepProgram(compiled=True)
+    # L-BFGS solves triangular systems by a library that a graph may not capture.
+    return StepProgram(compiled=True, graph=config.optimizer == "adam", layout="nhwc", fused=has_fused)
