@@ -8,6 +8,7 @@ convolution and blur are one 3 x 3 convolution, but for the outermost pixels, wh
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -174,43 +175,60 @@ class BlockedUpsampling(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.conv2d(x, self.weight, None, padding=1).unflatten(1, (2, 2, -1))  # [B, p, q, O, H, W]
-        return (y - self._ring(x)).flatten(1, 3)
-
-    def _ring(self, x: torch.Tensor) -> torch.Tensor:
-        """The share of what is outside, [B, 2, 2, O, H, W]: zero but for the outermost pixels."""
-        height, width = x.shape[2:]
-        above, below = (self._edge(x[:, :, row], side) for side, row in ((0, 0), (1, -1)))  # [B, 2, O, W]
-        left, right = (self._edge(x[..., column], side) for side, column in ((2, 0), (3, -1)))  # [B, 2, O, H]
-        rows = _at(above, below, height, 1)  # [B, p, q, O, H, W]
-        columns = _at(left, right, width, 2)
-        return rows + columns - self._corner(x, height, width)
-
-    def _edge(self, strip: torch.Tensor, side: int) -> torch.Tensor:
-        """The outermost row or column [B, I, n] -> its ring's share of the outermost pixels, by phase: [B, 2, O, n]."""
-        return F.conv1d(strip, self.edges[side], None, padding=1).unflatten(1, (2, -1))
-
-    def _corner(self, x: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        strips = (x[:, :, 0], x[:, :, -1], x[..., 0], x[..., -1])
+        edges = [
+            F.conv1d(strip, kernel, None, padding=1).unflatten(1, (2, -1))
+            for strip, kernel in zip(strips, self.edges, strict=True)
+        ]
         corners = torch.stack([x[:, :, row, column] for row in (0, -1) for column in (0, -1)])  # [4, B, I]
         share = torch.einsum("kbi,koi->bko", corners, self.corners).unflatten(1, (2, 2))  # [B, p, q, O]
-        rows, columns = (torch.arange(n, device=x.device) for n in (height, width))
-        inside = torch.stack([rows == 0, rows == height - 1])[:, None, None, :, None]
-        inside = inside & torch.stack([columns == 0, columns == width - 1])[None, :, None, None, :]
-        return torch.where(inside, share[..., None, None], 0.0)
+        return _MinusRing.apply(y, *edges, share).flatten(1, 3)
+
+
+class _MinusRing(torch.autograd.Function):
+    """Subtract shares from the outermost pixels of an image in 2 x 2 blocks, `y` [B, 2, 2, O, H, W].
+
+    `above`, `below` [B, q, O, W] belong to row phase 0 of the first row of blocks and phase 1 of the last, `left`,
+    `right` [B, p, O, H] likewise to the columns; `corners` [B, p, q, O] are added. Written out, so that the gradients
+    of the shares are slices, where a compiler would make sums over the whole image.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        y: torch.Tensor,
+        above: torch.Tensor,
+        below: torch.Tensor,
+        left: torch.Tensor,
+        right: torch.Tensor,
+        corners: torch.Tensor,
+    ) -> torch.Tensor:
+        first_row, first_column = (_ends(y, axis) for axis in (4, 5))
+        rows = torch.stack([above, below], 1)[..., None, :]  # [B, p, q, O, 1, W]
+        columns = torch.stack([left, right], 2)[..., None]  # [B, p, q, O, H, 1]
+        ring = torch.where(first_row, rows, 0.0) + torch.where(first_column, columns, 0.0)
+        return y - ring + torch.where(first_row & first_column, corners[..., None, None], 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        g = gradient
+        rows = (-g[:, 0, :, :, 0], -g[:, 1, :, :, -1])
+        columns = (-g[:, :, 0, ..., 0], -g[:, :, 1, ..., -1])
+        ends = ((0, 0), (1, -1))
+        corners = torch.stack([torch.stack([g[:, p, q, :, r, c] for q, c in ends], 1) for p, r in ends], 1)
+        return (g, *rows, *columns, corners)
+
+
+def _ends(y: torch.Tensor, axis: int) -> torch.Tensor:
+    """True at the outermost pixels along the rows (`axis` 4) or columns (5) of `y` [B, 2, 2, O, H, W]: in phase 0 of
+    the first block and in phase 1 of the last."""
+    size = y.shape[axis]
+    positions, phases = torch.arange(size, device=y.device), torch.arange(2, device=y.device)
+    ends = torch.where(phases[:, None] == 0, positions == 0, positions == size - 1)  # [phase, block]
+    return ends[:, None, None, :, None] if axis == 4 else ends[None, :, None, None, :]
 
 
 def _blurred(taps: torch.Tensor, line: torch.Tensor) -> torch.Tensor:
     """The full convolution of `taps` [..., 4] with `line` [3]: [..., 6]."""
     flat = taps.reshape(-1, 1, taps.shape[-1])
     return F.conv1d(flat, line.flip(0)[None, None].to(flat), padding=2).reshape(*taps.shape[:-1], -1)
-
-
-def _at(first: torch.Tensor, last: torch.Tensor, size: int, axis: int) -> torch.Tensor:
-    """Set the shares of both ends of an axis, each [B, 2, O, n], into [B, 2, 2, O, ., .]: the row (axis 1) or column
-    (axis 2) phase 0 of the first block, and phase 1 of the last one, of `size` blocks; zeros elsewhere."""
-    positions = torch.arange(size, device=first.device)
-    inside = torch.stack([positions == 0, positions == size - 1])  # [phase, block]
-    if axis == 1:  # [B, q, O, W] -> [B, p, q, O, H, W]
-        both = torch.stack([first, last], 1)[..., None, :]
-        return torch.where(inside[:, None, None, :, None], both, 0.0)
-    both = torch.stack([first, last], 2)[..., None]  # [B, p, O, H] -> [B, p, q, O, H, W]
-    return torch.where(inside[None, :, None, None, :], both, 0.0)

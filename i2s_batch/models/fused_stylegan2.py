@@ -10,9 +10,17 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from i2s_batch.models.fused_operators import Colours, compose, depth_to_space, phase_kernel, upsample_colours
+from i2s_batch.models.fused_operators import (
+    Colours,
+    compose,
+    depth_to_space,
+    phase_kernel,
+    space_to_depth,
+    upsample_colours,
+)
 from i2s_batch.models.operators import LRELU_SLOPE, blur_kernel, clamped
 from i2s_batch.models.stylegan2 import FIR, ModulatedLayer, StyleGAN2, ToRGB
+from i2s_batch.models.weights import GeneratorWeights
 
 _LINE = tuple(2 * tap / sum(FIR) for tap in FIR)
 
@@ -36,16 +44,26 @@ class FusedStyleGAN2(StyleGAN2):
 
 
 class _FusedLayer(ModulatedLayer):
+    """The layer with its upsampling as one convolution, whose phases meet noise, bias and leaky ReLU as they are: in
+    2 x 2 blocks. So the gradient is written once, in the order in which the convolution's own gradient reads it."""
+
+    def __init__(self, weights: GeneratorWeights, index: int, gain: float) -> None:
+        super().__init__(weights, index, gain)
+        if self._up:
+            self.noise = space_to_depth(self.noise)[:, None]  # [4, 1, H, W]
+
     def _up_kernel(self, weight: torch.Tensor) -> torch.Tensor:
         return phase_kernel(compose(weight.transpose(0, 1), blur_kernel(FIR, 4.0)[0, 0]))
 
     def _upsampling(self, x: torch.Tensor) -> torch.Tensor:
-        return depth_to_space(F.conv2d(x, self.weight, None, padding=1))
+        return F.conv2d(x, self.weight, None, padding=1)
 
     def _activation(self, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         # Without in-place operators: a compiler joins these to one.
-        x = x * d[:, :, None, None].to(x.dtype) + self.noise + self.bias
-        return clamped(F.leaky_relu(x, LRELU_SLOPE), self._clamp)
+        x = x.unflatten(1, (4 if self._up else 1, -1))  # [B, G, C, H, W]
+        x = x * d[:, None, :, None, None].to(x.dtype) + self.noise + self.bias
+        x = clamped(F.leaky_relu(x, LRELU_SLOPE), self._clamp).flatten(1, 2)
+        return depth_to_space(x) if self._up else x
 
 
 class _FusedToRGB(ToRGB):

@@ -15,9 +15,13 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 PRECISIONS = ("fp32", "bf16", "tf32", "fp64")
+# Mixtures, to see what costs bfloat16 its quality: the last tenth of the steps in float32; one network in bfloat16.
+MIXTURES = ("bf16, fp32 last", "bf16 generator", "bf16 VGG")
 
 
 def measure_one(options: argparse.Namespace) -> None:
@@ -36,8 +40,7 @@ def measure_one(options: argparse.Namespace) -> None:
     generator, vgg = read_generator(Path("i2s_batch/demo/generator.safetensors")), random_vgg()
     config = EmbedConfig(steps=options.steps, batch_size=options.images)
     began = time.time()
-    pair = quality.networks(generator, vgg, options.device, options.precision)
-    latents, seconds = quality.codes(pair, faces, config, False)
+    latents, seconds = embedded(options, generator, vgg, faces, config)
     set_numerics("fp32")
     judge = quality.networks(generator, vgg, options.device, "fp32")
     rows = [quality.judged(judge, *both) for both in zip(latents, faces, strict=True)]
@@ -49,6 +52,35 @@ def measure_one(options: argparse.Namespace) -> None:
         file.write(json.dumps(facts) + "\n")
 
 
+def embedded(options: argparse.Namespace, generator: Any, vgg: Any, faces: list[Any], config: Any) -> tuple[Any, float]:
+    """Return the latents, and the seconds a step and image."""
+    import numpy as np
+    import torch
+
+    from i2s_batch.bench import quality
+    from i2s_batch.inversion import Embedder
+
+    if options.precision in PRECISIONS:
+        return quality.codes(quality.networks(generator, vgg, options.device, options.precision), faces, config, False)
+    narrow = quality.networks(generator, vgg, options.device, "bf16")
+    full = quality.networks(generator, vgg, options.device, "fp32")
+    if options.precision == "bf16 generator":
+        return quality.codes((narrow[0], full[1]), faces, config, False)
+    if options.precision == "bf16 VGG":
+        return quality.codes((full[0], narrow[1]), faces, config, False)
+    began = time.perf_counter()
+    first = Embedder(*narrow, replace(config, steps=config.steps * 9 // 10))
+    states = {one.image_id: one.state for one in first.embed((str(n), face) for n, face in enumerate(faces))}
+    second = Embedder(*full, config)
+    for number, face in enumerate(faces):
+        second.put(str(number), face, states[str(number)])
+    latents: dict[str, np.ndarray] = {}
+    while second.in_flight:
+        latents |= {one.image_id: one.latent for one in second.advance()}
+    seconds = (time.perf_counter() - began) / (config.steps * len(faces))
+    return [torch.from_numpy(latents[str(number)]) for number in range(len(faces))], seconds
+
+
 def main() -> None:
     """Start one process for each precision and print the comparison with fp32."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -58,6 +90,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="Drawn faces to embed (16).")
     parser.add_argument("--seed", type=int, default=77, help="Seed of the drawn faces (77).")
     parser.add_argument("--seconds", type=float, default=120.0, help="Time limit in seconds for everything (120).")
+    parser.add_argument(
+        "--precisions", nargs="+", default=PRECISIONS, choices=PRECISIONS + MIXTURES, help="To compare."
+    )
     parser.add_argument("--precision", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.precision:
@@ -68,7 +103,8 @@ def main() -> None:
     (out / "quality.jsonl").unlink(missing_ok=True)
     deadline = time.monotonic() + options.seconds
     processes = [
-        subprocess.Popen([sys.executable, *sys.argv, "--out", options.out, "--precision", name]) for name in PRECISIONS
+        subprocess.Popen([sys.executable, *sys.argv, "--out", options.out, "--precision", name])
+        for name in options.precisions
     ]
     for process in processes:
         try:
