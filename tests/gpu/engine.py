@@ -2,9 +2,10 @@
 
     PYTHONUNBUFFERED=1 PYTHONPATH=. python3 tests/gpu/engine.py --seconds 240 --out $OUT
 
-One process a case, one after the other, so that nothing disturbs the times; while one is measured, the next one may
-already compile (`--beside`). Needs torch, numpy and Pillow only. Writes OUT/engine.jsonl, a line for each case as soon
-as it is known, and OUT/kernels.txt, the kernels that take the time. `--smoke`: tiny networks on a CPU.
+One process a case, in waves of `--beside`: a wave's processes compile side by side, which takes CPUs, and are measured
+one after the other when all have compiled, so that nothing disturbs the times. Needs torch, numpy and Pillow only.
+Writes OUT/engine.jsonl, a line for each case as soon as it is known, and OUT/kernels.txt, the kernels that take the
+time. `--smoke`: tiny networks on a CPU.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ CASES = {
         Case("sg1 fp32 b1 plain", precision="fp32", batch=1, compile=False),
         Case("sg2 tf32 b8", "stylegan2", "tf32", 8),
         Case("sg2 fp32 b1 plain", "stylegan2", "fp32", 1, compile=False),
+        Case("sg1 bf16 b16 warm"),  # the compiler's cache is filled: what a second start costs
         Case("sg1 fp32 b8", precision="fp32", batch=8),
         Case("sg1 bf16 b1", batch=1),
         Case("sg1 bf16 b32", batch=32),
-        Case("sg1 bf16 b16 warm"),  # the compiler's cache is filled: what a second start costs
     )
 }
 
@@ -112,7 +113,7 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     advance(embedder, 1)
     sync()
     first = time.perf_counter() - built
-    with alone(options):
+    with alone(options, case):
         if cuda:
             torch.cuda.reset_peak_memory_stats()
         advance(embedder, 5)  # the graph is captured here
@@ -174,6 +175,8 @@ def profile(case: Case, embedder: Any, options: argparse.Namespace, steps: int =
             torch.cuda.synchronize()
     totals: dict[str, list[float]] = {}
     for event in taken.events():
+        if str(event.device_type).endswith("CUDA") != (options.device == "cuda"):
+            continue  # the host's waiting is no kernel
         one = totals.setdefault(event.name, [0, 0.0])
         one[0], one[1] = one[0] + 1, one[1] + event.time_range.elapsed_us()
     rows = sorted(
@@ -185,9 +188,13 @@ def profile(case: Case, embedder: Any, options: argparse.Namespace, steps: int =
 
 
 @contextlib.contextmanager
-def alone(options: argparse.Namespace) -> Iterator[None]:
-    """Hold the lock under which times are taken."""
-    with Path(options.work, "lock").open("a") as file:
+def alone(options: argparse.Namespace, case: Case) -> Iterator[None]:
+    """Hold the lock under which times are taken, once every process of the wave has compiled or has ended."""
+    work = Path(options.work)
+    (work / f"{case.name}.ready").touch()
+    with (work / "lock").open("a") as file:
+        while any(not (work / f"{name}.ready").exists() for name in options.wave):
+            time.sleep(0.1)
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -210,11 +217,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default=os.environ.get("OUT") or "engine-out", help="Folder of the results.")
     parser.add_argument("--seconds", type=float, default=240.0, help="Time limit in seconds for everything (240).")
-    parser.add_argument("--beside", type=int, default=3, help="Processes at a time; one of them measures (3).")
+    parser.add_argument("--beside", type=int, default=3, help="Processes of a wave (3).")
     parser.add_argument("--only", nargs="*", default=[], help="Names of cases.")
     parser.add_argument("--smoke", action="store_true", help="Tiny networks on a CPU.")
     parser.add_argument("--case", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--work", default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--wave", nargs="*", default=[], help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.device = "cpu" if options.smoke else "cuda"
     if options.case:
@@ -224,26 +232,31 @@ def main() -> None:
     deadline = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory(prefix="engine-") as work:
         run(options, work, deadline)
-    for line in Path(options.out, "engine.jsonl").read_text().splitlines():
-        print(line)
+    results = Path(options.out, "engine.jsonl")
+    print(results.read_text() if results.exists() else "no case was measured within the time", end="")
 
 
 def run(options: argparse.Namespace, work: str, deadline: float) -> None:
-    """Start the cases in their order, so many at a time, until the time is over."""
+    """Run the cases in their order, a wave after the other, until the time is over."""
     environment = dict(os.environ)
     environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, (os.cpu_count() or 2) // options.beside)))
     waiting = [name for name in CASES if not options.only or name in options.only]
-    running: list[subprocess.Popen[bytes]] = []
     with Path(options.out, "log.txt").open("ab") as log:
-        while (waiting or running) and time.monotonic() < deadline:
-            running = [process for process in running if process.poll() is None]
-            while waiting and len(running) < options.beside:
-                command = [sys.executable, *sys.argv, "--case", waiting.pop(0), "--work", work, "--out", options.out]
-                running.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
-            time.sleep(0.2)
-        for process in running:
-            process.kill()
-            process.wait()
+        while waiting and time.monotonic() < deadline:
+            wave, waiting = waiting[: options.beside], waiting[options.beside :]
+            processes = {}
+            for name in wave:
+                passed = ["--case", name, "--work", work, "--out", options.out, "--wave", *wave]
+                command = [sys.executable, *sys.argv, *passed]
+                processes[name] = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            while time.monotonic() < deadline and any(one.poll() is None for one in processes.values()):
+                for name, one in processes.items():
+                    if one.poll() is not None:
+                        Path(work, f"{name}.ready").touch()  # the others need not wait for it
+                time.sleep(0.1)
+            for one in processes.values():
+                one.kill()
+                one.wait()
 
 
 if __name__ == "__main__":
