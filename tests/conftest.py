@@ -106,7 +106,8 @@ class S3Server:
         return name
 
 
-def _environment(endpoint: str, key: str, secret: str) -> dict[str, str]:
+def s3_environment(endpoint: str, key: str, secret: str) -> dict[str, str]:
+    """Return the environment with which any process reaches the S3 server at `endpoint`."""
     nowhere = "/nonexistent"  # the settings of whoever runs the tests must not matter
     return {
         "AWS_ENDPOINT_URL_S3": endpoint,
@@ -128,7 +129,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _moto_server(folder: Path, **settings: str) -> Iterator[str]:
+def moto_server(folder: Path, **settings: str) -> Iterator[str]:
     """Start moto_server on a free loopback port; its endpoint. Ended by its process id."""
     port = _free_port()
     command = [sys.executable, "-c", _SERVER, "-H", "127.0.0.1", "-p", str(port)]
@@ -159,21 +160,21 @@ def _wait_until_up(endpoint: str, process: subprocess.Popen[bytes], log: Path) -
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server for the whole session. It takes any credentials."""
-    with _moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
-        yield S3Server(endpoint, _environment(endpoint, "test-key", "test-secret"))
+    with moto_server(tmp_path_factory.mktemp("moto")) as endpoint:
+        yield S3Server(endpoint, s3_environment(endpoint, "test-key", "test-secret"))
 
 
 @pytest.fixture(scope="session")
 def s3_with_auth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server that refuses wrong credentials; those in `env` are right and may do anything on S3."""
     # The first three requests, which make the user, are let through unchecked.
-    with _moto_server(tmp_path_factory.mktemp("moto-auth"), INITIAL_NO_AUTH_ACTION_COUNT="3") as endpoint:
-        iam = S3Server(endpoint, _environment(endpoint, "nobody", "nothing")).client("iam")
+    with moto_server(tmp_path_factory.mktemp("moto-auth"), INITIAL_NO_AUTH_ACTION_COUNT="3") as endpoint:
+        iam = S3Server(endpoint, s3_environment(endpoint, "nobody", "nothing")).client("iam")
         iam.create_user(UserName="tester")
         rules = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
         iam.put_user_policy(UserName="tester", PolicyName="s3", PolicyDocument=json.dumps(rules))
         key = iam.create_access_key(UserName="tester")["AccessKey"]
-        yield S3Server(endpoint, _environment(endpoint, key["AccessKeyId"], key["SecretAccessKey"]))
+        yield S3Server(endpoint, s3_environment(endpoint, key["AccessKeyId"], key["SecretAccessKey"]))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ BAD = {"bad/empty.png", "bad/page.jpg", "bad/truncated.jpg"}
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random StyleGAN1 at 16 x 16."""
     path = tmp_path_factory.mktemp("networks") / "tiny.safetensors"
-    write_safetensors(random_generator("stylegan1", 16, seed=3, width=16, channel_base=256), path)
+    write_small_generator(path)
     return path
 
 
@@ -34,10 +34,20 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The narrow VGG-16 of the parity data as a torchvision state dict."""
     path = tmp_path_factory.mktemp("networks") / "vgg.pth"
+    write_small_vgg(path)
+    return path
+
+
+def write_small_generator(path: Path) -> None:
+    """Write a random StyleGAN1 at 16 x 16."""
+    write_safetensors(random_generator("stylegan1", 16, seed=3, width=16, channel_base=256), path)
+
+
+def write_small_vgg(path: Path) -> None:
+    """Write the narrow VGG-16 of the parity data as a torchvision state dict."""
     with np.load(DATA / "vgg16_small_random.npz", allow_pickle=False) as file:
         names = [name for name in file.files if name.startswith("features.")]
         torch.save({name: torch.from_numpy(file[name]) for name in names}, path)
-    return path
 
 
 def scene(number: int, size: tuple[int, int]) -> Image.Image:
@@ -117,6 +127,15 @@ def upload(folder: Path, url: str) -> None:
     store = open_store(url)
     for path in folder.rglob("*.*"):
         store.put(path.relative_to(folder).as_posix(), path.read_bytes())
+
+
+def download(url: str, folder: Path) -> None:
+    """Copy what is under an s3:// prefix into a folder."""
+    store = open_store(url)
+    for info in store.list():
+        path = folder / info.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(store.get(info.key))
 
 
 @pytest.fixture

@@ -1,0 +1,84 @@
+"""The runs behind the saved outputs: each as it was started, so that the same command can resume it.
+
+A run records absolute paths. `/proc/self/cwd` is an absolute path to whatever folder the process is in, so outputs
+recorded under it can be used from any checkout: a test copies them into a folder of its own and changes into it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from i2s_batch.config import EditConfig, EmbedConfig, RunConfig, StudyConfig
+from i2s_batch.editing import Morph, Render, Style
+from i2s_batch.runtime.edit import EditJob, EditRun
+from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+from i2s_batch.runtime.run import Outcome
+from i2s_batch.runtime.study import StudyJob, StudyRun
+from i2s_batch.runtime.weights import generator_weights
+from i2s_batch.runtime.workers.pools import InProcessCluster
+
+HERE = "/proc/self/cwd"
+BUCKET = "i2s-batch-outputs"
+IMAGES = ("cats/0.png", "cats/1.png", "dogs/2.png", "dogs/3.png", "dogs/4.png", "dogs/5 damaged.png")
+LIST = "path,label,age\n" + "".join(f"in/{name},label {n},{n}\n" for n, name in enumerate(IMAGES))
+_GENERATOR, _VGG = f"{HERE}/generator.safetensors", f"{HERE}/vgg.pth"
+
+AnyJob = EmbedJob | EditJob
+
+
+def _embed(out: str, config: RunConfig, source: str = f"{HERE}/in") -> EmbedJob:
+    return EmbedJob(source, f"{HERE}/{out}", _GENERATOR, _VGG, config)
+
+
+def _study(out: str, config: StudyConfig) -> StudyJob:
+    return StudyJob(f"{HERE}/in", f"{HERE}/{out}", _GENERATOR, _VGG, config)
+
+
+def _edit(out: str, request: Morph | Style | Render, config: EditConfig) -> EditJob:
+    return EditJob((f"{HERE}/finished",), f"{HERE}/{out}", _GENERATOR, request, config)
+
+
+# float64, so that a run on another machine can be compared with them; the damaged image may fail.
+_STUDY = StudyConfig(
+    embed=EmbedConfig(steps=10), precision="fp64", batch_size=2, checkpoint_every_s=0.01, sample=2, shard_size=8
+)
+_ADAM = RunConfig(embed=EmbedConfig(steps=40), precision="fp64", batch_size=2, checkpoint_every_s=0.01, shard_size=2)
+_LBFGS = replace(
+    _ADAM,
+    embed=EmbedConfig(
+        steps=130, space="z", init="random", seed=7, optimizer="lbfgs", stop_plateau=0.5, plateau_steps=30
+    ),
+    batch_size=3,
+)
+
+FINISHED = _embed("finished", RunConfig(embed=EmbedConfig(steps=8), batch_size=4, shard_size=3), f"{HERE}/list.csv")
+MORPH = _edit("morph", Morph((0.0, 0.5, 1.0), "chain"), EditConfig(animation="webp"))
+RENDER = _edit("render", Render(), EditConfig(picture_format="webp"))
+
+STOPPED: dict[str, AnyJob] = {
+    "killed": _embed("killed", _ADAM),
+    "killed-edit": _edit("killed-edit", Style("all-pairs"), EditConfig(shard_size=2)),
+    "stopped-lbfgs": _embed("stopped-lbfgs", _LBFGS),
+    "stopped-steps": _study("stopped-steps", replace(_STUDY, study="steps", embed=EmbedConfig(steps=30))),
+    "stopped-iterate": _study("stopped-iterate", replace(_STUDY, study="iterate", embed=EmbedConfig(steps=10))),
+    "stopped-transforms": _study(
+        "stopped-transforms", replace(_STUDY, study="transforms", embed=EmbedConfig(steps=10))
+    ),
+}
+ON_S3 = EmbedJob(f"s3://{BUCKET}/in", f"s3://{BUCKET}/out", _GENERATOR, _VGG, _ADAM)
+
+
+def carry_out(job: AnyJob) -> Outcome:
+    """Start or resume a run with one worker in this process, and carry it to its end."""
+    run: EmbedRun | EditRun
+    if isinstance(job, EditJob):
+        run = EditRun(job, generator_weights(job.generator), _ignore)
+    elif isinstance(job, StudyJob):
+        run = StudyRun(job, _ignore)
+    else:
+        run = EmbedRun(job, _ignore)
+    return run.execute(InProcessCluster(1))
+
+
+def _ignore(line: str) -> None:
+    """Drop a line of progress."""
