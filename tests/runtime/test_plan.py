@@ -113,16 +113,19 @@ def test_a_plan_of_many_parts_is_the_file_that_it_was(tmp_path: Path, monkeypatc
         store, whole = open_store(str(tmp_path / kind)), listing.read().combine_chunks()
         Plan(listing, 100).save(store)
         assert whole["image_id"].to_pylist() == sorted(whole["image_id"].to_pylist(), key=str.encode)
-        facts, sink = json.dumps({"unit_size": 1, "generations": [len(whole)]}), pa.BufferOutputStream()
+        facts = json.dumps({"unit_size": 1, "generations": [len(whole)], "internal": [], "unused": []})
+        sink = pa.BufferOutputStream()
         whole = whole.replace_schema_metadata({b"i2s_batch.plan": facts})
         pq.write_table(whole, sink, compression="zstd", row_group_size=1000, write_page_checksum=True)
         assert store.get(RunLayout.plan) == sink.getvalue().to_pybytes()
 
 
 def test_what_only_workers_need_is_not_carried() -> None:
-    plan = Plan(images("a").append_column("label", [["x"]]).append_column("_places", [[1]]), 10)
+    rows = images("a").append_column("label", [["x"]]).append_column("_places", [[1]])
+    plan = Plan(rows, 10, internal=("_places",))
     assert plan.shard_images(0).column_names == ["image_id", "uri", "label"]
-    assert plan.task(0, 1, False).images == ({"image_id": "a", "uri": "/in/a", "label": "x", "_places": 1},)
+    task = plan.task(0, 1, False)
+    assert task.images == ({"image_id": "a", "uri": "/in/a", "label": "x"},) and task.internal == ({"_places": 1},)
 
 
 def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class EditWorker:
         codes = np.empty((len(task.images), layers, w_dim), np.float32)
         missing: dict[int, LatentError] = {}
         for place, image in enumerate(task.images):
-            pairs = zip(image["parents"], image["_places"], strict=True)
+            pairs = zip(image["parents"], task.internal[place]["_places"], strict=True)
             try:
                 parents = [self._reader.read(*pair).reshape(layers, w_dim).astype(np.float64) for pair in pairs]
                 codes[place] = recipe_of(image).apply(parents)

@@ -238,9 +238,9 @@ class EmbedWorker:
         if made is not None:
             assert made.picture is not None and made.state is not None
             self._store.put(RunLayout.picture(task.image_id, "png"), encode_picture(made.picture, "png"))
-            if task.images[0]["_then"] is not None:
-                state = replace(made.state, image_id=task.images[0]["_then_id"])
-                self._log.write_checkpoint(task.images[0]["_then"], state)
+            then = task.internal[0]
+            if then["_then"] is not None:
+                self._log.write_checkpoint(then["_then"], replace(made.state, image_id=then["_then_id"]))
         return self._log.write_rows(task, [row])
 
     def _durable(self) -> tuple[Finished, ...]:
