@@ -105,12 +105,12 @@ class Report:
     """What a worker says after a stretch of work.
 
     `finished`: since the last report; `in_flight`: updates made on each image in a slot; `waiting`: images
-    that it holds but has not started; `steps`: updates made since the last report, over all images; `warning`: a
-    line for the user, or nothing.
+    that it holds but has not started; `steps`: updates made since the last report, over all images; `warnings`: lines
+    for the user.
     """
 
     finished: tuple[Finished, ...] = ()
     in_flight: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     steps: int = 0
-    warning: str = ""
+    warnings: tuple[str, ...] = ()

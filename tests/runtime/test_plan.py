@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -113,8 +114,10 @@ def test_a_plan_of_many_parts_is_the_file_that_it_was(tmp_path: Path, monkeypatc
         store, whole = open_store(str(tmp_path / kind)), listing.read().combine_chunks()
         Plan(listing, 100).save(store)
         assert whole["image_id"].to_pylist() == sorted(whole["image_id"].to_pylist(), key=str.encode)
-        facts = json.dumps({"unit_size": 1, "generations": [len(whole)], "internal": [], "unused": []})
-        sink = pa.BufferOutputStream()
+        facts = {"unit_size": 1, "generations": [len(whole)], "internal": [], "unused": []}
+        sink, told = pa.BufferOutputStream(), [facts, [(field.name, str(field.type)) for field in whole.schema]]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        facts = json.dumps(facts | {"sha256": digest})
         whole = whole.replace_schema_metadata({b"i2s_batch.plan": facts})
         pq.write_table(whole, sink, compression="zstd", row_group_size=1000, write_page_checksum=True)
         assert store.get(RunLayout.plan) == sink.getvalue().to_pybytes()

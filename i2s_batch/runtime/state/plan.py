@@ -7,6 +7,7 @@ neighbouring pictures to render, which take milliseconds each.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -162,12 +163,13 @@ class Plan:
 
     def save(self, store: Store) -> None:
         """Write the plan whole."""
-        facts = {
+        facts: dict[str, Any] = {
             "unit_size": self.unit_size,
             "generations": self.generations or [len(self)],
             "internal": self.internal,
             "unused": self.unused,
         }
+        facts["sha256"] = _digest(facts, self.images.schema)
         schema = self.images.schema.with_metadata({_FACTS: json.dumps(facts)})
         groups, scratch = in_groups(self._parts(), _GROUP_ROWS), Scratch()
         path = scratch.write_parquet("plan", groups, schema, compression="zstd", write_page_checksum=True)
@@ -182,17 +184,36 @@ class Plan:
         """The saved plan of an output."""
         images = RowGroups(store, RunLayout.plan)
         try:
-            facts = json.loads(images.metadata.get(_FACTS, b"{}"))
-            generations = facts.get("generations")
-            if generations is not None and sum(generations) != images.num_rows:
-                raise ValueError(f"it has {images.num_rows} images and speaks of {sum(generations)}")
-            unit_size = facts.get("unit_size", 1)
+            facts = _checked_facts(images)
+            generations = facts["generations"] and tuple(facts["generations"])
             internal, unused = _special_columns(facts, images.schema.names)
-            generations = None if generations is None else tuple(generations)
-            return cls(images, shard_size, unit_size, generations, internal, unused)
+            return cls(images, shard_size, facts["unit_size"], generations, internal, unused)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             uri = store.uri(RunLayout.plan)
             raise StorageError(f"{uri} is damaged ({error}); this output cannot be resumed") from error
+
+
+def _digest(facts: dict[str, Any], schema: pa.Schema) -> str:
+    """Return the sha256 of what the file's footer says beside the rows, whose pages have checksums of their own."""
+    said = {name: value for name, value in facts.items() if name != "sha256"}
+    columns = [(field.name, str(field.type)) for field in schema]
+    return hashlib.sha256(json.dumps([said, columns], sort_keys=True).encode()).hexdigest()
+
+
+def _checked_facts(images: RowGroups) -> dict[str, Any]:
+    """Return what a saved plan says of itself, with what earlier versions left out. Raises ValueError, TypeError,
+    AttributeError or KeyError if it is damaged."""
+    if images.metadata and _FACTS not in images.metadata:
+        raise ValueError("its metadata are of no plan")
+    facts = {"unit_size": 1, "generations": None} | json.loads(images.metadata.get(_FACTS, b"{}"))
+    if {"internal", "unused", "sha256"} & facts.keys() and facts["sha256"] != _digest(facts, images.schema):
+        raise ValueError("its footer is not the one that was written: the sha256 differs")
+    counts = [facts["unit_size"], *(facts["generations"] or ())]
+    if not all(isinstance(count, int) and count > 0 for count in counts):
+        raise ValueError(f"its counts are {counts}")
+    if facts["generations"] and sum(facts["generations"]) != images.num_rows:
+        raise ValueError(f"it has {images.num_rows} images and speaks of {sum(facts['generations'])}")
+    return facts
 
 
 def _special_columns(facts: dict[str, Any], names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
