@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import Task
@@ -169,7 +170,7 @@ class Plan:
             "internal": self.internal,
             "unused": self.unused,
         }
-        facts["sha256"] = _digest(facts, self.images.schema)
+        facts["sha256"] = _digest(facts, _as_stored(self.images.schema))
         schema = self.images.schema.with_metadata({_FACTS: json.dumps(facts)})
         groups, scratch = in_groups(self._parts(), _GROUP_ROWS), Scratch()
         path = scratch.write_parquet("plan", groups, schema, compression="zstd", write_page_checksum=True)
@@ -193,11 +194,19 @@ class Plan:
             raise StorageError(f"{uri} is damaged ({error}); this output cannot be resumed") from error
 
 
-def _digest(facts: dict[str, Any], schema: pa.Schema) -> str:
-    """Return the sha256 of what the file's footer says beside the rows, whose pages have checksums of their own."""
+def _digest(facts: dict[str, Any], stored: pa.Schema) -> str:
+    """Return the sha256 of what the file's footer says beside the rows, whose pages have checksums of their own.
+    `stored`: the columns as Parquet gives them back, which calls some types by another name."""
     said = {name: value for name, value in facts.items() if name != "sha256"}
-    columns = [(field.name, str(field.type)) for field in schema]
+    columns = [(field.name, str(field.type)) for field in stored]
     return hashlib.sha256(json.dumps([said, columns], sort_keys=True).encode()).hexdigest()
+
+
+def _as_stored(schema: pa.Schema) -> pa.Schema:
+    """Return the schema that a Parquet file of these columns has."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    return pq.read_schema(pa.BufferReader(sink.getvalue()))
 
 
 def _checked_facts(images: RowGroups) -> dict[str, Any]:
