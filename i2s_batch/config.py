@@ -16,6 +16,7 @@ PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda")
+MOST_STRENGTHS = 10_000  # of one edit; run.json and every shard hold them
 STUDIES = ("transforms", "init", "space", "loss", "steps", "iterate", "defects")
 
 

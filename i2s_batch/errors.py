@@ -25,6 +25,10 @@ class QueryError(I2SError):
     """A query that is not SQL, that fails, or that would do more than read the table."""
 
 
+class DamagedError(StorageError):
+    """Bytes that are not those that were written: a flipped bit, a truncated file, a file of something else."""
+
+
 class ObjectNotFoundError(StorageError):
     """An object (file or key) that does not exist."""
 

@@ -64,14 +64,17 @@ COLUMNS: tuple[Column, ...] = (
 class Task:
     """A unit of the plan, handed to a worker: one image to embed, or some pictures to render.
 
-    `index` is its place among the plan's units and fixes every key; `images` are its rows of the plan.
-    `attempts` counts this start; `resume`: a checkpoint may exist.
+    `index` is its place among the plan's units and fixes every key; `images` are its rows of the plan, with the columns
+    of an input list under their own names; `internal`, of each image: what only this program needs, in a namespace of
+    its own, so that no name in a list can mean anything here. `attempts` counts this start; `resume`: a checkpoint may
+    exist.
     """
 
     index: int
     images: tuple[dict[str, Any], ...]
     attempts: int = 1
     resume: bool = False
+    internal: tuple[dict[str, Any], ...] = ()
 
     @property
     def image_id(self) -> str:
@@ -86,7 +89,7 @@ class Task:
     @property
     def after(self) -> int | None:
         """The unit that has to be done before this one is handed out; None for most."""
-        return self.images[0].get("_after")
+        return self.internal[0].get("_after") if self.internal else None
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,12 @@ class Report:
     """What a worker says after a stretch of work.
 
     `finished`: since the last report; `in_flight`: updates made on each image in a slot; `waiting`: images
-    that it holds but has not started; `steps`: updates made since the last report, over all images; `warning`: a
-    line for the user, or nothing.
+    that it holds but has not started; `steps`: updates made since the last report, over all images; `warnings`: lines
+    for the user.
     """
 
     finished: tuple[Finished, ...] = ()
     in_flight: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     steps: int = 0
-    warning: str = ""
+    warnings: tuple[str, ...] = ()

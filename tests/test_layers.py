@@ -12,11 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "i2s_batch"
 
-BASE = {"config", "records", "errors"}
+BASE = {"config", "records", "errors", "checksums"}
 MAY_IMPORT = {
     "config": {"errors"},
     "records": set(),
     "errors": set(),
+    "checksums": {"errors"},
     "models": BASE,
     "inversion": BASE,
     "storage": BASE,

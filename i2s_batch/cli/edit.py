@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from i2s_batch.cli.options import run_options
-from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS, EditConfig
+from i2s_batch.config import ANIMATIONS, MOST_STRENGTHS, PICTURE_FORMATS, EditConfig
 from i2s_batch.errors import ConfigError, I2SError
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def edit() -> None:
 @click.option("--chain", is_flag=True, help="From each image to the next, as one sequence.")
 @click.option("--to", metavar="ID", help="From every image to this one.")
 @click.option("--jobs", metavar="FILE", help="CSV or Parquet with columns from, to, and perhaps strengths.")
-@click.option("--frames", type=click.IntRange(2), default=9, show_default=True, help="Evenly from 0 to 1.")
+@click.option(
+    "--frames", type=click.IntRange(2, MOST_STRENGTHS), default=9, show_default=True, help="Evenly from 0 to 1."
+)
 @click.option("--strengths", type=_STRENGTHS, help="Instead of --frames: 0 is the first image, 1 the second.")
 @_animation("none")
 def morph(all_pairs: bool, chain: bool, frames: int, strengths: tuple[float, ...] | None, **options: Any) -> int:

@@ -42,6 +42,12 @@ class Recipe:
     threshold: float | None = None
     normalise: bool | None = None
 
+    @property
+    def description(self) -> str:
+        """The operation, its parents and its strength in a few words, for messages."""
+        strength = "" if self.strength is None else f" at strength {self.strength:g}"
+        return f"{self.operation} of {', '.join(map(repr, self.parents))}{strength}"
+
     def apply(self, codes: Sequence[Codes]) -> Codes:
         """The code of the picture, [L, w_dim], from those of its parents; of the parents' kind and dtype."""
         if self.operation == RENDER:

@@ -13,6 +13,8 @@ from i2s_batch.errors import ConfigError
 
 ALL_PAIRS, CHAIN, TOWARDS = "all-pairs", "chain", "to"
 
+MOST_FRAMES = 1_000_000  # of one sequence, whose recipes are in memory together: about 1 GB
+
 
 @dataclass(frozen=True)
 class Job:
@@ -21,6 +23,10 @@ class Job:
     parents: tuple[str, ...]
     strengths: tuple[float, ...] | None = None
     layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.strengths is not None:
+            _check_numbers("strengths", self.strengths)
 
 
 class Request(Protocol):
@@ -59,6 +65,7 @@ class Morph:
                 yield PictureSequence(tuple(self._frames(job.parents, job.strengths or self.strengths)))
         elif self.pairing == CHAIN:
             links = list(itertools.pairwise(chosen))
+            _check_frames(len(links) * len(self.strengths))
             frames = [frame for link in links[:1] for frame in self._frames(link, self.strengths)]
             for link in links[1:]:
                 frames += self._frames(link, tuple(a for a in self.strengths if a != 0))
@@ -157,6 +164,7 @@ class Reenact:
         """One sequence: a picture a frame."""
         if not chosen:
             return
+        _check_frames(len(chosen))
         neutral = chosen[0] if self.neutral is None else self.neutral
         parents = ((self.target, neutral, frame) for frame in chosen)
         settings = (self.strength, None, self.threshold, self.normalise)
@@ -189,8 +197,17 @@ def _check_pairing(pairing: str | None, to: str | None, jobs: tuple[Job, ...] | 
 
 
 def _check_numbers(name: str, values: tuple[float, ...]) -> None:
-    if not values or not all(abs(value) < float("inf") for value in values):
-        raise ConfigError(f"{name} are {list(values)}; there must be one at least, all finite")
+    if not values:
+        raise ConfigError(f"there are no {name}; give at least one")
+    for value in values:
+        if not abs(value) < float("inf"):
+            raise ConfigError(f"{name}: {value} is not finite; give finite numbers")
+    _check_frames(len(values))
+
+
+def _check_frames(frames: int) -> None:
+    if frames > MOST_FRAMES:
+        raise ConfigError(f"one sequence would have {frames} pictures; at most {MOST_FRAMES} are made, choose fewer")
 
 
 def _check_threshold(threshold: float) -> None:

@@ -65,6 +65,7 @@ class _Occupant:
 
     image_id: str
     target: np.ndarray
+    sha256: str
     evaluations: int
     seconds_before: float
     started_at: float
@@ -76,10 +77,12 @@ class _Occupant:
 
 @dataclass(frozen=True)
 class _Parked:
-    """An image on its way into a slot, with its fitted picture; `state`: None if it has not begun."""
+    """An image on its way into a slot, with its fitted picture; `state`: None if it has not begun; `sha256`: of its
+    file."""
 
     image_id: str
     target: np.ndarray
+    sha256: str
     state: SlotState | None
 
 
@@ -124,15 +127,21 @@ class Embedder:
         in_slots = {o.image_id: min(o.evaluations, steps) for o in self._occupants if o is not None}
         return in_slots | {p.image_id: 0 if p.state is None else p.state.step for p in self._parked}
 
-    def put(self, image_id: str, picture: np.ndarray, state: SlotState | None = None) -> None:
-        """Start `picture` (uint8 [H, W, 3], any size) in a free slot, or go on with it from `state`."""
+    def put(self, image_id: str, picture: np.ndarray, state: SlotState | None = None, sha256: str = "") -> None:
+        """Start `picture` (uint8 [H, W, 3], any size) in a free slot, or resume it from `state`.
+
+        `sha256`: of the bytes of the image file, hex, which the states of this image then hold; empty if there is no
+        file. Raises ConfigError for a state of another image, file or setting (`objection_to`).
+        """
         if self.free < 1:
             raise ConfigError(f"all {self.capacity} slots are busy; advance() until one is free")
         if image_id in self.in_flight:
             raise ConfigError(f"image {image_id!r} is already in a slot; image ids must be unique")
-        if state is not None:
-            self._check_state(image_id, state)
-        self._parked.append(_Parked(image_id, fit_picture(picture, self._generator.resolution, self.config.fit), state))
+        objection = "" if state is None else self.objection_to(state, image_id, sha256)
+        if objection:
+            raise ConfigError(objection)
+        target = fit_picture(picture, self._generator.resolution, self.config.fit)
+        self._parked.append(_Parked(image_id, target, sha256, state))
         self._unpark()
 
     def advance(self, stop: Callable[[], bool] = lambda: False) -> list[EmbedResult]:
@@ -176,7 +185,7 @@ class Embedder:
             for name in ("variable", "m", "v", "history")
         }
         arrays["history"] = arrays["history"][:step]
-        return SlotState(occupant.image_id, step, seconds=occupant.seconds, **arrays)
+        return SlotState(occupant.image_id, step, seconds=occupant.seconds, sha256=occupant.sha256, **arrays)
 
     def embed(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[EmbedResult]:
         """Embed (image_id, uint8 [H, W, 3]) pairs; results come as they finish, one for every image."""
@@ -210,7 +219,8 @@ class Embedder:
         self.capacity = (len(self._occupants) + 1) // 2
         for place in range(self.capacity, len(self._occupants)):
             if (occupant := self._occupants[place]) is not None:
-                self._parked.append(_Parked(occupant.image_id, occupant.target, self._state(place, occupant)))
+                state = self._state(place, occupant)
+                self._parked.append(_Parked(occupant.image_id, occupant.target, occupant.sha256, state))
         self._keep_slots(range(self.capacity))
         if self._like.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -235,7 +245,7 @@ class Embedder:
             return False
         self._reserve()
         step, seconds = (0, 0.0) if state is None else (state.step, state.seconds)
-        occupant = _Occupant(parked.image_id, parked.target, step, seconds, time.monotonic())
+        occupant = _Occupant(parked.image_id, parked.target, parked.sha256, step, seconds, time.monotonic())
         self._occupants[place : place + 1] = [occupant]
         return True
 
@@ -322,13 +332,24 @@ class Embedder:
             metrics=metrics,
         )
 
-    def _check_state(self, image_id: str, state: SlotState) -> None:
+    def objection_to(self, state: SlotState, image_id: str, sha256: str = "") -> str:
+        """Return why an image cannot be resumed from `state`, in one sentence; empty if it can.
+
+        A state is of one image file. Where `sha256` or the state's own is unknown, that is not compared.
+        """
         shape, steps = self._space.shape, self.config.steps
         if state.image_id != image_id:
-            raise ConfigError(f"the checkpoint of {state.image_id!r} was given for {image_id!r}")
+            return f"the checkpoint of {state.image_id!r} was given for {image_id!r}"
+        if state.sha256 and sha256 and state.sha256 != sha256:
+            hashes = f"its sha256 was {state.sha256[:12]}... and is {sha256[:12]}..."
+            return f"the image file {image_id!r} has changed since its checkpoint ({hashes})"
         if state.variable.shape != shape or not 0 <= state.step <= steps:
             found = f"shape {list(state.variable.shape)} at step {state.step}"
-            raise ConfigError(f"the checkpoint of {image_id!r} has {found}; expected {list(shape)}, 0 to {steps}")
-        kept = self._slots.optimizer.start(torch.empty(shape)).shape
+            return f"the checkpoint of {image_id!r} has {found}; expected {list(shape)}, 0 to {steps}"
+        kept = tuple(self._slots.optimizer.start(torch.empty(shape)).shape)
         if state.m.shape != kept or state.v.shape != kept:
-            raise ConfigError(f"the checkpoint of {image_id!r} is of another optimizer than {self.config.optimizer}")
+            return f"the checkpoint of {image_id!r} is of another optimizer than {self.config.optimizer}"
+        if state.history.shape != (state.step, len(TERMS)):
+            found = f"loss terms of shape {list(state.history.shape)}"
+            return f"the checkpoint of {image_id!r} has {found}; expected {[state.step, len(TERMS)]}"
+        return ""

@@ -1,25 +1,33 @@
-"""A slot as a value: what must be kept of a picture in flight so that it can go on exactly as before."""
+"""A slot as a value: what must be kept of an image in flight so that it resumes exactly where it was."""
 
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from i2s_batch.errors import StorageError
+from i2s_batch.checksums import check, with_checksum
+from i2s_batch.errors import DamagedError
 
 _ARRAYS = ("variable", "m", "v", "history")
+# What numpy and zipfile raise for a damaged file that has no checksum, as earlier versions wrote them.
+_UNREADABLE = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError, RuntimeError),
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 @dataclass(frozen=True)
 class SlotState:
     """`step` updates have been made; arrays have the generator's dtype.
 
-    `variable`: [*space shape]; `m`, `v`: what the optimiser remembers; `history`: [step, 5], the loss terms before each
-    update;
-    `seconds`: wall time spent so far.
+    `variable`: [*space shape]; `m`, `v`: the optimiser's state; `history`: [step, 5], the loss terms before each
+    update; `seconds`: wall time spent so far; `sha256`: of the bytes of the image file, hex, empty where it is not
+    known (checkpoints of earlier versions; images that come from no file).
     """
 
     image_id: str
@@ -29,27 +37,32 @@ class SlotState:
     v: np.ndarray
     history: np.ndarray
     seconds: float
+    sha256: str = ""
 
     def to_bytes(self) -> bytes:
-        """As an .npz without pickles."""
+        """Return the state as an .npz without pickles, behind its checksum."""
         buffer = io.BytesIO()
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         np.savez(
             buffer,
             image_id=np.frombuffer(self.image_id.encode(), np.uint8),
             progress=np.array([self.step, self.seconds], np.float64),
+            sha256=np.frombuffer(self.sha256.encode(), np.uint8),
             **arrays,
         )
-        return buffer.getvalue()
+        return with_checksum(buffer.getvalue())
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> SlotState:
-        """The state written by `to_bytes`; raises StorageError for anything else."""
+    def from_bytes(cls, content: bytes) -> SlotState:
+        """Return the state that `to_bytes` wrote, in this version or an earlier one; DamagedError for anything else."""
         try:
+            data, _ = check(content)
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 step, seconds = file["progress"].tolist()
                 arrays = {name: file[name] for name in _ARRAYS}
                 image_id = file["image_id"].tobytes().decode()
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise StorageError(f"a checkpoint is damaged ({error}); delete it to start that picture anew") from error
-        return cls(image_id=image_id, step=int(step), seconds=seconds, **arrays)
+                sha256 = file["sha256"].tobytes().decode() if "sha256" in file else ""
+            return cls(image_id=image_id, step=int(step), seconds=float(seconds), sha256=sha256, **arrays)
+        except (DamagedError, *_UNREADABLE) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DamagedError(f"a checkpoint is damaged ({reason})") from error

@@ -186,8 +186,8 @@ class Driver:
 
     def _take_note(self, name: str, member: _Member, report: Report) -> None:
         self._progress.reported(name, report.steps, report.in_flight)
-        if report.warning:
-            self._progress.note(f"{name}: {report.warning}")
+        for warning in report.warnings:
+            self._progress.note(f"{name}: {warning}")
         for finished in report.finished:
             member.held.pop(finished.index, None)
             self._deaths_in_a_row = 0

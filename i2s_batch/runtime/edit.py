@@ -22,7 +22,7 @@ from i2s_batch.models import GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_CRASHED, STATUS_OK, Task
 from i2s_batch.runtime.run import Run
 from i2s_batch.runtime.state.assembly import Assembler
-from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.plan import EDIT_INTERNAL, Plan
 from i2s_batch.runtime.state.run_record import make_record
 from i2s_batch.runtime.state.run_state import RunState
 from i2s_batch.runtime.workers.edit_worker import EditSpec
@@ -116,7 +116,7 @@ class EditRun(Run):
         if not len(images):
             raise ConfigError(f"there is nothing to make of {len(chosen)} chosen images; choose more")
         self._warn_of_far_codes(index, parents)
-        return Plan(images, job.config.shard_size, UNIT)
+        return Plan(images, job.config.shard_size, UNIT, internal=EDIT_INTERNAL)
 
     def _prepare(self) -> None:
         """Nothing: the workers read the codes where they are."""

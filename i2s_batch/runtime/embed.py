@@ -14,7 +14,7 @@ from i2s_batch.runtime.state.assembly import Assembler
 from i2s_batch.runtime.state.growth import compare, grown_plan
 from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.run_record import make_record
-from i2s_batch.runtime.state.run_state import RunState
+from i2s_batch.runtime.state.run_state import RunState, undone_checkpoints
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
 from i2s_batch.runtime.workers.embed_worker import EmbedSpec
 from i2s_batch.runtime.workers.pools import Fleet
@@ -70,6 +70,8 @@ class EmbedRun(Run):
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._job.config.grow and state.published:
             compare(state, assembler, plan, self._listing, self._say)
+            # Images that are to be embedded again now may have been in flight when an earlier driver ended.
+            state.checkpointed = undone_checkpoints(state.done, self._log)
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
         config = self._job.config

@@ -19,10 +19,11 @@ from i2s_batch.runtime.driver import Driver
 from i2s_batch.runtime.state.assembly import Assembler, Publisher
 from i2s_batch.runtime.state.failures import count_statuses, forget_failures
 from i2s_batch.runtime.state.lease import Lease
+from i2s_batch.runtime.state.logged_rows import forget_damaged_rows
 from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.run_record import IDENTITY, check_same_run, parse_record, table_metadata
 from i2s_batch.runtime.state.run_state import RunState, scan
-from i2s_batch.runtime.state.work_log import RowsGoneError, WorkLog
+from i2s_batch.runtime.state.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.runtime.watching.progress import Progress
 from i2s_batch.runtime.watching.summary import SummaryFile
 from i2s_batch.runtime.watching.terminal import duration
@@ -152,14 +153,17 @@ class Run(ABC):
         return outcome
 
     def _look_and_work(self, cluster: Cluster, lease: Lease) -> Outcome:
-        """Do what is not done. Where the log changes under a driver that holds the lease, what is done is looked at
-        anew: what was taken away is in the table already, or is made again."""
+        """Do what is not done. Where rows of the log are gone or damaged, what is done is looked at again: what was
+        taken away is in the table already, or is made again."""
         for _ in range(_LOOKS - 1):
             try:
                 return self._execute(cluster, lease)
             except RowsGoneError as error:
                 lease.confirm()
                 self._say(f"{error}, which an earlier driver may have removed; looking again at what is done")
+            except RowsDamagedError:
+                lease.confirm()
+                forget_damaged_rows(self._log, self._plan, self._say)
         return self._execute(cluster, lease)
 
     @property
@@ -211,8 +215,8 @@ class Run(ABC):
         plan, log = self._plan, self._log
         assembler = Assembler(self._store, plan, log, table_metadata(record), lease.confirm)
         lease.confirm()  # before another driver's publications are settled for it
-        settle_publications(self._store)
-        state = scan(self._store, plan, log)
+        settle_publications(self._store, self._say)
+        state = scan(self._store, plan, log, self._say)
         lease.confirm()
         retried = forget_failures(state, assembler, log, plan) if config.retry_failed else 0
         if config.retry_failed:

@@ -14,7 +14,7 @@ from i2s_batch.errors import ConfigError, PictureError
 from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.records import STATUS_CRASHED, Task
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.plan import STUDY_INTERNAL, Plan
 from i2s_batch.runtime.workers.embed_worker import EmbedSpec
 from i2s_batch.runtime.workers.pools import Fleet
 from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
@@ -80,7 +80,7 @@ class StudyRun(EmbedRun):
             for place in chosen
         ]
         rows.sort(key=lambda row: row["image_id"].encode())
-        return Plan(pa.Table.from_pylist(self._linked(rows), _PLANNED), config.shard_size)
+        return Plan(pa.Table.from_pylist(self._linked(rows), _PLANNED), config.shard_size, internal=STUDY_INTERNAL)
 
     def _classes(self, images: pa.Table) -> list[str]:
         column = self._study_job.config.classes

@@ -184,7 +184,7 @@ def _untrained_w_avg(check: RowCheck | None) -> np.ndarray | None:
 
 def _carried(plan: Plan) -> list[pa.Field]:
     """The columns that an input list, or an edit, carries into the table."""
-    return [field for field in plan.images.schema if field.name not in ("image_id", "uri") and field.name[:1] != "_"]
+    return [plan.images.schema.field(name) for name in plan.table_columns if name not in ("image_id", "uri")]
 
 
 def _check_sample(store: Store, shards: list[CheckedShard], check: RowCheck, sample: int, found: Verification) -> None:

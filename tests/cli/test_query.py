@@ -87,3 +87,16 @@ def test_bad_usage_and_bad_queries(out: Store, tmp_path: Path) -> None:
     ):
         assert message in refusal(i2s_batch("query", *arguments))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"], "nothing half-written"
+
+
+def test_what_parquet_has_no_type_for_is_refused_by_name(out: Store, tmp_path: Path) -> None:
+    """DuckDB makes an interval of a list's duration too."""
+    path = str(tmp_path / "x.parquet")
+    for column in ("INTERVAL 3 HOURS", "[INTERVAL 3 HOURS]"):
+        result = i2s_batch("query", out.url, f"SELECT image_id, {column} AS took FROM latents", "-o", path)
+        line = refusal(result)
+        assert "column 'took' holds" in line and "epoch(COLUMN)" in line
+        assert not Path(path).exists()
+    seconds = "SELECT image_id, epoch(INTERVAL 3 HOURS) AS took FROM latents"
+    assert i2s_batch("query", out.url, seconds, "-o", path).returncode == 0
+    assert pq.read_table(path)["took"][0].as_py() == 3 * 3600

@@ -130,3 +130,21 @@ def test_names_are_readable_safe_and_never_collide() -> None:
 
 def test_every_operation_names_its_parents() -> None:
     assert set(ROLES) == {"morph", "style", "expression", "reenact", "render"}
+
+
+def test_jobs_are_checked_as_the_request_is() -> None:
+    for strengths in ((float("nan"),), (0.5, float("inf")), ()):
+        with pytest.raises(ConfigError, match=r"strengths: (nan|inf) is not finite|there are no strengths"):
+            Job(("a", "b"), strengths)
+        with pytest.raises(ConfigError, match=r"strengths: (nan|inf) is not finite|there are no strengths"):
+            Morph(strengths, "chain")
+
+
+def test_no_sequence_is_longer_than_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2s_batch.editing.requests.MOST_FRAMES", 10)
+    with pytest.raises(ConfigError, match="one sequence would have 11 pictures; at most 10 are made"):
+        Morph(tuple(range(11)), "chain")
+    with pytest.raises(ConfigError, match="one sequence would have 12 pictures"):
+        list(Morph((0.0, 0.5, 1.0), "chain").sequences("abcde", 6))
+    with pytest.raises(ConfigError, match="one sequence would have 11 pictures"):
+        list(Reenact("a").sequences([str(n) for n in range(11)], 6))

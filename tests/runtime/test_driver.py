@@ -244,7 +244,8 @@ def test_a_row_that_is_reported_twice_counts_once(tmp_path: Path) -> None:
 def linked(scene: Scene, after: dict[int, int]) -> None:
     """Let units of the plan wait for others."""
     column = pa.array([after.get(unit) for unit in range(len(scene.plan))], pa.int64())
-    scene.plan = Plan(scene.plan.images.read().append_column("_after", column), CONFIG.shard_size)
+    images = scene.plan.images.read().append_column("_after", column)
+    scene.plan = Plan(images, CONFIG.shard_size, internal=("_after",))
 
 
 def handed_out(scene: Scene) -> list[int]:

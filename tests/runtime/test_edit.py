@@ -33,7 +33,9 @@ from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.storage.tables.latents import LatentReader
 from i2s_batch.storage.tables.read import read_table
+from i2s_batch.table.verify import verify
 from tests.material import DATA, scene, upload
 from tests.runs import embed
 
@@ -332,4 +334,36 @@ def test_every_family_can_be_edited(checkpoint: str, tmp_path: Path, vgg: Path) 
     network = load_generator(generator)
     for row in rows_of(job.out).values():
         assert row["layers"] == list(range(network.num_layers // 2, network.num_layers))
+    check_pictures(job.out, generator)
+
+
+def test_a_latent_that_is_not_finite_is_a_row_that_says_so(job: EditJob, generator: Path) -> None:
+    """1e308 is a finite number, and what it makes of a latent is not."""
+    jobs = (Job(("1.png", "2.png"), (1e308, 0.5)), Job(("2.png", "3.png"), (-1e300,)))
+    outcome = run(replace(job, request=Morph((0.0,), jobs=jobs)))
+    assert outcome.summary["statuses"] == {"diverged": 2, "ok": 1}
+    errors = {row["strength"]: row["error"] for row in rows_of(job.out).values()}
+    assert errors[0.5] is None
+    assert errors[1e308] == "the latent of morph of '1.png', '2.png' at strength 1e+308 is not finite in float32"
+    assert {row["error_type"] for row in rows_of(job.out).values()} == {None, "FloatingPointError"}
+    check_pictures(job.out, generator)
+    assert verify(job.out).sound
+
+
+@pytest.mark.parametrize("where", ["latent", "picture"])
+def test_what_an_earlier_version_called_ok_is_never_ok_again(
+    job: EditJob, generator: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Tables of earlier versions hold latents that are not finite; and a finite one may still draw no picture."""
+    original = LatentReader.read
+
+    def read(self: LatentReader, image_id: str, place: dict | None) -> np.ndarray:
+        latent = original(self, image_id, place)
+        return np.full_like(latent, np.nan if where == "latent" else 3e38) if image_id == "1.png" else latent
+
+    monkeypatch.setattr(LatentReader, "read", read)
+    outcome = run(replace(job, ids=("1.png", "2.png")))
+    assert outcome.summary["statuses"] == {"diverged": 1, "ok": 1}
+    (bad,) = [row for row in rows_of(job.out).values() if row["status"] == "diverged"]
+    assert f"the {where} of render of '1.png'" in bad["error"] and "not finite" in bad["error"]
     check_pictures(job.out, generator)

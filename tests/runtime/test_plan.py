@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -113,16 +114,22 @@ def test_a_plan_of_many_parts_is_the_file_that_it_was(tmp_path: Path, monkeypatc
         store, whole = open_store(str(tmp_path / kind)), listing.read().combine_chunks()
         Plan(listing, 100).save(store)
         assert whole["image_id"].to_pylist() == sorted(whole["image_id"].to_pylist(), key=str.encode)
-        facts, sink = json.dumps({"unit_size": 1, "generations": [len(whole)]}), pa.BufferOutputStream()
+        facts = {"unit_size": 1, "generations": [len(whole)], "internal": [], "unused": []}
+        sink = pa.BufferOutputStream()
+        columns = [(field.name, str(field.type)) for field in whole.schema]
+        digest = hashlib.sha256(json.dumps([facts, columns], sort_keys=True).encode()).hexdigest()
+        facts = json.dumps(facts | {"sha256": digest})
         whole = whole.replace_schema_metadata({b"i2s_batch.plan": facts})
         pq.write_table(whole, sink, compression="zstd", row_group_size=1000, write_page_checksum=True)
         assert store.get(RunLayout.plan) == sink.getvalue().to_pybytes()
 
 
 def test_what_only_workers_need_is_not_carried() -> None:
-    plan = Plan(images("a").append_column("label", [["x"]]).append_column("_places", [[1]]), 10)
+    rows = images("a").append_column("label", [["x"]]).append_column("_places", [[1]])
+    plan = Plan(rows, 10, internal=("_places",))
     assert plan.shard_images(0).column_names == ["image_id", "uri", "label"]
-    assert plan.task(0, 1, False).images == ({"image_id": "a", "uri": "/in/a", "label": "x", "_places": 1},)
+    task = plan.task(0, 1, False)
+    assert task.images == ({"image_id": "a", "uri": "/in/a", "label": "x"},) and task.internal == ({"_places": 1},)
 
 
 def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:
@@ -172,3 +179,26 @@ def test_a_flipped_bit_in_a_plan_is_found_when_it_is_read(tmp_path: Path) -> Non
     plan = Plan.load(store, 100)
     with pytest.raises(StorageError, match=r"images\.parquet is damaged"):
         plan.shard_images(0)
+
+
+def test_columns_that_parquet_calls_by_another_name_are_no_damage(tmp_path: Path) -> None:
+    kinds = {
+        "list": pa.list_(pa.field("anything", pa.int32())),
+        "large": pa.large_list(pa.float32()),
+        "seconds": pa.timestamp("s"),
+        "date": pa.date64(),
+        "small": pa.uint8(),
+        "half": pa.float16(),
+        "struct": pa.struct([("x", pa.list_(pa.string()))]),
+        "map": pa.map_(pa.string(), pa.int8()),
+    }
+    rows = images("a", "b")
+    for name, kind in kinds.items():
+        rows = rows.append_column(name, pa.nulls(2, kind))
+    store = open_store(str(tmp_path))
+    for plan in (Plan(rows, 10, internal=("list",)), Plan(rows, 10, unused=("map",))):
+        plan.save(store)
+        loaded = Plan.load(store, 10)
+        assert loaded.table_columns == plan.table_columns
+        loaded.save(open_store(str(tmp_path / "again")))
+        assert Plan.load(open_store(str(tmp_path / "again")), 10).table_columns == plan.table_columns

@@ -81,3 +81,57 @@ def test_numbers() -> None:
     for text in ("4-", "-4", "x", "1-99999999999"):
         with pytest.raises(ValueError, match="no list of layers"):
             parse_layers(text)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("strengths", "nan inf -inf 1e308 0.5", "row 1: the strength nan is no finite number"),
+        ("strengths", "0 1e400", "row 1: the strength inf is no finite number"),
+        ("strengths", " ; ", "row 1: 0 strengths are given"),
+        ("strengths", "0 " * 10_001, "row 1: 10001 strengths are given; give from 1 to 10000"),
+        ("layers", "0-9999999", "row 1: '0-9999999' is no list of layers"),
+        ("layers", "1000", "row 1: '1000' is no list of layers, such as 4-7,9 (from 0 to 999)"),
+        ("layers", "2 7-4", "row 1: '7-4' in '2 7-4' is no range of layers; write 4-7"),
+        ("layers", ";", "row 1: 0 layers are given"),
+        ("layers", "٣", "no list of layers"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_with_the_row(tmp_path: Path, column: str, cell: str, message: str) -> None:
+    file = tmp_path / "jobs.csv"
+    file.write_text(f"content,style,{column}\na,b,{cell}\n")
+    with pytest.raises(SourceError) as refusal:
+        read_jobs(str(file), COLUMNS)
+    assert message in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("strengths", [0.5, float("nan")], "the strength nan is no finite number"),
+        ("strengths", [float("inf")], "the strength inf is no finite number"),
+        ("strengths", [None], "the strength None is no finite number"),
+        ("strengths", [True], "the strength True is no finite number"),
+        ("strengths", [], "0 strengths are given"),
+        ("layers", [3.5], "3.5 is no layer"),
+        ("layers", [float("inf")], "inf is no layer"),
+        ("layers", [float("nan")], "nan is no layer"),
+        ("layers", [-1], "-1.0 is no layer"),
+        ("layers", [1000], "1000.0 is no layer; give whole numbers from 0 to 999"),
+        ("layers", [], "0 layers are given"),
+        ("layers", [1] * 1001, "1001 layers are given"),
+    ],
+)
+def test_numbers_of_a_parquet_file_too(tmp_path: Path, column: str, values: list, message: str) -> None:
+    path = tmp_path / "jobs.parquet"
+    kind = pa.list_(pa.bool_() if values == [True] else pa.float64())
+    pq.write_table(pa.table({"content": ["a"], "style": ["b"], column: pa.array([values], kind)}), path)
+    with pytest.raises(SourceError) as refusal:
+        read_jobs(str(path), COLUMNS)
+    assert f"row 1: {message}" in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_layers_are_ascending_and_each_once(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.parquet"
+    pq.write_table(pa.table({"content": ["a"], "style": ["b"], "layers": [[5.0, 2.0, 5.0]]}), path)
+    assert read_jobs(str(path), COLUMNS) == [JobRow(("a", "b"), None, (2, 5))]

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import STATUS_OK
+from i2s_batch.runtime.state.logged_rows import planned_rows
 from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.run_state import RunState
 from i2s_batch.runtime.state.work_log import RowsGoneError, WorkLog
@@ -66,7 +67,7 @@ class Assembler:
         logged = sorted(logged)
         images = self._plan.shard_images(shard)
         try:
-            rows = self._log.read_rows(logged)
+            rows = planned_rows(self._log, self._plan, logged)
         except RowsGoneError:
             self._confirm()  # the likely reason, better told
             raise

@@ -8,6 +8,7 @@ import numpy as np
 
 from i2s_batch.records import STATUS_OK
 from i2s_batch.runtime.state.assembly import Assembler
+from i2s_batch.runtime.state.logged_rows import planned_rows
 from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.run_state import RunState, undone_checkpoints
 from i2s_batch.runtime.state.work_log import WorkLog
@@ -37,7 +38,7 @@ def _logged_statuses(units: set[int], log: WorkLog, plan: Plan) -> list[tuple[in
     """Image and status of every logged row of `units`."""
     ordered = sorted(units)
     images = [image for unit in ordered for image in plan.unit_range(unit)]
-    return list(zip(images, log.read_rows(ordered).column("status").to_pylist(), strict=True))
+    return list(zip(images, planned_rows(log, plan, ordered).column("status").to_pylist(), strict=True))
 
 
 def forget_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:

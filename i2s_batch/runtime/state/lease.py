@@ -26,6 +26,8 @@ EXPIRY_S = 30.0
 
 def _process_start(pid: object) -> str | None:
     """When a process of this machine began (in clock ticks), None if there is none; tells re-used pids apart."""
+    if not isinstance(pid, int):  # a damaged lease
+        return None
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -45,7 +47,8 @@ def holder_lives(store: Store, key: str, held: bytes) -> bool:
     known at once; of another, from its next heartbeat, which is waited for up to `EXPIRY_S`."""
     if is_here(held):
         holder = parse_holder(held)
-        return _process_start(holder.get("pid")) == holder.get("process_start")
+        started = _process_start(holder.get("pid"))
+        return started is not None and started == holder.get("process_start")
     deadline = time.monotonic() + EXPIRY_S
     while time.monotonic() < deadline:
         try:
@@ -179,6 +182,6 @@ def parse_holder(content: bytes) -> dict[str, Any]:
     """Who wrote this into a lease: id, host, machine, pid, process_start, since, beat; {} if it is no lease."""
     try:
         holder = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return holder if isinstance(holder, dict) else {}

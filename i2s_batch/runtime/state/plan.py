@@ -7,14 +7,17 @@ neighbouring pictures to render, which take milliseconds each.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.records import Task
@@ -24,14 +27,19 @@ from i2s_batch.storage.tables.row_groups import RowGroups
 from i2s_batch.storage.tables.sorted_rows import PassingIds, Scratch, in_groups, spilled
 
 _FACTS = b"i2s_batch.plan"
+# Columns that only this program needs, of studies and of edits: the unit that has to be done before this one, the one
+# that continues it and its id, the image that is altered; where the parents' latents lie.
+STUDY_INTERNAL = ("_source", "_after", "_then", "_then_id")
+EDIT_INTERNAL = ("_places",)
 # Images that are read at once of a saved plan: some ten shards.
 _GROUP_ROWS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """`images` has the columns image_id and uri, those that the table carries along, and those that only workers
-    need, whose names begin with '_'. Of a plan that was loaded only the images that are asked for are in memory.
+    """`images` has the columns image_id and uri, those that the table carries along under whatever names an input list
+    gives them, those that only this program needs (`internal`), and those that are in no table (`unused`). Of a plan
+    that was loaded only the images that are asked for are in memory.
 
     A run that has grown has generations, of `generations` images each (one of all, if None): sorted by id each, and
     beginning with a shard of its own, so that growing leaves every shard as it is. A shard has at most `shard_size`
@@ -42,6 +50,8 @@ class Plan:
     shard_size: int
     unit_size: int = 1
     generations: tuple[int, ...] | None = None
+    internal: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.images.num_rows)
@@ -68,9 +78,13 @@ class Plan:
         return range(int(self._shard_starts[shard]), int(self._shard_starts[shard + 1]))
 
     def shard_images(self, shard: int) -> pa.Table:
-        """The rows of the plan that belong to a shard, without what only workers need."""
-        names = [name for name in self.images.schema.names if not name.startswith("_")]
-        return self.rows(self.shard_range(shard)).select(names)
+        """The rows of the plan that belong to a shard, with the columns that the table has of them."""
+        return self.rows(self.shard_range(shard)).select(self.table_columns)
+
+    @property
+    def table_columns(self) -> list[str]:
+        """The columns of the plan that are in the table too: image_id, uri and those that are carried along."""
+        return [name for name in self.images.schema.names if name not in (*self.internal, *self.unused)]
 
     def rows(self, images: range) -> pa.Table:
         """The rows of the plan of neighbouring images."""
@@ -127,7 +141,7 @@ class Plan:
         if not new.num_rows:
             return self
         both = spilled(chain(self._parts(), new.parts()), schema)
-        return Plan(both, self.shard_size, self.unit_size, (*(self.generations or (len(self),)), new.num_rows))
+        return replace(self, images=both, generations=(*(self.generations or (len(self),)), new.num_rows))
 
     def _unknown(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Those of sorted images that the plan does not hold. It goes through each generation once."""
@@ -144,11 +158,19 @@ class Plan:
 
     def task(self, unit: int, attempts: int, resume: bool) -> Task:
         """A unit as what a worker is handed."""
-        return Task(unit, tuple(self.rows(self.unit_range(unit)).to_pylist()), attempts, resume)
+        rows = self.rows(self.unit_range(unit))
+        images, internal = (tuple(rows.select(names).to_pylist()) for names in (self.table_columns, self.internal))
+        return Task(unit, images, attempts, resume, internal)
 
     def save(self, store: Store) -> None:
         """Write the plan whole."""
-        facts = {"unit_size": self.unit_size, "generations": self.generations or [len(self)]}
+        facts: dict[str, Any] = {
+            "unit_size": self.unit_size,
+            "generations": self.generations or [len(self)],
+            "internal": self.internal,
+            "unused": self.unused,
+        }
+        facts["sha256"] = _digest(facts, _as_stored(self.images.schema))
         schema = self.images.schema.with_metadata({_FACTS: json.dumps(facts)})
         groups, scratch = in_groups(self._parts(), _GROUP_ROWS), Scratch()
         path = scratch.write_parquet("plan", groups, schema, compression="zstd", write_page_checksum=True)
@@ -163,12 +185,57 @@ class Plan:
         """The saved plan of an output."""
         images = RowGroups(store, RunLayout.plan)
         try:
-            facts = json.loads(images.metadata.get(_FACTS, b"{}"))
-            generations = facts.get("generations")
-            if generations is not None and sum(generations) != images.num_rows:
-                raise ValueError(f"it has {images.num_rows} images and speaks of {sum(generations)}")
-            unit_size = facts.get("unit_size", 1)
-            return cls(images, shard_size, unit_size, None if generations is None else tuple(generations))
-        except (ValueError, TypeError, AttributeError) as error:
+            facts = _checked_facts(images)
+            generations = facts["generations"] and tuple(facts["generations"])
+            internal, unused = _special_columns(facts, images.schema.names)
+            return cls(images, shard_size, facts["unit_size"], generations, internal, unused)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             uri = store.uri(RunLayout.plan)
             raise StorageError(f"{uri} is damaged ({error}); this output cannot be resumed") from error
+
+
+def _digest(facts: dict[str, Any], stored: pa.Schema) -> str:
+    """Return the sha256 of what the file's footer says beside the rows, whose pages have checksums of their own.
+    `stored`: the columns as Parquet gives them back, which calls some types by another name."""
+    said = {name: value for name, value in facts.items() if name != "sha256"}
+    columns = [(field.name, str(field.type)) for field in stored]
+    return hashlib.sha256(json.dumps([said, columns], sort_keys=True).encode()).hexdigest()
+
+
+def _as_stored(schema: pa.Schema) -> pa.Schema:
+    """Return the schema that a Parquet file of these columns has."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    return pq.read_schema(pa.BufferReader(sink.getvalue()))
+
+
+def _checked_facts(images: RowGroups) -> dict[str, Any]:
+    """Return what a saved plan says of itself, with what earlier versions left out. Raises ValueError, TypeError,
+    AttributeError or KeyError if it is damaged."""
+    if images.metadata and _FACTS not in images.metadata:
+        raise ValueError("its metadata are of no plan")
+    facts = {"unit_size": 1, "generations": None} | json.loads(images.metadata.get(_FACTS, b"{}"))
+    if {"internal", "unused", "sha256"} & facts.keys() and facts["sha256"] != _digest(facts, images.schema):
+        raise ValueError("its footer is not the one that was written: the sha256 differs")
+    counts = [facts["unit_size"], *(facts["generations"] or ())]
+    if not all(isinstance(count, int) and count > 0 for count in counts):
+        raise ValueError(f"its counts are {counts}")
+    if facts["generations"] and sum(facts["generations"]) != images.num_rows:
+        raise ValueError(f"it has {images.num_rows} images and speaks of {sum(facts['generations'])}")
+    return facts
+
+
+def _special_columns(facts: dict[str, Any], names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the columns that only this program needs, and those that are in no table.
+
+    Earlier versions did not say which these are: all whose names begin with '_' were in no table, those of a user's
+    list too, and a run that resumes must not give its later shards other columns than its first.
+    """
+    missing = {"image_id", "uri", *facts.get("internal", ()), *facts.get("unused", ())} - set(names)
+    if missing:
+        raise ValueError(f"it has no column {min(missing)!r}")
+    if "internal" in facts:
+        return tuple(facts["internal"]), tuple(facts["unused"])
+    hidden = tuple(name for name in names if name.startswith("_"))
+    ours = set(hidden) in (set(STUDY_INTERNAL), set(EDIT_INTERNAL))
+    return (hidden, ()) if ours else ((), hidden)

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.errors import ObjectNotFoundError
 from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
+
+
+def _silent(line: str) -> None:
+    """For those who only look at a run."""
 
 
 @dataclass
@@ -49,8 +53,8 @@ class RunState:
         return self.count_images(~self.done)
 
 
-def scan(store: Store, plan: Plan, log: WorkLog) -> RunState:
-    """Read the state of a run from its output."""
+def scan(store: Store, plan: Plan, log: WorkLog, say: Callable[[str], None] = _silent) -> RunState:
+    """Read the state of a run from its output; `say` is told of a damaged file that is as good as none."""
     keys = (info.key for info in store.list(RunLayout.shards_prefix))
     published = {shard for shard in map(RunLayout.shard_index, keys) if shard is not None and shard < plan.shards}
     done = np.zeros(plan.units, bool)
@@ -62,7 +66,7 @@ def scan(store: Store, plan: Plan, log: WorkLog) -> RunState:
         if index < plan.units:
             done[index] = True
             logged.setdefault(plan.shard_of(index), set()).add(index)
-    checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store)
+    checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store, say)
     return RunState(done, plan.count_images, logged, published, checkpointed, deaths)
 
 
@@ -71,11 +75,17 @@ def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
     return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}
 
 
-def read_deaths(store: Store) -> dict[int, int]:
-    """How many workers have died with each unit."""
+def read_deaths(store: Store, say: Callable[[str], None] = _silent) -> dict[int, int]:
+    """Return how many workers have died with each unit. A damaged record is as good as none: a unit that kills its
+    workers then takes some more with it before it is given up. `say` is told of it."""
     try:
-        return {int(index): int(count) for index, count in json.loads(store.get(RunLayout.deaths)).items()}
+        counts = {int(index): int(count) for index, count in json.loads(store.get(RunLayout.deaths)).items()}
+        if any(index < 0 or count < 0 for index, count in counts.items()):
+            raise ValueError("a number is below 0")
+        return counts
     except ObjectNotFoundError:
         return {}
-    except ValueError as error:
-        raise StorageError(f"{store.uri(RunLayout.deaths)} is damaged ({error}); delete it and run again") from error
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        say(f"{store.uri(RunLayout.deaths)} is damaged ({reason}); deaths of workers are counted from 0 again")
+        return {}

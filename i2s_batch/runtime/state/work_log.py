@@ -1,17 +1,18 @@
-"""The work log: rows of finished units and checkpoints of pictures in flight, durable as they happen.
+"""The work log: rows of finished units and checkpoints of images in flight, durable as they happen.
 
-Keys follow from the unit's place in the plan, so that writing twice is harmless.
+Keys follow from the unit's index in the plan, so that writing twice is harmless. Every row file and checkpoint has a
+checksum (`i2s_batch.checksums`); a damaged one is as good as none: its images are embedded again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.errors import DamagedError, ObjectNotFoundError
 from i2s_batch.records import STATUS_OK, Finished, Task
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
@@ -28,6 +29,16 @@ class RowsGoneError(ObjectNotFoundError):
     its lease, and went on."""
 
 
+class RowsDamagedError(DamagedError):
+    """Rows in the log that are not those that were written. `reasons`, by unit: the file and what is wrong with it."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        self.reasons = dict(reasons)
+        first, more = next(iter(self.reasons.values())), len(self.reasons) - 1
+        others = f", and {more} more files of the work log are" if more else ""
+        super().__init__(f"{first}{others}; run the same command again, which makes their images again")
+
+
 class WorkLog:
     """Reads and writes the log of the run at `out`; `latent_size` is L * w_dim."""
 
@@ -35,6 +46,10 @@ class WorkLog:
         self._store = open_store(out)
         self._schema = table_schema(latent_size)
         self._checkpointed: set[int] = set()
+
+    def uri(self, index: int) -> str:
+        """Where the rows of a unit are, or would be."""
+        return self._store.uri(RunLayout.row(index))
 
     def write_rows(self, task: Task, rows: list[dict[str, Any]]) -> Finished:
         """Make the rows of a finished unit, one for each of its images, durable; its checkpoint is no longer
@@ -45,11 +60,22 @@ class WorkLog:
         if all(status == STATUS_OK for status in statuses):
             self._store.put(key, data)
         elif not self._store.put_new(key, data):
-            statuses = self.statuses_of(task.index) or statuses
+            statuses = self._statuses_kept(task.index, data) or statuses
         if task.resume or task.index in self._checkpointed:
             self._store.delete([RunLayout.checkpoint(task.index)])
             self._checkpointed.discard(task.index)
         return Finished(task.index, statuses)
+
+    def _statuses_kept(self, index: int, data: bytes) -> tuple[str, ...] | None:
+        """The statuses in the rows that a unit has already; damaged ones are replaced by `data`. None if there are
+        none, or none any more."""
+        held = self._get(RunLayout.row(index))
+        if held is None:
+            return None
+        try:
+            return tuple(decode_rows([held], self._schema)["status"].to_pylist())
+        except DamagedError:
+            return None if self._store.swap(RunLayout.row(index), held, data) else self.statuses_of(index)
 
     def write_checkpoint(self, index: int, state: SlotState) -> None:
         """Make the state of an image in flight durable."""
@@ -57,38 +83,50 @@ class WorkLog:
         self._store.put(RunLayout.checkpoint(index), state.to_bytes())
 
     def read_checkpoint(self, index: int) -> SlotState | None:
-        """The last saved state of an image, if there is one. A damaged one is as good as none: the image is then
-        begun anew, which costs steps and no result."""
-        try:
-            data = self._store.get(RunLayout.checkpoint(index))
-        except ObjectNotFoundError:
+        """Return the last saved state of an image, None if there is none. Raises DamagedError, which names the file:
+        it is as good as none, and costs steps but no result."""
+        key = RunLayout.checkpoint(index)
+        content = self._get(key)
+        if content is None:
             return None
         from i2s_batch.inversion import SlotState  # loads torch, which whoever only looks at a run does not need
 
         try:
-            return SlotState.from_bytes(data)
-        except StorageError:
-            return None
+            return SlotState.from_bytes(content)
+        except DamagedError as error:
+            raise DamagedError(f"{self._store.uri(key)}: {error}") from error
 
     def read_rows(self, indices: Iterable[int]) -> pa.Table:
-        """The logged rows of units, in the order of `indices`; raises RowsGoneError if some are not there."""
-        keys = [RunLayout.row(index) for index in indices]
+        """Return the logged rows of units, in the order of `indices`.
+
+        Raises RowsGoneError if some are not there, and RowsDamagedError that names all that are damaged.
+        """
+        units = list(indices)
         with ThreadPoolExecutor(_READERS) as pool:
             try:
-                return decode_rows(list(pool.map(self._store.get, keys)), self._schema)
+                contents = list(pool.map(self._store.get, map(RunLayout.row, units)))
             except ObjectNotFoundError as error:
                 raise RowsGoneError(str(error)) from error
+        tables, damaged = [self._schema.empty_table()], {}
+        for index, content in zip(units, contents, strict=True):
+            try:
+                tables.append(decode_rows([content], self._schema))
+            except DamagedError as error:
+                damaged[index] = f"{self.uri(index)}: {error}"
+        if damaged:
+            raise RowsDamagedError(damaged)
+        return pa.concat_tables(tables)
 
     def find_rows(self, index: int) -> pa.Table | None:
-        """The logged rows of a unit, None if there are none."""
+        """Return the logged rows of a unit, None if there are none or they are damaged."""
+        content = self._get(RunLayout.row(index))
         try:
-            rows = self._store.get(RunLayout.row(index))
-        except ObjectNotFoundError:
+            return None if content is None else decode_rows([content], self._schema)
+        except DamagedError:
             return None
-        return decode_rows([rows], self._schema)
 
     def statuses_of(self, index: int) -> tuple[str, ...] | None:
-        """The statuses in the logged rows of a unit, None if there are none."""
+        """Return the statuses in the logged rows of a unit, None if there are none or they are damaged."""
         rows = self.find_rows(index)
         return None if rows is None else tuple(rows["status"].to_pylist())
 
@@ -109,3 +147,9 @@ class WorkLog:
     def delete_rows(self, indices: Iterable[int]) -> None:
         """Forget the rows of units."""
         self._store.delete([RunLayout.row(index) for index in indices])
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return self._store.get(key)
+        except ObjectNotFoundError:
+            return None

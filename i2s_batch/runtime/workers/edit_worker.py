@@ -20,7 +20,7 @@ from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
-from i2s_batch.records import STATUS_UNREADABLE, Finished, Report, Task
+from i2s_batch.records import STATUS_DIVERGED, STATUS_UNREADABLE, Finished, Report, Task
 from i2s_batch.runtime.state.work_log import WorkLog
 from i2s_batch.runtime.workers.device import device_errors, device_name
 from i2s_batch.runtime.workers.pools import DeviceLostError
@@ -65,7 +65,15 @@ class _Loaded:
     """The codes of a unit, float32 [n, L, w_dim], and why some images have none (by place)."""
 
     codes: np.ndarray
-    missing: dict[int, LatentError]
+    missing: dict[int, Exception]
+
+
+class _Drawn:
+    """The pictures of a unit, uint8 [R, R, 3], and why some images have none (both by place)."""
+
+    def __init__(self, failed: dict[int, Exception]) -> None:
+        self.pictures: dict[int, np.ndarray] = {}
+        self.failed = dict(failed)
 
 
 class EditWorker:
@@ -139,13 +147,13 @@ class EditWorker:
         """Read the parents and make the codes, in float64, as the table will hold them."""
         layers, w_dim = self._generator.num_layers, self._generator.w_dim
         codes = np.empty((len(task.images), layers, w_dim), np.float32)
-        missing: dict[int, LatentError] = {}
+        missing: dict[int, Exception] = {}
         for place, image in enumerate(task.images):
-            pairs = zip(image["parents"], image["_places"], strict=True)
+            pairs = zip(image["parents"], task.internal[place]["_places"], strict=True)
             try:
                 parents = [self._reader.read(*pair).reshape(layers, w_dim).astype(np.float64) for pair in pairs]
-                codes[place] = recipe_of(image).apply(parents)
-            except LatentError as error:
+                codes[place] = _latent_of(recipe_of(image), parents)
+            except (LatentError, FloatingPointError) as error:
                 missing[place] = error
         return _Loaded(codes, missing)
 
@@ -153,34 +161,50 @@ class EditWorker:
         """Draw the pictures of a unit and let them be written; how many."""
         begun = time.monotonic()
         drawn = [place for place in range(len(task.images)) if place not in loaded.missing]
-        pictures: dict[int, np.ndarray] = {}
+        result = _Drawn(loaded.missing)
         for start in range(0, len(drawn), self._batch):
             places = drawn[start : start + self._batch]
             with torch.no_grad():
                 made = self._generator.synthesize(torch.from_numpy(loaded.codes[places]).to(self._generator.w_avg))
-            pictures |= zip(places, map(to_uint8, made), strict=True)
+            for place, image, finite in zip(places, made, made.isfinite().flatten(1).all(1).tolist(), strict=True):
+                if finite:
+                    result.pictures[place] = to_uint8(image)
+                else:
+                    what = recipe_of(task.images[place]).description
+                    result.failed[place] = FloatingPointError(f"the picture of {what} has values that are not finite")
         seconds = (time.monotonic() - begun) / max(1, len(drawn))
-        self._writing.append(self._writer.submit(self._write, task, loaded, pictures, seconds))
+        self._writing.append(self._writer.submit(self._write, task, loaded.codes, result, seconds))
         return len(drawn)
 
-    def _write(self, task: Task, loaded: _Loaded, pictures: dict[int, np.ndarray], seconds: float) -> Finished:
+    def _write(self, task: Task, codes: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
         """The pictures first: a row says that its picture is there."""
         rows: list[dict[str, Any]] = []
         files: dict[str, bytes] = {}
         for place, image in enumerate(task.images):
-            if place in loaded.missing:
-                row = failed_edit_row(image, task.attempts, STATUS_UNREADABLE, loaded.missing[place])
+            if (error := drawn.failed.get(place)) is not None:
+                status = STATUS_UNREADABLE if isinstance(error, LatentError) else STATUS_DIVERGED
+                row = failed_edit_row(image, task.attempts, status, error)
             else:
-                data = encode_picture(pictures[place], self._spec.config.picture_format)
+                data = encode_picture(drawn.pictures[place], self._spec.config.picture_format)
                 files[RunLayout.picture(image["image_id"], self._spec.config.picture_format)] = data
                 digest = hashlib.sha256(data).hexdigest()
-                code = loaded.codes[place]
+                code = codes[place]
                 distance = float(np.linalg.norm(code - self._w_avg))
-                row = edited_row(image, task.attempts, code, distance, digest, pictures[place].shape)
+                row = edited_row(image, task.attempts, code, distance, digest, drawn.pictures[place].shape)
                 row["seconds"] = seconds
             rows.append(row | {"device": self._device_name, "worker": self.name})
         self._store.put_all(files)
         return self._log.write_rows(task, rows)
+
+
+def _latent_of(recipe: Recipe, parents: list[np.ndarray]) -> np.ndarray:
+    """Return the latent of a recipe in float32, as the table holds it. Raises FloatingPointError if it is not finite:
+    of too large a strength, or of parents that are not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        latent = np.asarray(recipe.apply(parents), np.float32)
+    if not np.isfinite(latent).all():
+        raise FloatingPointError(f"the latent of {recipe.description} is not finite in float32")
+    return latent
 
 
 def batch_size(generator: Generator) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from i2s_batch.config import RunConfig
-from i2s_batch.errors import PictureError
+from i2s_batch.errors import DamagedError, PictureError
 from i2s_batch.inversion import EmbedResult, SlotState
 from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.memory import keep_freed_memory
@@ -72,12 +72,13 @@ class EmbedSpec:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture ready for a slot, or the reason why it is not."""
+    """A picture ready for a slot, or the reason why it is not. `damage`: why its checkpoint cannot be read."""
 
     source: LoadedPicture
     pixels: np.ndarray | None = None
     state: SlotState | None = None
     error: PictureError | None = None
+    damage: str = ""
 
 
 class EmbedWorker:
@@ -105,6 +106,7 @@ class EmbedWorker:
         self._in_slots: dict[str, tuple[Task, LoadedPicture]] = {}
         self._writing: list[Future[Finished]] = []
         self._checkpointing: list[Future[None]] = []
+        self._warnings: list[str] = []
         self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
         self._interrupted = threading.Event()
 
@@ -141,7 +143,7 @@ class EmbedWorker:
             pending: list[Future[Any]] = [future for _, future in self._waiting]
             pending += self._writing
             wait_for(pending, timeout=max(0.0, deadline - time.monotonic()), return_when="FIRST_COMPLETED")
-        return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates, self._warning())
+        return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates, self._take_warnings())
 
     def _await_first_batch(self, deadline: float) -> None:
         """On a GPU, begin with a full batch: cuDNN chooses its algorithms again for each size of it."""
@@ -153,12 +155,17 @@ class EmbedWorker:
             wait_for(loading, timeout=timeout, return_when="FIRST_COMPLETED")
             self._fill_slots()
 
-    def _warning(self) -> str:
-        """That the batch has become smaller, or that there is no compiler, once."""
+    def _take_warnings(self) -> tuple[str, ...]:
+        """Return what the user should know since the last report: of checkpoints that do not count, a batch that has
+        become smaller, a missing compiler."""
         before, self._capacity = self._capacity, self._embedder.capacity
-        if self._capacity == before:
-            return self._embedder.take_warning()
-        return f"too little memory for {before} images side by side; going on with {self._capacity}, nothing is lost"
+        if self._capacity != before:
+            smaller = f"too little memory for {before} images side by side; going on with {self._capacity}"
+            self._warnings.append(f"{smaller}, nothing is lost")
+        elif warning := self._embedder.take_warning():
+            self._warnings.append(warning)
+        taken, self._warnings = tuple(self._warnings), []
+        return taken
 
     def interrupt(self) -> None:
         """Make a running `advance` return after its current step. May be called from another thread."""
@@ -190,10 +197,12 @@ class EmbedWorker:
             picture = replace(picture, width=width, height=height)
         except PictureError as error:
             return _Loaded(picture, error=error)
-        state = self._log.read_checkpoint(task.index) if task.resume else None
-        if state is not None and state.image_id != task.image_id:
-            state = None  # left over from an older plan of the same output
-        return _Loaded(picture, fit_picture(pixels, self._engine.resolution, self._config.embed.fit), state)
+        pixels = fit_picture(pixels, self._engine.resolution, self._config.embed.fit)
+        try:
+            state = self._log.read_checkpoint(task.index) if task.resume else None
+        except DamagedError as error:
+            return _Loaded(picture, pixels, damage=str(error))
+        return _Loaded(picture, pixels, state)
 
     def _next_is_loaded(self) -> bool:
         return any(future.done() and self._can_take(task) for task, future in self._waiting)
@@ -217,9 +226,21 @@ class EmbedWorker:
             assert loaded.pixels is not None
             if (settings := self._spec.settings_of(task)) != self._settings:
                 self._settings, self._embedder = settings, self._engine.embedder(settings, self._capacity)
-            self._embedder.put(task.image_id, loaded.pixels, loaded.state)
+            sha256 = loaded.source.sha256 or ""
+            self._embedder.put(task.image_id, loaded.pixels, self._resumable(task, loaded), sha256)
             self._in_slots[task.image_id] = (task, loaded.source)
         self._waiting = still_waiting
+
+    def _resumable(self, task: Task, loaded: _Loaded) -> SlotState | None:
+        """Return the state that an image resumes from: none if its checkpoint is damaged or of another image file, so
+        that no row is of two images. The embedder must be that of the image's settings."""
+        state, objection = loaded.state, loaded.damage
+        if state is not None:
+            objection = self._embedder.objection_to(state, task.image_id, loaded.source.sha256 or "")
+        if not objection:
+            return state
+        self._warnings.append(f"{objection}; {task.image_id!r} restarts at step 0")
+        return None
 
     def _write(self, task: Task, picture: LoadedPicture, result: EmbedResult) -> None:
         if result.status == STATUS_DIVERGED:
@@ -227,6 +248,10 @@ class EmbedWorker:
             self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
             return
         row = result_row(task, picture, result, self._spec.settings_of(task).embed)
+        if not np.isfinite(row["latent"]).all():
+            message = "the latent is not finite in float32, in which the table holds it"
+            self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
+            return
         self._submit_row(task, row, result)
 
     def _write_failure(
@@ -249,9 +274,9 @@ class EmbedWorker:
         if made is not None:
             assert made.picture is not None and made.state is not None
             self._store.put(RunLayout.picture(task.image_id, "png"), encode_picture(made.picture, "png"))
-            if task.images[0]["_then"] is not None:
-                state = replace(made.state, image_id=task.images[0]["_then_id"])
-                self._log.write_checkpoint(task.images[0]["_then"], state)
+            then = task.internal[0]
+            if then["_then"] is not None:
+                self._log.write_checkpoint(then["_then"], replace(made.state, image_id=then["_then_id"]))
         return self._log.write_rows(task, [row])
 
     def _durable(self) -> tuple[Finished, ...]:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
+from i2s_batch.config import MOST_STRENGTHS
 from i2s_batch.errors import PictureError, SourceError
 from i2s_batch.storage.sources.lists import read_csv
 from i2s_batch.storage.sources.source import read_bytes
 from i2s_batch.storage.tables.arrow_files import read_parquet
 
 Number = TypeVar("Number", int, float)
+
+MOST_LAYERS = 1000  # more than any generator has
+_LAYERS = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Number]):
+    """A list of numbers: `parse` takes it from a text, `check` from the values of a Parquet list."""
+
+    parse: Callable[[str], list[Number]]
+    check: Callable[[Sequence[Any]], list[Number]]
 
 
 @dataclass(frozen=True)
@@ -81,39 +95,71 @@ def _row(row: dict[str, Any], columns: Sequence[str], where: str) -> JobRow:
         if not isinstance(row[name], str) or not row[name]:
             raise SourceError(f"{where} has no image id in {name!r} ({row[name]!r})")
         ids.append(row[name])
-    strengths = _numbers(row.get("strengths"), float, where)
-    return JobRow(tuple(ids), strengths, _numbers(row.get("layers"), int, where))
+    strengths = _numbers(row.get("strengths"), STRENGTHS, where)
+    return JobRow(tuple(ids), strengths, _numbers(row.get("layers"), LAYERS, where))
 
 
-def _numbers(cell: Any, kind: Callable[[Any], Number], where: str) -> tuple[Number, ...] | None:
+def _numbers(cell: Any, kind: Kind[Number], where: str) -> tuple[Number, ...] | None:
     if cell is None or cell == "":
         return None
     try:
         if isinstance(cell, str):
-            return tuple(parse_layers(cell) if kind is int else parse_strengths(cell))  # type: ignore[arg-type]
-        return tuple(kind(value) for value in (cell if isinstance(cell, list) else [cell]))
-    except (TypeError, ValueError) as error:
+            return tuple(kind.parse(cell))
+        return tuple(kind.check(cell if isinstance(cell, list) else [cell]))
+    except ValueError as error:
         raise SourceError(f"{where}: {error}") from error
 
 
 def parse_strengths(text: str) -> list[float]:
-    """'0, 0.5 1' as numbers; ValueError."""
+    """Return '0, 0.5 1' as numbers; ValueError for what is no number, or not finite, and for none."""
     try:
-        return [float(word) for word in _words(text)]
+        numbers = [float(word) for word in _words(text)]
     except ValueError:
         raise ValueError(f"{text!r} is no list of numbers, such as 0,0.5,1") from None
+    return check_strengths(numbers)
+
+
+def check_strengths(values: Sequence[Any]) -> list[float]:
+    """Return the values as finite numbers; ValueError if one is none, or if there are none or too many."""
+    _check_count("strengths", values, MOST_STRENGTHS)
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"the strength {value!r} is no finite number; give numbers such as 0,0.5,1")
+    return [float(value) for value in values]
 
 
 def parse_layers(text: str) -> list[int]:
-    """'4-7, 9' as layer numbers, ascending; ValueError."""
+    """Return '4-7, 9' as layer numbers, ascending; ValueError for what is none, and for none."""
     found: set[int] = set()
     for word in _words(text):
-        first, dash, last = word.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or len(word) > 9:  # no layer has 5 digits
-            raise ValueError(f"{text!r} is no list of layers, such as 4-7,9")
-        found |= set(range(int(first), int(last or first) + 1))
-    return sorted(found)
+        match = _LAYERS.fullmatch(word)
+        if match is None:
+            raise ValueError(f"{text!r} is no list of layers, such as 4-7,9 (from 0 to {MOST_LAYERS - 1})")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"{word!r} in {text!r} is no range of layers; write {last}-{first}")
+        found |= set(range(first, last + 1))
+    return check_layers(sorted(found))
+
+
+def check_layers(values: Sequence[Any]) -> list[int]:
+    """Return the values as layer numbers, ascending, each once; ValueError if one is none, and if there are none."""
+    _check_count("layers", values, MOST_LAYERS)
+    for value in values:
+        whole = not isinstance(value, bool) and isinstance(value, (int, float)) and value == value // 1
+        if not whole or not 0 <= value < MOST_LAYERS:
+            raise ValueError(f"{value!r} is no layer; give whole numbers from 0 to {MOST_LAYERS - 1}")
+    return sorted({int(value) for value in values})
+
+
+def _check_count(what: str, values: Sequence[Any], most: int) -> None:
+    if not values or len(values) > most:
+        raise ValueError(f"{len(values)} {what} are given; give from 1 to {most}, or leave the cell or option out")
 
 
 def _words(text: str) -> list[str]:
     return text.replace(",", " ").replace(";", " ").split()
+
+
+STRENGTHS = Kind(parse_strengths, check_strengths)
+LAYERS = Kind(parse_layers, check_layers)

@@ -282,6 +282,8 @@ def _read_parquet(source: str, file: BinaryIO) -> _List:
     kind = plain.pop(path_name)
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise SourceError(f"{source!r}: column {path_name!r} holds {kind}; it must hold paths as text")
+    for name, kind in plain.items():
+        _check_fields(source, name, kind)
     schema = pa.schema(plain.items())
 
     def parts() -> Iterator[ListRows]:
@@ -291,7 +293,9 @@ def _read_parquet(source: str, file: BinaryIO) -> _List:
                 carried = [batch[name].cast(kind) for name, kind in plain.items()]
                 places = [f"row {number}" for number in range(first, first + len(batch))]
                 first += len(batch)
-                yield ListRows(batch[path_name].to_pylist(), places, pa.table(carried, schema=schema))
+                rows = pa.table(carried, schema=schema)
+                rows.validate(full=True)  # text may be any bytes
+                yield ListRows(batch[path_name].to_pylist(), places, rows)
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{unreadable}: {_one_line(error)}") from error
 
@@ -299,9 +303,29 @@ def _read_parquet(source: str, file: BinaryIO) -> _List:
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type that a column has in the table: the same, unless SQL or Arrow's functions have none for it."""
     if pa.types.is_dictionary(kind):
         return _plain_type(kind.value_type)
-    return pa.string() if pa.types.is_null(kind) else kind
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_list(kind) and pa.types.is_float16(kind.value_type):
+        return pa.list_(kind.value_field.with_type(pa.float32()))
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    return pa.string() if pa.types.is_null(kind) or pa.types.is_string_view(kind) else kind
+
+
+def _check_fields(source: str, name: str, kind: pa.DataType) -> None:
+    """Raise SourceError for a struct, however deep in a column, whose fields cannot be told apart."""
+    fields = [kind.field(place) for place in range(kind.num_fields)]
+    names = [field.name.lower() for field in fields]
+    if pa.types.is_struct(kind) and len(set(names)) < len(names):
+        doubled = next(one for one in names if names.count(one) > 1)
+        raise SourceError(
+            f"{source!r}: column {name!r} holds a struct with two fields {doubled!r} (SQL ignores case); rename one"
+        )
+    for field in fields:
+        _check_fields(source, name, field.type)
 
 
 _READERS: dict[str, Callable[[str, BinaryIO], _List]] = {

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from i2s_batch.errors import QueryError
 from i2s_batch.storage.tables.table import ROW_GROUP_ROWS, ZSTD_LEVEL
 
 
@@ -48,10 +49,22 @@ def write_json(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: TextI
 
 
 def write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path) -> None:
-    """As a Parquet file with the codec of the table."""
+    """As a Parquet file with the codec of the table. Raises QueryError for a column that Parquet has no type for."""
+    for field in schema:
+        _check_writable(field)
     with pq.ParquetWriter(path, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
         for batch in batches:
             writer.write_batch(batch, row_group_size=_group_rows(schema))
+
+
+def _check_writable(field: pa.Field) -> None:
+    try:
+        pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:  # an INTERVAL, which DuckDB makes of a duration too
+        raise QueryError(
+            f"column {field.name!r} holds {field.type}, for which Parquet has no type; select another form of it, such "
+            "as epoch(COLUMN) for the seconds of an interval, or write CSV"
+        ) from error
 
 
 def _group_rows(schema: pa.Schema) -> int | None:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
-from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.errors import DamagedError, ObjectNotFoundError
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import Store
 from i2s_batch.storage.tables.table import encode_shard
@@ -40,15 +40,15 @@ class Checksum:
 
     @classmethod
     def read(cls, store: Store, key: str) -> Checksum | None:
-        """The one that is recorded at `key`, if there is one; StorageError if it is damaged."""
+        """The one that is recorded at `key`, if there is one; DamagedError if it is damaged."""
         try:
             record = json.loads(store.get(key, _LIMIT_BYTES))
             return cls(str(record["sha256"]), int(record["size"]))
         except ObjectNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             reason = type(error).__name__
-            raise StorageError(f"{store.uri(key)!r} is no record of a checksum ({reason}); delete it") from error
+            raise DamagedError(f"{store.uri(key)!r} is no record of a checksum ({reason}); delete it") from error
 
     @property
     def record(self) -> bytes:
@@ -93,22 +93,33 @@ def present_shard(store: Store, shard: int) -> bytes | None:
         return None
 
 
-def settle_publications(store: Store) -> None:
-    """Complete the checksums of shards whose publication was cut off. Only while nobody else writes here."""
+def settle_publications(store: Store, say: Callable[[str], None] = lambda line: None) -> None:
+    """Complete the checksums of shards whose publication was cut off. Only while nobody else writes here.
+
+    A damaged note says nothing, which `say` is told of; its shard keeps the checksum that is recorded, if any.
+    """
     for info in list(store.list(RunLayout.publishing_prefix)):
         shard = RunLayout.publishing_index(info.key)
         if shard is None:
             continue
-        noted = Checksum.read(store, info.key)
+        noted = _noted(store, info.key, say)
         present = present_shard(store, shard)
         if noted is not None and present is not None and noted == Checksum.of(present):
             store.put(RunLayout.checksum(shard), noted.record)
         store.delete([info.key])
 
 
+def _noted(store: Store, key: str, say: Callable[[str], None]) -> Checksum | None:
+    try:
+        return Checksum.read(store, key)
+    except DamagedError as error:
+        say(f"{str(error).removesuffix('; delete it')}; it is deleted, run i2s-batch verify when the run has ended")
+        return None
+
+
 def recorded_checksums(store: Store, shard: int) -> list[Checksum]:
     """What the bytes of a shard may be: as they were published, or as they were just being. Empty if nothing is
-    recorded. Raises StorageError if the record is damaged."""
+    recorded. Raises DamagedError if the record is damaged."""
     # The note first: it goes when the checksum is there, so that whoever publishes meanwhile is never missed.
     found = [Checksum.read(store, key) for key in (RunLayout.publishing(shard), RunLayout.checksum(shard))]
     return [checksum for checksum in found if checksum is not None]

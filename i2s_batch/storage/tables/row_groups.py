@@ -32,6 +32,7 @@ class RowGroups:
             self._metadata = file.metadata
             self.metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
             self.schema = file.schema_arrow.remove_metadata()
+            self.names: list[str] = self.schema.names  # in a damaged file they may be no text, which is told of here
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
@@ -85,6 +86,6 @@ class RowGroups:
                 if self._metadata is not None and not file.metadata.equals(self._metadata):
                     raise StorageError(f"{uri} was replaced while it was read; run the same command again")
                 yield file
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
             raise StorageError(f"{uri} is damaged ({reason}); this output cannot be resumed") from error

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2s_batch.errors import StorageError
-from i2s_batch.records import COLUMNS, SCHEMA_VERSION
+from i2s_batch.checksums import check, with_checksum
+from i2s_batch.errors import DamagedError, StorageError
+from i2s_batch.records import COLUMNS, SCHEMA_VERSION, STATUSES
 
 ROW_GROUP_ROWS = 128  # one row by id out of a sorted file: 13 ms; 143 ms at 2,000
 ZSTD_LEVEL = 1
@@ -72,7 +73,8 @@ def shard_metadata(
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """Rows as an Arrow IPC stream. Columns that a row lacks are null; arrays of any shape become flat lists.
+    """Return rows as an Arrow IPC stream behind its checksum. Columns that a row lacks are null; arrays of any shape
+    become flat lists.
 
     Raises ValueError on a column that the schema lacks, or a value that does not fit (a latent of another size).
     """
@@ -83,7 +85,7 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema=schema))
-    return sink.getvalue().to_pybytes()
+    return with_checksum(sink.getvalue().to_pybytes())
 
 
 def _column(values: list[Any], field: pa.Field) -> pa.Array:
@@ -94,19 +96,46 @@ def _column(values: list[Any], field: pa.Field) -> pa.Array:
         raise ValueError(f"column {field.name!r} cannot hold this value: {error}") from error
 
 
-def decode_rows(streams: Sequence[bytes], schema: pa.Schema) -> pa.Table:
-    """What `encode_rows` made, as one table in the order given. StorageError if one is damaged or of another run."""
-    batches = []
-    for data in streams:
-        try:
-            with pa.ipc.open_stream(data) as reader:
-                found = reader.read_all()
-        except (pa.ArrowException, OSError) as error:
-            raise StorageError(f"a row of the work log is damaged ({len(data)} bytes): {error}") from error
-        if found.schema != schema or not len(found):
-            raise StorageError("a row of the work log has other columns than this run; use a new OUT")
-        batches.append(found)
-    return pa.concat_tables(batches) if batches else schema.empty_table()
+def decode_rows(contents: Sequence[bytes], schema: pa.Schema) -> pa.Table:
+    """Return what `encode_rows` made, in this version or an earlier one, as one table in the order given.
+
+    Raises DamagedError if one is damaged, StorageError if one is whole and has other columns. Rows of earlier versions
+    have no checksum: of them everything that can be checked is.
+    """
+    tables = [_decoded(content, schema) for content in contents]
+    return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def _decoded(content: bytes, schema: pa.Schema) -> pa.Table:
+    try:
+        data, was_checked = check(content)
+        with pa.ipc.open_stream(data) as reader:
+            found = reader.read_all()
+        if not was_checked:
+            found.validate(full=True)
+    except (DamagedError, pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DamagedError(f"a row of the work log is damaged ({len(content)} bytes): {reason}") from error
+    rows = _completed(found, schema)
+    if rows is None or not len(rows):
+        error_type = StorageError if was_checked else DamagedError
+        raise error_type("a row of the work log has other columns than this run; use a new OUT")
+    if not was_checked and not set(rows["status"].to_pylist()) <= set(STATUSES):
+        raise DamagedError("a row of the work log is damaged: its status is none of a row's")
+    return rows
+
+
+def _completed(rows: pa.Table, schema: pa.Schema) -> pa.Table | None:
+    """The rows with the columns of `schema`, null where an earlier version had fewer; None if they have others."""
+    if rows.schema == schema:
+        return rows
+    names = rows.column_names
+    if "status" not in names or len(set(names)) < len(names) or not set(rows.schema) <= set(schema):
+        return None
+    columns = [
+        rows[field.name] if field.name in rows.column_names else pa.nulls(len(rows), field.type) for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def encode_shard(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
