@@ -12,11 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "i2s_batch"
 
-BASE = {"config", "records", "errors"}
+BASE = {"config", "records", "errors", "files"}
 MAY_IMPORT = {
     "config": {"errors"},
     "records": set(),
     "errors": set(),
+    "files": {"errors"},
     "models": BASE,
     "inversion": BASE,
     "storage": BASE,

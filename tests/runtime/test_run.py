@@ -255,17 +255,21 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
     assert table["bad/empty.png"]["status"] == "ok" and table["bad/empty.png"]["latent"] is not None
 
 
-def test_leavings_of_another_run_are_never_taken_for_this_one(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_without_a_run_json_are_neither_taken_nor_deleted(job: EmbedJob) -> None:
+    """Somebody has lost run.json, but not the work of weeks."""
     store = open_store(job.out)
-    store.put("work/rows/00000/00000003.arrow", b"of another plan")
-    store.put("work/checkpoints/00000004.npz", b"of another plan")
-    store.put("work/deaths.json", b'{"99999": 2, "5": 2}')
+    left = {"work/rows/00000/00000003.arrow": b"of another plan", "work/deaths.json": b'{"99999": 2, "5": 2}'}
+    left["work/checkpoints/00000004.npz"] = b"of another plan"
+    store.put_all(left)
+    with pytest.raises(RunConflictError, match=r"holds 3 files \('work/deaths\.json', .* and no run\.json"):
+        run(job)
+    assert {key: store.get(key) for key in store.everything()} == left
+
+
+def test_a_table_without_a_run_json_is_refused(job: EmbedJob) -> None:
     run(job)
-    check_table(job.out, pictures[1], generator)
     (Path(job.out) / "run.json").unlink()
-    with pytest.raises(RunConflictError, match=r"holds a table but no run\.json"):
+    with pytest.raises(RunConflictError, match=r"holds \d+ files .* and no run\.json"):
         run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=STEPS + 1))))
 
 

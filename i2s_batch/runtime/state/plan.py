@@ -172,3 +172,11 @@ class Plan:
         except (ValueError, TypeError, AttributeError) as error:
             uri = store.uri(RunLayout.plan)
             raise StorageError(f"{uri} is damaged ({error}); this output cannot be resumed") from error
+
+
+def is_plan(store: Store) -> bool:
+    """Return whether what an output holds in the place of a plan was written by `Plan.save`."""
+    try:
+        return _FACTS in RowGroups(store, RunLayout.plan).metadata
+    except StorageError:
+        return False
