@@ -7,7 +7,7 @@ run stays as it is: only keys that `RunLayout` names are written or deleted ther
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -84,6 +84,17 @@ def check_additions(store: Store, keys: Iterable[str]) -> None:
             raise RunConflictError(
                 f"{store.uri(key)!r} exists, and no run.json of i2s-batch is beside it: it may be anybody's; move it"
             )
+
+
+def check_same(store: Store, files: Mapping[str, bytes]) -> None:
+    """Raise RunConflictError if something else than `files`, which are the same each time, is at one of their keys."""
+    for key, data in files.items():
+        try:
+            found = store.get(key)
+        except ObjectNotFoundError:
+            continue
+        if found != data:
+            raise RunConflictError(f"{store.uri(key)!r} exists and is another file; move it, or give another folder")
 
 
 def _exists(store: Store, key: str) -> bool:
