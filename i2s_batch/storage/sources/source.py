@@ -238,7 +238,8 @@ def _list_item(source: str, place: str, base: str, path: str) -> Item:
         if not is_text(path):
             raise SourceError(f"{source!r}: {place} holds {path!r}, which is not UTF-8; keys on S3 are")
         bucket, key = _split_s3(base)
-        uri = path if is_s3(path) else f"s3://{bucket}{posixpath.normpath(f'/{key}/{path}')}"
+        # Of a list at the root of its bucket `key` is empty, and `normpath` keeps two slashes at the beginning.
+        uri = path if is_s3(path) else f"s3://{bucket}/{posixpath.normpath(f'/{key}/{path}').lstrip('/')}"
         return uri.removeprefix(f"{base}/"), uri
     full = os.path.normpath(path if absolute else f"{base}/{path}")
     inside = full.removeprefix(f"{base.rstrip('/')}/")
