@@ -81,7 +81,9 @@ def check(tree: Tree, command: Command, status: int, before: dict, after: dict) 
     assert status in (0, 1, 2), what
     written = str(Path(os.path.realpath(command.file))) if command.file is not None and status == 0 else None
     for path in changes(before, after):
-        assert path in tree.owned or path == written, f"{path} was destroyed by {what}"
+        # A name with 32 random digits of ours is enough to be a half-written file of ours.
+        ours = path in tree.owned or is_temporary(Path(path).name)
+        assert ours or path == written, f"{path} was destroyed by {what}"
         assert Path(path).name != "run.json", f"{path} was changed by {what}"
         assert written is None or after[path][1] == before[path][1], f"the mode of {path} was changed by {what}"
     out = None if command.out is None else os.path.realpath(command.out)
@@ -110,12 +112,17 @@ def try_tree(root: Path, templates: Templates, seed: int) -> list[int]:
 
 @pytest.mark.usefixtures("without_ray")
 def test_random_commands_on_random_trees(
-    tmp_path: Path, templates: Templates, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    templates: Templates,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     statuses: list[int] = []
     for seed in range(request.config.getoption("--trees")):
         statuses += try_tree(tmp_path / f"tree-{seed}", templates, seed)
+        capsys.readouterr()  # what thousands of commands said helps nobody
     assert statuses.count(0) > len(statuses) / 10 and statuses.count(2) > len(statuses) / 10, "both happen"
 
 
