@@ -174,9 +174,9 @@ def test_what_a_run_left_that_was_killed_before_its_run_json_is_taken_over(
             embed(job)
     assert phase == RunLayout.run_json or any(key.startswith(phase) for key in place.everything())
     if isinstance(place, LocalStore):
-        for folder in ("", "work", "manifest"):
+        for folder in ("", "work", "manifest", "pictures/a"):
             half = temporary_beside(Path(place.url, folder, "x"))
-            half.parent.mkdir(exist_ok=True)
+            half.parent.mkdir(parents=True, exist_ok=True)
             half.write_bytes(b"half")
     _release_for_a_dead_process(place)
     embed(job)
@@ -198,8 +198,10 @@ def _release_for_a_dead_process(place: Store) -> None:
         (RunLayout.lease, b"not JSON"),
         (RunLayout.plan, b"PAR1, or so it begins"),
         (f"work/probe-{'0' * 32}", b"of a space ship"),
-        (RunLayout.row(0), b"of a run whose run.json is lost"),
+        ("work/rows/00099/00000000.arrow", b"in another folder than the rows of a run"),
         (RunLayout.deaths, b"{}"),
+        (RunLayout.deaths, b'{"1912": "many"}'),
+        (RunLayout.summary, b'{"finished": true}'),
     ],
 )
 def test_a_name_of_ours_is_no_proof(place: Store, job: EmbedJob, key: str, content: bytes) -> None:

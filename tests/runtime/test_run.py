@@ -255,15 +255,29 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
     assert table["bad/empty.png"]["status"] == "ok" and table["bad/empty.png"]["latent"] is not None
 
 
-def test_rows_without_a_run_json_are_neither_taken_nor_deleted(job: EmbedJob) -> None:
-    """Somebody has lost run.json, but not the work of weeks."""
+def test_leavings_of_another_run_are_never_taken_for_this_one(
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path
+) -> None:
+    """What a driver still wrote whose output was deleted under it."""
     store = open_store(job.out)
-    left = {"work/rows/00000/00000003.arrow": b"of another plan", "work/deaths.json": b'{"99999": 2, "5": 2}'}
-    left["work/checkpoints/00000004.npz"] = b"of another plan"
-    store.put_all(left)
-    with pytest.raises(RunConflictError, match=r"holds 3 files \('work/deaths\.json', .* and no run\.json"):
+    store.put("work/rows/00000/00000003.arrow", b"of another plan")
+    store.put("work/checkpoints/00000004.npz", b"of another plan")
+    store.put("work/deaths.json", b'{"99999": 2, "5": 2}')
+    store.put("summary.json", b'{"finished": false, "updated_at": "", "images": 9, "done": 1, "statuses": {}}')
+    run(job)
+    check_table(job.out, pictures[1], generator)
+
+
+def test_rows_whose_run_json_is_lost_are_neither_taken_nor_deleted(job: EmbedJob) -> None:
+    """They may be the work of weeks, and the plan says whose they are."""
+    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    store = open_store(job.out)
+    store.put("work/rows/00000/00000003.arrow", b"of this plan")
+    store.delete([RunLayout.run_json])
+    before = {key: store.get(key) for key in store.everything()}
+    with pytest.raises(RunConflictError, match=r"holds 1 file \('work/rows/00000/00000003\.arrow'\) and no run\.json"):
         run(job)
-    assert {key: store.get(key) for key in store.everything()} == left
+    assert {key: store.get(key) for key in store.everything()} == before
 
 
 def test_a_table_without_a_run_json_is_refused(job: EmbedJob) -> None:

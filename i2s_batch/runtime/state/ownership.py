@@ -30,13 +30,17 @@ _OF_SYSTEMS = frozenset(
     | {".Trashes", ".TemporaryItems", "$RECYCLE.BIN", "System Volume Information"}
 )
 _OF_SYSTEMS_BEGIN = ("._", ".nfs0")  # AppleDouble; files on NFS that were deleted while they were open
-# Where a run writes before it has a run.json.
-_EARLY_FOLDERS = ("", "work", "manifest")
+_LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index, RunLayout.publishing_index)
+# Fields by which JSON of ours is told from other files.
+_FIELDS = {
+    RunLayout.lease: {"id", "host", "pid", "since", "beat"},
+    RunLayout.summary: {"finished", "updated_at", "images", "done", "statuses"},
+}
 
 
 def claim(store: Store) -> dict[str, Any] | None:
     """Return the record of the run at an output, None if the output is free for a new one: nothing is there, or only
-    what a run of ours left that was ended before it had a run.json.
+    what a run of ours left that has no run.json.
 
     Raises RunConflictError that names what else is there, StorageError if run.json is not ours.
     """
@@ -44,8 +48,9 @@ def claim(store: Store) -> dict[str, Any] | None:
     if record is not None:
         return record
     _check_outside_runs(store.url, "OUT")
+    planned = _exists(store, RunLayout.plan)
     try:
-        check_free(store, lambda key: _is_early(store, key))
+        check_free(store, lambda key: _is_leftover(store, key, planned))
     except RunConflictError:
         record = find_record(store)  # another driver may have begun a run between the two looks
         if record is None:
@@ -141,22 +146,36 @@ def _is_of_system(key: str) -> bool:
     return not _OF_SYSTEMS.isdisjoint(parts) or parts[-1].startswith(_OF_SYSTEMS_BEGIN)
 
 
-def _is_early(store: Store, key: str) -> bool:
-    """Return whether a run writes this before it has a run.json. Names alone prove nothing where what is written can
-    be told from other files of that name."""
+def _is_leftover(store: Store, key: str, planned: bool) -> bool:
+    """Return whether this was left by a run of ours that has no run.json: it was killed before it had one, or it went
+    on for a moment after its OUT was deleted.
+
+    `planned`: there is a plan. Rows without one are of no use to anybody; rows with one are the work of a run whose
+    run.json was lost.
+    """
     folder, _, name = key.rpartition("/")
     if is_temporary(name):
-        return folder in _EARLY_FOLDERS
+        return RunLayout.is_folder(folder)
+    if any(index(key) is not None for index in _LOGGED):
+        return not planned
     try:
-        if key == RunLayout.plan:
-            return is_plan(store)
-        if key == RunLayout.lease:
-            return {"id", "host", "pid", "since", "beat"} <= parse_holder(store.get(key, _LIMIT_BYTES)).keys()
-        return RunLayout.is_probe(key) and store.get(key, _LIMIT_BYTES) in PROBES
+        return _is_by_its_content(store, key)
     except ObjectNotFoundError:
         return True  # gone since it was listed: another driver is at work
     except StorageError:
         return False
+
+
+def _is_by_its_content(store: Store, key: str) -> bool:
+    """Return whether this is what a run keeps at a key: the name alone proves nothing where more can be told."""
+    if key == RunLayout.plan:
+        return is_plan(store)
+    if RunLayout.is_probe(key):
+        return store.get(key, _LIMIT_BYTES) in PROBES
+    if key == RunLayout.deaths:
+        deaths = parse_holder(store.get(key, _LIMIT_BYTES))
+        return bool(deaths) and all(unit.isdecimal() and type(count) is int for unit, count in deaths.items())
+    return key in _FIELDS and _FIELDS[key] <= parse_holder(store.get(key, _LIMIT_BYTES)).keys()
 
 
 def _named(keys: list[str]) -> str:
