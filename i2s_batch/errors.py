@@ -33,6 +33,10 @@ class ObjectNotFoundError(StorageError):
     """An object (file or key) that does not exist."""
 
 
+class ObjectUnreadableError(StorageError):
+    """One object that exists but cannot be read (denied, too large, a pipe), in a place that answers."""
+
+
 class SourceError(I2SError):
     """A SOURCE that does not exist, holds nothing, or names an image twice."""
 

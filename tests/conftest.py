@@ -32,6 +32,7 @@ START_TIMEOUT_S = 60
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`long`: many more mutated files, or faults, than each run of the tests can afford."""
     parser.addoption("--fuzz", choices=("short", "long"), default="short", help="How many mutated files are read.")
+    parser.addoption("--trees", type=int, default=30, help="Random trees of tests/cli/test_nothing_destroyed.py.")
     parser.addoption("--faults", choices=("short", "long"), default="short", help="How long tests/faults go on.")
 
 

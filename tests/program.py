@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from i2s_batch.cli import main
+
 PROGRAM = Path(sys.executable).parent / "i2s-batch"
 
 
@@ -24,3 +28,10 @@ def refusal(result: subprocess.CompletedProcess) -> str:
     (line,) = result.stderr.splitlines()
     assert line.startswith("i2s-batch: ")
     return line
+
+
+def status_of(*arguments: object) -> int:
+    """Run `i2s-batch` in this process, without the seconds that a new one takes to start; its exit status."""
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in arguments])
+    return int(left.value.code or 0)

@@ -12,12 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "i2s_batch"
 
-BASE = {"config", "records", "errors", "checksums"}
+BASE = {"config", "records", "errors", "checksums", "files"}
 MAY_IMPORT = {
     "config": {"errors"},
     "records": set(),
     "errors": set(),
     "checksums": {"errors"},
+    "files": {"errors"},
     "models": BASE,
     "inversion": BASE,
     "storage": BASE,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from i2s_batch.bench.scale import measured
 from i2s_batch.bench.synthetic import SHARD_ROWS, write_run
+from i2s_batch.runtime.state.ownership import claim
 from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.storage.objects import open_store
 
@@ -44,8 +45,8 @@ def plain_rate(folder: str) -> tuple[int, float]:
 
 
 def main(folder: str, rows: int) -> None:
-    """Print the figures; the run stays in `folder`."""
-    if not Path(folder, "run.json").exists():
+    """Print the figures; the run stays in `folder`, which holds it, or nothing."""
+    if claim(open_store(folder)) is None:
         write_run(folder, rows, SHAPE)
     rows = len(Plan.load(open_store(folder), SHARD_ROWS))
     code_gb = rows * SHAPE[0] * SHAPE[1] * 4 / 1e9

@@ -4,11 +4,11 @@
         [--plateau-steps N] [--actors N] [--threads N] [--batch-size N] [--rounds N]
 
 embeds the pictures of SOURCE on the CPU (`i2s-batch bench --pictures`: or on a GPU), in turn: by the bare engine,
-which has them decoded in memory and keeps nothing; and by a run into OUT (removed before each), which reads files,
-computes metrics, saves checkpoints, writes rows and makes the table. Both are timed from the first picture's start to
-the last one's end; what a run takes before and after that is told apart. `occupancy` is the part of all slots' time,
-until the last picture was put into one, in which they held pictures. All pictures have to be readable. The last line is
-JSON.
+which has them decoded in memory and keeps nothing; and by a run into a new folder in OUT (removed after each), which
+reads files, computes metrics, saves checkpoints, writes rows and makes the table. Both are timed from the first
+picture's start to the last one's end; what a run takes before and after that is told apart. `occupancy` is the part of
+all slots' time, until the last picture was put into one, in which they held pictures. All pictures have to be readable.
+The last line is JSON.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import argparse
 import json
 import multiprocessing
 import os
-import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,15 +103,17 @@ def engine_alone(case: Case) -> float:
 
 def whole_run(case: Case) -> dict[str, float]:
     """Seconds from the first picture's start to the last one's end, and those of the run before and after them."""
-    shutil.rmtree(case.job.out, ignore_errors=True)
-    cluster = RayCluster()
-    began = time.time()
-    try:
-        EmbedRun(case.job, lambda line: None).execute(cluster)
-    finally:
-        cluster.close()
-    ended = time.time()
-    rows = read_table(case.job.out, ["image_id", "embedded_at", "seconds", "status", "steps"])
+    Path(case.job.out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=case.job.out) as folder:
+        job = replace(case.job, out=f"{folder}/run")
+        cluster = RayCluster()
+        began = time.time()
+        try:
+            EmbedRun(job, lambda line: None).execute(cluster)
+        finally:
+            cluster.close()
+        ended = time.time()
+        rows = read_table(job.out, ["image_id", "embedded_at", "seconds", "status", "steps"])
     assert set(rows["status"].to_pylist()) == {STATUS_OK}
     ends = np.array([at.timestamp() for at in rows["embedded_at"].to_pylist()])
     starts = ends - rows["seconds"].to_numpy()

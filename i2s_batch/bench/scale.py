@@ -2,10 +2,10 @@
 
     python -m i2s_batch.bench.scale FOLDER [--rows N ...] [--shape L W_DIM] [--light-rows N ...] [--only NAME ...]
 
-writes synthetic runs of each size into FOLDER (removed again after their turn), `--light-rows` (whole shards of 1,000)
-without codes, and measures each step in a process of its own: seconds, and the peak of its memory less what it held
-before, after the imports. Of `assemble` only the publishing is timed, not the making of the log. The system has the
-files in memory, as they were just written. Prints a Markdown table; the last line is JSON.
+writes synthetic runs of each size into a new folder in FOLDER (removed after its turn), `--light-rows` (whole shards
+of 1,000) without codes, and measures each step in a process of its own: seconds, and the peak of its memory less what
+it held before, after the imports. Of `assemble` only the publishing is timed, not the making of the log. The system has
+the files in memory, as they were just written. Prints a Markdown table; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import json
 import multiprocessing
 import re
-import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -247,17 +247,18 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=2, default=[18, 512])
     parser.add_argument("--only", choices=STEPS, nargs="*", default=list(STEPS))
     arguments = parser.parse_args()
-    shape, results = tuple(arguments.shape), []
+    shape, results, folder = tuple(arguments.shape), [], Path(arguments.folder)
+    folder.mkdir(parents=True, exist_ok=True)
     for rows, light in [(n, False) for n in arguments.rows] + [(n, True) for n in arguments.light_rows]:
-        out = str(Path(arguments.folder, f"{rows}"))
-        _prepare(out, rows, shape, light)
-        for step in LIGHT if light else STEPS:
-            if step in arguments.only:
-                figures = measured(step, out, rows, shape)
-                results.append({"step": step, "rows": rows, "light": light} | figures)
-                print(f"{step:<12} {rows:>10}  {figures['seconds']:>9.3f} s  {figures['peak_mb']:>8.1f} MB", flush=True)
-        for folder in (out, f"{out}-planned", f"{out}-grown", f"{out}-assembled", f"{out}-merged"):
-            shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            out = f"{scratch}/{rows}"
+            _prepare(out, rows, shape, light)
+            for step in LIGHT if light else STEPS:
+                if step in arguments.only:
+                    figures = measured(step, out, rows, shape)
+                    results.append({"step": step, "rows": rows, "light": light} | figures)
+                    seconds, peak = figures["seconds"], figures["peak_mb"]
+                    print(f"{step:<12} {rows:>10}  {seconds:>9.3f} s  {peak:>8.1f} MB", flush=True)
     print("\n".join(_table(results)))
     print(json.dumps({"shape": shape, "results": results}))
 

@@ -16,8 +16,14 @@ def convert(checkpoint: str, out: str) -> int:
     from pathlib import Path
 
     from i2s_batch.models import write_safetensors
+    from i2s_batch.runtime.state.ownership import check_file
     from i2s_batch.runtime.weights import generator_weights
 
+    if "://" in out:
+        raise click.UsageError(f"OUT is {out!r}; give a path on this machine")
+    check_file(out)
+    if Path(checkpoint).exists() and Path(out).exists() and Path(checkpoint).samefile(out):
+        raise click.UsageError(f"{checkpoint!r} and {out!r} are the same file; give OUT another name")
     weights = generator_weights(checkpoint)
     write_safetensors(weights, Path(out))
     click.echo(f"{out}: {weights.family}, from {weights.origin}, fingerprint {weights.fingerprint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,9 +39,12 @@ def query(out: str, sql: str, kind: str | None, limit: int | None, output: str |
     psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
     """
     kind = _kind(kind, output)
+    from i2s_batch.runtime.state.ownership import check_file
     from i2s_batch.storage.tables.dataset import open_table
     from i2s_batch.storage.tables.sql import answer
 
+    if output is not None:
+        check_file(output)
     with answer(open_table(out), sql) as found:
         if kind == "table" and output is None:
             _show(found, TABLE_ROWS if limit is None else limit, limit is None)
@@ -81,7 +85,7 @@ def _show(found: Answer, limit: int, by_default: bool) -> None:
 
 
 def _write(found: Answer, kind: str, limit: int | None, output: str | None) -> None:
-    from i2s_batch.storage.objects.local import written_whole
+    from i2s_batch.files import written_whole
     from i2s_batch.storage.tables.answers import limited, write_csv, write_json, write_parquet
 
     batches = limited(found.batches, limit)
@@ -89,9 +93,10 @@ def _write(found: Answer, kind: str, limit: int | None, output: str | None) -> N
     if output is None:
         write_text(found.schema, batches, sys.stdout)
         return
-    with written_whole(Path(output)) as path:
+    with written_whole(Path(output), seekable=kind == "parquet") as file:
         if kind == "parquet":
-            write_parquet(found.schema, batches, path)
+            write_parquet(found.schema, batches, file)
         else:
-            with path.open("w", encoding="utf-8", newline="") as file:
-                write_text(found.schema, batches, file)
+            text = io.TextIOWrapper(file, "utf-8", newline="")
+            write_text(found.schema, batches, text)
+            text.detach()  # flushes it; the file is not this one's to close

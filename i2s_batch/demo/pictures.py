@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from i2s_batch.demo.faces import NAMES, render
+from i2s_batch.storage.objects import open_store
 
 SEED = 20_191_027  # of numpy's stream; the fit draws from another kind
 NEUTRAL, SMILING = "face-1.png", "face-1-smiling.png"
@@ -21,25 +23,36 @@ _ORIENTATION = 0x0112
 
 def write_demo_pictures(folder: Path) -> None:
     """Write the eight files into `folder`, the same each time; other files there are left alone."""
-    folder.mkdir(parents=True, exist_ok=True)
+    open_store(str(folder)).put_all(demo_pictures())
+
+
+def demo_pictures() -> dict[str, bytes]:
+    """Return the eight files by name."""
     coordinates = demo_faces()
 
     def face(number: int, size: int) -> Image.Image:
         return Image.fromarray(render(coordinates[number - 1 : number], size)[0])
 
-    face(1, 256).save(folder / NEUTRAL)
-    face(2, 192).save(folder / "face-2.jpg", quality=92)
-    _between_curtains(face(3, 128), 192).save(folder / "face-3-wide.png")
     exif = Image.Exif()
     exif[_ORIENTATION] = 6  # to be shown a quarter turn clockwise
     lying = face(4, 160).transpose(Image.Transpose.ROTATE_90)
-    lying.save(folder / "face-4-exif-rotated.jpg", quality=92, exif=exif)
-    face(5, 96).convert("L").save(folder / "face-5-grey.png")
-    face(6, 64).save(folder / SMILING)
-    whole = io.BytesIO()
-    face(7, 256).save(whole, "JPEG", quality=92)
-    (folder / DAMAGED).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
-    _landscape(256).save(folder / NO_FACE)
+    whole = _file(face(7, 256), "JPEG", quality=92)
+    return {
+        NEUTRAL: _file(face(1, 256), "PNG"),
+        "face-2.jpg": _file(face(2, 192), "JPEG", quality=92),
+        "face-3-wide.png": _file(_between_curtains(face(3, 128), 192), "PNG"),
+        "face-4-exif-rotated.jpg": _file(lying, "JPEG", quality=92, exif=exif),
+        "face-5-grey.png": _file(face(5, 96).convert("L"), "PNG"),
+        SMILING: _file(face(6, 64), "PNG"),
+        DAMAGED: whole[: len(whole) // 2],
+        NO_FACE: _file(_landscape(256), "PNG"),
+    }
+
+
+def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
 
 
 def demo_faces() -> np.ndarray:

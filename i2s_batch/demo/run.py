@@ -8,18 +8,21 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
-from i2s_batch.demo.pictures import NEUTRAL, NO_FACE, SMILING, write_demo_pictures
+from i2s_batch.demo.pictures import NEUTRAL, NO_FACE, SMILING, demo_pictures, write_demo_pictures
 from i2s_batch.editing import Expression, Morph, Request, Style
+from i2s_batch.files import is_temporary
 from i2s_batch.models import GeneratorWeights, build_generator
-from i2s_batch.report.contact_sheet import write_contact_sheet
+from i2s_batch.report.contact_sheet import contact_sheet
 from i2s_batch.report.edits import write_edit_sheet
 from i2s_batch.report.page import write_report
 from i2s_batch.report.samples import load_samples
 from i2s_batch.runtime.edit import EditJob, EditRun
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.run import Outcome
+from i2s_batch.runtime.state.ownership import check_free, claim
 from i2s_batch.runtime.weights import VGG_RANDOM
 from i2s_batch.runtime.workers.pools import Cluster
+from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_table
 
 # Enough for a small generator; the paper's 5000 are for 1024 x 1024.
@@ -31,6 +34,9 @@ EDITS: dict[str, Request] = {
     "styles": Style("all-pairs"),
     "smiles": Expression((0.5, 1.0), NEUTRAL, SMILING),
 }
+
+
+_PICTURES, _EMBEDDED, _SHEET = "pictures", "embedded", "contact-sheet.png"  # in the demo's folder
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,12 @@ class DemoResult:
 
 
 def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> DemoResult:
-    """Make eight pictures under `folder`, embed them, and draw the contact sheet. May be run again."""
-    pictures, out, sheet = folder / "pictures", folder / "embedded", folder / "contact-sheet.png"
+    """Make eight pictures under `folder`, embed them, and draw the contact sheet. May be run again.
+
+    Raises RunConflictError, before anything is written, if `folder` holds something that is not the demo's.
+    """
+    pictures, out, sheet = folder / _PICTURES, folder / _EMBEDDED, folder / _SHEET
+    _check_free(folder)
     write_demo_pictures(pictures)
     # One of the eight is damaged, on purpose.
     config = RunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
@@ -61,9 +71,27 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
         ]
     title = f"original | reconstruction after {STEPS} steps in W+ (small demo generator, random VGG)"
     samples = load_samples(read_table(str(out)).to_pylist(), build_generator(run.generator), config.embed.fit)
-    write_contact_sheet(samples, sheet, title)
+    open_store(str(folder)).put(_SHEET, contact_sheet(samples, title))
     write_report(str(out), run.generator)
     return DemoResult(outcome, pictures, out / "latents", sheet, out / "report.html", edits)
+
+
+def _check_free(folder: Path) -> None:
+    """Raise RunConflictError unless `folder` is free or holds a demo, whole or cut off."""
+    store, pictures = open_store(str(folder)), demo_pictures()
+    record = claim(open_store(str(folder / _EMBEDDED)))
+    begun = record is not None and record["source"] == str((folder / _PICTURES).absolute())
+    for name in EDITS:
+        claim(open_store(str(folder / name)))
+
+    def is_ours(key: str) -> bool:
+        place, _, name = key.partition("/")
+        if place == _PICTURES:
+            # One that the user has put in the place of ours is not overwritten.
+            return store.get(key) == pictures[name] if name in pictures else begun or is_temporary(name)
+        return place == _EMBEDDED or begun
+
+    check_free(store, is_ours)
 
 
 def _edit(

@@ -7,33 +7,45 @@ FOLDER/pictures/face/ holds drawn faces that the demo generator never saw, FOLDE
 from __future__ import annotations
 
 import argparse
-import shutil
-from importlib.resources import as_file, files
+import io
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from i2s_batch.demo.faces import NAMES, render
+from i2s_batch.runtime.state.ownership import check_same
+from i2s_batch.storage.objects import open_store
 
 OF_EACH = 12
 SIDE = 128
 SEED = 20_190_410  # of numpy's stream; the fit draws from another kind
+_GENERATOR = "generator.safetensors"
 
 
 def write_study_pictures(folder: Path) -> tuple[Path, Path]:
-    """Write the pictures and the generator under `folder`, the same each time; where they are."""
-    pictures, generator = folder / "pictures", folder / "generator.safetensors"
-    for kind in ("face", "scene"):
-        (pictures / kind).mkdir(parents=True, exist_ok=True)
+    """Write the pictures and the generator under `folder`, the same each time, and return where they are.
+
+    Raises RunConflictError, before anything is written, if other files have these names.
+    """
     stream = np.random.RandomState(SEED)
     faces = render(stream.standard_normal((OF_EACH, len(NAMES))), SIDE)
+    made = {}
     for number, face in enumerate(faces):
-        Image.fromarray(face).save(pictures / "face" / f"{number:02d}.png")
-        draw_scene(stream).save(pictures / "scene" / f"{number:02d}.png")
-    with as_file(files("i2s_batch.demo") / "generator.safetensors") as bundled:
-        shutil.copyfile(bundled, generator)
-    return pictures, generator
+        made[f"pictures/face/{number:02d}.png"] = _png(Image.fromarray(face))
+        made[f"pictures/scene/{number:02d}.png"] = _png(draw_scene(stream))
+    made[_GENERATOR] = (files("i2s_batch.demo") / _GENERATOR).read_bytes()
+    store = open_store(str(folder))
+    check_same(store, made)
+    store.put_all(made)
+    return folder / "pictures", folder / _GENERATOR
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def draw_scene(stream: np.random.RandomState) -> Image.Image:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -16,8 +16,8 @@ CAPTION = 30
 LEAST_SIDE = 128  # a small generator's pictures are enlarged to this
 
 
-def write_contact_sheet(samples: Sequence[Sample], path: Path, title: str) -> None:
-    """Draw the samples, original left and reconstruction right, into a PNG."""
+def contact_sheet(samples: Sequence[Sample], title: str) -> bytes:
+    """Draw the samples, original left and reconstruction right; return the sheet as a PNG."""
     shown = [p for sample in samples for p in (sample.original, sample.reconstruction) if p is not None]
     side = max([LEAST_SIDE, *(p.shape[0] for p in shown)])
     columns = min(COLUMNS, max(1, len(samples)))
@@ -38,7 +38,9 @@ def write_contact_sheet(samples: Sequence[Sample], path: Path, title: str) -> No
         draw.text((left, top + side + 2), sample.row["image_id"][:width], fill="black")
         note = sample.caption if not sample.row["error"] else f"{sample.caption}: {sample.row['error']}"
         draw.text((left, top + side + 14), note[:width], fill="#555555")
-    sheet.save(path)
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _enlarged(picture: np.ndarray, side: int) -> Image.Image:

@@ -16,6 +16,7 @@ from i2s_batch.errors import I2SError, LatentError
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.records import STATUS_OK
+from i2s_batch.runtime.state.ownership import check_additions
 from i2s_batch.runtime.state.recorded import recorded_tables
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
@@ -124,6 +125,8 @@ def strip_image(strip: Strip, side: int = SIDE) -> Image.Image:
 
 def write_edit_sheet(out: str, weights: GeneratorWeights) -> str:
     """Draw OUT/contact-sheet.png: some of the edits at `out`, before and after; its path or s3 url."""
+    store = open_store(out)
+    check_additions(store, [RunLayout.contact_sheet])
     strips = load_strips(out, build_generator(weights))
     images = [strip_image(strip) for strip in strips]
     width = max(image.width for image in images) + 2 * MARGIN
@@ -135,6 +138,5 @@ def write_edit_sheet(out: str, weights: GeneratorWeights) -> str:
         draw.text((MARGIN, top + SIDE + 2), strip.caption[: width // 6], fill="#333333")
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
-    store = open_store(out)
     store.put(RunLayout.contact_sheet, stream.getvalue())
     return store.uri(RunLayout.contact_sheet)

@@ -22,6 +22,7 @@ from i2s_batch.report.edits import load_strips, strip_image
 from i2s_batch.report.facts import Facts, gather
 from i2s_batch.report.samples import Sample, load_samples
 from i2s_batch.report.study import write_study
+from i2s_batch.runtime.state.ownership import check_additions
 from i2s_batch.runtime.state.recorded import recorded_command
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
@@ -59,6 +60,7 @@ def write_report(out: str, generator: GeneratorWeights | None = None, why_none: 
         )
     network = None if generator is None else build_generator(generator)
     store = open_store(out)
+    check_additions(store, [RunLayout.report])
     html = _template().render(
         facts=facts,
         out=store.url,

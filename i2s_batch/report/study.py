@@ -12,6 +12,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.records import STATUS_OK, TERMS
 from i2s_batch.report.study_figures import curves_figure, pictures_figure
 from i2s_batch.report.study_pictures import StudyPictures
+from i2s_batch.runtime.state.ownership import check_additions
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_table
@@ -61,6 +62,7 @@ def write_study(out: str, settings: Mapping[str, Any]) -> StudyPage:
         ("curves", _curves_title(study)): curves_figure(results),
     }
     page = StudyPage(study.question, answers(results), table_of(results), _NOTE, figures)
+    check_additions(store, [RunLayout.study, *(RunLayout.figure(name) for name, _ in figures)])
     for (name, _), data in figures.items():
         store.put(RunLayout.figure(name), data)
     store.put(RunLayout.study, _markdown(study, page).encode())

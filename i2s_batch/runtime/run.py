@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from i2s_batch.config import JobConfig
-from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.errors import StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.records import STATUS_OK, Task
 from i2s_batch.runtime.driver import Driver
@@ -20,8 +20,9 @@ from i2s_batch.runtime.state.assembly import Assembler, Publisher
 from i2s_batch.runtime.state.failures import count_statuses, forget_failures
 from i2s_batch.runtime.state.lease import Lease
 from i2s_batch.runtime.state.logged_rows import forget_damaged_rows
+from i2s_batch.runtime.state.ownership import claim
 from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_record import IDENTITY, check_same_run, parse_record, table_metadata
+from i2s_batch.runtime.state.run_record import IDENTITY, check_same_run, table_metadata
 from i2s_batch.runtime.state.run_state import RunState, scan
 from i2s_batch.runtime.state.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.runtime.watching.progress import Progress
@@ -174,13 +175,10 @@ class Run(ABC):
         return Plan.load(self._store, self._config.shard_size)
 
     def _existing_record(self) -> dict[str, Any] | None:
-        """The run.json of the output, if it holds this very run; another run is refused."""
-        key = RunLayout.run_json
-        try:
-            record = parse_record(self._store.get(key), self._store.uri(key))
-        except ObjectNotFoundError:
-            return None
-        check_same_run(record, self._record, self._store.url)
+        """The run.json of the output, if it holds this very run; another run is refused, and so is what is no run."""
+        record = claim(self._store)
+        if record is not None:
+            check_same_run(record, self._record, self._store.url)
         return record
 
     def _begin(self, confirm: Callable[[], None]) -> dict[str, Any]:
@@ -195,12 +193,8 @@ class Run(ABC):
                 confirm()
                 self._save(grown)
             return existing
-        if next(self._store.list(RunLayout.shards_prefix), None) is not None:
-            raise RunConflictError(
-                f"{self._store.url} holds a table but no run.json: what it was made with is unknown; use another OUT"
-            )
         confirm()
-        self._clean()  # rows and checkpoints of a run that was given up must not become this one's
+        self._clean()  # what a run left that was ended before it had a run.json
         self._save(self._plan)
         self._store.put(RunLayout.run_json, json.dumps(self._record, indent=2).encode())
         return self._record
@@ -278,10 +272,10 @@ class Run(ABC):
                 pool.close()
 
     def _clean(self) -> None:
-        """The work folder is empty when the run has ended; the lease goes last."""
-        keys = [info.key for info in self._store.list(RunLayout.work_prefix)]
+        """Leave the work folder empty when the run has ended, but for what is not the run's; the lease goes last."""
+        keys = [info.key for info in self._store.list(RunLayout.work_prefix) if RunLayout.is_work(info.key)]
         self._store.delete([key for key in keys if key != RunLayout.lease])
-        self._store.sweep()
+        self._store.sweep(RunLayout.is_folder)
 
 
 @contextmanager

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _SHARD = re.compile(r"latents/shard-(\d{5,})\.parquet")
 _PUBLISHING = re.compile(r"work/publishing/shard-(\d{5,})\.json")
 _ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
 _CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
+_PROBE = re.compile(r"work/probe-[0-9a-f]{32}")
 
 _FOLDER = 1000  # rows of the work log in one folder: file systems slow down with very many
+# Folders below OUT, with all that is below them, in which a run writes.
+_FOLDERS = frozenset({"manifest", "latents", "work", "pictures", "inputs", "figures", "animations"})
 
 
-def _index(pattern: re.Pattern[str], key: str) -> int | None:
+def _index(pattern: re.Pattern[str], key: str, key_of: Callable[[int], str]) -> int | None:
+    """Return the index for which `key_of` gives exactly `key`, None if there is none."""
     match = pattern.fullmatch(key)
-    return int(match[1]) if match else None
+    index = int(match[1]) if match else None
+    return index if index is not None and key_of(index) == key else None
 
 
 class RunLayout:
@@ -79,19 +85,44 @@ class RunLayout:
     @staticmethod
     def shard_index(key: str) -> int | None:
         """The shard whose key this is; None for any other key."""
-        return _index(_SHARD, key)
+        return _index(_SHARD, key, RunLayout.shard)
 
     @staticmethod
     def publishing_index(key: str) -> int | None:
         """The shard that is being written; None for any other key."""
-        return _index(_PUBLISHING, key)
+        return _index(_PUBLISHING, key, RunLayout.publishing)
 
     @staticmethod
     def row_index(key: str) -> int | None:
         """The unit whose rows these are; None for any other key."""
-        return _index(_ROW, key)
+        return _index(_ROW, key, RunLayout.row)
 
     @staticmethod
     def checkpoint_index(key: str) -> int | None:
         """The unit whose checkpoint this is; None for any other key."""
-        return _index(_CHECKPOINT, key)
+        return _index(_CHECKPOINT, key, RunLayout.checkpoint)
+
+    @staticmethod
+    def is_probe(key: str) -> bool:
+        """Return whether `Store.check_writable` uses such keys."""
+        return _PROBE.fullmatch(key) is not None
+
+    @staticmethod
+    def is_work(key: str) -> bool:
+        """Return whether the driver and the workers of a run write this very key under work/, and delete it when they
+        no longer need it. Nothing else under work/ is the run's."""
+        if key in (RunLayout.lease, RunLayout.deaths) or RunLayout.is_probe(key):
+            return True
+        indices = (RunLayout.row_index(key), RunLayout.checkpoint_index(key), RunLayout.publishing_index(key))
+        return any(index is not None for index in indices)
+
+    @staticmethod
+    def names(key: str) -> bool:
+        """Return whether a run writes at this key, or keeps the folder that it lies in to itself."""
+        single = (RunLayout.run_json, RunLayout.summary, RunLayout.report, RunLayout.contact_sheet, RunLayout.study)
+        return key in single or key.partition("/")[0] in _FOLDERS
+
+    @staticmethod
+    def is_folder(folder: str) -> bool:
+        """Return whether a run writes into this folder below OUT ('' for OUT itself)."""
+        return not folder or folder.partition("/")[0] in _FOLDERS

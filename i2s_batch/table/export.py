@@ -6,14 +6,15 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.storage.objects.local import written_whole
+from i2s_batch.files import written_whole
+from i2s_batch.runtime.state.ownership import check_file
 from i2s_batch.storage.tables.chosen import ChosenRows, open_chosen
 from i2s_batch.storage.tables.dataset import TableFiles
 from i2s_batch.storage.tables.stream import is_number, read_latents, stacked
@@ -30,22 +31,22 @@ def export_latents(out: str, file: str, where: str | None = None) -> int:
     write = _WRITERS.get(Path(file).suffix.lower())
     if write is None or "://" in file:
         raise ConfigError(f"FILE is {file!r}; give a path on this machine that ends in .npy, .npz or .pt")
-    with written_whole(Path(file)) as path:
-        return write(out, where, path)
+    check_file(file)
+    with written_whole(Path(file), seekable=write is not _write_npy) as stream:
+        return write(out, where, stream)
 
 
-def _write_npy(out: str, where: str | None, path: Path) -> int:
+def _write_npy(out: str, where: str | None, stream: BinaryIO) -> int:
     table, chosen = open_chosen(out, [], where)
-    with path.open("wb") as stream:
-        _write_codes(table, chosen, stream)
+    _write_codes(table, chosen, stream)
     return len(chosen)
 
 
-def _write_npz(out: str, where: str | None, path: Path) -> int:
+def _write_npz(out: str, where: str | None, file: BinaryIO) -> int:
     table, chosen = open_chosen(out, None, where)
     names = ["image_id", *(field.name for field in table.schema if is_number(field.type))]
     chosen = replace(chosen, columns=["latent", *names])
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("w.npy", "w", force_zip64=True) as stream:
             others = _write_codes(table, chosen, stream)
         for name in names:
@@ -55,16 +56,15 @@ def _write_npz(out: str, where: str | None, path: Path) -> int:
     return len(chosen)
 
 
-def _write_pt(out: str, where: str | None, path: Path) -> int:
+def _write_pt(out: str, where: str | None, stream: BinaryIO) -> int:
     found = read_latents(out, None, where)
     content: dict[str, Any] = {"w": torch.from_numpy(found.latents), "image_id": found.ids}
     content |= {name: torch.from_numpy(values.copy()) for name, values in found.metrics.items()}
-    with path.open("wb") as stream:  # by its name, torch refuses a hidden file
-        torch.save(content, stream)
+    torch.save(content, stream)
     return len(found.ids)
 
 
-_WRITERS: dict[str, Callable[[str, str | None, Path], int]] = {
+_WRITERS: dict[str, Callable[[str, str | None, BinaryIO], int]] = {
     ".npy": _write_npy,
     ".npz": _write_npz,
     ".pt": _write_pt,

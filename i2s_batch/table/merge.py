@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.records import COLUMNS, STATUS_OK
 from i2s_batch.runtime.state.lease import Lease
+from i2s_batch.runtime.state.ownership import claim
 from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.run_record import CHECKSUMS, check_same_run, parse_record, table_metadata
 from i2s_batch.storage.layout import RunLayout
@@ -46,14 +47,15 @@ def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> dic
     for store, record in zip(stores[1:], records[1:], strict=True):
         check_same_run(records[0], record | {"source": records[0]["source"]}, stores[0].url, other=store.url)
     chosen = spilled(_chosen(stores, plans), _PLACE)
+    target, merged_record = open_store(new), _merged_record(stores, records)
+    _check_free(target, merged_record)  # before anything is written, and again under the lease
     doubled = sum(map(len, plans)) - chosen.num_rows
     say(f"{chosen.num_rows} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
-    target = open_store(new)
     target.check_writable()
     lease = Lease(target, RunLayout.lease)
     lease.acquire()
     try:
-        return _write(target, _merged_record(stores, records), chosen, _Shards(stores), lease)
+        return _write(target, merged_record, chosen, _Shards(stores), lease)
     finally:
         lease.release()
 
@@ -206,12 +208,7 @@ def _write(target: Store, record: dict[str, Any], chosen: SpilledRows, shards: _
 
 
 def _check_free(target: Store, record: dict[str, Any]) -> None:
-    """NEW is empty, or holds what an interrupted merge of the same runs has left."""
-    try:
-        existing = parse_record(target.get(RunLayout.run_json), target.uri(RunLayout.run_json))
-    except ObjectNotFoundError:
-        if next(target.list(RunLayout.shards_prefix), None) is not None:
-            raise RunConflictError(f"{target.url} holds a table already; give another NEW") from None
-        return
-    if existing.get("merged") != record["merged"]:
+    """Raise RunConflictError unless NEW is free, or holds what an interrupted merge of the same runs has left."""
+    existing = claim(target)
+    if existing is not None and existing.get("merged") != record["merged"]:
         raise RunConflictError(f"{target.url} holds another run already; give another NEW")

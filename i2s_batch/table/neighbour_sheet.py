@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from i2s_batch.errors import ConfigError
+from i2s_batch.files import written_whole
 from i2s_batch.models import build_generator
-from i2s_batch.report.contact_sheet import write_contact_sheet
+from i2s_batch.report.contact_sheet import contact_sheet
 from i2s_batch.report.samples import Sample, load_samples
-from i2s_batch.storage.objects.local import written_whole
+from i2s_batch.runtime.state.ownership import check_file
 from i2s_batch.storage.tables.dataset import open_table
 from i2s_batch.storage.tables.read import read_rows
 from i2s_batch.storage.tables.table import META_GENERATOR, META_SETTINGS
@@ -38,9 +37,10 @@ class _Query(Sample):
 
 
 def check_sheet(path: str) -> None:
-    """Raise ConfigError unless a sheet can have this name."""
+    """Raise ConfigError unless a sheet can have this name, RunConflictError if a run of ours keeps that to itself."""
     if not path.lower().endswith(".png") or "://" in path:
         raise ConfigError(f"the contact sheet is {path!r}; give a path on this machine that ends in .png")
+    check_file(path)
 
 
 def write_neighbour_sheet(
@@ -67,8 +67,6 @@ def write_neighbour_sheet(
     if isinstance(query, NewPicture):
         samples.insert(0, _Query({"image_id": query.image_id, "error": None}, query.original, query.reconstruction))
     name = query.image_id if isinstance(query, NewPicture) else query
-    with tempfile.TemporaryDirectory() as folder, written_whole(Path(path)) as temporary:
-        drawn = Path(folder, "sheet.png")  # its name says what it is
-        write_contact_sheet(samples, drawn, f"Nearest to {name}")
-        shutil.copyfile(drawn, temporary)
+    with written_whole(Path(path), seekable=True) as file:
+        file.write(contact_sheet(samples, f"Nearest to {name}"))
     return why_none

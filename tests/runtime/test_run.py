@@ -259,16 +259,34 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
 
 
 def test_leavings_of_another_run_are_never_taken_for_this_one(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path
 ) -> None:
+    """What a driver still wrote whose output was deleted under it."""
     store = open_store(job.out)
     store.put("work/rows/00000/00000003.arrow", b"of another plan")
     store.put("work/checkpoints/00000004.npz", b"of another plan")
     store.put("work/deaths.json", b'{"99999": 2, "5": 2}')
+    store.put("summary.json", b'{"finished": false, "updated_at": "", "images": 9, "done": 1, "statuses": {}}')
     run(job)
     check_table(job.out, pictures[1], generator)
+
+
+def test_rows_whose_run_json_is_lost_are_neither_taken_nor_deleted(job: EmbedJob) -> None:
+    """They may be the work of weeks, and the plan says whose they are."""
+    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    store = open_store(job.out)
+    store.put("work/rows/00000/00000003.arrow", b"of this plan")
+    store.delete([RunLayout.run_json])
+    before = {key: store.get(key) for key in store.everything()}
+    with pytest.raises(RunConflictError, match=r"holds 1 file \('work/rows/00000/00000003\.arrow'\) and no run\.json"):
+        run(job)
+    assert {key: store.get(key) for key in store.everything()} == before
+
+
+def test_a_table_without_a_run_json_is_refused(job: EmbedJob) -> None:
+    run(job)
     (Path(job.out) / "run.json").unlink()
-    with pytest.raises(RunConflictError, match=r"holds a table but no run\.json"):
+    with pytest.raises(RunConflictError, match=r"holds \d+ files .* and no run\.json"):
         run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=STEPS + 1))))
 
 

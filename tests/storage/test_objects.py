@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.files import TEMPORARY_PREFIX, temporary_beside
 from i2s_batch.storage.objects import ObjectInfo, Store, local, open_store
 from tests.material import open_to_others, without_power
 
@@ -148,7 +149,7 @@ def test_store_is_a_value(store: Store) -> None:
 
 def test_check_writable_leaves_nothing(store: Store) -> None:
     store.check_writable()
-    store.sweep()
+    store.sweep(lambda folder: True)
     assert list(store.list()) == []
 
 
@@ -208,14 +209,61 @@ def test_a_failed_local_write_leaves_the_old_object_and_no_trace(
 
 
 def test_temporary_files_are_not_listed_and_can_be_swept(tmp_path: Path) -> None:
-    half = tmp_path / "work" / "rows" / f"{local.TEMPORARY_PREFIX}123"
+    half = temporary_beside(tmp_path / "work" / "rows" / "1")
     half.parent.mkdir(parents=True)
     half.write_bytes(b"half")
     store = open_store(str(tmp_path))
     store.put("a", b"1")
     assert [info.key for info in store.list()] == ["a"]
-    store.sweep()
+    assert list(store.everything()) == ["a", f"work/rows/{half.name}"]
+    store.sweep(lambda folder: folder == "work/rows")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_only_temporary_files_of_the_store_are_swept(tmp_path: Path) -> None:
+    """Names that only begin so, or lie in other folders, or are no files, are somebody else's."""
+    exact = temporary_beside(Path("x")).name
+    names = [f"{TEMPORARY_PREFIX}123", f"{exact}.tar", f"{TEMPORARY_PREFIX}{'g' * 32}", exact.upper(), f"mine/{exact}"]
+    store = open_store(str(tmp_path / "out"))
+    for name in names:
+        store.put(name, b"mine")
+    (tmp_path / "out" / "work").mkdir()
+    (tmp_path / "out" / "work" / exact).symlink_to(tmp_path / "out" / names[0])
+    (tmp_path / "out" / exact).mkdir()
+    before = sorted(store.everything())
+    store.sweep(lambda folder: folder in ("", "work"))
+    assert sorted(store.everything()) == before == sorted([*names, f"work/{exact}"])
+    assert [info.key for info in store.list()] == sorted(name for name in names if name != f"mine/{exact}")
+
+
+def test_everything_shows_what_listings_leave_out(store: Store, tmp_path: Path) -> None:
+    store.put("a", b"1")
+    store.put("b/c", b"")
+    assert sorted(store.everything()) == ["a", "b/c"]
+    if store.url.startswith("s3://"):
+        store.put("folder/", b"")  # what consoles make in place of a folder
+        assert sorted(store.everything()) == ["a", "b/c"]
+        return
+    out = tmp_path / "out"
+    (out / "link").symlink_to("nowhere")
+    (out / "folder").symlink_to(tmp_path)
+    (out / "empty").mkdir()
+    os.mkfifo(out / "pipe")
+    (out / "lost+found").mkdir()
+    (out / "lost+found" / "#1").touch()
+    assert sorted(store.everything()) == ["a", "b/c", "folder", "link", "pipe"]
+    assert list(open_store(str(tmp_path / "not-yet")).everything()) == []
+
+
+def test_a_folder_that_is_a_link_is_left_when_it_is_empty(tmp_path: Path) -> None:
+    """Scratch disks are put into outputs by links."""
+    (tmp_path / "scratch").mkdir()
+    store = open_store(str(tmp_path / "out"))
+    store.put("a", b"1")
+    (tmp_path / "out" / "work").symlink_to(tmp_path / "scratch")
+    store.put("work/rows/1", b"row")
+    store.delete(["work/rows/1"])
+    assert list((tmp_path / "scratch").iterdir()) == [] and (tmp_path / "out" / "work").is_symlink()
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../up", "a//b", "a/./b"])

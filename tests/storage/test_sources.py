@@ -149,6 +149,75 @@ def test_output_inside_source_is_left_out(tmp_path: Path) -> None:
         list_images(out, out)
 
 
+def test_output_is_left_out_whatever_link_leads_into_it(tmp_path: Path) -> None:
+    fill(tmp_path, "in/a.png", "in/out/pictures/b.png", "in/out/work/c.png", "elsewhere/d.png", "in/x/e.png")
+    top, out = tmp_path / "in", tmp_path / "in" / "out"
+    (tmp_path / "to-out").symlink_to(out)
+    for name, target in (
+        ("folder", out / "pictures"),
+        ("b.png", "out/pictures/b.png"),
+        ("later.png", "out/pictures/not-yet.png"),
+        ("twice", "folder"),
+        ("whole", tmp_path / "to-out"),
+        ("elsewhere", tmp_path / "elsewhere"),
+        ("x/up", ".."),
+    ):
+        (top / name).symlink_to(target)
+    for exclude in (out, tmp_path / "to-out", f"{top}/x/../out/", f"{out}/work/.."):
+        assert ids(top, str(exclude)) == ["a.png", "elsewhere/d.png", "x/e.png"]
+        assert ids(f"{top}/**", str(exclude)) == ["a.png", "elsewhere/d.png", "x/e.png"]
+        assert ids(f"{top}/*/*.png", str(exclude)) == ["elsewhere/d.png", "x/e.png"]
+
+
+@pytest.mark.parametrize(
+    "source", ["work", "work/", "work/a.png", "work/*.png", "w*/**", "./work/../work", "link", "link/a.png"]
+)
+def test_a_source_in_its_output_is_refused(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "data/work/a.png", "data/work/b/c.png")
+    (tmp_path / "data" / "link").symlink_to("work")
+    (tmp_path / "out").symlink_to("data")
+    monkeypatch.chdir(tmp_path / "data")
+    for out in (tmp_path / "data", tmp_path / "out", ".", "work/..", "../data/"):
+        for spelt in (source, str(tmp_path / "data" / source), str(tmp_path / "out" / source)):
+            with pytest.raises(SourceError, match=r"lies in OUT|both SOURCE and OUT"):
+                list_images(spelt, str(out))
+    assert list_images("work", str(tmp_path / "data" / "wor")).num_rows == 2
+
+
+def test_a_list_that_names_something_in_the_output_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, "out/pictures/a.png", "in/b.png")
+    (tmp_path / "link").symlink_to("out")
+    for line in (
+        "out/pictures/a.png",
+        "in/../out/pictures/a.png",
+        "link/pictures/not-yet.png",
+        f"{tmp_path}/out/a.png",
+    ):
+        (tmp_path / "l.txt").write_text(f"in/b.png\n{line}\n")
+        for out in (tmp_path / "out", tmp_path / "link"):
+            with pytest.raises(
+                SourceError, match=r"l\.txt' names '.*\.png', which lies in OUT; remove it from the list"
+            ):
+                list_images(str(tmp_path / "l.txt"), str(out))
+    (tmp_path / "out" / "l.txt").write_text("../in/b.png\n")
+    assert list_images(str(tmp_path / "out" / "l.txt"), str(tmp_path / "out")).num_rows == 1, "a list is no image"
+
+
+def test_prefixes_of_s3_in_each_other(s3: Any, s3_bucket: str) -> None:
+    upload(s3, s3_bucket, "p/a.png", "p/out/b.png", "p/out-2/c.png", "p/out")
+    top = f"s3://{s3_bucket}"
+    assert ids(f"{top}/p", f"{top}/p/out/") == ["a.png", "out", "out-2/c.png"], "an object is no prefix"
+    for source, out in (("/p/out", "/p"), ("/p/out/b.png", "/p/"), ("/p", ""), ("/p/", "/p"), ("", "")):
+        with pytest.raises(SourceError, match=r"lies in OUT|both SOURCE and OUT"):
+            list_images(top + source, top + out)
+    s3.client().put_object(Bucket=s3_bucket, Key="l.txt", Body=b"p/a.png\np/out/b.png\n")
+    with pytest.raises(SourceError, match=r"names 's3://.*p/out/b\.png', which lies in OUT"):
+        list_images(f"{top}/l.txt", f"{top}/p/out")
+    listed = list_images(f"{top}/l.txt", f"{top}/p/ou").read()
+    assert listed["uri"].to_pylist() == [f"{top}/p/a.png", f"{top}/p/out/b.png"]
+    assert listed["image_id"].to_pylist() == ["p/a.png", "p/out/b.png"]
+
+
 LISTS = {
     "txt": b"\xef\xbb\xbf# pictures\r\n\r\nb.png\r\nsub/a.png\n  /abs/c.png  \n",
     "csv": b'path,code,age,score,note\nb.png,007,3,1.5,"x, y"\nsub/a.png,010,4,,\n/abs/c.png,011,5,2e3,z\n',

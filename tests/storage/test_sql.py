@@ -318,8 +318,8 @@ def test_answers_as_files(tmp_path: Path) -> None:
         text = io.StringIO()
         write_json(found.schema, found.batches, text)
     assert json.loads(text.getvalue()) == []
-    with answer(table, "SELECT * FROM latents") as found:
-        write_parquet(found.schema, found.batches, tmp_path / "x.parquet")
-    with pq.ParquetFile(tmp_path / "x.parquet") as file:
-        assert (file.metadata.num_rows, file.metadata.num_row_groups) == (150, 2)
-        assert file.schema_arrow.field("latent").type == table.schema.field("latent").type
+    with answer(table, "SELECT * FROM latents") as found, (tmp_path / "x.parquet").open("wb") as file:
+        write_parquet(found.schema, found.batches, file)
+    with pq.ParquetFile(tmp_path / "x.parquet") as found:
+        assert (found.metadata.num_rows, found.metadata.num_row_groups) == (150, 2)
+        assert found.schema_arrow.field("latent").type == table.schema.field("latent").type

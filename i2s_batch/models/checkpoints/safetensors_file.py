@@ -8,9 +8,7 @@ what the weights are and carry their fingerprint, which is verified when they ar
 from __future__ import annotations
 
 import json
-import os
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from i2s_batch.errors import CheckpointError, ConfigError, StorageError
+from i2s_batch.errors import CheckpointError, ConfigError
+from i2s_batch.files import written_whole
 from i2s_batch.models.checkpoints.arrays import ELEMENTS, StoredArray, contiguous
 from i2s_batch.models.checkpoints.variables import check_total, finite
 from i2s_batch.models.layout import check_weights
@@ -36,7 +35,8 @@ _METADATA = "__metadata__"
 def write_safetensors(weights: GeneratorWeights | VGGWeights, path: str | Path, dtype: str = "float32") -> None:
     """Write weights to `path`, whole or not at all. `dtype` float16 rounds them, fingerprint included.
 
-    Raises ConfigError for another `dtype` or values beyond its range, StorageError where `path` cannot be written.
+    What is at `path` already is treated as `files.written_whole` says. Raises ConfigError for another `dtype` or
+    values beyond its range, StorageError where `path` cannot be written.
     """
     if dtype not in _WRITTEN:
         raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(_WRITTEN)}")
@@ -54,7 +54,9 @@ def write_safetensors(weights: GeneratorWeights | VGGWeights, path: str | Path, 
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    _write_whole(Path(path), [struct.pack("<Q", len(text)), text, *(value.tobytes() for value in stored.values())])
+    with written_whole(Path(path)) as file:
+        file.writelines([struct.pack("<Q", len(text)), text])
+        file.writelines(value.tobytes() for value in stored.values())
 
 
 def _metadata(weights: GeneratorWeights | VGGWeights) -> dict[str, str]:
@@ -62,22 +64,6 @@ def _metadata(weights: GeneratorWeights | VGGWeights) -> dict[str, str]:
     if isinstance(weights, GeneratorWeights):
         return facts | {"family": weights.family, "settings": json.dumps(weights.settings, sort_keys=True)}
     return facts | {"family": VGG_FAMILY, "is_random": json.dumps(weights.is_random)}
-
-
-def _write_whole(path: Path, chunks: list[bytes]) -> None:
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.writelines(chunks)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # a temporary file is private
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def read_safetensors(data: memoryview) -> GeneratorWeights | VGGWeights:

@@ -239,3 +239,11 @@ def _special_columns(facts: dict[str, Any], names: list[str]) -> tuple[tuple[str
     hidden = tuple(name for name in names if name.startswith("_"))
     ours = set(hidden) in (set(STUDY_INTERNAL), set(EDIT_INTERNAL))
     return (hidden, ()) if ours else ((), hidden)
+
+
+def is_plan(store: Store) -> bool:
+    """Return whether what an output holds in the place of a plan was written by `Plan.save`."""
+    try:
+        return _FACTS in RowGroups(store, RunLayout.plan).metadata
+    except StorageError:
+        return False

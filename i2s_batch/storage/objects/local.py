@@ -10,58 +10,23 @@ import os
 import shutil
 import stat
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage.objects.store import ObjectInfo, ObjectUnreadableError, Store
+from i2s_batch.errors import ObjectUnreadableError, StorageError
+from i2s_batch.files import COPIED_BYTES, errors_named, is_temporary, local_error, temporary_beside
+from i2s_batch.storage.objects.store import ObjectInfo, Store
 
-TEMPORARY_PREFIX = ".i2s-tmp-"
 LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is stopped meanwhile
 _LOCK_AGAIN_S = 0.005
-_COPIED_BYTES = 1 << 20  # of a file at a time
 FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it is empty
 
+_OF_FILE_SYSTEM = "lost+found"  # where a file system is mounted; only root may look into it
+
 _SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
-
-_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-_UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)
-_REMEDIES = {
-    errno.EACCES: "permission denied; change its permissions or choose another place",
-    errno.EPERM: "the file system does not permit it; choose another place",
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EROFS: "the file system is read-only; choose another place",
-    errno.EISDIR: "it is a folder; name a file",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another place",
-    errno.EEXIST: "a file stands where a folder is needed; choose another place",
-    errno.ENOENT: "it does not exist",
-    errno.ELOOP: "its symbolic links form a loop",
-    errno.ENAMETOOLONG: "its name is too long for the file system",
-    errno.EOPNOTSUPP: "the file system lacks hard links, which exclusive creation needs; choose another",
-}
-
-
-def local_error(error: OSError, path: str) -> StorageError:
-    """`error` as one line that names `path` (quoted, so that any name prints) and the next step."""
-    reason = _REMEDIES.get(error.errno or 0) or f"{error.strerror or error}; check the disk or mount"
-    if error.errno in _MISSING:
-        return ObjectNotFoundError(f"{path!r}: {reason}")
-    if error.errno in _UNREADABLE:
-        return ObjectUnreadableError(f"{path!r}: {reason}")
-    return StorageError(f"{path!r}: {reason}")
-
-
-@contextmanager
-def _errors_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise local_error(error, str(path)) from error
 
 
 def open_regular(path: str, limit_bytes: int | None = None) -> BinaryIO:
@@ -91,7 +56,7 @@ def _check_regular(info: os.stat_result, path: str, limit_bytes: int | None) -> 
 
 def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
     """The bytes of a regular file. Under a limit, one that is written to meanwhile is refused."""
-    with open_regular(path, limit_bytes) as file, _errors_named(Path(path)):
+    with open_regular(path, limit_bytes) as file, errors_named(Path(path)):
         if limit_bytes is None:
             return file.read()
         size = os.fstat(file.fileno()).st_size
@@ -180,11 +145,11 @@ def _link(temporary: Path, path: Path) -> bool:
 def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, Path], bool]) -> bool:
     """Write `data`, or what a file holds, beside `path` under a name that listings ignore, then
     `publish(temporary, path)`; durable."""
-    temporary = path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
+    temporary = temporary_beside(path)
     descriptor = _create(temporary)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, _COPIED_BYTES)
+            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, COPIED_BYTES)
             file.flush()
             os.fsync(file.fileno())
         published = publish(temporary, path)
@@ -193,23 +158,6 @@ def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, 
         return published
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` to be written, which takes its place at the end; it is removed if that is not reached."""
-    temporary = path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
-    with _errors_named(path):
-        if path.is_dir():
-            raise StorageError(f"{str(path)!r} is a folder; name a file")
-        if not path.parent.is_dir():
-            raise StorageError(f"{str(path)!r} there is no folder {str(path.parent)!r}; make it first")
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        try:
-            yield temporary
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -238,12 +186,12 @@ class LocalStore(Store):
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        with _errors_named(path):
+        with errors_named(path):
             _write_through(path, data, _replace)
 
     def put_file(self, key: str, source: Path) -> None:
         path = self._path(key)
-        with open_regular(str(source)) as data, _errors_named(path):
+        with open_regular(str(source)) as data, errors_named(path):
             _write_through(path, data, _replace)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
@@ -251,8 +199,8 @@ class LocalStore(Store):
         if not paths:
             return
         first = next(iter(paths))
-        with _errors_named(first):
-            temporaries = {path: path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex) for path in paths}
+        with errors_named(first):
+            temporaries = {path: temporary_beside(path) for path in paths}
             try:
                 for path, data in paths.items():
                     with os.fdopen(_create(temporaries[path]), "wb") as file:
@@ -267,12 +215,12 @@ class LocalStore(Store):
 
     def put_new(self, key: str, data: bytes) -> bool:
         path = self._path(key)
-        with _errors_named(path):
+        with errors_named(path):
             return _write_through(path, data, _link)
 
     def swap(self, key: str, expected: bytes, data: bytes) -> bool:
         path = self._path(key)
-        with _errors_named(path):
+        with errors_named(path):
             while True:
                 try:
                     file = path.open("r+b")  # writable, because NFS locks no other
@@ -288,32 +236,45 @@ class LocalStore(Store):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         top = Path(self.root, prefix.rpartition("/")[0])
-        with _errors_named(top):
-            found = [info for info in self._walk(top) if info.key.startswith(prefix) and not _is_temporary(info.key)]
+        with errors_named(top):
+            found = [info for info in self._walk(top) if info.key.startswith(prefix)]
         found.sort(key=lambda info: os.fsencode(info.key))
         yield from found
 
     def _walk(self, top: Path) -> Iterator[ObjectInfo]:
-        """Every regular file under `top`, temporary ones too; nothing if there is no such folder."""
+        """Every regular file under `top`, but for temporary ones; nothing if there is no such folder."""
         for folder, _, names in os.walk(top, onerror=_raise_unless_gone):
             base = Path(folder).relative_to(self.root).as_posix()
             for name in names:
+                if is_temporary(name):
+                    continue
                 key = name if base == "." else f"{base}/{name}"
                 with suppress(FileNotFoundError):  # deleted by another process since the folder was read
                     info = Path(folder, name).stat()
                     if stat.S_ISREG(info.st_mode):
                         yield ObjectInfo(key, info.st_size)
 
-    def sweep(self) -> None:
-        with _errors_named(Path(self.root)):
-            left = [info.key for info in self._walk(Path(self.root)) if _is_temporary(info.key)]
+    def everything(self) -> Iterator[str]:
+        with errors_named(Path(self.root)):
+            for folder, folders, names in os.walk(self.root, onerror=_raise_unless_gone):
+                base = Path(folder).relative_to(self.root)
+                folders[:] = sorted(name for name in folders if base.parts or name != _OF_FILE_SYSTEM)
+                links = [name for name in folders if Path(folder, name).is_symlink()]
+                yield from ((base / name).as_posix() for name in sorted([*names, *links]))
+
+    def sweep(self, written: Callable[[str], bool]) -> None:
+        left = []
+        for key in self.everything():
+            folder, _, name = key.rpartition("/")
+            if is_temporary(name) and written(folder) and _is_plain_file(self._path(key)):
+                left.append(key)
         self.delete(left)
 
     def delete(self, keys: Iterable[str]) -> None:
         folders = set()
         for key in keys:
             path = self._path(key)
-            with _errors_named(path), suppress(FileNotFoundError, NotADirectoryError):
+            with errors_named(path), suppress(FileNotFoundError, NotADirectoryError):
                 path.unlink()
             folders.add(path.parent)
         for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
@@ -327,14 +288,18 @@ class LocalStore(Store):
             except FileNotFoundError:
                 pass
             except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):  # the last: a link to a folder
                     return
                 raise local_error(error, str(folder)) from error
             folder = folder.parent
 
 
-def _is_temporary(key: str) -> bool:
-    return key.rpartition("/")[2].startswith(TEMPORARY_PREFIX)
+def _is_plain_file(path: Path) -> bool:
+    """Return whether a regular file has this name, and no link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _still_there(descriptor: int, path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -155,7 +155,11 @@ class S3Store(Store):
     def _ask_page(self, stem: str, where: dict[str, str], client: Any) -> Any:
         return client.list_objects_v2(Bucket=self.bucket, Prefix=stem, **where)
 
-    def sweep(self) -> None:
+    def everything(self) -> Iterator[str]:
+        # An empty object whose name ends in '/' stands for an empty folder.
+        yield from (info.key for info in self.list() if info.size or not (self.prefix + info.key).endswith("/"))
+
+    def sweep(self, written: Callable[[str], bool]) -> None:
         """Nothing to do: a PUT that is cut off leaves nothing."""
 
     def _delete(self, names: Sequence[dict[str, str]], client: Any) -> Sequence[dict[str, str]]:

@@ -20,7 +20,7 @@ from typing import IO, Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from i2s_batch.errors import CheckpointError, ObjectNotFoundError, StorageError
-from i2s_batch.storage.objects.local import TEMPORARY_PREFIX, local_error
+from i2s_batch.files import TEMPORARY_PREFIX, local_error
 from i2s_batch.storage.objects.urls import hide_secrets, without_secrets
 
 TIMEOUT_S = 60.0  # without a byte

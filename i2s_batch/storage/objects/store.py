@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from i2s_batch.errors import StorageError
+from i2s_batch.errors import ObjectUnreadableError, StorageError
+
+__all__ = ["PROBES", "ObjectInfo", "ObjectUnreadableError", "Store"]
+
+PROBES = (b"first", b"second")  # what `check_writable` writes
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,6 @@ class ObjectInfo:
 
     key: str
     size: int
-
-
-class ObjectUnreadableError(StorageError):
-    """One object that exists but cannot be read (denied, too large, a pipe), in a place that answers."""
 
 
 class Store(ABC):
@@ -90,15 +90,22 @@ class Store(ABC):
         """Remove objects; a key that does not exist is no error."""
 
     @abstractmethod
-    def sweep(self) -> None:
-        """Remove what writers that were killed in the middle left behind. Only while nobody else writes here."""
+    def everything(self) -> Iterator[str]:
+        """Yield the key of whatever is here but folders, also of what `list` leaves out (temporary files, links that
+        lead nowhere, devices), as it is found. Links are not followed."""
+
+    @abstractmethod
+    def sweep(self, written: Callable[[str], bool]) -> None:
+        """Remove what writers that were killed in the middle left behind, in the folders below the root of which
+        `written` is true ('' is the root). Only while nobody else writes here."""
 
     def check_writable(self) -> None:
         """Prove early that objects can be created here, and exclusively. Leaves nothing behind."""
         key = f"work/probe-{uuid.uuid4().hex}"
-        created = self.put_new(key, b"first")
+        first, second = PROBES
+        created = self.put_new(key, first)
         try:
-            exclusive = not self.put_new(key, b"second")
+            exclusive = not self.put_new(key, second)
         finally:
             self.delete([key])
         if not (created and exclusive):

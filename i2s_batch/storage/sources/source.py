@@ -20,9 +20,10 @@ from i2s_batch.storage.objects import is_s3, open_store
 from i2s_batch.storage.objects.local import local_error, open_regular, read_regular
 from i2s_batch.storage.objects.store import ObjectUnreadableError
 from i2s_batch.storage.objects.urls import without_secrets
+from i2s_batch.storage.sources.apart import Output
 from i2s_batch.storage.sources.lists import ListRows, is_list, read_list
 from i2s_batch.storage.sources.names import image_id_of, is_text, path_of_uri, uri_of
-from i2s_batch.storage.sources.walk import JUNK, fixed_part, glob_files, identity, is_pattern, is_skipped, walk_files
+from i2s_batch.storage.sources.walk import JUNK, fixed_part, glob_files, is_pattern, is_skipped, walk_files
 from i2s_batch.storage.tables.sorted_rows import SpilledRows, sorted_rows
 
 MAX_PICTURE_BYTES = 512 * 2**20
@@ -39,14 +40,16 @@ _LIST_BYTES_AT_ONCE = 8 << 20  # of a list on S3
 def list_images(source: str, exclude: str | None = None) -> SpilledRows:
     """The pictures of SOURCE: columns `image_id`, `uri` and those that a list carries, sorted by image_id.
 
-    The order is that of the ids' UTF-8 bytes; ids are unique. Objects under the output `exclude` are left out
-    of folders, patterns and prefixes. Hidden files and file managers' leavings are no items; every other file
+    The order is that of the ids' UTF-8 bytes; ids are unique. What lies under the output `exclude` is left out of
+    folders, patterns and prefixes, whatever path or link leads there; a SOURCE under it, and a list that names
+    something under it, are refused. Hidden files and file managers' leavings are no items; every other file
     is, whatever it holds. Raises SourceError (missing, empty, listed twice) and StorageError (not reachable).
     However many there are, some ten thousand are in memory.
     """
+    out = Output(exclude)
     if is_list(source) and (is_s3(source) or os.path.isfile(source)):  # noqa: PTH113
-        return _from_list(source)
-    images = sorted_images(_s3_items(source, exclude) if is_s3(source) else _local_items(source, exclude))
+        return _from_list(source, out)
+    images = sorted_images(_s3_items(source, out) if is_s3(source) else _local_items(source, out))
     if not images.num_rows:
         raise SourceError(f"{source!r} holds no files; {_KINDS}")
     return images
@@ -94,18 +97,20 @@ def _image_table(items: Sequence[Item]) -> pa.Table:
     return pa.table([[item[place] for item in items] for place in range(len(_IMAGE))], schema=_IMAGE)
 
 
-def _local_items(source: str, exclude: str | None) -> Iterator[Item]:
+def _local_items(source: str, out: Output) -> Iterator[Item]:
     if _SCHEME.match(source):
         raise SourceError(f"{without_secrets(source)!r} cannot be read; {_KINDS}")
-    out = None if exclude is None or is_s3(exclude) else exclude
     try:
         mode = os.stat(source).st_mode  # noqa: PTH116
     except FileNotFoundError:
         if not is_pattern(source):
             raise SourceError(f"{source!r} does not exist; {_KINDS}") from None
-        return _pattern_items(re.sub("/+", "/", source), out)
+        pattern = re.sub("/+", "/", source)
+        out.check_source(source, fixed_part(pattern) or ".")
+        return _pattern_items(pattern, out)
     except OSError as error:
         raise SourceError(str(local_error(error, source))) from error
+    out.check_source(source, source)
     if stat.S_ISDIR(mode):
         return _folder_items(source, out)
     if not stat.S_ISREG(mode):
@@ -117,17 +122,13 @@ def _local_item(relative: str, path: str) -> Item:
     return image_id_of(relative), uri_of(os.path.abspath(path))  # noqa: PTH100
 
 
-def _folder_items(folder: str, out: str | None) -> Iterator[Item]:
-    out_identity = identity(out) if out else None
-    if out_identity == identity(folder):
-        raise SourceError(f"{folder!r} is both SOURCE and OUT; give OUT a folder of its own")
-    seen = {out_identity} if out_identity else set()
+def _folder_items(folder: str, out: Output) -> Iterator[Item]:
     top = os.path.abspath(folder).rstrip("/")  # noqa: PTH100
-    for relative in walk_files(folder, seen):
+    for relative in walk_files(folder, out):
         yield image_id_of(relative), uri_of(f"{top}/{relative}")
 
 
-def _pattern_items(pattern: str, out: str | None) -> Iterator[Item]:
+def _pattern_items(pattern: str, out: Output) -> Iterator[Item]:
     fixed = fixed_part(pattern)
     start = len(fixed) + 1 if fixed not in ("", "/") else len(fixed)
     for path in glob_files(pattern, out):
@@ -136,12 +137,10 @@ def _pattern_items(pattern: str, out: str | None) -> Iterator[Item]:
             yield _local_item(relative, path)
 
 
-def _s3_items(source: str, exclude: str | None) -> Iterator[Item]:
+def _s3_items(source: str, out: Output) -> Iterator[Item]:
     """Objects under a prefix, which ends at a '/'; if there is none, the one object of that name."""
     store = open_store(source)
-    out = open_store(exclude).url if exclude and is_s3(exclude) else None
-    if out == store.url:
-        raise SourceError(f"{source!r} is both SOURCE and OUT; give OUT a prefix of its own")
+    out.check_source(source, f"{store.url}/")
     empty = True
     for info in store.list():
         empty = False
@@ -149,7 +148,7 @@ def _s3_items(source: str, exclude: str | None) -> Iterator[Item]:
         folder_marker = info.key.endswith("/") and info.size == 0
         if folder_marker or any(is_skipped(part) for part in info.key.split("/")):
             continue
-        if out is None or not uri.startswith(f"{out}/"):
+        if not out.holds(uri):
             yield info.key, uri
     bucket, key = _split_s3(source)
     if empty and key:
@@ -158,11 +157,11 @@ def _s3_items(source: str, exclude: str | None) -> Iterator[Item]:
             yield posixpath.basename(key), one.uri(key)
 
 
-def _from_list(source: str) -> SpilledRows:
+def _from_list(source: str, out: Output) -> SpilledRows:
     base = (source if is_s3(source) else os.path.abspath(source)).rpartition("/")[0]  # noqa: PTH100
     with _opened_list(source) as file:
         carried, parts = read_list(source, file)
-        images = sorted_rows((_resolved(source, base, rows) for rows in parts), pa.schema([*_IMAGE, *carried]))
+        images = sorted_rows((_resolved(source, base, rows, out) for rows in parts), pa.schema([*_IMAGE, *carried]))
         if not images.num_rows:
             raise SourceError(f"{source!r} lists no picture")
         doubled = _first_doubled(images)
@@ -187,9 +186,11 @@ def _open_s3(url: str) -> BinaryIO:
     return io.BufferedReader(parts, _LIST_BYTES_AT_ONCE)
 
 
-def _resolved(source: str, base: str, rows: ListRows) -> pa.Table:
-    """Some rows of a list as images."""
+def _resolved(source: str, base: str, rows: ListRows, out: Output) -> pa.Table:
+    """Return some rows of a list as images; SourceError if one lies in OUT."""
     items = [_list_item(source, place, base, path) for path, place in zip(rows.paths, rows.places, strict=True)]
+    for _, uri in items:
+        out.check_listed(source, uri)
     table = _image_table(items)
     for field, column in zip(rows.carried.schema, rows.carried.columns, strict=True):
         table = table.append_column(field, column)
@@ -237,7 +238,8 @@ def _list_item(source: str, place: str, base: str, path: str) -> Item:
         if not is_text(path):
             raise SourceError(f"{source!r}: {place} holds {path!r}, which is not UTF-8; keys on S3 are")
         bucket, key = _split_s3(base)
-        uri = path if is_s3(path) else f"s3://{bucket}{posixpath.normpath(f'/{key}/{path}')}"
+        # Of a list at the root of its bucket `key` is empty, and `normpath` keeps two slashes at the beginning.
+        uri = path if is_s3(path) else f"s3://{bucket}/{posixpath.normpath(f'/{key}/{path}').lstrip('/')}"
         return uri.removeprefix(f"{base}/"), uri
     full = os.path.normpath(path if absolute else f"{base}/{path}")
     inside = full.removeprefix(f"{base.rstrip('/')}/")

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 from i2s_batch.errors import SourceError
 from i2s_batch.storage.objects.local import local_error
+from i2s_batch.storage.sources.apart import Output
 
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 
@@ -31,14 +32,37 @@ def identity(path: str) -> Identity | None:
     return info.st_dev, info.st_ino
 
 
-def walk_files(top: str, seen: set[Identity]) -> Iterator[str]:
+class _Seen:
+    """The folders that need not be walked: those that were, and OUT."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out if out.folder is not None else None
+        first = None if out.folder is None else identity(out.folder)
+        self._folders = set() if first is None else {first}
+
+    def add(self, what: Identity) -> bool:
+        """Return whether a folder is met for the first time."""
+        new = what not in self._folders
+        self._folders.add(what)
+        return new
+
+    def leads_into_out(self, link: str) -> bool:
+        """Return whether a symbolic link leads into OUT; of what is no link, the folder that it lies in decides."""
+        return self._out is not None and self._out.holds(link)
+
+
+def walk_files(top: str, out: Output) -> Iterator[str]:
     """Paths, relative to `top`, of every regular file under it, and of every link that leads nowhere; in no order.
 
     Each real folder is walked once, however many links lead to it: under its own name if it lies in `top`,
-    else under the first link met. Folders in `seen` are left out; those walked are added.
+    else under the first link met. What lies in `out` is left out, whatever link leads there.
     A link that leads nowhere is kept, so that its picture becomes an `unreadable` row rather than vanish; so is a
     folder too deep for any path. Raises SourceError for a folder that may not be read.
     """
+    yield from _walk(top, _Seen(out))
+
+
+def _walk(top: str, seen: _Seen) -> Iterator[str]:
     links = [""]
     while links:
         found: list[str] = []
@@ -47,7 +71,7 @@ def walk_files(top: str, seen: set[Identity]) -> Iterator[str]:
         links = sorted(found)
 
 
-def _walk_real(top: str, start: str, seen: set[Identity], links: list[str]) -> Iterator[str]:
+def _walk_real(top: str, start: str, seen: _Seen, links: list[str]) -> Iterator[str]:
     """Files under `start` without following links to folders, which are added to `links`."""
     folders = [start]
     while folders:
@@ -60,9 +84,8 @@ def _walk_real(top: str, start: str, seen: set[Identity], links: list[str]) -> I
                 raise SourceError(str(local_error(error, path))) from error
             yield folder
             continue
-        if what is None or what in seen:
+        if what is None or not seen.add(what):
             continue
-        seen.add(what)
         inside = []
         for entry in _entries(path):
             relative = f"{folder}/{entry.name}" if folder else entry.name
@@ -70,6 +93,8 @@ def _walk_real(top: str, start: str, seen: set[Identity], links: list[str]) -> I
                 inside.append(relative)
             elif entry.is_file(follow_symlinks=False):
                 yield relative
+            elif entry.is_symlink() and seen.leads_into_out(entry.path):
+                continue
             elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112 (entry.is_dir raises in loops)
                 links.append(relative)
             elif _is_item(entry.path):
@@ -106,32 +131,29 @@ def fixed_part(pattern: str) -> str:
     return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else "")
 
 
-def glob_files(pattern: str, exclude: str | None) -> Iterator[str]:
+def glob_files(pattern: str, out: Output) -> Iterator[str]:
     """Files that match; `**` stands for any number of folders, a wildcard for no hidden name.
 
-    Files under the folder `exclude` are left out.
+    Files in `out` are left out.
     """
     parts = pattern.split("/")
     if "**" in parts:
-        yield from _glob_deep(parts, parts.index("**"), exclude)
+        yield from _glob_deep(parts, parts.index("**"), out)
         return
-    inside = os.path.join(os.path.realpath(exclude), "") if exclude else None  # noqa: PTH118
     for path in glob.iglob(pattern):  # noqa: PTH207
-        if os.path.isdir(path) or not _is_item(path):  # noqa: PTH112
-            continue
-        if inside is None or not os.path.realpath(path).startswith(inside):
+        if not os.path.isdir(path) and _is_item(path) and not out.holds(path):  # noqa: PTH112
             yield path
 
 
-def _glob_deep(parts: Sequence[str], first: int, exclude: str | None) -> Iterator[str]:
+def _glob_deep(parts: Sequence[str], first: int, out: Output) -> Iterator[str]:
     """Files that match a pattern whose part `first` is `**`; glob.glob would go round and round in loops."""
-    out = identity(exclude) if exclude else None
-    seen = {out} if out else set()
+    seen = _Seen(out)
     head = "/".join([*parts[:first], ""])
     for folder in sorted(glob.glob(head)) if head else [""]:  # noqa: PTH207
-        for relative in walk_files(folder or ".", seen):
-            if _matches(relative.split("/"), parts[first:]):
-                yield folder + relative
+        if not out.holds(folder or "."):
+            for relative in _walk(folder or ".", seen):
+                if _matches(relative.split("/"), parts[first:]):
+                    yield folder + relative
 
 
 def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:

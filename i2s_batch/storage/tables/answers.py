@@ -9,8 +9,7 @@ import decimal
 import json
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,11 +47,11 @@ def write_json(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: TextI
     file.write("\n]\n" if between != "[\n" else "[]\n")
 
 
-def write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], path: Path) -> None:
+def write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: BinaryIO) -> None:
     """As a Parquet file with the codec of the table. Raises QueryError for a column that Parquet has no type for."""
     for field in schema:
         _check_writable(field)
-    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
         for batch in batches:
             writer.write_batch(batch, row_group_size=_group_rows(schema))
 
