@@ -24,3 +24,10 @@ def refusal(result: subprocess.CompletedProcess) -> str:
     (line,) = result.stderr.splitlines()
     assert line.startswith("i2s-batch: ")
     return line
+
+
+def changed(folder: Path, code: str) -> dict[str, str]:
+    """Return an environment in which every Python runs `code` when it starts: the program with a part of it changed."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}

@@ -44,10 +44,11 @@ ROOMS = {
     "runtime": {
         "weights": set(),
         "state": {"weights"},
+        "stopping": set(),
         "watching": {"state"},
-        "workers": {"state"},
+        "workers": {"state", "stopping"},
         "driver": {"state", "workers", "watching"},
-        "run": {"state", "workers", "watching", "driver"},
+        "run": {"state", "workers", "watching", "driver", "stopping"},
         "embed": {"state", "workers", "weights", "run"},
         "edit": {"state", "workers", "run"},
         "study": {"state", "workers", "embed"},

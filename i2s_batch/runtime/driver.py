@@ -97,7 +97,7 @@ class Driver:
 
     def save(self, timeout_s: float) -> int:
         """Let every worker save what is in flight; how many images were saved in time."""
-        ready = [name for name, member in self._members.items() if member.ready]
+        ready = [name for name, member in list(self._members.items()) if member.ready]
         return self._pool.checkpoint(ready, timeout_s)
 
     def _start(self) -> None:

@@ -10,8 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 from i2s_batch.config import JobConfig
+from i2s_batch.errors import ClusterError
 from i2s_batch.records import Report, Task
+from i2s_batch.runtime.stopping import Leave
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,11 @@ class Pool(Protocol):
 class Cluster(Protocol):
     """A place where pools can be made. Nothing is connected or started before `fleet` is called."""
 
+    @property
+    def leave(self) -> Leave | None:
+        """What ends the process when it is told to stop in the middle of a step that the driver's own thread computes;
+        None where workers are other processes, or where the process is not the run's alone."""
+
     def fleet(self, config: JobConfig, units: int) -> Fleet:
         """What the cluster offers for a run with `units` to do."""
 
@@ -129,13 +138,21 @@ class Cluster(Protocol):
 
 
 class InProcessCluster:
-    """`workers` workers in this process."""
+    """`workers` workers in this process, without Ray."""
 
-    def __init__(self, workers: int = 1) -> None:
-        self._workers = workers
+    def __init__(self, workers: int = 1, leave: Leave | None = None) -> None:
+        self._workers, self._leave = workers, leave
+
+    @property
+    def leave(self) -> Leave | None:
+        return self._leave
 
     def fleet(self, config: JobConfig, units: int) -> Fleet:
-        device = "cpu" if config.device == "auto" else config.device
+        """Offer the GPU if PyTorch sees one, else the CPU with all its threads."""
+        has_gpu = torch.cuda.is_available()
+        if config.device == "cuda" and not has_gpu:
+            raise ClusterError("this machine has no GPU that PyTorch can see; use --device cpu")
+        device = ("cuda" if has_gpu else "cpu") if config.device == "auto" else config.device
         return Fleet(min(self._workers, units), device)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
@@ -146,7 +163,10 @@ class InProcessCluster:
 
 
 class InProcessPool:
-    """Workers in this process, working in turn inside `wait`: for tests, debugging and machines without Ray."""
+    """Workers in this process, working in turn inside `wait`: for `--in-process` and tests.
+
+    `checkpoint` may be called from another thread while a worker computes.
+    """
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
@@ -183,6 +203,7 @@ class InProcessPool:
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         saved = 0
         for name in workers:
+            self._workers[name].interrupt()
             with suppress(DeviceLostError):  # its last checkpoint stands
                 saved += self._workers[name].checkpoint()
         return saved

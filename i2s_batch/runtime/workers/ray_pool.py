@@ -73,6 +73,8 @@ class _Actor:
 class RayCluster:
     """The cluster of RAY_ADDRESS or of this machine's `ray start`; without one, a Ray of our own."""
 
+    leave = None  # workers are other processes
+
     def fleet(self, config: JobConfig, units: int) -> Fleet:
         """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
         own = _connect()
