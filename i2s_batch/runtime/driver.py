@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from i2s_batch.errors import I2SError, RunFailedError
+from i2s_batch.errors import I2SError, InternalError, RunFailedError, described
 from i2s_batch.records import Report, Task
 from i2s_batch.runtime.state.assembly import Publisher
 from i2s_batch.runtime.state.plan import Plan
@@ -33,6 +34,7 @@ DEATHS_TO_CRASH = 3
 DEATHS_AT_START = 3
 DEATHS_IN_A_ROW = 10
 _LOOKED_AT_ONCE = 1 << 16
+_NAMED = 10  # images in the hands of a worker that failed
 
 
 class CrashedError(Exception):
@@ -250,10 +252,16 @@ class Driver:
         self._deaths_in_a_row = 0
 
     def _give_up(self, event: Failed, member: _Member) -> None:
-        if isinstance(event.error, I2SError):
-            raise event.error
-        images = ", ".join(task.image_id for task in member.held.values()) or "none"
-        kind = type(event.error).__name__
-        raise RunFailedError(
-            f"worker {event.worker} failed with {kind}: {event.error} (images in its hands: {images})"
-        ) from event.error
+        error = event.error
+        if isinstance(error, InternalError):
+            what, details = str(error), error.details
+        elif isinstance(error, I2SError):
+            raise error
+        else:  # it did not pass the worker's own net
+            what, details = described(error), "".join(traceback.format_exception(error))
+        names = [task.image_id for task in itertools.islice(member.held.values(), _NAMED)]
+        more = f" and {len(member.held) - len(names)} more" if len(member.held) > len(names) else ""
+        images = (", ".join(names) or "none") + more
+        raise InternalError(
+            f"worker {event.worker} failed with {what} (images in its hands: {images})", details
+        ) from error

@@ -11,9 +11,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
+
+from i2s_batch.errors import I2SError
 
 # Ray sends SIGKILL three seconds after the SIGTERM of `ray job stop`.
 SAVE_TIMEOUT_S = {signal.SIGINT: 60.0, signal.SIGTERM: 2.5}
@@ -74,7 +76,12 @@ class Stopping:
             return
         timeout_s = SAVE_TIMEOUT_S[signal.Signals(number)] - GRACE_S
         saved: list[int] = []
-        saving = threading.Thread(target=lambda: saved.append(self._stop(number, timeout_s)), daemon=True)
+
+        def save() -> None:
+            with suppress(I2SError):  # the last checkpoints stand
+                saved.append(self._stop(number, timeout_s))
+
+        saving = threading.Thread(target=save, daemon=True)
         saving.start()
         saving.join(timeout_s)
         leave(RunInterruptedError(number, sum(saved)))

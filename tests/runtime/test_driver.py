@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.errors import RunFailedError, StorageError
+from i2s_batch.errors import InternalError, RunFailedError, StorageError
 from i2s_batch.records import Finished, Report, Task
 from i2s_batch.runtime.driver import Driver
 from i2s_batch.runtime.state.assembly import Assembler, Publisher
@@ -176,9 +176,9 @@ def test_a_bug_stops_the_run_and_names_worker_and_images(tmp_path: Path) -> None
     def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
         return Failed(worker, ZeroDivisionError("division by zero"))
 
-    with pytest.raises(RunFailedError, match=r"worker w0 failed with ZeroDivisionError: .* 000.png") as stop:
+    with pytest.raises(InternalError, match=r"worker w0 failed with ZeroDivisionError: .* 000.png") as stop:
         Scene(tmp_path, 3, script).run(workers=1)
-    assert isinstance(stop.value.__cause__, ZeroDivisionError)
+    assert isinstance(stop.value.__cause__, ZeroDivisionError) and "ZeroDivisionError" in stop.value.details
 
 
 def test_a_fault_of_the_storage_is_told_as_it_is(tmp_path: Path) -> None:

@@ -6,14 +6,16 @@ A pool starts workers, sends them tasks, and tells what came of it. It decides n
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from i2s_batch.config import JobConfig
-from i2s_batch.errors import ClusterError
+from i2s_batch.errors import ClusterError, I2SError, InternalError, described
 from i2s_batch.records import Report, Task
 from i2s_batch.runtime.stopping import Leave
 
@@ -49,6 +51,48 @@ class Worker(Protocol):
 class DeviceLostError(Exception):
     """The device of a worker, or the process's hold on it, is broken: nothing that this process computes from now on
     can be trusted. A pool ends the worker and tells that it died."""
+
+
+@contextmanager
+def last_net(doing: str) -> Iterator[None]:
+    """Turn an exception that nobody foresaw, raised while a worker was `doing` something, into an InternalError.
+
+    What the user can mend, and a device that is lost, pass as they are.
+    """
+    try:
+        yield
+    except (I2SError, DeviceLostError):
+        raise
+    except Exception as error:  # the worker's last net: a bug, whatever it is, must reach the driver
+        details = "".join(traceback.format_exception(error))
+        raise InternalError(f"{described(error)}, while {doing}", details) from error
+
+
+class GuardedWorker:
+    """A worker that is built and used under the last net."""
+
+    def __init__(self, spec: WorkerSpec, name: str) -> None:
+        self._name = name
+        with last_net("loading the networks"):
+            self._worker = spec.build(name)
+
+    @property
+    def slots(self) -> int:
+        return self._worker.slots
+
+    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+        with last_net("working on its images"):
+            return self._worker.advance(tasks, budget_s)
+
+    def interrupt(self) -> None:
+        self._worker.interrupt()
+
+    def checkpoint(self) -> int:
+        with last_net(f"saving what {self._name} had in flight"):
+            return self._worker.checkpoint()
+
+    def close(self) -> None:
+        self._worker.close()
 
 
 class WorkerSpec(Protocol):
@@ -171,16 +215,19 @@ class InProcessPool:
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
         self._names = (f"local-{number}" for number in itertools.count())
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, GuardedWorker] = {}
         self._events: list[Event] = []
         self._sent: list[tuple[str, list[Task], float]] = []
 
     def start(self) -> str:
         name = next(self._names)
         try:
-            worker = self._spec.build(name)
+            worker = GuardedWorker(self._spec, name)
         except DeviceLostError as error:
             self._events.append(Died(name, str(error), preempted=False))
+            return name
+        except InternalError as error:
+            self._events.append(Failed(name, error))
             return name
         self._workers[name] = worker
         self._events.append(Ready(name, worker.slots))
@@ -218,3 +265,5 @@ class InProcessPool:
         except DeviceLostError as error:
             self.end(worker)
             return Died(worker, str(error), preempted=False)
+        except InternalError as error:
+            return Failed(worker, error)

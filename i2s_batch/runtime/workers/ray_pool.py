@@ -24,10 +24,10 @@ from i2s_batch.runtime.workers.pools import (
     Event,
     Failed,
     Fleet,
+    GuardedWorker,
     Pool,
     Ready,
     Reported,
-    Worker,
     WorkerSpec,
 )
 
@@ -49,11 +49,11 @@ class _Actor:
     """A worker in a process of its own. `interrupt` is answered while `advance` runs."""
 
     def __init__(self) -> None:
-        self._worker: Worker | None = None
+        self._worker: GuardedWorker | None = None
 
     def setup(self, name: str, spec: WorkerSpec) -> tuple[int, str]:
         """Load the networks; the number of slots and the node."""
-        self._worker = spec.build(name)
+        self._worker = GuardedWorker(spec, name)
         return self._worker.slots, ray.get_runtime_context().get_node_id()
 
     def advance(self, tasks: list[Task], budget_s: float) -> Report:
