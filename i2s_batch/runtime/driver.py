@@ -95,7 +95,7 @@ class Driver:
             for event in self._pool.wait(STRETCH_S / 2):
                 self._handle(event)
             self._publisher.check()
-            self._progress.tick()
+            self._progress.tick(self._pool.waiting_for())
 
     def save(self, timeout_s: float) -> int:
         """Let every worker save what is in flight; how many images were saved in time."""
@@ -223,9 +223,9 @@ class Driver:
                 f"{self._deaths_in_a_row} workers died one after the other and no image was finished; the last one "
                 f"({event.worker}): {event.reason}"
             )
-        what = "was preempted" if event.preempted else f"died ({event.reason})"
-        self._progress.note(f"{event.worker} {what}; its {member.images} images go on elsewhere")
-        self._return_tasks(member, count_death=not event.preempted)
+        what = "went with its machine" if event.preempted else "died"
+        self._progress.note(f"{event.worker} {what} ({event.reason}); its {member.images} images go on elsewhere")
+        self._return_tasks(member, count_death=not (event.preempted or event.memory))
         self._start()
 
     def _return_tasks(self, member: _Member, count_death: bool) -> None:

@@ -72,6 +72,9 @@ class ScriptedPool:
         events, self.events = self.events, []
         return events
 
+    def waiting_for(self) -> str:
+        return ""
+
     def draining(self) -> set[str]:
         return self.drained
 
@@ -170,6 +173,16 @@ def test_a_fleet_that_dies_on_every_picture_stops_the_run(tmp_path: Path) -> Non
     scene = Scene(tmp_path, 90, script)
     with pytest.raises(RunFailedError, match="10 workers died one after the other"):
         scene.run()
+
+
+def test_deaths_of_a_machine_short_of_memory_blame_no_image_but_stop_the_run(tmp_path: Path) -> None:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        return Died(worker, "low on memory", preempted=False, memory=True)
+
+    scene = Scene(tmp_path, 5, script)
+    with pytest.raises(RunFailedError, match=r"10 workers died one after the other .*: low on memory"):
+        scene.run()
+    assert read_deaths(scene.store) == {}
 
 
 def test_a_bug_stops_the_run_and_names_worker_and_images(tmp_path: Path) -> None:

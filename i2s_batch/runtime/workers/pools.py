@@ -120,11 +120,16 @@ class Reported:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker's process or its device is gone, and with it whatever it held in memory."""
+    """A worker's process or its device is gone, and with it whatever it held in memory.
+
+    `preempted`: its machine went away; `memory`: it was ended because its machine was short of memory. In neither case
+    are the images that it held to blame.
+    """
 
     worker: str
     reason: str
     preempted: bool
+    memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,9 @@ class Pool(Protocol):
 
     def wait(self, timeout_s: float) -> list[Event]:
         """The events since the last call; waits for one at most `timeout_s`."""
+
+    def waiting_for(self) -> str:
+        """What the workers that are not ready wait for, where that is not their networks; '' otherwise."""
 
     def draining(self) -> set[str]:
         """Workers whose machine is about to go away."""
@@ -240,6 +248,9 @@ class InProcessPool:
         events, self._events = self._events, []
         sent, self._sent = self._sent, []
         return events + [self._advance(*each) for each in sent]
+
+    def waiting_for(self) -> str:
+        return ""
 
     def draining(self) -> set[str]:
         return set()
