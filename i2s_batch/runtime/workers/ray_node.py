@@ -65,10 +65,14 @@ def why_dead(ask: bool = True) -> str | None:
     gone = [name for name, process in _own_processes() if name in _VITAL and process.poll() is not None]
     if gone or not _is_listening():
         return f"its process {(gone or ['raylet'])[0]} has ended"
-    if not ask:
+    if not ask or getattr(ray._private.worker, "_global_node", None) is None:  # None: a client of a Ray elsewhere
         return None
     here = ray.get_runtime_context().get_node_id()
-    if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == here):
+    try:
+        nodes = ray.nodes()
+    except RayError:  # the head does not answer; Ray itself gives up after a minute
+        return None
+    if not any(node["Alive"] for node in nodes if node["NodeID"] == here):
         return "it called its own node dead, as where a machine is short of memory or was suspended"
     return None
 

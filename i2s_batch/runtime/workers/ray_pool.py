@@ -93,12 +93,12 @@ class RayCluster:
 
     def fleet(self, config: JobConfig, units: int) -> Fleet:
         """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
-        self._own = own = ray_node.connect()
+        self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         # A cluster that offers neither now (a head without actors) gets its GPU nodes from the autoscaler.
         on_gpu = config.device == "cuda" or (config.device == "auto" and (gpus > 0 or cpus == 0))
-        if on_gpu and own and gpus == 0:
+        if on_gpu and self._own and gpus == 0:
             raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
         if on_gpu:
             return Fleet(min(units, config.actors or max(1, gpus)), "cuda")
@@ -203,7 +203,7 @@ class RayPool:
         self._look_for_places()
         ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
         ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
-        events = [self._event(self._calls.pop(call), call) for call in ready]
+        events = [self._event(worker, call) for worker, call in [(self._calls.pop(call), call) for call in ready]]
         return [event for event in events if event is not None] + self._overdue()
 
     def draining(self) -> set[str]:
@@ -240,6 +240,8 @@ class RayPool:
         return saved
 
     def close(self) -> None:
+        if ray_node.why_dead(ask=False) is not None:
+            return  # they went with it, and a call of it may end this process
         for name in list(self._actors):
             self._forget(name)
 
