@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ CONNECT_TIMEOUT_S = 10.0
 # Ray waits for ever for the goodbye of a node process that does not answer; a healthy one takes a second or two.
 GOODBYE_S = 20.0
 _REASON_LETTERS = 300
+# How often Ray is asked whether the node lives; its processes are looked at each time.
+ASK_S = 5.0
 # Processes without which a Ray is none. What else it starts may end without harm.
 _VITAL = ("raylet", "gcs_server")
 _SOCKETS = Path("/proc/net/unix")  # of Linux: every socket that a process holds
@@ -59,31 +62,54 @@ def disconnect() -> None:
             ray.shutdown()
 
 
-def why_dead(ask: bool = True) -> str | None:
-    """Return why the Ray of this machine, through which this process speaks with every worker, is dead; None if it
-    lives. What can be seen from outside comes first: a call of a dead Ray may end this process. `ask`: ask it, too."""
-    gone = [name for name, process in _own_processes() if name in _VITAL and process.poll() is not None]
-    if gone or not _is_listening():
-        return f"its process {(gone or ['raylet'])[0]} has ended"
-    if not ask or getattr(ray._private.worker, "_global_node", None) is None:  # None: a client of a Ray elsewhere
+class NodeWatch:
+    """Sees whether the node of this machine lives, through which this process speaks with every worker."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+        # Where the socket is in another network namespace, it is not listed here, and says nothing.
+        self._is_listed = _holds_its_socket()
+
+    def why_dead(self, ask: bool = True) -> str | None:
+        """Return why the node is dead; None if it lives.
+
+        What can be seen from outside comes first: a call of a dead Ray may end this process. `ask`: ask Ray, too,
+        every few seconds.
+        """
+        gone = [name for name, process in _own_processes() if name in _VITAL and process.poll() is not None]
+        if gone or (self._is_listed and not _holds_its_socket()):
+            return f"its process {(gone or ['raylet'])[0]} has ended"
+        if not ask or time.monotonic() - self._asked < ASK_S:
+            return None
+        self._asked = time.monotonic()
+        if _alive(_node_id()) is False:
+            return "it called its own node dead, as where a machine is short of memory or was suspended"
         return None
-    here = ray.get_runtime_context().get_node_id()
-    try:
-        nodes = ray.nodes()
-    except RayError:  # the head does not answer; Ray itself gives up after a minute
-        return None
-    if not any(node["Alive"] for node in nodes if node["NodeID"] == here):
-        return "it called its own node dead, as where a machine is short of memory or was suspended"
-    return None
 
 
-def _is_listening() -> bool:
-    """Whether some process still holds the socket of this machine's node process; true where nothing says so."""
-    socket_path = getattr(getattr(ray._private.worker, "_global_node", None), "raylet_socket_name", None)
+def _holds_its_socket() -> bool:
+    """Whether some process holds the socket of this machine's node process; false where nothing says so."""
+    path = getattr(getattr(ray._private.worker, "_global_node", None), "raylet_socket_name", None)
     try:
-        return socket_path is None or socket_path in _SOCKETS.read_text(errors="replace")
+        return path is not None and path in _SOCKETS.read_text(errors="replace")
     except OSError:
-        return True
+        return False
+
+
+def _node_id() -> str | None:
+    """The node of this process; None for the client of a Ray elsewhere."""
+    if getattr(ray._private.worker, "_global_node", None) is None:
+        return None
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
+
+
+def _alive(node_id: str | None) -> bool | None:
+    """Whether Ray takes a node for alive; None where it does not answer, about which it gives up itself."""
+    try:
+        return node_id is None or any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
+    except RayError:
+        return None
 
 
 def restart_own() -> None:

@@ -36,8 +36,6 @@ DRAIN_CHECK_S = 5.0
 NODE_DEATH_DELAY_S = 2.0
 # Of a machine that is gone at once, Ray notices only that it does not answer; it takes some 20 s to call it dead.
 UNSEEN_LIMIT_S = 60.0
-# How often the Ray of this machine is asked whether its node lives; whether its processes do is looked at each time.
-NODE_CHECK_S = 5.0
 # Rays that are started one after the other, without any report of a worker in between.
 RAYS_IN_A_ROW = 3
 # Longest waits for a worker: until some node has room for it (new machines take minutes), until it has loaded its
@@ -161,7 +159,7 @@ class RayPool:
         self._spec = ray.put(spec)
         self._waits: dict[str, _Wait] = {}
         self._placing: dict[ray.ObjectRef, str] = {}  # answered as soon as a worker has a process
-        self._node_checked = time.monotonic()
+        self._watch = ray_node.NodeWatch()
         self._rays = 1  # without a report of a worker
         self._actors: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
@@ -195,7 +193,7 @@ class RayPool:
         return f"waiting for {self._waits[unready[0]].what}"
 
     def wait(self, timeout_s: float) -> list[Event]:
-        if (reason := self._why_dead()) is not None:
+        if (reason := self._watch.why_dead()) is not None:
             return self._restart(reason)
         if not self._calls:
             time.sleep(timeout_s)
@@ -218,7 +216,7 @@ class RayPool:
         self._forget(worker)
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
-        if self._why_dead() is not None:
+        if self._watch.why_dead() is not None:
             return 0  # their last checkpoints stand
         actors = [self._actors[name] for name in workers]
         for actor in actors:
@@ -240,17 +238,10 @@ class RayPool:
         return saved
 
     def close(self) -> None:
-        if ray_node.why_dead(ask=False) is not None:
+        if self._watch.why_dead(ask=False) is not None:
             return  # they went with it, and a call of it may end this process
         for name in list(self._actors):
             self._forget(name)
-
-    def _why_dead(self) -> str | None:
-        """Return why the Ray of this machine is dead; whether it says so itself is asked every few seconds."""
-        asked = time.monotonic() - self._node_checked > NODE_CHECK_S
-        if asked:
-            self._node_checked = time.monotonic()
-        return ray_node.why_dead(ask=asked)
 
     def _restart(self, reason: str) -> list[Event]:
         """Start another Ray in place of one of our own that has died. All workers went with it."""
@@ -269,6 +260,7 @@ class RayPool:
             state.clear()
         self._draining_nodes = set()
         ray_node.restart_own()
+        self._watch = ray_node.NodeWatch()
         self._spec = ray.put(self._to_build)
         return lost
 
