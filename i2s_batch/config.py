@@ -111,7 +111,10 @@ class EmbedConfig:
 
 @dataclass(frozen=True)
 class JobConfig:
-    """How a run over many images is carried out, whatever it does with them. `None` means auto."""
+    """How a run over many images is carried out, whatever it does with them. `None` means auto.
+
+    `in_process`: one worker in the process of the command itself, without Ray.
+    """
 
     precision: str = "fp32"
     device: str = "auto"
@@ -120,12 +123,15 @@ class JobConfig:
     shard_size: int = 1000
     retry_failed: bool = False
     max_failed_fraction: float = 0.1
+    in_process: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("device", self.device, DEVICES)
         if self.actors is not None:
             _check(1 <= self.actors <= 100_000, f"actors is {self.actors}; it must be at least 1, or auto")
+            alone = f"actors is {self.actors}; with --in-process there is one worker: leave --actors out"
+            _check(self.actors == 1 or not self.in_process, alone)
         if self.batch_size is not None:
             limits = "it must be between 1 and 1024, or auto"
             _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; {limits}")

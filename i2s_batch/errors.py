@@ -1,8 +1,10 @@
 """The error tree. Every message names the thing, the value found, the limit, and what to do next.
 
 `I2SError` is for people: the command line prints its text as one line and leaves with status 2.
-Anything else that escapes is a bug.
+Anything else that escapes is a bug: the command line leaves with status 70 and the path of a file for a report.
 """
+
+from __future__ import annotations
 
 
 class I2SError(Exception):
@@ -58,4 +60,24 @@ class ClusterError(I2SError):
 
 
 class RunFailedError(I2SError):
-    """A run that cannot go on: a fleet that dies at start, or a bug, with the image and the worker named."""
+    """A run that cannot go on: a fleet that dies at start, or a device with too little memory."""
+
+
+class InternalError(I2SError):
+    """A fault of this program, caught by the last net of a worker; the message names worker and images.
+
+    The command line leaves with status 70. `details`: the traceback as text, which travels between processes where the
+    exception itself might not.
+    """
+
+    def __init__(self, message: str, details: str) -> None:
+        super().__init__(message)
+        self.details = details
+
+    def __reduce__(self) -> tuple[type[InternalError], tuple[str, str]]:
+        return InternalError, (str(self), self.details)
+
+
+def described(error: BaseException) -> str:
+    """Return the type of an exception, and its message if it has one."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

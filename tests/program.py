@@ -35,3 +35,10 @@ def status_of(*arguments: object) -> int:
     with pytest.raises(SystemExit) as left:
         main([str(word) for word in arguments])
     return int(left.value.code or 0)
+
+
+def changed(folder: Path, code: str) -> dict[str, str]:
+    """Return an environment in which every Python runs `code` when it starts: the program with a part of it changed."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}

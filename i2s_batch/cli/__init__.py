@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import click
@@ -23,7 +27,10 @@ from i2s_batch.cli.report import report
 from i2s_batch.cli.status import status
 from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
-from i2s_batch.errors import I2SError, RunFailedError
+from i2s_batch.errors import I2SError, InternalError, described
+
+EX_SOFTWARE = 70  # of sysexits.h
+_MESSAGE_LETTERS = 1000
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,26 +47,96 @@ for command in (embed, edit, render, study, *_ON_TABLES, demo, convert, inspect,
     commands.add_command(command)
 
 
+def _add_debug(command: click.Command) -> None:
+    """Let a command, and those below it, take `--debug`, which `main` looks for."""
+    text = "Show the traceback of a fault of this program at once, as I2S_DEBUG=1 does."
+    command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _add_debug(below)
+
+
+_add_debug(commands)
+
+
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and leave the process with its status: 0 done, 1 images failed, 2 bad usage or input."""
+    """Run a command and leave the process with its status.
+
+    0 done, 1 images failed, 2 bad usage or input, 70 a fault of this program, 128 + N stopped by signal N.
+    """
     args = sys.argv[1:] if args is None else list(args)
     try:
-        # `obj` is the command line itself: a run that is stopped shows it, to go on with.
-        exit_status = commands.main(args, prog_name="i2s-batch", standalone_mode=False, obj=tuple(args))
+        status = _run(args)
+        sys.stdout.flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "i2s-batch"
         _leave(f"{error.format_message()} (see {where} --help)", 2)
     except click.ClickException as error:
         _leave(error.format_message(), 2)
     except (click.Abort, KeyboardInterrupt):
-        _leave("stopped", 130)
+        _leave("stopped", 128 + signal.SIGINT)
+    except InternalError as error:
+        _leave_with_report(str(error), error.details, args)
     except I2SError as error:
-        if isinstance(error, RunFailedError) and error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)  # a bug, not a fault of the user's: worth a report
         _leave(str(error), 2)
-    sys.exit(exit_status or 0)
+    except MemoryError as error:
+        reason = f" ({error})" if str(error) else ""
+        _leave(f"this machine has too little memory{reason}; give it more, or ask for less at a time", 2)
+    except Exception as error:  # noqa: BLE001 - the last net of the command line: a bug, whatever it is, is one line
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            sys.exit(128 + signal.SIGPIPE)
+        doing = " ".join(["i2s-batch", *args[:1]])
+        what = f"{described(error)}, while carrying out {doing}"
+        _leave_with_report(what, "".join(traceback.format_exception(error)), args)
+    sys.exit(status)
+
+
+def _run(args: list[str]) -> int:
+    """Run a command and return its exit status."""
+    if "_I2S_BATCH_COMPLETE" in os.environ:  # a shell asks for completions
+        commands.main(args, prog_name="i2s-batch")
+    # `obj` is the command line itself: a run that is stopped shows it, to go on with.
+    words = tuple(word for word in args if word != "--debug")
+    # Not `commands.main`, which takes any broken pipe, and any end of a file, for the user's.
+    try:
+        with commands.make_context("i2s-batch", list(args), obj=words) as context:
+            return commands.invoke(context) or 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+
+
+def _nobody_reads() -> bool:
+    """Return whether standard output or error is a pipe whose reader has gone, as `| head` does.
+
+    What is left in such a stream goes nowhere: it would be written, and fail, when Python ends.
+    """
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    gone = [descriptor for descriptor, state in poll.poll(0) if state & (select.POLLERR | select.POLLHUP)]
+    for descriptor in gone:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    return bool(gone)
+
+
+def _leave_with_report(what: str, details: str, args: Sequence[str]) -> NoReturn:
+    """Say in one line that this program is at fault, and where the file for a bug report lies."""
+    from i2s_batch.cli.bug_report import without_any_secret, write_bug_report
+
+    what = " ".join(without_any_secret(what).split())[:_MESSAGE_LETTERS]
+    if "--debug" in args or os.environ.get("I2S_DEBUG", "0") not in ("", "0"):
+        click.echo(without_any_secret(details), err=True)
+    try:
+        report = f"please report it with {write_bug_report(what, details, args)}"
+    except OSError as error:
+        report = f"no file for a report could be written ({error}), --debug shows what it would hold"
+    kept = "what was finished is kept, and the same command resumes the run"
+    _leave(f"{what}; this is a fault of i2s-batch: {report}; {kept}", EX_SOFTWARE)
 
 
 def _leave(message: str, status: int) -> NoReturn:
-    click.echo("i2s-batch: " + " ".join(message.split()), err=True)
+    with suppress(BrokenPipeError):
+        click.echo("i2s-batch: " + " ".join(message.split()), err=True)
+    _nobody_reads()
     sys.exit(status)

@@ -205,7 +205,7 @@ def _run(request: Request, options: dict[str, Any]) -> int:
     if dry_run:
         click.echo(json.dumps(run.describe(), indent=2))
         return 0
-    outcome = execute(lambda cluster, _: run.execute(cluster))
+    outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
     folder = out.rstrip("/")
     click.echo(f"{outcome.counted('pictures')}. Pictures: {folder}/pictures/ Table: {folder}/latents/")
     if config.animation:

@@ -40,7 +40,7 @@ def embed(
         expected = _expected(run.generator.fingerprint, generator, config, updates, price_per_hour)
         click.echo(json.dumps(facts | expected, indent=2))
         return 0
-    outcome = execute(lambda cluster, _: run.execute(cluster))
+    outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
     click.echo(f"{outcome.counted('images')}. Table: {out.rstrip('/')}/latents/")
     write_page(out, run.generator)
     return ended(outcome, "images")

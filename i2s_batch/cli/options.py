@@ -86,6 +86,11 @@ def run_options(command: F) -> F:
     options = [
         click.option("--batch-size", type=AutoOr(), default="auto", show_default=True, help="Images side by side."),
         click.option("--actors", type=AutoOr(), default="auto", show_default=True, help="Workers; auto: one a GPU."),
+        click.option(
+            "--in-process",
+            is_flag=True,
+            help="Work with one worker in this very process, without Ray: for one GPU, a debugger or a profiler.",
+        ),
         click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True),
         click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
         click.option("--shard-size", default=1000, show_default=True, help="Rows a Parquet file."),

@@ -1,4 +1,4 @@
-"""What the commands share that run on Ray: the lines they say, the cluster's life, and being stopped."""
+"""What the commands share that carry out runs: the lines they say, the cluster's life, and being stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
@@ -35,14 +35,14 @@ def voice() -> Callable[[str], None]:
     return LiveLine(sys.stderr) if is_terminal(sys.stderr) else say
 
 
-def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
-    """Run `work` with a Ray cluster; a run that was stopped by a signal leaves with 128 + its number."""
-    # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from i2s_batch.runtime.run import RunInterruptedError
-    from i2s_batch.runtime.workers.ray_pool import RayCluster
+def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: bool = False) -> T:
+    """Run `work` with a Ray cluster, or with this process as the cluster.
 
-    cluster = RayCluster()
+    A run that was stopped by a signal leaves with 128 + its number.
+    """
+    from i2s_batch.runtime.stopping import RunInterruptedError
+
+    cluster = _this_process() if in_process else _ray()
     try:
         return work(cluster, voice())
     except RunInterruptedError as stopped:
@@ -50,12 +50,45 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
     except KeyboardInterrupt:  # before the first image, or after the last
         status, why = 130, "stopped; run the same command again to go on"
     finally:
-        live = voice()
-        if isinstance(live, LiveLine):
-            live.end()
+        _rest()
         cluster.close()
-    say(f"i2s-batch: {why}:\n  {_same_command()}")
+    say(_how_to_resume(why, _same_command()))
     sys.exit(status)
+
+
+def _ray() -> Cluster:
+    # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+    from i2s_batch.runtime.workers.ray_pool import RayCluster
+
+    return RayCluster()
+
+
+def _this_process() -> Cluster:
+    """Return a cluster of one worker in this process, which is stopped in the middle of a step if it must be."""
+    from i2s_batch.runtime.stopping import RunInterruptedError
+    from i2s_batch.runtime.workers.pools import InProcessCluster
+
+    command = _same_command()  # here: another thread has no click context
+
+    def leave(stopped: RunInterruptedError) -> NoReturn:
+        _rest()
+        say(_how_to_resume(str(stopped), command))
+        sys.stdout.flush()
+        os._exit(128 + stopped.signal)  # the main thread is in the middle of a step
+
+    return InProcessCluster(leave=leave)
+
+
+def _how_to_resume(why: str, command: str) -> str:
+    return f"i2s-batch: {why}:\n  {command}"
+
+
+def _rest() -> None:
+    """Let the live line, if there is one, come to rest."""
+    live = voice()
+    if isinstance(live, LiveLine):
+        live.end()
 
 
 def write_page(out: str, generator: GeneratorWeights) -> None:

@@ -43,7 +43,7 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
     if dry_run:
         click.echo(json.dumps(run.describe(), indent=2))
         return 0
-    outcome = execute(lambda cluster, _: run.execute(cluster))
+    outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
     click.echo(f"{outcome.counted('variants of pictures')}. Table: {out.rstrip('/')}/latents/")
     write_page(out, run.generator)
     return ended(outcome, "variants")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -114,6 +115,9 @@ class Embedder:
         self._advances = 0
         self.capacity = self.config.batch_size  # images side by side; less after the device's memory was not enough
         self.updates = 0  # made so far, over all images
+        # Entered around what is computed in each step, which changes no slot: `snapshot` may then be called from
+        # another thread.
+        self.computing: AbstractContextManager[None] = nullcontext()
 
     @property
     def free(self) -> int:
@@ -179,10 +183,11 @@ class Embedder:
         return in_slots + [parked.state for parked in self._parked if parked.state is not None]
 
     def _state(self, place: int, occupant: _Occupant) -> SlotState:
-        step = int(self._slots.step[place])
+        # A step that ends meanwhile replaces all tensors at once; these are those of before it, or of after.
+        tensors = vars(self._slots).copy()
+        step = int(tensors["step"][place])
         arrays = {
-            name: getattr(self._slots, name)[place].detach().cpu().numpy().copy()
-            for name in ("variable", "m", "v", "history")
+            name: tensors[name][place].detach().cpu().numpy().copy() for name in ("variable", "m", "v", "history")
         }
         arrays["history"] = arrays["history"][:step]
         return SlotState(occupant.image_id, step, seconds=occupant.seconds, sha256=occupant.sha256, **arrays)
@@ -207,7 +212,9 @@ class Embedder:
         """One step of all slots, or none if the device's memory is not enough. The error's frames hold that memory:
         what is done about it has to wait until it is gone."""
         try:
-            self._slots.advance(full=self._slots.size == self.capacity)
+            # A graph changes the slots' tensors in place, within milliseconds: nobody may look at them meanwhile.
+            with nullcontext() if self.program.graph else self.computing:
+                self._slots.advance(full=self._slots.size == self.capacity)
         except torch.OutOfMemoryError:
             if self._slots.size == 1:
                 raise

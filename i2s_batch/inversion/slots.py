@@ -37,8 +37,8 @@ class Slots:
     history: [B, steps + 1, 5], loss terms at each evaluation; target: [B, 3, R, R] in [-1, 1];
     target_features: the perceptual features of the targets, computed once an image.
 
-    A step changes these tensors in place. Where the step program is a graph, they have their full size from the first
-    image on and never move: `put` fills a slot, and slots without an image have no updates left.
+    A step replaces these tensors. Where the step program is a graph, it changes them in place: they have their full
+    size from the first image on and never move, `put` fills a slot, and slots without an image have no updates left.
     """
 
     variable: torch.Tensor
@@ -68,6 +68,7 @@ class Slots:
         self._objective = Objective(generator.synthesize, features, space, self._weights)
         self._compiled = self._compiled_step(generator) if program.compiled else None
         self._graph: GraphedStep | None = None
+        self._replays = program.graph and self._weights.device.type == "cuda"  # only a GPU has graphs
         self._graph_warning = ""
         self.target_features: list[torch.Tensor] = []
         self.size = 0
@@ -142,7 +143,7 @@ class Slots:
         if not full or self._compiled is None or self._compiled.failed:
             return self._advance(partial(evaluate, self._objective.losses), self._updated)
         step = partial(self._advance, self._compiled.evaluate, self._compiled.update)
-        if not self.program.graph or self._weights.device.type != "cuda":  # only a GPU has graphs
+        if not self._replays:
             return step()
         if self._graph is None:
             self._graph = GraphedStep(step)
@@ -152,7 +153,7 @@ class Slots:
             self._graph = None
             raise
         except RuntimeError as error:  # nothing has been changed: the kernels of a failed capture do not run
-            self._graph, self.program = None, replace(self.program, graph=False)
+            self._graph, self._replays = None, False
             self._graph_warning = f"the step could not become a CUDA graph and runs slower ({error})"
             return step()
 
@@ -163,6 +164,9 @@ class Slots:
             state = (getattr(self, name) for name in _STATE)
             after = update(*state, gradient, loss)
             self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms[:, None])
+            if not self.program.graph:
+                vars(self).update(after)  # all at once: another thread may save them meanwhile
+                return
             for name, value in after.items():
                 getattr(self, name).copy_(value)
 

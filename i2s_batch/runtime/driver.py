@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from i2s_batch.errors import I2SError, RunFailedError
+from i2s_batch.errors import I2SError, InternalError, RunFailedError, described
 from i2s_batch.records import Report, Task
 from i2s_batch.runtime.state.assembly import Publisher
 from i2s_batch.runtime.state.plan import Plan
@@ -33,6 +34,7 @@ DEATHS_TO_CRASH = 3
 DEATHS_AT_START = 3
 DEATHS_IN_A_ROW = 10
 _LOOKED_AT_ONCE = 1 << 16
+_NAMED = 10  # images in the hands of a worker that failed
 
 
 class CrashedError(Exception):
@@ -93,11 +95,11 @@ class Driver:
             for event in self._pool.wait(STRETCH_S / 2):
                 self._handle(event)
             self._publisher.check()
-            self._progress.tick()
+            self._progress.tick(self._pool.waiting_for())
 
     def save(self, timeout_s: float) -> int:
         """Let every worker save what is in flight; how many images were saved in time."""
-        ready = [name for name, member in self._members.items() if member.ready]
+        ready = [name for name, member in list(self._members.items()) if member.ready]
         return self._pool.checkpoint(ready, timeout_s)
 
     def _start(self) -> None:
@@ -221,9 +223,9 @@ class Driver:
                 f"{self._deaths_in_a_row} workers died one after the other and no image was finished; the last one "
                 f"({event.worker}): {event.reason}"
             )
-        what = "was preempted" if event.preempted else f"died ({event.reason})"
-        self._progress.note(f"{event.worker} {what}; its {member.images} images go on elsewhere")
-        self._return_tasks(member, count_death=not event.preempted)
+        what = "went with its machine" if event.preempted else "died"
+        self._progress.note(f"{event.worker} {what} ({event.reason}); its {member.images} images go on elsewhere")
+        self._return_tasks(member, count_death=not (event.preempted or event.memory))
         self._start()
 
     def _return_tasks(self, member: _Member, count_death: bool) -> None:
@@ -250,10 +252,16 @@ class Driver:
         self._deaths_in_a_row = 0
 
     def _give_up(self, event: Failed, member: _Member) -> None:
-        if isinstance(event.error, I2SError):
-            raise event.error
-        images = ", ".join(task.image_id for task in member.held.values()) or "none"
-        kind = type(event.error).__name__
-        raise RunFailedError(
-            f"worker {event.worker} failed with {kind}: {event.error} (images in its hands: {images})"
-        ) from event.error
+        error = event.error
+        if isinstance(error, InternalError):
+            what, details = str(error), error.details
+        elif isinstance(error, I2SError):
+            raise error
+        else:  # it did not pass the worker's own net
+            what, details = described(error), "".join(traceback.format_exception(error))
+        names = [task.image_id for task in itertools.islice(member.held.values(), _NAMED)]
+        more = f" and {len(member.held) - len(names)} more" if len(member.held) > len(names) else ""
+        images = (", ".join(names) or "none") + more
+        raise InternalError(
+            f"worker {event.worker} failed with {what} (images in its hands: {images})", details
+        ) from error

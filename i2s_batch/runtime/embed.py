@@ -13,7 +13,7 @@ from i2s_batch.runtime.run import Run
 from i2s_batch.runtime.state.assembly import Assembler
 from i2s_batch.runtime.state.growth import compare, grown_plan
 from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_record import make_record
+from i2s_batch.runtime.state.run_record import IN_PROCESS, make_record
 from i2s_batch.runtime.state.run_state import RunState, undone_checkpoints
 from i2s_batch.runtime.weights import generator_weights, vgg_weights
 from i2s_batch.runtime.workers.embed_worker import EmbedSpec
@@ -47,8 +47,8 @@ class EmbedRun(Run):
         super().__init__(job.out, job.config, record, generator, say)
 
     def _facts(self) -> dict[str, Any]:
-        """What else the record holds."""
-        return {}
+        """Return what else the record holds."""
+        return {IN_PROCESS: True} if self._job.config.in_process else {}
 
     def _make_plan(self) -> Plan:
         return Plan(self._list(), self._job.config.shard_size)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from i2s_batch.config import JobConfig
 from i2s_batch.errors import StorageError
@@ -25,6 +24,7 @@ from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.run_record import IDENTITY, check_same_run, table_metadata
 from i2s_batch.runtime.state.run_state import RunState, scan
 from i2s_batch.runtime.state.work_log import RowsDamagedError, RowsGoneError, WorkLog
+from i2s_batch.runtime.stopping import Leave, RunInterruptedError, stopped_by_signals
 from i2s_batch.runtime.watching.progress import Progress
 from i2s_batch.runtime.watching.summary import SummaryFile
 from i2s_batch.runtime.watching.terminal import duration
@@ -33,18 +33,8 @@ from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.publication import settle_publications
 
-# Ray sends SIGKILL three seconds after the SIGTERM of `ray job stop`.
-SAVE_TIMEOUT_S = {signal.SIGINT: 60.0, signal.SIGTERM: 2.5}
-
 _LOOKS = 3  # at what is done, by a run whose log changes under it
-
-
-class RunInterruptedError(Exception):
-    """The run was stopped by a signal; running the same command again goes on with it."""
-
-    def __init__(self, number: int, saved: int) -> None:
-        super().__init__(f"stopped; {saved} images in flight were saved, run the same command again to go on")
-        self.signal = number
+_RELEASE_S = 1.0  # for the lease, by a process that ends at once
 
 
 @dataclass(frozen=True)
@@ -253,17 +243,19 @@ class Run(ABC):
         self._say(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
         progress.phase("")
         driver = Driver(self._plan, state, pool, self._crashed_rows, self._store, log, publisher, progress)
-        with _signals() as received:
+
+        def stop(number: int, timeout_s: float) -> int:
+            progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
+            progress.phase("stopping")
+            saved = driver.save(timeout_s)
+            summaries.stopped(progress.summary(finished=False))
+            return saved
+
+        with stopped_by_signals(stop, self._leaving(cluster, lease)) as check_signals:
 
             def keep_on() -> None:
                 lease.check()
-                if received:
-                    timeout_s = SAVE_TIMEOUT_S[signal.Signals(received[0])]
-                    progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
-                    progress.phase("stopping")
-                    saved = driver.save(timeout_s)
-                    summaries.stopped(progress.summary(finished=False))
-                    raise RunInterruptedError(received[0], saved)
+                check_signals()
                 summaries.refresh(lambda: progress.summary(finished=False))
 
             try:
@@ -271,24 +263,23 @@ class Run(ABC):
             finally:
                 pool.close()
 
+    @staticmethod
+    def _leaving(cluster: Cluster, lease: Lease) -> Leave | None:
+        """Return what ends the process in the middle of a step that this very thread computes, where that is wanted."""
+        leave = cluster.leave
+        if leave is None:
+            return None
+
+        def release_and_leave(stopped: RunInterruptedError) -> NoReturn:
+            releasing = threading.Thread(target=lease.release, daemon=True)
+            releasing.start()
+            releasing.join(_RELEASE_S)  # of a store that does not answer, the lease expires
+            leave(stopped)
+
+        return release_and_leave
+
     def _clean(self) -> None:
         """Leave the work folder empty when the run has ended, but for what is not the run's; the lease goes last."""
         keys = [info.key for info in self._store.list(RunLayout.work_prefix) if RunLayout.is_work(info.key)]
         self._store.delete([key for key in keys if key != RunLayout.lease])
         self._store.sweep(RunLayout.is_folder)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in the yielded list instead of dying of them."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in SAVE_TIMEOUT_S}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

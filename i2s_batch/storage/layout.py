@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 
@@ -14,6 +15,42 @@ _PROBE = re.compile(r"work/probe-[0-9a-f]{32}")
 _FOLDER = 1000  # rows of the work log in one folder: file systems slow down with very many
 # Folders below OUT, with all that is below them, in which a run writes.
 _FOLDERS = frozenset({"manifest", "latents", "work", "pictures", "inputs", "figures", "animations"})
+
+
+# In this folder lie the files of ids that are themselves no paths below a folder.
+_OTHER = "_other"
+_NAME_BYTES = 255  # of a file or folder, on most file systems
+_PATH_BYTES = 800  # S3 allows 1,024 for a whole key, with the prefix of OUT
+_UNSAFE = re.compile(r"[^A-Za-z0-9]+")
+_READABLE_LETTERS = 60
+
+
+def file_name(image_id: str, suffix: str) -> str:
+    """Return the name of a file that belongs to an id, as a path below a folder that holds such files only.
+
+    An id that can be a path below a folder is one, with the suffix. An id that leaves the folder or cannot be a name
+    (an absolute path, `../`, a url, an empty part, too long) gets a name in `_other/` with its SHA-256. Two ids never
+    share a name, and no name is a folder of another.
+    """
+    if _is_path(image_id, suffix):
+        return f"{image_id}.{suffix}"
+    digest = hashlib.sha256(image_id.encode("utf-8", "surrogatepass")).hexdigest()
+    readable = _UNSAFE.sub("_", image_id)[-_READABLE_LETTERS:].strip("_")
+    return f"{_OTHER}/{readable}-{digest}.{suffix}"
+
+
+def _is_path(image_id: str, suffix: str) -> bool:
+    """Whether an id can be a path below a folder: any but the last of its parts is a folder there, and no file."""
+    *folders, last = image_id.split("/")
+    if any(part in ("", ".", "..") for part in (*folders, last)) or folders[:1] == [_OTHER] or "\0" in image_id:
+        return False
+    if any(folder.endswith(f".{suffix}") for folder in folders):  # the file of a shorter id may have this name
+        return False
+    try:
+        sizes = [len(part.encode()) for part in (*folders, f"{last}.{suffix}")]
+    except UnicodeEncodeError:  # no text
+        return False
+    return max(sizes) <= _NAME_BYTES and sum(sizes) + len(folders) <= _PATH_BYTES
 
 
 def _index(pattern: re.Pattern[str], key: str, key_of: Callable[[int], str]) -> int | None:
@@ -66,12 +103,12 @@ class RunLayout:
 
     @staticmethod
     def picture(image_id: str, suffix: str) -> str:
-        return f"pictures/{image_id}.{suffix}"
+        return "pictures/" + file_name(image_id, suffix)
 
     @staticmethod
     def altered(image_id: str) -> str:
         """The picture that a study embeds in place of one of its source."""
-        return f"inputs/{image_id}.png"
+        return "inputs/" + file_name(image_id, "png")
 
     @staticmethod
     def figure(name: str) -> str:
@@ -80,7 +117,7 @@ class RunLayout:
 
     @staticmethod
     def animation(sequence: str, suffix: str) -> str:
-        return f"animations/{sequence}.{suffix}"
+        return "animations/" + file_name(sequence, suffix)
 
     @staticmethod
     def shard_index(key: str) -> int | None:

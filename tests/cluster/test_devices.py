@@ -1,4 +1,4 @@
-"""A worker on Ray whose device breaks: its process ends, and the driver hears of a death."""
+"""A worker on Ray whose device breaks, or that meets a bug: what the driver hears of it."""
 
 from __future__ import annotations
 
@@ -59,3 +59,36 @@ def test_a_worker_whose_device_broke_is_ended_and_told_as_dead(ray_head: RayHead
         "Died(worker='actor-0', reason='CUDA error: device-side assert triggered', preempted=False)",
         "gone",
     ], result.stderr
+
+
+BUGGY = """
+from i2s_batch.config import RunConfig
+from i2s_batch.runtime.workers.ray_pool import RayCluster
+
+class Unpicklable(Exception):
+    def __init__(self, one, two):
+        super().__init__("bytes of the device")
+        self.lock = __import__("threading").Lock()
+
+class Spec:
+    def build(self, name):
+        raise Unpicklable(1, 2)
+
+cluster = RayCluster()
+pool = cluster.pool(Spec(), cluster.fleet(RunConfig(actors=1), 1))
+pool.start()
+while not (events := pool.wait(1.0)):
+    pass
+error = events[0].error
+print(type(error).__name__, error, sep=": ")
+print(error.details)
+cluster.close()
+"""
+
+
+def test_a_bug_reaches_the_driver_as_text_whatever_was_raised(ray_head: RayHead) -> None:
+    command = [sys.executable, "-c", BUGGY]
+    result = subprocess.run(command, capture_output=True, text=True, env=ray_head.env, timeout=240, check=False)
+    first, *details = result.stdout.splitlines()
+    assert first == "InternalError: Unpicklable: bytes of the device, while loading the networks", result.stderr
+    assert details[0] == "Traceback (most recent call last):" and "in build" in result.stdout

@@ -266,6 +266,29 @@ def test_a_signal_saves_what_is_in_flight(
     check_long(long_run, generator, undisturbed)
 
 
+@pytest.mark.parametrize("first", ["on Ray", "in process"])
+def test_a_run_begins_on_ray_and_ends_in_process_and_the_other_way_round(
+    long_run: Run, generator: Path, undisturbed: tuple[Path, LatentTable], first: str
+) -> None:
+    on_ray = list(long_run.arguments)
+    place = on_ray.index("--actors")
+    in_process = [*on_ray[:place], *on_ray[place + 2 :], "--in-process"]
+    before, after = (on_ray, in_process) if first == "on Ray" else (in_process, on_ray)
+    long_run.arguments = before
+    driver = long_run.start()
+    wait_until(
+        lambda: driver.poll() is not None or (long_run.rows() and long_run.checkpoints()), "rows and checkpoints"
+    )
+    driver.kill()
+    driver.communicate(timeout=PATIENCE_S)
+    assert driver.returncode == -signal.SIGKILL and len(long_run.rows()) < 12
+    long_run.arguments = after
+    long_run.finish()
+    check_long(long_run, generator, undisturbed)
+    workers = {name.partition("-")[0] for name in read_table(str(long_run.out))["worker"].to_pylist()}
+    assert workers == {"actor", "local"}
+
+
 def test_no_cluster_at_the_given_address(tmp_path: Path, generator: Path, vgg: Path, ray_head: RayHead) -> None:
     scene(0, (40, 40)).save(tmp_path / "one.png")
     env = ray_head.env | {"RAY_ADDRESS": "127.0.0.1:9"}

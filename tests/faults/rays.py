@@ -181,6 +181,7 @@ class OnRay:
 class _Counting:
     cluster: Cluster
     counts: str
+    leave = None
 
     def fleet(self, config: JobConfig, units: int) -> Fleet:
         return self.cluster.fleet(config, units)

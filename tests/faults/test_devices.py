@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.errors import RunFailedError
+from i2s_batch.errors import InternalError, RunFailedError
 from i2s_batch.inversion import Embedder, SlotState
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.runtime.embed import EmbedJob
@@ -117,7 +117,7 @@ def test_too_little_memory_for_one_image_stops_the_run_and_a_larger_device_goes_
 
 def test_an_ordinary_bug_is_not_taken_for_a_broken_device(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_at_steps(monkeypatch, RuntimeError("shape '[3]' is invalid for input of size 4"))
-    with pytest.raises(RuntimeError, match="is invalid for input"):
+    with pytest.raises(InternalError, match="is invalid for input"):
         embed(job)
 
 
@@ -132,7 +132,7 @@ def test_a_code_that_is_no_number_is_a_row_and_touches_no_other(
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        with pytest.raises(StopError):
+        with pytest.raises(InternalError, match="StopError"):
             embed(job)
     store = open_store(job.out)
     (key, *_) = [info.key for info in store.list("work/checkpoints/")]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.errors import RunFailedError, StorageError
+from i2s_batch.errors import InternalError, RunFailedError, StorageError
 from i2s_batch.records import Finished, Report, Task
 from i2s_batch.runtime.driver import Driver
 from i2s_batch.runtime.state.assembly import Assembler, Publisher
@@ -71,6 +71,9 @@ class ScriptedPool:
     def wait(self, timeout_s: float) -> list[Event]:
         events, self.events = self.events, []
         return events
+
+    def waiting_for(self) -> str:
+        return ""
 
     def draining(self) -> set[str]:
         return self.drained
@@ -172,13 +175,23 @@ def test_a_fleet_that_dies_on_every_picture_stops_the_run(tmp_path: Path) -> Non
         scene.run()
 
 
+def test_deaths_of_a_machine_short_of_memory_blame_no_image_but_stop_the_run(tmp_path: Path) -> None:
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        return Died(worker, "low on memory", preempted=False, memory=True)
+
+    scene = Scene(tmp_path, 5, script)
+    with pytest.raises(RunFailedError, match=r"10 workers died one after the other .*: low on memory"):
+        scene.run()
+    assert read_deaths(scene.store) == {}
+
+
 def test_a_bug_stops_the_run_and_names_worker_and_images(tmp_path: Path) -> None:
     def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
         return Failed(worker, ZeroDivisionError("division by zero"))
 
-    with pytest.raises(RunFailedError, match=r"worker w0 failed with ZeroDivisionError: .* 000.png") as stop:
+    with pytest.raises(InternalError, match=r"worker w0 failed with ZeroDivisionError: .* 000.png") as stop:
         Scene(tmp_path, 3, script).run(workers=1)
-    assert isinstance(stop.value.__cause__, ZeroDivisionError)
+    assert isinstance(stop.value.__cause__, ZeroDivisionError) and "ZeroDivisionError" in stop.value.details
 
 
 def test_a_fault_of_the_storage_is_told_as_it_is(tmp_path: Path) -> None:

@@ -72,6 +72,9 @@ def test_before_there_is_a_rate_the_line_says_what_is_waited_for(now: list[float
     for worker in ("a", "b"):
         progress.started(worker)
     now[0] = 12.0
+    progress.tick("waiting for a node with a GPU free for a")
+    assert progress.line().endswith("0 in flight, waiting for a node with a GPU free for a (12 s)")
+    progress.tick()
     assert progress.line().endswith("0 in flight, loading the networks (12 s)")
     progress.ready("a")
     assert progress.line().endswith("first steps (1 of 2 workers ready)")

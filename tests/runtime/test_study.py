@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +15,20 @@ import pytest
 from i2s_batch.config import STUDIES, EmbedConfig, StudyConfig
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.inversion.slots import Slots
+from i2s_batch.report.page import write_report
 from i2s_batch.runtime.embed import EmbedJob
 from i2s_batch.runtime.run import Outcome, RunInterruptedError
 from i2s_batch.runtime.study import StudyJob, StudyRun
 from i2s_batch.runtime.workers.pools import InProcessCluster
+from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.pictures.decoding import decode_picture
 from i2s_batch.storage.tables.read import read_table
 from i2s_batch.studies import catalogue
 from i2s_batch.studies.alterations import alter
 from i2s_batch.studies.catalogue import study_of
 from i2s_batch.table.verify import verify
-from tests.material import scene
+from tests.material import scene, upload
 from tests.runs import embed, rows_written
 
 STEPS = 12
@@ -175,6 +180,48 @@ def test_a_picture_that_cannot_be_read_says_so_in_every_variant(job: StudyJob, t
     assert carry_out(job).summary["statuses"] == {"ok": 15, "unreadable": 3}
     errors = {row["round"]: row["error"] for row in rows_of(job).values() if row["picture"] == "scene/page.png"}
     assert "HTML" in errors[1] and "round-1/scene/page.png.png" in errors[2]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, s3_bucket: str) -> Path:
+    """A list of images that lie anywhere, beside some whose names are no UTF-8, or as long as a name can be."""
+    folder = tmp_path / "lists" / "near"
+    folder.mkdir(parents=True)
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    for number, path in enumerate((one, two)):
+        scene(number, (24, 24)).save(path)
+    names = [b"a\xff.png", b"n" * 251 + b".png", b"plain.png"]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(one.read_bytes())
+    open_store(f"s3://{s3_bucket}/in").put("deep//one.png", one.read_bytes())
+    rows = ["../../one.png", str(two), f"s3://{s3_bucket}/in/deep//one.png"]
+    (folder / "list.txt").write_bytes(b"\n".join([*map(os.fsencode, rows), *names]))
+    return folder / "list.txt"
+
+
+@pytest.mark.parametrize("name", ["iterate", "defects", "steps"])
+def test_images_that_embed_takes_can_be_studied_wherever_they_lie(job: StudyJob, elsewhere: Path, name: str) -> None:
+    job = replace(of(job, name, sample=6), source=str(elsewhere))
+    variants = study_of(name, job.config.embed).variants
+    assert carry_out(job).summary["statuses"] == {"ok": 6 * len(variants)}
+    rows = rows_of(job)
+    for picture in {row["picture"] for row in rows.values()}:
+        for variant in variants:
+            made = RunLayout.picture(f"{variant.name}/{picture}", "png")
+            assert decode_picture((Path(job.out) / made).read_bytes()).shape[2] == 3
+    for row in rows.values():
+        if row["round"] == 2:
+            before = Path(job.out) / RunLayout.picture(f"round-1/{row['picture']}", "png")
+            assert row["sha256"] == hashlib.sha256(before.read_bytes()).hexdigest()
+    Path(write_report(job.out)).read_bytes()
+
+
+def test_a_prefix_of_s3_with_empty_parts_can_be_studied(job: StudyJob, s3_bucket: str, tmp_path: Path) -> None:
+    upload(tmp_path / "pictures", f"s3://{s3_bucket}/in//deep")
+    for out in (job.out, f"s3://{s3_bucket}/out"):
+        here = replace(of(job, "iterate", sample=2), source=f"s3://{s3_bucket}/in", out=out)
+        assert carry_out(here).summary["statuses"] == {"ok": 6}
+        assert all(image_id.split("/", 1)[1].startswith("/deep/") for image_id in rows_of(here))
 
 
 def test_failed_rounds_are_tried_again_in_their_order(job: StudyJob, tmp_path: Path) -> None:

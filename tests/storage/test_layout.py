@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-from i2s_batch.storage.layout import RunLayout
+import itertools
+import random
+from pathlib import Path
+
+import pytest
+
+from i2s_batch.storage.layout import RunLayout, file_name
+from i2s_batch.storage.objects import open_store
 
 
 def test_keys_and_back() -> None:
@@ -22,3 +29,56 @@ def test_keys_and_back() -> None:
         assert RunLayout.checkpoint_index(key) is None
         assert RunLayout.shard_index(key) is None
         assert RunLayout.publishing_index(key) is None
+
+
+ORDINARY = ["a.png", "b/a.png", "_other", "_other.jpg/x", "b/_other/c", ".hidden", "b/...", "x y\n/%41.jpg", "n" * 251]
+NO_PATHS = [
+    *("", "/", ".", "..", "/a.png", "../a.png", "b/../a.png", "b//a.png", "b/", "./a%FF.png", "b/./a.png"),
+    *(
+        "s3://bucket/a.png",
+        "/tmp/a.png",
+        "_other/a",
+        "a.png/b",
+        "b/c.png/d",
+        "n" * 252,
+        "n/" * 500 + "n",
+        "a\0b",
+        "\udcff",
+    ),
+]
+
+
+def test_a_name_of_an_id_that_can_be_a_path_is_that_path() -> None:
+    for image_id in ORDINARY:
+        assert file_name(image_id, "png") == f"{image_id}.png"
+    assert RunLayout.picture("b/a.png", "webp") == "pictures/b/a.png.webp"
+    assert RunLayout.altered("b/a.png") == "inputs/b/a.png.png"
+    assert RunLayout.animation("a-b-0123", "mp4") == "animations/a-b-0123.mp4"
+    assert file_name("clip.mp4/000123", "png") == "clip.mp4/000123.png", "only its own suffix can be another's file"
+
+
+def test_an_id_that_cannot_be_a_path_has_a_name_below_the_folder_all_the_same() -> None:
+    for image_id in NO_PATHS:
+        folder, name = file_name(image_id, "jpeg" if ".png/" not in image_id else "png").split("/")
+        assert folder == "_other" and len(name.encode()) < 140 and name.isascii()
+
+
+def test_two_ids_never_share_a_file_and_every_name_can_be_written(tmp_path: Path) -> None:
+    stream = random.Random(3)
+    parts = ["", ".", "..", "a", "a.png", "_other", "ä", "n" * 251, "n" * 255, "s3:"]
+    drawn = ["/".join(stream.choices(parts, k=stream.randint(1, 4))) for _ in range(400)]
+    ids = {*ORDINARY, *NO_PATHS, *drawn}
+    ids |= {file_name(image_id, "png").removesuffix(".png") for image_id in ids}  # names of files, as ids
+    store = open_store(str(tmp_path / "out"))
+    for image_id in ids:
+        store.put(RunLayout.picture(image_id, "png"), image_id.encode("utf-8", "surrogatepass"))
+    for image_id in ids:
+        assert store.get(RunLayout.picture(image_id, "png")) == image_id.encode("utf-8", "surrogatepass")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and len(list(store.list())) == len(ids)
+    for one, other in itertools.permutations(map(RunLayout.altered, ids), 2):
+        assert not other.startswith(f"{one}/")
+
+
+@pytest.mark.parametrize("image_id", ["../a.png", "/a.png", "b//a.png"])
+def test_what_a_local_folder_refuses_is_never_asked_of_it(image_id: str, tmp_path: Path) -> None:
+    assert open_store(str(tmp_path)).uri(RunLayout.altered(image_id)).startswith(f"{tmp_path}/inputs/_other/")

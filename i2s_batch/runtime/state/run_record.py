@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # reading a record needs no torch
 IDENTITY = ("source", "settings", "generator", "vgg")
 # Of each shard, from its publication on; the runs of older programs have none.
 CHECKSUMS = "sha256"
+# Present where the run was begun with --in-process, for the command that resumes it; no part of what the run is.
+IN_PROCESS = "in_process"
 # Settings of the record that are options of the command line; the others can only be set from Python.
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
@@ -103,6 +105,8 @@ def resume_command(record: dict[str, Any], out: str) -> str | None:
     for name in _OPTIONS:
         if name in asked and asked[name] != usual.get(name):
             words += [f"--{name.replace('_', '-')}", str(asked[name])]
+    if record.get(IN_PROCESS):
+        words.append("--in-process")
     return shlex.join(words)
 
 

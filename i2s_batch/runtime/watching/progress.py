@@ -73,7 +73,7 @@ class Progress:
         self._total = state.images
         self._done_before = self._total - state.remaining_images
         self._started = self._last_said = self._last_step = time.monotonic()
-        self._phase = ""
+        self._phase = self._waiting_for = ""
         self._updates = 0
         self._rate = Rate()
         self._ready: dict[str, bool] = {}
@@ -118,8 +118,9 @@ class Progress:
         """Say something out of turn."""
         self._say(line)
 
-    def tick(self) -> None:
-        """Say or draw a line if it is time."""
+    def tick(self, waiting_for: str = "") -> None:
+        """Say or draw a line if it is time. `waiting_for`: what workers wait for before they load their networks."""
+        self._waiting_for = waiting_for
         every = DRAW_EVERY_S if isinstance(self._say, LiveLine) else LINE_EVERY_S
         if time.monotonic() - self._last_said >= every:
             self._last_said = time.monotonic()
@@ -196,7 +197,7 @@ class Progress:
             return self._phase
         ready, workers = sum(self._ready.values()), len(self._ready)
         if not ready and workers:
-            return f"loading the networks ({duration(now - self._last_step)})"
+            return f"{self._waiting_for or 'loading the networks'} ({duration(now - self._last_step)})"
         if now - self._last_step >= QUIET_S:
             return f"no step for {duration(now - self._last_step)}"
         if self._rate.at(now) is None:

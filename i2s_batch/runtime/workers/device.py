@@ -14,6 +14,8 @@ from i2s_batch.runtime.workers.pools import DeviceLostError
 
 # What the libraries that PyTorch calls say of a device that no longer works, where PyTorch has no type for it.
 _LOST = re.compile(r"(CUDA|HIP|CUDA driver|cuDNN|cuBLAS|miopen) error\b", re.IGNORECASE)
+# What PyTorch, which has no type for it, says of a machine without enough memory.
+_NO_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 def device_name(device: torch.device) -> str:
@@ -21,6 +23,17 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def _too_little_memory(error: Exception, batch_size: int | None) -> RunFailedError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    doing, advice = "for one image", "run the same command again on a larger device"
+    if batch_size is None:
+        doing = "for the networks"
+    elif batch_size > 1:
+        doing = f"for {batch_size} images side by side"
+        advice = "run the same command again with a smaller --batch-size"
+    return RunFailedError(f"the device has too little memory {doing}; {advice} ({reason})")
 
 
 @contextmanager
@@ -33,17 +46,12 @@ def device_errors(batch_size: int | None) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        reason = " ".join(str(error).split())
-        doing, advice = "for one image", "run the same command again on a larger device"
-        if batch_size is None:
-            doing = "for the networks"
-        elif batch_size > 1:
-            doing = f"for {batch_size} images side by side"
-            advice = "run the same command again with a smaller --batch-size"
+    except (torch.OutOfMemoryError, MemoryError) as error:
         # The whole story: not a bug, so no traceback.
-        raise RunFailedError(f"the device has too little memory {doing}; {advice} ({reason})") from None
+        raise _too_little_memory(error, batch_size) from None
     except RuntimeError as error:
+        if _NO_CPU_MEMORY in str(error):
+            raise _too_little_memory(error, batch_size) from None
         if isinstance(error, torch.AcceleratorError) or _LOST.match(str(error)):
             raise DeviceLostError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
         raise

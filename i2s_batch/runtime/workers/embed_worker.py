@@ -19,7 +19,7 @@ import torch
 
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import DamagedError, PictureError
-from i2s_batch.inversion import EmbedResult, SlotState
+from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.models import GeneratorWeights, VGGWeights
@@ -81,6 +81,19 @@ class _Loaded:
     damage: str = ""
 
 
+class _Released:
+    """A lock, held by the caller, that others may have meanwhile."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.acquire()
+
+
 class EmbedWorker:
     """One device with a loaded generator and VGG-16, and B slots."""
 
@@ -95,7 +108,8 @@ class EmbedWorker:
         chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
         self.slots = max(1, min(chosen, spec.max_slots))
         self._settings = Settings(spec.config.embed)
-        self._embedder = self._engine.embedder(self._settings, self.slots)
+        self._settled = threading.Lock()  # held while anything but a step is done
+        self._embedder = self._new_embedder(self._settings, self.slots)
         self._capacity = self.slots
         self._device_name = device_name(self._engine.device)
         self._store = open_store(spec.out)
@@ -114,7 +128,7 @@ class EmbedWorker:
         """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable. At least one step
         is made if there is anything to embed."""
         try:
-            with device_errors(1):  # of more, the embedder sets some aside
+            with self._settled, device_errors(1):  # of more, the embedder sets some aside
                 return self._advance(tasks, budget_s)
         except DeviceLostError:
             wait_for(self._writing)  # what was finished before stays finished
@@ -173,8 +187,8 @@ class EmbedWorker:
 
     def checkpoint(self) -> int:
         """Save every image in flight now and wait until that, and every finished row, is durable; how many
-        images in flight were saved."""
-        with device_errors(1):
+        images in flight were saved. May be called from another thread in the middle of a step, which is not saved."""
+        with self._settled, device_errors(1):
             self._write_checkpoints()
         wait_for(self._writing)
         for future in self._checkpointing:
@@ -186,6 +200,12 @@ class EmbedWorker:
         """End the threads; files that are being written are completed."""
         self._loader.shutdown(cancel_futures=True)
         self._writer.shutdown()
+
+    def _new_embedder(self, settings: Settings, slots: int) -> Embedder:
+        """Return an embedder whose images in flight can be saved while it computes a step."""
+        embedder = self._engine.embedder(settings, slots)
+        embedder.computing = _Released(self._settled)
+        return embedder
 
     def _load(self, task: Task) -> _Loaded:
         picture = LoadedPicture()
@@ -225,7 +245,7 @@ class EmbedWorker:
                 continue
             assert loaded.pixels is not None
             if (settings := self._spec.settings_of(task)) != self._settings:
-                self._settings, self._embedder = settings, self._engine.embedder(settings, self._capacity)
+                self._settings, self._embedder = settings, self._new_embedder(settings, self._capacity)
             sha256 = loaded.source.sha256 or ""
             self._embedder.put(task.image_id, loaded.pixels, self._resumable(task, loaded), sha256)
             self._in_slots[task.image_id] = (task, loaded.source)

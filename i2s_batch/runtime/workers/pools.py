@@ -6,12 +6,18 @@ A pool starts workers, sends them tasks, and tells what came of it. It decides n
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 from i2s_batch.config import JobConfig
+from i2s_batch.errors import ClusterError, I2SError, InternalError, described
 from i2s_batch.records import Report, Task
+from i2s_batch.runtime.stopping import Leave
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,48 @@ class DeviceLostError(Exception):
     can be trusted. A pool ends the worker and tells that it died."""
 
 
+@contextmanager
+def last_net(doing: str) -> Iterator[None]:
+    """Turn an exception that nobody foresaw, raised while a worker was `doing` something, into an InternalError.
+
+    What the user can mend, and a device that is lost, pass as they are.
+    """
+    try:
+        yield
+    except (I2SError, DeviceLostError):
+        raise
+    except Exception as error:  # the worker's last net: a bug, whatever it is, must reach the driver
+        details = "".join(traceback.format_exception(error))
+        raise InternalError(f"{described(error)}, while {doing}", details) from error
+
+
+class GuardedWorker:
+    """A worker that is built and used under the last net."""
+
+    def __init__(self, spec: WorkerSpec, name: str) -> None:
+        self._name = name
+        with last_net("loading the networks"):
+            self._worker = spec.build(name)
+
+    @property
+    def slots(self) -> int:
+        return self._worker.slots
+
+    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+        with last_net("working on its images"):
+            return self._worker.advance(tasks, budget_s)
+
+    def interrupt(self) -> None:
+        self._worker.interrupt()
+
+    def checkpoint(self) -> int:
+        with last_net(f"saving what {self._name} had in flight"):
+            return self._worker.checkpoint()
+
+    def close(self) -> None:
+        self._worker.close()
+
+
 class WorkerSpec(Protocol):
     """All that a worker needs, as values that travel to other processes."""
 
@@ -72,11 +120,16 @@ class Reported:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker's process or its device is gone, and with it whatever it held in memory."""
+    """A worker's process or its device is gone, and with it whatever it held in memory.
+
+    `preempted`: its machine went away; `memory`: it was ended because its machine was short of memory. In neither case
+    are the images that it held to blame.
+    """
 
     worker: str
     reason: str
     preempted: bool
+    memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +155,9 @@ class Pool(Protocol):
     def wait(self, timeout_s: float) -> list[Event]:
         """The events since the last call; waits for one at most `timeout_s`."""
 
+    def waiting_for(self) -> str:
+        """What the workers that are not ready wait for, where that is not their networks; '' otherwise."""
+
     def draining(self) -> set[str]:
         """Workers whose machine is about to go away."""
 
@@ -118,6 +174,11 @@ class Pool(Protocol):
 class Cluster(Protocol):
     """A place where pools can be made. Nothing is connected or started before `fleet` is called."""
 
+    @property
+    def leave(self) -> Leave | None:
+        """What ends the process when it is told to stop in the middle of a step that the driver's own thread computes;
+        None where workers are other processes, or where the process is not the run's alone."""
+
     def fleet(self, config: JobConfig, units: int) -> Fleet:
         """What the cluster offers for a run with `units` to do."""
 
@@ -129,13 +190,21 @@ class Cluster(Protocol):
 
 
 class InProcessCluster:
-    """`workers` workers in this process."""
+    """`workers` workers in this process, without Ray."""
 
-    def __init__(self, workers: int = 1) -> None:
-        self._workers = workers
+    def __init__(self, workers: int = 1, leave: Leave | None = None) -> None:
+        self._workers, self._leave = workers, leave
+
+    @property
+    def leave(self) -> Leave | None:
+        return self._leave
 
     def fleet(self, config: JobConfig, units: int) -> Fleet:
-        device = "cpu" if config.device == "auto" else config.device
+        """Offer the GPU if PyTorch sees one, else the CPU with all its threads."""
+        has_gpu = torch.cuda.is_available()
+        if config.device == "cuda" and not has_gpu:
+            raise ClusterError("this machine has no GPU that PyTorch can see; use --device cpu")
+        device = ("cuda" if has_gpu else "cpu") if config.device == "auto" else config.device
         return Fleet(min(self._workers, units), device)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
@@ -146,21 +215,27 @@ class InProcessCluster:
 
 
 class InProcessPool:
-    """Workers in this process, working in turn inside `wait`: for tests, debugging and machines without Ray."""
+    """Workers in this process, working in turn inside `wait`: for `--in-process` and tests.
+
+    `checkpoint` may be called from another thread while a worker computes.
+    """
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
         self._names = (f"local-{number}" for number in itertools.count())
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, GuardedWorker] = {}
         self._events: list[Event] = []
         self._sent: list[tuple[str, list[Task], float]] = []
 
     def start(self) -> str:
         name = next(self._names)
         try:
-            worker = self._spec.build(name)
+            worker = GuardedWorker(self._spec, name)
         except DeviceLostError as error:
             self._events.append(Died(name, str(error), preempted=False))
+            return name
+        except InternalError as error:
+            self._events.append(Failed(name, error))
             return name
         self._workers[name] = worker
         self._events.append(Ready(name, worker.slots))
@@ -174,6 +249,9 @@ class InProcessPool:
         sent, self._sent = self._sent, []
         return events + [self._advance(*each) for each in sent]
 
+    def waiting_for(self) -> str:
+        return ""
+
     def draining(self) -> set[str]:
         return set()
 
@@ -183,6 +261,7 @@ class InProcessPool:
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         saved = 0
         for name in workers:
+            self._workers[name].interrupt()
             with suppress(DeviceLostError):  # its last checkpoint stands
                 saved += self._workers[name].checkpoint()
         return saved
@@ -197,3 +276,5 @@ class InProcessPool:
         except DeviceLostError as error:
             self.end(worker)
             return Died(worker, str(error), preempted=False)
+        except InternalError as error:
+            return Failed(worker, error)

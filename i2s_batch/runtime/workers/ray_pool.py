@@ -1,47 +1,54 @@
-"""Workers on Ray: the only file that imports Ray.
+"""Workers on Ray. With `ray_node` the only file that imports Ray.
 
 The driver decides everything, so actors are never restarted and calls never retried by Ray itself.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from i2s_batch.config import JobConfig
 from i2s_batch.errors import ClusterError
 from i2s_batch.records import Report, Task
+from i2s_batch.runtime.workers import ray_node
 from i2s_batch.runtime.workers.pools import (
     DeviceLostError,
     Died,
     Event,
     Failed,
     Fleet,
+    GuardedWorker,
     Pool,
     Ready,
     Reported,
-    Worker,
     WorkerSpec,
 )
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
-CONNECT_TIMEOUT_S = 10.0
 # Of a machine that is shut down, the death of an actor may be heard of before its own.
 NODE_DEATH_DELAY_S = 2.0
 # Of a machine that is gone at once, Ray notices only that it does not answer; it takes some 20 s to call it dead.
 UNSEEN_LIMIT_S = 60.0
+# Rays that are started one after the other, without any report of a worker in between.
+RAYS_IN_A_ROW = 3
+# Longest waits for a worker: until some node has room for it (new machines take minutes), until it has loaded its
+# networks, and for the end of a stretch of work, in which it may compile for minutes or make a very long step.
+PLACE_LIMIT_S = 1800.0
+LOAD_LIMIT_S = 1200.0
+STRETCH_LIMIT_S = 3600.0
 # Ray's account of a dead actor goes on for a screen: ids first, the cause after one of these, advice at the end.
 _CAUSE_FOLLOWS = ("Worker exit detail: ", "The actor is dead because ")
 _ADVICE_FOLLOWS = " Some common causes include:"
 _REASON_LETTERS = 300
+# In Ray's account of an actor that it killed because the machine was short of memory.
+_OF_MEMORY = ("NODE_OUT_OF_MEMORY", "low on memory", "memory pressure")
 
 
 @ray.remote(concurrency_groups={"control": 1})
@@ -49,11 +56,11 @@ class _Actor:
     """A worker in a process of its own. `interrupt` is answered while `advance` runs."""
 
     def __init__(self) -> None:
-        self._worker: Worker | None = None
+        self._worker: GuardedWorker | None = None
 
     def setup(self, name: str, spec: WorkerSpec) -> tuple[int, str]:
         """Load the networks; the number of slots and the node."""
-        self._worker = spec.build(name)
+        self._worker = GuardedWorker(spec, name)
         return self._worker.slots, ray.get_runtime_context().get_node_id()
 
     def advance(self, tasks: list[Task], budget_s: float) -> Report:
@@ -65,6 +72,10 @@ class _Actor:
         return self._worker.checkpoint()
 
     @ray.method(concurrency_group="control")
+    def is_here(self) -> None:
+        """Answer as soon as there is a process."""
+
+    @ray.method(concurrency_group="control")
     def interrupt(self) -> None:
         if self._worker is not None:
             self._worker.interrupt()
@@ -73,14 +84,19 @@ class _Actor:
 class RayCluster:
     """The cluster of RAY_ADDRESS or of this machine's `ray start`; without one, a Ray of our own."""
 
+    leave = None  # workers are other processes
+
+    def __init__(self) -> None:
+        self._own = False
+
     def fleet(self, config: JobConfig, units: int) -> Fleet:
         """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
-        own = _connect()
+        self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         # A cluster that offers neither now (a head without actors) gets its GPU nodes from the autoscaler.
         on_gpu = config.device == "cuda" or (config.device == "auto" and (gpus > 0 or cpus == 0))
-        if on_gpu and own and gpus == 0:
+        if on_gpu and self._own and gpus == 0:
             raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
         if on_gpu:
             return Fleet(min(units, config.actors or max(1, gpus)), "cuda")
@@ -92,11 +108,17 @@ class RayCluster:
         return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
-        return RayPool(spec, fleet)
+        return RayPool(spec, fleet, self._own)
 
     def close(self) -> None:
-        if ray.is_initialized():
-            ray.shutdown()
+        ray_node.disconnect()
+
+
+def _amount(share: Mapping[str, int | None]) -> str:
+    """Return the share of a node that a worker needs, in words."""
+    if share.get("num_gpus"):
+        return "a GPU"
+    return "a CPU" if share["num_cpus"] == 1 else f"{share['num_cpus']} CPUs"
 
 
 def _cause(reason: str) -> str:
@@ -108,62 +130,37 @@ def _cause(reason: str) -> str:
     return reason.partition(_ADVICE_FOLLOWS)[0][:_REASON_LETTERS].rstrip(". ")
 
 
-def _connect() -> bool:
-    """Join the cluster of RAY_ADDRESS, else the one that `ray start` began on this machine, else start one.
+@dataclass
+class _Wait:
+    """What a worker is waited for, since when, and how long that may take."""
 
-    Whether the cluster is one of our own.
-    """
-    if ray.is_initialized():
-        return False
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    address = os.environ.get("RAY_ADDRESS") or _started_here() or "local"
-    if address != "local":
-        if not _answers(address):
-            raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={address}; start it, or unset RAY_ADDRESS")
-        _init(address=address, **quiet)
-        return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _init(address=address, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
-    return True
+    what: str
+    limit_s: float
+    since: float
 
+    @classmethod
+    def begin(cls, what: str, limit_s: float) -> _Wait:
+        return cls(what, limit_s, time.monotonic())
 
-def _init(address: str, **options: Any) -> None:
-    try:
-        ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        reason = " ".join(str(error).split())[:_REASON_LETTERS]
-        raise ClusterError(f"Ray ({address}) cannot be joined or started: {reason}") from error
-
-
-def _started_here() -> str | None:
-    """The address of this machine's running cluster. Ray notes it in a file, which outlives a cluster that was
-    killed; Ray's own search would then try the dead address for minutes."""
-    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
-    try:
-        address = note.read_text().strip()
-    except OSError:
-        return None
-    return address if _answers(address) else None
-
-
-def _answers(address: str) -> bool:
-    """Whether something listens at host:port; true for forms that only Ray understands."""
-    try:
-        place = urlsplit(address if "://" in address else f"//{address}")
-        if place.hostname is None or place.port is None:
-            return True
-        socket.create_connection((place.hostname, place.port), timeout=CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError):  # ValueError: no address at all
-        return False
-    return True
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() - self.since > self.limit_s
 
 
 class RayPool:
-    """Actors of one run. The networks are put into Ray's object store once and fetched once a node."""
+    """Actors of one run. The networks are put into Ray's object store once and fetched once a node.
 
-    def __init__(self, spec: WorkerSpec, fleet: Fleet) -> None:
-        self._fleet = fleet
+    `own`: the Ray was started by this process. When its node dies, another is started.
+    """
+
+    def __init__(self, spec: WorkerSpec, fleet: Fleet, own: bool = False) -> None:
+        self._fleet, self._own = fleet, own
+        self._to_build = spec
         self._spec = ray.put(spec)
+        self._waits: dict[str, _Wait] = {}
+        self._placing: dict[ray.ObjectRef, str] = {}  # answered as soon as a worker has a process
+        self._watch = ray_node.NodeWatch()
+        self._rays = 1  # without a report of a worker
         self._actors: dict[str, Any] = {}
         self._nodes: dict[str, str] = {}
         self._calls: dict[ray.ObjectRef, str] = {}
@@ -179,20 +176,33 @@ class RayPool:
         share = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": self._fleet.threads}
         actor = _Actor.options(max_restarts=0, max_task_retries=0, **share).remote()  # type: ignore[attr-defined]
         self._actors[name] = actor
+        self._placing[actor.is_here.remote()] = name
         self._calls[actor.setup.remote(name, self._spec)] = name
+        self._waits[name] = _Wait.begin(f"a node with {_amount(share)} free for {name}", PLACE_LIMIT_S)
         return name
 
     def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
+        self._waits[worker] = _Wait.begin(f"a report of {worker}", STRETCH_LIMIT_S)
         self._calls[self._actors[worker].advance.remote(tasks, budget_s)] = worker
 
+    def waiting_for(self) -> str:
+        """What every worker that is not ready waits for, if no node has room for any of them; else ''."""
+        unready = [name for name in self._actors if name not in self._nodes]
+        if not unready or set(unready) - set(self._placing.values()):
+            return ""
+        return f"waiting for {self._waits[unready[0]].what}"
+
     def wait(self, timeout_s: float) -> list[Event]:
+        if (reason := self._watch.why_dead()) is not None:
+            return self._restart(reason)
         if not self._calls:
             time.sleep(timeout_s)
             return []
+        self._look_for_places()
         ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
         ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
-        events = [self._event(self._calls.pop(call), call) for call in ready]
-        return [event for event in events if event is not None]
+        events = [self._event(worker, call) for worker, call in [(self._calls.pop(call), call) for call in ready]]
+        return [event for event in events if event is not None] + self._overdue()
 
     def draining(self) -> set[str]:
         if time.monotonic() - self._drain_checked > DRAIN_CHECK_S:
@@ -203,10 +213,11 @@ class RayPool:
         return {name for name, node in self._nodes.items() if node in self._draining_nodes}
 
     def end(self, worker: str) -> None:
-        self._calls = {call: name for call, name in self._calls.items() if name != worker}
         self._forget(worker)
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
+        if self._watch.why_dead() is not None:
+            return 0  # their last checkpoints stand
         actors = [self._actors[name] for name in workers]
         for actor in actors:
             actor.interrupt.remote()
@@ -227,8 +238,58 @@ class RayPool:
         return saved
 
     def close(self) -> None:
+        if self._watch.why_dead(ask=False) is not None:
+            return  # they went with it, and a call of it may end this process
         for name in list(self._actors):
             self._forget(name)
+
+    def _restart(self, reason: str) -> list[Event]:
+        """Start another Ray in place of one of our own that has died. All workers went with it."""
+        if not self._own:
+            raise ClusterError(
+                f"the Ray node of this machine died ({reason}); start it again, then run the same command again"
+            )
+        if self._rays >= RAYS_IN_A_ROW:
+            raise ClusterError(
+                f"{self._rays} Rays were started on this machine and each died before a worker had reported; the last "
+                f"one: {reason}; free some memory, or run the same command again with --in-process"
+            )
+        self._rays += 1
+        lost: list[Event] = [Died(name, f"Ray on this machine died: {reason}", preempted=True) for name in self._actors]
+        for state in (self._actors, self._nodes, self._calls, self._unseen, self._waits, self._placing):
+            state.clear()
+        self._draining_nodes = set()
+        ray_node.restart_own()
+        self._watch = ray_node.NodeWatch()
+        self._spec = ray.put(self._to_build)
+        return lost
+
+    def _look_for_places(self) -> None:
+        """Take note of the workers that have got a process: from now on they load their networks."""
+        if not self._placing:
+            return
+        placed, _ = ray.wait(list(self._placing), num_returns=len(self._placing), timeout=0)
+        for call in placed:
+            name = self._placing.pop(call)
+            if name in self._actors and name not in self._nodes:
+                self._waits[name] = _Wait.begin(f"{name} to load the networks", LOAD_LIMIT_S)
+
+    def _overdue(self) -> list[Event]:
+        """The workers that were waited for too long; one that no node has room for is no hindrance to the others.
+
+        Raises ClusterError if there is no node for any worker.
+        """
+        late = {name: wait for name, wait in self._waits.items() if wait.is_over and name in self._calls.values()}
+        unplaced = [late.pop(name) for name in self._placing.values() if name in late]
+        if unplaced and not self._nodes:
+            raise ClusterError(
+                f"the Ray cluster has had no place for a worker for {unplaced[0].limit_s / 60:.0f} min (waiting for "
+                f"{unplaced[0].what}); add a node, or ask for fewer --actors, and run the same command again"
+            )
+        return [
+            self._died(name, f"waited {wait.limit_s / 60:.0f} min for {wait.what}", lost=False)
+            for name, wait in late.items()
+        ]
 
     def _event(self, worker: str, call: ray.ObjectRef) -> Event | None:
         """What a call came to; None while it is not known whether its worker lives."""
@@ -243,6 +304,7 @@ class RayPool:
         if worker in self._unseen:
             return self._died(worker, "it could not be reached, and what it was doing then has no answer", lost=True)
         if isinstance(answer, Report):
+            self._rays = 1
             return Reported(worker, answer)
         slots, self._nodes[worker] = answer
         return Ready(worker, slots)
@@ -255,6 +317,8 @@ class RayPool:
                 self._calls[self._actors[worker].interrupt.remote()] = worker
                 return None
             return self._died(worker, str(error), lost=True)
+        if isinstance(error, OutOfMemoryError) or any(mark in str(error) for mark in _OF_MEMORY):
+            return replace(self._died(worker, str(error), lost=False), memory=True)
         # A machine that goes away is not the pictures' fault, announced or not.
         lost = (isinstance(error, RayActorError) and error.preempted) or "node has died" in str(error)
         return self._died(worker, str(error), lost or self._node_died(worker))
@@ -276,6 +340,8 @@ class RayPool:
         return False
 
     def _forget(self, worker: str) -> None:
-        self._nodes.pop(worker, None)
-        self._unseen.pop(worker, None)
+        self._calls = {call: name for call, name in self._calls.items() if name != worker}
+        self._placing = {call: name for call, name in self._placing.items() if name != worker}
+        for state in (self._nodes, self._unseen, self._waits):
+            state.pop(worker, None)
         ray.kill(self._actors.pop(worker))

@@ -1,0 +1,71 @@
+"""The file that a bug report needs: what went wrong, where, and in which versions. Nothing secret enters it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+
+from i2s_batch.storage.objects.urls import hide_secrets
+
+_PACKAGES = ("i2s_batch", "torch", "numpy", "pillow", "pyarrow", "ray", "boto3", "duckdb", "lpips", "click", "jinja2")
+# Variables of the environment whose values open doors, and the shortest value that is worth hiding.
+_SECRET_NAME = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|SIGNATURE", re.IGNORECASE)
+_LEAST_LETTERS = 6
+_HIDDEN = "***"
+# Secrets by their form: a value in a query, a value that is named as one, an access key of AWS.
+_FORMS = (
+    re.compile(r"([?&][\w.%-]+=)[^\s&'\"<>)]+"),
+    re.compile(
+        r"((?:authorization|password|passwd|secret|token|api[_-]?key|access[_-]?key)\w*['\"]?\s*[:=]\s*['\"]?)"
+        r"(?:(?:basic|bearer)\s+)?[^\s'\",)}]+",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(\b)(?:AKIA|ASIA)[A-Z0-9]{12,}\b"),
+)
+
+
+def without_any_secret(text: str) -> str:
+    """Return `text` without what may let strangers in: parts of urls, keys, tokens, passwords of the environment."""
+    secrets = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _LEAST_LETTERS:
+            text = text.replace(secret, _HIDDEN)
+    text = hide_secrets(text)
+    for form in _FORMS:
+        text = form.sub(rf"\g<1>{_HIDDEN}", text)
+    return text
+
+
+def write_bug_report(what: str, details: str, command: Sequence[str]) -> str:
+    """Write a report into the folder for temporary files, readable by the user only; return its path.
+
+    `what`: one line; `details`: the traceback; `command`: the words of the command line. Raises OSError.
+    """
+    now = datetime.now(timezone.utc)
+    descriptor, path = tempfile.mkstemp(prefix=f"i2s-batch-bug-{now:%Y%m%d-%H%M%S}-", suffix=".txt")
+    lines = [
+        what,
+        "",
+        f"when      {now.isoformat(timespec='seconds')}",
+        f"command   {shlex.join(['i2s-batch', *command])}",
+        f"system    {platform.platform()}, Python {platform.python_version()}",
+        *(f"{name:9} {_version(name)}" for name in _PACKAGES),
+        "",
+        details,
+    ]
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(without_any_secret("\n".join(lines)))
+    return path
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
