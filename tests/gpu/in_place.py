@@ -39,10 +39,11 @@ def in_place_step(slots: Any, case: Case, smoke: bool) -> Callable[[], None]:
 def _objective(slots: Any) -> Callable[..., Any]:
     from i2s_batch.inversion.loss import loss_terms
 
-    generator, features, space, weights = slots._generator, slots._features, slots._space, slots._lambdas
+    plain = slots._objective
+    synthesis, features, space, weights = plain.synthesis, plain.features, plain.space, plain.weights
 
     def objective(x: Any, target: Any, target_features: Any) -> Any:
-        images = generator.synthesize(space.to_ws(x))
+        images = synthesis(space.to_ws(x))
         terms = loss_terms(images, target, features(images), target_features)
         loss = terms @ weights
         return loss.sum(), terms, loss

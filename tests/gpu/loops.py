@@ -61,17 +61,18 @@ class Loop:
             return self._plain_step()
         from i2s_batch.config import EmbedConfig
         from i2s_batch.inversion import Embedder
+        from i2s_batch.inversion.step_program import StepProgram
 
         case, smoke = self._case, self._bench.options.smoke
-        config = EmbedConfig(steps=STEPS, batch_size=case.batch, compile=case.step == "compiled")
-        self._embedder = Embedder(self._generator, self._vgg, config)
+        config = EmbedConfig(steps=STEPS, batch_size=case.batch)
+        backend = "aot_eager" if smoke else "inductor"
+        program = StepProgram(compiled=case.step == "compiled", layout=case.layout, backend=backend)
+        self._embedder = Embedder(self._generator, self._vgg, config, program=program)
         for number in range(case.batch):
             self._embedder.put(str(number), image(self._generator.resolution, number))
         self._slots = slots = self._embedder._slots
         slots.target = self._laid_out(slots.target)
         slots.target_features = [self._laid_out(features) for features in slots.target_features]
-        if case.step == "compiled" and smoke:
-            slots._compiled._backend = "aot_eager"
 
         def product_step() -> None:
             slots.advance(full=True)
