@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(bool(_MISSING), reason="; ".join(_MISSING))
 
 # Steps two images of 32 x 32 with a batch of two, and reports what PyTorch and the stand-in saw.
 STEPS = """
-import ctypes, json, sys
+import ctypes, json, os, sys
 import numpy as np, torch
 from i2s_batch import EmbedConfig, Embedder
 from i2s_batch.inversion.numerics import set_numerics
@@ -45,7 +45,8 @@ counters.standin_reset()
 embedder._slots.advance(full=True)
 counters.standin_dump(sys.argv[1].encode())
 print(json.dumps({"name": torch.cuda.get_device_name(), "capability": torch.cuda.get_device_capability(),
-                  "allocated": torch.cuda.max_memory_allocated(), "peak": counters.standin_peak()}))
+                  "allocated": torch.cuda.max_memory_allocated(), "peak": counters.standin_peak()}), flush=True)
+os._exit(0)  # PyTorch's threads for the backward pass sometimes abort when Python ends
 """
 FULL = """
 import torch
