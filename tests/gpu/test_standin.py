@@ -24,6 +24,7 @@ _MISSING = [
 ]
 pytestmark = pytest.mark.skipif(bool(_MISSING), reason="; ".join(_MISSING))
 
+GRAPH = "sg1 eager graph bf16 b1"
 # Steps two images of 32 x 32 with a batch of two, and reports what PyTorch and the stand-in saw.
 STEPS = """
 import ctypes, json, os, sys
@@ -92,6 +93,20 @@ def test_the_engine_steps_on_it_and_its_kernels_are_counted(build: Path, tmp_pat
     assert any(name.startswith("cudnn8 fprop [2 ") for name in kernels), "convolutions are named with their shapes"
     assert any(name.startswith("cudnn8 dgrad") for name in kernels), "there is a backward pass"
     assert not any(name.startswith("cudnn8 wgrad") for name in kernels), "no weight gets a gradient"
+
+
+def test_the_probe_measures_on_it_what_a_cpu_cannot(build: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"STANDIN_BUILD": str(build), "PYTHONPATH": "."}
+    settings = ["--device", "cuda", "--resolution", "32", "--beside", "1", "--out", str(tmp_path)]
+    command = [STANDIN / "run.sh", sys.executable, "tests/gpu/probe.py", *settings, "--only", "rates", GRAPH]
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [(line["case"], line.get("error")) for line in lines] == [("rates", None), (GRAPH, None)]
+    assert lines[0]["device"] == "Stand-in H200" and lines[0]["multiprocessors"] == 132
+    assert lines[1]["peak_mib_per_image"] > 0 and lines[1]["networks_mib"] > 0
 
 
 def test_its_memory_has_an_end(build: Path) -> None:
