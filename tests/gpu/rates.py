@@ -35,7 +35,9 @@ def rates(bench: Bench, case: Case) -> None:
 def _device() -> dict[str, Any]:
     properties = torch.cuda.get_device_properties(0)
     facts: dict[str, Any] = {"device": properties.name, "memory": properties.total_memory, "cuda": torch.version.cuda}
-    facts |= {"multiprocessors": properties.multi_processor_count, "cudnn": torch.backends.cudnn.version()}
+    facts |= {"multiprocessors": properties.multi_processor_count}
+    with contextlib.suppress(RuntimeError):  # a cuDNN of another version than PyTorch was built for
+        facts["cudnn"] = torch.backends.cudnn.version()
     with contextlib.suppress(ImportError):
         import triton
 

@@ -88,6 +88,15 @@ def test_a_case_that_outlasts_its_limit_is_killed_and_the_next_one_is_tried(tmp_
         assert (line["error"], line["reason"]) == ("ended", "killed: it took too long")
 
 
+def test_it_needs_torch_numpy_and_pillow_only() -> None:
+    """The machine with the GPU has nothing else."""
+    modules = [f"tests.gpu.{path.stem}" for path in PROGRAM.parent.glob("*.py") if not path.stem.startswith("test_")]
+    script = f"import sys, {', '.join(modules)}; from i2s_batch.models import build_generator; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    assert "torch" in loaded and not {"pyarrow", "ray", "boto3", "pytest", "duckdb", "pandas"} & set(loaded)
+
+
 def test_every_case_has_a_name_of_its_own_and_can_be_chosen() -> None:
     cases = [case for ones in JOBS.values() for case in ones]
     assert len({case.name for case in cases}) == len(cases) == 43

@@ -24,9 +24,10 @@ _MISSING = [
 ]
 pytestmark = pytest.mark.skipif(bool(_MISSING), reason="; ".join(_MISSING))
 
+GRAPH = "sg1 eager graph bf16 b1"
 # Steps two images of 32 x 32 with a batch of two, and reports what PyTorch and the stand-in saw.
 STEPS = """
-import ctypes, json, sys
+import ctypes, json, os, sys
 import numpy as np, torch
 from i2s_batch import EmbedConfig, Embedder
 from i2s_batch.inversion.numerics import set_numerics
@@ -45,7 +46,8 @@ counters.standin_reset()
 embedder._slots.advance(full=True)
 counters.standin_dump(sys.argv[1].encode())
 print(json.dumps({"name": torch.cuda.get_device_name(), "capability": torch.cuda.get_device_capability(),
-                  "allocated": torch.cuda.max_memory_allocated(), "peak": counters.standin_peak()}))
+                  "allocated": torch.cuda.max_memory_allocated(), "peak": counters.standin_peak()}), flush=True)
+os._exit(0)  # PyTorch's threads for the backward pass sometimes abort when Python ends
 """
 FULL = """
 import torch
@@ -91,6 +93,20 @@ def test_the_engine_steps_on_it_and_its_kernels_are_counted(build: Path, tmp_pat
     assert any(name.startswith("cudnn8 fprop [2 ") for name in kernels), "convolutions are named with their shapes"
     assert any(name.startswith("cudnn8 dgrad") for name in kernels), "there is a backward pass"
     assert not any(name.startswith("cudnn8 wgrad") for name in kernels), "no weight gets a gradient"
+
+
+def test_the_probe_measures_on_it_what_a_cpu_cannot(build: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"STANDIN_BUILD": str(build), "PYTHONPATH": "."}
+    settings = ["--device", "cuda", "--resolution", "32", "--beside", "1", "--out", str(tmp_path)]
+    command = [STANDIN / "run.sh", sys.executable, "tests/gpu/probe.py", *settings, "--only", "rates", GRAPH]
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [(line["case"], line.get("error")) for line in lines] == [("rates", None), (GRAPH, None)]
+    assert lines[0]["device"] == "Stand-in H200" and lines[0]["multiprocessors"] == 132
+    assert lines[1]["peak_mib_per_image"] > 0 and lines[1]["networks_mib"] > 0
 
 
 def test_its_memory_has_an_end(build: Path) -> None:

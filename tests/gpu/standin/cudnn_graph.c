@@ -8,98 +8,106 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A descriptor: what it is, what it links to, and of tensors the shape.
-typedef struct D {
+#define MOST_LINKS 8
+#define MOST_DIMS 8
+#define DEEPEST 6 // links from a plan to its operation
+
+// A descriptor: what it is, what it links to, and of tensors the shape and type.
+typedef struct descriptor {
     int type;
-    struct D *links[8];
-    int nl;
-    int64_t dims[8];
-    int64_t strides[8];
-    int nd;
-    int dt;
-    int finalized;
-} D;
-cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t t, cudnnBackendDescriptor_t *d) {
-    D *x = calloc(1, sizeof(D) + 64);
-    x->type = t;
-    *d = (void *)x;
+    struct descriptor *links[MOST_LINKS];
+    int used_links;
+    int64_t dims[MOST_DIMS], strides[MOST_DIMS];
+    int rank;
+    int data_type;
+} descriptor;
+
+cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *created) {
+    descriptor *d = calloc(1, sizeof(descriptor));
+    d->type = type;
+    *created = (void *)d;
     return 0;
 }
-cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d) { return 0; }
+cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d) { return 0; } // others may link to it
 cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) { return 0; }
-cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d_, cudnnBackendAttributeName_t n,
-                                       cudnnBackendAttributeType_t t, int64_t c, const void *a) {
-    D *d = (D *)d_;
-    if (t == CUDNN_TYPE_BACKEND_DESCRIPTOR && a) {
-        for (int i = 0; i < c && d->nl < 8; i++) d->links[d->nl++] = ((D **)a)[i];
+
+cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t opaque, cudnnBackendAttributeName_t name,
+                                       cudnnBackendAttributeType_t type, int64_t count, const void *values) {
+    descriptor *d = (descriptor *)opaque;
+    int64_t bytes = 8 * (count > MOST_DIMS ? MOST_DIMS : count);
+    if (type == CUDNN_TYPE_BACKEND_DESCRIPTOR && values)
+        for (int i = 0; i < count && d->used_links < MOST_LINKS; i++)
+            d->links[d->used_links++] = ((descriptor **)values)[i];
+    if (name == CUDNN_ATTR_TENSOR_DIMENSIONS) {
+        d->rank = count;
+        memcpy(d->dims, values, bytes);
     }
-    if (n == CUDNN_ATTR_TENSOR_DIMENSIONS) {
-        d->nd = c;
-        memcpy(d->dims, a, 8 * (c > 8 ? 8 : c));
-    }
-    if (n == CUDNN_ATTR_TENSOR_STRIDES) {
-        memcpy(d->strides, a, 8 * (c > 8 ? 8 : c));
-    }
-    if (n == CUDNN_ATTR_TENSOR_DATA_TYPE) d->dt = *(int *)a;
+    if (name == CUDNN_ATTR_TENSOR_STRIDES) memcpy(d->strides, values, bytes);
+    if (name == CUDNN_ATTR_TENSOR_DATA_TYPE) d->data_type = *(int *)values;
     return 0;
 }
-cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t d_, cudnnBackendAttributeName_t n,
-                                       cudnnBackendAttributeType_t t, int64_t req, int64_t *cnt, void *a) {
-    D *d = (D *)d_;
-    switch (n) {
+
+// The heuristics find one engine, the first, which needs no workspace; its configuration links to the graph.
+cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t opaque, cudnnBackendAttributeName_t name,
+                                       cudnnBackendAttributeType_t type, int64_t asked, int64_t *count, void *values) {
+    descriptor *d = (descriptor *)opaque;
+    int64_t found = 1;
+    switch (name) {
     case CUDNN_ATTR_ENGINEHEUR_RESULTS:
-        if (cnt) *cnt = 1;
-        if (a) {
-            ((D **)a)[0]->links[0] = d->links[0];
-            ((D **)a)[0]->nl = 1;
+        if (values) {
+            descriptor *configuration = ((descriptor **)values)[0];
+            configuration->links[0] = d->links[0];
+            configuration->used_links = 1;
         }
-        return 0;
-    case CUDNN_ATTR_ENGINECFG_ENGINE:
-        if (cnt) *cnt = 1;
-        return 0;
+        break;
+    case CUDNN_ATTR_ENGINECFG_ENGINE: break;
     case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE:
     case CUDNN_ATTR_ENGINE_GLOBAL_INDEX:
-        if (cnt) *cnt = 1;
-        if (a) *(int64_t *)a = 0;
-        return 0;
+        if (values) *(int64_t *)values = 0;
+        break;
     case CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT:
-        if (cnt) *cnt = 1;
-        if (a) *(int64_t *)a = 1;
-        return 0;
-    default:
-        if (cnt) *cnt = 0;
-        return 0;
+        if (values) *(int64_t *)values = 1;
+        break;
+    default: found = 0;
     }
+    if (count) *count = found;
+    return 0;
 }
-static D *find(D *d, int type, int depth) {
-    if (!d || depth > 6) return 0;
+
+static descriptor *find(descriptor *d, int type, int depth) {
+    if (!d || depth > DEEPEST) return 0;
     if (d->type == type) return d;
-    for (int i = 0; i < d->nl; i++) {
-        D *r = find(d->links[i], type, depth + 1);
-        if (r) return r;
+    for (int i = 0; i < d->used_links; i++) {
+        descriptor *found = find(d->links[i], type, depth + 1);
+        if (found) return found;
     }
     return 0;
 }
-cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t p_, cudnnBackendDescriptor_t v) {
-    D *p = (D *)p_;
+
+static const struct {
+    int type;
+    const char *name;
+} operations[] = {
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, "cudnn8 fprop"},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, "cudnn8 dgrad"},
+    {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, "cudnn8 wgrad"},
+};
+
+cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack) {
+    char text[200] = "conv";
+    descriptor *operation = 0;
+    int used = strlen(text);
+    for (int i = 0; i < 3 && !operation; i++)
+        if ((operation = find((descriptor *)plan, operations[i].type, 0)))
+            used = snprintf(text, sizeof text, "%s", operations[i].name);
+    for (int i = 0; operation && i < operation->used_links; i++) {
+        descriptor *t = operation->links[i];
+        const char *layout = t->strides[1] == 1 ? "nhwc" : "nchw";
+        if (t->rank == 4 && used < (int)sizeof text)
+            used += snprintf(text + used, sizeof text - used, " [%ld %ld %ld %ld|%s dt%d]", t->dims[0], t->dims[1],
+                             t->dims[2], t->dims[3], layout, t->data_type);
+    }
     standin_cudnn++;
-    const char *k = "conv";
-    D *o;
-    if ((o = find(p, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, 0)))
-        k = "cudnn8 fprop";
-    else if ((o = find(p, CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, 0)))
-        k = "cudnn8 dgrad";
-    else if ((o = find(p, CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, 0)))
-        k = "cudnn8 wgrad";
-    char b[200];
-    int m = snprintf(b, 200, "%s", k);
-    if (o)
-        for (int i = 0; i < o->nl; i++) {
-            D *x = o->links[i];
-            if (x->nd == 4)
-                m += snprintf(b + m, 200 - m, " [%ld %ld %ld %ld|%s dt%d]", x->dims[0], x->dims[1], x->dims[2],
-                              x->dims[3], x->strides[1] == 1 ? "nhwc" : "nchw", x->dt);
-        }
-    standin_count(b);
+    standin_count(text);
     return 0;
 }
