@@ -28,5 +28,5 @@ def check(content: bytes) -> tuple[bytes, bool]:
         return content, False
     data = content[_DATA:]
     if hashlib.sha256(data).digest() != content[len(_MARK) : _DATA]:
-        raise DamagedError(f"its {len(content)} bytes are not those that were written: the sha256 differs")
+        raise DamagedError("its bytes are not those that were written: the sha256 differs")
     return data, True

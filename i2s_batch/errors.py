@@ -28,7 +28,7 @@ class QueryError(I2SError):
 
 
 class DamagedError(StorageError):
-    """Bytes that are not those that were written: a flipped bit, a truncated file, a file of something else."""
+    """Bytes are not those that were written: a flipped bit, a truncated file, a file of something else."""
 
 
 class ObjectNotFoundError(StorageError):

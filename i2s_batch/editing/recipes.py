@@ -44,7 +44,7 @@ class Recipe:
 
     @property
     def description(self) -> str:
-        """The operation, its parents and its strength in a few words, for messages."""
+        """Return the operation, its parents and its strength in a few words, for messages."""
         strength = "" if self.strength is None else f" at strength {self.strength:g}"
         return f"{self.operation} of {', '.join(map(repr, self.parents))}{strength}"
 

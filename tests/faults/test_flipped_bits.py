@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,11 +17,15 @@ from i2s_batch.errors import DamagedError
 from i2s_batch.inversion import SlotState
 from i2s_batch.records import Task
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+from i2s_batch.runtime.state import lease
+from i2s_batch.runtime.state.plan import Plan
+from i2s_batch.runtime.state.run_state import scan
 from i2s_batch.runtime.state.work_log import WorkLog
 from i2s_batch.runtime.watching.status import read_status
 from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.runtime.workers.pools import InProcessCluster
 from i2s_batch.storage.layout import RunLayout
+from i2s_batch.storage.objects import open_store
 from i2s_batch.storage.tables.read import read_table
 from i2s_batch.storage.tables.table import decode_rows, table_schema
 from i2s_batch.table.verify import verify
@@ -230,3 +235,23 @@ def test_damage_that_comes_again_and_again_ends_in_one_line(stopped: Scene, monk
     monkeypatch.setattr(WorkLog, "write_rows", spoil)
     with pytest.raises(DamagedError, match=r"work/rows/00000/\d+\.arrow: .* is damaged .*; run the same command again"):
         EmbedRun(stopped.job, [].append).execute(InProcessCluster(1))
+
+
+def test_damaged_files_of_the_work_folder_are_as_good_as_none_and_named(stopped: Scene) -> None:
+    """Counts of deaths, notes of a publication and the lease of a driver that is gone."""
+    stopped.restore()
+    job = stopped.job
+    store = open_store(job.out)
+    for deaths in (b"[1]", b'{"3": 1e999}', b'{"x": 1}', b'{"3": -1}', b"\xff", b'{"3": null}', b"[" * 100_000):
+        said: list[str] = []
+        store.put(RunLayout.deaths, deaths)
+        assert scan(store, Plan.load(store, CONFIG.shard_size), WorkLog(job.out, 1), said.append).deaths == {}
+        assert len(said) == 1 and "work/deaths.json is damaged" in said[0] and "\n" not in said[0]
+    store.put(RunLayout.publishing(0), b'{"sha256": "ab", "size": 1e999}')
+    store.put(RunLayout.lease, json.dumps({"machine": lease._machine(), "pid": "1\0", "process_start": None}).encode())
+    said = []
+    embed(job, said=said)
+    assert any("work/deaths.json is damaged" in line for line in said)
+    assert any("work/publishing/shard-00000.json" in line and "verify" in line for line in said)
+    stopped.check()
+    assert verify(job.out).sound

@@ -17,10 +17,7 @@ from i2s_batch.errors import RunConflictError, SourceError
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.state.plan import Plan
 from i2s_batch.runtime.state.run_record import resume_command
-from i2s_batch.runtime.state.run_state import scan
 from i2s_batch.runtime.state.work_log import WorkLog
 from i2s_batch.storage.layout import RunLayout
 from i2s_batch.storage.objects import open_store
@@ -352,46 +349,3 @@ def test_one_picture_is_a_source(job: EmbedJob, tmp_path: Path) -> None:
     scene(3, (40, 40)).save(tmp_path / "one.png")
     run(replace(job, source=str(tmp_path / "one.png")))
     assert read_latents(job.out).ids == ["one.png"]
-
-
-def test_damaged_files_of_the_work_folder_are_as_good_as_none_and_named(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path
-) -> None:
-    """Counts of deaths, notes of a publication and the lease of a driver that is gone."""
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
-    store = open_store(job.out)
-    for deaths in (b"[1]", b'{"3": 1e999}', b'{"x": 1}', b'{"3": -1}', b"\xff", b'{"3": null}', b"[" * 100_000):
-        said: list[str] = []
-        store.put(RunLayout.deaths, deaths)
-        assert scan(store, Plan.load(store, CONFIG.shard_size), WorkLog(job.out, 1), said.append).deaths == {}
-        assert len(said) == 1 and "work/deaths.json is damaged" in said[0] and "\n" not in said[0]
-    store.put(RunLayout.publishing(0), b'{"sha256": "ab", "size": 1e999}')
-    store.put(RunLayout.lease, json.dumps({"machine": lease._machine(), "pid": "1\0", "process_start": None}).encode())
-    said = []
-    embed(job, said=said)
-    assert any("work/deaths.json is damaged" in line for line in said)
-    assert any("work/publishing/shard-00000.json" in line and "verify" in line for line in said)
-    check_table(job.out, pictures[1], generator)
-    assert verify(job.out).sound
-
-
-LISTED = "path,_label,_after,_then,_source,_places,label\n"
-
-
-def test_columns_of_a_list_share_no_namespace_with_the_program(job: EmbedJob, tmp_path: Path) -> None:
-    listing = tmp_path / "list.csv"
-    rows = [f"pictures/a/{n}.png,{n},{n},{5 - n},s{n},p{n},{n * n}\n" for n in range(6)]
-    listing.write_text(LISTED + "".join(rows))
-    job = replace(job, source=str(listing))
-    run(job)
-    table = read_table(job.out)
-    assert table.column_names[-6:] == ["_label", "_after", "_then", "_source", "_places", "label"]
-    for number, row in enumerate(table.sort_by("_label").to_pylist()):
-        found = [row[name] for name in table.column_names[-6:]]
-        assert found == [number, number, 5 - number, f"s{number}", f"p{number}", number**2]
-    assert verify(job.out).sound
-    grown = listing.read_text() + "pictures/b/1.png,6,0,,,,\n"
-    listing.write_text(grown)
-    run(replace(job, config=replace(CONFIG, grow=True)))
-    again = read_table(job.out)
-    assert len(again) == 7 and again.schema == table.schema and verify(job.out).sound

@@ -132,7 +132,7 @@ def test_an_interrupted_run_and_the_command_that_goes_on_with_it(
     job: EmbedJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = interrupt(
-        replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=40), checkpoint_every_s=0.05)), 12, monkeypatch
+        replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=40), checkpoint_every_s=1e-3)), 12, monkeypatch
     )
     found = status(job.out)
     assert (found.state, found.done, found.holder, found.live) == ("stopped", rows, None, None)

@@ -33,7 +33,7 @@ def _planned_ids(plan: Plan, unit: int) -> list[str]:
 
 
 def _of_other_images(log: WorkLog, planned: Mapping[int, list[str]]) -> dict[int, str]:
-    """The units whose rows are not those of their images, and why."""
+    """Return the units whose rows are not those of their images, and why."""
     wrong = {}
     for unit, ids in planned.items():
         rows = log.find_rows(unit)

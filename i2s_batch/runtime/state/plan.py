@@ -83,7 +83,7 @@ class Plan:
 
     @property
     def table_columns(self) -> list[str]:
-        """The columns of the plan that are in the table too: image_id, uri and those that are carried along."""
+        """Return the columns of the plan that are in the table too: image_id, uri and those that are carried along."""
         return [name for name in self.images.schema.names if name not in (*self.internal, *self.unused)]
 
     def rows(self, images: range) -> pa.Table:

@@ -17,7 +17,7 @@ from i2s_batch.storage.objects import Store
 
 
 def _silent(line: str) -> None:
-    """For those who only look at a run."""
+    """Say nothing: for those who only look at a run."""
 
 
 @dataclass

@@ -30,7 +30,8 @@ class RowsGoneError(ObjectNotFoundError):
 
 
 class RowsDamagedError(DamagedError):
-    """Rows in the log that are not those that were written. `reasons`, by unit: the file and what is wrong with it."""
+    """Tells of rows in the log that are not those that were written. `reasons`, by unit: the file and what is wrong
+    with it."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         self.reasons = dict(reasons)
@@ -48,7 +49,7 @@ class WorkLog:
         self._checkpointed: set[int] = set()
 
     def uri(self, index: int) -> str:
-        """Where the rows of a unit are, or would be."""
+        """Return where the rows of a unit are, or would be."""
         return self._store.uri(RunLayout.row(index))
 
     def write_rows(self, task: Task, rows: list[dict[str, Any]]) -> Finished:
@@ -67,8 +68,8 @@ class WorkLog:
         return Finished(task.index, statuses)
 
     def _statuses_kept(self, index: int, data: bytes) -> tuple[str, ...] | None:
-        """The statuses in the rows that a unit has already; damaged ones are replaced by `data`. None if there are
-        none, or none any more."""
+        """Return the statuses in the rows that a unit has already, None if there are none any more. Damaged rows are
+        replaced by `data`."""
         held = self._get(RunLayout.row(index))
         if held is None:
             return None

@@ -69,7 +69,7 @@ class _Loaded:
 
 
 class _Drawn:
-    """The pictures of a unit, uint8 [R, R, 3], and why some images have none (both by place)."""
+    """Holds the pictures of a unit, uint8 [R, R, 3], and why some images have none (both by index in the unit)."""
 
     def __init__(self, failed: dict[int, Exception]) -> None:
         self.pictures: dict[int, np.ndarray] = {}

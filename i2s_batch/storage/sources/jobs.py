@@ -24,7 +24,7 @@ _LAYERS = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 
 @dataclass(frozen=True)
 class Kind(Generic[Number]):
-    """A list of numbers: `parse` takes it from a text, `check` from the values of a Parquet list."""
+    """Describes a list of numbers: `parse` takes it from a text, `check` from the values of a Parquet list."""
 
     parse: Callable[[str], list[Number]]
     check: Callable[[Sequence[Any]], list[Number]]

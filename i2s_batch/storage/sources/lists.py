@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import SourceError
 from i2s_batch.records import COLUMNS
+from i2s_batch.storage.sources.column_types import check_fields, plain_type
 from i2s_batch.storage.tables.arrow_files import lent_to_arrow
 
 LIST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
@@ -278,12 +279,12 @@ def _read_parquet(source: str, file: BinaryIO) -> _List:
         raise SourceError(f"{unreadable}: {_one_line(error)}") from error
     names = table.schema_arrow.names
     path_name = names[_path_column(source, names)]
-    plain = {name: _plain_type(table.schema_arrow.field(name).type) for name in names}
+    plain = {name: plain_type(table.schema_arrow.field(name).type) for name in names}
     kind = plain.pop(path_name)
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise SourceError(f"{source!r}: column {path_name!r} holds {kind}; it must hold paths as text")
     for name, kind in plain.items():
-        _check_fields(source, name, kind)
+        check_fields(source, name, kind)
     schema = pa.schema(plain.items())
 
     def parts() -> Iterator[ListRows]:
@@ -300,32 +301,6 @@ def _read_parquet(source: str, file: BinaryIO) -> _List:
             raise SourceError(f"{unreadable}: {_one_line(error)}") from error
 
     return schema, parts()
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type that a column has in the table: the same, unless SQL or Arrow's functions have none for it."""
-    if pa.types.is_dictionary(kind):
-        return _plain_type(kind.value_type)
-    if pa.types.is_float16(kind):
-        return pa.float32()
-    if pa.types.is_list(kind) and pa.types.is_float16(kind.value_type):
-        return pa.list_(kind.value_field.with_type(pa.float32()))
-    if pa.types.is_binary_view(kind):
-        return pa.binary()
-    return pa.string() if pa.types.is_null(kind) or pa.types.is_string_view(kind) else kind
-
-
-def _check_fields(source: str, name: str, kind: pa.DataType) -> None:
-    """Raise SourceError for a struct, however deep in a column, whose fields cannot be told apart."""
-    fields = [kind.field(place) for place in range(kind.num_fields)]
-    names = [field.name.lower() for field in fields]
-    if pa.types.is_struct(kind) and len(set(names)) < len(names):
-        doubled = next(one for one in names if names.count(one) > 1)
-        raise SourceError(
-            f"{source!r}: column {name!r} holds a struct with two fields {doubled!r} (SQL ignores case); rename one"
-        )
-    for field in fields:
-        _check_fields(source, name, field.type)
 
 
 _READERS: dict[str, Callable[[str, BinaryIO], _List]] = {

@@ -126,7 +126,8 @@ def _decoded(content: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _completed(rows: pa.Table, schema: pa.Schema) -> pa.Table | None:
-    """The rows with the columns of `schema`, null where an earlier version had fewer; None if they have others."""
+    """Return the rows with the columns of `schema`, null where an earlier version had fewer; None if they have
+    others."""
     if rows.schema == schema:
         return rows
     names = rows.column_names
