@@ -124,10 +124,10 @@ def test_a_ray_of_our_own_whose_node_dies_is_replaced(
     os.kill(raylet, number)
     _, errors = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == 0 and "Traceback" not in errors, errors
-    assert "actor-0 went with its machine (Ray on this machine died: it" in errors
+    assert "went with its machine (Ray on this machine died: it" in errors
     rows = read_table(job.out).to_pylist()
     assert [row["attempts"] for row in rows] == [1] * len(IMAGES), "no image is to blame"
-    assert set(read_table(job.out)["worker"].to_pylist()) == {"actor-0", "actor-1"}
+    assert len({row["worker"] for row in rows}) == 2, "one before, one after"
     embed(undisturbed := EmbedJob(job.source, f"{job.out}-2", job.generator, job.vgg, CONFIG))
     found, expected = read_latents(job.out).latents, read_latents(undisturbed.out).latents
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)

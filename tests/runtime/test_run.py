@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.errors import RunConflictError, SourceError
+from i2s_batch.errors import InternalError, RunConflictError, SourceError
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.run import Outcome
@@ -244,7 +244,7 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
         patch.setattr(WorkLog, "write_rows", stop)
         # None waits for another's thread.
         patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", len(BAD))
-        with pytest.raises(StopError):
+        with pytest.raises(InternalError, match="StopError"):
             run(retry)
     assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1
     empty.unlink()  # what was embedded must not be asked for again
@@ -318,7 +318,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        with pytest.raises(StopError):
+        with pytest.raises(InternalError, match="StopError"):
             run(job, workers=1)
     survivors = {int(path.stem) for path in (Path(job.out) / "work/rows").rglob("*.arrow")}
     assert 5 <= len(survivors) < 10, "the writers' threads may have had a few more in hand"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.errors import StorageError
+from i2s_batch.errors import InternalError, StorageError
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
 from i2s_batch.runtime.state import lease as lease_module
 from i2s_batch.runtime.state.assembly import Assembler
@@ -69,7 +69,7 @@ def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
         patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
-        with pytest.raises(StopError):
+        with pytest.raises(InternalError, match="StopError"):
             run(job)
     return len(rows_of(job.out)) + CONFIG.shard_size * len(list(Path(job.out).glob("latents/*")))
 

@@ -70,16 +70,16 @@ class NodeWatch:
         # Where the socket is in another network namespace, it is not listed here, and says nothing.
         self._is_listed = _holds_its_socket()
 
-    def why_dead(self, ask: bool = True) -> str | None:
+    def why_dead(self, ask: bool = True, at_once: bool = False) -> str | None:
         """Return why the node is dead; None if it lives.
 
         What can be seen from outside comes first: a call of a dead Ray may end this process. `ask`: ask Ray, too,
-        every few seconds.
+        every few seconds, or `at_once`.
         """
         gone = [name for name, process in _own_processes() if name in _VITAL and process.poll() is not None]
         if gone or (self._is_listed and not _holds_its_socket()):
             return f"its process {(gone or ['raylet'])[0]} has ended"
-        if not ask or time.monotonic() - self._asked < ASK_S:
+        if not ask or (time.monotonic() - self._asked < ASK_S and not at_once):
             return None
         self._asked = time.monotonic()
         if _alive(_node_id()) is False:

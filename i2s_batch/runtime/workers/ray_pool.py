@@ -202,7 +202,12 @@ class RayPool:
         ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
         ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         events = [self._event(worker, call) for worker, call in [(self._calls.pop(call), call) for call in ready]]
-        return [event for event in events if event is not None] + self._overdue()
+        found = [event for event in events if event is not None] + self._overdue()
+        # Before another worker is started there: of a node that is dead, but whose process is not, that would wait.
+        lost = self._own and any(isinstance(event, Died) and event.preempted for event in found)
+        if lost and (reason := self._watch.why_dead(at_once=True)) is not None:
+            found += self._restart(reason)
+        return found
 
     def draining(self) -> set[str]:
         if time.monotonic() - self._drain_checked > DRAIN_CHECK_S:
