@@ -59,7 +59,7 @@ def embed_options(command: F) -> F:
         click.option(
             "--compile/--no-compile",
             default=None,
-            help="Compile the step of a full batch. Default: on a GPU, from 256 pixels and 500 steps on.",
+            help="Compile the step of a full batch. Default: on a GPU in tf32 or bf16, from 256 pixels on.",
         ),
         click.option(
             "--checkpoint-every",

@@ -52,7 +52,7 @@ CASES = {
         Case("sg2 tf32 b8", "stylegan2", "tf32", 8),
         Case("sg2 fp32 b1 plain", "stylegan2", "fp32", 1, compile=False),
         Case("sg1 bf16 b16 warm"),  # the compiler's cache is filled: what a second start costs
-        Case("sg1 fp32 b8", precision="fp32", batch=8),
+        Case("sg1 fp32 b8", precision="fp32", batch=8, compile=True),
         Case("sg1 bf16 b1", batch=1),
         Case("sg1 bf16 b32", batch=32),
     )

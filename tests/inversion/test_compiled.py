@@ -14,6 +14,7 @@ import torch
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.compiled import CompiledStep
+from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.inversion.objective import Objective
 from i2s_batch.inversion.spaces import LatentSpace
 from i2s_batch.inversion.step_program import PLAIN, StepProgram, choose_program
@@ -212,14 +213,21 @@ def test_a_step_program_does_not_change_which_run_it_is() -> None:
 )
 def test_the_program_follows_device_and_settings(device: str, settings: dict, expected: StepProgram) -> None:
     class Large(LinearGenerator):
+        activations = torch.bfloat16
         build_fused = staticmethod(lambda layout: None)
 
     generator = Large()
     generator.resolution = 256
     generator.w_avg = type("OnDevice", (), {"device": torch.device(device)})()
     assert choose_program(EmbedConfig(**settings), generator) == expected
-    generator.build_fused = None
     if settings.get("compile") is None:
+        generator.activations = torch.float32
+        set_numerics("fp32")
+        assert choose_program(EmbedConfig(**settings), generator) == PLAIN
+        set_numerics("tf32")
+        assert choose_program(EmbedConfig(**settings), generator) == expected
+        set_numerics("fp32")
+        generator.activations, generator.build_fused = torch.bfloat16, None
         assert choose_program(EmbedConfig(**settings), generator) == PLAIN
 
 
