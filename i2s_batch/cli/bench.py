@@ -111,7 +111,7 @@ def _loop(
     from i2s_batch.cli.run import say
     from i2s_batch.inversion.numerics import map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_vgg
-    from i2s_batch.runtime.workers.device import device_name
+    from i2s_batch.runtime.workers.device import device_name, software
     from i2s_batch.runtime.workers.remembered import Measured, remember
 
     device, precision, batch_size = config.device, config.precision, config.embed.batch_size
@@ -124,7 +124,8 @@ def _loop(
     figures = measure_loop(network, features, batch_size, pairs, config.embed.compile)
     seconds = figures.seconds_per_step_and_image
     used = device_name(network.w_avg.device)
-    remember(Measured(used, weights.fingerprint, precision, batch_size, seconds), say)
+    program = "compiled" if config.embed.compile else "plain"
+    remember(Measured(used, weights.fingerprint, precision, batch_size, seconds, program, software()), say)
     an_hour = 3600 / (5000 * seconds)
     cost = None if price_per_hour is None else price_per_hour / an_hour
     start = {"load_s": loaded - begun, "build_s": built - loaded, "first_step_s": figures.first_step_s}

@@ -13,9 +13,10 @@ from i2s_batch.runtime.workers import engine
 from i2s_batch.runtime.workers.engine import Engine
 from i2s_batch.runtime.workers.remembered import Measured, estimate, figures_file, recall, remember
 
-FAST = Measured("some GPU", "abc", "fp32", 8, 0.002)
-SLOW = Measured("some GPU", "abc", "fp32", 1, 0.004)
-CPU = Measured("cpu", "abc", "fp32", 2, 0.5)
+HOW = ("plain", "torch 2.15")
+FAST = Measured("some GPU", "abc", "fp32", 8, 0.002, *HOW)
+SLOW = Measured("some GPU", "abc", "fp32", 1, 0.004, *HOW)
+CPU = Measured("cpu", "abc", "fp32", 2, 0.5, *HOW)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_last_figure_of_each_kind_is_kept(cache: Path) -> None:
     lines: list[str] = []
-    for one in (FAST, SLOW, Measured("some GPU", "abc", "fp32", 8, 9.0), FAST):
+    for one in (FAST, SLOW, Measured("some GPU", "abc", "fp32", 8, 9.0, *HOW), FAST):
         remember(one, lines.append)
     assert sorted(recall(lines.append), key=lambda one: one.seconds) == [FAST, SLOW]
     assert figures_file().is_relative_to(cache)
@@ -47,6 +48,22 @@ def test_a_damaged_file_is_ignored_with_a_line_and_written_anew(text: str) -> No
     assert recall(lines.append) == [FAST]
 
 
+def test_figures_of_an_earlier_version_are_not_taken_and_stop_nothing() -> None:
+    """They did not say whether the step was compiled, nor by which PyTorch."""
+    old = {name: value for name, value in vars(SLOW).items() if name not in ("program", "software")}
+    figures_file().parent.mkdir(parents=True)
+    figures_file().write_text(json.dumps([old, vars(FAST)]))
+    lines: list[str] = []
+    assert recall(lines.append) == [FAST] and lines == []
+
+
+def test_a_compiled_figure_is_another_one() -> None:
+    compiled = Measured("some GPU", "abc", "fp32", 8, 0.001, "compiled", "torch 2.15")
+    for one in (FAST, compiled):
+        remember(one, print)
+    assert recall(print) == [FAST, compiled]
+
+
 def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path) -> None:
     (cache / "i2s_batch").write_text("a file, where a folder should be")
     lines: list[str] = []
@@ -55,7 +72,9 @@ def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path) -> None:
 
 
 def test_an_estimate_takes_the_fastest_batch_of_each_device() -> None:
-    cpu, gpu = estimate([FAST, SLOW, CPU, Measured("cpu", "other", "fp32", 2, 0.1)], "abc", "fp32", 3_600_000, 4, 2.5)
+    cpu, gpu = estimate(
+        [FAST, SLOW, CPU, Measured("cpu", "other", "fp32", 2, 0.1, *HOW)], "abc", "fp32", 3_600_000, 4, 2.5
+    )
     assert (gpu["device"], gpu["batch_size"]) == ("some GPU", 8)
     assert gpu["hours"] == pytest.approx(0.5)
     assert gpu["cost"] == pytest.approx(2 * 2.5)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from i2s_batch.errors import RunFailedError
+from i2s_batch.runtime.state.run_record import code_version
 from i2s_batch.runtime.workers.pools import DeviceLostError
 
 # What the libraries that PyTorch calls say of a device that no longer works, where PyTorch has no type for it.
@@ -34,6 +35,11 @@ def _too_little_memory(error: Exception, batch_size: int | None) -> RunFailedErr
         doing = f"for {batch_size} images side by side"
         advice = "run the same command again with a smaller --batch-size"
     return RunFailedError(f"the device has too little memory {doing}; {advice} ({reason})")
+
+
+def software() -> str:
+    """Return the versions that a measured speed depends on."""
+    return f"torch {torch.__version__}, cudnn {torch.backends.cudnn.version()}, i2s_batch {code_version()}"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.inversion.step_program import choose_program
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
-from i2s_batch.runtime.workers.device import device_name
+from i2s_batch.runtime.workers.device import device_name, software
 from i2s_batch.runtime.workers.remembered import Measured, recall, remember
 
 
@@ -60,12 +60,13 @@ class Engine:
 
     def step_seconds(self, embed: EmbedConfig, batch_size: int) -> float:
         """Seconds a step and image with so many side by side: remembered, else measured and remembered."""
-        wanted = (device_name(self.device), self._weights.fingerprint, self._precision, batch_size)
+        networks = (device_name(self.device), self._weights.fingerprint, self._precision)
+        wanted = (*networks, batch_size, "plain", software())
         for one in recall(_unsaid):
             if one.key == wanted:
                 return one.seconds
         seconds = step_seconds(self._generator, self._vgg, embed, batch_size)
-        remember(Measured(*wanted, seconds), _unsaid)
+        remember(Measured(*networks, batch_size, seconds, "plain", software()), _unsaid)
         return seconds
 
     def embedder(self, settings: Settings, slots: int) -> Embedder:

@@ -17,19 +17,23 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measured:
-    """`seconds`: of a step and image, with `batch_size` images side by side on one `device`; `generator`: its
-    fingerprint."""
+    """Seconds of a step and image, with `batch_size` images in a batch on one `device`.
+
+    `generator`: its fingerprint; `program`: plain or compiled; `software`: versions that the figure depends on.
+    """
 
     device: str
     generator: str
     precision: str
     batch_size: int
     seconds: float
+    program: str
+    software: str
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
+    def key(self) -> tuple[str, str, str, int, str, str]:
         """All but the figure."""
-        return (self.device, self.generator, self.precision, self.batch_size)
+        return (self.device, self.generator, self.precision, self.batch_size, self.program, self.software)
 
 
 def figures_file() -> Path:
@@ -41,7 +45,8 @@ def recall(say: Callable[[str], None]) -> list[Measured]:
     """Everything that is remembered; nothing, and a line, if the file is damaged."""
     file = figures_file()
     try:
-        return [_checked(entry) for entry in json.loads(file.read_bytes())]
+        entries = json.loads(file.read_bytes())
+        return [_checked(entry) for entry in entries if not _is_old(entry)]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError) as error:
@@ -50,7 +55,7 @@ def recall(say: Callable[[str], None]) -> list[Measured]:
 
 
 def remember(measured: Measured, say: Callable[[str], None]) -> None:
-    """Keep a figure, in the place of an older one of the same device, generator, precision and batch size."""
+    """Keep a figure, in the place of an older one of the same key."""
     others = [one for one in recall(say) if one.key != measured.key]
     file = figures_file()
     try:
@@ -94,11 +99,16 @@ def estimate(
     return made
 
 
+def _is_old(entry: object) -> bool:
+    """Return whether an earlier version wrote this, which did not say what its figure depends on."""
+    return isinstance(entry, dict) and entry.keys() == {"device", "generator", "precision", "batch_size", "seconds"}
+
+
 def _checked(entry: object) -> Measured:
     if not isinstance(entry, dict):
         raise ValueError("an entry is no object")
     one = Measured(**entry)
-    texts = all(isinstance(text, str) for text in (one.device, one.generator, one.precision))
+    texts = all(isinstance(text, str) for text in (one.device, one.generator, one.precision, one.program, one.software))
     numbers = isinstance(one.batch_size, int) and isinstance(one.seconds, float) and 0 < one.seconds < float("inf")
     if not texts or not numbers or one.batch_size < 1:
         raise ValueError("an entry has a value out of range")
