@@ -121,6 +121,10 @@ def _amount(share: Mapping[str, int | None]) -> str:
     return "a CPU" if share["num_cpus"] == 1 else f"{share['num_cpus']} CPUs"
 
 
+def _of_ray(reason: str) -> str:
+    return f"Ray on this machine died: {reason}"
+
+
 def _cause(reason: str) -> str:
     """Of Ray's account of a dead actor, what it died of."""
     for mark in _CAUSE_FOLLOWS:
@@ -204,9 +208,10 @@ class RayPool:
         events = [self._event(worker, call) for worker, call in [(self._calls.pop(call), call) for call in ready]]
         found = [event for event in events if event is not None] + self._overdue()
         # Before another worker is started there: of a node that is dead, but whose process is not, that would wait.
-        lost = self._own and any(isinstance(event, Died) and event.preempted for event in found)
-        if lost and (reason := self._watch.why_dead(at_once=True)) is not None:
-            found += self._restart(reason)
+        lost = [event for event in found if isinstance(event, Died) and event.preempted]
+        if self._own and lost and (reason := self._watch.why_dead(at_once=True)) is not None:
+            others = [event for event in found if event not in lost]
+            return [*others, *(replace(event, reason=_of_ray(reason)) for event in lost), *self._restart(reason)]
         return found
 
     def draining(self) -> set[str]:
@@ -260,7 +265,7 @@ class RayPool:
                 f"one: {reason}; free some memory, or run the same command again with --in-process"
             )
         self._rays += 1
-        lost: list[Event] = [Died(name, f"Ray on this machine died: {reason}", preempted=True) for name in self._actors]
+        lost: list[Event] = [Died(name, _of_ray(reason), preempted=True) for name in self._actors]
         for state in (self._actors, self._nodes, self._calls, self._unseen, self._waits, self._placing):
             state.clear()
         self._draining_nodes = set()
