@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -29,6 +29,7 @@ from i2s_batch.runtime.workers.pools import (
     Reported,
     WorkerSpec,
 )
+from i2s_batch.runtime.workers.waits import Wait
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
@@ -134,23 +135,6 @@ def _cause(reason: str) -> str:
     return reason.partition(_ADVICE_FOLLOWS)[0][:_REASON_LETTERS].rstrip(". ")
 
 
-@dataclass
-class _Wait:
-    """What a worker is waited for, since when, and how long that may take."""
-
-    what: str
-    limit_s: float
-    since: float
-
-    @classmethod
-    def begin(cls, what: str, limit_s: float) -> _Wait:
-        return cls(what, limit_s, time.monotonic())
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() - self.since > self.limit_s
-
-
 class RayPool:
     """Actors of one run. The networks are put into Ray's object store once and fetched once a node.
 
@@ -161,7 +145,7 @@ class RayPool:
         self._fleet, self._own = fleet, own
         self._to_build = spec
         self._spec = ray.put(spec)
-        self._waits: dict[str, _Wait] = {}
+        self._waits: dict[str, Wait] = {}
         self._placing: dict[ray.ObjectRef, str] = {}  # answered as soon as a worker has a process
         self._watch = ray_node.NodeWatch()
         self._rays = 1  # without a report of a worker
@@ -182,11 +166,11 @@ class RayPool:
         self._actors[name] = actor
         self._placing[actor.is_here.remote()] = name
         self._calls[actor.setup.remote(name, self._spec)] = name
-        self._waits[name] = _Wait.begin(f"a node with {_amount(share)} free for {name}", PLACE_LIMIT_S)
+        self._waits[name] = Wait.begin(f"a node with {_amount(share)} free for {name}", PLACE_LIMIT_S)
         return name
 
     def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
-        self._waits[worker] = _Wait.begin(f"a report of {worker}", STRETCH_LIMIT_S)
+        self._waits[worker] = Wait.begin(f"a report of {worker}", STRETCH_LIMIT_S)
         self._calls[self._actors[worker].advance.remote(tasks, budget_s)] = worker
 
     def waiting_for(self) -> str:
@@ -282,7 +266,7 @@ class RayPool:
         for call in placed:
             name = self._placing.pop(call)
             if name in self._actors and name not in self._nodes:
-                self._waits[name] = _Wait.begin(f"{name} to load the networks", LOAD_LIMIT_S)
+                self._waits[name] = Wait.begin(f"{name} to load the networks", LOAD_LIMIT_S)
 
     def _overdue(self) -> list[Event]:
         """The workers that were waited for too long; one that no node has room for is no hindrance to the others.
