@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -29,6 +29,7 @@ from i2s_batch.runtime.workers.pools import (
     Reported,
     WorkerSpec,
 )
+from i2s_batch.runtime.workers.waits import Wait
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
@@ -121,6 +122,10 @@ def _amount(share: Mapping[str, int | None]) -> str:
     return "a CPU" if share["num_cpus"] == 1 else f"{share['num_cpus']} CPUs"
 
 
+def _of_ray(reason: str) -> str:
+    return f"Ray on this machine died: {reason}"
+
+
 def _cause(reason: str) -> str:
     """Of Ray's account of a dead actor, what it died of."""
     for mark in _CAUSE_FOLLOWS:
@@ -128,23 +133,6 @@ def _cause(reason: str) -> str:
             reason = reason.partition(mark)[2]
             break
     return reason.partition(_ADVICE_FOLLOWS)[0][:_REASON_LETTERS].rstrip(". ")
-
-
-@dataclass
-class _Wait:
-    """What a worker is waited for, since when, and how long that may take."""
-
-    what: str
-    limit_s: float
-    since: float
-
-    @classmethod
-    def begin(cls, what: str, limit_s: float) -> _Wait:
-        return cls(what, limit_s, time.monotonic())
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() - self.since > self.limit_s
 
 
 class RayPool:
@@ -157,7 +145,7 @@ class RayPool:
         self._fleet, self._own = fleet, own
         self._to_build = spec
         self._spec = ray.put(spec)
-        self._waits: dict[str, _Wait] = {}
+        self._waits: dict[str, Wait] = {}
         self._placing: dict[ray.ObjectRef, str] = {}  # answered as soon as a worker has a process
         self._watch = ray_node.NodeWatch()
         self._rays = 1  # without a report of a worker
@@ -178,11 +166,11 @@ class RayPool:
         self._actors[name] = actor
         self._placing[actor.is_here.remote()] = name
         self._calls[actor.setup.remote(name, self._spec)] = name
-        self._waits[name] = _Wait.begin(f"a node with {_amount(share)} free for {name}", PLACE_LIMIT_S)
+        self._waits[name] = Wait.begin(f"a node with {_amount(share)} free for {name}", PLACE_LIMIT_S)
         return name
 
     def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
-        self._waits[worker] = _Wait.begin(f"a report of {worker}", STRETCH_LIMIT_S)
+        self._waits[worker] = Wait.begin(f"a report of {worker}", STRETCH_LIMIT_S)
         self._calls[self._actors[worker].advance.remote(tasks, budget_s)] = worker
 
     def waiting_for(self) -> str:
@@ -204,9 +192,10 @@ class RayPool:
         events = [self._event(worker, call) for worker, call in [(self._calls.pop(call), call) for call in ready]]
         found = [event for event in events if event is not None] + self._overdue()
         # Before another worker is started there: of a node that is dead, but whose process is not, that would wait.
-        lost = self._own and any(isinstance(event, Died) and event.preempted for event in found)
-        if lost and (reason := self._watch.why_dead(at_once=True)) is not None:
-            found += self._restart(reason)
+        lost = [event for event in found if isinstance(event, Died) and event.preempted]
+        if self._own and lost and (reason := self._watch.why_dead(at_once=True)) is not None:
+            others = [event for event in found if event not in lost]
+            return [*others, *(replace(event, reason=_of_ray(reason)) for event in lost), *self._restart(reason)]
         return found
 
     def draining(self) -> set[str]:
@@ -260,7 +249,7 @@ class RayPool:
                 f"one: {reason}; free some memory, or run the same command again with --in-process"
             )
         self._rays += 1
-        lost: list[Event] = [Died(name, f"Ray on this machine died: {reason}", preempted=True) for name in self._actors]
+        lost: list[Event] = [Died(name, _of_ray(reason), preempted=True) for name in self._actors]
         for state in (self._actors, self._nodes, self._calls, self._unseen, self._waits, self._placing):
             state.clear()
         self._draining_nodes = set()
@@ -277,7 +266,7 @@ class RayPool:
         for call in placed:
             name = self._placing.pop(call)
             if name in self._actors and name not in self._nodes:
-                self._waits[name] = _Wait.begin(f"{name} to load the networks", LOAD_LIMIT_S)
+                self._waits[name] = Wait.begin(f"{name} to load the networks", LOAD_LIMIT_S)
 
     def _overdue(self) -> list[Event]:
         """The workers that were waited for too long; one that no node has room for is no hindrance to the others.
