@@ -82,3 +82,34 @@ def test_two_ids_never_share_a_file_and_every_name_can_be_written(tmp_path: Path
 @pytest.mark.parametrize("image_id", ["../a.png", "/a.png", "b//a.png"])
 def test_what_a_local_folder_refuses_is_never_asked_of_it(image_id: str, tmp_path: Path) -> None:
     assert open_store(str(tmp_path)).uri(RunLayout.altered(image_id)).startswith(f"{tmp_path}/inputs/_other/")
+
+
+def test_only_keys_that_are_spelt_as_a_run_spells_them_are_its_own() -> None:
+    work = [RunLayout.row(2500), RunLayout.checkpoint(7), RunLayout.publishing(3), RunLayout.lease, RunLayout.deaths]
+    work.append(f"work/probe-{'0a' * 16}")
+    assert all(map(RunLayout.is_work, work))
+    for key in (
+        *("work/thesis.tex", "work/", "work", "", "work/rows/00002/", "work/rows/00002/2500.arrow", "lease.json"),
+        *("work/rows/00001/00002500.arrow", "work/rows/00000/0000000001.arrow", "work/checkpoints/٠٠٠٠٠٠٠٧.npz"),
+        *("work/probe-1", "mine/work/lease.json", "work/lease.json.bak", "work/rows/00002/00002500.arrow\n"),
+        *(f"work/probe-{'0A' * 16}", "work/publishing/shard-0.json", "latents/shard-00000.parquet"),
+    ):
+        assert not RunLayout.is_work(key), key
+
+
+def test_what_a_run_keeps_to_itself() -> None:
+    for key in (
+        "run.json",
+        "report.html",
+        "study.md",
+        "latents/x",
+        "work/x",
+        "pictures/a/b.png",
+        "manifest",
+        "inputs/x",
+    ):
+        assert RunLayout.names(key), key
+    for key in ("notes.txt", "morphs/run.json", "latents.csv", "", "run.json.bak"):
+        assert not RunLayout.names(key), key
+    assert all(map(RunLayout.is_folder, ("", "work", "work/rows/00000", "pictures/a/b", "figures")))
+    assert not any(map(RunLayout.is_folder, ("mine", "mine/work", "working")))
