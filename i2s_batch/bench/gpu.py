@@ -42,12 +42,15 @@ def networks(generator: GeneratorWeights, vgg: VGGWeights, device: str, precisio
 
 
 def losses(generator: Generator, vgg: VGG16, compile: bool, batch_size: int, steps: int) -> tuple[float, float, str]:
-    """The first and last loss of one picture among `batch_size` of them, and what the compiler had to say."""
+    """The first and last loss of one picture among `batch_size` of them, and what the compiler had to say. Raises
+    torch.OutOfMemoryError if fewer images than `batch_size` fit, with which the engine would go on quietly."""
     embedder = Embedder(generator, vgg, EmbedConfig(steps=steps, batch_size=batch_size, compile=compile))
     side = np.linspace(0, 255, generator.resolution, dtype=np.uint8)
     shades = np.broadcast_to(side[:, None, None], (len(side), len(side), 3))
     images = ((str(i), np.roll(shades, i * 7, axis=0).copy()) for i in range(batch_size))
     result = next(result for result in embedder.embed(images) if result.image_id == "0")
+    if embedder.capacity < batch_size:
+        raise torch.OutOfMemoryError(f"{embedder.capacity} of {batch_size} images fit")
     return float(result.curve[0]), result.loss, embedder.take_warning()
 
 
@@ -85,6 +88,9 @@ def main() -> None:
             figures = measure_loop(*pair, batch_size, options.pairs, compile)
         except torch.OutOfMemoryError:
             tell(skipped="too little memory", **case)
+            continue
+        except RuntimeError as error:  # of a library: the other cases may work
+            tell(skipped=" ".join(str(error).split())[:300], **case)
             continue
         near = {"first_loss_ratio": first / reference[0], "last_loss_ratio": last / reference[1], "warning": warning}
         tell(**case | near | figures.as_json())

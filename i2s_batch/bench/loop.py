@@ -126,7 +126,7 @@ def measure_loop(
         batch_size=batch_size,
         flop_per_step_and_image=counter.get_total_flops(),
         bytes_per_step_and_image=counted.total,
-        matrix_flop_per_s=matrix_rate(generator.w_avg),
+        matrix_flop_per_s=matrix_rate(_like_activations(generator)),
         memory_bytes_per_s=memory_rate(device),
         first_step_s=first_step_s,
         seconds_per_step_and_image=statistics.median(times["ours"]) / batch_size,
@@ -141,6 +141,13 @@ def matrix_rate(like: torch.Tensor) -> float:
     a, b = (torch.randn(size, size, dtype=like.dtype, device=like.device) for _ in range(2))
     a @ b
     return 2 * size**3 / statistics.median(timed(lambda: a @ b, like.device) for _ in range(7))
+
+
+def _like_activations(generator: Generator) -> torch.Tensor:
+    """A tensor with the dtype of the activations on a GPU, whose products they are; on a CPU, which may have no
+    instructions for bfloat16, that of everything else."""
+    like = generator.w_avg
+    return like.to(generator.activations) if like.device.type == "cuda" and generator.activations else like
 
 
 def _picture(resolution: int, seed: int) -> np.ndarray:
