@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -25,8 +26,9 @@ T = TypeVar("T")
 
 
 def say(line: str) -> None:
-    """A line of progress, on standard error."""
-    click.echo(line, err=True)
+    """Write a line of progress to standard error. A reader that has gone away must not end a run of days."""
+    with suppress(OSError):
+        click.echo(line, err=True)
 
 
 @cache
@@ -72,10 +74,11 @@ def _this_process() -> Cluster:
     command = _same_command()  # here: another thread has no click context
 
     def leave(stopped: RunInterruptedError) -> NoReturn:
-        _rest()
-        say(_how_to_resume(str(stopped), command))
-        sys.stdout.flush()
-        os._exit(128 + stopped.signal)  # the main thread is in the middle of a step
+        try:
+            _rest()
+            say(_how_to_resume(str(stopped), command))
+        finally:  # whatever happens: the main thread is in the middle of a step, or waits for this end
+            os._exit(128 + stopped.signal)
 
     return InProcessCluster(leave=leave)
 

@@ -49,8 +49,10 @@ class Started:
     """A command in a process of its own."""
 
     def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+        # Threads that wait for each other cost a tiny network more than they bring.
+        env = os.environ | {"OMP_NUM_THREADS": "1"} | env
         self._process = subprocess.Popen(
-            [str(PROGRAM), *arguments], env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [str(PROGRAM), *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def wait_for(self, condition: Callable[[], object], what: str) -> None:
@@ -65,6 +67,14 @@ class Started:
         self._process.send_signal(number)
         _, errors = self._process.communicate(timeout=PATIENCE_S)
         return self._process.returncode, errors
+
+    def end_unread_by(self, number: int) -> int:
+        """Send a signal when nobody reads any more what the command says; the exit status."""
+        assert self._process.stdout is not None and self._process.stderr is not None
+        self._process.stdout.close()
+        self._process.stderr.close()
+        self._process.send_signal(number)
+        return self._process.wait(timeout=PATIENCE_S)
 
 
 def saved_steps(job: EmbedJob) -> list[int]:
@@ -160,6 +170,19 @@ def test_a_signal_is_answered_in_the_middle_of_a_long_step(
     assert json.loads((Path(job.out) / "summary.json").read_text())["finished"] is False
     embed(job)
     check_as_undisturbed(job)
+
+
+@pytest.mark.parametrize("code", [NO_RAY, _STUCK])
+def test_a_signal_is_answered_although_nobody_reads_the_answer(
+    job: EmbedJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """Between two steps, or in the middle of one; the reader, such as `tee` or a terminal, has gone."""
+    monkeypatch.chdir(tmp_path)
+    driver = Started(command(job, "--checkpoint-every", 3600), changed(tmp_path / "site", code))
+    driver.wait_for((tmp_path / "stuck").exists if code == _STUCK else lambda: rows(job), "the moment")
+    assert driver.end_unread_by(signal.SIGTERM) == 143
+    assert len(saved_steps(job)) == IMAGES - len(rows(job)) or code == _STUCK
+    assert saved_steps(job) and not (Path(job.out) / "work/lease.json").exists()
 
 
 def test_kill_9_and_the_same_command_again(job: EmbedJob, tmp_path: Path) -> None:
