@@ -17,6 +17,7 @@ import torch
 from i2s_batch import LatentDataset, iter_latents, read_latents
 from i2s_batch.editing import Morph
 from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.files import TEMPORARY_PREFIX
 from i2s_batch.inversion import SlotState
 from i2s_batch.report.page import write_report
 from i2s_batch.runtime.state import lease
@@ -24,7 +25,6 @@ from i2s_batch.runtime.study import StudyJob
 from i2s_batch.runtime.watching.status import read_status
 from i2s_batch.runtime.weights import generator_weights
 from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.objects.local import TEMPORARY_PREFIX
 from i2s_batch.storage.tables.dataset import open_table
 from i2s_batch.storage.tables.read import read_table
 from i2s_batch.storage.tables.sql import answer

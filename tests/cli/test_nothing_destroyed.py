@@ -16,6 +16,7 @@ import pytest
 
 from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
 from i2s_batch.editing import Render
+from i2s_batch.errors import InternalError
 from i2s_batch.files import is_temporary
 from i2s_batch.runtime.edit import EditJob, EditRun
 from i2s_batch.runtime.embed import EmbedJob
@@ -59,7 +60,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        with pytest.raises(StopError):
+        with pytest.raises(InternalError, match="StopError"):
             embed(job("half"))
     request = EditJob((str(runs["finished"]),), str(runs["edit"]), str(generator), Render(), EditConfig(device="cpu"))
     EditRun(request, generator_weights(str(generator)), lambda line: None).execute(InProcessCluster())
@@ -68,7 +69,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pa
 
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def execute(work: Callable[[Any, Callable[[str], None]], Any]) -> Any:
+    def execute(work: Callable[[Any, Callable[[str], None]], Any], in_process: bool = False) -> Any:
         return work(InProcessCluster(), lambda line: None)
 
     monkeypatch.setattr("i2s_batch.cli.run.execute", execute)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.errors import DamagedError
+from i2s_batch.errors import DamagedError, InternalError
 from i2s_batch.inversion import SlotState
 from i2s_batch.records import Task
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
@@ -101,7 +101,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
         patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
-        with pytest.raises(StopError):
+        with pytest.raises(InternalError, match="StopError"):
             embed(job)
     left = folder / "left"
     shutil.copytree(job.out, left)

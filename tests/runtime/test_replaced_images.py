@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig, StudyConfig
+from i2s_batch.errors import InternalError
 from i2s_batch.inversion import SlotState
 from i2s_batch.records import Task
 from i2s_batch.runtime.embed import EmbedJob, EmbedRun
@@ -53,7 +54,7 @@ def stopped(run: EmbedRun, monkeypatch: pytest.MonkeyPatch, when: Callable[[Task
         patch.setattr(WorkLog, "write_rows", stop)
         # One writer at a time: what was finished before is durable.
         patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
-        with pytest.raises(StopError):
+        with pytest.raises(InternalError, match="StopError"):
             go(run)
 
 
