@@ -22,6 +22,11 @@ def with_checksum(data: bytes) -> bytes:
     return b"".join([_MARK, hashlib.sha256(data).digest(), data])
 
 
+def is_marked(content: bytes) -> bool:
+    """Return whether `content` begins as `with_checksum` writes it, whatever follows."""
+    return content.startswith(_MARK)
+
+
 def check(content: bytes) -> tuple[bytes, bool]:
     """Return the data of `content`, and whether a checksum vouches for it; DamagedError if the checksum differs."""
     if not content.startswith(_MARK):

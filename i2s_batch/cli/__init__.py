@@ -31,6 +31,7 @@ from i2s_batch.errors import I2SError, InternalError, described
 
 EX_SOFTWARE = 70  # of sysexits.h
 _MESSAGE_LETTERS = 1000
+_RUNS = {"embed", "edit", "render", "study"}  # which resume
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -131,8 +132,8 @@ def _leave_with_report(what: str, details: str, args: Sequence[str]) -> NoReturn
         report = f"please report it with {write_bug_report(what, details, args)}"
     except OSError as error:
         report = f"no file for a report could be written ({error}), --debug shows what it would hold"
-    kept = "what was finished is kept, and the same command resumes the run"
-    _leave(f"{what}; this is a fault of i2s-batch: {report}; {kept}", EX_SOFTWARE)
+    kept = "; what was finished is kept, and the same command resumes the run" if _RUNS & {*args[:1]} else ""
+    _leave(f"{what}; this is a fault of i2s-batch: {report}{kept}", EX_SOFTWARE)
 
 
 def _leave(message: str, status: int) -> NoReturn:

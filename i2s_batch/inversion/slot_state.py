@@ -57,6 +57,8 @@ class SlotState:
         """Return the state that `to_bytes` wrote, in this version or an earlier one; DamagedError for anything else."""
         try:
             data, _ = check(content)
+            if not data.startswith(b"PK"):  # numpy would advise to load it unsafely
+                raise DamagedError("it is no archive of arrays")
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 step, seconds = file["progress"].tolist()
                 arrays = {name: file[name] for name in _ARRAYS}

@@ -259,7 +259,7 @@ class Driver:
             raise error
         else:  # it did not pass the worker's own net
             what, details = described(error), "".join(traceback.format_exception(error))
-        names = [task.image_id for task in itertools.islice(member.held.values(), _NAMED)]
+        names = [repr(task.image_id) for task in itertools.islice(member.held.values(), _NAMED)]
         more = f" and {len(member.held) - len(names)} more" if len(member.held) > len(names) else ""
         images = (", ".join(names) or "none") + more
         raise InternalError(

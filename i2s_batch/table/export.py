@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,12 +19,15 @@ from i2s_batch.storage.tables.chosen import ChosenRows, open_chosen
 from i2s_batch.storage.tables.dataset import TableFiles
 from i2s_batch.storage.tables.stream import is_number, read_latents, stacked
 
+_CODES = "w"  # their name in .npz and .pt
+
 
 def export_latents(out: str, file: str, where: str | None = None) -> int:
     """Write the codes of the run at `out` into `file`, in the order of their ids; how many there are.
 
     By the end of the name: .npy, the codes alone [N, L, w_dim] float32; .npz, the codes as `w`, `image_id`, and each
-    column of numbers [N]; .pt, the same as a dict of tensors and a list, which torch.load reads with weights_only.
+    column of numbers [N] (a list's column `w` as `list_w`); .pt, the same as a dict of tensors and a list, which
+    torch.load reads with weights_only.
     `where` as in `read_latents`, and its errors; ConfigError for another name, StorageError where nothing can be
     written.
     """
@@ -47,21 +50,32 @@ def _write_npz(out: str, where: str | None, file: BinaryIO) -> int:
     names = ["image_id", *(field.name for field in table.schema if is_number(field.type))]
     chosen = replace(chosen, columns=["latent", *names])
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        with archive.open("w.npy", "w", force_zip64=True) as stream:
+        with archive.open(f"{_CODES}.npy", "w", force_zip64=True) as stream:
             others = _write_codes(table, chosen, stream)
         for name in names:
             values = np.array(others[name].to_pylist(), np.str_) if name == "image_id" else others[name].to_numpy()
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+            with archive.open(f"{_free_name(name, names)}.npy", "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, values, allow_pickle=False)
     return len(chosen)
 
 
 def _write_pt(out: str, where: str | None, stream: BinaryIO) -> int:
     found = read_latents(out, None, where)
-    content: dict[str, Any] = {"w": torch.from_numpy(found.latents), "image_id": found.ids}
-    content |= {name: torch.from_numpy(values.copy()) for name, values in found.metrics.items()}
+    content: dict[str, Any] = {_CODES: torch.from_numpy(found.latents), "image_id": found.ids}
+    metrics = found.metrics
+    content |= {_free_name(name, metrics): torch.from_numpy(values.copy()) for name, values in metrics.items()}
     torch.save(content, stream)
     return len(found.ids)
+
+
+def _free_name(name: str, others: Iterable[str]) -> str:
+    """Return the name of a column in the file: `list_w` for one of a user's list that is called as the codes are."""
+    if name != _CODES:
+        return name
+    free = f"list_{name}"
+    while free in others:
+        free = f"list_{free}"
+    return free
 
 
 _WRITERS: dict[str, Callable[[str, str | None, BinaryIO], int]] = {

@@ -86,7 +86,7 @@ def test_a_bug_is_one_line_and_a_file_and_loses_nothing(
     for secret in (*SECRETS.values(), "pa55word", "5ignature"):
         assert secret not in text and secret not in result.stderr
     if code is _WORKER_BUG:
-        assert "images in its hands: 02.png, 03.png" in line
+        assert "images in its hands: '02.png', '03.png'" in line
     done = len(list(Path(job.out).glob("work/rows/*/*.arrow")))
     assert 1 <= done < len(IMAGES) and not (Path(job.out) / "work/lease.json").exists()
 
@@ -190,3 +190,12 @@ def test_there_are_two_broad_excepts_in_the_package() -> None:
                 names = {name.id for name in ast.walk(node.type or ast.Name("Exception")) if isinstance(name, ast.Name)}
                 broad += [path.relative_to(PACKAGE).as_posix()] * bool(names & {"Exception", "BaseException"})
     assert broad == ["cli/__init__.py", "runtime/workers/pools.py"]
+
+
+def test_too_little_memory_in_a_worker_is_no_fault_of_ours(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Slots, full: bool) -> None:
+        raise MemoryError("8 TiB")
+
+    monkeypatch.setattr(Slots, "advance", full)
+    with pytest.raises(RunFailedError, match=r"too little memory .*\(8 TiB\)"):
+        embed(job)

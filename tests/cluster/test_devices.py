@@ -56,7 +56,7 @@ def test_a_worker_whose_device_broke_is_ended_and_told_as_dead(ray_head: RayHead
     assert result.stdout.splitlines() == [
         "Ready(worker='actor-0', slots=1)",
         "saved 0",
-        "Died(worker='actor-0', reason='CUDA error: device-side assert triggered', preempted=False)",
+        "Died(worker='actor-0', reason='CUDA error: device-side assert triggered', preempted=False, memory=False)",
         "gone",
     ], result.stderr
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.errors import RunConflictError
+from i2s_batch.errors import InternalError, RunConflictError
 from i2s_batch.runtime.state import lease as lease_module
 from i2s_batch.runtime.state.lease import Lease
 from i2s_batch.storage.objects import Store, open_store
@@ -98,3 +98,20 @@ def test_a_driver_that_lost_its_lease_stops_and_leaves_it_alone(store: Store) ->
             time.sleep(0.05)
     paused.release()
     assert json.loads(store.get(KEY)) == held
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lease_that_nothing_renews_any_more_stops_the_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Lease(store, KEY)
+    lease.acquire()
+    lease.check()
+
+    def broken(self: Lease) -> bytes:
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr(Lease, "_render", broken)
+    lease._thread.join(20)
+    with pytest.raises(InternalError, match="the thread that renews the lease"):
+        lease.check()
+    lease.release()
+    assert [info.key for info in store.list()] == []

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from i2s_batch.checksums import with_checksum
 from i2s_batch.config import EmbedConfig, RunConfig
 from i2s_batch.errors import InternalError, RunConflictError, SourceError
 from i2s_batch.inversion.slots import Slots
@@ -260,8 +261,8 @@ def test_leavings_of_another_run_are_never_taken_for_this_one(
 ) -> None:
     """What a driver still wrote whose output was deleted under it."""
     store = open_store(job.out)
-    store.put("work/rows/00000/00000003.arrow", b"of another plan")
-    store.put("work/checkpoints/00000004.npz", b"of another plan")
+    store.put("work/rows/00000/00000003.arrow", with_checksum(b"of another plan"))
+    store.put("work/checkpoints/00000004.npz", with_checksum(b"of another plan"))
     store.put("work/deaths.json", b'{"99999": 2, "5": 2}')
     store.put("summary.json", b'{"finished": false, "updated_at": "", "images": 9, "done": 1, "statuses": {}}')
     run(job)

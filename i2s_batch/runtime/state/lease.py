@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.errors import InternalError, ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.storage.objects import Store
 
 HEARTBEAT_S = 5.0
@@ -105,6 +105,8 @@ class Lease:
         """Raise RunConflictError if another driver has taken the lease."""
         if self._lost is not None:
             raise RunConflictError(self._lost)
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stop.is_set():
+            raise InternalError("the thread that renews the lease of this output has ended by itself", "")
 
     def confirm(self) -> None:
         """Ask the store whether the lease is still ours; raise RunConflictError if not.

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
+from i2s_batch.checksums import is_marked
 from i2s_batch.errors import ObjectNotFoundError, ObjectUnreadableError, RunConflictError, StorageError
 from i2s_batch.files import is_temporary
 from i2s_batch.runtime.state.lease import parse_holder
@@ -30,7 +31,7 @@ _OF_SYSTEMS = frozenset(
     | {".Trashes", ".TemporaryItems", "$RECYCLE.BIN", "System Volume Information"}
 )
 _OF_SYSTEMS_BEGIN = ("._", ".nfs0")  # AppleDouble; files on NFS that were deleted while they were open
-_LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index, RunLayout.publishing_index)
+_LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index)
 # Fields by which JSON of ours is told from other files.
 _FIELDS = {
     RunLayout.lease: {"id", "host", "pid", "since", "beat"},
@@ -156,10 +157,9 @@ def _is_leftover(store: Store, key: str, planned: bool) -> bool:
     folder, _, name = key.rpartition("/")
     if is_temporary(name):
         return RunLayout.is_folder(folder)
-    if any(index(key) is not None for index in _LOGGED):
-        return not planned
+    logged = any(index(key) is not None for index in (*_LOGGED, RunLayout.publishing_index))
     try:
-        return _is_by_its_content(store, key)
+        return not (logged and planned) and _is_by_its_content(store, key)
     except ObjectNotFoundError:
         return True  # gone since it was listed: another driver is at work
     except StorageError:
@@ -170,6 +170,10 @@ def _is_by_its_content(store: Store, key: str) -> bool:
     """Return whether this is what a run keeps at a key: the name alone proves nothing where more can be told."""
     if key == RunLayout.plan:
         return is_plan(store)
+    if any(index(key) is not None for index in _LOGGED):  # training programs name their checkpoints likewise
+        return is_marked(store.get(key, _LIMIT_BYTES))
+    if RunLayout.publishing_index(key) is not None:
+        return {"sha256", "size"} <= parse_holder(store.get(key, _LIMIT_BYTES)).keys()
     if RunLayout.is_probe(key):
         return store.get(key, _LIMIT_BYTES) in PROBES
     if key == RunLayout.deaths:

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from i2s_batch.config import JobConfig
-from i2s_batch.errors import ClusterError, I2SError, InternalError, described
+from i2s_batch.errors import ClusterError, I2SError, InternalError, RunFailedError, described
 from i2s_batch.records import Report, Task
 from i2s_batch.runtime.stopping import Leave
 
@@ -63,6 +63,11 @@ def last_net(doing: str) -> Iterator[None]:
         yield
     except (I2SError, DeviceLostError):
         raise
+    except MemoryError as error:
+        reason = f" ({error})" if str(error) else ""
+        raise RunFailedError(
+            f"a worker had too little memory while {doing}{reason}; give it more, or ask for less"
+        ) from error
     except Exception as error:  # the worker's last net: a bug, whatever it is, must reach the driver
         details = "".join(traceback.format_exception(error))
         raise InternalError(f"{described(error)}, while {doing}", details) from error

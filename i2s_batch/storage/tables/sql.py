@@ -36,13 +36,14 @@ _OUT_OF_MEMORY = "Out of Memory Error"
 _ONLY = "a query is one SELECT over the tables latents and failures, and only reads them"
 
 # PSNR is in dB; an infinite one is in the best class. The names sort as the classes do.
+# A macro's parameter must have no column's name, which may be any name of a user's list.
 _MACROS = f"""
 CREATE VIEW failures AS SELECT * EXCLUDE (latent) FROM latents WHERE status <> '{STATUS_OK}';
 CREATE MACRO layer(latent, k) AS CASE
     WHEN k BETWEEN 0 AND $layers - 1
     THEN list_slice(latent::FLOAT[], CAST(k * $w_dim + 1 AS BIGINT), CAST((k + 1) * $w_dim AS BIGINT))
     WHEN k IS NOT NULL THEN error('layer ' || k || ' is asked for; the layers are 0 to ' || ($layers - 1)) END;
-CREATE MACRO latent_of(id) AS (SELECT latent FROM latents WHERE image_id = id);
+CREATE MACRO latent_of(i2s_asked_id) AS (SELECT latent FROM latents WHERE image_id = i2s_asked_id);
 CREATE MACRO euclidean(a, b) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL
     THEN list_distance(a::FLOAT[], b::FLOAT[]) END;
 CREATE MACRO cosine(a, b) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL
