@@ -61,12 +61,11 @@ CASES = {
 
 def build(case: Case, options: argparse.Namespace) -> Any:
     """Return an embedder with a full batch of drawn images, untrained networks of official widths."""
-    import numpy as np
-
     from i2s_batch.config import EmbedConfig
     from i2s_batch.inversion import Embedder
     from i2s_batch.inversion.numerics import map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
+    from tests.gpu.materials import image
 
     small: dict[str, Any] = {"width": 16, "channel_base": 256} if options.smoke else {}
     resolution = 32 if options.smoke else 1024
@@ -77,20 +76,8 @@ def build(case: Case, options: argparse.Namespace) -> Any:
     config = EmbedConfig(steps=case.whole or STEPS, batch_size=case.batch, compile=case.compile)
     embedder = Embedder(generator, vgg, config)
     for number in range(case.batch):
-        embedder.put(str(number), picture(resolution, number, np))
+        embedder.put(str(number), image(resolution, number))
     return embedder
-
-
-def picture(resolution: int, seed: int, np: Any) -> Any:
-    """Shades, discs and some noise: uint8 [R, R, 3], the same for a seed everywhere."""
-    stream = np.random.default_rng(seed)
-    y, x = np.mgrid[0:resolution, 0:resolution] / resolution
-    image = np.stack([x, y, (x + y) / 2], -1) * stream.uniform(0.4, 1.0, 3)
-    for _ in range(12):
-        centre, radius = stream.uniform(0, 1, 2), stream.uniform(0.03, 0.25)
-        image[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2] = stream.uniform(0, 1, 3)
-    image += stream.normal(0, 0.02, image.shape)
-    return (image.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def advance(embedder: Any, steps: int) -> None:
