@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_a_bug_is_one_line_and_a_file_and_loses_nothing(
     for secret in (*SECRETS.values(), "pa55word", "5ignature"):
         assert secret not in text and secret not in result.stderr
     if code is _WORKER_BUG:
-        assert "images in its hands: '02.png', '03.png'" in line
+        assert re.search(r"images in its hands: '0\d\.png'", line)  # as many as were loaded by then
     done = len(list(Path(job.out).glob("work/rows/*/*.arrow")))
     assert 1 <= done < len(IMAGES) and not (Path(job.out) / "work/lease.json").exists()
 

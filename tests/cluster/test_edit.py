@@ -66,23 +66,23 @@ def test_kill_9_of_an_actor_and_of_the_driver_and_every_job_is_done_once(
     command = ["edit", "morph", latents, out, *options]
 
     def rows() -> set[Path]:
-        return set(out.glob("work/rows/*/*.arrow")) | set(out.glob("latents/*"))
+        return set(out.glob("work/rows/*/*.arrow")) | set(out.glob("latents/shard-*"))
 
     driver = subprocess.Popen(
         [str(PROGRAM), *map(str, command)], env=ray_head.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     wait_until(lambda: len(rows()) >= 10 or driver.poll() is not None, "rows of both actors")
     os.kill(ray_head.actors()[0], signal.SIGKILL)
-    wait_until(lambda: len(list(out.glob("latents/*"))) >= 3 or driver.poll() is not None, "shards")
+    wait_until(lambda: len(list(out.glob("latents/shard-*"))) >= 3 or driver.poll() is not None, "shards")
     driver.kill()
     output, errors = driver.communicate()
     assert driver.returncode == -signal.SIGKILL, f"the run was over before it was killed: {output}{errors}"
     assert "died" in errors
     wait_until(lambda: not ray_head.actors(), "the end of the orphaned actors")
-    before = {path.name: path.stat().st_mtime_ns for path in out.glob("latents/*")}
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("latents/shard-*")}
     again = i2s_batch(*command, env=ray_head.env)
     assert again.returncode == 0, again.stderr
-    after = {path.name: path.stat().st_mtime_ns for path in out.glob("latents/*")}
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("latents/shard-*")}
     assert before and before.items() <= after.items(), "a published shard is not made again"
 
     table = read_table(str(out))

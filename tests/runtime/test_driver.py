@@ -189,7 +189,7 @@ def test_a_bug_stops_the_run_and_names_worker_and_images(tmp_path: Path) -> None
     def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
         return Failed(worker, ZeroDivisionError("division by zero"))
 
-    with pytest.raises(InternalError, match=r"worker w0 failed with ZeroDivisionError: .* 000.png") as stop:
+    with pytest.raises(InternalError, match=r"worker w0 failed with ZeroDivisionError: .* '000\.png'") as stop:
         Scene(tmp_path, 3, script).run(workers=1)
     assert isinstance(stop.value.__cause__, ZeroDivisionError) and "ZeroDivisionError" in stop.value.details
 

@@ -138,13 +138,15 @@ def _cause(reason: str) -> str:
 class RayPool:
     """Actors of one run. The networks are put into Ray's object store once and fetched once a node.
 
-    `own`: the Ray was started by this process. When its node dies, another is started.
+    `own`: the Ray was started by this process. When its node dies, another is started. There the networks are put anew
+    for each worker, and let go when it has them: for what is in the store of a dead node and still held, Ray turns to
+    that store, finds it gone, and ends this process.
     """
 
     def __init__(self, spec: WorkerSpec, fleet: Fleet, own: bool = False) -> None:
         self._fleet, self._own = fleet, own
         self._to_build = spec
-        self._spec = ray.put(spec)
+        self._shared = None if own else ray.put(spec)
         self._waits: dict[str, Wait] = {}
         self._placing: dict[ray.ObjectRef, str] = {}  # answered as soon as a worker has a process
         self._watch = ray_node.NodeWatch()
@@ -165,7 +167,8 @@ class RayPool:
         actor = _Actor.options(max_restarts=0, max_task_retries=0, **share).remote()  # type: ignore[attr-defined]
         self._actors[name] = actor
         self._placing[actor.is_here.remote()] = name
-        self._calls[actor.setup.remote(name, self._spec)] = name
+        networks = ray.put(self._to_build) if self._shared is None else self._shared
+        self._calls[actor.setup.remote(name, networks)] = name
         self._waits[name] = Wait.begin(f"a node with {_amount(share)} free for {name}", PLACE_LIMIT_S)
         return name
 
@@ -255,7 +258,6 @@ class RayPool:
         self._draining_nodes = set()
         ray_node.restart_own()
         self._watch = ray_node.NodeWatch()
-        self._spec = ray.put(self._to_build)
         return lost
 
     def _look_for_places(self) -> None:
