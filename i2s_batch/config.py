@@ -44,6 +44,10 @@ class LossWeights:
             _check(0 <= value < float("inf"), f"loss weight {name} is {value}; it must be finite and >= 0")
 
 
+# The loss terms in the order in which the engine keeps them; the table has one column `loss_<term>` each.
+TERMS = tuple(field.name for field in fields(LossWeights))
+
+
 @dataclass(frozen=True)
 class EmbedConfig:
     """How one image is embedded. Everything here may change an image's result except

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from i2s_batch.config import RunConfig
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.objects import Store
-from i2s_batch.storage.tables.publication import present_shard, publish_shard
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.output.publication import present_shard, publish_shard
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.execution import Outcome
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import Store
 from tests.material import scene
 
 

@@ -16,23 +16,23 @@ import torch
 
 from i2s_batch import LatentDataset, iter_latents, read_latents
 from i2s_batch.editing import Morph
+from i2s_batch.embedding.single_image import embed_picture
 from i2s_batch.errors import RunConflictError, StorageError
-from i2s_batch.files import TEMPORARY_PREFIX
 from i2s_batch.inversion import SlotState
+from i2s_batch.maintenance.merging import merge_runs
+from i2s_batch.maintenance.verification.table_checks import verify
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output import lease
 from i2s_batch.report.page import write_report
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.study import StudyJob
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.dataset import open_table
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.sql import answer
+from i2s_batch.run.status import read_status
+from i2s_batch.storage import open_store
+from i2s_batch.storage.files import TEMPORARY_PREFIX
+from i2s_batch.studies.study_run import StudyJob
+from i2s_batch.table.dataset import open_table
 from i2s_batch.table.export import export_latents
-from i2s_batch.table.merge import merge_runs
 from i2s_batch.table.neighbours import find_neighbours
-from i2s_batch.table.new_picture import embed_picture
-from i2s_batch.table.verify import verify
+from i2s_batch.table.shards import read_table
+from i2s_batch.table.sql import answer
 from tests.conftest import S3Server
 from tests.data.outputs import jobs
 from tests.data.outputs.jobs import IMAGES, LIST

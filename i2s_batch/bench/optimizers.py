@@ -27,12 +27,12 @@ import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.demo.faces import NAMES, render
+from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, build_vgg, random_vgg
-from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights, vgg_weights
-from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.models.loading import VGG_RANDOM, generator_weights, vgg_weights
 
 _COLUMNS = (
     *("loss", "median", "worst", "as_adam", "pixel", "perceptual", "psnr", "ssim"),

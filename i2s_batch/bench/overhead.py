@@ -29,16 +29,16 @@ import numpy as np
 import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.embedding.engine import Engine, Settings
 from i2s_batch.errors import PictureError
+from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.memory import keep_freed_memory
-from i2s_batch.records import STATUS_OK
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.weights import generator_weights, vgg_weights
-from i2s_batch.runtime.workers.engine import Engine, Settings
-from i2s_batch.runtime.workers.ray_pool import RayCluster
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.sources.source import list_images, read_bytes
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.models.loading import generator_weights, vgg_weights
+from i2s_batch.run.ray.pool import RayCluster
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.sources.source import list_images, read_bytes
+from i2s_batch.table.shards import read_table
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,13 @@ from torch.utils._pytree import tree_map_only
 from i2s_batch.bench.gpu import networks
 from i2s_batch.bench.loop import check_device
 from i2s_batch.config import PRECISIONS, EmbedConfig
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.loss import loss_terms
 from i2s_batch.inversion.metrics import from_uint8, picture_metrics, to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, random_vgg, read_generator, read_vgg
-from i2s_batch.storage.pictures.decoding import decode_picture
 
 COLUMNS = ("loss", "perceptual", "psnr", "ssim")
 HEAD = "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s a step and image |\n" + "|---" * 7 + "|"

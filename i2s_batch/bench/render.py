@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from i2s_batch.images.read.decoding import encode_picture
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, read_generator
-from i2s_batch.storage.pictures.decoding import encode_picture
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.table.arrays import read_latents
 
 _WARM_UP = 64  # pictures
 

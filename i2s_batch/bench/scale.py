@@ -26,23 +26,23 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
-from i2s_batch.runtime.state.assembly import Assembler
-from i2s_batch.runtime.state.failures import count_statuses
-from i2s_batch.runtime.state.growth import grown_plan
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_record import table_metadata
-from i2s_batch.runtime.state.run_state import scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources.source import sorted_images
-from i2s_batch.storage.tables.dataset import open_table
-from i2s_batch.storage.tables.sql import answer
-from i2s_batch.storage.tables.table import table_schema
-from i2s_batch.table.merge import merge_runs
+from i2s_batch.embedding.update import grown_plan
+from i2s_batch.maintenance.merging import merge_runs
+from i2s_batch.maintenance.verification.table_checks import verify
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_record import table_metadata
+from i2s_batch.output.run_state import scan
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.assembly import Assembler
+from i2s_batch.run.failures import count_statuses
+from i2s_batch.run.status import read_status
+from i2s_batch.schema.codec import table_schema
+from i2s_batch.sources.source import sorted_images
+from i2s_batch.storage import open_store
+from i2s_batch.table.dataset import open_table
 from i2s_batch.table.neighbours import find_neighbours
-from i2s_batch.table.verify import verify
+from i2s_batch.table.sql import answer
 
 Shape = tuple[int, int]
 Step = Callable[[str, int, Shape], float]  # seconds

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from i2s_batch.config import RunConfig
-from i2s_batch.records import STATUS_OK, STATUS_UNREADABLE, TERMS
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_record import CHECKSUMS, table_metadata
-from i2s_batch.runtime.workers.rows import curve_steps
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources.source import sorted_images
-from i2s_batch.storage.tables.publication import Checksum
-from i2s_batch.storage.tables.table import encode_shard, table_schema
+from i2s_batch.config import TERMS, RunConfig
+from i2s_batch.embedding.rows import curve_steps
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.publication import Checksum
+from i2s_batch.output.run_record import CHECKSUMS, table_metadata
+from i2s_batch.schema.codec import encode_shard, table_schema
+from i2s_batch.schema.columns import STATUS_OK, STATUS_UNREADABLE
+from i2s_batch.sources.source import sorted_images
+from i2s_batch.storage import open_store
 
 SHARD_ROWS = 1000
 STEPS = 1000

@@ -75,7 +75,7 @@ def bench(
     from i2s_batch.errors import ConfigError
     from i2s_batch.inversion.memory import keep_freed_memory
     from i2s_batch.models import random_generator
-    from i2s_batch.runtime.weights import generator_weights
+    from i2s_batch.models.loading import generator_weights
 
     if pictures and not generator:
         raise ConfigError("--pictures needs --generator: random weights embed nothing")
@@ -111,8 +111,8 @@ def _loop(
     from i2s_batch.cli.run import say
     from i2s_batch.inversion.numerics import map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_vgg
-    from i2s_batch.runtime.workers.device import device_name, software
-    from i2s_batch.runtime.workers.remembered import Measured, remember
+    from i2s_batch.run.device import device_name, software
+    from i2s_batch.run.speed_cache import Measured, remember
 
     device, precision, batch_size = config.device, config.precision, config.embed.batch_size
     dtype, maps = set_numerics(precision), map_dtype(precision)
@@ -163,9 +163,9 @@ def _on_pictures(source: str, pictures: list[Any], generator: str, config: RunCo
     import tempfile
 
     from i2s_batch.bench import overhead, quality
+    from i2s_batch.embedding.embed_run import EmbedJob
     from i2s_batch.models import random_vgg
-    from i2s_batch.runtime.embed import EmbedJob
-    from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights
+    from i2s_batch.models.loading import VGG_RANDOM, generator_weights
 
     click.echo(f"\n{len(pictures)} pictures, {config.embed.steps} steps each, judged in fp32\n\n{quality.HEAD}")
     precisions = []

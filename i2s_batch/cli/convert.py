@@ -16,8 +16,8 @@ def convert(checkpoint: str, out: str) -> int:
     from pathlib import Path
 
     from i2s_batch.models import write_safetensors
-    from i2s_batch.runtime.state.ownership import check_file
-    from i2s_batch.runtime.weights import generator_weights
+    from i2s_batch.models.loading import generator_weights
+    from i2s_batch.output.ownership import check_file
 
     if "://" in out:
         raise click.UsageError(f"OUT is {out!r}; give a path on this machine")

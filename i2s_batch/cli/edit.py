@@ -26,7 +26,7 @@ class _Parsed(click.ParamType):
         self.name, self._parser = name, parser
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        from i2s_batch.storage.sources import jobs
+        from i2s_batch.editing import edit_lists as jobs
 
         try:
             return tuple(getattr(jobs, self._parser)(str(value)))
@@ -175,7 +175,7 @@ def _jobs(source: str | None, operation: str) -> tuple[Job, ...] | None:
     if source is None:
         return None
     from i2s_batch.editing import ROLES, Job
-    from i2s_batch.storage.sources.jobs import read_jobs
+    from i2s_batch.editing.edit_lists import read_jobs
 
     return tuple(Job(row.ids, row.strengths, row.layers) for row in read_jobs(source, ROLES[operation]))
 
@@ -194,8 +194,8 @@ def _run(request: Request, options: dict[str, Any]) -> int:
         animation=None if animation == "none" else animation, frames_per_second=options.pop("fps"), **options
     )
     from i2s_batch.cli.run import command_words, ended, execute, voice
-    from i2s_batch.runtime.edit import EditJob, EditRun
-    from i2s_batch.storage.sources.jobs import read_ids
+    from i2s_batch.editing.edit_lists import read_ids
+    from i2s_batch.editing.edit_run import EditJob, EditRun
 
     place, weights = _generator(generator, latents[0])
     chosen = None if ids is None else tuple(read_ids(ids))
@@ -216,8 +216,8 @@ def _run(request: Request, options: dict[str, Any]) -> int:
 
 def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
     """The generator and where it is: as given, or as the run of `table` recorded it."""
-    from i2s_batch.runtime.state.recorded import recorded_generator, recorded_place
-    from i2s_batch.runtime.weights import generator_weights
+    from i2s_batch.models.loading import generator_weights
+    from i2s_batch.run.recorded import recorded_generator, recorded_place
 
     if given is not None:
         return given, generator_weights(given)
@@ -230,7 +230,7 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
 def _shown(out: str, weights: GeneratorWeights) -> None:
     """Draw the contact sheet and write the report. The run was for the pictures: it does not fail with these."""
     from i2s_batch.cli.run import say, write_page
-    from i2s_batch.report.edits import write_edit_sheet
+    from i2s_batch.editing.strips import write_edit_sheet
 
     try:
         click.echo(f"Contact sheet: {write_edit_sheet(out, weights)}")

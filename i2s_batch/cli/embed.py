@@ -31,7 +31,7 @@ def embed(
     """
     config = RunConfig(embed=take_embed_config(options), **options)
     from i2s_batch.cli.run import ended, execute, voice, write_page
-    from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+    from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 
     run = EmbedRun(EmbedJob(source, out, generator, vgg, config), voice())
     if dry_run:
@@ -49,8 +49,8 @@ def embed(
 def _expected(fingerprint: str, generator: str, config: RunConfig, updates: int, price: float | None) -> dict[str, Any]:
     """What the figures that this machine remembers say of the time and cost of `updates` steps of one image."""
     from i2s_batch.cli.run import say
-    from i2s_batch.runtime.workers.remembered import estimate, recall
-    from i2s_batch.storage.objects.urls import hide_secrets
+    from i2s_batch.run.speed_cache import estimate, recall
+    from i2s_batch.storage.urls import hide_secrets
 
     known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)
     if known:

@@ -13,7 +13,7 @@ def inspect(checkpoint: str) -> int:
     from pathlib import Path
 
     from i2s_batch.models.checkpoints import facts, inspect_checkpoint
-    from i2s_batch.storage.objects.staging import stage
+    from i2s_batch.storage.downloads import stage
 
     contents = inspect_checkpoint(stage(checkpoint) if "://" in checkpoint else Path(checkpoint))
     for name, line in facts(contents):

@@ -18,7 +18,7 @@ def merge(outs: tuple[str, ...]) -> int:
     *runs, new = outs
     if len(runs) < 2:
         raise click.UsageError("give at least two runs and NEW")
-    from i2s_batch.table.merge import merge_runs
+    from i2s_batch.maintenance.merging import merge_runs
 
     summary = merge_runs(runs, new, say)
     counts = ", ".join(f"{n} {status}" for status, n in summary["statuses"].items())

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import click
 
 from i2s_batch.errors import I2SError
-from i2s_batch.runtime.watching.terminal import LiveLine, is_terminal
-from i2s_batch.storage.objects.urls import hide_secrets
+from i2s_batch.run.terminal import LiveLine, is_terminal
+from i2s_batch.storage.urls import hide_secrets
 
 if TYPE_CHECKING:
     from i2s_batch.models import GeneratorWeights
-    from i2s_batch.runtime.run import Outcome
-    from i2s_batch.runtime.workers.pools import Cluster
+    from i2s_batch.run.execution import Outcome
+    from i2s_batch.run.pools import Cluster
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: boo
 
     A run that was stopped by a signal leaves with 128 + its number.
     """
-    from i2s_batch.runtime.stopping import RunInterruptedError
+    from i2s_batch.run.stopping import RunInterruptedError
 
     cluster = _this_process() if in_process else _ray()
     try:
@@ -61,15 +61,15 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: boo
 def _ray() -> Cluster:
     # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from i2s_batch.runtime.workers.ray_pool import RayCluster
+    from i2s_batch.run.ray.pool import RayCluster
 
     return RayCluster()
 
 
 def _this_process() -> Cluster:
     """Return a cluster of one worker in this process, which is stopped in the middle of a step if it must be."""
-    from i2s_batch.runtime.stopping import RunInterruptedError
-    from i2s_batch.runtime.workers.pools import InProcessCluster
+    from i2s_batch.run.pools import InProcessCluster
+    from i2s_batch.run.stopping import RunInterruptedError
 
     command = _same_command()  # here: another thread has no click context
 
@@ -116,7 +116,7 @@ def ended(outcome: Outcome, what: str) -> int:
 def command_words(local: set[str]) -> tuple[str, ...] | None:
     """This command line, with the paths in `local` absolute, to be run again from anywhere; None if it holds a
     secret."""
-    from i2s_batch.runtime.state.run_record import given
+    from i2s_batch.output.run_record import given
 
     words = []
     for word in click.get_current_context().obj:

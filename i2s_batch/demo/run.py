@@ -10,20 +10,20 @@ from pathlib import Path
 from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
 from i2s_batch.demo.pictures import NEUTRAL, NO_FACE, SMILING, demo_pictures, write_demo_pictures
 from i2s_batch.editing import Expression, Morph, Request, Style
-from i2s_batch.files import is_temporary
+from i2s_batch.editing.edit_run import EditJob, EditRun
+from i2s_batch.editing.strips import write_edit_sheet
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.embedding.samples import load_samples
+from i2s_batch.images.draw.contact_sheet import contact_sheet
 from i2s_batch.models import GeneratorWeights, build_generator
-from i2s_batch.report.contact_sheet import contact_sheet
-from i2s_batch.report.edits import write_edit_sheet
+from i2s_batch.models.loading import VGG_RANDOM
+from i2s_batch.output.ownership import check_free, claim
 from i2s_batch.report.page import write_report
-from i2s_batch.report.samples import load_samples
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.state.ownership import check_free, claim
-from i2s_batch.runtime.weights import VGG_RANDOM
-from i2s_batch.runtime.workers.pools import Cluster
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.run.execution import Outcome
+from i2s_batch.run.pools import Cluster
+from i2s_batch.storage import open_store
+from i2s_batch.storage.files import is_temporary
+from i2s_batch.table.shards import read_table
 
 # Enough for a small generator; the paper's 5000 are for 1024 x 1024.
 STEPS = 150

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from i2s_batch.editing.latents import NORM_THRESHOLD, Codes, add_direction, crossover, expression_direction, morph
+from i2s_batch.editing.formulas import NORM_THRESHOLD, Codes, add_direction, crossover, expression_direction, morph
 
 MORPH, STYLE, EXPRESSION, REENACT, RENDER = "morph", "style", "expression", "reenact", "render"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from i2s_batch.editing.latents import NORM_THRESHOLD, style_layers
+from i2s_batch.editing.formulas import NORM_THRESHOLD, style_layers
 from i2s_batch.editing.recipes import EXPRESSION, MORPH, REENACT, RENDER, STYLE, PictureSequence, Recipe
 from i2s_batch.errors import ConfigError
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from i2s_batch.config import EmbedConfig
+from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.errors import ConfigError
-from i2s_batch.inversion.fit import fit_picture
+from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_metrics, to_uint8
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.inversion.step_program import StepProgram, choose_program
-from i2s_batch.records import STATUS_DIVERGED, STATUS_OK, TERMS
+from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_OK
 
 # Steps between two looks at the device: bounds how late a NaN is noticed and how far the host runs ahead.
 STEPS_PER_SYNC = 25

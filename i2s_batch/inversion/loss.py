@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from i2s_batch.config import LossWeights
-from i2s_batch.records import TERMS
+from i2s_batch.config import TERMS, LossWeights
 
 # The perceptual network: images [B, 3, R, R] in [-1, 1] -> feature maps of TERMS[1:], each [B, C, h, w].
 Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]

@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 
-from i2s_batch.config import EmbedConfig
+from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.inversion.compiled import CompiledStep
 from i2s_batch.inversion.graph import GraphedStep
 from i2s_batch.inversion.loss import Features, lambdas
@@ -21,7 +21,6 @@ from i2s_batch.inversion.plateau import Plateau
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.inversion.step_program import PLAIN, StepProgram
-from i2s_batch.records import TERMS
 
 # Per-slot tensors that are joined, refilled in place, and dropped together.
 _STATE = ("variable", "m", "v", "step", "limit", "best", "best_before", "finite")

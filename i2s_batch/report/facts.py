@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from i2s_batch.records import COLUMNS, STATUS_OK
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import META_CODE_VERSION, META_GENERATOR, META_LATENT_SHAPE, META_SETTINGS, META_VGG
+from i2s_batch.schema.codec import META_CODE_VERSION, META_GENERATOR, META_LATENT_SHAPE, META_SETTINGS, META_VGG
+from i2s_batch.schema.columns import COLUMNS, STATUS_OK
+from i2s_batch.table.shards import read_table
 
 METRICS = ("psnr", "ssim", "lpips", "loss", "w_distance")
 _LEFT_OUT = {"latent", "z", "loss_curve", "loss_curve_steps"}  # large: not needed of every row

@@ -14,19 +14,19 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from i2s_batch.editing.strips import load_strips, strip_image
+from i2s_batch.embedding.samples import Sample, load_samples
 from i2s_batch.errors import RunConflictError
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
-from i2s_batch.records import STATUS_OK
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.ownership import check_additions
 from i2s_batch.report import charts
-from i2s_batch.report.edits import load_strips, strip_image
 from i2s_batch.report.facts import Facts, gather
-from i2s_batch.report.samples import Sample, load_samples
-from i2s_batch.report.study import write_study
-from i2s_batch.runtime.state.ownership import check_additions
-from i2s_batch.runtime.state.recorded import recorded_command
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_rows
+from i2s_batch.run.recorded import recorded_command
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.storage import open_store
+from i2s_batch.studies.page import write_study
+from i2s_batch.table.shards import read_rows
 
 SIDE = 192  # of a picture in the report
 STRIP_SIDE = 96  # of a picture in a strip of edits

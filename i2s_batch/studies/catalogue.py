@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from i2s_batch.config import EmbedConfig, LossWeights
+from i2s_batch.config import TERMS, EmbedConfig, LossWeights
 from i2s_batch.errors import ConfigError
-from i2s_batch.records import TERMS
-from i2s_batch.studies.alterations import DEFECTS, TRANSFORMS
+from i2s_batch.images.alterations import DEFECTS, TRANSFORMS
 
 # The paper embeds its own reconstructions seven times.
 ROUNDS = 7

@@ -13,11 +13,11 @@ import pyarrow as pa
 import torch
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.files import written_whole
-from i2s_batch.runtime.state.ownership import check_file
-from i2s_batch.storage.tables.chosen import ChosenRows, open_chosen
-from i2s_batch.storage.tables.dataset import TableFiles
-from i2s_batch.storage.tables.stream import is_number, read_latents, stacked
+from i2s_batch.output.ownership import check_file
+from i2s_batch.storage.files import written_whole
+from i2s_batch.table.arrays import is_number, read_latents, stacked
+from i2s_batch.table.dataset import TableFiles
+from i2s_batch.table.selection import ChosenRows, open_chosen
 
 _CODES = "w"  # their name in .npz and .pt
 

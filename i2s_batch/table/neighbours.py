@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2s_batch.errors import ConfigError, StorageError
-from i2s_batch.storage.tables.dataset import TableFiles, open_table
-from i2s_batch.storage.tables.read import read_rows
+from i2s_batch.table.dataset import TableFiles, open_table
+from i2s_batch.table.shards import read_rows
 
 METRICS = ("euclidean", "cosine")
 # Layers of a StyleGAN by the resolution they act at: 4 and 8; 16 and 32; from 64 up (Karras et al. 2019, section 3.1).

@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.storage.tables.chosen import ChosenRows, open_chosen, read_places
-from i2s_batch.storage.tables.dataset import TableFiles, open_table
-from i2s_batch.storage.tables.stream import is_number, stacked
+from i2s_batch.table.arrays import is_number, stacked
+from i2s_batch.table.dataset import TableFiles, open_table
+from i2s_batch.table.selection import ChosenRows, open_chosen, read_places
 
 _KEPT_GROUPS = 8  # row groups in memory: 128 codes of 18 x 512 are 4.7 MB
 

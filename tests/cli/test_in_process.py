@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.inversion import SlotState
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.program import PROGRAM, changed, i2s_batch, refusal
 from tests.runs import embed

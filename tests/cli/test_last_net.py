@@ -13,11 +13,11 @@ import pytest
 from i2s_batch.cli import bug_report, main
 from i2s_batch.cli.bug_report import without_any_secret
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import InternalError, RunFailedError
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.table import verify
+from i2s_batch.maintenance.verification import table_checks as verify
+from i2s_batch.table.shards import read_table
 from tests.program import PROGRAM, changed, i2s_batch, refusal
 from tests.runs import embed, job_over
 
@@ -39,7 +39,7 @@ Slots.advance = broken
 """
 _DRIVER_BUG = """
 import os
-from i2s_batch.runtime.state.assembly import Publisher
+from i2s_batch.run.assembly import Publisher
 logged, calls = Publisher.logged, iter(range(int(os.environ["ROWS"])))
 def broken(publisher, index):
     if next(calls, None) is None:

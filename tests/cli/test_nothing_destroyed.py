@@ -16,14 +16,14 @@ import pytest
 
 from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
 from i2s_batch.editing import Render
+from i2s_batch.editing.edit_run import EditJob, EditRun
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import InternalError
-from i2s_batch.files import is_temporary
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import Store, open_store
+from i2s_batch.storage.files import is_temporary
 from tests.cli.trees import Command, Templates, Tree, changes, make_command, make_tree, snapshot
 from tests.material import scene
 from tests.program import status_of

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import load as load_safetensors
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
+from i2s_batch.embedding.embed_run import EmbedJob
 from tests.material import scene
 from tests.program import PROGRAM, status_of
 from tests.runs import embed

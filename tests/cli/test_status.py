@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.workers.pools import InProcessCluster
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.run.pools import InProcessCluster
 from tests.material import draw_pictures, scene
 from tests.program import i2s_batch, refusal
 
@@ -63,8 +63,8 @@ def test_what_is_said_of_a_run_that_was_planned_and_then_finished(run: EmbedRun,
 _ON_A_TERMINAL = """
 import fcntl, sys, termios
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
-import i2s_batch.runtime.workers.ray_pool as ray_pool
-from i2s_batch.runtime.workers.pools import InProcessCluster
+import i2s_batch.run.ray.pool as ray_pool
+from i2s_batch.run.pools import InProcessCluster
 ray_pool.RayCluster = InProcessCluster
 from i2s_batch.cli import main
 main(sys.argv[1:])

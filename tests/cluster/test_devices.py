@@ -12,8 +12,8 @@ DRIVER = """
 import os, sys, time
 from pathlib import Path
 from i2s_batch.config import RunConfig
-from i2s_batch.runtime.workers.pools import DeviceLostError
-from i2s_batch.runtime.workers.ray_pool import RayCluster
+from i2s_batch.run.pools import DeviceLostError
+from i2s_batch.run.ray.pool import RayCluster
 
 folder = sys.argv[1]
 
@@ -63,7 +63,7 @@ def test_a_worker_whose_device_broke_is_ended_and_told_as_dead(ray_head: RayHead
 
 BUGGY = """
 from i2s_batch.config import RunConfig
-from i2s_batch.runtime.workers.ray_pool import RayCluster
+from i2s_batch.run.ray.pool import RayCluster
 
 class Unpicklable(Exception):
     def __init__(self, one, two):

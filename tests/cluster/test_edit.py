@@ -13,8 +13,8 @@ import pytest
 
 from i2s_batch.cli import main
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import wait_until
 from tests.material import scene

@@ -19,10 +19,10 @@ import pyarrow.dataset
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import LatentTable, read_latents
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.storage import open_store
+from i2s_batch.table.arrays import LatentTable, read_latents
+from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead
 from tests.material import BAD, draw_pictures, scene, upload
 from tests.program import PROGRAM, i2s_batch, refusal

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from i2s_batch.config import EmbedConfig, StudyConfig
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.studies.study_run import StudyJob, StudyRun
+from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import ROOT, wait_until
 from tests.material import scene

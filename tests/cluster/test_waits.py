@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead, processes_of
 from tests.program import PROGRAM, i2s_batch
 from tests.runs import embed, job_over
@@ -30,8 +30,8 @@ BOUNDS = """
 import time
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import ClusterError
-from i2s_batch.runtime.workers import ray_pool
-from i2s_batch.runtime.workers.pools import Fleet, Ready
+from i2s_batch.run.ray import pool as ray_pool
+from i2s_batch.run.pools import Fleet, Ready
 
 class Slow:
     slots = 1

@@ -17,13 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 from i2s_batch.errors import I2SError
 from i2s_batch.inversion import Embedder
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import RunInterruptedError
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.workers.pools import Cluster, InProcessCluster
-from i2s_batch.storage.objects import local
+from i2s_batch.output import lease
+from i2s_batch.run.execution import RunInterruptedError
+from i2s_batch.run.pools import Cluster, InProcessCluster
+from i2s_batch.storage import local
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 
 from i2s_batch.inversion import SlotState
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_shard
-from i2s_batch.storage.tables.table import decode_rows, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.schema.codec import decode_rows, table_schema
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_shard
 
 
 @dataclass

@@ -20,7 +20,7 @@ import requests
 
 from i2s_batch.config import JobConfig
 from i2s_batch.inversion import Embedder
-from i2s_batch.runtime.workers.pools import Cluster, Fleet, Pool, Worker, WorkerSpec
+from i2s_batch.run.pools import Cluster, Fleet, Pool, Worker, WorkerSpec
 from tests.cluster.conftest import START_TIMEOUT_S, free_ports, processes_of
 
 ROOT = Path(__file__).parents[2]
@@ -172,7 +172,7 @@ class OnRay:
 
     def __call__(self) -> Cluster:
         os.environ.update(self.env)
-        from i2s_batch.runtime.workers.ray_pool import RayCluster  # here, after its environment
+        from i2s_batch.run.ray.pool import RayCluster  # here, after its environment
 
         return _Counting(RayCluster(), self.counts)
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding import engine
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.embedding.embed_worker import EmbedSpec, EmbedWorker
 from i2s_batch.errors import InternalError, RunFailedError
 from i2s_batch.inversion import Embedder, SlotState
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.workers import engine
-from i2s_batch.runtime.workers.embed_worker import EmbedSpec, EmbedWorker
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
 from tests.runs import embed, job_over
 
 IMAGES = [f"{number:02d}.png" for number in range(8)]

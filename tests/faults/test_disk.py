@@ -15,11 +15,11 @@ import pytest
 
 from i2s_batch import load_generator
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.workers.pools import InProcessCluster
+from i2s_batch.output import lease
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.pools import InProcessCluster
 from tests.faults.outputs import Witness
 from tests.material import without_power
 from tests.runs import embed, job_over

@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 from i2s_batch.errors import DamagedError, InternalError
 from i2s_batch.inversion import SlotState
-from i2s_batch.records import Task
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_state import scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import decode_rows, table_schema
-from i2s_batch.table.verify import verify
+from i2s_batch.maintenance.verification.table_checks import verify
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output import lease
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import scan
+from i2s_batch.output.units import Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.run.status import read_status
+from i2s_batch.schema.codec import decode_rows, table_schema
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
 from tests.runs import embed, job_over, rows_written
 
 NAMES = tuple(f"{number:02d}.png" for number in range(8))
@@ -100,7 +100,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", 1)
         with pytest.raises(InternalError, match="StopError"):
             embed(job)
     left = folder / "left"

@@ -12,9 +12,9 @@ import pytest
 
 from i2s_batch import load_generator
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.faults.drivers import Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally

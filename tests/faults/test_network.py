@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import StorageError
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.state import lease
-from i2s_batch.storage.objects import open_store, s3_client
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.output import lease
+from i2s_batch.storage import open_store, s3_client
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.conftest import S3Server
 from tests.faults.proxy import FAULTS, FaultProxy, running
 from tests.faults.report import Tally

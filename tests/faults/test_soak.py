@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.layout import RunLayout
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.output.layout import RunLayout
 from tests.faults.drivers import Driver
 from tests.faults.rays import OnRay, machines, updates
 from tests.material import scene

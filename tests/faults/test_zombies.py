@@ -17,20 +17,20 @@ import pytest
 
 from i2s_batch import load_generator
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.embedding.embed_worker import EmbedSpec
+from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.errors import RunConflictError, StorageError
-from i2s_batch.records import Task
-from i2s_batch.runtime import run as run_module
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state.assembly import Assembler
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_state import RunState, scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.workers.embed_worker import EmbedSpec
-from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import local, open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import shard_metadata
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.units import Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run import execution as run_module
+from i2s_batch.run.assembly import Assembler
+from i2s_batch.schema.codec import shard_metadata
+from i2s_batch.storage import local, open_store
+from i2s_batch.table.shards import read_table
 from tests.faults.drivers import STARTED, Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally

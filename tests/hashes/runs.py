@@ -11,12 +11,12 @@ import numpy as np
 
 from i2s_batch.config import STUDIES, EditConfig, EmbedConfig, StudyConfig
 from i2s_batch.editing import Expression, Morph, Reenact, Render, Request, Style
-from i2s_batch.runtime.edit import EditJob
-from i2s_batch.runtime.study import StudyJob
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.editing.edit_run import EditJob
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.storage import open_store
+from i2s_batch.studies.study_run import StudyJob
+from i2s_batch.table.shards import read_table
 from tests.data.outputs.jobs import carry_out
 from tests.hashes.materials import IMAGES, TABLE, network
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import PictureError, SourceError
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.objects import local
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.sources.names import path_of_image_id
-from i2s_batch.storage.sources.source import list_images, read_bytes
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.sources.names import path_of_image_id
+from i2s_batch.sources.source import list_images, read_bytes
+from i2s_batch.storage import local
+from i2s_batch.table.shards import read_table
 from tests import runs
 from tests.hostile import zoo
 from tests.material import open_to_others, without_power

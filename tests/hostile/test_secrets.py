@@ -12,14 +12,14 @@ import pytest
 
 from i2s_batch.cli import main
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import CheckpointError, I2SError, SourceError, StorageError
+from i2s_batch.models.loading import generator_weights
 from i2s_batch.report.page import write_report
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.objects.staging import stage
-from i2s_batch.storage.objects.urls import hide_secrets, without_secrets
-from i2s_batch.storage.sources.source import list_images
+from i2s_batch.sources.source import list_images
+from i2s_batch.storage import open_store
+from i2s_batch.storage.downloads import stage
+from i2s_batch.storage.urls import hide_secrets, without_secrets
 from tests import runs
 from tests.material import scene
 from tests.storage.test_pictures import save

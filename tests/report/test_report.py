@@ -13,15 +13,15 @@ import pyarrow as pa
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import RunConflictError
 from i2s_batch.models import random_generator, write_safetensors
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.layout import RunLayout
 from i2s_batch.report import charts, facts
 from i2s_batch.report.page import write_report
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.table import encode_shard, shard_metadata, table_schema
+from i2s_batch.schema.codec import encode_shard, shard_metadata, table_schema
+from i2s_batch.storage import open_store
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed

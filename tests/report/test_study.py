@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from i2s_batch.config import EmbedConfig, StudyConfig
+from i2s_batch.models.loading import generator_weights
 from i2s_batch.report.page import write_report
-from i2s_batch.report.study_figures import SIDE
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.studies import catalogue
+from i2s_batch.studies.figures import SIDE
+from i2s_batch.studies.study_run import StudyJob, StudyRun
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 
 NAMES = ("<b>a.png", "b|c.png", "d.png")

@@ -10,21 +10,22 @@ import pyarrow as pa
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.errors import InternalError, RunFailedError, StorageError
-from i2s_batch.records import Finished, Report, Task
-from i2s_batch.runtime.driver import Driver
-from i2s_batch.runtime.state.assembly import Assembler, Publisher
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_state import RunState, read_deaths, scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.progress import Progress
-from i2s_batch.runtime.workers.pools import Died, Event, Failed, Ready, Reported
-from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources.source import list_images
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import shard_metadata
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import RunState, read_deaths, scan
+from i2s_batch.output.units import Finished, Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.driver import Driver
+from i2s_batch.run.messages import Report
+from i2s_batch.run.pools import Died, Event, Failed, Ready, Reported
+from i2s_batch.run.progress import Progress
+from i2s_batch.schema.codec import shard_metadata
+from i2s_batch.sources.source import list_images
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
 
 CONFIG = RunConfig(embed=EmbedConfig(steps=5), shard_size=100)
 SLOTS = 4

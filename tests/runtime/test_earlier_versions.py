@@ -14,10 +14,10 @@ import pytest
 
 from i2s_batch.errors import DamagedError, StorageError
 from i2s_batch.inversion import SlotState
-from i2s_batch.runtime.state.plan import EDIT_INTERNAL, STUDY_INTERNAL, Plan
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.table import decode_rows, encode_rows, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import EDIT_INTERNAL, STUDY_INTERNAL, Plan
+from i2s_batch.schema.codec import decode_rows, encode_rows, table_schema
+from i2s_batch.storage import open_store
 from tests.material import DATA
 
 EARLIER = DATA / "earlier"

@@ -19,23 +19,23 @@ from PIL import Image
 from i2s_batch import load_generator, read_latents
 from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
 from i2s_batch.editing import Expression, Job, Morph, Reenact, Render, Request, Style, crossover, morph
-from i2s_batch.editing.latents import add_direction, expression_direction
+from i2s_batch.editing.edit_run import EditJob, EditRun, farthest_of_its_own
+from i2s_batch.editing.formulas import add_direction, expression_direction
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import ConfigError, QueryError, RunConflictError, SourceError
+from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.metrics import to_uint8
+from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.models import random_generator, write_safetensors
-from i2s_batch.records import COLUMNS
-from i2s_batch.runtime.edit import EditJob, EditRun, farthest_of_its_own
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.tables.latents import LatentReader
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.table.verify import verify
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.execution import Outcome
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.run.status import read_status
+from i2s_batch.schema.columns import COLUMNS
+from i2s_batch.storage import open_store
+from i2s_batch.table.latent_reader import LatentReader
+from i2s_batch.table.shards import read_table
 from tests.material import DATA, scene, upload
 from tests.runs import embed
 
@@ -171,7 +171,7 @@ def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", note)
-        patch.setattr("i2s_batch.runtime.workers.edit_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.editing.edit_worker._WRITER_THREADS", 1)
         with pytest.raises(KeyboardInterrupt):
             run(job, workers)
     assert not read_status(job.out, print).finished and len(written) == 6
@@ -247,7 +247,7 @@ def test_codes_far_from_the_mean_are_told_of(job: EditJob, monkeypatch: pytest.M
     said: list[str] = []
     run(job, said=said)
     assert not any("warning" in line for line in said)
-    monkeypatch.setattr("i2s_batch.runtime.edit.farthest_of_its_own", lambda weights: 0.001)
+    monkeypatch.setattr("i2s_batch.editing.edit_run.farthest_of_its_own", lambda weights: 0.001)
     run(replace(job, out=f"{job.out}-far"), said=said)
     (warning,) = [line for line in said if "warning" in line]
     assert "10 of 10 codes lie farther" in warning
@@ -312,8 +312,8 @@ def test_what_would_be_made(job: EditJob) -> None:
 
 
 def test_no_run_plans_more_than_memory_holds(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.runtime.edit.MOST_PICTURES", 89)
-    monkeypatch.setattr("i2s_batch.runtime.edit._PLANNED_AT_ONCE", 40)
+    monkeypatch.setattr("i2s_batch.editing.edit_run.MOST_PICTURES", 89)
+    monkeypatch.setattr("i2s_batch.editing.edit_run._PLANNED_AT_ONCE", 40)
     with pytest.raises(ConfigError, match="more than 89 pictures"):
         run(replace(job, request=Style("all-pairs")))
 

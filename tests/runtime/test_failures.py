@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.records import Task
-from i2s_batch.runtime.state.assembly import Assembler, Publisher
-from i2s_batch.runtime.state.failures import count_statuses, forget_failures
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_state import RunState, scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_statuses, read_table
-from i2s_batch.storage.tables.table import encode_shard, shard_metadata, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.units import Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.failures import count_statuses, forget_failures
+from i2s_batch.schema.codec import encode_shard, shard_metadata, table_schema
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_statuses, read_table
 
 METADATA = shard_metadata(latent_shape=(2, 3), space="w+", generator="g", vgg="v", settings={}, code_version="test")
 SHARD, IMAGES = 300, 1000

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 from i2s_batch.errors import RunConflictError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
-from i2s_batch.table.verify import verify
+from i2s_batch.maintenance.verification.table_checks import verify
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.status import read_status
+from i2s_batch.storage import open_store
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.runs import embed, rows_written
 

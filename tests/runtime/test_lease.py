@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.errors import InternalError, RunConflictError
-from i2s_batch.runtime.state import lease as lease_module
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.output import lease as lease_module
+from i2s_batch.output.lease import Lease
+from i2s_batch.storage import Store, open_store
 
 KEY = "work/lease.json"
 
@@ -54,8 +54,8 @@ def test_the_second_is_refused_while_the_first_lives(store: Store) -> None:
 def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(store: Store) -> None:
     code = f"""
 import os
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.storage.objects import open_store
+from i2s_batch.output.lease import Lease
+from i2s_batch.storage import open_store
 Lease(open_store({store.url!r}), {KEY!r}).acquire()
 os._exit(9)
 """

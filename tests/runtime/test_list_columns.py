@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.dataset import open_table
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.sql import answer
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.maintenance.verification.table_checks import verify
+from i2s_batch.table.dataset import open_table
 from i2s_batch.table.export import export_latents
-from i2s_batch.table.verify import verify
+from i2s_batch.table.shards import read_table
+from i2s_batch.table.sql import answer
 from tests.material import scene
 from tests.runs import embed
 

@@ -10,21 +10,21 @@ import pytest
 
 from i2s_batch.config import EditConfig, EmbedConfig, RunConfig, StudyConfig
 from i2s_batch.editing import Render
+from i2s_batch.editing.edit_run import EditJob, EditRun
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 from i2s_batch.errors import I2SError, RunConflictError, SourceError, StorageError
-from i2s_batch.files import temporary_beside
+from i2s_batch.maintenance.merging import merge_runs
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.lease import Lease
+from i2s_batch.output.ownership import check_file, claim
 from i2s_batch.report.page import write_report
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.runtime.state.ownership import check_file, claim
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.objects.local import LocalStore
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.table.merge import merge_runs
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import Store, open_store
+from i2s_batch.storage.files import temporary_beside
+from i2s_batch.storage.local import LocalStore
+from i2s_batch.studies.study_run import StudyJob, StudyRun
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.runs import embed
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.runtime.state.run_state import RunState
-from i2s_batch.runtime.watching import progress as progress_module
-from i2s_batch.runtime.watching import summary as summary_module
-from i2s_batch.runtime.watching.progress import Progress
-from i2s_batch.runtime.watching.summary import SummaryFile
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.objects.local import LocalStore
+from i2s_batch.output import summary_file as summary_module
+from i2s_batch.output.run_state import RunState
+from i2s_batch.output.summary_file import SummaryFile
+from i2s_batch.run import progress as progress_module
+from i2s_batch.run.progress import Progress
+from i2s_batch.storage import open_store
+from i2s_batch.storage.local import LocalStore
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig
+from i2s_batch.embedding import engine
+from i2s_batch.embedding.engine import Engine
 from i2s_batch.models import random_generator, random_vgg
-from i2s_batch.runtime.workers import engine
-from i2s_batch.runtime.workers.engine import Engine
-from i2s_batch.runtime.workers.remembered import Measured, estimate, figures_file, recall, remember
+from i2s_batch.run.speed_cache import Measured, estimate, figures_file, recall, remember
 
 HOW = ("plain", "torch 2.15")
 FAST = Measured("some GPU", "abc", "fp32", 8, 0.002, *HOW)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig, StudyConfig
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 from i2s_batch.errors import InternalError
 from i2s_batch.inversion import SlotState
-from i2s_batch.records import Task
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.units import Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import open_store
+from i2s_batch.studies.study_run import StudyJob, StudyRun
+from i2s_batch.table.shards import read_table
 from tests.material import scene, upload
 from tests.runs import job_over
 
@@ -53,7 +53,7 @@ def stopped(run: EmbedRun, monkeypatch: pytest.MonkeyPatch, when: Callable[[Task
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
         # One writer at a time: what was finished before is durable.
-        patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", 1)
         with pytest.raises(InternalError, match="StopError"):
             go(run)
 

@@ -14,18 +14,18 @@ import torch
 
 from i2s_batch.checksums import with_checksum
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 from i2s_batch.errors import InternalError, RunConflictError, SourceError
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.state.run_record import resume_command
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.objects.local import LocalStore
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
-from i2s_batch.table.verify import verify
+from i2s_batch.maintenance.verification.table_checks import verify
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.run_record import resume_command
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.execution import Outcome
+from i2s_batch.storage import open_store
+from i2s_batch.storage.local import LocalStore
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.material import BAD, scene, upload
 from tests.runs import embed, rows_written
 from tests.runtime.checks import check_table
@@ -244,7 +244,7 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
         # None waits for another's thread.
-        patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", len(BAD))
+        patch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", len(BAD))
         with pytest.raises(InternalError, match="StopError"):
             run(retry)
     assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1

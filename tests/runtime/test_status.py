@@ -15,18 +15,18 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
 from i2s_batch.errors import InternalError, StorageError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state import lease as lease_module
-from i2s_batch.runtime.state.assembly import Assembler
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_record import parse_record, table_metadata
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching import status as status_module
-from i2s_batch.runtime.watching.status import RunStatus, read_status
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.output import lease as lease_module
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.lease import Lease
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_record import parse_record, table_metadata
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run import status as status_module
+from i2s_batch.run.assembly import Assembler
+from i2s_batch.run.status import RunStatus, read_status
+from i2s_batch.storage import Store, open_store
 from tests.material import BAD, upload
 from tests.runs import embed
 
@@ -68,7 +68,7 @@ def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", 1)
         with pytest.raises(InternalError, match="StopError"):
             run(job)
     return len(rows_of(job.out)) + CONFIG.shard_size * len(list(Path(job.out).glob("latents/*")))
@@ -152,7 +152,7 @@ def test_an_interrupted_run_and_the_command_that_goes_on_with_it(
 
 
 def test_a_secret_in_an_address_is_not_kept(job: EmbedJob) -> None:
-    from i2s_batch.runtime.state.run_record import given
+    from i2s_batch.output.run_record import given
 
     assert given("https://host/g.pkl?signature=abc") is None and given("https://me:pw@host/g.pkl") is None
     assert given("https://host/g.pkl") == "https://host/g.pkl" and given("imagenet") == "imagenet"
@@ -160,7 +160,7 @@ def test_a_secret_in_an_address_is_not_kept(job: EmbedJob) -> None:
 
 def running(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -> None:
     """Run to the end with 0 s between two summaries, and `look` once in the middle, when 6 rows are there."""
-    monkeypatch.setattr("i2s_batch.runtime.watching.summary.SUMMARY_EVERY_S", 0.0)
+    monkeypatch.setattr("i2s_batch.output.summary_file.SUMMARY_EVERY_S", 0.0)
     original = WorkLog.write_rows
     looked = []
 
@@ -171,7 +171,7 @@ def running(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, look: Callable[[], N
             look()
         return written
 
-    monkeypatch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
+    monkeypatch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", 1)
     monkeypatch.setattr(WorkLog, "write_rows", write)
     run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=20))))
     assert looked
@@ -259,8 +259,8 @@ def test_a_driver_of_this_machine_that_was_killed(job: EmbedJob) -> None:
     EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     code = f"""
 import os
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.storage.objects import open_store
+from i2s_batch.output.lease import Lease
+from i2s_batch.storage import open_store
 Lease(open_store({job.out!r}), "work/lease.json").acquire()
 os._exit(9)
 """
@@ -309,7 +309,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
             assembler.publish(0, rows, exists=False)
         return original(self, index)
 
-    monkeypatch.setattr("i2s_batch.runtime.watching.status._ROW_READERS", 1)
+    monkeypatch.setattr("i2s_batch.run.status._ROW_READERS", 1)
     monkeypatch.setattr(WorkLog, "find_rows", find)
     found = read_status(job.out, say=pytest.fail)
     assert len(asked) == IMAGES and rows_of(job.out) == []
@@ -358,7 +358,7 @@ def test_pictures_that_workers_died_with_are_named(job: EmbedJob) -> None:
 
 def test_a_look_loads_neither_torch_nor_ray(job: EmbedJob) -> None:
     EmbedRun(job, say=lambda line: None)._begin(lambda: None)
-    code = f"import sys; from i2s_batch.runtime.watching.status import read_status; read_status({job.out!r}, print)"
+    code = f"import sys; from i2s_batch.run.status import read_status; read_status({job.out!r}, print)"
     code += "; print(sorted({'torch', 'ray', 'boto3'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"

@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import STUDIES, EmbedConfig, StudyConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import ConfigError, RunConflictError
+from i2s_batch.images.alterations import alter
+from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.slots import Slots
+from i2s_batch.maintenance.verification.table_checks import verify
+from i2s_batch.output.layout import RunLayout
 from i2s_batch.report.page import write_report
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.run import Outcome, RunInterruptedError
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.run.execution import Outcome, RunInterruptedError
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import open_store
 from i2s_batch.studies import catalogue
-from i2s_batch.studies.alterations import alter
 from i2s_batch.studies.catalogue import study_of
-from i2s_batch.table.verify import verify
+from i2s_batch.studies.study_run import StudyJob, StudyRun
+from i2s_batch.table.shards import read_table
 from tests.material import scene, upload
 from tests.runs import embed, rows_written
 

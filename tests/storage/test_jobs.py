@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from i2s_batch.editing.edit_lists import JobRow, parse_layers, parse_strengths, read_ids, read_jobs
 from i2s_batch.errors import SourceError
-from i2s_batch.storage.sources.jobs import JobRow, parse_layers, parse_strengths, read_ids, read_jobs
 
 COLUMNS = ("content", "style")
 

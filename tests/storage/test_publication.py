@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.tables.publication import Checksum, publish_shard, recorded_checksums, settle_publications
-from i2s_batch.storage.tables.table import decode_rows, encode_rows
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.publication import Checksum, publish_shard, recorded_checksums, settle_publications
+from i2s_batch.schema.codec import decode_rows, encode_rows
+from i2s_batch.storage import Store, open_store
 from tests.runs import rewrite_shard
 from tests.storage.test_table import META, SCHEMA, row
 

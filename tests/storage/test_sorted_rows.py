@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.storage.tables import sorted_rows as module
-from i2s_batch.storage.tables.sorted_rows import PassingIds, in_groups, merged, sorted_rows, spilled
+from i2s_batch.parquet import sorted_rows as module
+from i2s_batch.parquet.sorted_rows import PassingIds, in_groups, merged, sorted_rows, spilled
 
 LETTERS = "bé猫😀a\U0010ffff"
 

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import QueryError, StorageError
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.objects.s3 import S3Store
-from i2s_batch.storage.tables.answers import limited, write_csv, write_json, write_parquet
-from i2s_batch.storage.tables.dataset import open_table
-from i2s_batch.storage.tables.sql import answer
-from i2s_batch.storage.tables.table import encode_shard
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.codec import encode_shard
+from i2s_batch.storage import Store, open_store
+from i2s_batch.storage.s3 import S3Store
+from i2s_batch.table.dataset import open_table
+from i2s_batch.table.query_output import limited, write_csv, write_json, write_parquet
+from i2s_batch.table.sql import answer
 from tests.storage.test_table import META, W_DIM, L, latent, out, shard  # noqa: F401
 
 
@@ -231,7 +231,7 @@ def test_hostile_queries_are_refused(query: str, secret: Path, tmp_path: Path, m
 
 def test_the_second_fence_holds_alone(secret: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the check of the syntax would let through meets a connection that reaches nothing."""
-    monkeypatch.setattr("i2s_batch.storage.tables.sql._check_part", lambda part, tables: None)
+    monkeypatch.setattr("i2s_batch.table.sql._check_part", lambda part, tables: None)
     store = open_store(str(tmp_path / "out"))
     store.put(RunLayout.shard(0), shard(range(5)))
     for query in (
@@ -267,7 +267,7 @@ def test_what_is_too_large_says_what_helps(tmp_path: Path, monkeypatch: pytest.M
     whole = pa.table({"image_id": ids, "status": ["ok"] * 300, "latent": codes})
     store = open_store(str(tmp_path / "out"))
     store.put(RunLayout.shard(0), encode_shard(whole, META | {"i2s_batch.latent_shape": "[18, 512]"}))
-    monkeypatch.setattr("i2s_batch.storage.tables.sql.MEMORY_LIMIT", "50MB")
+    monkeypatch.setattr("i2s_batch.table.sql.MEMORY_LIMIT", "50MB")
     helps = r"take fewer columns .* or fewer rows \(WHERE\), use i2s-batch neighbours .* and i2s-batch export [a-z ]*$"
     tall = "SELECT i, md5(i::VARCHAR) m, md5((i + 1)::VARCHAR) n FROM range(1000000) t(i) ORDER BY m"
     connect = duckdb.connect

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.records import COLUMNS
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.objects.s3 import S3Store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
-from i2s_batch.storage.tables.table import decode_rows, encode_rows, encode_shard, shard_metadata, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.codec import decode_rows, encode_rows, encode_shard, shard_metadata, table_schema
+from i2s_batch.schema.columns import COLUMNS
+from i2s_batch.storage import Store, open_store
+from i2s_batch.storage.s3 import S3Store
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 
 L, W_DIM = 4, 8
 SCHEMA = table_schema(L * W_DIM, [pa.field("label", pa.string()), pa.field("age", pa.int64())])

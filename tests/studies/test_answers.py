@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from i2s_batch.config import STUDIES, EmbedConfig
-from i2s_batch.studies.answers import answers, device_hours, enough_steps
 from i2s_batch.studies.catalogue import study_of
-from i2s_batch.studies.made import Made, Results
-from i2s_batch.studies.tables import figure, table_of
+from i2s_batch.studies.findings import answers, device_hours, enough_steps
+from i2s_batch.studies.result_table import figure, table_of
+from i2s_batch.studies.results import Made, Results
 
 EMBED = EmbedConfig(steps=1000)
 PICTURES = ("face/a.png", "face/b.png", "face/c.png", "scene/a.png", "scene/b.png")

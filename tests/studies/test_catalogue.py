@@ -6,10 +6,9 @@ import dataclasses
 
 import pytest
 
-from i2s_batch.config import STUDIES, EmbedConfig, LossWeights
+from i2s_batch.config import STUDIES, TERMS, EmbedConfig, LossWeights
 from i2s_batch.errors import ConfigError
-from i2s_batch.records import TERMS
-from i2s_batch.studies.alterations import ALTERATIONS
+from i2s_batch.images.alterations import ALTERATIONS
 from i2s_batch.studies.catalogue import study_of
 
 EMBED = EmbedConfig(steps=5000, seed=3, fit="pad")

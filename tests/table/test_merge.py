@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import encode_shard
-from i2s_batch.table.merge import merge_runs
-from i2s_batch.table.verify import verify
+from i2s_batch.maintenance.merging import merge_runs
+from i2s_batch.maintenance.verification.table_checks import verify
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.run.status import read_status
+from i2s_batch.schema.codec import encode_shard
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed

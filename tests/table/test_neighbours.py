@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import ConfigError, StorageError
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.tables.table import encode_shard, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.codec import encode_shard, table_schema
+from i2s_batch.storage import Store, open_store
 from i2s_batch.table.neighbours import find_neighbours, layer_range
 from tests.material import scene
 from tests.program import i2s_batch, refusal

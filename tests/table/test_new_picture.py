@@ -13,14 +13,14 @@ from PIL import Image
 from i2s_batch import read_latents
 from i2s_batch.config import EditConfig, EmbedConfig, LossWeights, RunConfig
 from i2s_batch.editing import Render
+from i2s_batch.editing.edit_run import EditJob, EditRun
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.embedding.single_image import embed_picture
 from i2s_batch.errors import CheckpointError, ConfigError, PictureError, RunConflictError, StorageError
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.sources.source import item_in
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.sources.source import item_in
 from i2s_batch.table.neighbours import find_neighbours
-from i2s_batch.table.new_picture import embed_picture
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed

@@ -18,20 +18,20 @@ import pytest
 import torch
 
 from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.embedding.embed_run import EmbedJob
 from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.maintenance.verification.embedded_rows import Rerendered
+from i2s_batch.maintenance.verification.row_checks import row_check
+from i2s_batch.maintenance.verification.shard_checks import Promise, check_shard
+from i2s_batch.maintenance.verification.table_checks import Verification, verify
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.weights import VGG_LAYERS, VGG_WIDTHS
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.publication import Checksum
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
-from i2s_batch.storage.tables.table import encode_shard
-from i2s_batch.table.rendering import Rerendered
-from i2s_batch.table.row_checks import row_check
-from i2s_batch.table.shard_checks import Promise, check_shard
-from i2s_batch.table.verify import Verification, verify
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.publication import Checksum
+from i2s_batch.schema.codec import encode_shard
+from i2s_batch.storage import open_store
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed, rewrite_shard

@@ -13,15 +13,15 @@ from PIL import Image
 
 from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
 from i2s_batch.editing import Morph
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture
-from i2s_batch.storage.tables.read import read_shard, read_table
-from i2s_batch.table.verify import Verification, verify
+from i2s_batch.editing.edit_run import EditJob, EditRun
+from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.maintenance.verification.table_checks import Verification, verify
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_shard, read_table
 from tests.material import scene
 from tests.runs import embed, rewrite_shard
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from i2s_batch.errors import CheckpointError, ConfigError
-from i2s_batch.files import written_whole
 from i2s_batch.models.checkpoints.arrays import ELEMENTS, StoredArray, contiguous
 from i2s_batch.models.checkpoints.variables import check_total, finite
 from i2s_batch.models.layout import check_weights
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
+from i2s_batch.storage.files import written_whole
 
 FORMAT_VERSION = "1"
 VGG_FAMILY = "vgg16"

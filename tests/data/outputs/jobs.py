@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from i2s_batch.config import EditConfig, EmbedConfig, RunConfig, StudyConfig
 from i2s_batch.editing import Morph, Render, Style
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
+from i2s_batch.editing.edit_run import EditJob, EditRun
+from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.run.execution import Outcome
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.studies.study_run import StudyJob, StudyRun
 
 HERE = "/proc/self/cwd"
 BUCKET = "i2s-batch-outputs"

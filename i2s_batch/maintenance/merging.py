@@ -1,0 +1,214 @@
+"""Several runs of the same settings and networks as one: their rows in one table, each image once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.lease import Lease
+from i2s_batch.output.ownership import claim
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.publication import present_shard, publish_shard
+from i2s_batch.output.run_record import CHECKSUMS, check_same_run, parse_record, table_metadata
+from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
+from i2s_batch.schema.columns import COLUMNS, STATUS_OK
+from i2s_batch.storage import Store, open_store
+from i2s_batch.table.shards import existing_shards, read_shard
+
+# Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn.
+_CACHED_SHARDS = 8
+_JUDGED_BY = ["image_id", "status", "sha256", "loss"]
+_OWN = {column.name for column in COLUMNS}
+
+
+# Where a row lies, by image_id.
+_PLACE = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("place", pa.int32())])
+
+
+def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Write the rows of the finished runs at `outs` into a run at `new`; the merged run's summary.
+
+    An image that several runs hold comes once: the row that is ok before one that is not, then the one with the
+    lower loss, then that of the run named first. Raises RunConflictError if the runs differ in settings or
+    networks, or hold different pictures under one id; StorageError if one is not finished. May be run again.
+    """
+    stores = [open_store(out) for out in outs]
+    records, plans = zip(*map(_finished, stores), strict=True)
+    for store, record in zip(stores[1:], records[1:], strict=True):
+        check_same_run(records[0], record | {"source": records[0]["source"]}, stores[0].url, other=store.url)
+    chosen = spilled(_chosen(stores, plans), _PLACE)
+    target, merged_record = open_store(new), _merged_record(stores, records)
+    _check_free(target, merged_record)  # before anything is written, and again under the lease
+    doubled = sum(map(len, plans)) - chosen.num_rows
+    say(f"{chosen.num_rows} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
+    target.check_writable()
+    lease = Lease(target, RunLayout.lease)
+    lease.acquire()
+    try:
+        return _write(target, merged_record, chosen, _Shards(stores), lease)
+    finally:
+        lease.release()
+
+
+def _finished(store: Store) -> tuple[dict[str, Any], Plan]:
+    """The record and the plan of a run that has all its rows."""
+    try:
+        record = parse_record(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
+    except ObjectNotFoundError as error:
+        raise StorageError(f"{store.url} holds no run of i2s-batch (no run.json); give outputs of embed") from error
+    if isinstance(record["source"], list):
+        raise RunConflictError(f"{store.url} holds edits; give outputs of embed, and edit the merged table")
+    plan = Plan.load(store, record["settings"]["shard_size"])
+    there = len(existing_shards(store))
+    waiting = next((info for info in store.list(RunLayout.all_rows_prefix)), None)
+    if there < plan.shards or waiting is not None:
+        raise StorageError(
+            f"{store.url} is not finished ({there} of {plan.shards} shards); run its command again first"
+        )
+    return record, plan
+
+
+def _merged_record(stores: Sequence[Store], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first run's record, with where the others came from; no command goes on with it."""
+    sources = " + ".join(dict.fromkeys(record["source"] for record in records))
+    made = {"created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "command": None}
+    merged = {"source": sources, "merged": [store.url for store in stores], "checksums": CHECKSUMS}
+    return records[0] | made | merged
+
+
+def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table]:
+    """Where the row of each image lies, one an image, sorted by id. Of all rows some thousand are in memory: those
+    of a generation of a run are sorted."""
+    streams = [
+        _judged(store, plan, run, shards)
+        for run, (store, plan) in enumerate(zip(stores, plans, strict=True))
+        for shards in plan.generation_shards()
+    ]
+    for rows in merged(streams):
+        best = rows
+        ids = rows["image_id"].combine_chunks()
+        new = np.concatenate([[True], pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)])
+        if not new.all():
+            starts = np.flatnonzero(new)
+            groups = zip(starts, [*starts[1:], len(rows)], strict=True)
+            found = rows.to_pylist()
+            best = rows.take([start + _best(found[start:stop], stores) for start, stop in groups])
+        yield best.select(_PLACE.names)
+
+
+def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Table]:
+    """What decides between the rows of some shards and others, and where they lie; sorted."""
+    last = ""
+    for shard in shards:
+        key = RunLayout.shard(shard)
+        rows = read_shard(store, key, _JUDGED_BY).replace_schema_metadata(None)
+        ids = rows["image_id"].combine_chunks()
+        in_order = pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py()
+        if len(ids) != len(plan.shard_range(shard)) or not in_order or ids[0].as_py() <= last:
+            raise StorageError(f"{store.uri(key)!r} does not hold the rows that are planned; run i2s-batch verify")
+        last = ids[-1].as_py()
+        where = {"run": np.full(len(ids), run), "shard": np.full(len(ids), shard), "place": np.arange(len(ids))}
+        for name, values in where.items():
+            rows = rows.append_column(_PLACE.field(name), pa.array(values, _PLACE.field(name).type))
+        yield rows
+
+
+def _best(found: Sequence[dict[str, Any]], stores: Sequence[Store]) -> int:
+    """The place of the row that counts among those of one image, which come in the order of the runs."""
+    whole = [row for row in found if row["status"] == STATUS_OK]
+    for row in whole[1:]:
+        if row["sha256"] != whole[0]["sha256"]:
+            hashes = " and ".join(f"{str(one['sha256'])[:12]}..." for one in (whole[0], row))
+            raise RunConflictError(
+                f"{row['image_id']!r} is one picture in {stores[whole[0]['run']].url} and another in "
+                f"{stores[row['run']].url} (their sha256 are {hashes}); rename one and embed it anew"
+            )
+
+    def rank(place: int) -> tuple[bool, float]:
+        row = found[place]
+        return row["status"] != STATUS_OK, np.inf if row["loss"] is None else row["loss"]
+
+    return min(range(len(found)), key=rank)
+
+
+class _Shards:
+    """Rows of the runs by place."""
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self._stores = stores
+        self._cache: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+
+    def rows(self, places: pa.Table) -> pa.Table:
+        """The rows at `places`, in some order."""
+        by_shard: dict[tuple[int, int], list[int]] = {}
+        for run, shard, place in zip(*places.select(["run", "shard", "place"]).to_pydict().values(), strict=True):
+            by_shard.setdefault((run, shard), []).append(place)
+        parts = [self._shard(*key).take(found) for key, found in by_shard.items()]
+        for part, (run, _) in zip(parts[1:], list(by_shard)[1:], strict=True):
+            if not part.schema.equals(parts[0].schema):
+                names = [sorted(set(p.column_names) - _OWN) for p in (parts[0], part)]
+                urls = [self._stores[number].url for number in (next(iter(by_shard))[0], run)]
+                raise RunConflictError(
+                    f"{urls[0]} carries the columns {names[0]}, {urls[1]} carries {names[1]}; only runs with the same "
+                    f"columns can be merged"
+                )
+        return pa.concat_tables(parts).replace_schema_metadata(None)
+
+    def _shard(self, run: int, shard: int) -> pa.Table:
+        key = (run, shard)
+        if key not in self._cache:
+            self._cache[key] = read_shard(self._stores[run], RunLayout.shard(shard))
+            if len(self._cache) > _CACHED_SHARDS:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+
+def _write(target: Store, record: dict[str, Any], chosen: SpilledRows, shards: _Shards, lease: Lease) -> dict[str, Any]:
+    """The record first, then the shards, each whole; then the plan, and the summary."""
+    _check_free(target, record)
+    size = record["settings"]["shard_size"]
+    metadata = table_metadata(record)
+    statuses: Counter[str] = Counter()
+    target.put(RunLayout.run_json, json.dumps(record, indent=2).encode())
+
+    def planned() -> Iterator[pa.Table]:
+        for shard, places in enumerate(in_groups(chosen.parts(), size)):
+            rows = shards.rows(places).sort_by("image_id")
+            statuses.update(rows["status"].to_pylist())
+            if not publish_shard(target, shard, rows, metadata, present_shard(target, shard), lease.confirm):
+                raise RunConflictError(
+                    f"{target.uri(RunLayout.shard(shard))} changed while it was written; merge again"
+                )
+            yield rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _OWN])
+
+    parts = planned()
+    first = next(parts)
+    Plan(spilled(chain([first], parts), first.schema), size).save(target)
+    summary = {
+        "finished": True,
+        "updated_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "images": chosen.num_rows,
+        "done": chosen.num_rows,
+        "statuses": dict(sorted(statuses.items())),
+        "merged": record["merged"],
+    }
+    target.put(RunLayout.summary, json.dumps(summary, indent=2).encode())
+    return summary
+
+
+def _check_free(target: Store, record: dict[str, Any]) -> None:
+    """Raise RunConflictError unless NEW is free, or holds what an interrupted merge of the same runs has left."""
+    existing = claim(target)
+    if existing is not None and existing.get("merged") != record["merged"]:
+        raise RunConflictError(f"{target.url} holds another run already; give another NEW")

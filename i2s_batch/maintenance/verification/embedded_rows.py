@@ -1,0 +1,107 @@
+"""A row of an embedding made again: its picture from its code, and its figures from that picture and the source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from i2s_batch.config import TERMS, LossWeights
+from i2s_batch.errors import I2SError
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.resize import fit_picture
+from i2s_batch.inversion.loss import lambdas, loss_terms
+from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_metrics, to_uint8
+from i2s_batch.models import VGG16, Generator
+from i2s_batch.sources.source import read_bytes
+from i2s_batch.studies.catalogue import Variant
+
+# Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.
+TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2, "bf16": 5e-2}
+# In the order in which they are told of. Those after loss_pixel take the VGG-16.
+_FIGURES = ("mse", "psnr", "ssim", "loss_pixel", *(f"loss_{term}" for term in TERMS[1:]), "loss", "lpips")
+
+
+@dataclass(frozen=True)
+class Rerendered:
+    """What came of it: why it could not be done, or what differs; both empty if the row is reproduced."""
+
+    not_done: str
+    differences: list[str]
+
+
+def drawn(latent: list[float], generator: Generator) -> torch.Tensor:
+    """The picture of a row's code, [1, 3, R, R]."""
+    ws = torch.tensor(latent).reshape(1, generator.num_layers, generator.w_dim).to(generator.w_avg)
+    with torch.no_grad():
+        return generator.synthesize(ws)
+
+
+@dataclass(frozen=True)
+class EmbeddedRows:
+    """Makes rows again with the networks and settings of their run. `vgg` None: the figures that take it are left
+    out; `lpips` None: the run had no weights for it. `precision` is the run's; `variants`: of a study, by name, and
+    the generator of those that are `untrained`."""
+
+    generator: Generator
+    vgg: VGG16 | None
+    lpips: PerceptualDistance | None
+    loss_weights: LossWeights
+    fit: str
+    precision: str
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    untrained: Generator | None = None
+
+    @property
+    def within(self) -> str:
+        """How near the figures must come."""
+        return f"{100 * TOLERANCES[self.precision]:.1f} %"
+
+    def check(self, row: dict[str, Any]) -> Rerendered:
+        """Compare the figures of `row` (all columns) with those of its code and its source."""
+        if row["mse"] is None:
+            return Rerendered("it has no figures of likeness", [])
+        try:
+            data = read_bytes(row["uri"])
+            if hashlib.sha256(data).hexdigest() != row["sha256"]:
+                return Rerendered(f"{row['uri']} has changed since", [])
+            target = fit_picture(decode_picture(data), self.generator.resolution, self.fit)
+        except I2SError as error:
+            return Rerendered(f"its source cannot be read ({error})", [])
+        found = self._figures(row, target)
+        differences = [
+            f"its {name} is {_shown(row[name])}; its latent gives {_shown(found[name])}"
+            for name in _FIGURES
+            if name in found and not self._alike(row[name], found[name])
+        ]
+        return Rerendered("", differences)
+
+    def _alike(self, stored: float | None, found: float | None) -> bool:
+        if stored is None or found is None:
+            return stored is found
+        return bool(np.isclose(stored, found, rtol=TOLERANCES[self.precision], atol=0))
+
+    def _figures(self, row: dict[str, Any], target: np.ndarray) -> dict[str, float | None]:
+        variant = self.variants.get(row.get("variant", ""))
+        generator = self.untrained if variant is not None and variant.untrained else self.generator
+        assert generator is not None
+        loss_weights = self.loss_weights if variant is None else variant.embed.loss_weights
+        image = drawn(row["latent"], generator)
+        targets = from_uint8(target, image)[None]
+        features, target_features = ((), ()) if self.vgg is None else (self.vgg(image), self.vgg(targets))
+        terms = loss_terms(image, targets, features, target_features)[0]
+        figures = picture_metrics(to_uint8(image[0]), target, self.lpips, image)
+        figures |= {f"loss_{term}": value for term, value in zip(TERMS, terms.tolist(), strict=False)}
+        if self.vgg is None:
+            del figures["lpips"]
+        else:
+            figures["loss"] = float(terms @ lambdas(loss_weights, terms))
+        return figures
+
+
+def _shown(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.6g}"

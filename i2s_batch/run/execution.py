@@ -1,0 +1,286 @@
+"""A run over one output, whatever it does with its images: everything that happens once, in order."""
+
+from __future__ import annotations
+
+import json
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from i2s_batch.config import JobConfig
+from i2s_batch.errors import StorageError
+from i2s_batch.models import GeneratorWeights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.lease import Lease
+from i2s_batch.output.logged_rows import forget_damaged_rows
+from i2s_batch.output.ownership import claim
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.publication import settle_publications
+from i2s_batch.output.run_record import IDENTITY, check_same_run, table_metadata
+from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.summary_file import SummaryFile
+from i2s_batch.output.units import Task
+from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
+from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.driver import Driver
+from i2s_batch.run.failures import count_statuses, forget_failures
+from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
+from i2s_batch.run.progress import Progress
+from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
+from i2s_batch.run.terminal import duration
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.storage import open_store
+
+_LOOKS = 3  # at what is done, by a run whose log changes under it
+_RELEASE_S = 1.0  # for the lease, by a process that ends at once
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. `summary` is what summary.json holds."""
+
+    summary: dict[str, Any]
+    config: JobConfig
+
+    @property
+    def failed(self) -> int:
+        """Images whose row is not ok."""
+        return sum(n for status, n in self.summary["statuses"].items() if status != STATUS_OK)
+
+    def counted(self, what: str) -> str:
+        """How many there are of each status, in a few words."""
+        counts = ", ".join(f"{n} {status}" for status, n in self.summary["statuses"].items())
+        return f"{self.summary['images']} {what}: {counts}"
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether no more images failed than the settings allow."""
+        return self.failed <= self.config.max_failed_fraction * self.summary["images"]
+
+
+class Run(ABC):
+    """A run over one output, new or resumed. Making it checks the arguments and writes nothing."""
+
+    def __init__(
+        self,
+        out: str,
+        config: JobConfig,
+        record: dict[str, Any],
+        generator: GeneratorWeights,
+        say: Callable[[str], None],
+    ) -> None:
+        """`record`: what run.json is to hold (`run_record.make_record`)."""
+        self._config, self._record, self.generator, self._say = config, record, generator, say
+        self._store = open_store(out)
+        self._resumed = self._existing_record() is not None
+        # A run that exists has its plan in its output, frozen; a new one is planned now, before anything starts.
+        self._plan = self._loaded_plan() if self._resumed else self._make_plan()
+
+    # What kinds of runs differ in
+
+    steps: int  # a worker's updates on an image; 1 where it is only rendered
+
+    @abstractmethod
+    def _make_plan(self) -> Plan:
+        """The images of a new run."""
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make what the workers need beside the plan. What is there already stays."""
+
+    @abstractmethod
+    def _spec(self, fleet: Fleet, spread: int) -> WorkerSpec:
+        """What the workers are; none takes more than `spread` units at a time, so that all have something to do."""
+
+    @abstractmethod
+    def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
+        """The rows of a unit that was given up."""
+
+    @abstractmethod
+    def _grow(self, plan: Plan) -> Plan:
+        """The plan of a run that goes on, with what has come since if the run is to grow."""
+
+    @abstractmethod
+    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
+        """Mark what has changed since as not done, if the run is to grow."""
+
+    @abstractmethod
+    def _complete(self) -> None:
+        """What is made from the whole table, when it is there."""
+
+    # What they share
+
+    def describe(self) -> dict[str, Any]:
+        """What the run would do, for `--dry-run`."""
+        plan = self._grow(self._plan) if self._resumed else self._plan
+        return {
+            "out": self._store.url,
+            "images": len(plan),
+            "images_to_do": scan(self._store, plan, self._log).remaining_images,
+            "shards": plan.shards,
+            "resumed": self._resumed,
+            "latents_bytes": len(plan) * self.generator.latent_size * 4,
+        } | {key: self._record[key] for key in IDENTITY}
+
+    def execute(self, cluster: Cluster) -> Outcome:
+        """Carry the run to its end on `cluster`, under the lease of the output."""
+        self._store.check_writable()
+        lease = Lease(self._store, RunLayout.lease)
+        lease.acquire()
+        try:
+            outcome = self._look_and_work(cluster, lease)
+            self._complete()
+            lease.confirm()
+            self._clean()
+        except StorageError:
+            # A driver that took the output over removes what this one left half-written: then that is the reason.
+            with suppress(StorageError):
+                lease.confirm()
+            raise
+        finally:
+            lease.release()
+        return outcome
+
+    def _look_and_work(self, cluster: Cluster, lease: Lease) -> Outcome:
+        """Do what is not done. Where rows of the log are gone or damaged, what is done is looked at again: what was
+        taken away is in the table already, or is made again."""
+        for _ in range(_LOOKS - 1):
+            try:
+                return self._execute(cluster, lease)
+            except RowsGoneError as error:
+                lease.confirm()
+                self._say(f"{error}, which an earlier driver may have removed; looking again at what is done")
+            except RowsDamagedError:
+                lease.confirm()
+                forget_damaged_rows(self._log, self._plan, self._say)
+        return self._execute(cluster, lease)
+
+    @property
+    def _log(self) -> WorkLog:
+        return WorkLog(self._store.url, self.generator.latent_size)
+
+    def _loaded_plan(self) -> Plan:
+        return Plan.load(self._store, self._config.shard_size)
+
+    def _existing_record(self) -> dict[str, Any] | None:
+        """The run.json of the output, if it holds this very run; another run is refused, and so is what is no run."""
+        record = claim(self._store)
+        if record is not None:
+            check_same_run(record, self._record, self._store.url)
+        return record
+
+    def _begin(self, confirm: Callable[[], None]) -> dict[str, Any]:
+        """The run's record. A new run writes it after its plan, so that a run exists only with a whole plan.
+        `confirm` raises if the output is no longer ours."""
+        existing = self._existing_record()
+        if existing is not None:
+            if not self._resumed:  # another driver planned this output since we looked
+                self._plan = self._loaded_plan()
+            grown = self._grow(self._plan)
+            if grown is not self._plan:
+                confirm()
+                self._save(grown)
+            return existing
+        confirm()
+        self._clean()  # what a run left that was ended before it had a run.json
+        self._save(self._plan)
+        self._store.put(RunLayout.run_json, json.dumps(self._record, indent=2).encode())
+        return self._record
+
+    def _save(self, plan: Plan) -> None:
+        """Save the plan and go on with what was saved, of which only what is asked for is in memory."""
+        plan.save(self._store)
+        self._plan = self._loaded_plan()
+
+    def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
+        config, record = self._config, self._begin(lease.confirm)
+        plan, log = self._plan, self._log
+        assembler = Assembler(self._store, plan, log, table_metadata(record), lease.confirm)
+        lease.confirm()  # before another driver's publications are settled for it
+        settle_publications(self._store, self._say)
+        state = scan(self._store, plan, log, self._say)
+        lease.confirm()
+        retried = forget_failures(state, assembler, log, plan) if config.retry_failed else 0
+        if config.retry_failed:
+            self._say(f"trying {retried} failed images again")
+        self._compare(state, assembler, plan)
+        count_statuses(state, assembler, log, plan)
+        progress = Progress(state, self.steps, self._say, retried)
+        publisher = Publisher(assembler, plan, state)
+        summaries = SummaryFile(self._store, progress.note)
+        try:
+            if state.remaining:
+                self._prepare()
+                self._work(cluster, lease, log, state, publisher, progress, summaries)
+            progress.phase("writing the table")
+            publisher.finish()
+            summary = progress.summary(finished=True) | {key: record[key] for key in ("generator", "vgg")}
+            summaries.finished(summary)
+        finally:
+            publisher.close()
+            summaries.close()
+        progress.end()
+        return Outcome(summary, config)
+
+    def _work(
+        self,
+        cluster: Cluster,
+        lease: Lease,
+        log: WorkLog,
+        state: RunState,
+        publisher: Publisher,
+        progress: Progress,
+        summaries: SummaryFile,
+    ) -> None:
+        """Do what remains, with the workers that the cluster offers."""
+        progress.phase("joining or starting the cluster")
+        fleet = cluster.fleet(self._config, state.remaining)
+        pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
+        resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
+        total, workers = len(self._plan), fleet.workers
+        self._say(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
+        progress.phase("")
+        driver = Driver(self._plan, state, pool, self._crashed_rows, self._store, log, publisher, progress)
+
+        def stop(number: int, timeout_s: float) -> int:
+            progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
+            progress.phase("stopping")
+            saved = driver.save(timeout_s)
+            summaries.stopped(progress.summary(finished=False))
+            return saved
+
+        with stopped_by_signals(stop, self._leaving(cluster, lease)) as check_signals:
+
+            def keep_on() -> None:
+                lease.check()
+                check_signals()
+                summaries.refresh(lambda: progress.summary(finished=False))
+
+            try:
+                driver.run(fleet.workers, keep_on)
+            finally:
+                pool.close()
+
+    @staticmethod
+    def _leaving(cluster: Cluster, lease: Lease) -> Leave | None:
+        """Return what ends the process in the middle of a step that this very thread computes, where that is wanted."""
+        leave = cluster.leave
+        if leave is None:
+            return None
+
+        def release_and_leave(stopped: RunInterruptedError) -> NoReturn:
+            releasing = threading.Thread(target=lease.release, daemon=True)
+            releasing.start()
+            releasing.join(_RELEASE_S)  # of a store that does not answer, the lease expires
+            leave(stopped)
+
+        return release_and_leave
+
+    def _clean(self) -> None:
+        """Leave the work folder empty when the run has ended, but for what is not the run's; the lease goes last."""
+        keys = [info.key for info in self._store.list(RunLayout.work_prefix) if RunLayout.is_work(info.key)]
+        self._store.delete([key for key in keys if key != RunLayout.lease])
+        self._store.sweep(RunLayout.is_folder)
