@@ -114,7 +114,7 @@ class EmbedConfig:
 
 
 @dataclass(frozen=True)
-class JobConfig:
+class RunConfig:
     """How a run over many images is carried out, whatever it does with them. `None` means auto.
 
     `in_process`: one worker in the process of the command itself, without Ray.
@@ -148,7 +148,7 @@ class JobConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig(JobConfig):
+class EmbedRunConfig(RunConfig):
     """How an embedding run is carried out."""
 
     embed: EmbedConfig = EmbedConfig()
@@ -168,7 +168,7 @@ class RunConfig(JobConfig):
 
 
 @dataclass(frozen=True)
-class StudyConfig(RunConfig):
+class StudyConfig(EmbedRunConfig):
     """How a study is carried out. `embed` is what its variants do not vary.
 
     `sample`: pictures that it looks at, of each class as many as can be; `classes`: the column of an input list that
@@ -190,7 +190,7 @@ class StudyConfig(RunConfig):
 
 
 @dataclass(frozen=True)
-class EditConfig(JobConfig):
+class EditConfig(RunConfig):
     """How a run that renders pictures is carried out. `animation`: of what, beside single pictures, each sequence
     is made; None makes none. `frames_per_second` is that of animations."""
 

@@ -27,7 +27,7 @@ from i2s_batch.report.page import write_report
 from i2s_batch.run.status import read_status
 from i2s_batch.storage import open_store
 from i2s_batch.storage.files import TEMPORARY_PREFIX
-from i2s_batch.studies.study_run import StudyJob
+from i2s_batch.studies.study_run import StudyRunRequest
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.export import export_latents
 from i2s_batch.table.neighbours import find_neighbours
@@ -237,7 +237,7 @@ def test_a_stopped_run_resumes_to_the_end_of_an_undisturbed_one(outputs: Path, n
     assert whole["statuses"] == summary["statuses"]
     check_same_latents(name, "undisturbed")
     assert write_report(name, generator_weights("generator.safetensors")) == str(Path(name, "report.html").absolute())
-    assert (outputs / name / "study.md").exists() == isinstance(job, StudyJob)
+    assert (outputs / name / "study.md").exists() == isinstance(job, StudyRunRequest)
 
 
 def test_a_stopped_run_on_s3_resumes_to_the_end_of_an_undisturbed_one(

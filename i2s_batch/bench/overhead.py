@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.engine import Engine, Settings
 from i2s_batch.errors import PictureError
 from i2s_batch.images.read.decoding import decode_picture
@@ -45,7 +45,7 @@ from i2s_batch.table.shards import read_table
 class Case:
     """A job on `actors` processes of `threads` each."""
 
-    job: EmbedJob
+    job: EmbedRunRequest
     threads: int
 
     @property
@@ -161,8 +161,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     embed = EmbedConfig(steps=given.steps, stop_plateau=given.stop_plateau, plateau_steps=given.plateau_steps)
-    config = RunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
-    job = EmbedJob(given.source, given.out, given.generator, given.vgg, config)
+    config = EmbedRunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
+    job = EmbedRunRequest(given.source, given.out, given.generator, given.vgg, config)
     case = Case(job, threads=given.threads or max(1, (os.cpu_count() or 1) // given.actors))
     for figures in measure(case, given.rounds):
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)

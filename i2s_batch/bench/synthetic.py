@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from i2s_batch.config import TERMS, RunConfig
+from i2s_batch.config import TERMS, EmbedRunConfig
 from i2s_batch.embedding.rows import curve_steps
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
@@ -41,7 +41,7 @@ def write_plan(out: str, rows: int) -> None:
 
 def record(shape: tuple[int, int]) -> dict[str, object]:
     """What run.json says of such a run, whose codes are [L, w_dim]; its networks are to be found nowhere."""
-    config = RunConfig(shard_size=SHARD_ROWS)
+    config = EmbedRunConfig(shard_size=SHARD_ROWS)
     generator = {"fingerprint": "0" * 64, "family": "stylegan2", "origin": "synthetic", "latent_shape": list(shape)}
     vgg = {"fingerprint": "1" * 64, "origin": "synthetic"}
     made = {"schema_version": 2, "created_at": "2026-01-01T00:00:00+00:00", "source": "s3://bucket/pictures"}

@@ -12,7 +12,7 @@ from i2s_batch.config import PRECISIONS
 
 if TYPE_CHECKING:
     from i2s_batch.bench.loop import LoopFigures
-    from i2s_batch.config import RunConfig
+    from i2s_batch.config import EmbedRunConfig
     from i2s_batch.models import GeneratorWeights
 
 # Random weights of the official widths: the layers of a StyleGAN3 of configuration R are twice as wide.
@@ -71,7 +71,7 @@ def bench(
     """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a
     plain loop of one image in the same precision; and the start-up. The last line is JSON."""
     from i2s_batch.bench.loop import check_device
-    from i2s_batch.config import EmbedConfig, RunConfig
+    from i2s_batch.config import EmbedConfig, EmbedRunConfig
     from i2s_batch.errors import ConfigError
     from i2s_batch.inversion.memory import keep_freed_memory
     from i2s_batch.models import random_generator
@@ -93,7 +93,7 @@ def bench(
         return random_generator(resolution=resolution, **_FAMILIES[family])
 
     embed = EmbedConfig(steps=steps, batch_size=batch_size, compile=compile)
-    config = RunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
+    config = EmbedRunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
     found = _loop(load, config, pairs, price_per_hour)
     if pictures and generator:
         found |= _on_pictures(pictures, decoded, generator, config)
@@ -102,7 +102,7 @@ def bench(
 
 
 def _loop(
-    load: Callable[[], GeneratorWeights], config: RunConfig, pairs: int, price_per_hour: float | None
+    load: Callable[[], GeneratorWeights], config: EmbedRunConfig, pairs: int, price_per_hour: float | None
 ) -> dict[str, Any]:
     """The step by itself, on pictures of noise. Prints a table."""
     import time
@@ -157,13 +157,13 @@ def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
     }
 
 
-def _on_pictures(source: str, pictures: list[Any], generator: str, config: RunConfig) -> dict[str, Any]:
+def _on_pictures(source: str, pictures: list[Any], generator: str, config: EmbedRunConfig) -> dict[str, Any]:
     """The precisions, and a run of one worker beside the bare engine. Prints both."""
     import os
     import tempfile
 
     from i2s_batch.bench import overhead, quality
-    from i2s_batch.embedding.embed_run import EmbedJob
+    from i2s_batch.embedding.embed_run import EmbedRunRequest
     from i2s_batch.models import random_vgg
     from i2s_batch.models.loading import VGG_RANDOM, generator_weights
 
@@ -175,7 +175,7 @@ def _on_pictures(source: str, pictures: list[Any], generator: str, config: RunCo
         click.echo(quality.line(one))
         precisions.append(one)
     with tempfile.TemporaryDirectory() as folder:
-        job = EmbedJob(source, f"{folder}/run", generator, VGG_RANDOM, config)
+        job = EmbedRunRequest(source, f"{folder}/run", generator, VGG_RANDOM, config)
         *_, run = overhead.measure(overhead.Case(job, threads=os.cpu_count() or 1), rounds=1)
     click.echo(
         f"\nengine alone {run['engine_s']:.1f} s, through Ray {run['run_seconds']:.1f} s "

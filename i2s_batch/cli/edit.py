@@ -195,12 +195,12 @@ def _run(request: Request, options: dict[str, Any]) -> int:
     )
     from i2s_batch.cli.run import command_words, ended, execute, voice
     from i2s_batch.editing.edit_lists import read_ids
-    from i2s_batch.editing.edit_run import EditJob, EditRun
+    from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 
     place, weights = _generator(generator, latents[0])
     chosen = None if ids is None else tuple(read_ids(ids))
     command = command_words({*latents, out, *filter(None, (generator, ids))})
-    job = EditJob(tuple(latents), out, place, request, config, chosen, where, command)
+    job = EditRunRequest(tuple(latents), out, place, request, config, chosen, where, command)
     run = EditRun(job, weights, voice())
     if dry_run:
         click.echo(json.dumps(run.describe(), indent=2))

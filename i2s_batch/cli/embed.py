@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from i2s_batch.cli.options import embed_options, run_options, take_embed_config
-from i2s_batch.config import RunConfig
+from i2s_batch.config import EmbedRunConfig
 
 
 @click.command()
@@ -29,11 +29,11 @@ def embed(
     SOURCE is a folder, a glob, a picture, an s3:// prefix, or a list (.txt, .csv, .jsonl, .parquet). OUT is a
     folder or an s3:// prefix. Run the same command again to go on with a run that was stopped.
     """
-    config = RunConfig(embed=take_embed_config(options), **options)
+    config = EmbedRunConfig(embed=take_embed_config(options), **options)
     from i2s_batch.cli.run import ended, execute, voice, write_page
-    from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+    from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 
-    run = EmbedRun(EmbedJob(source, out, generator, vgg, config), voice())
+    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), voice())
     if dry_run:
         facts = run.describe()
         updates = facts["images_to_do"] * config.embed.steps
@@ -46,7 +46,9 @@ def embed(
     return ended(outcome, "images")
 
 
-def _expected(fingerprint: str, generator: str, config: RunConfig, updates: int, price: float | None) -> dict[str, Any]:
+def _expected(
+    fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None
+) -> dict[str, Any]:
     """What the figures that this machine remembers say of the time and cost of `updates` steps of one image."""
     from i2s_batch.cli.run import say
     from i2s_batch.run.speed_cache import estimate, recall

@@ -82,7 +82,7 @@ def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
 
 
 def run_options(command: F) -> F:
-    """How a run is carried out, as `config.JobConfig` names it."""
+    """How a run is carried out, as `config.RunConfig` names it."""
     options = [
         click.option("--batch-size", type=AutoOr(), default="auto", show_default=True, help="Images side by side."),
         click.option("--actors", type=AutoOr(), default="auto", show_default=True, help="Workers; auto: one a GPU."),

@@ -36,10 +36,10 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
     """
     config = StudyConfig(embed=take_embed_config(options), study=name, **options)
     from i2s_batch.cli.run import command_words, ended, execute, voice, write_page
-    from i2s_batch.studies.study_run import StudyJob, StudyRun
+    from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
     command = command_words({source, out, generator, vgg} - {"imagenet", "random"})
-    run = StudyRun(StudyJob(source, out, generator, vgg, config, command), voice())
+    run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command), voice())
     if dry_run:
         click.echo(json.dumps(run.describe(), indent=2))
         return 0

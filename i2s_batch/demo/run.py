@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.demo.pictures import NEUTRAL, NO_FACE, SMILING, demo_pictures, write_demo_pictures
 from i2s_batch.editing import Expression, Morph, Request, Style
-from i2s_batch.editing.edit_run import EditJob, EditRun
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.editing.strips import write_edit_sheet
-from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.samples import load_samples
 from i2s_batch.images.draw.contact_sheet import contact_sheet
 from i2s_batch.models import GeneratorWeights, build_generator
@@ -60,9 +60,9 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
     _check_free(folder)
     write_demo_pictures(pictures)
     # One of the eight is damaged, on purpose.
-    config = RunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
     with as_file(files("i2s_batch.demo") / "generator.safetensors") as checkpoint:
-        job = EmbedJob(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
+        job = EmbedRunRequest(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
         run = EmbedRun(job, say)
         outcome = run.execute(cluster)
         edits = [
@@ -107,7 +107,7 @@ def _edit(
     animation = "webp" if isinstance(request, Morph) else None
     config = EditConfig(actors=1, device="cpu", animation=animation)
     faces = f"image_id <> '{NO_FACE}'"
-    EditRun(EditJob((str(table),), str(folder), checkpoint, request, config, where=faces), weights, say).execute(
+    EditRun(EditRunRequest((str(table),), str(folder), checkpoint, request, config, where=faces), weights, say).execute(
         cluster
     )
     write_edit_sheet(str(folder), weights)

@@ -64,7 +64,7 @@ _PLANNED = pa.schema([("image_id", pa.string()), ("uri", pa.string()), *RECIPE, 
 
 
 @dataclass(frozen=True)
-class EditJob:
+class EditRunRequest:
     """What is to be made from which tables, into where. Paths or URLs.
 
     Images are chosen by `ids`, in their order, or by `where`, an SQL condition, or are all that have a code, both
@@ -88,7 +88,7 @@ class EditRun(Run):
 
     steps = 1
 
-    def __init__(self, job: EditJob, weights: GeneratorWeights, say: Callable[[str], None]) -> None:
+    def __init__(self, job: EditRunRequest, weights: GeneratorWeights, say: Callable[[str], None]) -> None:
         """`weights` are those of `job.generator`."""
         check_animation(job.config.animation)
         self._job = job
@@ -219,7 +219,7 @@ class EditRun(Run):
         self._store.put(RunLayout.animation(name, animation), film)
 
 
-def _settings(job: EditJob) -> dict[str, Any]:
+def _settings(job: EditRunRequest) -> dict[str, Any]:
     """What of a job a resumed run must agree with, as JSON values; long lists by their sha256."""
     settings = asdict(job.request) | {"ids": job.ids, "where": job.where}  # type: ignore[call-overload]
     for name in ("jobs", "ids"):

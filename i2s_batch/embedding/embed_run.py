@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from i2s_batch.config import RunConfig
+from i2s_batch.config import EmbedRunConfig
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.embedding.update import compare, grown_plan
@@ -25,20 +25,20 @@ from i2s_batch.sources.source import list_images
 
 
 @dataclass(frozen=True)
-class EmbedJob:
+class EmbedRunRequest:
     """What is to be embedded, with what, into where. Paths or URLs."""
 
     source: str
     out: str
     generator: str
     vgg: str
-    config: RunConfig
+    config: EmbedRunConfig
 
 
 class EmbedRun(Run):
     """A run that embeds the pictures of a source."""
 
-    def __init__(self, job: EmbedJob, say: Callable[[str], None]) -> None:
+    def __init__(self, job: EmbedRunRequest, say: Callable[[str], None]) -> None:
         self._job = job
         self._vgg = vgg_weights(job.vgg)
         self.steps = job.config.embed.steps

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2s_batch.config import RunConfig
+from i2s_batch.config import EmbedRunConfig
 from i2s_batch.embedding.engine import Engine, Settings
 from i2s_batch.embedding.rows import LoadedPicture, failed_row, result_row
 from i2s_batch.errors import DamagedError, PictureError
@@ -51,7 +51,7 @@ class EmbedSpec:
     """
 
     out: str
-    config: RunConfig
+    config: EmbedRunConfig
     generator: GeneratorWeights
     vgg: VGGWeights
     device: str

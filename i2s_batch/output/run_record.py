@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from i2s_batch.config import RunConfig
+from i2s_batch.config import EmbedRunConfig
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.schema.codec import shard_metadata
 from i2s_batch.schema.columns import SCHEMA_VERSION
@@ -95,7 +95,7 @@ def resume_command(record: dict[str, Any], out: str) -> str | None:
         words = record["command"]
         return None if words is None else shlex.join(["i2s-batch", *words])
     networks = given_networks(record)
-    asked, usual = record["settings"], RunConfig().identity()
+    asked, usual = record["settings"], EmbedRunConfig().identity()
     others = [name for name in asked if name not in _OPTIONS and asked[name] != usual.get(name)]
     if others or not networks.get("generator") or not networks.get("vgg"):
         return None

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from i2s_batch.config import JobConfig
+from i2s_batch.config import RunConfig
 from i2s_batch.errors import StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.output.layout import RunLayout
@@ -43,7 +43,7 @@ class Outcome:
     """What a run came to. `summary` is what summary.json holds."""
 
     summary: dict[str, Any]
-    config: JobConfig
+    config: RunConfig
 
     @property
     def failed(self) -> int:
@@ -67,7 +67,7 @@ class Run(ABC):
     def __init__(
         self,
         out: str,
-        config: JobConfig,
+        config: RunConfig,
         record: dict[str, Any],
         generator: GeneratorWeights,
         say: Callable[[str], None],

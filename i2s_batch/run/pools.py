@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from i2s_batch.config import JobConfig
+from i2s_batch.config import RunConfig
 from i2s_batch.errors import ClusterError, I2SError, InternalError, RunFailedError, described
 from i2s_batch.output.units import Task
 from i2s_batch.run.messages import Report
@@ -185,7 +185,7 @@ class Cluster(Protocol):
         """What ends the process when it is told to stop in the middle of a step that the driver's own thread computes;
         None where workers are other processes, or where the process is not the run's alone."""
 
-    def fleet(self, config: JobConfig, units: int) -> Fleet:
+    def fleet(self, config: RunConfig, units: int) -> Fleet:
         """What the cluster offers for a run with `units` to do."""
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
@@ -205,7 +205,7 @@ class InProcessCluster:
     def leave(self) -> Leave | None:
         return self._leave
 
-    def fleet(self, config: JobConfig, units: int) -> Fleet:
+    def fleet(self, config: RunConfig, units: int) -> Fleet:
         """Offer the GPU if PyTorch sees one, else the CPU with all its threads."""
         has_gpu = torch.cuda.is_available()
         if config.device == "cuda" and not has_gpu:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from i2s_batch.config import StudyConfig
-from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.errors import ConfigError, PictureError
@@ -47,7 +47,7 @@ _PLANNED = pa.schema(
 
 
 @dataclass(frozen=True)
-class StudyJob(EmbedJob):
+class StudyRunRequest(EmbedRunRequest):
     """What is to be studied. `command`: the words of the command line that goes on with it, without the program's
     name; None if there is none."""
 
@@ -58,7 +58,7 @@ class StudyJob(EmbedJob):
 class StudyRun(EmbedRun):
     """A run that embeds every variant of a sample of pictures, and keeps the reconstructions."""
 
-    def __init__(self, job: StudyJob, say: Callable[[str], None]) -> None:
+    def __init__(self, job: StudyRunRequest, say: Callable[[str], None]) -> None:
         self._study_job = job
         self.study = study_of(job.config.study, job.config.embed)
         super().__init__(job, say)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Render
-from i2s_batch.editing.edit_run import EditJob, EditRun
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import InternalError
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.work_log import WorkLog
@@ -42,12 +42,12 @@ def templates(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pa
     source.mkdir()
     for number in range(3):
         scene(number, (20, 20)).save(source / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=1), device="cpu", batch_size=4, shard_size=2, max_failed_fraction=1)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=1), device="cpu", batch_size=4, shard_size=2, max_failed_fraction=1)
     names = ("finished", "half", "edit")
     runs = {name: folder / name for name in names}
 
-    def job(name: str) -> EmbedJob:
-        return EmbedJob(str(source), str(runs[name]), str(generator), str(vgg), config)
+    def job(name: str) -> EmbedRunRequest:
+        return EmbedRunRequest(str(source), str(runs[name]), str(generator), str(vgg), config)
 
     embed(job("finished"))
     original, written = WorkLog.write_rows, []
@@ -62,7 +62,9 @@ def templates(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pa
         patch.setattr(WorkLog, "write_rows", stop)
         with pytest.raises(InternalError, match="StopError"):
             embed(job("half"))
-    request = EditJob((str(runs["finished"]),), str(runs["edit"]), str(generator), Render(), EditConfig(device="cpu"))
+    request = EditRunRequest(
+        (str(runs["finished"]),), str(runs["edit"]), str(generator), Render(), EditConfig(device="cpu")
+    )
     EditRun(request, generator_weights(str(generator)), lambda line: None).execute(InProcessCluster())
     return Templates(runs, source, generator, vgg)
 

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.run.pools import InProcessCluster
 from tests.material import draw_pictures, scene
 from tests.program import i2s_batch, refusal
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=5), max_failed_fraction=0.2)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=5), max_failed_fraction=0.2)
 
 
 @pytest.fixture
 def run(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRun:
     draw_pictures(tmp_path / "in")
     (tmp_path / "in" / "bad" / "empty.png").rename(tmp_path / "in" / "bad" / "\x1b[2Jempty.png")
-    job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
     return EmbedRun(job, say=lambda line: None)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from i2s_batch.cli import main
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import wait_until
@@ -31,8 +31,8 @@ def latents(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
     (folder / "in").mkdir()
     for number in range(4):
         scene(number, (40, 40)).save(folder / "in" / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=5), batch_size=4)
-    job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=5), batch_size=4)
+    job = EmbedRunRequest(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
     embed(job)
     return folder / "out"
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import I2SError
 from i2s_batch.inversion import Embedder
 from i2s_batch.output import lease
@@ -52,7 +52,7 @@ class Driver:
     `machine`: what it says its machine is; `heartbeat_s`, `expiry_s`, `lock_timeout_s`: of its lease.
     """
 
-    job: EmbedJob
+    job: EmbedRunRequest
     on: Callable[[], Cluster] = InProcessCluster
     stop: Stop | None = None
     machine: str | None = None

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import requests
 
-from i2s_batch.config import JobConfig
+from i2s_batch.config import RunConfig
 from i2s_batch.inversion import Embedder
 from i2s_batch.run.pools import Cluster, Fleet, Pool, Worker, WorkerSpec
 from tests.cluster.conftest import START_TIMEOUT_S, free_ports, processes_of
@@ -183,7 +183,7 @@ class _Counting:
     counts: str
     leave = None
 
-    def fleet(self, config: JobConfig, units: int) -> Fleet:
+    def fleet(self, config: RunConfig, units: int) -> Fleet:
         return self.cluster.fleet(config, units)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:

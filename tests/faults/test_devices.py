@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding import engine
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.embedding.embed_worker import EmbedSpec, EmbedWorker
 from i2s_batch.errors import InternalError, RunFailedError
 from i2s_batch.inversion import Embedder, SlotState
@@ -24,18 +24,18 @@ from tests.runs import embed, job_over
 IMAGES = [f"{number:02d}.png" for number in range(8)]
 POISON = "03.png"
 STEPS = 12
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=3, shard_size=100, precision="fp64", checkpoint_every_s=0.001
 )
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
     return job_over(tmp_path, IMAGES, generator, vgg, CONFIG)
 
 
 @pytest.fixture
-def expected(job: EmbedJob, tmp_path: Path) -> dict[str, list[float]]:
+def expected(job: EmbedRunRequest, tmp_path: Path) -> dict[str, list[float]]:
     """The codes of a run that nothing disturbs."""
     calm = replace(job, out=str(tmp_path / "calm"))
     embed(calm)
@@ -63,7 +63,7 @@ def fail_at_steps(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     ],
 )
 def test_a_picture_that_breaks_the_device_is_a_row_and_the_others_go_on(
-    job: EmbedJob, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch, error: Exception
+    job: EmbedRunRequest, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     workers: list[str] = []
 
@@ -89,7 +89,7 @@ def test_a_picture_that_breaks_the_device_is_a_row_and_the_others_go_on(
 
 
 def test_a_device_that_is_broken_from_the_beginning_stops_the_run(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build(*arguments: object) -> None:
         raise torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device")
@@ -100,7 +100,7 @@ def test_a_device_that_is_broken_from_the_beginning_stops_the_run(
 
 
 def test_too_little_memory_for_one_image_stops_the_run_and_a_larger_device_goes_on(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def advance(self: Slots, full: bool) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
@@ -115,14 +115,16 @@ def test_too_little_memory_for_one_image_stops_the_run_and_a_larger_device_goes_
     assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
 
 
-def test_an_ordinary_bug_is_not_taken_for_a_broken_device(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_bug_is_not_taken_for_a_broken_device(
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fail_at_steps(monkeypatch, RuntimeError("shape '[3]' is invalid for input of size 4"))
     with pytest.raises(InternalError, match="is invalid for input"):
         embed(job)
 
 
 def test_a_code_that_is_no_number_is_a_row_and_touches_no_other(
-    job: EmbedJob, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class StopError(Exception):
         pass

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import DamagedError, InternalError
 from i2s_batch.inversion import SlotState
 from i2s_batch.maintenance.verification.table_checks import verify
@@ -33,7 +33,7 @@ from tests.runs import embed, job_over, rows_written
 
 NAMES = tuple(f"{number:02d}.png" for number in range(8))
 STEPS = 12
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=3, precision="fp64", checkpoint_every_s=1e-3, max_failed_fraction=1
 )
 # Resumed runs, in each of which a bit of every file has flipped.
@@ -50,7 +50,7 @@ class StopError(Exception):
 class Scene:
     """A run that was stopped with rows and checkpoints, as it was left (`left`), and what it comes to (`rows`)."""
 
-    job: EmbedJob
+    job: EmbedRunRequest
     left: Path
     rows: dict[str, dict]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import StorageError
 from i2s_batch.output import lease
 from i2s_batch.storage import open_store, s3_client
@@ -26,7 +26,7 @@ from tests.runs import embed
 from tests.runtime.checks import check_table
 
 STEPS = 8
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS),
     batch_size=4,
     shard_size=10,
@@ -75,7 +75,7 @@ def test_a_bad_network_loses_and_doubles_nothing(
         pytest.skip("with --faults long")
     ids = draw_pictures(tmp_path / "in")
     upload(tmp_path / "in", f"s3://{s3_bucket}/in")
-    calm = EmbedJob(str(tmp_path / "in"), str(tmp_path / "calm"), str(generator), str(vgg), CONFIG)
+    calm = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "calm"), str(generator), str(vgg), CONFIG)
     embed(calm, workers=2)
     expected = read_latents(calm.out)
     total = Tally()

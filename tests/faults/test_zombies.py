@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from i2s_batch import load_generator
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.errors import RunConflictError, StorageError
@@ -39,7 +39,7 @@ from tests.runtime.checks import check_table
 
 IMAGES = {f"{number:02d}.png" for number in range(8)}
 STEPS = 12
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=3, shard_size=3, precision="fp64", checkpoint_every_s=0.05
 )
 # A driver that is stopped in the middle of a heartbeat keeps the lock of the lease: the second then gives up.
@@ -65,7 +65,7 @@ def none_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
     return job_over(tmp_path, IMAGES, generator, vgg, CONFIG)
 
 
@@ -96,7 +96,7 @@ def holder(out: str) -> object:
         return None
 
 
-def stopped_and_robbed(job: EmbedJob, stop: Stop, witness: Witness) -> int:
+def stopped_and_robbed(job: EmbedRunRequest, stop: Stop, witness: Witness) -> int:
     """Stop a driver before a write, let another begin, let both go on, and then a third; the updates they made."""
     zombie = Driver(job, stop=stop, machine="one", **QUICK)
     wait_until(lambda: is_stopped(zombie), "the first driver to be stopped")
@@ -118,7 +118,7 @@ def stopped_and_robbed(job: EmbedJob, stop: Stop, witness: Witness) -> int:
 
 @pytest.mark.parametrize("moment", [*MOMENTS, "any"])
 def test_a_driver_that_was_stopped_and_lost_its_lease_damages_nothing(
-    job: EmbedJob, generator: Path, latent_size: int, tmp_path: Path, long_faults: bool, moment: str
+    job: EmbedRunRequest, generator: Path, latent_size: int, tmp_path: Path, long_faults: bool, moment: str
 ) -> None:
     if moment in MOMENTS[:2] and not long_faults:
         pytest.skip("with --faults long")
@@ -140,7 +140,7 @@ def test_a_driver_that_was_stopped_and_lost_its_lease_damages_nothing(
 
 
 def test_a_driver_whose_half_written_plan_was_swept_away_says_that_it_was_robbed(
-    job: EmbedJob, generator: Path, latent_size: int
+    job: EmbedRunRequest, generator: Path, latent_size: int
 ) -> None:
     """The next driver removes what an earlier one left half-written, which here is not dead."""
     stop = Stop(signal.SIGSTOP, "os.rename manifest/")
@@ -148,7 +148,7 @@ def test_a_driver_whose_half_written_plan_was_swept_away_says_that_it_was_robbed
     check_table(job.out, IMAGES, generator, bad=set())
 
 
-def test_a_second_driver_is_refused_while_the_first_lives(job: EmbedJob, generator: Path) -> None:
+def test_a_second_driver_is_refused_while_the_first_lives(job: EmbedRunRequest, generator: Path) -> None:
     first = Driver(job, stop=Stop(signal.SIGSTOP, "os.rename work/rows/"))
     wait_until(lambda: is_stopped(first), "the first driver to be stopped")
     with pytest.raises(RunConflictError, match="another driver is working on this output"):
@@ -158,7 +158,9 @@ def test_a_second_driver_is_refused_while_the_first_lives(job: EmbedJob, generat
     check_table(job.out, IMAGES, generator, bad=set())
 
 
-def test_a_worker_that_outlives_its_driver_changes_no_shard(job: EmbedJob, generator: Path, latent_size: int) -> None:
+def test_a_worker_that_outlives_its_driver_changes_no_shard(
+    job: EmbedRunRequest, generator: Path, latent_size: int
+) -> None:
     """It goes on with its pictures, from its own process, while and after another driver's workers make them."""
     run = EmbedRun(job, [].append)
     run._begin(lambda: None)
@@ -198,7 +200,7 @@ def rows_of(status: str, task: Task) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def planned(job: EmbedJob) -> tuple[Plan, WorkLog]:
+def planned(job: EmbedRunRequest) -> tuple[Plan, WorkLog]:
     """The plan and the log of a run that has begun."""
     EmbedRun(job, [].append)._begin(lambda: None)
     return Plan.load(open_store(job.out), CONFIG.shard_size), WorkLog(job.out, latent_size=6)
@@ -213,7 +215,7 @@ def test_a_row_that_is_not_ok_never_replaces_one(planned: tuple[Plan, WorkLog]) 
     assert log.statuses_of(0) == ("ok",)
 
 
-def test_a_shard_that_came_unseen_is_not_overwritten(job: EmbedJob, planned: tuple[Plan, WorkLog]) -> None:
+def test_a_shard_that_came_unseen_is_not_overwritten(job: EmbedRunRequest, planned: tuple[Plan, WorkLog]) -> None:
     """A dead driver's last write may reach the store after the next one has looked."""
     plan, log = planned
     metadata = shard_metadata(latent_shape=(2, 3), space="w+", generator="g", vgg="v", settings={}, code_version="test")
@@ -227,7 +229,7 @@ def test_a_shard_that_came_unseen_is_not_overwritten(job: EmbedJob, planned: tup
 
 
 @pytest.fixture
-def unforgotten(job: EmbedJob, latent_size: int, monkeypatch: pytest.MonkeyPatch) -> WorkLog:
+def unforgotten(job: EmbedRunRequest, latent_size: int, monkeypatch: pytest.MonkeyPatch) -> WorkLog:
     """The log of a run that published its shards, and ended before it forgot their rows."""
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "delete_rows", lambda self, indices: None)
@@ -238,7 +240,7 @@ def unforgotten(job: EmbedJob, latent_size: int, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("published", [True, False])
 def test_rows_that_a_stopped_driver_takes_away_after_they_were_seen(
-    job: EmbedJob, generator: Path, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch, published: bool
+    job: EmbedRunRequest, generator: Path, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch, published: bool
 ) -> None:
     """It was about to forget the rows of a shard when it was stopped; the next driver has seen them in the log."""
     if not published:
@@ -257,7 +259,7 @@ def test_rows_that_a_stopped_driver_takes_away_after_they_were_seen(
 
 
 def test_a_log_that_changes_again_and_again_ends_the_run(
-    job: EmbedJob, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter(range(3))
 
@@ -271,7 +273,9 @@ def test_a_log_that_changes_again_and_again_ends_the_run(
         embed(job)
 
 
-def test_a_driver_without_its_lease_publishes_and_forgets_nothing(job: EmbedJob, planned: tuple[Plan, WorkLog]) -> None:
+def test_a_driver_without_its_lease_publishes_and_forgets_nothing(
+    job: EmbedRunRequest, planned: tuple[Plan, WorkLog]
+) -> None:
     def lost() -> None:
         raise RunConflictError("lost")
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.loading import generator_weights
@@ -40,8 +40,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pat
         scene(number, (40, 40)).save(pictures / f"{number}.png")
     scene(9, (40, 40)).save(pictures / HOSTILE.replace("/", ""))
     (pictures / "<b>broken.jpg").write_bytes(b"<html><b>no picture")
-    config = RunConfig(embed=EmbedConfig(steps=6), batch_size=3, max_failed_fraction=1)
-    job = EmbedJob(str(pictures), str(root / "out"), str(generator), str(vgg), config)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=6), batch_size=3, max_failed_fraction=1)
+    job = EmbedRunRequest(str(pictures), str(root / "out"), str(generator), str(vgg), config)
     embed(job)
     return root / "out"
 

@@ -17,7 +17,7 @@ from i2s_batch.report.page import write_report
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.studies import catalogue
 from i2s_batch.studies.figures import SIDE
-from i2s_batch.studies.study_run import StudyJob, StudyRun
+from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.material import scene
 
@@ -32,7 +32,7 @@ def carried_out(root: Path, study: str, generator: Path, vgg: Path) -> Path:
         scene(number, (24, 24)).save(pictures / name)
     (pictures / "page.png").write_bytes(b"<html>")
     config = StudyConfig(embed=EmbedConfig(steps=12), study=study, batch_size=4, max_failed_fraction=1)
-    job = StudyJob(str(pictures), str(root / study), str(generator), str(vgg), config, command=("study", study))
+    job = StudyRunRequest(str(pictures), str(root / study), str(generator), str(vgg), config, command=("study", study))
     StudyRun(job, [].append).execute(InProcessCluster(1))
     return root / study
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.errors import InternalError, RunFailedError, StorageError
 from i2s_batch.output.layout import RunLayout
@@ -27,7 +27,7 @@ from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_table
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=5), shard_size=100)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=5), shard_size=100)
 SLOTS = 4
 
 # What a scripted worker does with the tasks that it holds: its next event.

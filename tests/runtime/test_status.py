@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob, EmbedRun
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import InternalError, StorageError
 from i2s_batch.output import lease as lease_module
 from i2s_batch.output.layout import RunLayout
@@ -31,15 +31,15 @@ from tests.material import BAD, upload
 from tests.runs import embed
 
 IMAGES = 26
-CONFIG = RunConfig(embed=EmbedConfig(steps=12), batch_size=4, shard_size=10)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=12), batch_size=4, shard_size=10)
 
 
 @pytest.fixture
-def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
-    return EmbedJob(str(pictures[0]), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
+    return EmbedRunRequest(str(pictures[0]), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
 
 
-def run(job: EmbedJob, workers: int = 1) -> None:
+def run(job: EmbedRunRequest, workers: int = 1) -> None:
     embed(job, workers)
 
 
@@ -57,7 +57,7 @@ class StopError(Exception):
     """What ends a run in the middle."""
 
 
-def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int:
+def interrupt(job: EmbedRunRequest, after: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run until about `after` rows are there; how many images are done, those of a whole shard among them."""
     original = WorkLog.write_rows
 
@@ -74,7 +74,7 @@ def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int
     return len(rows_of(job.out)) + CONFIG.shard_size * len(list(Path(job.out).glob("latents/*")))
 
 
-def leave_rows_in_the_log(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def leave_rows_in_the_log(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run to the end, but for the assembly of the shards."""
     with monkeypatch.context() as patch:
         patch.setattr(Assembler, "publish", lambda *_: None)
@@ -104,7 +104,7 @@ def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> N
             read_status(str(tmp_path), say=pytest.fail)
 
 
-def test_a_run_that_is_planned_and_not_begun(job: EmbedJob) -> None:
+def test_a_run_that_is_planned_and_not_begun(job: EmbedRunRequest) -> None:
     EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     found = status(job.out)
     assert (found.state, found.images, found.done, found.shards, found.shards_published) == ("stopped", 26, 0, 3, 0)
@@ -117,7 +117,7 @@ def test_a_run_that_is_planned_and_not_begun(job: EmbedJob) -> None:
     )
 
 
-def test_a_finished_run(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:
+def test_a_finished_run(job: EmbedRunRequest, pictures: tuple[Path, set[str]]) -> None:
     run(job)
     found = status(job.out)
     assert (found.state, found.done, found.failed) == ("finished", IMAGES, len(BAD)) and found.finished
@@ -129,7 +129,7 @@ def test_a_finished_run(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:
 
 
 def test_an_interrupted_run_and_the_command_that_goes_on_with_it(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = interrupt(
         replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=40), checkpoint_every_s=1e-3)), 12, monkeypatch
@@ -151,14 +151,14 @@ def test_an_interrupted_run_and_the_command_that_goes_on_with_it(
         assert status(job.out).command is None
 
 
-def test_a_secret_in_an_address_is_not_kept(job: EmbedJob) -> None:
+def test_a_secret_in_an_address_is_not_kept(job: EmbedRunRequest) -> None:
     from i2s_batch.output.run_record import given
 
     assert given("https://host/g.pkl?signature=abc") is None and given("https://me:pw@host/g.pkl") is None
     assert given("https://host/g.pkl") == "https://host/g.pkl" and given("imagenet") == "imagenet"
 
 
-def running(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -> None:
+def running(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -> None:
     """Run to the end with 0 s between two summaries, and `look` once in the middle, when 6 rows are there."""
     monkeypatch.setattr("i2s_batch.output.summary_file.SUMMARY_EVERY_S", 0.0)
     original = WorkLog.write_rows
@@ -179,7 +179,7 @@ def running(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, look: Callable[[], N
 
 @pytest.mark.parametrize("place", ["local", "s3"])
 def test_a_run_under_way(
-    job: EmbedJob, place: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    job: EmbedRunRequest, place: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     if place == "s3":
         bucket = request.getfixturevalue("s3_bucket")
@@ -204,7 +204,7 @@ def say_in_summary(store: Store, age_s: float, **facts: object) -> None:
     store.put("summary.json", json.dumps(summary | facts).encode())
 
 
-def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: EmbedJob) -> None:
+def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: EmbedRunRequest) -> None:
     EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     store = open_store(job.out)
     lease = Lease(store, RunLayout.lease)
@@ -234,7 +234,7 @@ def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: Embe
 
 @pytest.mark.parametrize("lives", [True, False])
 def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch, lives: bool
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, lives: bool
 ) -> None:
     monkeypatch.setattr(lease_module, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(lease_module, "EXPIRY_S", 20.0 if lives else 0.5)
@@ -255,7 +255,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
         lease.release()
 
 
-def test_a_driver_of_this_machine_that_was_killed(job: EmbedJob) -> None:
+def test_a_driver_of_this_machine_that_was_killed(job: EmbedRunRequest) -> None:
     EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     code = f"""
 import os
@@ -269,7 +269,7 @@ os._exit(9)
     assert found.state == "stopped" and found.holder is not None and found.holder.pid != str(os.getpid())
 
 
-def test_a_run_that_ends_while_it_is_looked_at(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_while_it_is_looked_at(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last rows came, and the lease went, after the rows were counted."""
     run(job)
     store = open_store(job.out)
@@ -287,7 +287,7 @@ def test_a_run_that_ends_while_it_is_looked_at(job: EmbedJob, monkeypatch: pytes
 
 
 def test_rows_that_go_into_their_shard_while_they_are_counted(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch, pictures: tuple[Path, set[str]]
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, pictures: tuple[Path, set[str]]
 ) -> None:
     """The log is listed, its first rows are asked for, and only then their shard appears and the rows are gone."""
     job = replace(job, config=replace(CONFIG, shard_size=IMAGES))
@@ -318,7 +318,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
 
 
 def test_a_retry_under_way_counts_each_image_once(
-    job: EmbedJob, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(job)
     shutil.copy(pictures[0] / "a/0.png", pictures[0] / "bad/empty.png")
@@ -332,7 +332,7 @@ def test_a_retry_under_way_counts_each_image_once(
 
 
 def test_of_many_failures_only_the_latest_are_held(
-    job: EmbedJob, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(job)
     every = status(job.out).last_failures
@@ -350,13 +350,13 @@ def test_of_many_failures_only_the_latest_are_held(
     assert {failure.image_id for failure in found.last_failures} == BAD - {failure.image_id for failure in every[:2]}
 
 
-def test_pictures_that_workers_died_with_are_named(job: EmbedJob) -> None:
+def test_pictures_that_workers_died_with_are_named(job: EmbedRunRequest) -> None:
     EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     open_store(job.out).put(RunLayout.deaths, b'{"0": 2, "99": 1}')
     assert status(job.out).deaths == {"a/0.png": 2}
 
 
-def test_a_look_loads_neither_torch_nor_ray(job: EmbedJob) -> None:
+def test_a_look_loads_neither_torch_nor_ray(job: EmbedRunRequest) -> None:
     EmbedRun(job, say=lambda line: None)._begin(lambda: None)
     code = f"import sys; from i2s_batch.run.status import read_status; read_status({job.out!r}, print)"
     code += "; print(sorted({'torch', 'ray', 'boto3'} & set(sys.modules)))"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from i2s_batch.config import STUDIES, EmbedConfig, StudyConfig
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.images.alterations import alter
 from i2s_batch.images.read.decoding import decode_picture
@@ -26,7 +26,7 @@ from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.storage import open_store
 from i2s_batch.studies import catalogue
 from i2s_batch.studies.catalogue import study_of
-from i2s_batch.studies.study_run import StudyJob, StudyRun
+from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.material import scene, upload
 from tests.runs import embed, rows_written
@@ -42,30 +42,30 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> StudyJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> StudyRunRequest:
     """Five pictures in two folders, of which four are looked at."""
     for number in range(5):
         folder = tmp_path / "pictures" / ("scene", "other")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         scene(number, (24, 24)).save(folder / f"{number}.png")
     config = replace(CONFIG, sample=4)
-    return StudyJob(str(tmp_path / "pictures"), str(tmp_path / "out"), str(generator), str(vgg), config)
+    return StudyRunRequest(str(tmp_path / "pictures"), str(tmp_path / "out"), str(generator), str(vgg), config)
 
 
-def of(job: StudyJob, study: str, **changes: object) -> StudyJob:
+def of(job: StudyRunRequest, study: str, **changes: object) -> StudyRunRequest:
     return replace(job, config=replace(job.config, study=study, **changes))
 
 
-def carry_out(job: StudyJob, workers: int = 1) -> Outcome:
+def carry_out(job: StudyRunRequest, workers: int = 1) -> Outcome:
     return StudyRun(job, [].append).execute(InProcessCluster(workers))
 
 
-def rows_of(job: StudyJob) -> dict[str, dict]:
+def rows_of(job: StudyRunRequest) -> dict[str, dict]:
     return {row["image_id"]: row for row in read_table(job.out).to_pylist()}
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_variant_of_every_picture_is_one_row_with_its_settings(job: StudyJob, name: str) -> None:
+def test_every_variant_of_every_picture_is_one_row_with_its_settings(job: StudyRunRequest, name: str) -> None:
     job = of(job, name)
     assert carry_out(job).summary["statuses"] == {"ok": 4 * len(study_of(name, job.config.embed).variants)}
     rows = rows_of(job)
@@ -85,7 +85,7 @@ def test_every_variant_of_every_picture_is_one_row_with_its_settings(job: StudyJ
 
 
 @pytest.mark.parametrize("name", ["space", "iterate", "steps", "init"])
-def test_the_number_of_workers_changes_nothing(job: StudyJob, tmp_path: Path, name: str) -> None:
+def test_the_number_of_workers_changes_nothing(job: StudyRunRequest, tmp_path: Path, name: str) -> None:
     other = replace(of(job, name, batch_size=2), out=str(tmp_path / "other"))
     carry_out(of(job, name), workers=1)
     carry_out(other, workers=3)
@@ -96,7 +96,7 @@ def test_the_number_of_workers_changes_nothing(job: StudyJob, tmp_path: Path, na
         np.testing.assert_allclose(row["loss"], three[image_id]["loss"], rtol=1e-9, err_msg=image_id)
 
 
-def test_the_inputs_are_the_altered_pictures(job: StudyJob) -> None:
+def test_the_inputs_are_the_altered_pictures(job: StudyRunRequest) -> None:
     job = of(job, "transforms")
     carry_out(job)
     for image_id, row in rows_of(job).items():
@@ -109,7 +109,7 @@ def test_the_inputs_are_the_altered_pictures(job: StudyJob) -> None:
             np.testing.assert_array_equal(given, alter(original, row["variant"], row["picture"], 0))
 
 
-def test_each_round_is_given_the_picture_of_the_round_before(job: StudyJob) -> None:
+def test_each_round_is_given_the_picture_of_the_round_before(job: StudyRunRequest) -> None:
     job = of(job, "iterate")
     carry_out(job, workers=2)
     rows = rows_of(job)
@@ -121,7 +121,7 @@ def test_each_round_is_given_the_picture_of_the_round_before(job: StudyJob) -> N
 
 
 def test_a_longer_embedding_costs_only_the_steps_that_it_adds(
-    job: StudyJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: StudyRunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
     original = Slots.advance
@@ -131,7 +131,7 @@ def test_a_longer_embedding_costs_only_the_steps_that_it_adds(
     study = study_of("steps", job.config.embed)
     # Each variant judges its last code, which the next one does again: an evaluation, no step.
     assert sum(made) == 4 * (STEPS + len(study.variants))
-    plain = EmbedJob(job.source, str(tmp_path / "plain"), job.generator, job.vgg, job.config)
+    plain = EmbedRunRequest(job.source, str(tmp_path / "plain"), job.generator, job.vgg, job.config)
     embed(plain)
     whole = {row["image_id"]: row for row in read_table(plain.out).to_pylist()}
     for row in rows_of(job).values():
@@ -144,7 +144,7 @@ def test_a_longer_embedding_costs_only_the_steps_that_it_adds(
     ("name", "after"), [("iterate", 5), ("iterate", 30), ("steps", 5), ("steps", 16), ("space", 30)]
 )
 def test_a_study_that_was_stopped_goes_on_to_the_same_end(
-    job: StudyJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, after: int
+    job: StudyRunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, after: int
 ) -> None:
     job = of(job, name, checkpoint_every_s=0.01, sample=3)
     whole = replace(job, out=str(tmp_path / "whole"))
@@ -170,7 +170,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(
         np.testing.assert_allclose(row["latent"], other[image_id]["latent"], rtol=0, atol=1e-6, err_msg=image_id)
 
 
-def test_a_picture_that_cannot_be_read_says_so_in_every_variant(job: StudyJob, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_read_says_so_in_every_variant(job: StudyRunRequest, tmp_path: Path) -> None:
     (tmp_path / "pictures" / "scene" / "page.png").write_text("<!DOCTYPE html><html>quota exceeded</html>")
     job = of(job, "transforms", sample=6)
     assert carry_out(job).summary["statuses"] == {"ok": 35, "unreadable": 7}
@@ -200,7 +200,9 @@ def elsewhere(tmp_path: Path, s3_bucket: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["iterate", "defects", "steps"])
-def test_images_that_embed_takes_can_be_studied_wherever_they_lie(job: StudyJob, elsewhere: Path, name: str) -> None:
+def test_images_that_embed_takes_can_be_studied_wherever_they_lie(
+    job: StudyRunRequest, elsewhere: Path, name: str
+) -> None:
     job = replace(of(job, name, sample=6), source=str(elsewhere))
     variants = study_of(name, job.config.embed).variants
     assert carry_out(job).summary["statuses"] == {"ok": 6 * len(variants)}
@@ -216,7 +218,7 @@ def test_images_that_embed_takes_can_be_studied_wherever_they_lie(job: StudyJob,
     Path(write_report(job.out)).read_bytes()
 
 
-def test_a_prefix_of_s3_with_empty_parts_can_be_studied(job: StudyJob, s3_bucket: str, tmp_path: Path) -> None:
+def test_a_prefix_of_s3_with_empty_parts_can_be_studied(job: StudyRunRequest, s3_bucket: str, tmp_path: Path) -> None:
     upload(tmp_path / "pictures", f"s3://{s3_bucket}/in//deep")
     for out in (job.out, f"s3://{s3_bucket}/out"):
         here = replace(of(job, "iterate", sample=2), source=f"s3://{s3_bucket}/in", out=out)
@@ -224,7 +226,7 @@ def test_a_prefix_of_s3_with_empty_parts_can_be_studied(job: StudyJob, s3_bucket
         assert all(image_id.split("/", 1)[1].startswith("/deep/") for image_id in rows_of(here))
 
 
-def test_failed_rounds_are_tried_again_in_their_order(job: StudyJob, tmp_path: Path) -> None:
+def test_failed_rounds_are_tried_again_in_their_order(job: StudyRunRequest, tmp_path: Path) -> None:
     broken = tmp_path / "pictures" / "scene" / "0.png"
     good = broken.read_bytes()
     broken.write_bytes(good[:60])
@@ -234,7 +236,7 @@ def test_failed_rounds_are_tried_again_in_their_order(job: StudyJob, tmp_path: P
     assert carry_out(of(job, "iterate", sample=5, retry_failed=True), workers=2).summary["statuses"] == {"ok": 15}
 
 
-def test_classes_from_a_column(job: StudyJob, tmp_path: Path) -> None:
+def test_classes_from_a_column(job: StudyRunRequest, tmp_path: Path) -> None:
     names = sorted(
         path.relative_to(tmp_path / "pictures").as_posix() for path in (tmp_path / "pictures").rglob("*.png")
     )
@@ -247,7 +249,7 @@ def test_classes_from_a_column(job: StudyJob, tmp_path: Path) -> None:
         StudyRun(replace(of(job, "init", classes="sort"), out=str(tmp_path / "new")), [].append)
 
 
-def test_another_study_in_the_same_output_is_refused(job: StudyJob) -> None:
+def test_another_study_in_the_same_output_is_refused(job: StudyRunRequest) -> None:
     carry_out(of(job, "init"))
     with pytest.raises(RunConflictError, match="study is init there, space was asked"):
         StudyRun(of(job, "space"), [].append)
@@ -257,7 +259,7 @@ def test_another_study_in_the_same_output_is_refused(job: StudyJob) -> None:
     assert record["settings"]["study"] == "init"
 
 
-def test_an_altered_picture_is_made_once(job: StudyJob) -> None:
+def test_an_altered_picture_is_made_once(job: StudyRunRequest) -> None:
     job = of(job, "defects")
     run = StudyRun(job, [].append)
     run.execute(InProcessCluster(1))

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.codec import encode_shard, table_schema
@@ -109,8 +109,8 @@ def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -
     pictures.mkdir()
     for number in range(4):
         scene(number, (40, 40)).save(pictures / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=3))
-    job = EmbedJob(str(pictures), str(tmp_path / "out"), str(generator), str(vgg), config)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=3))
+    job = EmbedRunRequest(str(pictures), str(tmp_path / "out"), str(generator), str(vgg), config)
     embed(job)
     sheet = tmp_path / "near.png"
     result = i2s_batch("neighbours", tmp_path / "out", "1.png", "-k", "2", "--sheet", sheet)

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import Rerendered
 from i2s_batch.maintenance.verification.row_checks import row_check
@@ -37,7 +37,7 @@ from tests.program import i2s_batch, refusal
 from tests.runs import embed, rewrite_shard
 
 SHARDS = [RunLayout.shard(number) for number in range(3)]
-CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pat
         scene(number, (50, 40)).save(pictures / f"{number}.png")
     (pictures / "8.png").write_bytes(b"<html>")
     (root / "list.csv").write_text("path,label\n" + "".join(f"in/{n}.png,x{n}\n" for n in [*range(7), 8]))
-    job = EmbedJob(str(root / "list.csv"), str(root / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(root / "list.csv"), str(root / "out"), str(generator), str(vgg), CONFIG)
     embed(job)
     return root / "out"
 
@@ -107,7 +107,7 @@ def test_a_sound_table(finished: Path, s3_bucket: str) -> None:
 def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").touch()
-    job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), RunConfig())
+    job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), EmbedRunConfig())
     embed(job)
     found = verify(str(tmp_path / "out"))
     assert told(found) == [] and (found.rows, found.codes, found.rendered) == (1, 0, 0)
@@ -183,7 +183,9 @@ def test_lpips_is_computed_again(tmp_path: Path, generator: Path) -> None:
     torch.save(full, tmp_path / "full.pth")
     (tmp_path / "in").mkdir()
     scene(0, (50, 40)).save(tmp_path / "in" / "a.png")
-    job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(tmp_path / "full.pth"), CONFIG)
+    job = EmbedRunRequest(
+        str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(tmp_path / "full.pth"), CONFIG
+    )
     embed(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=1))))
     table = shard_table(job.out, SHARDS[0])
     (row,) = table.to_pylist()
@@ -289,7 +291,7 @@ def test_bytes_that_are_not_those_that_were_written(out: str, finished: Path, ge
     assert [file for file, _, _ in findings[1:]] == ["shard-00001.parquet"] * 2
     assert "its sha256 is" in findings[1][2] and "it is damaged" in findings[2][2], "a cut file is told of by both"
     store.delete(SHARDS[:2])
-    job = EmbedJob(str(finished.parent / "list.csv"), out, str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(finished.parent / "list.csv"), out, str(generator), str(vgg), CONFIG)
     embed(job)
     assert verify(out).sound, "the advice helps"
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Morph
-from i2s_batch.editing.edit_run import EditJob, EditRun
-from i2s_batch.embedding.embed_run import EmbedJob
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
 from i2s_batch.maintenance.verification.table_checks import Verification, verify
 from i2s_batch.models.loading import generator_weights
@@ -33,10 +33,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -
     (folder / "in").mkdir()
     for number in range(2):
         scene(number, (40, 40)).save(folder / "in" / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=6))
-    embed(EmbedJob(str(folder / "in"), str(folder / "latents"), str(generator), str(vgg), config))
+    config = EmbedRunConfig(embed=EmbedConfig(steps=6))
+    embed(EmbedRunRequest(str(folder / "in"), str(folder / "latents"), str(generator), str(vgg), config))
     request = Morph((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "all-pairs")
-    job = EditJob((str(folder / "latents"),), "", str(generator), request, EditConfig(shard_size=3))
+    job = EditRunRequest((str(folder / "latents"),), "", str(generator), request, EditConfig(shard_size=3))
     for kind in ("png", "jpeg", "webp"):
         here = replace(job, out=str(folder / kind), config=replace(job.config, picture_format=kind))
         EditRun(here, generator_weights(generator), [].append).execute(InProcessCluster())

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
-from i2s_batch.config import JobConfig
+from i2s_batch.config import RunConfig
 from i2s_batch.errors import ClusterError
 from i2s_batch.output.units import Task
 from i2s_batch.run.messages import Report
@@ -91,7 +91,7 @@ class RayCluster:
     def __init__(self) -> None:
         self._own = False
 
-    def fleet(self, config: JobConfig, units: int) -> Fleet:
+    def fleet(self, config: RunConfig, units: int) -> Fleet:
         """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
         self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
