@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TypeAlias
 
 from i2s_batch.errors import ConfigError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 SPACES = ("w+", "w", "z")
 INITS = ("mean", "random")
@@ -96,7 +97,7 @@ class EmbedConfig:
             _check(self.optimizer == "adam" or self.plateau_steps >= 25, window)
         _check(self.plateau_steps >= 1, f"plateau steps is {self.plateau_steps}; it must be at least 1")
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """The settings that may change a result, as JSON values: what a resumed run must agree with."""
         settings = asdict(self)
         del settings["batch_size"], settings["compile"]
@@ -106,11 +107,16 @@ class EmbedConfig:
             del settings["optimizer"]
         return settings
 
-    @classmethod
-    def from_identity(cls, settings: Mapping[str, Any]) -> EmbedConfig:
-        """The settings that `identity` gave, perhaps among others."""
-        own = {field.name: settings[field.name] for field in fields(cls) if field.name in settings}
-        return cls(**own | {"loss_weights": LossWeights(**settings["loss_weights"])})
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What an image is embedded with. Images of equal settings can share a batch.
+
+    `untrained`: with random weights in place of the generator's.
+    """
+
+    embed: EmbedConfig
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,7 @@ class EmbedRunConfig(RunConfig):
             f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
         )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """What a resumed run must agree with, as JSON values."""
         return {**self.embed.identity(), "precision": self.precision, "shard_size": self.shard_size}
 
@@ -184,7 +190,7 @@ class StudyConfig(EmbedRunConfig):
         _check_choice("study", self.study, STUDIES)
         _check(1 <= self.sample <= 100_000, f"sample is {self.sample}; it must be between 1 and 100000 pictures")
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """What a resumed run must agree with, as JSON values."""
         return super().identity() | {"study": self.study, "sample": self.sample, "classes": self.classes}
 
@@ -206,6 +212,6 @@ class EditConfig(RunConfig):
         rate = self.frames_per_second
         _check(0 < rate <= 100, f"frames per second are {rate}; they must be above 0 and at most 100")
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """What a resumed run must agree with, as JSON values."""
         return {"precision": self.precision, "shard_size": self.shard_size, "picture_format": self.picture_format}

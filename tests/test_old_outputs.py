@@ -15,15 +15,15 @@ import pytest
 import torch
 
 from i2s_batch import LatentDataset, iter_latents, read_latents
+from i2s_batch.api.reports import write_report
+from i2s_batch.api.verification import verify
 from i2s_batch.editing import Morph
 from i2s_batch.embedding.single_image import embed_picture
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.inversion import SlotState
 from i2s_batch.maintenance.merging import merge_runs
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output import lease
-from i2s_batch.report.page import write_report
 from i2s_batch.run.status import read_status
 from i2s_batch.storage import open_store
 from i2s_batch.storage.files import TEMPORARY_PREFIX

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from i2s_batch.embedding.samples import Sample, load_samples
+from i2s_batch.embedding.samples import load_samples
 from i2s_batch.embedding.single_image import NewPicture
 from i2s_batch.errors import ConfigError
-from i2s_batch.images.draw.contact_sheet import contact_sheet
+from i2s_batch.images.draw.contact_sheet import SheetCell, contact_sheet
 from i2s_batch.models import build_generator
 from i2s_batch.output.ownership import check_file
 from i2s_batch.run.networks import generator_of
-from i2s_batch.schema.codec import META_GENERATOR, META_SETTINGS
+from i2s_batch.schema.metadata import META_GENERATOR, table_settings, texts_of
 from i2s_batch.storage.files import written_whole
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.neighbours import Neighbour
 from i2s_batch.table.shards import read_rows
-
-
-@dataclass(frozen=True)
-class _Near(Sample):
-    distance: float = 0.0
-
-    @property
-    def caption(self) -> str:
-        return f"distance {self.distance:.4g}"
-
-
-@dataclass(frozen=True)
-class _Query(Sample):
-    @property
-    def caption(self) -> str:
-        return "embedded for this search"
 
 
 def check_sheet(path: str) -> None:
@@ -54,19 +37,20 @@ def write_neighbour_sheet(
     """
     check_sheet(path)
     schema = open_table(out).schema
-    weights, why_none = generator_of(out, schema.metadata[META_GENERATOR.encode()].decode(), generator)
-    fit = json.loads(schema.metadata[META_SETTINGS.encode()]).get("fit", "crop")
+    texts = texts_of(schema.metadata)
+    weights, why_none = generator_of(out, texts[META_GENERATOR], generator)
     network = None if weights is None else build_generator(weights)
     shown = [] if isinstance(query, NewPicture) else [Neighbour(query, 0.0)]
     shown += neighbours
     rows = read_rows(out, [one.image_id for one in shown])
-    samples: list[Sample] = [
-        _Near(sample.row, sample.original, sample.reconstruction, sample.missing, one.distance)
-        for sample, one in zip(load_samples(rows, network, fit), shown, strict=True)
+    cells = [
+        replace(sample.cell, note=f"distance {one.distance:.4g}")
+        for sample, one in zip(load_samples(rows, network, table_settings(texts).run.fit), shown, strict=True)
     ]
     if isinstance(query, NewPicture):
-        samples.insert(0, _Query({"image_id": query.image_id, "error": None}, query.original, query.reconstruction))
+        note = "embedded for this search"
+        cells.insert(0, SheetCell(query.original, query.reconstruction, query.image_id, note))
     name = query.image_id if isinstance(query, NewPicture) else query
     with written_whole(Path(path), seekable=True) as file:
-        file.write(contact_sheet(samples, f"Nearest to {name}"))
+        file.write(contact_sheet(cells, f"Nearest to {name}"))
     return why_none

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
-from i2s_batch.embedding.engine import Engine, Settings
+from i2s_batch.embedding.engine import Engine
 from i2s_batch.errors import PictureError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.memory import keep_freed_memory
@@ -80,7 +80,7 @@ def _alone(case: Case, number: int, ready: Any, answer: Any) -> None:
     engine = Engine(generator_weights(job.generator), vgg_weights(job.vgg), config.device, config.precision)
     pictures = readable(job.source)[number :: case.actors]
     assert config.batch_size is not None
-    embedder = engine.embedder(Settings(config.embed), min(config.batch_size, len(pictures)))
+    embedder = engine.embedder(ImageSettings(config.embed), min(config.batch_size, len(pictures)))
     ready.wait()
     began = time.monotonic()
     for _ in embedder.embed(pictures):

@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from i2s_batch.api.verification import verify
 from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
 from i2s_batch.embedding.update import grown_plan
 from i2s_batch.maintenance.merging import merge_runs
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
-from i2s_batch.output.run_record import table_metadata
 from i2s_batch.output.run_state import scan
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Assembler
@@ -107,7 +106,7 @@ def assemble(out: str, rows: int, shape: Shape) -> float:
     store, stream, size = open_store(f"{out}-assembled"), np.random.default_rng(0), shape[0] * shape[1]
     plan, log = Plan.load(open_store(out), SHARD_ROWS), WorkLog(store.url, size)
     assembler, schema, seconds = (
-        Assembler(store, plan, log, table_metadata(record(shape)), _alone),
+        Assembler(store, plan, log, record(shape).table_metadata(), _alone),
         table_schema(size),
         0.0,
     )

@@ -96,7 +96,7 @@ def _rest() -> None:
 
 def write_page(out: str, generator: GeneratorWeights) -> None:
     """Write the report. The table is what a run is for: a report that fails does not make the run fail."""
-    from i2s_batch.report.page import write_report
+    from i2s_batch.api.reports import write_report
 
     try:
         click.echo(f"Report: {write_report(out, generator)}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from i2s_batch.api.reports import write_report
 from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.demo.pictures import NEUTRAL, NO_FACE, SMILING, demo_pictures, write_demo_pictures
 from i2s_batch.editing import Expression, Morph, Request, Style
@@ -18,12 +19,11 @@ from i2s_batch.images.draw.contact_sheet import contact_sheet
 from i2s_batch.models import GeneratorWeights, build_generator
 from i2s_batch.models.loading import VGG_RANDOM
 from i2s_batch.output.ownership import check_free, claim
-from i2s_batch.report.page import write_report
 from i2s_batch.run.execution import Outcome
 from i2s_batch.run.pools import Cluster
 from i2s_batch.storage import open_store
 from i2s_batch.storage.files import is_temporary
-from i2s_batch.table.shards import read_table
+from i2s_batch.table.shards import read_table, rows_of
 
 # Enough for a small generator; the paper's 5000 are for 1024 x 1024.
 STEPS = 150
@@ -70,8 +70,8 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
             for name, request in EDITS.items()
         ]
     title = f"original | reconstruction after {STEPS} steps in W+ (small demo generator, random VGG)"
-    samples = load_samples(read_table(str(out)).to_pylist(), build_generator(run.generator), config.embed.fit)
-    open_store(str(folder)).put(_SHEET, contact_sheet(samples, title))
+    samples = load_samples(rows_of(read_table(str(out))), build_generator(run.generator), config.embed.fit)
+    open_store(str(folder)).put(_SHEET, contact_sheet([sample.cell for sample in samples], title))
     write_report(str(out), run.generator)
     return DemoResult(outcome, pictures, out / "latents", sheet, out / "report.html", edits)
 
@@ -80,7 +80,7 @@ def _check_free(folder: Path) -> None:
     """Raise RunConflictError unless `folder` is free or holds a demo, whole or cut off."""
     store, pictures = open_store(str(folder)), demo_pictures()
     record = claim(open_store(str(folder / _EMBEDDED)))
-    begun = record is not None and record["source"] == str((folder / _PICTURES).absolute())
+    begun = record is not None and record.source == str((folder / _PICTURES).absolute())
     for name in EDITS:
         claim(open_store(str(folder / name)))
 

@@ -6,9 +6,9 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,25 @@ import pyarrow as pa
 import torch
 
 from i2s_batch.config import EditConfig
-from i2s_batch.editing import PictureSequence, Request
+from i2s_batch.editing import PictureSequence, Recipe, Request
 from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.rows import failed_edit_row
+from i2s_batch.editing.units import EditImage, EditUnit
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.images.draw.animations import check_animation, encode_animation
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.models import GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import EDIT_INTERNAL, Plan
-from i2s_batch.output.run_record import make_record
-from i2s_batch.output.run_state import RunState
-from i2s_batch.output.units import Task
-from i2s_batch.run.assembly import Assembler
+from i2s_batch.output.run_record import new_record
+from i2s_batch.output.units import Task, Unit
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
+from i2s_batch.run.recorded import generator_record
 from i2s_batch.schema.columns import STATUS_CRASHED, STATUS_OK
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
-from i2s_batch.table.latent_reader import PLACE, LatentIndex
+from i2s_batch.table.latent_reader import PLACE, LatentIndex, LatentLocation
 from i2s_batch.table.selection import chosen_ids
 from i2s_batch.table.shards import read_table
 
@@ -94,14 +95,14 @@ class EditRun(Run):
         self._job = job
         self._tables = tuple(open_store(table).url for table in job.latents)
         settings = job.config.identity() | _settings(job)
-        record = make_record(list(self._tables), settings, weights, None, {"generator": job.generator})
-        record["command"] = None if job.command is None else list(job.command)
+        record = new_record(self._tables, settings, generator_record(weights), None, {"generator": job.generator})
+        record = replace(record, command=job.command)
         super().__init__(job.out, job.config, record, weights, say)
 
     def describe(self) -> dict[str, Any]:
         """What the run would do, for `--dry-run`."""
         resolution = self.generator.settings["resolution"]
-        size = {"picture": f"{resolution} x {resolution}", "pictures_bytes": len(self._plan) * resolution**2 * 3}
+        size = {"picture": f"{resolution} x {resolution}", "pictures_bytes": len(self.plan()) * resolution**2 * 3}
         facts = super().describe()
         return {"pictures": facts.pop("images"), "pictures_to_do": facts.pop("images_to_do")} | size | facts
 
@@ -113,14 +114,15 @@ class EditRun(Run):
         if job.request.jobs is None:
             chosen = self._chosen(index)
         sequences = job.request.sequences(chosen, self.generator.latent_shape[0])
-        images, parents = self._planned(sequences, index)
+        images, parents = self._planned_images(sequences, index)
         if not len(images):
             raise ConfigError(f"there is nothing to make of {len(chosen)} chosen images; choose more")
         self._warn_of_far_codes(index, parents)
         return Plan(images, job.config.shard_size, UNIT, internal=EDIT_INTERNAL)
 
-    def _prepare(self) -> None:
-        """Nothing: the workers read the codes where they are."""
+    def _unit(self, index: int) -> EditUnit:
+        images = tuple(map(_image_of, self.plan().unit_rows(index).to_pylist()))
+        return EditUnit(index=index, image_ids=tuple(image.image_id for image in images), images=images)
 
     def _chosen(self, index: LatentIndex) -> list[str]:
         job = self._job
@@ -134,7 +136,7 @@ class EditRun(Run):
             self._say(f"{without} images without a code are left out")
         return sorted(chosen, key=_in_natural_order)
 
-    def _planned(self, sequences: Iterable[PictureSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
+    def _planned_images(self, sequences: Iterable[PictureSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
         """The plan's images, sorted by id, and all their parents."""
         parts, parents, count = [], set(), 0
         rows = self._rows(sequences, index)
@@ -162,7 +164,7 @@ class EditRun(Run):
                     "uri": self._store.uri(RunLayout.picture(image_id, self._job.config.picture_format)),
                     "sequence": None if single else name,
                     "frame": None if single else frame,
-                    "_places": [index.place(parent) for parent in recipe.parents],
+                    "_places": [_stored(index.location(parent)) for parent in recipe.parents],
                 }
 
     def _warn_of_far_codes(self, index: LatentIndex, parents: set[str]) -> None:
@@ -180,14 +182,9 @@ class EditRun(Run):
         where = (self._store.url, self._job.config, self.generator, self._tables)
         return EditSpec(*where, fleet.device, spread, fleet.threads)
 
-    def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
-        return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in task.images]
-
-    def _grow(self, plan: Plan) -> Plan:
-        return plan  # what is to be made was asked for once
-
-    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
-        """Nothing: the codes that an edit was planned with are not made again."""
+    def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
+        images = self._unit(task.index).images
+        return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in images]
 
     def _complete(self) -> None:
         """Make the films that are not there yet; one with a failed frame is left out."""
@@ -217,6 +214,30 @@ class EditRun(Run):
             lambda place: decode_picture(self._store.get(keys[place])), len(keys), animation, config.frames_per_second
         )
         self._store.put(RunLayout.animation(name, animation), film)
+
+
+def _stored(location: LatentLocation | None) -> dict[str, int] | None:
+    """Return a location as the plan's file holds it."""
+    return None if location is None else location._asdict()
+
+
+def _image_of(row: dict[str, Any]) -> EditImage:
+    """Return an image of the plan from its row in the plan's file."""
+    locations = tuple(None if place is None else LatentLocation(**place) for place in row["_places"])
+    return EditImage(row["image_id"], row["uri"], recipe_of(row), locations)
+
+
+def recipe_of(row: Mapping[str, Any]) -> Recipe:
+    """Return the recipe in a row of an edit's plan or table, by the columns of `RECIPE`."""
+    layers = row["layers"]
+    return Recipe(
+        row["operation"],
+        tuple(row["parents"]),
+        row["strength"],
+        None if layers is None else tuple(layers),
+        row["threshold"],
+        row["normalise"],
+    )
 
 
 def _settings(job: EditRunRequest) -> dict[str, Any]:

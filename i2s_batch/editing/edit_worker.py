@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ import torch
 from i2s_batch.config import EditConfig
 from i2s_batch.editing import Recipe
 from i2s_batch.editing.rows import edited_row, failed_edit_row
+from i2s_batch.editing.units import EditUnit
 from i2s_batch.errors import LatentError
 from i2s_batch.images.read.decoding import encode_picture
 from i2s_batch.inversion.memory import keep_freed_memory
@@ -29,6 +30,7 @@ from i2s_batch.run.device import device_errors, device_name
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
 from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_UNREADABLE
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 from i2s_batch.table.latent_reader import LatentReader
 
@@ -103,7 +105,7 @@ class EditWorker:
         self._writing: list[Future[Finished]] = []
         self._interrupted = threading.Event()
 
-    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+    def advance(self, tasks: Sequence[Task[EditUnit]], budget_s: float) -> Report:
         """Take `tasks`, then draw for about `budget_s` seconds, or until there is nothing left to draw."""
         try:
             with device_errors(self._batch):
@@ -112,7 +114,7 @@ class EditWorker:
             wait_for(self._writing)  # what was drawn before stays drawn
             raise
 
-    def _advance(self, tasks: list[Task], budget_s: float) -> Report:
+    def _advance(self, tasks: Sequence[Task[EditUnit]], budget_s: float) -> Report:
         self._waiting += [(task, self._loader.submit(self._load, task)) for task in tasks]
         deadline = time.monotonic() + budget_s
         drawn = 0
@@ -127,7 +129,7 @@ class EditWorker:
         written = [future for future in self._writing if future.done()]
         self._writing = [future for future in self._writing if not future.done()]
         finished = tuple(future.result() for future in written)
-        in_flight = {str(image["image_id"]): 0 for task, _ in self._waiting for image in task.images}
+        in_flight = {image_id: 0 for task, _ in self._waiting for image_id in task.unit.image_ids}
         return Report(finished, in_flight, len(self._waiting), drawn)
 
     def interrupt(self) -> None:
@@ -145,16 +147,16 @@ class EditWorker:
         self._loader.shutdown(cancel_futures=True)
         self._writer.shutdown()
 
-    def _load(self, task: Task) -> _Loaded:
+    def _load(self, task: Task[EditUnit]) -> _Loaded:
         """Read the parents and make the codes, in float64, as the table will hold them."""
         layers, w_dim = self._generator.num_layers, self._generator.w_dim
-        codes = np.empty((len(task.images), layers, w_dim), np.float32)
+        codes = np.empty((len(task.unit.images), layers, w_dim), np.float32)
         missing: dict[int, Exception] = {}
-        for place, image in enumerate(task.images):
-            pairs = zip(image["parents"], task.internal[place]["_places"], strict=True)
+        for place, image in enumerate(task.unit.images):
+            pairs = zip(image.recipe.parents, image.locations, strict=True)
             try:
                 parents = [self._reader.read(*pair).reshape(layers, w_dim).astype(np.float64) for pair in pairs]
-                codes[place] = _latent_of(recipe_of(image), parents)
+                codes[place] = _latent_of(image.recipe, parents)
             except (LatentError, FloatingPointError) as error:
                 missing[place] = error
         return _Loaded(codes, missing)
@@ -162,7 +164,7 @@ class EditWorker:
     def _draw(self, task: Task, loaded: _Loaded) -> int:
         """Draw the pictures of a unit and let them be written; how many."""
         begun = time.monotonic()
-        drawn = [place for place in range(len(task.images)) if place not in loaded.missing]
+        drawn = [place for place in range(len(task.unit.images)) if place not in loaded.missing]
         result = _Drawn(loaded.missing)
         for start in range(0, len(drawn), self._batch):
             places = drawn[start : start + self._batch]
@@ -172,7 +174,7 @@ class EditWorker:
                 if finite:
                     result.pictures[place] = to_uint8(image)
                 else:
-                    what = recipe_of(task.images[place]).description
+                    what = task.unit.images[place].recipe.description
                     result.failed[place] = FloatingPointError(f"the picture of {what} has values that are not finite")
         seconds = (time.monotonic() - begun) / max(1, len(drawn))
         self._writing.append(self._writer.submit(self._write, task, loaded.codes, result, seconds))
@@ -180,21 +182,21 @@ class EditWorker:
 
     def _write(self, task: Task, codes: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
         """The pictures first: a row says that its picture is there."""
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         files: dict[str, bytes] = {}
-        for place, image in enumerate(task.images):
+        for place, image in enumerate(task.unit.images):
             if (error := drawn.failed.get(place)) is not None:
                 status = STATUS_UNREADABLE if isinstance(error, LatentError) else STATUS_DIVERGED
                 row = failed_edit_row(image, task.attempts, status, error)
             else:
                 data = encode_picture(drawn.pictures[place], self._spec.config.picture_format)
-                files[RunLayout.picture(image["image_id"], self._spec.config.picture_format)] = data
+                files[RunLayout.picture(image.image_id, self._spec.config.picture_format)] = data
                 digest = hashlib.sha256(data).hexdigest()
                 code = codes[place]
                 distance = float(np.linalg.norm(code - self._w_avg))
                 row = edited_row(image, task.attempts, code, distance, digest, drawn.pictures[place].shape)
-                row["seconds"] = seconds
-            rows.append(row | {"device": self._device_name, "worker": self.name})
+                row = replace(row, seconds=seconds)
+            rows.append(replace(row, device=self._device_name, worker=self.name))
         self._store.put_all(files)
         return self._log.write_rows(task, rows)
 
@@ -213,16 +215,3 @@ def batch_size(generator: Generator) -> int:
     """How many pictures are drawn at once when the user does not say."""
     pixels = _BATCH_PIXELS["cuda" if generator.w_avg.device.type == "cuda" else "cpu"]
     return max(1, min(_LARGEST_BATCH, pixels // generator.resolution**2))
-
-
-def recipe_of(image: dict[str, Any]) -> Recipe:
-    """The recipe in a row of an edit's plan or table."""
-    layers = image["layers"]
-    return Recipe(
-        image["operation"],
-        tuple(image["parents"]),
-        image["strength"],
-        None if layers is None else tuple(layers),
-        image["threshold"],
-        image["normalise"],
-    )

@@ -56,9 +56,7 @@ def load_strips(out: str, generator: Generator) -> list[Strip]:
     for row in table.filter(pc.is_in(group, pa.array(names, pa.string()))).to_pylist():  # of a million, some
         groups[row["sequence"] or row["image_id"]].append(row)
     shown = {name: _spread(sorted(groups[name], key=lambda row: row["frame"] or 0), FRAMES) for name in names}
-    latents = {
-        row["image_id"]: row["latent"] for row in read_rows(out, [r["image_id"] for n in names for r in shown[n]])
-    }
+    latents = {row.image_id: row.latent for row in read_rows(out, [r["image_id"] for n in names for r in shown[n]])}
     parents = _Parents(out, generator)
     strips = []
     for name, frames in shown.items():
@@ -86,7 +84,7 @@ class _Parents:
         if self._index is None:
             return None
         try:
-            return _drawn(self._reader.read(image_id, self._index.place(image_id)), self._generator)
+            return _drawn(self._reader.read(image_id, self._index.location(image_id)), self._generator)
         except LatentError:
             return None
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
-from i2s_batch.config import EmbedRunConfig
+import msgspec
+
+from i2s_batch.config import EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, grown_plan
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.output.plan import Plan
-from i2s_batch.output.run_record import IN_PROCESS, make_record
+from i2s_batch.output.run_record import new_record
 from i2s_batch.output.run_state import RunState, undone_checkpoints
-from i2s_batch.output.units import Task
+from i2s_batch.output.units import Task, Unit
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
+from i2s_batch.run.recorded import generator_record, vgg_record
 from i2s_batch.schema.columns import STATUS_CRASHED
+from i2s_batch.schema.row import Row
 from i2s_batch.sources.source import list_images
 
 
@@ -44,18 +48,24 @@ class EmbedRun(Run):
         self.steps = job.config.embed.steps
         generator = generator_weights(job.generator)
         networks = {"generator": job.generator, "vgg": job.vgg}
-        record = make_record(job.source, job.config.identity(), generator, self._vgg, networks) | self._facts()
+        record = new_record(
+            job.source, job.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
+        )
+        record = replace(record, in_process=job.config.in_process, command=self._command())
         super().__init__(job.out, job.config, record, generator, say)
 
-    def _facts(self) -> dict[str, Any]:
-        """Return what else the record holds."""
-        return {IN_PROCESS: True} if self._job.config.in_process else {}
+    def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:
+        """Return the words of the command that resumes the run, where the record's settings do not say it."""
+        return msgspec.UNSET
 
     def _make_plan(self) -> Plan:
         return Plan(self._list(), self._job.config.shard_size)
 
-    def _prepare(self) -> None:
-        """Nothing: the workers read the pictures where they are."""
+    def _unit(self, index: int) -> EmbedUnit:
+        row = self.plan().unit_rows(index)
+        image_id, uri = row["image_id"][0].as_py(), row["uri"][0].as_py()
+        settings = ImageSettings(self._job.config.embed)
+        return EmbedUnit(index=index, image_ids=(image_id,), uri=uri, settings=settings)
 
     def _list(self) -> SpilledRows:
         return list_images(self._job.source, exclude=self._job.out)
@@ -65,7 +75,7 @@ class EmbedRun(Run):
         """The source as it is now, for a run that is to grow."""
         return self._list()
 
-    def _grow(self, plan: Plan) -> Plan:
+    def _updated(self, plan: Plan) -> Plan:
         return grown_plan(plan, self._listing) if self._job.config.grow else plan
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
@@ -78,8 +88,6 @@ class EmbedRun(Run):
         config = self._job.config
         return EmbedSpec(self._store.url, config, self.generator, self._vgg, fleet.device, spread, fleet.threads)
 
-    def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
-        return [failed_row(task, LoadedPicture(), STATUS_CRASHED, error, self._job.config.embed)]
-
-    def _complete(self) -> None:
-        """Nothing: the table is all that an embedding makes."""
+    def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
+        unit = self._unit(task.index)
+        return [failed_row(Task(unit, task.attempts), LoadedPicture(), STATUS_CRASHED, error)]

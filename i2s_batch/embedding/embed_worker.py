@@ -8,18 +8,19 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from i2s_batch.config import EmbedRunConfig
-from i2s_batch.embedding.engine import Engine, Settings
+from i2s_batch.config import EmbedRunConfig, ImageSettings
+from i2s_batch.embedding.engine import Engine
 from i2s_batch.embedding.rows import LoadedPicture, failed_row, result_row
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
 from i2s_batch.images.resize import fit_picture
@@ -33,9 +34,9 @@ from i2s_batch.run.device import device_errors, device_name
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
 from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_UNREADABLE
+from i2s_batch.schema.row import Row
 from i2s_batch.sources.source import read_bytes
 from i2s_batch.storage import open_store
-from i2s_batch.studies.catalogue import Variant
 
 _LOADER_THREADS = 2
 _WRITER_THREADS = 4
@@ -46,8 +47,8 @@ class EmbedSpec:
     """Everything an embedding worker needs, as values that travel to other processes.
 
     `out` is absolute: a worker's current folder is not the driver's. `max_slots` bounds the batch so that a
-    small job is spread evenly over the workers; `threads`: CPU threads of a worker without a GPU, None leaves
-    PyTorch's own choice. `variants`: of a study, by name; the pictures that it makes are kept.
+    small run is spread evenly over the workers; `threads`: CPU threads of a worker without a GPU, None leaves
+    PyTorch's own choice.
     """
 
     out: str
@@ -57,14 +58,6 @@ class EmbedSpec:
     device: str
     max_slots: int
     threads: int | None = None
-    variants: Mapping[str, Variant] = field(default_factory=dict)
-
-    def settings_of(self, task: Task) -> Settings:
-        """What a picture is to be embedded with."""
-        if not self.variants:
-            return Settings(self.config.embed)
-        variant = self.variants[task.images[0]["variant"]]
-        return Settings(variant.embed, variant.untrained)
 
     def build(self, name: str) -> EmbedWorker:
         """Load the networks."""
@@ -109,7 +102,7 @@ class EmbedWorker:
         self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision)
         chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
         self.slots = max(1, min(chosen, spec.max_slots))
-        self._settings = Settings(spec.config.embed)
+        self._settings = ImageSettings(spec.config.embed)
         self._settled = threading.Lock()  # held while anything but a step is done
         self._embedder = self._new_embedder(self._settings, self.slots)
         self._capacity = self.slots
@@ -126,7 +119,7 @@ class EmbedWorker:
         self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
         self._interrupted = threading.Event()
 
-    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+    def advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
         """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable. At least one step
         is made if there is anything to embed."""
         try:
@@ -136,7 +129,7 @@ class EmbedWorker:
             wait_for(self._writing)  # what was finished before stays finished
             raise
 
-    def _advance(self, tasks: list[Task], budget_s: float) -> Report:
+    def _advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
         self._waiting += [(task, self._loader.submit(self._load, task)) for task in tasks]
         deadline = time.monotonic() + budget_s
         self._fill_slots()
@@ -203,16 +196,16 @@ class EmbedWorker:
         self._loader.shutdown(cancel_futures=True)
         self._writer.shutdown()
 
-    def _new_embedder(self, settings: Settings, slots: int) -> Embedder:
+    def _new_embedder(self, settings: ImageSettings, slots: int) -> Embedder:
         """Return an embedder whose images in flight can be saved while it computes a step."""
         embedder = self._engine.embedder(settings, slots)
         embedder.computing = _Released(self._settled)
         return embedder
 
-    def _load(self, task: Task) -> _Loaded:
+    def _load(self, task: Task[EmbedUnit]) -> _Loaded:
         picture = LoadedPicture()
         try:
-            data = read_bytes(task.uri)
+            data = read_bytes(task.unit.uri)
             picture = LoadedPicture(sha256=hashlib.sha256(data).hexdigest())
             pixels = decode_picture(data)
             height, width = pixels.shape[:2]
@@ -221,17 +214,18 @@ class EmbedWorker:
             return _Loaded(picture, error=error)
         pixels = fit_picture(pixels, self._engine.resolution, self._config.embed.fit)
         try:
-            state = self._log.read_checkpoint(task.index) if task.resume else None
+            content = self._log.read_checkpoint(task.index) if task.resume else None
+            state = None if content is None else SlotState.from_bytes(content)
         except DamagedError as error:
-            return _Loaded(picture, pixels, damage=str(error))
+            return _Loaded(picture, pixels, damage=f"{self._log.checkpoint_uri(task.index)}: {error}")
         return _Loaded(picture, pixels, state)
 
     def _next_is_loaded(self) -> bool:
         return any(future.done() and self._can_take(task) for task, future in self._waiting)
 
-    def _can_take(self, task: Task) -> bool:
+    def _can_take(self, task: Task[EmbedUnit]) -> bool:
         """Whether there is a free slot for a picture. Those in the slots at one time have the same settings."""
-        same = self._spec.settings_of(task) == self._settings
+        same = task.unit.settings == self._settings
         return self._embedder.free > 0 if same else not self._embedder.in_flight
 
     def _fill_slots(self) -> None:
@@ -246,7 +240,7 @@ class EmbedWorker:
                 self._write_failure(task, loaded.source, STATUS_UNREADABLE, loaded.error)
                 continue
             assert loaded.pixels is not None
-            if (settings := self._spec.settings_of(task)) != self._settings:
+            if (settings := task.unit.settings) != self._settings:
                 self._settings, self._embedder = settings, self._new_embedder(settings, self._capacity)
             sha256 = loaded.source.sha256 or ""
             self._embedder.put(task.image_id, loaded.pixels, self._resumable(task, loaded), sha256)
@@ -269,8 +263,8 @@ class EmbedWorker:
             message = f"the loss was not finite after {result.steps} steps"
             self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
             return
-        row = result_row(task, picture, result, self._spec.settings_of(task).embed)
-        if not np.isfinite(row["latent"]).all():
+        row = result_row(task, picture, result, self._device_name, self.name)
+        if row.latent is None or not np.isfinite(row.latent).all():
             message = "the latent is not finite in float32, in which the table holds it"
             self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
             return
@@ -284,21 +278,22 @@ class EmbedWorker:
         error: Exception,
         result: EmbedResult | None = None,
     ) -> None:
-        embed = self._spec.settings_of(task).embed
-        self._submit_row(task, failed_row(task, picture, status, error, embed, result))
+        row = failed_row(task, picture, status, error, result, self._device_name, self.name)
+        self._submit_row(task, row)
 
-    def _submit_row(self, task: Task, row: dict[str, object], made: EmbedResult | None = None) -> None:
-        row |= {"device": self._device_name, "worker": self.name}
-        self._writing.append(self._writer.submit(self._finish, task, row, made if self._spec.variants else None))
+    def _submit_row(self, task: Task[EmbedUnit], row: Row, made: EmbedResult | None = None) -> None:
+        self._writing.append(self._writer.submit(self._finish, task, row, made))
 
-    def _finish(self, task: Task, row: dict[str, object], made: EmbedResult | None) -> Finished:
-        """Make a row durable. What a study needs of the picture comes before: a row says that it is there."""
-        if made is not None:
-            assert made.picture is not None and made.state is not None
+    def _finish(self, task: Task[EmbedUnit], row: Row, made: EmbedResult | None) -> Finished:
+        """Make a row durable. What others need of the image comes before: a row says that it exists."""
+        if made is not None and task.unit.keeps_image:
+            assert made.picture is not None
             self._store.put(RunLayout.picture(task.image_id, "png"), encode_picture(made.picture, "png"))
-            then = task.internal[0]
-            if then["_then"] is not None:
-                self._log.write_checkpoint(then["_then"], replace(made.state, image_id=then["_then_id"]))
+        successor = task.unit.successor
+        if made is not None and successor is not None:
+            assert made.state is not None
+            state = replace(made.state, image_id=successor.image_id)
+            self._log.write_checkpoint(successor.index, state.to_bytes())
         return self._log.write_rows(task, [row])
 
     def _durable(self) -> tuple[Finished, ...]:
@@ -311,7 +306,10 @@ class EmbedWorker:
         for future in self._checkpointing:
             future.result()
         self._checkpointing = [
-            self._writer.submit(self._log.write_checkpoint, self._in_slots[state.image_id][0].index, state)
+            self._writer.submit(self._write_checkpoint, self._in_slots[state.image_id][0].index, state)
             for state in self._embedder.snapshot()
         ]
         self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
+
+    def _write_checkpoint(self, index: int, state: SlotState) -> None:
+        self._log.write_checkpoint(index, state.to_bytes())

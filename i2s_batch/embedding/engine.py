@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 
 import torch
 
-from i2s_batch.config import EmbedConfig
+from i2s_batch.config import EmbedConfig, ImageSettings
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.batch_size import GRAPH_BATCH_SIZE, cpu_batch_size, fastest_batch_size, step_seconds
 from i2s_batch.inversion.metrics import build_lpips
@@ -16,17 +16,6 @@ from i2s_batch.inversion.step_program import choose_program
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
 from i2s_batch.run.device import device_name, software
 from i2s_batch.run.speed_cache import Measured, recall, remember
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a picture is embedded with. Pictures of equal settings can be side by side in a batch.
-
-    `untrained`: with random weights in place of the generator's.
-    """
-
-    embed: EmbedConfig
-    untrained: bool = False
 
 
 def _unsaid(line: str) -> None:
@@ -69,7 +58,7 @@ class Engine:
         remember(Measured(*networks, batch_size, seconds, "plain", software()), _unsaid)
         return seconds
 
-    def embedder(self, settings: Settings, slots: int) -> Embedder:
+    def embedder(self, settings: ImageSettings, slots: int) -> Embedder:
         """One with `slots` free slots."""
         generator = self._untrained if settings.untrained else self._generator
         return Embedder(generator, self._vgg, replace(settings.embed, batch_size=slots), self._lpips)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-from i2s_batch.config import TERMS, EmbedConfig
+from i2s_batch.config import EmbedConfig
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.inversion import EmbedResult
 from i2s_batch.output.units import Task
-from i2s_batch.schema.columns import COLUMNS, STATUS_OK
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.row import Row
 
 # Evenly spaced values kept of a loss curve, beside 1, 3, 10, 30, 100, ...
 CURVE_POINTS = 100
@@ -35,62 +37,70 @@ def curve_steps(steps: int, end: int) -> np.ndarray:
     return np.append(every[every < end], end)
 
 
-def _common(task: Task, picture: LoadedPicture, config: EmbedConfig) -> dict[str, Any]:
-    row: dict[str, Any] = {column.name: None for column in COLUMNS}
-    return row | {
-        "image_id": task.image_id,
-        "uri": task.uri,
-        "sha256": picture.sha256,
-        "width": picture.width,
-        "height": picture.height,
-        "attempts": task.attempts,
-        "space": config.space,
-        "init": config.init,
-        "seed": config.seed,
-        "embedded_at": datetime.now(timezone.utc),
-    }
-
-
-def _curve(result: EmbedResult, config: EmbedConfig) -> dict[str, Any]:
-    steps = curve_steps(config.steps, len(result.curve) - 1)
-    return {"loss_curve": result.curve[steps], "loss_curve_steps": steps}
-
-
-def result_row(task: Task, picture: LoadedPicture, result: EmbedResult, config: EmbedConfig) -> dict[str, Any]:
-    """The row of an embedded image. `device` and `worker` are added by the worker."""
+def result_row(task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResult, device: str, worker: str) -> Row:
+    """Return the row of an embedded image."""
     assert result.latent is not None
-    return (
-        _common(task, picture, config)
-        | {f"loss_{term}": result.terms[term] for term in TERMS}
-        | {
-            "status": STATUS_OK,
-            "latent": result.latent.astype(np.float32).ravel(),
-            "z": None if result.z is None else result.z.astype(np.float32),
-            "steps": result.steps,
-            "stop_reason": result.stop_reason,
-            "loss": result.loss,
-            "seconds": result.seconds,
-        }
-        | result.metrics
-        | _curve(result, config)
+    settings = task.unit.settings.embed
+    return replace(
+        _row(task, picture, STATUS_OK, device, worker),
+        latent=result.latent.astype(np.float32).ravel(),
+        z=None if result.z is None else result.z.astype(np.float32),
+        loss=result.loss,
+        terms=result.terms,
+        metrics=result.metrics,
+        **_course(result, settings),
     )
 
 
 def failed_row(
-    task: Task,
+    task: Task[EmbedUnit],
     picture: LoadedPicture,
     status: str,
     error: Exception,
-    config: EmbedConfig,
     result: EmbedResult | None = None,
-) -> dict[str, Any]:
-    """The row of an image that has no latent, and why."""
-    row = _common(task, picture, config) | {
-        "status": status,
-        "error_type": type(error).__name__,
-        "error": " ".join(str(error).split()),
+    device: str | None = None,
+    worker: str | None = None,
+) -> Row:
+    """Return the row of an image that has no latent, and why."""
+    row = _row(task, picture, status, device, worker)
+    row = replace(row, error_type=type(error).__name__, error=" ".join(str(error).split()))
+    return row if result is None else replace(row, **_course(result, task.unit.settings.embed))
+
+
+def _row(task: Task[EmbedUnit], picture: LoadedPicture, status: str, device: str | None, worker: str | None) -> Row:
+    config = task.unit.settings.embed
+    return Row(
+        image_id=task.image_id,
+        uri=task.unit.uri,
+        status=status,
+        attempts=task.attempts,
+        space=config.space,
+        embedded_at=datetime.now(timezone.utc),
+        sha256=picture.sha256,
+        width=picture.width,
+        height=picture.height,
+        init=config.init,
+        seed=config.seed,
+        device=device,
+        worker=worker,
+    )
+
+
+class _Course(TypedDict):
+    steps: int
+    stop_reason: str
+    seconds: float
+    loss_curve: np.ndarray
+    loss_curve_steps: np.ndarray
+
+
+def _course(result: EmbedResult, config: EmbedConfig) -> _Course:
+    """Return the columns that tell how the optimisation went."""
+    steps = curve_steps(config.steps, len(result.curve) - 1)
+    return {
+        "steps": result.steps,
+        "stop_reason": result.stop_reason,
+        "seconds": result.seconds,
+        "loss_curve": result.curve[steps],
+        "loss_curve_steps": steps,
     }
-    if result is not None:
-        row |= {"steps": result.steps, "stop_reason": result.stop_reason, "seconds": result.seconds}
-        row |= _curve(result, config)
-    return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 import torch
 
 from i2s_batch.config import EmbedConfig
-from i2s_batch.errors import CheckpointError, ConfigError, PictureError
+from i2s_batch.errors import CheckpointError, ConfigError, PictureError, StorageError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
-from i2s_batch.maintenance.verification.row_checks import settings_of
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
 from i2s_batch.run.networks import generator_of, vgg_of
-from i2s_batch.schema.codec import META_GENERATOR, META_VGG
+from i2s_batch.schema.metadata import META_GENERATOR, META_VGG, table_settings, texts_of
+from i2s_batch.schema.settings import TableSettings
 from i2s_batch.sources.source import item_in, read_bytes
 from i2s_batch.table.dataset import TableFiles, open_table
 
@@ -60,13 +60,13 @@ def embed_picture(
     RunConflictError (the networks are not to be had, or are others), StorageError (no table).
     """
     table = open_table(out)
-    metadata = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
-    settings = settings_of(metadata)
-    if "steps" not in settings:
+    metadata = texts_of(table.schema.metadata)
+    settings = _settings(table.url, metadata)
+    if settings.run.steps is None or not isinstance(settings.source, str):
         raise ConfigError(f"{table.url} holds edits; a picture can be embedded only as the run of an embedding does it")
-    config = EmbedConfig.from_identity(settings)
+    config = settings.run.embed_config()
     config = replace(config, batch_size=1, steps=config.steps if steps is None else steps)
-    image_id, uri = item_in(settings["source"], file)
+    image_id, uri = item_in(settings.source, file)
     try:
         data = read_bytes(uri)
         pixels = decode_picture(data)
@@ -76,7 +76,7 @@ def embed_picture(
         image_id = _id_in_table(table, data) or image_id
     weights = _there(generator_of(out, metadata[META_GENERATOR], generator))
     features = _there(vgg_of(out, metadata[META_VGG], vgg))
-    embedder, resolution = _embedder(weights, features, config, settings["precision"])
+    embedder, resolution = _embedder(weights, features, config, settings.run.precision)
     target = fit_picture(pixels, resolution, config.fit)
     try:
         result = _embedded(embedder, image_id, target, tell)
@@ -86,6 +86,13 @@ def embed_picture(
     if result.latent is None or result.picture is None:
         raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
     return NewPicture(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
+
+
+def _settings(url: str, metadata: Mapping[str, str]) -> TableSettings:
+    try:
+        return table_settings(metadata)
+    except ValueError as error:
+        raise StorageError(f"{url!r}: the metadata of a shard are damaged ({error}); run i2s-batch verify") from error
 
 
 def _id_in_table(table: TableFiles, data: bytes) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import chain
 from typing import Any
@@ -19,7 +20,7 @@ from i2s_batch.output.lease import Lease
 from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import present_shard, publish_shard
-from i2s_batch.output.run_record import CHECKSUMS, check_same_run, parse_record, table_metadata
+from i2s_batch.output.run_record import RunRecord, check_same_run
 from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.storage import Store, open_store
@@ -45,7 +46,7 @@ def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> dic
     stores = [open_store(out) for out in outs]
     records, plans = zip(*map(_finished, stores), strict=True)
     for store, record in zip(stores[1:], records[1:], strict=True):
-        check_same_run(records[0], record | {"source": records[0]["source"]}, stores[0].url, other=store.url)
+        check_same_run(records[0], replace(record, source=records[0].source), stores[0].url, other=store.url)
     chosen = spilled(_chosen(stores, plans), _PLACE)
     target, merged_record = open_store(new), _merged_record(stores, records)
     _check_free(target, merged_record)  # before anything is written, and again under the lease
@@ -60,15 +61,15 @@ def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> dic
         lease.release()
 
 
-def _finished(store: Store) -> tuple[dict[str, Any], Plan]:
+def _finished(store: Store) -> tuple[RunRecord, Plan]:
     """The record and the plan of a run that has all its rows."""
     try:
-        record = parse_record(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
+        record = RunRecord.decode(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
     except ObjectNotFoundError as error:
         raise StorageError(f"{store.url} holds no run of i2s-batch (no run.json); give outputs of embed") from error
-    if isinstance(record["source"], list):
+    if record.is_edit:
         raise RunConflictError(f"{store.url} holds edits; give outputs of embed, and edit the merged table")
-    plan = Plan.load(store, record["settings"]["shard_size"])
+    plan = Plan.load(store, record.shard_size)
     there = len(existing_shards(store))
     waiting = next((info for info in store.list(RunLayout.all_rows_prefix)), None)
     if there < plan.shards or waiting is not None:
@@ -78,12 +79,10 @@ def _finished(store: Store) -> tuple[dict[str, Any], Plan]:
     return record, plan
 
 
-def _merged_record(stores: Sequence[Store], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The first run's record, with where the others came from; no command goes on with it."""
-    sources = " + ".join(dict.fromkeys(record["source"] for record in records))
-    made = {"created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"), "command": None}
-    merged = {"source": sources, "merged": [store.url for store in stores], "checksums": CHECKSUMS}
-    return records[0] | made | merged
+def _merged_record(stores: Sequence[Store], records: Sequence[RunRecord]) -> RunRecord:
+    """Return the first run's record, with where the others came from."""
+    sources = " + ".join(dict.fromkeys(str(record.source) for record in records))
+    return records[0].merged_with(sources, tuple(store.url for store in stores))
 
 
 def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table]:
@@ -174,13 +173,13 @@ class _Shards:
         return self._cache[key]
 
 
-def _write(target: Store, record: dict[str, Any], chosen: SpilledRows, shards: _Shards, lease: Lease) -> dict[str, Any]:
+def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shards, lease: Lease) -> dict[str, Any]:
     """The record first, then the shards, each whole; then the plan, and the summary."""
     _check_free(target, record)
-    size = record["settings"]["shard_size"]
-    metadata = table_metadata(record)
+    size = record.shard_size
+    metadata = record.table_metadata()
     statuses: Counter[str] = Counter()
-    target.put(RunLayout.run_json, json.dumps(record, indent=2).encode())
+    target.put(RunLayout.run_json, record.encode())
 
     def planned() -> Iterator[pa.Table]:
         for shard, places in enumerate(in_groups(chosen.parts(), size)):
@@ -201,14 +200,14 @@ def _write(target: Store, record: dict[str, Any], chosen: SpilledRows, shards: _
         "images": chosen.num_rows,
         "done": chosen.num_rows,
         "statuses": dict(sorted(statuses.items())),
-        "merged": record["merged"],
+        "merged": list(record.merged or ()),
     }
     target.put(RunLayout.summary, json.dumps(summary, indent=2).encode())
     return summary
 
 
-def _check_free(target: Store, record: dict[str, Any]) -> None:
+def _check_free(target: Store, record: RunRecord) -> None:
     """Raise RunConflictError unless NEW is free, or holds what an interrupted merge of the same runs has left."""
     existing = claim(target)
-    if existing is not None and existing.get("merged") != record["merged"]:
+    if existing is not None and existing.merged != record.merged:
         raise RunConflictError(f"{target.url} holds another run already; give another NEW")

@@ -10,14 +10,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import PurePosixPath
-from typing import Any
 
 from i2s_batch.checksums import is_marked
 from i2s_batch.errors import ObjectNotFoundError, ObjectUnreadableError, RunConflictError, StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import parse_holder
 from i2s_batch.output.plan import is_plan
-from i2s_batch.output.run_record import parse_record
+from i2s_batch.output.run_record import RunRecord
 from i2s_batch.storage import Store, is_s3, open_store
 from i2s_batch.storage.files import is_temporary
 from i2s_batch.storage.store import PROBES
@@ -39,7 +38,7 @@ _FIELDS = {
 }
 
 
-def claim(store: Store) -> dict[str, Any] | None:
+def claim(store: Store) -> RunRecord | None:
     """Return the record of the run at an output, None if the output is free for a new one: nothing is there, or only
     what a run of ours left that has no run.json.
 
@@ -72,10 +71,10 @@ def check_free(store: Store, is_ours: Callable[[str], bool]) -> None:
         )
 
 
-def find_record(store: Store) -> dict[str, Any] | None:
+def find_record(store: Store) -> RunRecord | None:
     """Return the record of the run at an output, None if there is no run.json; StorageError if that is not ours."""
     try:
-        return parse_record(store.get(RunLayout.run_json, _LIMIT_BYTES), store.uri(RunLayout.run_json))
+        return RunRecord.decode(store.get(RunLayout.run_json, _LIMIT_BYTES), store.uri(RunLayout.run_json))
     except ObjectNotFoundError:
         return None
 

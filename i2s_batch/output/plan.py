@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.units import Task
 from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.parquet.sorted_rows import PassingIds, Scratch, in_groups, spilled
 from i2s_batch.storage import Store
@@ -156,11 +155,9 @@ class Plan:
         for start in range(int(self._shard_starts[shards.start]), stop, _GROUP_ROWS):
             yield self.rows(range(start, min(start + _GROUP_ROWS, stop)))
 
-    def task(self, unit: int, attempts: int, resume: bool) -> Task:
-        """A unit as what a worker is handed."""
-        rows = self.rows(self.unit_range(unit))
-        images, internal = (tuple(rows.select(names).to_pylist()) for names in (self.table_columns, self.internal))
-        return Task(unit, images, attempts, resume, internal)
+    def unit_rows(self, unit: int) -> pa.Table:
+        """Return the rows of the plan of a unit, with all columns."""
+        return self.rows(self.unit_range(unit))
 
     def save(self, store: Store) -> None:
         """Write the plan whole."""

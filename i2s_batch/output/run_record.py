@@ -5,26 +5,24 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from i2s_batch.config import EmbedRunConfig
+import msgspec
+
+from i2s_batch.config import EmbedRunConfig, Json
 from i2s_batch.errors import RunConflictError, StorageError
-from i2s_batch.schema.codec import shard_metadata
 from i2s_batch.schema.columns import SCHEMA_VERSION
+from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord, load
 from i2s_batch.storage.urls import without_secrets
 
-if TYPE_CHECKING:  # reading a record needs no torch
-    from i2s_batch.models import GeneratorWeights, VGGWeights
-
-# The parts of run.json that a resumed run must agree with.
-IDENTITY = ("source", "settings", "generator", "vgg")
 # Of each shard, from its publication on; the runs of older programs have none.
 CHECKSUMS = "sha256"
-# Present where the run was begun with --in-process, for the command that resumes it; no part of what the run is.
-IN_PROCESS = "in_process"
 # Settings of the record that are options of the command line; the others can only be set from Python.
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
@@ -33,49 +31,180 @@ _OPTIONS = (
 
 
 def code_version() -> str:
-    """The version of this package, or 'unknown' when it runs from a folder that is not installed."""
+    """Return the version of this package, or 'unknown' when it runs from a folder that is not installed."""
     try:
         return version("i2s_batch")
     except PackageNotFoundError:
         return "unknown"
 
 
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.json holds.
+
+    Attributes:
+        source: Where the images are; of an edit, where the tables are.
+        settings: Those that a resumed run must agree with.
+        given: The networks by role, as they were given, for the command that resumes the run; None for one whose name
+            holds a secret.
+        checksums: CHECKSUMS, or None in the record of an older program.
+        command: The words of the command that resumes the run, without the program's name, where the settings do not
+            say it; None where none can be shown.
+        in_process: Whether the run was begun with --in-process; no part of what the run is.
+        merged: Of a merged run, the outputs that it was made of.
+    """
+
+    source: str | tuple[str, ...]
+    settings: RunSettings
+    generator: GeneratorRecord
+    vgg: VGGRecord | None
+    schema_version: int = SCHEMA_VERSION
+    created_at: str = ""
+    given: dict[str, str | None] = field(default_factory=dict)
+    checksums: str | None = None
+    code_version: str = "unknown"
+    versions: dict[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    in_process: bool = False
+    merged: tuple[str, ...] | None = None
+
+    @property
+    def shard_size(self) -> int:
+        """Images a shard."""
+        return self.settings.shard_size or 0
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether the run edited tables."""
+        return not isinstance(self.source, str)
+
+    @property
+    def identity(self) -> dict[str, Json]:
+        """The parts that a resumed run must agree with, as JSON values."""
+        return {
+            "source": self.source if isinstance(self.source, str) else list(self.source),
+            "settings": self.settings.values,
+            "generator": asdict(self.generator) | {"latent_shape": list(self.generator.latent_shape)},
+            "vgg": None if self.vgg is None else asdict(self.vgg),
+        }
+
+    def encode(self) -> bytes:
+        """Return the bytes of run.json."""
+        made: dict[str, Json] = {"schema_version": self.schema_version, "created_at": self.created_at}
+        made |= self.identity
+        made |= {
+            "given": dict(self.given),
+            "checksums": self.checksums,
+            "code_version": self.code_version,
+            "versions": dict(self.versions),
+        }
+        if not isinstance(self.command, msgspec.UnsetType):
+            made["command"] = None if self.command is None else list(self.command)
+        if self.in_process:
+            made["in_process"] = True
+        if self.merged is not None:
+            made["merged"] = list(self.merged)
+        return json.dumps(made, indent=2).encode()
+
+    @classmethod
+    def decode(cls, content: bytes, uri: str) -> RunRecord:
+        """Return the record in the bytes of a run.json at `uri`; StorageError, which names the field, if it is none."""
+        try:
+            values = msgspec.json.decode(content, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StorageError(f"{uri} is no run record ({error}); use another OUT") from error
+        if not all(name in values for name in ("source", "settings", "generator", "vgg")):
+            raise StorageError(f"{uri} is no run record of i2s_batch; use another OUT")
+        settings = values["settings"]
+        if isinstance(settings, dict):
+            values["settings"] = settings | {"values": settings}
+        try:
+            record = load(values, cls)
+            if record.settings.shard_size is None:
+                raise ValueError("the settings lack shard_size")
+        except ValueError as error:
+            raise StorageError(f"{uri} is damaged ({error}); use another OUT") from error
+        return record
+
+    def table_metadata(self) -> dict[str, str]:
+        """Return the file metadata of every shard."""
+        identity = self.identity
+        return shard_metadata(
+            latent_shape=self.generator.latent_shape,
+            space=self.settings.space or "w+",
+            generator=self.generator.fingerprint,
+            vgg=self.vgg.fingerprint if self.vgg else "",
+            settings=self.settings.values | {name: identity[name] for name in ("source", "generator", "vgg")},
+            code_version=self.code_version,
+        )
+
+    def resume_command(self, out: str) -> str | None:
+        """Return the command that resumes the run, whose output is at `out`; None if no command line can say it."""
+        if not isinstance(self.command, msgspec.UnsetType):  # of an edit, whose options are many
+            return None if self.command is None else shlex.join(["i2s-batch", *self.command])
+        asked, usual = self.settings.values, EmbedRunConfig().identity()
+        others = [name for name in asked if name not in _OPTIONS and asked[name] != usual.get(name)]
+        networks = [(role, self.given.get(role)) for role in ("generator", "vgg")]
+        if others or not isinstance(self.source, str):
+            return None
+        words = ["i2s-batch", "embed", self.source, out]
+        for role, network in networks:
+            if not network:
+                return None
+            words += [f"--{role}", network]
+        for name in _OPTIONS:
+            if name in asked and asked[name] != usual.get(name):
+                words += [f"--{name.replace('_', '-')}", str(asked[name])]
+        if self.in_process:
+            words.append("--in-process")
+        return shlex.join(words)
+
+    def merged_with(self, source: str, outs: tuple[str, ...]) -> RunRecord:
+        """Return the record of a run that `outs` were merged into; no command resumes it."""
+        return replace(self, source=source, merged=outs, created_at=_now(), command=None, checksums=CHECKSUMS)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
 def _recorded(place: str) -> str:
-    """A path or URL as it may be shown, the same from anywhere."""
+    """Return a path or URL as it may be shown, the same from anywhere."""
     return without_secrets(place).rstrip("/") if "://" in place else str(Path(place).absolute())
 
 
-def make_record(
-    source: str | list[str],
-    settings: dict[str, Any],
-    generator: GeneratorWeights,
-    vgg: VGGWeights | None,
-    networks: dict[str, str],
-) -> dict[str, Any]:
-    """What run.json holds for a new run, as JSON values. `source`: where the pictures or, if they are edited, the
-    tables are; `settings`: those that a resumed run must agree with; `networks`: as they were given."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "source": _recorded(source) if isinstance(source, str) else [_recorded(one) for one in source],
-        "settings": settings,
-        "generator": {
-            "fingerprint": generator.fingerprint,
-            "family": generator.family,
-            "origin": generator.origin,
-            "latent_shape": list(generator.latent_shape),
-        },
-        "vgg": None if vgg is None else {"fingerprint": vgg.fingerprint, "origin": vgg.origin},
-        "given": {name: given(network) for name, network in networks.items()},
-        "checksums": CHECKSUMS,
-        "code_version": code_version(),
-        "versions": {"python": platform.python_version()}
+def new_record(
+    source: str | tuple[str, ...],
+    settings: Mapping[str, Any],
+    generator: GeneratorRecord,
+    vgg: VGGRecord | None,
+    networks: Mapping[str, str],
+) -> RunRecord:
+    """Return the record of a new run.
+
+    Args:
+        source: Where the images or, if they are edited, the tables are.
+        settings: Those that a resumed run must agree with, as JSON values.
+        generator: The generator.
+        vgg: The VGG-16; None for a run that needs none.
+        networks: Where the networks are, by role, as they were given.
+    """
+    return RunRecord(
+        source=_recorded(source) if isinstance(source, str) else tuple(_recorded(one) for one in source),
+        settings=RunSettings.of(settings),
+        generator=generator,
+        vgg=vgg,
+        created_at=_now(),
+        given={name: given(network) for name, network in networks.items()},
+        checksums=CHECKSUMS,
+        code_version=code_version(),
+        versions={"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "numpy", "pillow", "pyarrow")},
-    }
+    )
 
 
 def given(name: str) -> str | None:
-    """A network's name, path or URL as it was given, for the command that goes on with a run; None if it holds
+    """Return a network's name, path or URL as it was given, for the command that resumes a run; None if it holds
     a secret."""
     if "://" not in name:
         path = Path(name)
@@ -83,48 +212,10 @@ def given(name: str) -> str | None:
     return name if without_secrets(name) == name else None
 
 
-def given_networks(record: dict[str, Any]) -> dict[str, str | None]:
-    """The networks of a run by role, as they were given; empty in the record of an older program."""
-    networks = record.get("given")
-    return networks if isinstance(networks, dict) else {}
-
-
-def resume_command(record: dict[str, Any], out: str) -> str | None:
-    """The command that goes on with the run of `record`; None if a command line cannot say it."""
-    if "command" in record:  # of an edit, whose options are many
-        words = record["command"]
-        return None if words is None else shlex.join(["i2s-batch", *words])
-    networks = given_networks(record)
-    asked, usual = record["settings"], EmbedRunConfig().identity()
-    others = [name for name in asked if name not in _OPTIONS and asked[name] != usual.get(name)]
-    if others or not networks.get("generator") or not networks.get("vgg"):
-        return None
-    words = ["i2s-batch", "embed", record["source"], out]
-    for name in ("generator", "vgg"):
-        words += [f"--{name}", networks[name]]
-    for name in _OPTIONS:
-        if name in asked and asked[name] != usual.get(name):
-            words += [f"--{name.replace('_', '-')}", str(asked[name])]
-    if record.get(IN_PROCESS):
-        words.append("--in-process")
-    return shlex.join(words)
-
-
-def parse_record(content: bytes, uri: str) -> dict[str, Any]:
-    """The run.json of an existing run; raises StorageError when it is not one."""
-    try:
-        record = json.loads(content)
-    except ValueError as error:
-        raise StorageError(f"{uri} is no run record ({error}); use another OUT") from error
-    if not isinstance(record, dict) or any(key not in record for key in IDENTITY):
-        raise StorageError(f"{uri} is no run record of i2s_batch; use another OUT")
-    return record
-
-
-def check_same_run(existing: dict[str, Any], asked: dict[str, Any], url: str, other: str | None = None) -> None:
+def check_same_run(existing: RunRecord, asked: RunRecord, url: str, other: str | None = None) -> None:
     """Raise RunConflictError naming every setting in which two records differ: that of the run at `url`, and what
     is asked for, or that of the run at `other`."""
-    there, here = (_flat({key: record[key] for key in IDENTITY}) for record in (existing, asked))
+    there, here = (dict(flattened(record.identity)) for record in (existing, asked))
     names = sorted(there.keys() | here.keys())
     differences = [
         f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} {'in ' + other if other else 'was asked'}"
@@ -137,27 +228,15 @@ def check_same_run(existing: dict[str, Any], asked: dict[str, Any], url: str, ot
         raise RunConflictError(f"{url} holds a run with other settings: {what}; {advice}")
 
 
-def table_metadata(record: dict[str, Any]) -> dict[str, str]:
-    """The file metadata of every shard."""
-    layers, w_dim = record["generator"]["latent_shape"]
-    return shard_metadata(
-        latent_shape=(layers, w_dim),
-        space=record["settings"].get("space", "w+"),
-        generator=record["generator"]["fingerprint"],
-        vgg=record["vgg"]["fingerprint"] if record["vgg"] else "",
-        settings=record["settings"] | {name: record[name] for name in ("source", "generator", "vgg")},
-        code_version=record["code_version"],
-    )
+def flattened(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """Yield the values of nested JSON objects by their path, such as 'settings.steps'."""
+    for name, item in values.items():
+        if isinstance(item, dict):
+            yield from flattened(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", item
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        path = f"{prefix}{name}"
-        flat |= _flat(item, f"{path}.") if isinstance(item, dict) else {path: item}
-    return flat
-
-
-def _short(value: Any) -> str:
+def _short(value: Json) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:12]}..."

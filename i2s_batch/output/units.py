@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 
-@dataclass(frozen=True)
-class Task:
-    """A unit of the plan, handed to a worker: one image to embed, or some pictures to render.
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """What is handed out, logged and retried as one: an image to embed, or some neighbouring images to render.
 
-    `index` is its place among the plan's units and fixes every key; `images` are its rows of the plan, with the columns
-    of an input list under their own names; `internal`, of each image: what only this program needs, in a namespace of
-    its own, so that no name in a list can mean anything here. `attempts` counts this start; `resume`: a checkpoint may
-    exist.
+    Each kind of run adds what its workers need, resolved: a worker looks nothing up.
+
+    Attributes:
+        index: The unit's index in the plan, which fixes every key.
+        image_ids: Its images, in the order of the plan.
+        after: The unit that has to be done before this one is handed out; None for most.
     """
 
     index: int
-    images: tuple[dict[str, Any], ...]
+    image_ids: tuple[str, ...]
+    after: int | None = None
+
+
+AnyUnit_co = TypeVar("AnyUnit_co", bound=Unit, covariant=True)
+
+
+@dataclass(frozen=True)
+class Task(Generic[AnyUnit_co]):
+    """A unit in the hands of a worker.
+
+    Attributes:
+        unit: What is to be done.
+        attempts: The number of this start, from 1.
+        resume: Whether a checkpoint may exist.
+    """
+
+    unit: AnyUnit_co
     attempts: int = 1
     resume: bool = False
-    internal: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def index(self) -> int:
+        """The unit's index in the plan."""
+        return self.unit.index
 
     @property
     def image_id(self) -> str:
         """Its (first) image."""
-        return str(self.images[0]["image_id"])
-
-    @property
-    def uri(self) -> str:
-        """Where its (first) image lies."""
-        return str(self.images[0]["uri"])
-
-    @property
-    def after(self) -> int | None:
-        """The unit that has to be done before this one is handed out; None for most."""
-        return self.internal[0].get("_after") if self.internal else None
+        return self.unit.image_ids[0]
 
 
 @dataclass(frozen=True)

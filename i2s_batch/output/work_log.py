@@ -6,21 +6,18 @@ checksum (`i2s_batch.checksums`); a damaged one is as good as none: its images a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from i2s_batch.errors import DamagedError, ObjectNotFoundError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.units import Finished, Task
+from i2s_batch.output.units import Finished, Task, Unit
 from i2s_batch.schema.codec import decode_rows, encode_rows, table_schema
 from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
-
-if TYPE_CHECKING:
-    from i2s_batch.inversion import SlotState
 
 _READERS = 8  # objects fetched at once
 
@@ -53,12 +50,12 @@ class WorkLog:
         """Return where the rows of a unit are, or would be."""
         return self._store.uri(RunLayout.row(index))
 
-    def write_rows(self, task: Task, rows: list[dict[str, Any]]) -> Finished:
+    def write_rows(self, task: Task[Unit], rows: Sequence[Row]) -> Finished:
         """Make the rows of a finished unit, one for each of its images, durable; its checkpoint is no longer
         needed. Rows that are not all ok never replace others: of two workers with one unit the better counts, even
         if a driver or an actor that ought to be gone is the other."""
         key, data = RunLayout.row(task.index), encode_rows(rows, self._schema)
-        statuses = tuple(row["status"] for row in rows)
+        statuses = tuple(row.status for row in rows)
         if all(status == STATUS_OK for status in statuses):
             self._store.put(key, data)
         elif not self._store.put_new(key, data):
@@ -79,24 +76,18 @@ class WorkLog:
         except DamagedError:
             return None if self._store.swap(RunLayout.row(index), held, data) else self.statuses_of(index)
 
-    def write_checkpoint(self, index: int, state: SlotState) -> None:
-        """Make the state of an image in flight durable."""
+    def write_checkpoint(self, index: int, content: bytes) -> None:
+        """Make the state of an image in flight, as bytes, durable."""
         self._checkpointed.add(index)
-        self._store.put(RunLayout.checkpoint(index), state.to_bytes())
+        self._store.put(RunLayout.checkpoint(index), content)
 
-    def read_checkpoint(self, index: int) -> SlotState | None:
-        """Return the last saved state of an image, None if there is none. Raises DamagedError, which names the file:
-        it is as good as none, and costs steps but no result."""
-        key = RunLayout.checkpoint(index)
-        content = self._get(key)
-        if content is None:
-            return None
-        from i2s_batch.inversion import SlotState  # loads torch, which whoever only looks at a run does not need
+    def read_checkpoint(self, index: int) -> bytes | None:
+        """Return the bytes that were written last for an image, perhaps damaged since; None if there are none."""
+        return self._get(RunLayout.checkpoint(index))
 
-        try:
-            return SlotState.from_bytes(content)
-        except DamagedError as error:
-            raise DamagedError(f"{self._store.uri(key)}: {error}") from error
+    def checkpoint_uri(self, index: int) -> str:
+        """Return where the checkpoint of a unit is, or would be."""
+        return self._store.uri(RunLayout.checkpoint(index))
 
     def read_rows(self, indices: Iterable[int]) -> pa.Table:
         """Return the logged rows of units, in the order of `indices`.

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from i2s_batch.schema.codec import META_CODE_VERSION, META_GENERATOR, META_LATENT_SHAPE, META_SETTINGS, META_VGG
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
+from i2s_batch.schema.metadata import (
+    META_CODE_VERSION,
+    META_GENERATOR,
+    META_LATENT_SHAPE,
+    META_VGG,
+    table_settings,
+    texts_of,
+)
+from i2s_batch.schema.settings import EDIT, TableSettings
 from i2s_batch.table.shards import read_table
 
 METRICS = ("psnr", "ssim", "lpips", "loss", "w_distance")
@@ -74,27 +81,22 @@ class Facts:
     curves: Curves | None
     throughput: Throughput | None
     picks: dict[str, list[str]]  # title -> image ids
-    settings: dict[str, Any]
+    settings: TableSettings
     fingerprints: dict[str, str]
     latent_shape: tuple[int, int]
     code_version: str
 
     @property
     def is_edit(self) -> bool:
-        """Whether the pictures were made from other codes."""
-        return "operation" in self.settings
-
-    @property
-    def is_study(self) -> bool:
-        """Whether the pictures are variants of others."""
-        return "study" in self.settings
+        """Whether the images were made from other latents."""
+        return self.settings.run.kind == EDIT
 
 
 def gather(out: str, seed: int = 0) -> Facts:
     """Read the table at `out`, without its latents. Raises StorageError if there is none."""
     table = read_table(out, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
     done = table.filter(pc.equal(table["status"], STATUS_OK))
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    metadata = texts_of(table.schema.metadata)
     layers, w_dim = json.loads(metadata[META_LATENT_SHAPE])
     return Facts(
         rows=table.num_rows,
@@ -104,7 +106,7 @@ def gather(out: str, seed: int = 0) -> Facts:
         curves=_curves(out),
         throughput=_throughput(table),
         picks=_picks(done, seed),
-        settings=json.loads(metadata[META_SETTINGS]),
+        settings=table_settings(metadata),
         fingerprints={"generator": metadata[META_GENERATOR], "vgg": metadata[META_VGG]},
         latent_shape=(layers, w_dim),
         code_version=metadata[META_CODE_VERSION],

@@ -11,19 +11,18 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from i2s_batch.errors import I2SError, InternalError, RunFailedError, described
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.plan import Plan
-from i2s_batch.output.units import Task
+from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Publisher
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import Died, Event, Failed, Pool, Ready, Reported
 from i2s_batch.run.progress import Progress, RunState
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
 
 # A stretch of work between two reports. Short, so that progress is fresh and a stop is heard soon.
@@ -48,7 +47,7 @@ class _Member:
 
     slots: int = 0
     busy: bool = False
-    held: dict[int, Task] = field(default_factory=dict)
+    held: dict[int, Task[Unit]] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -56,7 +55,7 @@ class _Member:
 
     @property
     def images(self) -> int:
-        return sum(len(task.images) for task in self.held.values())
+        return sum(len(task.unit.image_ids) for task in self.held.values())
 
 
 class Driver:
@@ -64,22 +63,26 @@ class Driver:
 
     def __init__(
         self,
-        plan: Plan,
         state: RunState,
         pool: Pool,
-        crashed_rows: Callable[[Task, Exception], list[dict[str, Any]]],
+        unit_of: Callable[[int], Unit],
+        crashed_rows: Callable[[Task[Unit], Exception], list[Row]],
         store: Store,
         log: WorkLog,
         publisher: Publisher,
         progress: Progress,
     ) -> None:
-        self._plan, self._state, self._pool, self._crashed_rows = plan, state, pool, crashed_rows
+        """Args:
+        unit_of: Gives the unit of the plan with this index.
+        crashed_rows: Gives the rows of a unit that was given up.
+        """
+        self._state, self._pool, self._unit_of, self._crashed_rows = state, pool, unit_of, crashed_rows
         self._store, self._log, self._publisher, self._progress = store, log, publisher, progress
         self._members: dict[str, _Member] = {}
         self._fresh = self._fresh_tasks()
-        self._again: deque[Task] = deque()
-        self._blocked: dict[int, list[Task]] = {}  # by the unit that has to be done before them
-        self._suspects: deque[Task] = deque()
+        self._again: deque[Task[Unit]] = deque()
+        self._blocked: dict[int, list[Task[Unit]]] = {}  # by the unit that has to be done before them
+        self._suspects: deque[Task[Unit]] = deque()
         self._deaths_in_a_row = 0
         self._ever_ready = False
 
@@ -110,15 +113,15 @@ class Driver:
 
     # Handing out
 
-    def _fresh_tasks(self) -> Iterator[Task]:
+    def _fresh_tasks(self) -> Iterator[Task[Unit]]:
         """Undone units: those in flight when an earlier driver ended, then the others, in the plan's order."""
         state = self._state
         order = itertools.chain(sorted(state.checkpointed), (i for i in self._undone() if i not in state.checkpointed))
         for index in order:
             deaths = state.deaths.get(index, 0)
-            task = self._plan.task(index, deaths + 1, resume=index in state.checkpointed)
-            if task.after is not None:  # which may have left a checkpoint to go on from
-                task = replace(task, resume=True)
+            unit = self._unit_of(index)
+            # The unit before it may have left a checkpoint to resume from.
+            task = Task(unit, deaths + 1, resume=index in state.checkpointed or unit.after is not None)
             if deaths >= DEATHS_TO_CRASH - 1:
                 self._suspects.append(task)
             else:
@@ -140,7 +143,7 @@ class Driver:
                 member.busy = True
                 self._pool.send(name, tasks, STRETCH_S)
 
-    def _tasks_for(self, member: _Member) -> list[Task]:
+    def _tasks_for(self, member: _Member) -> list[Task[Unit]]:
         """Fill the member's slots, and its queue with what no other worker has a free slot for. A unit that two
         workers died with is tried alone, so that it cannot take others with it."""
         if any(task.attempts >= DEATHS_TO_CRASH for task in member.held.values()):
@@ -158,16 +161,17 @@ class Driver:
             tasks = [suspect]
         return tasks
 
-    def _next_task(self) -> Task | None:
+    def _next_task(self) -> Task[Unit] | None:
         while (task := self._again.popleft() if self._again else next(self._fresh, None)) is not None:
             if self._may_begin(task):
                 return task
-            assert task.after is not None
-            self._blocked.setdefault(task.after, []).append(task)
+            assert task.unit.after is not None
+            self._blocked.setdefault(task.unit.after, []).append(task)
         return None
 
-    def _may_begin(self, task: Task) -> bool:
-        return task.after is None or bool(self._state.done[task.after])
+    def _may_begin(self, task: Task[Unit]) -> bool:
+        after = task.unit.after
+        return after is None or bool(self._state.done[after])
 
     # What comes back
 
@@ -247,7 +251,7 @@ class Driver:
             again = replace(task, attempts=count + 1, resume=True)
             (self._suspects if count == DEATHS_TO_CRASH - 1 else self._again).append(again)
 
-    def _write_crashed(self, task: Task) -> None:
+    def _write_crashed(self, task: Task[Unit]) -> None:
         error = CrashedError(f"{DEATHS_TO_CRASH} workers died while they worked on this picture")
         self._finish(task.index, self._log.write_rows(task, self._crashed_rows(task, error)).statuses)
         self._deaths_in_a_row = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,10 +18,10 @@ from i2s_batch.output.logged_rows import forget_damaged_rows
 from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import settle_publications
-from i2s_batch.output.run_record import IDENTITY, check_same_run, table_metadata
+from i2s_batch.output.run_record import RunRecord, check_same_run
 from i2s_batch.output.run_state import RunState, scan
 from i2s_batch.output.summary_file import SummaryFile
-from i2s_batch.output.units import Task
+from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.driver import Driver
@@ -32,6 +31,7 @@ from i2s_batch.run.progress import Progress
 from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
 from i2s_batch.run.terminal import duration
 from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 
 _LOOKS = 3  # at what is done, by a run whose log changes under it
@@ -62,22 +62,21 @@ class Outcome:
 
 
 class Run(ABC):
-    """A run over one output, new or resumed. Making it checks the arguments and writes nothing."""
+    """A run over one output, new or resumed: `plan`, then `execute`."""
 
     def __init__(
         self,
         out: str,
         config: RunConfig,
-        record: dict[str, Any],
+        record: RunRecord,
         generator: GeneratorWeights,
         say: Callable[[str], None],
     ) -> None:
-        """`record`: what run.json is to hold (`run_record.make_record`)."""
+        """`record`: what run.json is to hold (`run_record.new_record`)."""
         self._config, self._record, self.generator, self._say = config, record, generator, say
         self._store = open_store(out)
-        self._resumed = self._existing_record() is not None
-        # A run that exists has its plan in its output, frozen; a new one is planned now, before anything starts.
-        self._plan = self._loaded_plan() if self._resumed else self._make_plan()
+        self._resumed = False
+        self._planned: Plan | None = None
 
     # What kinds of runs differ in
 
@@ -88,34 +87,37 @@ class Run(ABC):
         """The images of a new run."""
 
     @abstractmethod
-    def _prepare(self) -> None:
-        """Make what the workers need beside the plan. What is there already stays."""
+    def _unit(self, index: int) -> Unit:
+        """Return a unit of the plan, with all that its worker needs to know."""
+
+    def _prepare(self) -> None:  # noqa: B027  # most workers need nothing beside the plan
+        """Make what the workers need beside the plan. What exists already stays."""
 
     @abstractmethod
     def _spec(self, fleet: Fleet, spread: int) -> WorkerSpec:
         """What the workers are; none takes more than `spread` units at a time, so that all have something to do."""
 
     @abstractmethod
-    def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
+    def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         """The rows of a unit that was given up."""
 
-    @abstractmethod
-    def _grow(self, plan: Plan) -> Plan:
-        """The plan of a run that goes on, with what has come since if the run is to grow."""
+    def _updated(self, plan: Plan) -> Plan:
+        """Return the plan of a resumed run, with what has come since if the run is to be updated."""
+        return plan
 
-    @abstractmethod
-    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
-        """Mark what has changed since as not done, if the run is to grow."""
+    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:  # noqa: B027
+        """Mark what has changed since as not done, if the run is to be updated."""
 
-    @abstractmethod
-    def _complete(self) -> None:
-        """What is made from the whole table, when it is there."""
+    def _complete(self) -> None:  # noqa: B027
+        """Make what is made from the whole table, once it exists."""
 
     # What they share
 
     def describe(self) -> dict[str, Any]:
         """What the run would do, for `--dry-run`."""
-        plan = self._grow(self._plan) if self._resumed else self._plan
+        plan = self.plan()
+        plan = self._updated(plan) if self._resumed else plan
+        identity = self._record.identity
         return {
             "out": self._store.url,
             "images": len(plan),
@@ -123,10 +125,21 @@ class Run(ABC):
             "shards": plan.shards,
             "resumed": self._resumed,
             "latents_bytes": len(plan) * self.generator.latent_size * 4,
-        } | {key: self._record[key] for key in IDENTITY}
+        } | identity
+
+    def plan(self) -> Plan:
+        """Return the plan: of a run that exists the frozen one in its output, of a new one what there is to do now.
+
+        Checks the output, and writes nothing. Raises RunConflictError if the output is not free, or holds another run.
+        """
+        if self._planned is None:
+            self._resumed = self._existing_record() is not None
+            self._planned = self._loaded_plan() if self._resumed else self._make_plan()
+        return self._planned
 
     def execute(self, cluster: Cluster) -> Outcome:
         """Carry the run to its end on `cluster`, under the lease of the output."""
+        self.plan()
         self._store.check_writable()
         lease = Lease(self._store, RunLayout.lease)
         lease.acquire()
@@ -155,7 +168,7 @@ class Run(ABC):
                 self._say(f"{error}, which an earlier driver may have removed; looking again at what is done")
             except RowsDamagedError:
                 lease.confirm()
-                forget_damaged_rows(self._log, self._plan, self._say)
+                forget_damaged_rows(self._log, self.plan(), self._say)
         return self._execute(cluster, lease)
 
     @property
@@ -165,40 +178,40 @@ class Run(ABC):
     def _loaded_plan(self) -> Plan:
         return Plan.load(self._store, self._config.shard_size)
 
-    def _existing_record(self) -> dict[str, Any] | None:
+    def _existing_record(self) -> RunRecord | None:
         """The run.json of the output, if it holds this very run; another run is refused, and so is what is no run."""
         record = claim(self._store)
         if record is not None:
             check_same_run(record, self._record, self._store.url)
         return record
 
-    def _begin(self, confirm: Callable[[], None]) -> dict[str, Any]:
+    def _begin(self, confirm: Callable[[], None]) -> RunRecord:
         """The run's record. A new run writes it after its plan, so that a run exists only with a whole plan.
         `confirm` raises if the output is no longer ours."""
         existing = self._existing_record()
         if existing is not None:
-            if not self._resumed:  # another driver planned this output since we looked
-                self._plan = self._loaded_plan()
-            grown = self._grow(self._plan)
-            if grown is not self._plan:
+            # Another driver may have planned this output since we looked.
+            plan = self.plan() if self._resumed else self._loaded_plan()
+            self._planned = self._updated(plan)
+            if self._planned is not plan:
                 confirm()
-                self._save(grown)
+                self._save(self._planned)
             return existing
         confirm()
         self._clean()  # what a run left that was ended before it had a run.json
-        self._save(self._plan)
-        self._store.put(RunLayout.run_json, json.dumps(self._record, indent=2).encode())
+        self._save(self.plan())
+        self._store.put(RunLayout.run_json, self._record.encode())
         return self._record
 
     def _save(self, plan: Plan) -> None:
-        """Save the plan and go on with what was saved, of which only what is asked for is in memory."""
+        """Save the plan and continue with what was saved, of which only what is asked for is in memory."""
         plan.save(self._store)
-        self._plan = self._loaded_plan()
+        self._planned = self._loaded_plan()
 
     def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
         config, record = self._config, self._begin(lease.confirm)
-        plan, log = self._plan, self._log
-        assembler = Assembler(self._store, plan, log, table_metadata(record), lease.confirm)
+        plan, log = self.plan(), self._log
+        assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm)
         lease.confirm()  # before another driver's publications are settled for it
         settle_publications(self._store, self._say)
         state = scan(self._store, plan, log, self._say)
@@ -217,7 +230,7 @@ class Run(ABC):
                 self._work(cluster, lease, log, state, publisher, progress, summaries)
             progress.phase("writing the table")
             publisher.finish()
-            summary = progress.summary(finished=True) | {key: record[key] for key in ("generator", "vgg")}
+            summary = progress.summary(finished=True) | {key: record.identity[key] for key in ("generator", "vgg")}
             summaries.finished(summary)
         finally:
             publisher.close()
@@ -240,10 +253,10 @@ class Run(ABC):
         fleet = cluster.fleet(self._config, state.remaining)
         pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
-        total, workers = len(self._plan), fleet.workers
+        total, workers = len(self.plan()), fleet.workers
         self._say(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
         progress.phase("")
-        driver = Driver(self._plan, state, pool, self._crashed_rows, self._store, log, publisher, progress)
+        driver = Driver(state, pool, self._unit, self._crashed_rows, self._store, log, publisher, progress)
 
         def stop(number: int, timeout_s: float) -> int:
             progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import itertools
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import ClusterError, I2SError, InternalError, RunFailedError, described
-from i2s_batch.output.units import Task
+from i2s_batch.output.units import Task, Unit
 from i2s_batch.run.messages import Report
 from i2s_batch.run.stopping import Leave
+
+AnyUnit_contra = TypeVar("AnyUnit_contra", bound=Unit, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class Fleet:
     threads: int | None = None
 
 
-class Worker(Protocol):
+class Worker(Protocol[AnyUnit_contra]):
     """What works: loaded networks and some slots, each for a unit of the plan."""
 
     slots: int
 
-    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+    def advance(self, tasks: Sequence[Task[AnyUnit_contra]], budget_s: float) -> Report:
         """Take `tasks`, then work for about `budget_s` seconds or until rows are durable, whichever is first."""
 
     def interrupt(self) -> None:
@@ -86,7 +88,7 @@ class GuardedWorker:
     def slots(self) -> int:
         return self._worker.slots
 
-    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+    def advance(self, tasks: Sequence[Task[Unit]], budget_s: float) -> Report:
         with last_net("working on its images"):
             return self._worker.advance(tasks, budget_s)
 
@@ -104,7 +106,7 @@ class GuardedWorker:
 class WorkerSpec(Protocol):
     """All that a worker needs, as values that travel to other processes."""
 
-    def build(self, name: str) -> Worker:
+    def build(self, name: str) -> Worker[Any]:
         """Load the networks, in the process where they are to work."""
 
 
@@ -155,7 +157,7 @@ class Pool(Protocol):
     def start(self) -> str:
         """Start one more worker and return its name; `Ready` follows."""
 
-    def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
+    def send(self, worker: str, tasks: list[Task[Unit]], budget_s: float) -> None:
         """Let a ready worker take `tasks` and work for about `budget_s`; `Reported` follows."""
 
     def wait(self, timeout_s: float) -> list[Event]:
@@ -231,7 +233,7 @@ class InProcessPool:
         self._names = (f"local-{number}" for number in itertools.count())
         self._workers: dict[str, GuardedWorker] = {}
         self._events: list[Event] = []
-        self._sent: list[tuple[str, list[Task], float]] = []
+        self._sent: list[tuple[str, list[Task[Unit]], float]] = []
 
     def start(self) -> str:
         name = next(self._names)
@@ -247,7 +249,7 @@ class InProcessPool:
         self._events.append(Ready(name, worker.slots))
         return name
 
-    def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
+    def send(self, worker: str, tasks: list[Task[Unit]], budget_s: float) -> None:
         self._sent.append((worker, tasks, budget_s))
 
     def wait(self, timeout_s: float) -> list[Event]:
@@ -276,7 +278,7 @@ class InProcessPool:
         for worker in self._workers.values():
             worker.close()
 
-    def _advance(self, worker: str, tasks: list[Task], budget_s: float) -> Event:
+    def _advance(self, worker: str, tasks: Sequence[Task[Unit]], budget_s: float) -> Event:
         try:
             return Reported(worker, self._workers[worker].advance(tasks, budget_s))
         except DeviceLostError as error:

@@ -16,7 +16,7 @@ from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import EXPIRY_S, holder_lives, is_here, parse_holder
 from i2s_batch.output.plan import Plan
-from i2s_batch.output.run_record import parse_record, resume_command
+from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.run_state import read_deaths
 from i2s_batch.output.summary_file import SUMMARY_EVERY_S
 from i2s_batch.output.work_log import WorkLog
@@ -153,9 +153,9 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
     Raises StorageError: no such output, or one that is damaged.
     """
     store = open_store(out)
-    record, shard_size, latent_size = _record(store)
-    plan = Plan.load(store, shard_size)
-    log = WorkLog(store.url, latent_size)
+    record = _record(store)
+    plan = Plan.load(store, record.shard_size)
+    log = WorkLog(store.url, record.generator.latent_size)
     held = _get(store, RunLayout.lease)
     table = _survey(store, plan, log)
     alive = False
@@ -173,7 +173,7 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
         out=store.url,
         state=state,
         images=len(plan),
-        steps=int(record["settings"].get("steps", 1)),
+        steps=record.settings.steps or 1,
         statuses=table.statuses(),
         shards=plan.shards,
         shards_published=len(table.published),
@@ -186,7 +186,7 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
         deaths={
             plan.image_id(plan.unit_range(unit)[0]): n for unit, n in read_deaths(store).items() if unit < plan.units
         },
-        command=resume_command(record, store.url),
+        command=record.resume_command(store.url),
     )
 
 
@@ -309,21 +309,11 @@ def _add_shards(table: _Table, store: Store, plan: Plan, shards: set[int]) -> No
         table.published.add(shard)
 
 
-def _record(store: Store) -> tuple[dict[str, Any], int, int]:
-    """run.json, and of its settings the shard size and L * w_dim."""
-    uri = store.uri(RunLayout.run_json)
+def _record(store: Store) -> RunRecord:
     content = _get(store, RunLayout.run_json)
     if content is None:
         raise StorageError(f"{store.url!r} holds no run of i2s-batch (no run.json); give the OUT of an embed command")
-    record = parse_record(content, uri)
-    try:
-        shard_size = int(record["settings"]["shard_size"])
-        layers, w_dim = map(int, record["generator"]["latent_shape"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{uri} is no run record of i2s-batch ({type(error).__name__}: {error})") from error
-    if min(shard_size, layers, w_dim) < 1:
-        raise StorageError(f"{uri} is no run record of i2s-batch: a size in it is below 1")
-    return record, shard_size, layers * w_dim
+    return RunRecord.decode(content, store.uri(RunLayout.run_json))
 
 
 def _get(store: Store, key: str) -> bytes | None:

@@ -6,9 +6,7 @@ the same byte of neighbouring floats side by side, which is what lets zstd find 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,20 +14,13 @@ import pyarrow.parquet as pq
 
 from i2s_batch.checksums import check, with_checksum
 from i2s_batch.errors import DamagedError, StorageError
-from i2s_batch.schema.columns import COLUMNS, SCHEMA_VERSION, STATUSES
+from i2s_batch.schema.columns import COLUMNS, STATUSES
+from i2s_batch.schema.row import Cell, Row
 
 ROW_GROUP_ROWS = 128  # one row by id out of a sorted file: 13 ms; 143 ms at 2,000
 ZSTD_LEVEL = 1
 
 LATENT_LEAF = "latent.list.element"
-
-META_SCHEMA_VERSION = "i2s_batch.schema_version"
-META_LATENT_SHAPE = "i2s_batch.latent_shape"  # JSON [L, w_dim]
-META_SPACE = "i2s_batch.space"
-META_GENERATOR = "i2s_batch.generator"  # fingerprint, sha256 hex
-META_VGG = "i2s_batch.vgg"  # fingerprint, sha256 hex
-META_SETTINGS = "i2s_batch.settings"  # JSON
-META_CODE_VERSION = "i2s_batch.code_version"
 
 _ELEMENT = "element"  # the name that Parquet gives a list's values; Arrow's own would differ after a round trip
 
@@ -51,28 +42,12 @@ def table_schema(latent_size: int, carried: Iterable[pa.Field] = ()) -> pa.Schem
     return pa.schema([*own, *(pa.field(field.name, field.type) for field in carried)])
 
 
-def shard_metadata(
-    *,
-    latent_shape: tuple[int, int],
-    space: str,
-    generator: str,
-    vgg: str,
-    settings: Mapping[str, Any],
-    code_version: str,
-) -> dict[str, str]:
-    """What every shard of a run says about itself. `latent_shape` is (L, w_dim); the fingerprints are hex."""
-    return {
-        META_SCHEMA_VERSION: str(SCHEMA_VERSION),
-        META_LATENT_SHAPE: json.dumps(list(latent_shape)),
-        META_SPACE: space,
-        META_GENERATOR: generator,
-        META_VGG: vgg,
-        META_SETTINGS: json.dumps(settings, sort_keys=True),
-        META_CODE_VERSION: code_version,
-    }
+def encode_rows(rows: Sequence[Row], schema: pa.Schema) -> bytes:
+    """Return rows as `encode_cells` does."""
+    return encode_cells([row.cells() for row in rows], schema)
 
 
-def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+def encode_cells(rows: Sequence[Mapping[str, Cell]], schema: pa.Schema) -> bytes:
     """Return rows as an Arrow IPC stream behind its checksum. Columns that a row lacks are null; arrays of any shape
     become flat lists.
 
@@ -88,7 +63,7 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     return with_checksum(sink.getvalue().to_pybytes())
 
 
-def _column(values: list[Any], field: pa.Field) -> pa.Array:
+def _column(values: list[Cell], field: pa.Field) -> pa.Array:
     flat = [value.reshape(-1) if isinstance(value, np.ndarray) else value for value in values]
     try:
         return pa.array(flat, field.type)

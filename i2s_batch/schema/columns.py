@@ -8,6 +8,9 @@ from i2s_batch.config import TERMS
 
 SCHEMA_VERSION = 2  # 2 has vanished_at
 
+# What is measured on the final image, in the order of their columns.
+METRICS = ("w_distance", "mse", "psnr", "ssim", "lpips")
+
 STATUS_OK = "ok"
 STATUS_UNREADABLE = "unreadable"
 STATUS_DIVERGED = "diverged"

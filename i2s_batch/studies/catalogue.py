@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from i2s_batch.config import TERMS, EmbedConfig, LossWeights
+from i2s_batch.config import TERMS, EmbedConfig, ImageSettings, LossWeights
 from i2s_batch.errors import ConfigError
 from i2s_batch.images.alterations import DEFECTS, TRANSFORMS
+from i2s_batch.schema.settings import RunSettings
 
 # The paper embeds its own reconstructions seven times.
 ROUNDS = 7
@@ -69,7 +70,18 @@ class Study:
 def study_of(name: str, embed: EmbedConfig) -> Study:
     """The study of that name, with `embed` for whatever it does not vary. Raises ConfigError for settings that leave
     it nothing to compare."""
+    if name not in _STUDIES:
+        raise ConfigError(f"study is {name!r}; it must be one of {', '.join(_STUDIES)}")
     return _STUDIES[name](embed)
+
+
+def variant_settings(settings: RunSettings) -> dict[str, ImageSettings]:
+    """Return what the images of each variant of a study were embedded with, by the variant's name, from the settings of
+    a run; none for a run that is no study. Raises ConfigError for a study that there is not."""
+    if settings.study is None:
+        return {}
+    study = study_of(settings.study, settings.embed_config())
+    return {variant.name: ImageSettings(variant.embed, variant.untrained) for variant in study.variants}
 
 
 def _transforms(embed: EmbedConfig) -> Study:

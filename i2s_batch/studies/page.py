@@ -10,15 +10,20 @@ import numpy as np
 
 from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.images.alterations import defect_mask
+from i2s_batch.models import Generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
+from i2s_batch.report.facts import Facts
+from i2s_batch.report.inlined import inlined
+from i2s_batch.report.parts import PageParts, ResultTable, ShownStudy
 from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.settings import RunSettings
 from i2s_batch.storage import open_store
 from i2s_batch.studies.catalogue import Study, study_of
 from i2s_batch.studies.comparisons import damage, round_drift
 from i2s_batch.studies.figures import curves_figure, pictures_figure
 from i2s_batch.studies.findings import answers
-from i2s_batch.studies.result_table import Table, table_of
+from i2s_batch.studies.result_table import table_of
 from i2s_batch.studies.results import Made, Results
 from i2s_batch.studies.study_images import StudyPictures
 from i2s_batch.table.shards import read_table
@@ -39,17 +44,27 @@ class StudyPage:
 
     question: str
     answers: list[str]
-    table: Table
+    table: ResultTable
     note: str
     figures: dict[tuple[str, str], bytes]
 
 
-def write_study(out: str, settings: Mapping[str, Any]) -> StudyPage:
-    """Write study.md and figures/ of the study at `out`, from its table and its pictures; `settings`: of the table's
-    metadata. Raises StorageError if there is no table."""
+def study_parts(out: str, facts: Facts, generator: Generator | None) -> PageParts:
+    """Write study.md and figures/ of the study at `out`, from its table and its images, and return what the report
+    shows of it. The images are in its figures: not all are of this generator, which is not used."""
+    page = write_study(out, facts.settings.run)
+    figures = {title: inlined("png", data) for (_, title), data in page.figures.items()}
+    name = str(facts.settings.run.study)
+    study = ShownStudy(name, page.question, page.answers, page.table, page.note, figures)
+    return PageParts(f"study {name}", study=study, metrics=False)  # a mixture of variants says nothing
+
+
+def write_study(out: str, settings: RunSettings) -> StudyPage:
+    """Write study.md and figures/ of the study at `out`, from its table and its images; `settings`: of its run.
+    Raises StorageError if there is no table."""
     store = open_store(out)
-    embed = EmbedConfig.from_identity(settings)
-    study = study_of(settings["study"], embed)
+    embed = settings.embed_config()
+    study = study_of(str(settings.study), embed)
     columns = [*_COLUMNS, "latent"] if study.name == "iterate" else _COLUMNS
     rows = read_table(out, columns).to_pylist()
     done = {row["image_id"]: row for row in rows if row["status"] == STATUS_OK}

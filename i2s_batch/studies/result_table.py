@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from i2s_batch.report.parts import ResultTable
 from i2s_batch.studies.results import Made, Results, Value
 from i2s_batch.studies.statistics import Ratio, spread
 
@@ -21,22 +21,7 @@ _MORE = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """Texts. The first `words` columns are names, the others figures."""
-
-    headers: list[str]
-    rows: list[list[str]]
-    words: int
-
-    def markdown(self) -> str:
-        """As Markdown."""
-        rule = ["---"] * self.words + ["---:"] * (len(self.headers) - self.words)
-        lines = [self.headers, rule, *([cell.replace("|", "\\|") for cell in row] for row in self.rows)]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def table_of(results: Results) -> Table:
+def table_of(results: Results) -> ResultTable:
     """One line for every variant, or for every class and variant."""
     study, kinds = results.study, results.kinds
     by_class = len(kinds) > 1
@@ -59,7 +44,7 @@ def table_of(results: Results) -> Table:
             row += [_spread(made, lambda one: one.lpips or 0.0)] * has_lpips
             row += [_spread(made, _more(name), " dB" * name.startswith("psnr")) for name in more]
             rows.append(row + _paper(results, variant.name, kind))
-    return Table(headers, rows, 1 + by_class)
+    return ResultTable(headers, rows, 1 + by_class)
 
 
 def ratio_text(ratio: Ratio | None) -> str:

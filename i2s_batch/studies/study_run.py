@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from i2s_batch.config import StudyConfig
+from i2s_batch.config import ImageSettings, StudyConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
-from i2s_batch.embedding.embed_worker import EmbedSpec
-from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.units import EmbedUnit, Successor
 from i2s_batch.errors import ConfigError, PictureError
 from i2s_batch.images.alterations import alter
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import STUDY_INTERNAL, Plan
-from i2s_batch.output.units import Task
-from i2s_batch.run.pools import Fleet
-from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.sources.source import list_images, read_bytes
 from i2s_batch.studies.catalogue import Variant, study_of
 from i2s_batch.studies.sampling import choose, class_of
@@ -64,9 +60,8 @@ class StudyRun(EmbedRun):
         super().__init__(job, say)
         self.steps = self.study.mean_steps
 
-    def _facts(self) -> dict[str, Any]:
-        command = self._study_job.command
-        return {"command": None if command is None else list(command)}
+    def _command(self) -> tuple[str, ...] | None:
+        return self._study_job.command
 
     def _make_plan(self) -> Plan:
         config = self._study_job.config
@@ -128,11 +123,12 @@ class StudyRun(EmbedRun):
 
     def _prepare(self) -> None:
         """Write the altered pictures that are not there yet."""
+        plan = self.plan()
         variants = {variant.name: variant for variant in self.study.variants if variant.alteration}
         there = {info.key for info in self._store.list(RunLayout.inputs_prefix)} if variants else set()
         rows = [
             row
-            for row in self._plan.rows(range(len(self._plan))).to_pylist()
+            for row in plan.rows(range(len(plan))).to_pylist()
             if row["variant"] in variants and RunLayout.altered(row["image_id"]) not in there
         ]
         if rows:
@@ -155,12 +151,18 @@ class StudyRun(EmbedRun):
             pass
         self._store.put(RunLayout.altered(row["image_id"]), data)
 
-    def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
-        return replace(super()._spec(fleet, spread), variants=self.study.by_name)
-
-    def _crashed_rows(self, task: Task, error: Exception) -> list[dict[str, Any]]:
-        embed = self.study.variant(task.images[0]["variant"]).embed
-        return [failed_row(task, LoadedPicture(), STATUS_CRASHED, error, embed)]
+    def _unit(self, index: int) -> EmbedUnit:
+        (row,) = self.plan().unit_rows(index).to_pylist()
+        variant = self.study.variant(row["variant"])
+        return EmbedUnit(
+            index=index,
+            image_ids=(row["image_id"],),
+            after=row["_after"],
+            uri=row["uri"],
+            settings=ImageSettings(variant.embed, variant.untrained),
+            keeps_image=True,
+            successor=None if row["_then"] is None else Successor(row["_then"], row["_then_id"]),
+        )
 
 
 def _id(variant: str, picture: str) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from i2s_batch.errors import LatentError, RunConflictError, SourceError
+from i2s_batch.errors import LatentError, RunConflictError, SourceError, StorageError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.schema.codec import META_GENERATOR, META_LATENT_SHAPE, META_SETTINGS
 from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.metadata import META_GENERATOR, META_LATENT_SHAPE, table_settings, texts_of
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import existing_shards, open_shard
 
@@ -25,15 +27,22 @@ _SCALARS = ["image_id", "status", "w_distance"]
 PLACE = pa.struct([("table", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
 
 
+class LatentLocation(NamedTuple):
+    """Where a latent is: the number of its table among those that are read, its shard, and its row in the shard."""
+
+    table: int
+    shard: int
+    row: int
+
+
 @dataclass(frozen=True)
 class TableFacts:
-    """What the shards of a table say of themselves. `settings`: JSON values; `generator`: fingerprint, hex."""
+    """What the shards of a table say of themselves. `generator`: fingerprint, hex; `origin`: where it was read."""
 
     url: str
     generator: str
     origin: str
     latent_shape: tuple[int, int]
-    settings: dict[str, Any]
 
 
 class LatentIndex:
@@ -75,8 +84,8 @@ class LatentIndex:
         """The images that have a code, in the order of the tables."""
         return [image_id for image_id, status in zip(self.ids, self.status, strict=True) if status == STATUS_OK]
 
-    def place(self, image_id: str) -> dict[str, int] | None:
-        """Where a code lies (of `PLACE`); None if no table holds the image. SourceError if several do."""
+    def location(self, image_id: str) -> LatentLocation | None:
+        """Return where the latent of an image is; None if no table holds the image. SourceError if several do."""
         row = self._rows.get(image_id)
         if row is None:
             return None
@@ -84,7 +93,7 @@ class LatentIndex:
             here, there = (self.tables[self._places[r, 0]].url for r in (row, self._doubled[image_id]))
             raise SourceError(f"{image_id!r} is an image of {here} and of {there}; edit one table at a time")
         table, shard, number = self._places[row].tolist()
-        return {"table": table, "shard": shard, "row": number}
+        return LatentLocation(table, shard, number)
 
     def distance(self, image_id: str) -> float | None:
         """The image's w_distance; None if it has none."""
@@ -103,10 +112,13 @@ class LatentIndex:
 
 
 def _facts(url: str, metadata: dict[bytes, bytes]) -> TableFacts:
-    settings = json.loads(metadata[META_SETTINGS.encode()])
-    layers, w_dim = json.loads(metadata[META_LATENT_SHAPE.encode()])
-    generator = metadata[META_GENERATOR.encode()].decode()
-    return TableFacts(url, generator, settings["generator"]["origin"], (layers, w_dim), settings)
+    texts = texts_of(metadata)
+    try:
+        made_by = table_settings(texts).generator
+        layers, w_dim = json.loads(texts[META_LATENT_SHAPE])
+        return TableFacts(url, texts[META_GENERATOR], "unknown" if made_by is None else made_by.origin, (layers, w_dim))
+    except (KeyError, ValueError, TypeError) as error:
+        raise StorageError(f"{url!r}: the metadata of a shard are damaged ({error}); run i2s-batch verify") from error
 
 
 class LatentReader:
@@ -118,16 +130,16 @@ class LatentReader:
         self._starts: dict[tuple[int, int], np.ndarray] = {}  # of a shard's row groups
         self._bytes = 0
 
-    def read(self, image_id: str, place: dict[str, int] | None) -> np.ndarray:
-        """The code of an image, float32 [L * w_dim]. Raises LatentError if the table has none for it."""
-        if place is None:
+    def read(self, image_id: str, location: LatentLocation | None) -> np.ndarray:
+        """Return the latent of an image, float32 [L * w_dim]. Raises LatentError if the table has none for it."""
+        if location is None:
             raise LatentError(f"no table holds an image {image_id!r}")
-        store, shard = self._stores[place["table"]], (place["table"], place["shard"])
+        store, shard = self._stores[location.table], (location.table, location.shard)
         if shard not in self._starts:
             self._starts[shard] = self._row_group_starts(*shard)
-        group = int(np.searchsorted(self._starts[shard], place["row"], side="right")) - 1
+        group = int(np.searchsorted(self._starts[shard], location.row, side="right")) - 1
         ids, statuses, codes = self._group(*shard, group)
-        row = place["row"] - int(self._starts[shard][group])
+        row = location.row - int(self._starts[shard][group])
         if row >= len(ids) or ids[row] != image_id:
             raise LatentError(f"{store.url}: {image_id!r} is not where it was when the edit was planned; plan anew")
         if statuses[row] != STATUS_OK:
@@ -153,7 +165,7 @@ class LatentReader:
         self._groups.move_to_end(key)
         return self._groups[key]
 
-    def _open(self, table: int, shard: int) -> Any:
+    def _open(self, table: int, shard: int) -> AbstractContextManager[pq.ParquetFile]:
         store = self._stores[table]
         return open_shard(store, RunLayout.shard(shard), whole=False)
 

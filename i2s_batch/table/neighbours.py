@@ -99,9 +99,9 @@ def check_search(out: str, k: int, layers: str, metric: str) -> tuple[TableFiles
 
 def _code_of(table: TableFiles, image_id: str) -> np.ndarray:
     (row,) = read_rows(table.url, [image_id])
-    if row["latent"] is None:
-        raise StorageError(f"{table.url!r}: {image_id!r} has no code, its status is {row['status']!r}")
-    return np.array(row["latent"], np.float32)
+    if row.latent is None:
+        raise StorageError(f"{table.url!r}: {image_id!r} has no code, its status is {row.status!r}")
+    return row.latent
 
 
 def _codes(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:

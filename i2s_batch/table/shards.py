@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +16,9 @@ import pyarrow.parquet as pq
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.arrow_files import lent_to_arrow
-from i2s_batch.schema.codec import META_LATENT_SHAPE, META_SCHEMA_VERSION
 from i2s_batch.schema.columns import SCHEMA_VERSION
+from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store, open_store
 
 _SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
@@ -55,7 +55,7 @@ def sorted_by_id(table: pa.Table) -> pa.Table:
     return table if in_order else table.take(order)
 
 
-def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
+def read_rows(out: str, image_ids: Sequence[str]) -> list[Row]:
     """The rows of some images, all columns, in the order of `image_ids`; the rest of the table is not fetched.
 
     Errors as `read_table`, and StorageError for an id that the table does not hold.
@@ -64,14 +64,14 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[dict[str, Any]]:
     wanted = pa.array(sorted(set(image_ids)), pa.string())
     with ThreadPoolExecutor(_READERS) as pool:
         parts = pool.map(lambda key: _rows_in_shard(store, key, wanted), existing_shards(store))
-        rows = {row["image_id"]: row for part in parts for row in part}
+        rows = {row.image_id: row for part in parts for row in part}
     missing = [image_id for image_id in image_ids if image_id not in rows]
     if missing:
         raise StorageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
     return [rows[image_id] for image_id in image_ids]
 
 
-def row_of_shard(store: Store, key: str, image_id: str) -> dict[str, Any]:
+def row_of_shard(store: Store, key: str, image_id: str) -> Row:
     """One row of one shard, whatever the state of the others. Raises StorageError: it is not there, or damaged."""
     rows = _rows_in_shard(store, key, pa.array([image_id]))
     if not rows:
@@ -79,7 +79,7 @@ def row_of_shard(store: Store, key: str, image_id: str) -> dict[str, Any]:
     return rows[0]
 
 
-def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[dict[str, Any]]:
+def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[Row]:
     """The wanted rows of one shard, from the row groups that may hold one: a shard is sorted by image_id."""
     with open_shard(store, key, whole=False) as file:
         place = file.schema_arrow.get_field_index("image_id")
@@ -89,8 +89,13 @@ def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[dict[str, A
             if ids is not None and ids.has_min_max and not _any_between(wanted, ids.min, ids.max):
                 continue
             rows = file.read_row_group(group, use_threads=False)
-            found += rows.filter(pc.is_in(rows["image_id"], wanted)).to_pylist()
+            found += rows_of(rows.filter(pc.is_in(rows["image_id"], wanted)))
     return found
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """Return the rows of an Arrow table that has all columns."""
+    return [Row.of_cells(cells) for cells in table.to_pylist()]
 
 
 def _any_between(wanted: pa.Array, low: str, high: str) -> bool:

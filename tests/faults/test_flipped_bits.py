@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import DamagedError, InternalError
 from i2s_batch.inversion import SlotState
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output import lease
 from i2s_batch.output.layout import RunLayout

@@ -28,7 +28,7 @@ from i2s_batch.output.units import Task
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run import execution as run_module
 from i2s_batch.run.assembly import Assembler
-from i2s_batch.schema.codec import shard_metadata
+from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.storage import local, open_store
 from i2s_batch.table.shards import read_table
 from tests.faults.drivers import STARTED, Driver, Stop

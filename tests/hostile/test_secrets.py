@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.api.reports import write_report
 from i2s_batch.cli import main
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import CheckpointError, I2SError, SourceError, StorageError
 from i2s_batch.models.loading import generator_weights
-from i2s_batch.report.page import write_report
 from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store
 from i2s_batch.storage.downloads import stage

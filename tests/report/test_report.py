@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from i2s_batch.api.reports import write_report
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError
@@ -19,8 +20,8 @@ from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.report import charts, facts
-from i2s_batch.report.page import write_report
-from i2s_batch.schema.codec import encode_shard, shard_metadata, table_schema
+from i2s_batch.schema.codec import encode_shard, table_schema
+from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.storage import open_store
 from tests.material import scene
 from tests.program import i2s_batch, refusal

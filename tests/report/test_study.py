@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from i2s_batch.api.reports import write_report
 from i2s_batch.config import EmbedConfig, StudyConfig
 from i2s_batch.models.loading import generator_weights
-from i2s_batch.report.page import write_report
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.studies import catalogue
 from i2s_batch.studies.figures import SIDE

@@ -22,7 +22,7 @@ from i2s_batch.run.driver import Driver
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import Died, Event, Failed, Ready, Reported
 from i2s_batch.run.progress import Progress
-from i2s_batch.schema.codec import shard_metadata
+from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_table

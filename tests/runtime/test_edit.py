@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from i2s_batch import load_generator, read_latents
+from i2s_batch.api.verification import verify
 from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Expression, Job, Morph, Reenact, Render, Request, Style, crossover, morph
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest, farthest_of_its_own
@@ -25,7 +26,6 @@ from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, QueryError, RunConflictError, SourceError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.metrics import to_uint8
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.work_log import WorkLog

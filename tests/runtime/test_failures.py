@@ -18,7 +18,8 @@ from i2s_batch.output.units import Task
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.failures import count_statuses, forget_failures
-from i2s_batch.schema.codec import encode_shard, shard_metadata, table_schema
+from i2s_batch.schema.codec import encode_shard, table_schema
+from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_statuses, read_table
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import RunConflictError
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.status import read_status
 from i2s_batch.storage import open_store

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.export import export_latents
 from i2s_batch.table.shards import read_table

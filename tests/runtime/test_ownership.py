@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.api.reports import write_report
 from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig, StudyConfig
 from i2s_batch.editing import Render
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
@@ -18,7 +19,6 @@ from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.ownership import check_file, claim
-from i2s_batch.report.page import write_report
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.storage import Store, open_store
 from i2s_batch.storage.files import temporary_beside

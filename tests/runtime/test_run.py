@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from i2s_batch.api.verification import verify
 from i2s_batch.checksums import with_checksum
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import InternalError, RunConflictError, SourceError
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.run_record import resume_command
 from i2s_batch.output.work_log import WorkLog

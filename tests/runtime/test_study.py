@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from i2s_batch.api.reports import write_report
+from i2s_batch.api.verification import verify
 from i2s_batch.config import STUDIES, EmbedConfig, StudyConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.images.alterations import alter
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.report.page import write_report
 from i2s_batch.run.execution import Outcome, RunInterruptedError
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.storage import open_store

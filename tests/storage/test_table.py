@@ -16,8 +16,9 @@ import pytest
 
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.schema.codec import decode_rows, encode_rows, encode_shard, shard_metadata, table_schema
+from i2s_batch.schema.codec import decode_rows, encode_rows, encode_shard, table_schema
 from i2s_batch.schema.columns import COLUMNS
+from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.storage import Store, open_store
 from i2s_batch.storage.s3 import S3Store
 from i2s_batch.table.arrays import read_latents

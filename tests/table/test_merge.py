@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
 from i2s_batch.maintenance.merging import merge_runs
-from i2s_batch.maintenance.verification.table_checks import verify
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.run.status import read_status
 from i2s_batch.schema.codec import encode_shard

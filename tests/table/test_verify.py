@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import Rerendered
 from i2s_batch.maintenance.verification.row_checks import row_check
 from i2s_batch.maintenance.verification.shard_checks import Promise, check_shard
-from i2s_batch.maintenance.verification.table_checks import Verification, verify
+from i2s_batch.maintenance.verification.table_checks import Verification
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.weights import VGG_LAYERS, VGG_WIDTHS
 from i2s_batch.output.layout import RunLayout

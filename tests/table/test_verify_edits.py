@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from i2s_batch.api.verification import verify
 from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Morph
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
-from i2s_batch.maintenance.verification.table_checks import Verification, verify
+from i2s_batch.maintenance.verification.table_checks import Verification
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.run.pools import InProcessCluster

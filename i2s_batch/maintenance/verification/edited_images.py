@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from i2s_batch.errors import ObjectNotFoundError, PictureError, StorageError
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
-from i2s_batch.inversion.metrics import to_uint8
-from i2s_batch.maintenance.verification.embedded_rows import Rerendered, drawn
+from i2s_batch.inversion.synthesis import image_of
+from i2s_batch.maintenance.verification.embedded_rows import Rerendered
 from i2s_batch.models import Generator
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
 
 # Levels of 255, root mean square: what another machine or batch may round differently.
@@ -43,9 +43,9 @@ class EditedPictures:
         """How near the pictures must come."""
         return f"{self.tolerance:g} levels of 255"
 
-    def check(self, row: dict[str, Any]) -> Rerendered:
-        """Compare the stored picture of `row` (all columns) with its sha256, its size and its code."""
-        key = RunLayout.picture(row["image_id"], self.picture_format)
+    def check(self, row: Row) -> Rerendered:
+        """Compare the stored image of `row` with its sha256, its size and its latent."""
+        key = RunLayout.picture(row.image_id, self.picture_format)
         uri = self.store.uri(key)
         try:
             data = self.store.get(key)
@@ -54,19 +54,19 @@ class EditedPictures:
         except StorageError as error:
             return Rerendered(f"its picture cannot be read ({error})", [])
         digest = hashlib.sha256(data).hexdigest()
-        if digest != row["sha256"]:
-            return Rerendered("", [f"its sha256 is {str(row['sha256'])[:12]}...; that of {uri!r} is {digest[:12]}..."])
+        if digest != row.sha256:
+            return Rerendered("", [f"its sha256 is {str(row.sha256)[:12]}...; that of {uri!r} is {digest[:12]}..."])
         try:
             stored = decode_picture(data)
         except PictureError as error:
             return Rerendered("", [f"its picture {uri!r} is damaged ({error})"])
-        if stored.shape[:2] != (row["height"], row["width"]):
-            size = f"{row['width']} x {row['height']}"
+        if stored.shape[:2] != (row.height, row.width):
+            size = f"{row.width} x {row.height}"
             return Rerendered("", [f"it is said to be {size}; {uri!r} is {stored.shape[1]} x {stored.shape[0]}"])
-        return Rerendered("", self._differences(stored, row["latent"], uri))
+        return Rerendered("", [] if row.latent is None else self._differences(stored, row.latent, uri))
 
-    def _differences(self, stored: np.ndarray, latent: list[float], uri: str) -> list[str]:
-        again = to_uint8(drawn(latent, self.generator)[0])
+    def _differences(self, stored: np.ndarray, latent: np.ndarray, uri: str) -> list[str]:
+        again = image_of(latent, self.generator)
         if self.picture_format != "png":
             again = decode_picture(encode_picture(again, self.picture_format))
         if stored.shape != again.shape:

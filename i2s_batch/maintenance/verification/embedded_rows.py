@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import torch
 
-from i2s_batch.config import TERMS, LossWeights
+from i2s_batch.config import TERMS, ImageSettings, LossWeights
 from i2s_batch.errors import I2SError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.loss import lambdas, loss_terms
 from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_metrics, to_uint8
+from i2s_batch.inversion.synthesis import synthesised
 from i2s_batch.models import VGG16, Generator
+from i2s_batch.schema.row import Row
 from i2s_batch.sources.source import read_bytes
-from i2s_batch.studies.catalogue import Variant
 
 # Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.
 TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2, "bf16": 5e-2}
@@ -34,18 +33,11 @@ class Rerendered:
     differences: list[str]
 
 
-def drawn(latent: list[float], generator: Generator) -> torch.Tensor:
-    """The picture of a row's code, [1, 3, R, R]."""
-    ws = torch.tensor(latent).reshape(1, generator.num_layers, generator.w_dim).to(generator.w_avg)
-    with torch.no_grad():
-        return generator.synthesize(ws)
-
-
 @dataclass(frozen=True)
 class EmbeddedRows:
     """Makes rows again with the networks and settings of their run. `vgg` None: the figures that take it are left
-    out; `lpips` None: the run had no weights for it. `precision` is the run's; `variants`: of a study, by name, and
-    the generator of those that are `untrained`."""
+    out; `lpips` None: the run had no weights for it. `precision` is the run's; `variants`: of a study, what the images
+    of each variant were embedded with, and the generator of those that are `untrained`."""
 
     generator: Generator
     vgg: VGG16 | None
@@ -53,7 +45,7 @@ class EmbeddedRows:
     loss_weights: LossWeights
     fit: str
     precision: str
-    variants: Mapping[str, Variant] = field(default_factory=dict)
+    variants: Mapping[str, ImageSettings] = field(default_factory=dict)
     untrained: Generator | None = None
 
     @property
@@ -61,22 +53,23 @@ class EmbeddedRows:
         """How near the figures must come."""
         return f"{100 * TOLERANCES[self.precision]:.1f} %"
 
-    def check(self, row: dict[str, Any]) -> Rerendered:
-        """Compare the figures of `row` (all columns) with those of its code and its source."""
-        if row["mse"] is None:
+    def check(self, row: Row) -> Rerendered:
+        """Compare the metrics and loss terms of `row` with those of its latent and its source."""
+        figures = {**row.metrics} | {f"loss_{term}": value for term, value in row.terms.items()} | {"loss": row.loss}
+        if figures["mse"] is None or row.latent is None:
             return Rerendered("it has no figures of likeness", [])
         try:
-            data = read_bytes(row["uri"])
-            if hashlib.sha256(data).hexdigest() != row["sha256"]:
+            data = read_bytes(row.uri)
+            if hashlib.sha256(data).hexdigest() != row.sha256:
                 return Rerendered(f"{row['uri']} has changed since", [])
             target = fit_picture(decode_picture(data), self.generator.resolution, self.fit)
         except I2SError as error:
             return Rerendered(f"its source cannot be read ({error})", [])
-        found = self._figures(row, target)
+        found = self._figures(row, row.latent, target)
         differences = [
-            f"its {name} is {_shown(row[name])}; its latent gives {_shown(found[name])}"
+            f"its {name} is {_shown(figures[name])}; its latent gives {_shown(found[name])}"
             for name in _FIGURES
-            if name in found and not self._alike(row[name], found[name])
+            if name in found and not self._alike(figures[name], found[name])
         ]
         return Rerendered("", differences)
 
@@ -85,12 +78,12 @@ class EmbeddedRows:
             return stored is found
         return bool(np.isclose(stored, found, rtol=TOLERANCES[self.precision], atol=0))
 
-    def _figures(self, row: dict[str, Any], target: np.ndarray) -> dict[str, float | None]:
-        variant = self.variants.get(row.get("variant", ""))
+    def _figures(self, row: Row, latent: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
+        variant = self.variants.get(str(row.extra.get("variant", "")))
         generator = self.untrained if variant is not None and variant.untrained else self.generator
         assert generator is not None
         loss_weights = self.loss_weights if variant is None else variant.embed.loss_weights
-        image = drawn(row["latent"], generator)
+        image = synthesised(latent, generator)
         targets = from_uint8(target, image)[None]
         features, target_features = ((), ()) if self.vgg is None else (self.vgg(image), self.vgg(targets))
         terms = loss_terms(image, targets, features, target_features)[0]

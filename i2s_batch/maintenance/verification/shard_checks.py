@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from i2s_batch.config import TERMS, LossWeights
+from i2s_batch.config import TERMS, ImageSettings, LossWeights
 from i2s_batch.errors import StorageError
 from i2s_batch.inversion.metrics import psnr
 from i2s_batch.output.layout import RunLayout
@@ -19,7 +19,6 @@ from i2s_batch.output.publication import Checksum, recorded_checksums
 from i2s_batch.schema.codec import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK, STATUSES
 from i2s_batch.storage import Store
-from i2s_batch.studies.catalogue import Variant
 from i2s_batch.table.shards import check_ours, latent_shape
 
 SUM_TOLERANCE = 1e-4  # relative: float32 sums in another order
@@ -66,7 +65,7 @@ class Promise:
     w_avg: np.ndarray | None
     loss_weights: LossWeights | None = None
     checksum: bool = False
-    variants: Mapping[str, Variant] = field(default_factory=dict)
+    variants: Mapping[str, ImageSettings] = field(default_factory=dict)
     untrained_w_avg: np.ndarray | None = None
 
     def loss_weights_of(self, rows: pa.Table) -> np.ndarray | None:
@@ -87,7 +86,7 @@ class Promise:
         untrained = np.array([variant is not None and variant.untrained for variant in self._variants_of(rows)], bool)
         return np.where(untrained[:, None, None], self.untrained_w_avg, w_avg)
 
-    def _variants_of(self, rows: pa.Table) -> list[Variant | None]:
+    def _variants_of(self, rows: pa.Table) -> list[ImageSettings | None]:
         named = rows["variant"].to_pylist() if "variant" in rows.column_names else [""] * rows.num_rows
         return [self.variants.get(name or "") for name in named]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,16 +11,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2s_batch.concurrency import map_ahead
-from i2s_batch.errors import I2SError, ObjectNotFoundError, StorageError
+from i2s_batch.config import ImageSettings
+from i2s_batch.errors import ConfigError, I2SError, ObjectNotFoundError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import EmbeddedRows
 from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, doubled_ids
-from i2s_batch.maintenance.verification.row_checks import RowCheck, loss_weights_of, row_check, settings_of, variants_of
+from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
 from i2s_batch.maintenance.verification.shard_checks import Finding, Promise, check_shard
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
-from i2s_batch.output.run_record import CHECKSUMS, parse_record, table_metadata
+from i2s_batch.output.run_record import CHECKSUMS, RunRecord
 from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.metadata import table_settings, texts_of
+from i2s_batch.schema.settings import TableSettings
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import NOT_OURS, existing_shards, read_shard, row_of_shard
 
@@ -55,24 +57,29 @@ class Verification:
         return not self.findings and not self.missing
 
 
-def verify(out: str, sample: int = 8, generator: str | None = None, vgg: str | None = None) -> Verification:
-    """Check the table at `out`. `sample`: rows that are rendered again; `generator`, `vgg`: paths or URLs, None for
-    the recorded ones.
+def check_table(
+    out: str, variants: Variants, sample: int = 8, generator: str | None = None, vgg: str | None = None
+) -> Verification:
+    """Check the table at `out`. `variants`: knows the studies; `sample`: rows that are rendered again; `generator`,
+    `vgg`: paths or URLs, None for the recorded ones.
 
     Faults of the table are findings. Raises StorageError only if there is no output at all, and what `generator` or
     `vgg` raises if it is given and cannot be read or is another.
     """
     store = open_store(out)
     found = Verification(store.url)
-    record, plan = _record(store, found), None
+    record, plan = _record(store, variants, found), None
     if record is not None:
         plan = _plan(store, record, found)
     keys = _shard_keys(store, found)
     if not keys and record is None:
         existing_shards(store)  # says what there is instead
-    metadata = _any_metadata(store, keys) if record is None else table_metadata(record)
-    check = row_check(store, metadata, record is not None, (generator, vgg), found.unchecked)
-    promise = _promise(record, metadata, plan, check)
+    metadata = _any_metadata(store, keys) if record is None else record.table_metadata()
+    settings = _settings(metadata)
+    of_study = {} if record is None else variants(settings.run)
+    networks = Networks(record is not None, generator, vgg)
+    check = row_check(store, metadata, settings, networks, of_study, found.unchecked)
+    promise = _promise(record, metadata, of_study, plan, check)
     shards = _check_shards(store, keys, plan, promise, found)
     found.findings += doubled_ids(store, shards, promise)
     if plan is not None:
@@ -103,30 +110,32 @@ def _check_shards(
     return shards
 
 
-def _record(store: Store, found: Verification) -> dict[str, Any] | None:
+def _settings(metadata: Mapping[str, str]) -> TableSettings:
+    try:
+        return table_settings(metadata)
+    except ValueError:  # without run.json nothing else says what they are; check_shard says that they are damaged
+        return TableSettings.of({})
+
+
+def _record(store: Store, variants: Variants, found: Verification) -> RunRecord | None:
     uri = store.uri(RunLayout.run_json)
     try:
-        record = parse_record(store.get(RunLayout.run_json), uri)
-        settings = settings_of(table_metadata(record))
-        loss_weights_of(settings)
-        variants_of(settings)
+        record = RunRecord.decode(store.get(RunLayout.run_json), uri)
+        variants(record.settings)
         return record
     except ObjectNotFoundError:
         found.findings.append(Finding(uri, None, "it is missing: what the table was made with is not known"))
     except StorageError as error:
         found.findings.append(Finding(uri, None, str(error).removeprefix(f"{uri} ")))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found.findings.append(Finding(uri, None, f"it is damaged ({type(error).__name__}: {error})"))
+    except ConfigError as error:
+        found.findings.append(Finding(uri, None, f"it is damaged ({error})"))
     return None
 
 
-def _plan(store: Store, record: dict[str, Any], found: Verification) -> Plan | None:
+def _plan(store: Store, record: RunRecord, found: Verification) -> Plan | None:
     uri = store.uri(RunLayout.plan)
     try:
-        shard_size = int(record["settings"]["shard_size"])
-        if shard_size < 1:
-            raise ValueError(f"run.json says {shard_size} rows a shard")
-        plan = Plan.load(store, shard_size)
+        plan = Plan.load(store, record.shard_size)
         plan.shard_images(0).select(["image_id", "uri"])
         found.planned = len(plan)
         return plan
@@ -158,21 +167,25 @@ def _any_metadata(store: Store, keys: list[str]) -> dict[str, str]:
                 metadata = pq.read_schema(source).metadata or {}
         except (pa.ArrowException, OSError, I2SError):
             continue  # check_shard says what is wrong with it
-        return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in metadata.items()}
+        return texts_of(metadata)
     return {}
 
 
 def _promise(
-    record: dict[str, Any] | None, metadata: Mapping[str, str], plan: Plan | None, check: RowCheck | None
+    record: RunRecord | None,
+    metadata: Mapping[str, str],
+    variants: Mapping[str, ImageSettings],
+    plan: Plan | None,
+    check: RowCheck | None,
 ) -> Promise:
     return Promise(
         metadata=None if record is None else metadata,
         carried=None if plan is None else _carried(plan),
         w_avg=None if check is None else check.generator.w_avg.double().numpy(),
-        variants={} if record is None else variants_of(settings_of(metadata)),
+        variants=variants,
         untrained_w_avg=_untrained_w_avg(check),
-        loss_weights=None if record is None else loss_weights_of(settings_of(metadata)),
-        checksum=record is not None and record.get("checksums") == CHECKSUMS,
+        loss_weights=None if record is None else record.settings.loss_weights,
+        checksum=record is not None and record.checksums == CHECKSUMS,
     )
 
 

@@ -6,7 +6,7 @@ The driver decides everything, so actors are never restarted and calls never ret
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorErro
 
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import ClusterError
-from i2s_batch.output.units import Task
+from i2s_batch.output.units import Task, Unit
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import (
     DeviceLostError,
@@ -65,7 +65,7 @@ class _Actor:
         self._worker = GuardedWorker(spec, name)
         return self._worker.slots, ray.get_runtime_context().get_node_id()
 
-    def advance(self, tasks: list[Task], budget_s: float) -> Report:
+    def advance(self, tasks: Sequence[Task[Unit]], budget_s: float) -> Report:
         assert self._worker is not None
         return self._worker.advance(tasks, budget_s)
 
@@ -173,7 +173,7 @@ class RayPool:
         self._waits[name] = Wait.begin(f"a node with {_amount(share)} free for {name}", PLACE_LIMIT_S)
         return name
 
-    def send(self, worker: str, tasks: list[Task], budget_s: float) -> None:
+    def send(self, worker: str, tasks: list[Task[Unit]], budget_s: float) -> None:
         self._waits[worker] = Wait.begin(f"a report of {worker}", STRETCH_LIMIT_S)
         self._calls[self._actors[worker].advance.remote(tasks, budget_s)] = worker
 
