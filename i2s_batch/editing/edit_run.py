@@ -120,7 +120,7 @@ class EditRun(Run):
         self._warn_of_far_codes(index, parents)
         return Plan(images, job.config.shard_size, UNIT, internal=EDIT_INTERNAL)
 
-    def _unit(self, index: int) -> EditUnit:
+    def unit(self, index: int) -> EditUnit:
         images = tuple(map(_image_of, self.plan().unit_rows(index).to_pylist()))
         return EditUnit(index=index, image_ids=tuple(image.image_id for image in images), images=images)
 
@@ -183,7 +183,7 @@ class EditRun(Run):
         return EditSpec(*where, fleet.device, spread, fleet.threads)
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
-        images = self._unit(task.index).images
+        images = self.unit(task.index).images
         return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in images]
 
     def _complete(self) -> None:

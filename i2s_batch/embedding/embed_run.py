@@ -61,7 +61,7 @@ class EmbedRun(Run):
     def _make_plan(self) -> Plan:
         return Plan(self._list(), self._job.config.shard_size)
 
-    def _unit(self, index: int) -> EmbedUnit:
+    def unit(self, index: int) -> EmbedUnit:
         row = self.plan().unit_rows(index)
         image_id, uri = row["image_id"][0].as_py(), row["uri"][0].as_py()
         settings = ImageSettings(self._job.config.embed)
@@ -89,5 +89,5 @@ class EmbedRun(Run):
         return EmbedSpec(self._store.url, config, self.generator, self._vgg, fleet.device, spread, fleet.threads)
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
-        unit = self._unit(task.index)
+        unit = self.unit(task.index)
         return [failed_row(Task(unit, task.attempts), LoadedPicture(), STATUS_CRASHED, error)]

@@ -116,6 +116,8 @@ class RunRecord:
         if not all(name in values for name in ("source", "settings", "generator", "vgg")):
             raise StorageError(f"{uri} is no run record of i2s_batch; use another OUT")
         settings = values["settings"]
+        if values.get("given") is None:  # as in the record of an older program
+            values["given"] = {}
         if isinstance(settings, dict):
             values["settings"] = settings | {"values": settings}
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 
 from i2s_batch.errors import ObjectNotFoundError
@@ -79,13 +79,13 @@ def read_deaths(store: Store, say: Callable[[str], None] = _silent) -> dict[int,
     """Return how many workers have died with each unit. A damaged record is as good as none: a unit that kills its
     workers then takes some more with it before it is given up. `say` is told of it."""
     try:
-        counts = {int(index): int(count) for index, count in json.loads(store.get(RunLayout.deaths)).items()}
+        counts = msgspec.json.decode(store.get(RunLayout.deaths), type=dict[int, int])
         if any(index < 0 or count < 0 for index, count in counts.items()):
             raise ValueError("a number is below 0")
         return counts
     except ObjectNotFoundError:
         return {}
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         say(f"{store.uri(RunLayout.deaths)} is damaged ({reason}); deaths of workers are counted from 0 again")
         return {}

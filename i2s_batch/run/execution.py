@@ -87,7 +87,7 @@ class Run(ABC):
         """The images of a new run."""
 
     @abstractmethod
-    def _unit(self, index: int) -> Unit:
+    def unit(self, index: int) -> Unit:
         """Return a unit of the plan, with all that its worker needs to know."""
 
     def _prepare(self) -> None:  # noqa: B027  # most workers need nothing beside the plan
@@ -147,7 +147,7 @@ class Run(ABC):
             outcome = self._look_and_work(cluster, lease)
             self._complete()
             lease.confirm()
-            self._clean()
+            self.clear_work()
         except StorageError:
             # A driver that took the output over removes what this one left half-written: then that is the reason.
             with suppress(StorageError):
@@ -185,9 +185,12 @@ class Run(ABC):
             check_same_run(record, self._record, self._store.url)
         return record
 
-    def _begin(self, confirm: Callable[[], None]) -> RunRecord:
-        """The run's record. A new run writes it after its plan, so that a run exists only with a whole plan.
-        `confirm` raises if the output is no longer ours."""
+    def begin(self, confirm: Callable[[], None] = lambda: None) -> RunRecord:
+        """Write the plan and the record of a new run, or take those of the one that is resumed; return the record.
+
+        `execute` begins with it. A new run writes its record after its plan, so that a run exists only with a whole
+        plan. `confirm` raises if the output is no longer ours.
+        """
         existing = self._existing_record()
         if existing is not None:
             # Another driver may have planned this output since we looked.
@@ -198,7 +201,7 @@ class Run(ABC):
                 self._save(self._planned)
             return existing
         confirm()
-        self._clean()  # what a run left that was ended before it had a run.json
+        self.clear_work()  # what a run left that was ended before it had a run.json
         self._save(self.plan())
         self._store.put(RunLayout.run_json, self._record.encode())
         return self._record
@@ -209,7 +212,7 @@ class Run(ABC):
         self._planned = self._loaded_plan()
 
     def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
-        config, record = self._config, self._begin(lease.confirm)
+        config, record = self._config, self.begin(lease.confirm)
         plan, log = self.plan(), self._log
         assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm)
         lease.confirm()  # before another driver's publications are settled for it
@@ -256,7 +259,7 @@ class Run(ABC):
         total, workers = len(self.plan()), fleet.workers
         self._say(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
         progress.phase("")
-        driver = Driver(state, pool, self._unit, self._crashed_rows, self._store, log, publisher, progress)
+        driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress)
 
         def stop(number: int, timeout_s: float) -> int:
             progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
@@ -292,7 +295,7 @@ class Run(ABC):
 
         return release_and_leave
 
-    def _clean(self) -> None:
+    def clear_work(self) -> None:
         """Leave the work folder empty when the run has ended, but for what is not the run's; the lease goes last."""
         keys = [info.key for info in self._store.list(RunLayout.work_prefix) if RunLayout.is_work(info.key)]
         self._store.delete([key for key in keys if key != RunLayout.lease])

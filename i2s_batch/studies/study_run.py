@@ -151,7 +151,7 @@ class StudyRun(EmbedRun):
             pass
         self._store.put(RunLayout.altered(row["image_id"]), data)
 
-    def _unit(self, index: int) -> EmbedUnit:
+    def unit(self, index: int) -> EmbedUnit:
         (row,) = self.plan().unit_rows(index).to_pylist()
         variant = self.study.variant(row["variant"])
         return EmbedUnit(

@@ -38,7 +38,7 @@ def test_no_such_output(tmp_path: Path) -> None:
 
 def test_what_is_said_of_a_run_that_was_planned_and_then_finished(run: EmbedRun, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run._begin(lambda: None)
+    run.begin()
     planned = i2s_batch("status", out)
     assert planned.returncode == 0 and planned.stderr == ""
     assert planned.stdout.startswith(f"{out}: stopped\n")

@@ -18,6 +18,7 @@ from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
 from i2s_batch.output import lease
+from i2s_batch.output.plan import Plan
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.pools import InProcessCluster
 from tests.faults.outputs import Witness
@@ -131,15 +132,22 @@ def test_a_disk_that_becomes_read_only(
     goes_on(lambda: embed(job), witness, generator)
 
 
+class Planned(EmbedRun):
+    """Holds its plan in memory: another user may not read the temporary file that a new plan is otherwise in."""
+
+    def _make_plan(self) -> Plan:
+        plan = super()._make_plan()
+        return replace(plan, images=plan.images.read())
+
+
 def test_a_folder_that_forbids(
     disk: SmallDisk, job: EmbedRunRequest, witness: Witness, generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(job.out) / "work/rows/00000"
 
     def run() -> None:
-        embedding = EmbedRun(job, [].append)  # reads the networks, which the other user may not
-        # Nor may it read the new plan, which lies in a temporary file of whoever made it.
-        embedding._plan = replace(embedding._plan, images=embedding._plan.images.read())
+        embedding = Planned(job, [].append)  # reads the networks, which the other user may not
+        embedding.plan()
         with without_power():
             embedding.execute(InProcessCluster())
 

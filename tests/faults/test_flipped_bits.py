@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from i2s_batch.api.verification import verify
-from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, InternalError
 from i2s_batch.inversion import SlotState
 from i2s_batch.models.loading import generator_weights
@@ -213,8 +215,8 @@ def test_a_failed_row_replaces_a_damaged_one_and_no_other(stopped: Scene) -> Non
     (path, *_) = (path for path in stopped.restore() if path.suffix == ".arrow")
     whole, index = path.read_bytes(), int(path.stem)
     log = WorkLog(stopped.job.out, stopped.latent_size)
-    task = Task(index, ({"image_id": NAMES[index], "uri": "x"},))
-    failed = [{"image_id": NAMES[index], "uri": "x", "status": "crashed", "error": "scripted"}]
+    task = Task(EmbedUnit(index=index, image_ids=(NAMES[index],), uri="x", settings=ImageSettings(EmbedConfig())))
+    failed = [failed_row(task, LoadedPicture(), "crashed", ValueError("scripted"))]
     assert log.write_rows(task, failed).statuses == ("ok",) and path.read_bytes() == whole
     path.write_bytes(flipped(whole, 30_000))
     assert log.statuses_of(index) is None

@@ -20,6 +20,7 @@ from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
@@ -29,6 +30,7 @@ from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run import execution as run_module
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import local, open_store
 from i2s_batch.table.shards import read_table
 from tests.faults.drivers import STARTED, Driver, Stop
@@ -163,11 +165,10 @@ def test_a_worker_that_outlives_its_driver_changes_no_shard(
 ) -> None:
     """It goes on with its pictures, from its own process, while and after another driver's workers make them."""
     run = EmbedRun(job, [].append)
-    run._begin(lambda: None)
+    run.begin()
     spec = EmbedSpec(job.out, CONFIG, run.generator, run._vgg, "cpu", max_slots=3)
     orphan = spec.build("orphan")
-    plan = Plan.load(open_store(job.out), CONFIG.shard_size)
-    orphan.advance([plan.task(index, 1, resume=False) for index in range(3)], budget_s=0)
+    orphan.advance([Task(run.unit(index)) for index in range(3)], budget_s=0)
     embed(job)
     witness = Witness(job.out, latent_size, CONFIG.shard_size)
     witness.look()
@@ -195,20 +196,24 @@ def test_a_lock_whose_holder_was_stopped_is_not_waited_for_for_ever(
     assert store.swap("lease", b"its", b"mine")
 
 
-def rows_of(status: str, task: Task) -> list[dict[str, Any]]:
-    return [failed_row(task, LoadedPicture(), status, ValueError("scripted"), CONFIG.embed)]
+def task_of(job: EmbedRunRequest, index: int) -> Task[EmbedUnit]:
+    return Task(EmbedRun(job, [].append).unit(index))
+
+
+def rows_of(status: str, task: Task[EmbedUnit]) -> list[Row]:
+    return [failed_row(task, LoadedPicture(), status, ValueError("scripted"))]
 
 
 @pytest.fixture
 def planned(job: EmbedRunRequest) -> tuple[Plan, WorkLog]:
     """The plan and the log of a run that has begun."""
-    EmbedRun(job, [].append)._begin(lambda: None)
+    EmbedRun(job, [].append).begin()
     return Plan.load(open_store(job.out), CONFIG.shard_size), WorkLog(job.out, latent_size=6)
 
 
-def test_a_row_that_is_not_ok_never_replaces_one(planned: tuple[Plan, WorkLog]) -> None:
-    plan, log = planned
-    task = plan.task(0, 1, resume=False)
+def test_a_row_that_is_not_ok_never_replaces_one(job: EmbedRunRequest, planned: tuple[Plan, WorkLog]) -> None:
+    _, log = planned
+    task = task_of(job, 0)
     assert log.write_rows(task, rows_of("crashed", task)).statuses == ("crashed",)
     assert log.write_rows(task, rows_of("ok", task)).statuses == ("ok",)
     assert log.write_rows(task, rows_of("crashed", task)).statuses == ("ok",), "the row that counts is told"
@@ -222,7 +227,7 @@ def test_a_shard_that_came_unseen_is_not_overwritten(job: EmbedRunRequest, plann
     assembler = Assembler(open_store(job.out), plan, log, metadata, lambda: None)
     for status in ("ok", "crashed"):
         for index in plan.units_of(0):
-            task = plan.task(index, 1, resume=False)
+            task = task_of(job, index)
             log.write_rows(task, rows_of(status, task))
         assembler.publish(0, plan.units_of(0), exists=False)
     assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
@@ -233,7 +238,7 @@ def unforgotten(job: EmbedRunRequest, latent_size: int, monkeypatch: pytest.Monk
     """The log of a run that published its shards, and ended before it forgot their rows."""
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "delete_rows", lambda self, indices: None)
-        patch.setattr(EmbedRun, "_clean", lambda self: None)
+        patch.setattr(EmbedRun, "clear_work", lambda self: None)
         embed(job)
     return WorkLog(job.out, latent_size)
 
@@ -281,7 +286,7 @@ def test_a_driver_without_its_lease_publishes_and_forgets_nothing(
 
     plan, log = planned
     for index in plan.units_of(0):
-        task = plan.task(index, 1, resume=False)
+        task = task_of(job, index)
         log.write_rows(task, rows_of("ok", task))
     with pytest.raises(RunConflictError, match="lost"):
         Assembler(open_store(job.out), plan, log, {}, lost).publish(0, plan.units_of(0), exists=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import InternalError, RunFailedError, StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
@@ -23,6 +23,7 @@ from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import Died, Event, Failed, Ready, Reported
 from i2s_batch.run.progress import Progress
 from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.schema.row import Row
 from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_table
@@ -34,8 +35,8 @@ SLOTS = 4
 Script = Callable[["ScriptedPool", str, list[Task]], Event]
 
 
-def crashed_rows(task: Task, error: Exception) -> list[dict[str, Any]]:
-    return [failed_row(task, LoadedPicture(), "crashed", error, CONFIG.embed)]
+def crashed_rows(task: Task, error: Exception) -> list[Row]:
+    return [failed_row(task, LoadedPicture(), "crashed", error)]
 
 
 class ScriptedPool:
@@ -64,7 +65,7 @@ class ScriptedPool:
     def finish(self, worker: str, tasks: list[Task]) -> Reported:
         done = []
         for task in list(tasks):
-            row = failed_row(task, LoadedPicture(), "unreadable", ValueError("scripted"), CONFIG.embed)
+            row = failed_row(task, LoadedPicture(), "unreadable", ValueError("scripted"))
             done.append(self.log.write_rows(task, [row]))
             self.held[worker].remove(task)
         return Reported(worker, Report(finished=tuple(done)))
@@ -103,6 +104,10 @@ class Scene:
         self.log = WorkLog(self.out, latent_size=6)
         self.pool = ScriptedPool(self.log, script)
 
+    def unit(self, index: int) -> EmbedUnit:
+        image_id = self.plan.image_id(index)
+        return EmbedUnit(index=index, image_ids=(image_id,), uri=image_id, settings=ImageSettings(CONFIG.embed))
+
     def run(self, workers: int = 2) -> RunState:
         state = scan(self.store, self.plan, self.log)
         metadata = shard_metadata(
@@ -110,7 +115,7 @@ class Scene:
         )
         publisher = Publisher(Assembler(self.store, self.plan, self.log, metadata, lambda: None), self.plan, state)
         progress = Progress(state, CONFIG.embed.steps, lambda line: None)
-        driver = Driver(self.plan, state, self.pool, crashed_rows, self.store, self.log, publisher, progress)
+        driver = Driver(state, self.pool, self.unit, crashed_rows, self.store, self.log, publisher, progress)
         rounds = iter(range(2000))
         try:
             driver.run(workers, keep_on=lambda: next(rounds))
@@ -224,7 +229,7 @@ def test_a_row_that_was_durable_before_its_worker_could_report_is_not_made_again
     def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
         if worker == "w0":
             for task in tasks:
-                row = failed_row(task, LoadedPicture(), "ok", ValueError("scripted"), CONFIG.embed)
+                row = failed_row(task, LoadedPicture(), "ok", ValueError("scripted"))
                 pool.log.write_rows(task, [row])
             return Died(worker, "right after writing", preempted)
         return pool.finish(worker, tasks)

@@ -50,8 +50,8 @@ def test_every_image_has_one_shard_and_one_unit(count: int, shard_size: int, uni
         assert {plan.shard_of(unit) for unit in units} == {shard}
         assert plan.by_image(chosen, shard).tolist() == [chosen[plan.unit_of(i)] for i in plan.shard_range(shard)]
     assert all(image in plan.unit_range(plan.unit_of(image)) for image in range(count))
-    task = plan.task(plan.units - 1, attempts=2, resume=True)
-    assert [row["image_id"] for row in task.images] == plan.images["image_id"].to_pylist()[-len(task.images) :]
+    last = plan.unit_rows(plan.units - 1)["image_id"].to_pylist()
+    assert last == plan.images["image_id"].to_pylist()[-len(last) :]
 
 
 def test_growing_leaves_every_shard_as_it_was(tmp_path: Path) -> None:
@@ -128,8 +128,7 @@ def test_what_only_workers_need_is_not_carried() -> None:
     rows = images("a").append_column("label", [["x"]]).append_column("_places", [[1]])
     plan = Plan(rows, 10, internal=("_places",))
     assert plan.shard_images(0).column_names == ["image_id", "uri", "label"]
-    task = plan.task(0, 1, False)
-    assert task.images == ({"image_id": "a", "uri": "/in/a", "label": "x"},) and task.internal == ({"_places": 1},)
+    assert plan.unit_rows(0).to_pylist() == [{"image_id": "a", "uri": "/in/a", "label": "x", "_places": 1}]
 
 
 def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:
@@ -157,7 +156,7 @@ def test_a_loaded_plan_reads_what_is_asked_for(tmp_path: Path, monkeypatch: pyte
         assert plan.rows(images).equals(made.rows(images))
     assert plan.image_id(37) == "0037"
     opened.clear()
-    assert [plan.task(unit, 1, False) for unit in range(100)] == [made.task(unit, 1, False) for unit in range(100)]
+    assert all(plan.unit_rows(unit).equals(made.unit_rows(unit)) for unit in range(100))
     assert len(opened) <= 13, "each row group once"
 
 

@@ -154,7 +154,7 @@ def study(job: StudyRunRequest) -> StudyRun:
 
 
 def in_variant(name: str) -> Callable[[Task], bool]:
-    return lambda task: task.images[0]["variant"] == name
+    return lambda task: task.image_id.startswith(f"{name}/")
 
 
 def changed_picture(job: StudyRunRequest, picture: str) -> None:
@@ -163,7 +163,7 @@ def changed_picture(job: StudyRunRequest, picture: str) -> None:
 
 
 def planned_picture(job: StudyRunRequest) -> str:
-    (key,) = {row["picture"] for row in StudyRun(job, [].append)._plan.rows(range(1)).to_pylist()}
+    (key,) = {row["picture"] for row in StudyRun(job, [].append).plan().rows(range(1)).to_pylist()}
     return str(key)
 
 

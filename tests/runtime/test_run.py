@@ -19,7 +19,7 @@ from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import InternalError, RunConflictError, SourceError
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.run_record import resume_command
+from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.execution import Outcome
 from i2s_batch.storage import open_store
@@ -127,7 +127,7 @@ def test_a_shard_whose_rows_were_not_forgotten_yet_is_not_written_again(
     """A driver that is killed between a shard and the end of its logged rows."""
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "delete_rows", lambda self, indices: None)
-        patch.setattr(EmbedRun, "_clean", lambda self: None)
+        patch.setattr(EmbedRun, "clear_work", lambda self: None)
         run(job)
     out = Path(job.out)
     assert list(out.glob("work/rows/*/*"))
@@ -169,8 +169,7 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedRunRequest) -
     run(job)
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert {(row["stop_reason"], row["steps"], row["loss_curve_steps"][-1]) for row in rows} == {("plateau", 4, 4)}
-    record = json.loads(Path(job.out, "run.json").read_text())
-    command = resume_command(record, "OUT")
+    command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
     assert command is not None and command.endswith("--stop-plateau 99 --plateau-steps 4 --shard-size 10")
     with pytest.raises(RunConflictError, match="stop_plateau"):
         run(replace(job, config=CONFIG))
@@ -182,7 +181,7 @@ def test_another_optimizer_is_another_run_and_its_command_says_so(job: EmbedRunR
     run(other)
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert rows and all(row["loss"] == pytest.approx(min(row["loss_curve"]), rel=1e-3) for row in rows)
-    command = resume_command(json.loads(Path(job.out, "run.json").read_text()), "OUT")
+    command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
     assert command is not None and command.endswith("--optimizer lbfgs --shard-size 10")
     with pytest.raises(RunConflictError, match="optimizer is lbfgs there"):
         run(replace(job, config=CONFIG))
@@ -273,7 +272,7 @@ def test_leavings_of_another_run_are_never_taken_for_this_one(
 
 def test_rows_whose_run_json_is_lost_are_neither_taken_nor_deleted(job: EmbedRunRequest) -> None:
     """They may be the work of weeks, and the plan says whose they are."""
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     store = open_store(job.out)
     store.put("work/rows/00000/00000003.arrow", b"of this plan")
     store.delete([RunLayout.run_json])
@@ -294,7 +293,7 @@ def test_a_damaged_checkpoint_costs_steps_and_nothing_else(
     job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path
 ) -> None:
     first = EmbedRun(job, say=lambda line: None)
-    first._begin(lambda: None)
+    first.begin()
     open_store(job.out).put("work/checkpoints/00000004.npz", b"PK\x03\x04 cut off")
     run(job)
     check_table(job.out, pictures[1], generator)

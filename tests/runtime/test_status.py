@@ -21,7 +21,7 @@ from i2s_batch.output import lease as lease_module
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.plan import Plan
-from i2s_batch.output.run_record import parse_record, table_metadata
+from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run import status as status_module
 from i2s_batch.run.assembly import Assembler
@@ -78,7 +78,7 @@ def leave_rows_in_the_log(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch)
     """Run to the end, but for the assembly of the shards."""
     with monkeypatch.context() as patch:
         patch.setattr(Assembler, "publish", lambda *_: None)
-        patch.setattr(EmbedRun, "_clean", lambda _: None)
+        patch.setattr(EmbedRun, "clear_work", lambda _: None)
         run(job)
 
 
@@ -105,7 +105,7 @@ def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> N
 
 
 def test_a_run_that_is_planned_and_not_begun(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     found = status(job.out)
     assert (found.state, found.images, found.done, found.shards, found.shards_published) == ("stopped", 26, 0, 3, 0)
     assert (found.holder, found.live, found.summary_age_s, found.slowest, found.last_failures) == (
@@ -205,7 +205,7 @@ def say_in_summary(store: Store, age_s: float, **facts: object) -> None:
 
 
 def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     store = open_store(job.out)
     lease = Lease(store, RunLayout.lease)
     lease.acquire()
@@ -238,7 +238,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
 ) -> None:
     monkeypatch.setattr(lease_module, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(lease_module, "EXPIRY_S", 20.0 if lives else 0.5)
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     store = open_store(job.out)
     said: list[str] = []
     lease = Lease(store, RunLayout.lease)
@@ -256,7 +256,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
 
 
 def test_a_driver_of_this_machine_that_was_killed(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     code = f"""
 import os
 from i2s_batch.output.lease import Lease
@@ -295,10 +295,9 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
     store, rows = open_store(job.out), rows_of(job.out)
     assert len(rows) == IMAGES
     assert status(job.out).shards_published == 0
-    record = parse_record(store.get(RunLayout.run_json), "run.json")
-    plan, latent_size = Plan.load(store, IMAGES), record["generator"]["latent_shape"]
-    log = WorkLog(job.out, latent_size[0] * latent_size[1])
-    assembler = Assembler(store, plan, log, table_metadata(record), lambda: None)
+    record = RunRecord.decode(store.get(RunLayout.run_json), "run.json")
+    plan, log = Plan.load(store, IMAGES), WorkLog(job.out, record.generator.latent_size)
+    assembler = Assembler(store, plan, log, record.table_metadata(), lambda: None)
 
     original = WorkLog.find_rows
     asked: list[int] = []
@@ -351,13 +350,13 @@ def test_of_many_failures_only_the_latest_are_held(
 
 
 def test_pictures_that_workers_died_with_are_named(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     open_store(job.out).put(RunLayout.deaths, b'{"0": 2, "99": 1}')
     assert status(job.out).deaths == {"a/0.png": 2}
 
 
 def test_a_look_loads_neither_torch_nor_ray(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     code = f"import sys; from i2s_batch.run.status import read_status; read_status({job.out!r}, print)"
     code += "; print(sorted({'torch', 'ray', 'boto3'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ import pytest
 
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.schema.codec import decode_rows, encode_rows, encode_shard, table_schema
+from i2s_batch.schema.codec import decode_rows, encode_cells, encode_shard, table_schema
 from i2s_batch.schema.columns import COLUMNS
 from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.storage import Store, open_store
@@ -48,7 +48,7 @@ def row(number: int) -> dict[str, Any]:
 
 
 def shard(numbers: range) -> bytes:
-    return encode_shard(decode_rows([encode_rows([row(n)], SCHEMA) for n in reversed(numbers)], SCHEMA), META)
+    return encode_shard(decode_rows([encode_cells([row(n)], SCHEMA) for n in reversed(numbers)], SCHEMA), META)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -70,7 +70,7 @@ def test_schema_has_the_contract_columns() -> None:
 
 
 def test_a_row_round_trips() -> None:
-    table = decode_rows([encode_rows([row(1)], SCHEMA), encode_rows([row(2)], SCHEMA)], SCHEMA)
+    table = decode_rows([encode_cells([row(1)], SCHEMA), encode_cells([row(2)], SCHEMA)], SCHEMA)
     assert table.schema == SCHEMA
     first, second = table.to_pylist()
     np.testing.assert_array_equal(np.float32(first["latent"]).reshape(L, W_DIM), latent(1))
@@ -83,13 +83,13 @@ def test_a_row_round_trips() -> None:
 
 def test_a_row_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"column 'latent' cannot hold this value"):
-        encode_rows([{"image_id": "a", "latent": np.zeros(5, np.float32)}], SCHEMA)
+        encode_cells([{"image_id": "a", "latent": np.zeros(5, np.float32)}], SCHEMA)
     with pytest.raises(ValueError, match=r"no such column: lozz"):
-        encode_rows([{"lozz": 1}], SCHEMA)
+        encode_cells([{"lozz": 1}], SCHEMA)
 
 
 def test_a_damaged_or_foreign_row_is_an_error() -> None:
-    data = encode_rows([row(1)], SCHEMA)
+    data = encode_cells([row(1)], SCHEMA)
     for damaged in (b"", data[:100], b"no arrow at all, but text"):
         with pytest.raises(StorageError, match=r"a row of the work log is damaged"):
             decode_rows([damaged], SCHEMA)
@@ -223,7 +223,7 @@ def test_an_unfinished_run_tells_its_rows(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"unfinished run without a shard yet \(0 rows"):
         read_latents(str(tmp_path))
     for n in range(3):
-        store.put(RunLayout.row(n), encode_rows([row(n)], SCHEMA))
+        store.put(RunLayout.row(n), encode_cells([row(n)], SCHEMA))
     with pytest.raises(StorageError, match=r"unfinished run without a shard yet \(3 rows"):
         read_latents(str(tmp_path))
 
@@ -250,7 +250,7 @@ def test_foreign_files_in_latents(out: Store) -> None:
     out.put(RunLayout.shard(2), foreign.getvalue().to_pybytes())
     with pytest.raises(StorageError, match=r"shard-00002.parquet' is a foreign Parquet file"):
         read_latents(out.url)
-    other = decode_rows([encode_rows([{"image_id": "z"}], table_schema(9))], table_schema(9))
+    other = decode_rows([encode_cells([{"image_id": "z"}], table_schema(9))], table_schema(9))
     out.put(RunLayout.shard(2), encode_shard(other, META))
     with pytest.raises(StorageError, match=r"shard-00002.parquet' has other columns than"):
         read_latents(out.url)

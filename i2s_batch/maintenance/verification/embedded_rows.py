@@ -61,7 +61,7 @@ class EmbeddedRows:
         try:
             data = read_bytes(row.uri)
             if hashlib.sha256(data).hexdigest() != row.sha256:
-                return Rerendered(f"{row['uri']} has changed since", [])
+                return Rerendered(f"{row.uri} has changed since", [])
             target = fit_picture(decode_picture(data), self.generator.resolution, self.fit)
         except I2SError as error:
             return Rerendered(f"its source cannot be read ({error})", [])
