@@ -12,11 +12,11 @@ from i2s_batch.images.draw.contact_sheet import SheetCell, contact_sheet
 from i2s_batch.models import build_generator
 from i2s_batch.output.ownership import check_file
 from i2s_batch.run.networks import generator_of
-from i2s_batch.schema.metadata import META_GENERATOR, table_settings, texts_of
+from i2s_batch.schema.metadata import META_GENERATOR, texts_of
 from i2s_batch.storage.files import written_whole
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.neighbours import Neighbour
-from i2s_batch.table.shards import read_rows
+from i2s_batch.table.shards import read_rows, recorded_settings
 
 
 def check_sheet(path: str) -> None:
@@ -45,7 +45,7 @@ def write_neighbour_sheet(
     rows = read_rows(out, [one.image_id for one in shown])
     cells = [
         replace(sample.cell, note=f"distance {one.distance:.4g}")
-        for sample, one in zip(load_samples(rows, network, table_settings(texts).run.fit), shown, strict=True)
+        for sample, one in zip(load_samples(rows, network, recorded_settings(schema, out).run.fit), shown, strict=True)
     ]
     if isinstance(query, NewPicture):
         note = "embedded for this search"

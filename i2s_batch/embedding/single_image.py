@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import torch
 
 from i2s_batch.config import EmbedConfig
-from i2s_batch.errors import CheckpointError, ConfigError, PictureError, StorageError
+from i2s_batch.errors import CheckpointError, ConfigError, PictureError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion import Embedder, EmbedResult
@@ -21,10 +21,10 @@ from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
 from i2s_batch.run.networks import generator_of, vgg_of
-from i2s_batch.schema.metadata import META_GENERATOR, META_VGG, table_settings, texts_of
-from i2s_batch.schema.settings import TableSettings
+from i2s_batch.schema.metadata import META_GENERATOR, META_VGG, texts_of
 from i2s_batch.sources.source import item_in, read_bytes
 from i2s_batch.table.dataset import TableFiles, open_table
+from i2s_batch.table.shards import recorded_settings
 
 _TELL_EVERY_S = 0.25
 
@@ -61,7 +61,7 @@ def embed_picture(
     """
     table = open_table(out)
     metadata = texts_of(table.schema.metadata)
-    settings = _settings(table.url, metadata)
+    settings = recorded_settings(table.schema, table.url)
     if settings.run.steps is None or not isinstance(settings.source, str):
         raise ConfigError(f"{table.url} holds edits; a picture can be embedded only as the run of an embedding does it")
     config = settings.run.embed_config()
@@ -86,13 +86,6 @@ def embed_picture(
     if result.latent is None or result.picture is None:
         raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
     return NewPicture(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
-
-
-def _settings(url: str, metadata: Mapping[str, str]) -> TableSettings:
-    try:
-        return table_settings(metadata)
-    except ValueError as error:
-        raise StorageError(f"{url!r}: the metadata of a shard are damaged ({error}); run i2s-batch verify") from error
 
 
 def _id_in_table(table: TableFiles, data: bytes) -> str | None:

@@ -16,11 +16,10 @@ from i2s_batch.schema.metadata import (
     META_GENERATOR,
     META_LATENT_SHAPE,
     META_VGG,
-    table_settings,
     texts_of,
 )
 from i2s_batch.schema.settings import EDIT, TableSettings
-from i2s_batch.table.shards import read_table
+from i2s_batch.table.shards import read_table, recorded_settings
 
 METRICS = ("psnr", "ssim", "lpips", "loss", "w_distance")
 _LEFT_OUT = {"latent", "z", "loss_curve", "loss_curve_steps"}  # large: not needed of every row
@@ -106,7 +105,7 @@ def gather(out: str, seed: int = 0) -> Facts:
         curves=_curves(out),
         throughput=_throughput(table),
         picks=_picks(done, seed),
-        settings=table_settings(metadata),
+        settings=recorded_settings(table.schema, out),
         fingerprints={"generator": metadata[META_GENERATOR], "vgg": metadata[META_VGG]},
         latent_shape=(layers, w_dim),
         code_version=metadata[META_CODE_VERSION],

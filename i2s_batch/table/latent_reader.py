@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -13,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from i2s_batch.errors import LatentError, RunConflictError, SourceError, StorageError
+from i2s_batch.errors import LatentError, RunConflictError, SourceError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.columns import STATUS_OK
-from i2s_batch.schema.metadata import META_GENERATOR, META_LATENT_SHAPE, table_settings, texts_of
+from i2s_batch.schema.metadata import META_GENERATOR, texts_of
 from i2s_batch.storage import open_store
-from i2s_batch.table.shards import existing_shards, open_shard
+from i2s_batch.table.shards import existing_shards, latent_shape, open_shard, recorded_settings
 
 # Row groups kept by a reader: 128 codes of 18 x 512 are 4.7 MB.
 _CACHE_BYTES = 256 << 20
@@ -63,9 +62,9 @@ class LatentIndex:
             for key in existing_shards(store):
                 shard = RunLayout.shard_index(key)
                 with open_shard(store, key, whole=False) as file:
-                    rows, metadata = file.read(_SCALARS, use_threads=False), file.schema_arrow.metadata
+                    rows, schema = file.read(_SCALARS, use_threads=False), file.schema_arrow
                 if len(self.tables) == number:
-                    self.tables.append(_facts(store.url, metadata))
+                    self.tables.append(_facts(store.url, schema))
                 ids += rows["image_id"].to_pylist()
                 status += rows["status"].to_pylist()
                 distances.append(rows["w_distance"].to_numpy())
@@ -111,14 +110,10 @@ class LatentIndex:
                 )
 
 
-def _facts(url: str, metadata: dict[bytes, bytes]) -> TableFacts:
-    texts = texts_of(metadata)
-    try:
-        made_by = table_settings(texts).generator
-        layers, w_dim = json.loads(texts[META_LATENT_SHAPE])
-        return TableFacts(url, texts[META_GENERATOR], "unknown" if made_by is None else made_by.origin, (layers, w_dim))
-    except (KeyError, ValueError, TypeError) as error:
-        raise StorageError(f"{url!r}: the metadata of a shard are damaged ({error}); run i2s-batch verify") from error
+def _facts(url: str, schema: pa.Schema) -> TableFacts:
+    made_by = recorded_settings(schema, url).generator
+    origin = "unknown" if made_by is None else made_by.origin
+    return TableFacts(url, texts_of(schema.metadata).get(META_GENERATOR, ""), origin, latent_shape(schema))
 
 
 class LatentReader:

@@ -17,8 +17,9 @@ from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.schema.columns import SCHEMA_VERSION
-from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION
+from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION, table_settings, texts_of
 from i2s_batch.schema.row import Row
+from i2s_batch.schema.settings import TableSettings
 from i2s_batch.storage import Store, open_store
 
 _SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
@@ -201,6 +202,15 @@ def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
             f"{uri!r} is damaged (its metadata say that a latent is {shape.decode(errors='replace')!r}); "
             "delete it and run its embed command again"
         )
+
+
+def recorded_settings(schema: pa.Schema, url: str) -> TableSettings:
+    """Return what the metadata of a table's shards say of its run; StorageError, with the name `url`, if they are
+    damaged."""
+    try:
+        return table_settings(texts_of(schema.metadata))
+    except ValueError as error:
+        raise StorageError(f"{url!r}: the metadata of a shard are damaged ({error}); run i2s-batch verify") from error
 
 
 def latent_shape(schema: pa.Schema) -> tuple[int, int]:

@@ -79,7 +79,9 @@ def large_run(where: str, rows: int, latent_size: int, layers: int) -> None:
     for name in ("psnr", "ssim", "lpips", "loss", "w_distance"):
         columns[name] = np.where(ok, stream.normal(20, 3, rows), None).tolist()
     table = pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema})
-    settings = {"fit": "crop", "source": "/nowhere", "generator": {"origin": "made up"}, "vgg": {"origin": "random"}}
+    generator = {"fingerprint": "ab" * 32, "family": "stylegan1", "origin": "made up", "latent_shape": [2, 3]}
+    vgg = {"fingerprint": "cd" * 32, "origin": "random"}
+    settings = {"fit": "crop", "source": "/nowhere", "generator": generator, "vgg": vgg}
     shape = (layers, latent_size // layers)
     meta = shard_metadata(
         latent_shape=shape, space="w+", generator="ab" * 32, vgg="cd" * 32, settings=settings, code_version="1"

@@ -82,7 +82,7 @@ def test_one_file_of_somebody_else_is_enough_to_refuse(place: Store, job: EmbedR
         lambda: embed(replace(job, out=out)),
         lambda: EmbedRun(replace(job, out=out), print).describe(),
         lambda: edit(table.out, out, generator),
-        lambda: StudyRun(study, print),
+        lambda: StudyRun(study, print).plan(),
         lambda: merge_runs([table.out, table.out], out, print),
     ):
         with pytest.raises(RunConflictError, match=r"holds 1 file \(") as refused:

@@ -90,13 +90,16 @@ def rows_of(out: str) -> list[int]:
 def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"holds no run of i2s-batch \(no run.json\)"):
         read_status(str(tmp_path / "nowhere"), say=pytest.fail)
-    identity = {"source": "s", "settings": {"shard_size": 10}, "vgg": {}, "generator": {"latent_shape": [2, 3]}}
+    generator = {"fingerprint": "f", "family": "stylegan1", "origin": "o", "latent_shape": [2, 3]}
+    identity = {"source": "s", "settings": {"shard_size": 10}, "vgg": None, "generator": generator}
     for content, reason in [
         ("{", "no run record"),
         ("[]", "no run record"),
-        (json.dumps(identity | {"settings": {}}), "KeyError: 'shard_size'"),
-        (json.dumps(identity | {"settings": []}), "TypeError"),
-        (json.dumps(identity | {"settings": {"shard_size": 0}}), "below 1"),
+        (json.dumps(identity | {"settings": {}}), "lack shard_size"),
+        (json.dumps(identity | {"settings": []}), "got `array`"),
+        (json.dumps(identity | {"settings": {"shard_size": 0}}), "shard_size is 0; it is at least 1"),
+        (json.dumps(identity | {"generator": generator | {"latent_shape": [2, "3"]}}), "got `str` - at"),
+        (json.dumps(identity | {"created_at": 7}), r"created_at"),
         (json.dumps(identity), "images.parquet"),
     ]:
         (tmp_path / "run.json").write_text(content)

@@ -246,15 +246,15 @@ def test_classes_from_a_column(job: StudyRunRequest, tmp_path: Path) -> None:
     carry_out(job)
     assert {row["class"] for row in rows_of(job).values()} == {"a", "b"}
     with pytest.raises(ConfigError, match=r"list.csv' carries no column 'sort' for --classes; there is 'kind'"):
-        StudyRun(replace(of(job, "init", classes="sort"), out=str(tmp_path / "new")), [].append)
+        StudyRun(replace(of(job, "init", classes="sort"), out=str(tmp_path / "new")), [].append).plan()
 
 
 def test_another_study_in_the_same_output_is_refused(job: StudyRunRequest) -> None:
     carry_out(of(job, "init"))
     with pytest.raises(RunConflictError, match="study is init there, space was asked"):
-        StudyRun(of(job, "space"), [].append)
+        StudyRun(of(job, "space"), [].append).plan()
     with pytest.raises(RunConflictError, match="sample is 4 there, 3 was asked"):
-        StudyRun(of(job, "init", sample=3), [].append)
+        StudyRun(of(job, "init", sample=3), [].append).plan()
     record = json.loads((Path(job.out) / "run.json").read_text())
     assert record["settings"]["study"] == "init"
 

@@ -12,7 +12,7 @@ import i2s_batch
 CODE = """
 import atexit, io, threading, time
 atexit.register(lambda: print("left:", len(arrow_files._lent)))  # runs last, as it is registered first
-from i2s_batch.storage.tables import arrow_files
+from i2s_batch.parquet import arrow_files
 
 def hold(file):
     time.sleep(0.3)

@@ -22,7 +22,7 @@ from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import Rerendered
-from i2s_batch.maintenance.verification.row_checks import row_check
+from i2s_batch.maintenance.verification.row_checks import Networks, row_check
 from i2s_batch.maintenance.verification.shard_checks import Promise, check_shard
 from i2s_batch.maintenance.verification.table_checks import Verification
 from i2s_batch.models import random_generator, write_safetensors
@@ -30,6 +30,8 @@ from i2s_batch.models.weights import VGG_LAYERS, VGG_WIDTHS
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.publication import Checksum
 from i2s_batch.schema.codec import encode_shard
+from i2s_batch.schema.metadata import table_settings
+from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 from i2s_batch.table.arrays import read_latents
 from i2s_batch.table.shards import read_table
@@ -190,10 +192,11 @@ def test_lpips_is_computed_again(tmp_path: Path, generator: Path) -> None:
     embed(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=1))))
     table = shard_table(job.out, SHARDS[0])
     (row,) = table.to_pylist()
-    check = row_check(open_store(job.out), metadata_of(table), True, (None, None), [])
-    assert check is not None and row["lpips"] > 0 and check.check(row) == Rerendered("", [])
+    settings = table_settings(metadata_of(table))
+    check = row_check(open_store(job.out), metadata_of(table), settings, Networks(recorded=True), {}, [])
+    assert check is not None and row["lpips"] > 0 and check.check(Row.of_cells(row)) == Rerendered("", [])
     for wrong, text in ((0.123456, "0.123456"), (None, "nothing")):
-        (what,) = check.check(row | {"lpips": wrong}).differences
+        (what,) = check.check(Row.of_cells(row | {"lpips": wrong})).differences
         assert what == f"its lpips is {text}; its latent gives {row['lpips']:.6g}"
 
 
@@ -342,7 +345,7 @@ def test_manifest_and_record(out: str) -> None:
     content = json.loads(record)
     content["settings"]["shard_size"] = 0
     store.put(RunLayout.run_json, json.dumps(content).encode())
-    assert any(file == "images.parquet" and "0 rows a shard" in what for file, _, what in told(verify(out, sample=0)))
+    assert any(file == "run.json" and "shard_size is 0" in what for file, _, what in told(verify(out, sample=0)))
 
 
 def test_shards_that_are_not_there(out: str) -> None:
