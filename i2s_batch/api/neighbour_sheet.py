@@ -14,6 +14,7 @@ from i2s_batch.output.ownership import check_file
 from i2s_batch.run.networks import generator_of
 from i2s_batch.schema.metadata import META_GENERATOR, texts_of
 from i2s_batch.storage.files import written_whole
+from i2s_batch.storage.urls import is_url
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.neighbours import Neighbour
 from i2s_batch.table.shards import read_rows, recorded_settings
@@ -21,7 +22,7 @@ from i2s_batch.table.shards import read_rows, recorded_settings
 
 def check_sheet(path: str) -> None:
     """Raise ConfigError unless a sheet can have this name, RunConflictError if a run of ours keeps that to itself."""
-    if not path.lower().endswith(".png") or "://" in path:
+    if not path.lower().endswith(".png") or is_url(path):
         raise ConfigError(f"the contact sheet is {path!r}; give a path on this machine that ends in .png")
     check_file(path)
 

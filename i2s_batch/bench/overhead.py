@@ -37,7 +37,8 @@ from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.run.ray.pool import RayCluster
 from i2s_batch.schema.columns import STATUS_OK
-from i2s_batch.sources.source import list_images, read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.source import list_images
 from i2s_batch.table.shards import read_table
 
 

@@ -37,7 +37,7 @@ from i2s_batch.run.assembly import Assembler
 from i2s_batch.run.failures import count_statuses
 from i2s_batch.run.status import read_status
 from i2s_batch.schema.codec import table_schema
-from i2s_batch.sources.source import sorted_images
+from i2s_batch.sources.items import sorted_images
 from i2s_batch.storage import open_store
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.neighbours import find_neighbours

@@ -20,7 +20,7 @@ from i2s_batch.output.run_record import CHECKSUMS, RunRecord
 from i2s_batch.schema.codec import encode_shard, table_schema
 from i2s_batch.schema.columns import STATUS_OK, STATUS_UNREADABLE
 from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord
-from i2s_batch.sources.source import sorted_images
+from i2s_batch.sources.items import sorted_images
 from i2s_batch.storage import open_store
 
 SHARD_ROWS = 1000

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from i2s_batch.storage.urls import is_url
+
 
 @click.command()
 @click.argument("checkpoint")
@@ -19,7 +21,7 @@ def convert(checkpoint: str, out: str) -> int:
     from i2s_batch.models.loading import generator_weights
     from i2s_batch.output.ownership import check_file
 
-    if "://" in out:
+    if is_url(out):
         raise click.UsageError(f"OUT is {out!r}; give a path on this machine")
     check_file(out)
     if Path(checkpoint).exists() and Path(out).exists() and Path(checkpoint).samefile(out):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from i2s_batch.storage.urls import is_url
+
 
 @click.command()
 @click.argument("checkpoint")
@@ -15,7 +17,7 @@ def inspect(checkpoint: str) -> int:
     from i2s_batch.models.checkpoints import facts, inspect_checkpoint
     from i2s_batch.storage.downloads import stage
 
-    contents = inspect_checkpoint(stage(checkpoint) if "://" in checkpoint else Path(checkpoint))
+    contents = inspect_checkpoint(stage(checkpoint) if is_url(checkpoint) else Path(checkpoint))
     for name, line in facts(contents):
         click.echo(f"{name:<12} {line}")
     return 0

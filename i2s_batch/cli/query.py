@@ -11,6 +11,7 @@ import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
 from i2s_batch.cli.run import say
+from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
     from i2s_batch.table.sql import Answer
@@ -63,7 +64,7 @@ def _kind(kind: str | None, output: str | None) -> str:
         raise click.UsageError("Parquet is not for a terminal; name a file with --output FILE.parquet")
     if output is not None and kind == "table":
         raise click.UsageError("a file takes --format csv, json or parquet")
-    if output is not None and "://" in output:
+    if output is not None and is_url(output):
         raise click.UsageError(f"--output is {output!r}; give a path on this machine")
     return kind
 

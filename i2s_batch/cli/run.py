@@ -15,7 +15,7 @@ import click
 
 from i2s_batch.errors import I2SError
 from i2s_batch.run.terminal import LiveLine, is_terminal
-from i2s_batch.storage.urls import hide_secrets
+from i2s_batch.storage.urls import hide_secrets, is_url
 
 if TYPE_CHECKING:
     from i2s_batch.models import GeneratorWeights
@@ -120,9 +120,9 @@ def command_words(local: set[str]) -> tuple[str, ...] | None:
 
     words = []
     for word in click.get_current_context().obj:
-        if "://" in word and given(word) is None:
+        if is_url(word) and given(word) is None:
             return None
-        is_path = word in local and "://" not in word
+        is_path = word in local and not is_url(word)
         words.append(str(Path(word).absolute()) if is_path else word)
     return tuple(words)
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 from i2s_batch.config import MOST_STRENGTHS
 from i2s_batch.errors import PictureError, SourceError
 from i2s_batch.parquet.arrow_files import read_parquet
+from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.lists import read_csv
-from i2s_batch.sources.source import read_bytes
 
 Number = TypeVar("Number", int, float)
 

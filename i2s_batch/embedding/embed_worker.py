@@ -35,7 +35,7 @@ from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
 from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_UNREADABLE
 from i2s_batch.schema.row import Row
-from i2s_batch.sources.source import read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import open_store
 
 _LOADER_THREADS = 2

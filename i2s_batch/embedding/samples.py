@@ -16,7 +16,7 @@ from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.models import Generator
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.row import Row
-from i2s_batch.sources.source import read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
 
 FITTED_WITHOUT_GENERATOR = 256  # side of an original that stands alone
 

@@ -22,7 +22,8 @@ from i2s_batch.inversion.numerics import map_dtype, set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
 from i2s_batch.run.networks import generator_of, vgg_of
 from i2s_batch.schema.metadata import META_GENERATOR, META_VGG, texts_of
-from i2s_batch.sources.source import item_in, read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.source import item_in
 from i2s_batch.table.dataset import TableFiles, open_table
 from i2s_batch.table.shards import recorded_settings
 

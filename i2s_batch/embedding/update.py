@@ -16,7 +16,7 @@ from i2s_batch.output.run_state import RunState
 from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.parquet.sorted_rows import PassingIds
 from i2s_batch.run.assembly import Assembler
-from i2s_batch.sources.source import read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
 
 _READERS = 16  # pictures read at once: their bytes alone tell whether they are the same
 

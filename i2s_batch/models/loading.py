@@ -18,6 +18,7 @@ from i2s_batch.models import (
     read_generator,
     read_vgg,
 )
+from i2s_batch.storage.urls import is_url
 
 VGG_RANDOM = "random"
 VGG_IMAGENET = "imagenet"
@@ -51,7 +52,7 @@ def load_vgg(
 
 
 def _staged(source: str | Path, sha256_prefix: str | None = None, cache_dir: Path | None = None) -> Path:
-    if "://" not in str(source):
+    if not is_url(str(source)):
         return Path(source)
     from i2s_batch.storage.downloads import stage  # the engine alone needs no boto3
 

@@ -17,7 +17,7 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import parse_holder
 from i2s_batch.output.plan import is_plan
 from i2s_batch.output.run_record import RunRecord
-from i2s_batch.storage import Store, is_s3, open_store
+from i2s_batch.storage import Store, is_remote, open_store
 from i2s_batch.storage.files import is_temporary
 from i2s_batch.storage.store import PROBES
 
@@ -127,7 +127,10 @@ def _check_outside_runs(place: str, what: str) -> None:
 
 def _parents(place: str) -> Iterator[tuple[str, str]]:
     """Yield every folder or prefix above `place`, and what `place` is called from there. Links are followed."""
-    scheme, path = ("s3:/", place.removeprefix("s3:/")) if is_s3(place) else ("", os.path.realpath(place))
+    scheme, path = "", os.path.realpath(place)
+    if is_remote(place):
+        name, _, rest = place.partition(":/")
+        scheme, path = f"{name}:/", rest
     whole = PurePosixPath(path)
     for parent in whole.parents:
         if not scheme or parent.name:

@@ -19,7 +19,7 @@ from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.schema.columns import SCHEMA_VERSION
 from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord, load
-from i2s_batch.storage.urls import without_secrets
+from i2s_batch.storage.urls import is_url, without_secrets
 
 # Of each shard, from its publication on; the runs of older programs have none.
 CHECKSUMS = "sha256"
@@ -172,7 +172,7 @@ def _now() -> str:
 
 def _recorded(place: str) -> str:
     """Return a path or URL as it may be shown, the same from anywhere."""
-    return without_secrets(place).rstrip("/") if "://" in place else str(Path(place).absolute())
+    return without_secrets(place).rstrip("/") if is_url(place) else str(Path(place).absolute())
 
 
 def new_record(
@@ -208,7 +208,7 @@ def new_record(
 def given(name: str) -> str | None:
     """Return a network's name, path or URL as it was given, for the command that resumes a run; None if it holds
     a secret."""
-    if "://" not in name:
+    if not is_url(name):
         path = Path(name)
         return str(path.absolute()) if path.is_file() else name
     return name if without_secrets(name) == name else None

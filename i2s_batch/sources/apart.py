@@ -8,7 +8,7 @@ from pathlib import Path
 
 from i2s_batch.errors import SourceError
 from i2s_batch.sources.names import path_of_uri
-from i2s_batch.storage import is_s3, open_store
+from i2s_batch.storage import is_remote, open_store
 
 _FOLDERS_KNOWN = 4096  # of a list, whose images mostly lie in a few folders
 
@@ -22,7 +22,7 @@ class Output:
     def __init__(self, out: str | None) -> None:
         self._prefix: str | None = None
         self._folder: str | None = None
-        if out is not None and is_s3(out):
+        if out is not None and is_remote(out):
             self._prefix = f"{open_store(out).url}/"
         elif out is not None:
             self._folder = _as_folder(out)
@@ -44,7 +44,7 @@ class Output:
     def check_listed(self, source: str, uri: str) -> None:
         """Raise SourceError if an image that the list `source` names lies in OUT. Of the image itself nothing is
         asked: a list may name millions; links are followed in the path of its folder."""
-        folder = uri if is_s3(uri) else os.path.dirname(path_of_uri(uri))  # noqa: PTH120
+        folder = uri if is_remote(uri) else os.path.dirname(path_of_uri(uri))  # noqa: PTH120
         if self._holds_folder(folder):
             raise SourceError(
                 f"{source!r} names {uri!r}, which lies in OUT; remove it from the list, or use another OUT"
@@ -53,13 +53,13 @@ class Output:
     def holds(self, path: str) -> bool:
         """Return whether `path` is OUT or lies in it (links are followed, also in paths that lead to nothing), or
         whether an s3:// url lies in it."""
-        if is_s3(path):
+        if is_remote(path):
             return self._prefix is not None and path.startswith(self._prefix)
         return self._folder is not None and _as_folder(path).startswith(self._folder)
 
     def _holds_by_any_name(self, path: str) -> bool:
         """Return what `holds` does, also where OUT has another name: mounted twice, or spelt in other cases."""
-        if self.holds(path) or is_s3(path) or self.folder is None:
+        if self.holds(path) or is_remote(path) or self.folder is None:
             return self.holds(path)
         real = Path(os.path.realpath(path))
         return any(above.exists() and above.samefile(self.folder) for above in (real, *real.parents))
@@ -70,4 +70,4 @@ class Output:
 
 def _as_folder(path: str) -> str:
     """Return a path, links followed, or a url, with one '/' at its end."""
-    return f"{path.rstrip('/')}/" if is_s3(path) else os.path.join(os.path.realpath(path), "")  # noqa: PTH118
+    return f"{path.rstrip('/')}/" if is_remote(path) else os.path.join(os.path.realpath(path), "")  # noqa: PTH118

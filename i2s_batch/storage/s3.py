@@ -178,3 +178,8 @@ class S3Store(Store):
             for failure in s3_call(self.url, partial(self._delete, batch)):
                 uri = f"s3://{self.bucket}/{failure['Key']}"
                 raise StorageError(f"{uri!r} could not be deleted ({failure['Code']}); check the permissions")
+
+
+def open_s3(url: str) -> Store:
+    """Return the store at `s3://bucket/prefix`."""
+    return S3Store.from_url(url)

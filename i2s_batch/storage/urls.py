@@ -7,6 +7,11 @@ import re
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
 
 
+def is_url(place: str) -> bool:
+    """Return whether a text is a url, of whatever scheme, rather than a path of this machine."""
+    return "://" in place
+
+
 def without_secrets(url: str) -> str:
     """A url without user name, password, query and fragment, any of which may let strangers in; a path as it is."""
     scheme, mark, rest = url.partition("://")

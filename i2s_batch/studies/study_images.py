@@ -10,7 +10,7 @@ from i2s_batch.errors import I2SError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.sources.source import read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import Store
 
 Row = dict[str, Any]

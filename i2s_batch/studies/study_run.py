@@ -18,7 +18,8 @@ from i2s_batch.images.read.decoding import decode_picture, encode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import STUDY_INTERNAL, Plan
-from i2s_batch.sources.source import list_images, read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.source import list_images
 from i2s_batch.studies.catalogue import Variant, study_of
 from i2s_batch.studies.sampling import choose, class_of
 

@@ -15,6 +15,7 @@ import torch
 from i2s_batch.errors import ConfigError
 from i2s_batch.output.ownership import check_file
 from i2s_batch.storage.files import written_whole
+from i2s_batch.storage.urls import is_url
 from i2s_batch.table.arrays import is_number, read_latents, stacked
 from i2s_batch.table.dataset import TableFiles
 from i2s_batch.table.selection import ChosenRows, open_chosen
@@ -32,7 +33,7 @@ def export_latents(out: str, file: str, where: str | None = None) -> int:
     written.
     """
     write = _WRITERS.get(Path(file).suffix.lower())
-    if write is None or "://" in file:
+    if write is None or is_url(file):
         raise ConfigError(f"FILE is {file!r}; give a path on this machine that ends in .npy, .npz or .pt")
     check_file(file)
     with written_whole(Path(file), seekable=write is not _write_npy) as stream:

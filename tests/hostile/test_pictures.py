@@ -14,8 +14,9 @@ from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import PictureError, SourceError
 from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.names import path_of_image_id
-from i2s_batch.sources.source import list_images, read_bytes
+from i2s_batch.sources.source import list_images
 from i2s_batch.storage import local
 from i2s_batch.table.shards import read_table
 from tests import runs

@@ -13,7 +13,7 @@ from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.metrics import mse, psnr, to_uint8
 from i2s_batch.schema.columns import COLUMNS
-from i2s_batch.sources.source import read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_table
 from tests.material import BAD

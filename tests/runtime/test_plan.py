@@ -15,7 +15,8 @@ from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
 from i2s_batch.parquet.sorted_rows import SpilledRows, spilled
-from i2s_batch.sources.source import list_images, sorted_images
+from i2s_batch.sources.items import sorted_images
+from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store
 
 

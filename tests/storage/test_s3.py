@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.sources.source import list_images, read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store, s3_client
 
 

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import PictureError, SourceError, StorageError
+from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.names import path_of_image_id, path_of_uri
-from i2s_batch.sources.source import list_images, read_bytes
+from i2s_batch.sources.source import list_images
 from tests.material import open_to_others, without_power
 
 

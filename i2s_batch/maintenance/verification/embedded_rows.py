@@ -17,7 +17,7 @@ from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_
 from i2s_batch.inversion.synthesis import synthesised
 from i2s_batch.models import VGG16, Generator
 from i2s_batch.schema.row import Row
-from i2s_batch.sources.source import read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
 
 # Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.
 TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2, "bf16": 5e-2}
