@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from cachetools import LRUCache
 
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.output.layout import RunLayout
@@ -21,13 +22,15 @@ from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import present_shard, publish_shard
 from i2s_batch.output.run_record import RunRecord, check_same_run
+from i2s_batch.parquet.row_groups import RowGroupCache
 from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.storage import Store, open_store
-from i2s_batch.table.shards import existing_shards, read_shard
+from i2s_batch.table.shards import ShardRows, existing_shards, read_shard
 
-# Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn.
-_CACHED_SHARDS = 8
+# Row groups of the merged runs kept in memory. All shards are sorted, so that they are needed in turn.
+_CACHE_BYTES = 256 << 20
+_SHARDS_OPEN = 16
 _JUDGED_BY = ["image_id", "status", "sha256", "loss"]
 _OWN = {column.name for column in COLUMNS}
 
@@ -145,14 +148,15 @@ class _Shards:
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = stores
-        self._cache: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._cache = RowGroupCache(_CACHE_BYTES)
+        self._files: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
 
     def rows(self, places: pa.Table) -> pa.Table:
         """The rows at `places`, in some order."""
         by_shard: dict[tuple[int, int], list[int]] = {}
         for run, shard, place in zip(*places.select(["run", "shard", "place"]).to_pydict().values(), strict=True):
             by_shard.setdefault((run, shard), []).append(place)
-        parts = [self._shard(*key).take(found) for key, found in by_shard.items()]
+        parts = [self._shard(*key).take(sorted(found)) for key, found in by_shard.items()]
         for part, (run, _) in zip(parts[1:], list(by_shard)[1:], strict=True):
             if not part.schema.equals(parts[0].schema):
                 names = [sorted(set(p.column_names) - _OWN) for p in (parts[0], part)]
@@ -163,14 +167,11 @@ class _Shards:
                 )
         return pa.concat_tables(parts).replace_schema_metadata(None)
 
-    def _shard(self, run: int, shard: int) -> pa.Table:
-        key = (run, shard)
-        if key not in self._cache:
-            self._cache[key] = read_shard(self._stores[run], RunLayout.shard(shard))
-            if len(self._cache) > _CACHED_SHARDS:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+    def _shard(self, run: int, shard: int) -> ShardRows:
+        rows = self._files.get((run, shard))
+        if rows is None:
+            rows = self._files[run, shard] = ShardRows(self._stores[run], RunLayout.shard(shard), None, self._cache)
+        return rows
 
 
 def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shards, lease: Lease) -> dict[str, Any]:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from cachetools import LRUCache
 
 from i2s_batch.errors import LatentError, RunConflictError, SourceError
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.parquet.row_groups import ReplacedError, RowGroupCache
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.metadata import META_GENERATOR, texts_of
 from i2s_batch.storage import open_store
-from i2s_batch.table.shards import existing_shards, latent_shape, open_shard, recorded_settings
+from i2s_batch.table.shards import ShardRows, existing_shards, latent_shape, open_shard, recorded_settings
 
 # Row groups kept by a reader: 128 codes of 18 x 512 are 4.7 MB.
 _CACHE_BYTES = 256 << 20
+_SHARDS_OPEN = 64  # what is kept of a footer is some 300 KB
 _SCALARS = ["image_id", "status", "w_distance"]
 
 PLACE = pa.struct([("table", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
@@ -117,58 +117,35 @@ def _facts(url: str, schema: pa.Schema) -> TableFacts:
 
 
 class LatentReader:
-    """Reads codes at the places that a `LatentIndex` has found; keeps the row groups used last. One thread."""
+    """Reads latents at the locations that a `LatentIndex` has found; keeps the row groups used last."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._stores = [open_store(url) for url in urls]
-        self._groups: OrderedDict[tuple[int, int, int], tuple[list[str], list[str], np.ndarray]] = OrderedDict()
-        self._starts: dict[tuple[int, int], np.ndarray] = {}  # of a shard's row groups
-        self._bytes = 0
+        self._cache = RowGroupCache(_CACHE_BYTES)
+        self._shards: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
 
     def read(self, image_id: str, location: LatentLocation | None) -> np.ndarray:
         """Return the latent of an image, float32 [L * w_dim]. Raises LatentError if the table has none for it."""
         if location is None:
             raise LatentError(f"no table holds an image {image_id!r}")
-        store, shard = self._stores[location.table], (location.table, location.shard)
-        if shard not in self._starts:
-            self._starts[shard] = self._row_group_starts(*shard)
-        group = int(np.searchsorted(self._starts[shard], location.row, side="right")) - 1
-        ids, statuses, codes = self._group(*shard, group)
-        row = location.row - int(self._starts[shard][group])
-        if row >= len(ids) or ids[row] != image_id:
+        store = self._stores[location.table]
+        try:
+            rows = self._shard(location.table, location.shard).slice(location.row, 1)
+        except ReplacedError:  # such as by a run that tries failed images again; the ids tell whether it matters
+            self._shards.pop((location.table, location.shard), None)
+            rows = self._shard(location.table, location.shard).slice(location.row, 1)
+        if not len(rows) or rows["image_id"][0].as_py() != image_id:
             raise LatentError(f"{store.url}: {image_id!r} is not where it was when the edit was planned; plan anew")
-        if statuses[row] != STATUS_OK:
-            raise LatentError(f"{store.url}: {image_id!r} has no code, its status is {statuses[row]!r}")
-        code: np.ndarray = codes[row]
-        return code
+        status = rows["status"][0].as_py()
+        if status != STATUS_OK:
+            raise LatentError(f"{store.url}: {image_id!r} has no code, its status is {status!r}")
+        latent: np.ndarray = rows["latent"].combine_chunks().flatten().to_numpy()
+        return latent
 
-    def _row_group_starts(self, table: int, shard: int) -> np.ndarray:
-        with self._open(table, shard) as file:
-            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        return np.cumsum([0, *sizes[:-1]])
-
-    def _group(self, table: int, shard: int, group: int) -> tuple[list[str], list[str], np.ndarray]:
-        key = (table, shard, group)
-        if key not in self._groups:
-            with self._open(table, shard) as file:
-                rows = file.read_row_group(group, ["image_id", "status", "latent"], use_threads=False)
-            codes = _codes(rows["latent"].combine_chunks())
-            self._groups[key] = (rows["image_id"].to_pylist(), rows["status"].to_pylist(), codes)
-            self._bytes += codes.nbytes
-            while self._bytes > _CACHE_BYTES and len(self._groups) > 1:
-                self._bytes -= self._groups.popitem(last=False)[1][2].nbytes
-        self._groups.move_to_end(key)
-        return self._groups[key]
-
-    def _open(self, table: int, shard: int) -> AbstractContextManager[pq.ParquetFile]:
-        store = self._stores[table]
-        return open_shard(store, RunLayout.shard(shard), whole=False)
-
-
-def _codes(column: pa.FixedSizeListArray) -> np.ndarray:
-    """float32 [N, L * w_dim]; a row without a code is NaN."""
-    size = column.type.list_size
-    codes = np.full((len(column), size), np.nan, np.float32)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    codes[valid] = column.drop_null().flatten().to_numpy().reshape(-1, size)
-    return codes
+    def _shard(self, table: int, shard: int) -> ShardRows:
+        rows = self._shards.get((table, shard))
+        if rows is None:
+            columns = ["image_id", "status", "latent"]
+            rows = ShardRows(self._stores[table], RunLayout.shard(shard), columns, self._cache)
+            self._shards[table, shard] = rows
+        return rows

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.arrow_files import lent_to_arrow
+from i2s_batch.parquet.row_groups import RowGroupCache, RowGroups
 from i2s_batch.schema.columns import SCHEMA_VERSION
 from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION, table_settings, texts_of
 from i2s_batch.schema.row import Row
@@ -135,6 +136,14 @@ def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.T
     with open_shard(store, key, whole=columns is None) as file:
         table: pa.Table = file.read(columns, use_threads=False)
     return table
+
+
+class ShardRows(RowGroups):
+    """The rows of a shard by their positions, of which the row groups used last are kept."""
+
+    def __init__(self, store: Store, key: str, columns: Sequence[str] | None, cache: RowGroupCache) -> None:
+        super().__init__(store, key, columns, cache, "delete it and run its embed command again")
+        check_ours(self.metadata, store.uri(key))
 
 
 def parse_shard(data: bytes, uri: str) -> pa.Table:

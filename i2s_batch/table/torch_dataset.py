@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from cachetools import LRUCache
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from i2s_batch.errors import ConfigError
@@ -65,7 +65,7 @@ class LatentDataset(Dataset[Item]):
     def __init__(self, out: str, columns: Sequence[str] = (), where: str | None = None) -> None:
         self._rows = _Rows(out, columns, where)
         self._starts = self._rows.chosen.starts
-        self._groups: OrderedDict[tuple[int, int], dict[int, Item]] = OrderedDict()
+        self._groups: LRUCache[tuple[int, int], dict[int, Item]] = LRUCache(_KEPT_GROUPS)
 
     def __len__(self) -> int:
         return len(self._rows.chosen)
@@ -84,24 +84,21 @@ class LatentDataset(Dataset[Item]):
         return [found[index] for index in indices]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_groups": OrderedDict()}
+        return self.__dict__ | {"_groups": LRUCache(_KEPT_GROUPS)}
 
     def _group(self, shard: int, place: int) -> dict[int, Item]:
         """The chosen rows of the row group of `place`, by their place in the shard."""
         file = self._rows.table().shards[shard]
         stops = np.cumsum(file.row_groups)
         group = int(np.searchsorted(stops, place, side="right"))
-        key = (shard, group)
-        if key not in self._groups:
+        found = self._groups.get((shard, group))
+        if found is None:
             places = self._rows.chosen.places[shard]
             mine = places[np.searchsorted(stops, places, side="right") == group]
             batches = read_places(file, mine, self._rows.chosen.columns)
             items = [item for batch in batches for item in self._rows.items(batch)]
-            self._groups[key] = dict(zip(mine.tolist(), items, strict=True))
-            if len(self._groups) > _KEPT_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(key)
-        return self._groups[key]
+            found = self._groups[shard, group] = dict(zip(mine.tolist(), items, strict=True))
+        return found
 
 
 class LatentStream(IterableDataset[Item]):
