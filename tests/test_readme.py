@@ -17,9 +17,9 @@ def test_every_column_of_the_table_is_described() -> None:
 
 
 def test_the_test_command_is_what_ci_runs() -> None:
-    assert ".venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest -n 2\n" in README
+    assert ".venv/bin/pip install -e '.[test]' && .venv/bin/nox --no-venv -s tests\n" in README
     ci = (ROOT / ".ci" / "run").read_text()
-    assert "--editable '.[test]'" in ci and '/bin/python" -m pytest -n 2' in ci
+    assert "--editable '.[test]'" in ci and '/bin/python" -m nox --no-venv -s lint tests\n' in ci
 
 
 def test_every_place_in_the_tree_exists() -> None:

@@ -42,7 +42,7 @@ from i2s_batch.table.shards import read_table
 MOST_PICTURES = 10_000_000
 # Pictures handed out and logged as one.
 UNIT = 32
-_PLANNED_AT_ONCE = 50_000
+PLANNED_AT_ONCE = 50_000
 # A code is far when it lies farther from w_avg than all of so many codes of the generator's own. The paper's faces
 # lie at 30 to 48, everything else at 70 and more.
 OWN_CODES = 1000
@@ -140,7 +140,7 @@ class EditRun(Run):
         """The plan's images, sorted by id, and all their parents."""
         parts, parents, count = [], set(), 0
         rows = self._rows(sequences, index)
-        while part := list(itertools.islice(rows, _PLANNED_AT_ONCE)):
+        while part := list(itertools.islice(rows, PLANNED_AT_ONCE)):
             count += len(part)
             if count > MOST_PICTURES:
                 raise ConfigError(f"more than {MOST_PICTURES} pictures would be made; choose fewer images")

@@ -36,7 +36,7 @@ from i2s_batch.table.latent_reader import LatentReader
 
 # Units held: enough that a worker is never without work while the driver hears of what it has done.
 _SLOTS = 6
-_WRITER_THREADS = 4
+WRITER_THREADS = 4
 # Units whose pictures may wait to be written; then drawing waits for the store.
 _WRITES_AHEAD = 4
 # A batch holds so many values in its largest feature maps: on a CPU 8 pictures of 64 x 64 are fastest (README,
@@ -100,7 +100,7 @@ class EditWorker:
         self._log = WorkLog(spec.out, spec.generator.latent_size)
         self._reader = LatentReader(spec.tables)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentReader is for one thread
-        self._writer = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="write")
+        self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
         self._waiting: list[tuple[Task, Future[_Loaded]]] = []
         self._writing: list[Future[Finished]] = []
         self._interrupted = threading.Event()

@@ -39,7 +39,7 @@ from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import open_store
 
 _LOADER_THREADS = 2
-_WRITER_THREADS = 4
+WRITER_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class EmbedWorker:
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size)
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
-        self._writer = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="write")
+        self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
         self._waiting: list[tuple[Task, Future[_Loaded]]] = []
         self._in_slots: dict[str, tuple[Task, LoadedPicture]] = {}
         self._writing: list[Future[Finished]] = []

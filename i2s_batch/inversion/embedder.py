@@ -120,6 +120,11 @@ class Embedder:
         self.computing: AbstractContextManager[None] = nullcontext()
 
     @property
+    def slots(self) -> Slots:
+        """Return the slots with their tensors, for programs that measure a single step."""
+        return self._slots
+
+    @property
     def free(self) -> int:
         """How many more images can be put in."""
         return max(0, self.capacity - len(self.in_flight))

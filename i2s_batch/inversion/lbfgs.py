@@ -85,13 +85,13 @@ class LBFGS:
         stuck = lost & back.any(1)
         points = torch.where(stuck[:, None, None], best[:, None], points)
         gradients = torch.where(stuck[:, None, None], gradients[:, -1:], gradients)
-        step = torch.where((better | lost)[:, None], self._direction(points, gradients), back)
+        step = torch.where((better | lost)[:, None], self.direction(points, gradients), back)
         looked_at = t == self.steps if self.window is None else (t == self.steps) | (t % self.window == 0)
         new = torch.where(looked_at[:, None], best, best + step)
         return new.reshape(shape), points.reshape(m.shape), gradients.reshape(v.shape)
 
-    def _direction(self, points: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-        """-H g at the best point [B, n]: the two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4).
+    def direction(self, points: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+        """Return -H g at the best point [B, n]: the two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4).
 
         Each loop substitutes into the triangle of the s'y, so each is one call. In float64: differences of what lies
         close together are small, and no setting for matrix products may touch them.

@@ -64,7 +64,7 @@ class Slots:
         self.optimizer = optimizer_of(config)
         self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
         self._weights = lambdas(config.loss_weights, generator.w_avg)
-        self._objective = Objective(generator.synthesize, features, space, self._weights)
+        self.objective = Objective(generator.synthesize, features, space, self._weights)
         self._compiled = self._compiled_step(generator) if program.compiled else None
         self._graph: GraphedStep | None = None
         self._replays = program.graph and self._weights.device.type == "cuda"  # only a GPU has graphs
@@ -75,11 +75,11 @@ class Slots:
     def _compiled_step(self, generator: GeneratorLike) -> CompiledStep:
         if self.program.layout == "nhwc" and isinstance(self._features, torch.nn.Module):
             self._features.to(memory_format=torch.channels_last)  # the same values
-        fast = self._objective
+        fast = self.objective
         if self.program.fused and generator.build_fused is not None:
             fast = replace(fast, synthesis=generator.build_fused(self.program.layout))
         activations = generator.activations or generator.w_avg.dtype
-        return CompiledStep(self._objective, fast, self._updated, activations, self.program.backend)
+        return CompiledStep(self.objective, fast, self._updated, activations, self.program.backend)
 
     def put(self, position: int, target: torch.Tensor, state: SlotState | None, image_id: str) -> None:
         """Fill slot `position` (0 to size; size adds a slot) with a target [3, R, R], from `state` or afresh."""
@@ -140,7 +140,7 @@ class Slots:
         a compiled program: while it fills, and at a dataset's end, each size would need one of its own.
         """
         if not full or self._compiled is None or self._compiled.failed:
-            return self._advance(partial(evaluate, self._objective.losses), self._updated)
+            return self._advance(partial(evaluate, self.objective.losses), self._updated)
         step = partial(self._advance, self._compiled.evaluate, self._compiled.update)
         if not self._replays:
             return step()
@@ -168,6 +168,11 @@ class Slots:
                 return
             for name, value in after.items():
                 getattr(self, name).copy_(value)
+
+    @property
+    def compiled_sizes(self) -> tuple[int, ...]:
+        """Return the batch sizes for which the step has been compiled so far."""
+        return () if self._compiled is None else self._compiled.sizes
 
     def take_warning(self) -> str:
         """Return what the user should know of the compiler, once; else an empty text."""

@@ -98,11 +98,11 @@ def radial_low_pass(taps: int, band: Band, rate: int) -> np.ndarray:
     t = (np.arange(taps) - (taps - 1) / 2) / rate
     r = np.hypot(t[:, None], t)
     window = _kaiser(taps, band.half_width, rate)
-    kernel = _bessel_j1(2 * math.pi * band.cutoff * r) / (math.pi * r) * np.outer(window, window)
+    kernel = bessel_j1(2 * math.pi * band.cutoff * r) / (math.pi * r) * np.outer(window, window)
     return kernel / kernel.sum()
 
 
-def _bessel_j1(x: np.ndarray) -> np.ndarray:
+def bessel_j1(x: np.ndarray) -> np.ndarray:
     """J1 by its integral, cos(a - x sin a) over a half turn; the midpoint rule converges faster than any power."""
     a = (np.arange(_QUADRATURE) + 0.5) * (math.pi / _QUADRATURE)
     return np.cos(a - x[..., None] * np.sin(a)).mean(-1)

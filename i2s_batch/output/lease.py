@@ -39,7 +39,7 @@ def _process_start(pid: object) -> str | None:
 def is_here(held: bytes) -> bool:
     """Whether the driver that wrote `held` into the lease is a process of this machine."""
     machine = parse_holder(held).get("machine")
-    return machine is not None and machine == _machine()
+    return machine is not None and machine == this_machine()
 
 
 def holder_lives(store: Store, key: str, held: bytes) -> bool:
@@ -60,7 +60,7 @@ def holder_lives(store: Store, key: str, held: bytes) -> bool:
     return False
 
 
-def _machine() -> str | None:
+def this_machine() -> str | None:
     """Names this boot of this machine and this pid namespace; None where there is no /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -138,7 +138,7 @@ class Lease:
             {
                 "id": self._id,
                 "host": socket.gethostname(),
-                "machine": _machine(),
+                "machine": this_machine(),
                 "pid": os.getpid(),
                 "process_start": _process_start(os.getpid()),
                 "since": self._since,

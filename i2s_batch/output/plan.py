@@ -31,7 +31,7 @@ _FACTS = b"i2s_batch.plan"
 STUDY_INTERNAL = ("_source", "_after", "_then", "_then_id")
 EDIT_INTERNAL = ("_places",)
 # Images that are read at once of a saved plan: some ten shards.
-_GROUP_ROWS = 10_000
+GROUP_ROWS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +152,8 @@ class Plan:
     def _generation(self, shards: range) -> Iterator[pa.Table]:
         """The images of a generation, some at a time."""
         stop = int(self._shard_starts[shards.stop])
-        for start in range(int(self._shard_starts[shards.start]), stop, _GROUP_ROWS):
-            yield self.rows(range(start, min(start + _GROUP_ROWS, stop)))
+        for start in range(int(self._shard_starts[shards.start]), stop, GROUP_ROWS):
+            yield self.rows(range(start, min(start + GROUP_ROWS, stop)))
 
     def unit_rows(self, unit: int) -> pa.Table:
         """Return the rows of the plan of a unit, with all columns."""
@@ -169,7 +169,7 @@ class Plan:
         }
         facts["sha256"] = _digest(facts, _as_stored(self.images.schema))
         schema = self.images.schema.with_metadata({_FACTS: json.dumps(facts)})
-        groups, scratch = in_groups(self._parts(), _GROUP_ROWS), Scratch()
+        groups, scratch = in_groups(self._parts(), GROUP_ROWS), Scratch()
         path = scratch.write_parquet("plan", groups, schema, compression="zstd", write_page_checksum=True)
         store.put_file(RunLayout.plan, path)
 

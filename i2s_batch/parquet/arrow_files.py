@@ -27,10 +27,15 @@ def lent_to_arrow(file: BinaryIO) -> BinaryIO:
     return file
 
 
+def count_lent() -> int:
+    """Return how many of the files that were lent to Arrow are still held by a thread."""
+    return len(_lent)
+
+
 @atexit.register
 def _wait_for_threads() -> None:
     deadline = time.monotonic() + _LETTING_GO_S
-    while _lent and time.monotonic() < deadline:
+    while count_lent() and time.monotonic() < deadline:
         time.sleep(0.001)
 
 

@@ -23,9 +23,9 @@ from i2s_batch.errors import StorageError
 from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.storage.local import LocalStore, local_error
 
-_RUN_BYTES = 16 << 20  # rows that are sorted in memory at once
-_PART_ROWS = 1024  # rows of each run that are in memory while the runs are merged
-_GROUP_ROWS = 10_000  # rows of a temporary file that are read at once
+RUN_BYTES = 16 << 20  # rows that are sorted in memory at once
+PART_ROWS = 1024  # rows of each run that are in memory while the runs are merged
+GROUP_ROWS = 10_000  # rows of a temporary file that are read at once
 _FILE = "rows.parquet"
 
 
@@ -74,7 +74,7 @@ class SpilledRows(RowGroups):
 def spilled(parts: Iterable[pa.Table], schema: pa.Schema) -> SpilledRows:
     """The rows of `parts`, as they come, in a temporary file."""
     scratch = Scratch()
-    scratch.write_parquet(_FILE, in_groups(parts, _GROUP_ROWS), schema, compression="lz4", use_dictionary=False)
+    scratch.write_parquet(_FILE, in_groups(parts, GROUP_ROWS), schema, compression="lz4", use_dictionary=False)
     return SpilledRows(scratch)
 
 
@@ -91,7 +91,7 @@ def _runs(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for part in parts:
         waiting.append(part)
         size += part.nbytes
-        if size >= _RUN_BYTES:
+        if size >= RUN_BYTES:
             yield _in_order(waiting)
             waiting, size = [], 0
     if waiting:
@@ -107,7 +107,7 @@ def _in_order(parts: Sequence[pa.Table]) -> pa.Table:
 def _write_run(scratch: Scratch, name: str, rows: pa.Table) -> Path:
     path = scratch.path / name
     with scratch.errors_named(), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
-        writer.write_table(rows, max_chunksize=_PART_ROWS)
+        writer.write_table(rows, max_chunksize=PART_ROWS)
     return path
 
 

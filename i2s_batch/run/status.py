@@ -34,12 +34,12 @@ FRESH_S = 9 * SUMMARY_EVERY_S
 NAMED = 5
 
 _COLUMNS = ["status", "error_type", "error", "seconds", "embedded_at"]
-_OK = 1  # how `_Table` writes it
+_OK = 1  # how `Survey` writes it
 _SORTED_AT_ONCE = 1 << 20
 # Failures whose texts are held before all but the latest are dropped.
-_FAILURES_HELD = 10_000
+FAILURES_HELD = 10_000
 _SHARD_READERS = 8  # of a shard some columns are fetched: on S3 that is waiting
-_ROW_READERS = 16
+ROW_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -157,14 +157,14 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
     plan = Plan.load(store, record.shard_size)
     log = WorkLog(store.url, record.generator.latent_size)
     held = _get(store, RunLayout.lease)
-    table = _survey(store, plan, log)
+    table = survey(store, plan, log)
     alive = False
     if held is not None:
         if not is_here(held):
             say(f"waiting for a heartbeat from {_holder(held).host} (at most {duration(EXPIRY_S)})")
         alive = holder_lives(store, RunLayout.lease, held)
         if not alive and _get(store, RunLayout.lease) is None:
-            held, table = None, _survey(store, plan, log)  # it ended while we looked: what it did last counts too
+            held, table = None, survey(store, plan, log)  # it ended while we looked: what it did last counts too
     state = RUNNING if alive else STOPPED
     if not alive and len(table.published) == plan.shards and not table.waiting:
         state = FINISHED
@@ -190,8 +190,11 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
     )
 
 
-class _Table:
-    """What the rows say, wherever they lie. Image i of the plan is place i of every array."""
+class Survey:
+    """Holds what the rows say, wherever they lie. Image i of the plan is position i of every array.
+
+    `failures`: status, error and time of images whose row is not ok, by image; of many, the most recent ones only.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -199,8 +202,8 @@ class _Table:
         self._status = np.zeros(len(plan), np.uint8)
         self._names = [STATUS_OK]
         self._seconds = np.full(len(plan), np.nan, np.float32)
-        self._failures: dict[int, tuple[str, str, str]] = {}  # status, error, when
-        self._failures_held = _FAILURES_HELD
+        self.failures: dict[int, tuple[str, str, str]] = {}  # status, error, when
+        self._failures_held = FAILURES_HELD
         self.published: set[int] = set()
         self.waiting: set[int] = set()  # units whose rows are in the work log
 
@@ -213,23 +216,23 @@ class _Table:
                 self._names.append(name)
             self._status[places[status == name]] = 1 + self._names.index(name)
         self._seconds[places] = rows["seconds"].to_numpy()
-        for index in self._failures.keys() & set(indices) if self._failures else ():
-            del self._failures[index]
+        for index in self.failures.keys() & set(indices) if self.failures else ():
+            del self.failures[index]
         bad = np.flatnonzero(status != STATUS_OK)
         if not len(bad):
             return
         columns = rows.select(_COLUMNS).take(bad).to_pydict()
         for index, name, kind, error, _, at in zip(places[bad].tolist(), *columns.values(), strict=True):
-            self._failures[index] = (name, f"{kind}: {error}", at.isoformat(timespec="seconds"))
-        if len(self._failures) > self._failures_held:
+            self.failures[index] = (name, f"{kind}: {error}", at.isoformat(timespec="seconds"))
+        if len(self.failures) > self._failures_held:
             self._drop_early_failures()
 
     def _drop_early_failures(self) -> None:
         """Only the latest are named. Those of units in the work log stay: rows of a later try may take their place."""
-        final = {i: facts for i, facts in self._failures.items() if self._plan.unit_of(i) not in self.waiting}
+        final = {i: facts for i, facts in self.failures.items() if self._plan.unit_of(i) not in self.waiting}
         for index in final.keys() - dict(_latest(final)).keys():
-            del self._failures[index]
-        self._failures_held = len(self._failures) + _FAILURES_HELD
+            del self.failures[index]
+        self._failures_held = len(self.failures) + FAILURES_HELD
 
     def add_better(self, images: range, rows: pa.Table) -> None:
         """Take the rows of a later try for those of `images` that are not ok yet."""
@@ -237,6 +240,7 @@ class _Table:
         self.add([images[place] for place in better], rows.take(better))
 
     def is_ok(self, images: range) -> bool:
+        """Return whether every one of the images has a row that is ok."""
         return bool((self._status[images.start : images.stop] == _OK).all())
 
     def statuses(self) -> dict[str, int]:
@@ -251,6 +255,7 @@ class _Table:
         return sum(not self._status[self._plan.unit_range(unit).start] for unit in units)
 
     def slowest(self) -> list[Slow]:
+        """Return the images that spent most time in a slot, the slowest first."""
         found: list[int] = []
         for start in range(0, len(self._seconds), _SORTED_AT_ONCE):
             part = self._seconds[start : start + _SORTED_AT_ONCE]
@@ -260,7 +265,8 @@ class _Table:
         return [Slow(self._plan.image_id(i), round(float(self._seconds[i]), 1)) for i in timed[:NAMED]]
 
     def last_failures(self) -> list[Failure]:
-        return [Failure(self._plan.image_id(index), *facts) for index, facts in _latest(self._failures)]
+        """Return the most recent failures, newest first."""
+        return [Failure(self._plan.image_id(index), *facts) for index, facts in _latest(self.failures)]
 
 
 def _latest(failures: dict[int, tuple[str, str, str]]) -> list[tuple[int, tuple[str, str, str]]]:
@@ -268,20 +274,20 @@ def _latest(failures: dict[int, tuple[str, str, str]]) -> list[tuple[int, tuple[
     return sorted(sorted(failures.items()), key=lambda item: item[1][-1], reverse=True)[:NAMED]
 
 
-def _survey(store: Store, plan: Plan, log: WorkLog) -> _Table:
+def survey(store: Store, plan: Plan, log: WorkLog) -> Survey:
     """Read every row that counts, while a driver may be at work.
 
     A shard is published before its rows leave the work log. So the log is listed first and the shards after it:
     a row that was missed in the log is in a shard. One that vanishes before it can be read has gone there too,
     and that shard is read (again).
     """
-    table = _Table(plan)
+    table = Survey(plan)
     table.waiting = {unit for unit in log.logged_rows() if unit < plan.units}
     _add_shards(table, store, plan, _published(store, plan))
     # As when a run goes on: an ok row in a shard stands; any other gives way to a row of a later try.
     wanted = sorted(unit for unit in table.waiting if not table.is_ok(plan.unit_range(unit)))
     vanished = []
-    for unit, rows in zip(wanted, map_ahead(log.find_rows, wanted, _ROW_READERS), strict=True):
+    for unit, rows in zip(wanted, map_ahead(log.find_rows, wanted, ROW_READERS), strict=True):
         if rows is None:
             vanished.append(unit)
         else:
@@ -297,7 +303,7 @@ def _published(store: Store, plan: Plan) -> set[int]:
     return {shard for shard in map(RunLayout.shard_index, keys) if shard is not None and shard < plan.shards}
 
 
-def _add_shards(table: _Table, store: Store, plan: Plan, shards: set[int]) -> None:
+def _add_shards(table: Survey, store: Store, plan: Plan, shards: set[int]) -> None:
     ordered = sorted(shards)
     found = map_ahead(lambda shard: read_shard(store, RunLayout.shard(shard), _COLUMNS), ordered, _SHARD_READERS)
     for shard, rows in zip(ordered, found, strict=True):

@@ -24,7 +24,7 @@ from i2s_batch.sources.column_types import check_fields, plain_type
 LIST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 PATH_COLUMNS = ("path", "uri", "file", "filename", "image", "url")
 
-_ROWS_AT_ONCE = 8192  # rows in memory
+ROWS_AT_ONCE = 8192  # rows in memory
 
 _Item = TypeVar("_Item")
 
@@ -73,7 +73,7 @@ def _checked(source: str, rows: ListRows) -> ListRows:
 def _some(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     """The items, as many at a time as are in memory at once."""
     waiting = iter(items)
-    while part := list(islice(waiting, _ROWS_AT_ONCE)):
+    while part := list(islice(waiting, ROWS_AT_ONCE)):
         yield part
 
 
@@ -290,7 +290,7 @@ def _read_parquet(source: str, file: BinaryIO) -> _List:
     def parts() -> Iterator[ListRows]:
         first = 1
         try:
-            for batch in table.iter_batches(_ROWS_AT_ONCE, use_threads=False):
+            for batch in table.iter_batches(ROWS_AT_ONCE, use_threads=False):
                 carried = [batch[name].cast(kind) for name, kind in plain.items()]
                 places = [f"row {number}" for number in range(first, first + len(batch))]
                 first += len(batch)

@@ -26,7 +26,7 @@ FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it i
 
 _OF_FILE_SYSTEM = "lost+found"  # where a file system is mounted; only root may look into it
 
-_SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
+SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
 
 
 def open_regular(path: str, limit_bytes: int | None = None) -> BinaryIO:
@@ -81,7 +81,7 @@ def _sync_all(paths: Iterable[Path]) -> None:
     ordered = list(paths)
     descriptor = os.open(ordered[0], os.O_RDONLY)
     try:
-        if _SYNC_FILE_SYSTEM is not None and _SYNC_FILE_SYSTEM(descriptor) == 0:
+        if SYNC_FILE_SYSTEM is not None and SYNC_FILE_SYSTEM(descriptor) == 0:
             return
     finally:
         os.close(descriptor)

@@ -160,7 +160,7 @@ def _checked(connection: Any, query: str) -> Any:
         )
     tables = _TABLES | named
     for part in parts:
-        _check_part(part, tables)
+        check_part(part, tables)
     return statements[0]
 
 
@@ -196,7 +196,8 @@ def _own_tables(connection: Any) -> set[str]:
     return {str(name).lower() for (name,) in connection.execute(query).fetchall()}
 
 
-def _check_part(part: dict[str, Any], tables: set[str]) -> None:
+def check_part(part: dict[str, Any], tables: set[str]) -> None:
+    """Raise QueryError if a node of the syntax tree does anything but read one of `tables`: the first of two fences."""
     kind = part.get("type")
     if not isinstance(kind, str):
         return

@@ -111,7 +111,7 @@ def _drive(driver: Driver) -> None:
     local.LOCK_TIMEOUT_S = driver.lock_timeout_s
     if driver.machine is not None:
         machine = driver.machine
-        lease._machine = lambda: machine
+        lease.this_machine = lambda: machine
     _count_updates(driver)
     _stop_at_a_write(driver)
     began = time.monotonic()
@@ -126,13 +126,10 @@ def _drive(driver: Driver) -> None:
 
 
 def _count_updates(driver: Driver) -> None:
-    original = Embedder._finished_places
+    def note(self: Embedder, updates: int) -> None:  # with every update, whatever ends the process
+        vars(self)["updates"] = driver._updates.value = updates
 
-    def count(self: Embedder) -> list[int]:  # called after every step
-        driver._updates.value = self.updates
-        return original(self)
-
-    Embedder._finished_places = count
+    Embedder.updates = property(lambda self: vars(self)["updates"], note)
 
 
 def _stop_at_a_write(driver: Driver) -> None:

@@ -200,17 +200,16 @@ class _Counted:
 
     def build(self, name: str) -> Worker:
         """A worker whose updates are in a file at every moment, whatever kills it."""
-        original = Embedder._finished_places
         path = Path(self.counts) / uuid.uuid4().hex
         path.write_bytes(bytes(8))
         with path.open("r+b") as file:
             count = mmap.mmap(file.fileno(), 8)
 
-        def noted(self: Embedder) -> list[int]:  # called after every step
-            struct.pack_into("q", count, 0, self.updates)
-            return original(self)
+        def note(self: Embedder, updates: int) -> None:
+            vars(self)["updates"] = updates
+            struct.pack_into("q", count, 0, updates)
 
-        Embedder._finished_places = noted
+        Embedder.updates = property(lambda self: vars(self)["updates"], note)
         return self.spec.build(name)
 
 

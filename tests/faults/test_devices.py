@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,14 +47,19 @@ def expected(job: EmbedRunRequest, tmp_path: Path) -> dict[str, list[float]]:
 
 def fail_at_steps(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Of a batch that holds the poison, no step after its third can be made."""
-    original = Embedder._finished_places
+    original = Embedder.put
 
-    def fail(self: Embedder) -> list[int]:
-        if self.in_flight.get(POISON, 0) > 3:
+    def put(self: Embedder, image_id: str, *arguments: Any, **options: Any) -> None:
+        original(self, image_id, *arguments, **options)
+        if image_id == POISON:
+            self.slots.advance = partial(fail, self, self.slots.advance)
+
+    def fail(self: Embedder, advance: Callable[..., None], **options: Any) -> None:
+        if self.in_flight.get(POISON, 0) >= 3:
             raise error
-        return original(self)
+        advance(**options)
 
-    monkeypatch.setattr(Embedder, "_finished_places", fail)
+    monkeypatch.setattr(Embedder, "put", put)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,10 @@ from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
 from i2s_batch.output import lease
-from i2s_batch.output.plan import Plan
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.pools import InProcessCluster
 from tests.faults.outputs import Witness
-from tests.material import without_power
+from tests.material import open_to_others, without_power
 from tests.runs import embed, job_over
 from tests.runtime.checks import check_table
 
@@ -132,24 +130,17 @@ def test_a_disk_that_becomes_read_only(
     goes_on(lambda: embed(job), witness, generator)
 
 
-class Planned(EmbedRun):
-    """Holds its plan in memory: another user may not read the temporary file that a new plan is otherwise in."""
-
-    def _make_plan(self) -> Plan:
-        plan = super()._make_plan()
-        return replace(plan, images=plan.images.read())
-
-
 def test_a_folder_that_forbids(
     disk: SmallDisk, job: EmbedRunRequest, witness: Witness, generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(job.out) / "work/rows/00000"
 
     def run() -> None:
-        embedding = Planned(job, [].append)  # reads the networks, which the other user may not
-        embedding.plan()
         with without_power():
-            embedding.execute(InProcessCluster())
+            EmbedRun(job, [].append).execute(InProcessCluster())
+
+    for network in (job.generator, job.vgg):
+        open_to_others(Path(network).parent)
 
     with monkeypatch.context() as patch:
         after_rows(patch, 2, lambda: folder.chmod(0o500))

@@ -102,7 +102,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        patch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", 1)
         with pytest.raises(InternalError, match="StopError"):
             embed(job)
     left = folder / "left"
@@ -250,7 +250,9 @@ def test_damaged_files_of_the_work_folder_are_as_good_as_none_and_named(stopped:
         assert scan(store, Plan.load(store, CONFIG.shard_size), WorkLog(job.out, 1), said.append).deaths == {}
         assert len(said) == 1 and "work/deaths.json is damaged" in said[0] and "\n" not in said[0]
     store.put(RunLayout.publishing(0), b'{"sha256": "ab", "size": 1e999}')
-    store.put(RunLayout.lease, json.dumps({"machine": lease._machine(), "pid": "1\0", "process_start": None}).encode())
+    store.put(
+        RunLayout.lease, json.dumps({"machine": lease.this_machine(), "pid": "1\0", "process_start": None}).encode()
+    )
     said = []
     embed(job, said=said)
     assert any("work/deaths.json is damaged" in line for line in said)

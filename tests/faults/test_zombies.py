@@ -22,6 +22,7 @@ from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.models.loading import vgg_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_state import RunState, scan
@@ -166,7 +167,7 @@ def test_a_worker_that_outlives_its_driver_changes_no_shard(
     """It goes on with its pictures, from its own process, while and after another driver's workers make them."""
     run = EmbedRun(job, [].append)
     run.begin()
-    spec = EmbedSpec(job.out, CONFIG, run.generator, run._vgg, "cpu", max_slots=3)
+    spec = EmbedSpec(job.out, CONFIG, run.generator, vgg_weights(job.vgg), "cpu", max_slots=3)
     orphan = spec.build("orphan")
     orphan.advance([Task(run.unit(index)) for index in range(3)], budget_s=0)
     embed(job)

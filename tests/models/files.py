@@ -129,7 +129,7 @@ def ada_pickle(weights: GeneratorWeights, monkeypatch: Any, **beside: Any) -> by
     module._reconstruct_persistent_obj = _reconstruct_persistent_obj
     monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
     monkeypatch.setitem(sys.modules, "torch_utils.persistence", module)
-    g_ema = _stylegan3_generator(weights) if weights.family == "stylegan3" else _ada_generator(weights)
+    g_ema = stylegan3_generator(weights) if weights.family == "stylegan3" else _ada_generator(weights)
     return pickle.dumps({"G": None, "D": None, "G_ema": g_ema, "augment_pipe": None, **beside}, protocol=3)
 
 
@@ -151,7 +151,7 @@ def _with_mapping(weights: GeneratorWeights) -> AdaModule:
     return generator
 
 
-def _stylegan3_generator(weights: GeneratorWeights) -> AdaModule:
+def stylegan3_generator(weights: GeneratorWeights) -> AdaModule:
     t, settings = weights.tensors, weights.settings
     generator = _with_mapping(weights)
     names = [f"L{i}" for i in range(len(settings["layers"]))]

@@ -160,14 +160,14 @@ def hostile_stylegan3(weights: GeneratorWeights, monkeypatch, change) -> bytes:
     """An official pickle of `weights` after `change` was made to its generator's synthesis."""
     from . import files
 
-    made = files._stylegan3_generator
+    made = files.stylegan3_generator
 
     def changed(given):
         generator = made(given)
         change(generator.state["_modules"]["synthesis"].state)
         return generator
 
-    monkeypatch.setattr(files, "_stylegan3_generator", changed)
+    monkeypatch.setattr(files, "stylegan3_generator", changed)
     return ada_pickle(weights, monkeypatch)
 
 

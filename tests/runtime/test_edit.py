@@ -173,7 +173,7 @@ def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", note)
-        patch.setattr("i2s_batch.editing.edit_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.editing.edit_worker.WRITER_THREADS", 1)
         with pytest.raises(KeyboardInterrupt):
             run(job, workers)
     assert not read_status(job.out, print).finished and len(written) == 6
@@ -317,7 +317,7 @@ def test_what_would_be_made(job: EditRunRequest) -> None:
 
 def test_no_run_plans_more_than_memory_holds(job: EditRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("i2s_batch.editing.edit_run.MOST_PICTURES", 89)
-    monkeypatch.setattr("i2s_batch.editing.edit_run._PLANNED_AT_ONCE", 40)
+    monkeypatch.setattr("i2s_batch.editing.edit_run.PLANNED_AT_ONCE", 40)
     with pytest.raises(ConfigError, match="more than 89 pictures"):
         run(replace(job, request=Style("all-pairs")))
 

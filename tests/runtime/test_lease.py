@@ -80,7 +80,7 @@ def test_a_holder_on_another_machine_shows_that_it_lives(store: Store, monkeypat
     first = Lease(store, KEY)
     first.acquire()
     # Seen from another machine its process cannot be looked up.
-    monkeypatch.setattr(lease_module, "_machine", lambda: "another")
+    monkeypatch.setattr(lease_module, "this_machine", lambda: "another")
     with pytest.raises(RunConflictError, match="another driver is working on this output"):
         Lease(store, KEY).acquire()
     first.check()
@@ -106,12 +106,14 @@ def test_a_lease_that_nothing_renews_any_more_stops_the_run(store: Store, monkey
     lease.acquire()
     lease.check()
 
-    def broken(self: Lease) -> bytes:
+    def broken() -> str:
         raise KeyError("a fault of ours")
 
-    monkeypatch.setattr(Lease, "_render", broken)
-    lease._thread.join(20)
+    monkeypatch.setattr(lease_module, "this_machine", broken)
+    deadline = time.monotonic() + 20
     with pytest.raises(InternalError, match="the thread that renews the lease"):
-        lease.check()
+        while time.monotonic() < deadline:
+            lease.check()
+            time.sleep(0.05)
     lease.release()
     assert [info.key for info in store.list()] == []

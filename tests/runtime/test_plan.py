@@ -77,8 +77,8 @@ def test_growing_leaves_every_shard_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_growing_in_parts_is_growing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.output.plan._GROUP_ROWS", size)
-    monkeypatch.setattr("i2s_batch.parquet.sorted_rows._GROUP_ROWS", size)
+    monkeypatch.setattr("i2s_batch.output.plan.GROUP_ROWS", size)
+    monkeypatch.setattr("i2s_batch.parquet.sorted_rows.GROUP_ROWS", size)
     stream = np.random.default_rng(size)
     plan, held = Plan(numbered(0), 4), []
     for generation in range(5):
@@ -95,9 +95,9 @@ def test_growing_in_parts_is_growing(size: int, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_plan_of_many_parts_is_the_file_that_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte what earlier programs wrote, who had all of it in memory."""
-    for name, value in (("_RUN_BYTES", 40_000), ("_PART_ROWS", 37), ("_GROUP_ROWS", 91)):
+    for name, value in (("RUN_BYTES", 40_000), ("PART_ROWS", 37), ("GROUP_ROWS", 91)):
         monkeypatch.setattr(f"i2s_batch.parquet.sorted_rows.{name}", value)
-    monkeypatch.setattr("i2s_batch.output.plan._GROUP_ROWS", 1000)
+    monkeypatch.setattr("i2s_batch.output.plan.GROUP_ROWS", 1000)
     stream = np.random.default_rng(3)
     names = [f"{number:x}é/{place}.png" for place, number in enumerate(stream.integers(0, 1 << 40, 4321))]
     rows = "".join(f"{name},q{n % 9},{n}\n" for n, name in enumerate(names))
@@ -145,7 +145,7 @@ def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_loaded_plan_reads_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.output.plan._GROUP_ROWS", 8)
+    monkeypatch.setattr("i2s_batch.output.plan.GROUP_ROWS", 8)
     store, made = open_store(str(tmp_path)), Plan(numbered(100), 6)
     made.save(store)
     opened: list[str] = []

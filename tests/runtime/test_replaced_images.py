@@ -53,7 +53,7 @@ def stopped(run: EmbedRun, monkeypatch: pytest.MonkeyPatch, when: Callable[[Task
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
         # One writer at a time: what was finished before is durable.
-        patch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", 1)
         with pytest.raises(InternalError, match="StopError"):
             go(run)
 

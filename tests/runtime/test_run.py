@@ -245,7 +245,7 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
         # None waits for another's thread.
-        patch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", len(BAD))
+        patch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", len(BAD))
         with pytest.raises(InternalError, match="StopError"):
             run(retry)
     assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1

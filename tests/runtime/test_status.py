@@ -68,7 +68,7 @@ def interrupt(job: EmbedRunRequest, after: int, monkeypatch: pytest.MonkeyPatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        patch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", 1)
         with pytest.raises(InternalError, match="StopError"):
             run(job)
     return len(rows_of(job.out)) + CONFIG.shard_size * len(list(Path(job.out).glob("latents/*")))
@@ -174,7 +174,7 @@ def running(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, look: Callabl
             look()
         return written
 
-    monkeypatch.setattr("i2s_batch.embedding.embed_worker._WRITER_THREADS", 1)
+    monkeypatch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", 1)
     monkeypatch.setattr(WorkLog, "write_rows", write)
     run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=20))))
     assert looked
@@ -250,7 +250,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
         held = store.get(RunLayout.lease)
         lease.release()
         store.put(RunLayout.lease, held)
-    monkeypatch.setattr(lease_module, "_machine", lambda: "another")
+    monkeypatch.setattr(lease_module, "this_machine", lambda: "another")
     found = read_status(job.out, said.append)
     assert found.state == ("running" if lives else "stopped") and found.holder is not None
     assert len(said) == 1 and f"heartbeat from {found.holder.host}" in said[0]
@@ -311,7 +311,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
             assembler.publish(0, rows, exists=False)
         return original(self, index)
 
-    monkeypatch.setattr("i2s_batch.run.status._ROW_READERS", 1)
+    monkeypatch.setattr("i2s_batch.run.status.ROW_READERS", 1)
     monkeypatch.setattr(WorkLog, "find_rows", find)
     found = read_status(job.out, say=pytest.fail)
     assert len(asked) == IMAGES and rows_of(job.out) == []
@@ -338,11 +338,11 @@ def test_of_many_failures_only_the_latest_are_held(
 ) -> None:
     run(job)
     every = status(job.out).last_failures
-    monkeypatch.setattr(status_module, "_FAILURES_HELD", 0)
+    monkeypatch.setattr(status_module, "FAILURES_HELD", 0)
     monkeypatch.setattr(status_module, "NAMED", 2)
     store = open_store(job.out)
     plan, log = Plan.load(store, CONFIG.shard_size), WorkLog(job.out, 1)
-    assert len(status_module._survey(store, plan, log)._failures) == 2 < len(every)
+    assert len(status_module.survey(store, plan, log).failures) == 2 < len(every)
     assert status(job.out).last_failures == every[:2]
     for failure in every[:2]:
         shutil.copy(pictures[0] / "a/0.png", pictures[0] / failure.image_id)

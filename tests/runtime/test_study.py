@@ -16,11 +16,12 @@ from i2s_batch.api.reports import write_report
 from i2s_batch.api.verification import verify
 from i2s_batch.config import STUDIES, EmbedConfig, StudyConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
-from i2s_batch.errors import ConfigError, RunConflictError
+from i2s_batch.errors import ConfigError, RunConflictError, StorageError
 from i2s_batch.images.alterations import alter
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.execution import Outcome, RunInterruptedError
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.storage import open_store
@@ -259,13 +260,20 @@ def test_another_study_in_the_same_output_is_refused(job: StudyRunRequest) -> No
     assert record["settings"]["study"] == "init"
 
 
-def test_an_altered_picture_is_made_once(job: StudyRunRequest) -> None:
+def test_an_altered_picture_is_made_once(job: StudyRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that is resumed makes those that are gone, and no other."""
     job = of(job, "defects")
-    run = StudyRun(job, [].append)
-    run.execute(InProcessCluster(1))
+
+    def full(self: WorkLog, *rows: object) -> None:
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkLog, "write_rows", full)
+        with pytest.raises(StorageError, match="the disk is full"):
+            carry_out(job)
     inputs = {path: path.stat().st_mtime_ns for path in (Path(job.out) / "inputs").rglob("*.png")}
     assert len(inputs) == 24
     next(iter(inputs)).unlink()
-    run._prepare()
+    carry_out(job)
     again = {path: path.stat().st_mtime_ns for path in (Path(job.out) / "inputs").rglob("*.png")}
     assert again.keys() == inputs.keys() and sum(again[path] != inputs[path] for path in inputs) == 1

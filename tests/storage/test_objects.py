@@ -59,7 +59,7 @@ def test_put_all(store: Store) -> None:
 
 def test_many_files_are_written_where_there_is_no_call_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for instead in (None, lambda descriptor: -1):
-        monkeypatch.setattr("i2s_batch.storage.local._SYNC_FILE_SYSTEM", instead)
+        monkeypatch.setattr("i2s_batch.storage.local.SYNC_FILE_SYSTEM", instead)
         store = open_store(str(tmp_path / str(instead is None)))
         store.put_all({"a/1": b"one", "2": b"two"})
         assert [(info.key, store.get(info.key)) for info in store.list()] == [("2", b"two"), ("a/1", b"one")]

@@ -104,6 +104,7 @@ def test_what_cannot_be_found(out: Store) -> None:  # noqa: F811
         find_neighbours(out.url, "00000.png")
 
 
+@pytest.mark.slow
 def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -> None:
     pictures = tmp_path / "in"
     pictures.mkdir()

@@ -137,6 +137,7 @@ def test_what_cannot_be_embedded(job: EmbedRunRequest, generator: Path, tmp_path
         embed_picture(edits.out, good)
 
 
+@pytest.mark.slow
 def test_the_command_and_its_sheet(job: EmbedRunRequest, tmp_path: Path) -> None:
     sheet, new = tmp_path / "near.png", tmp_path / "new.png"
     scene(3, (50, 40)).save(new)

@@ -382,6 +382,7 @@ def test_sources_and_generators_that_are_gone_or_others(out: str, finished: Path
     assert "its source cannot be read" in found.unchecked[0]
 
 
+@pytest.mark.slow
 def test_the_command(out: str, tmp_path: Path) -> None:
     result = i2s_batch("verify", out, "--sample", "2")
     assert (result.returncode, result.stderr) == (0, "")

@@ -38,7 +38,7 @@ def read_stylegan1(state: dict[str, Any]) -> GeneratorWeights:
     check_arguments(arguments, _FIXED, "StyleGAN1")
     if arguments.get("fused_scale", "auto") not in ("auto", True, False):
         raise CheckpointError("this StyleGAN1 was built with an unknown fused_scale")
-    _check_finished(found)
+    check_finished(found)
     resolution = max(
         (int(m[1]) for m in (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", n) for n in found) if m), default=0
     )
@@ -54,7 +54,8 @@ def read_stylegan1(state: dict[str, Any]) -> GeneratorWeights:
     return assemble(STYLEGAN1, settings, table, found, "official StyleGAN1 pickle")
 
 
-def _check_finished(found: dict[str, StoredArray]) -> None:
+def check_finished(found: dict[str, StoredArray]) -> None:
+    """Raise CheckpointError if the training that saved these arrays was still adding layers."""
     lod = found.get("lod")
     if lod is not None and (lod.count != 1 or lod.read().any()):
         raise CheckpointError("this StyleGAN1 was saved while it was still growing (lod above 0); not supported")
