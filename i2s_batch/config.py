@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TypeAlias
 
+from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 from i2s_batch.errors import ConfigError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 SPACES = ("w+", "w", "z")
-INITS = ("mean", "random")
-OPTIMIZERS = ("adam", "lbfgs")
 FITS = ("crop", "pad", "stretch")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
@@ -79,9 +78,9 @@ class EmbedConfig:
     def __post_init__(self) -> None:
         _check(1 <= self.steps <= 1_000_000, f"steps is {self.steps}; it must be between 1 and 1000000")
         _check_choice("space", self.space, SPACES)
-        _check_choice("init", self.init, INITS)
+        INITIALISATIONS.get(self.init)
         _check_choice("fit", self.fit, FITS)
-        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        least = OPTIMIZERS.get(self.optimizer).least_window
         _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
         _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
         _check(self.learning_rate > 0, f"learning rate is {self.learning_rate}; it must be above 0")
@@ -92,9 +91,8 @@ class EmbedConfig:
         if self.stop_plateau is not None:
             gain = f"stop plateau is {self.stop_plateau} %; it must be above 0 and below 100"
             _check(0 < self.stop_plateau < 100, gain)
-            # Each window ends at the best point so far: within it must be time to shorten a step that was too long.
-            window = f"plateau steps is {self.plateau_steps}; with the optimizer lbfgs it must be at least 25"
-            _check(self.optimizer == "adam" or self.plateau_steps >= 25, window)
+            window = f"plateau steps is {self.plateau_steps}; with the optimizer {self.optimizer} it must be at least"
+            _check(least == 1 or self.plateau_steps >= least, f"{window} {least}")
         _check(self.plateau_steps >= 1, f"plateau steps is {self.plateau_steps}; it must be at least 1")
 
     def identity(self) -> dict[str, Json]:

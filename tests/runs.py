@@ -10,8 +10,9 @@ import pytest
 
 from i2s_batch.config import EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.inversion import SlotState
 from i2s_batch.output.publication import present_shard, publish_shard
-from i2s_batch.output.work_log import WorkLog
+from i2s_batch.output.work_log import WorkLog, checkpoint_in
 from i2s_batch.run.execution import Outcome
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.storage import Store
@@ -48,3 +49,8 @@ def rows_written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def rewrite_shard(store: Store, shard: int, rows: pa.Table, metadata: Mapping[str, str]) -> None:
     """Publish a shard over whatever is there."""
     assert publish_shard(store, shard, rows, metadata, present_shard(store, shard), lambda: None)
+
+
+def state_in(stored: bytes) -> SlotState:
+    """The state in the bytes of a checkpoint file."""
+    return SlotState.from_bytes(checkpoint_in(stored))

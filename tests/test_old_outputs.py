@@ -20,7 +20,6 @@ from i2s_batch.api.verification import verify
 from i2s_batch.editing import Morph
 from i2s_batch.embedding.single_image import embed_picture
 from i2s_batch.errors import RunConflictError, StorageError
-from i2s_batch.inversion import SlotState
 from i2s_batch.maintenance.merging import merge_runs
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output import lease
@@ -38,7 +37,7 @@ from tests.data.outputs import jobs
 from tests.data.outputs.jobs import IMAGES, LIST
 from tests.faults.outputs import Witness
 from tests.material import DATA, scene, upload, write_small_vgg
-from tests.runs import rows_written
+from tests.runs import rows_written, state_in
 
 VERSIONS = sorted(path.name for path in (DATA / "outputs").glob("schema-*"))
 LISTED = [f"in/{name}" for name in IMAGES]  # ids are paths from where the list is
@@ -77,7 +76,7 @@ def latents_of(out: str) -> dict[str, np.ndarray]:
 
 def saved_steps(out: Path) -> list[int]:
     """List how many steps each checkpoint of an unfinished run holds."""
-    return [SlotState.from_bytes(path.read_bytes()).step for path in (out / "work" / "checkpoints").glob("*.npz")]
+    return [state_in(path.read_bytes()).step for path in (out / "work" / "checkpoints").glob("*.npz")]
 
 
 def check_same_latents(out: str, other: str) -> None:

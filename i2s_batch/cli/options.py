@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from i2s_batch.config import DEVICES, FITS, INITS, OPTIMIZERS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,13 +40,19 @@ def embed_options(command: F) -> F:
         click.option("--steps", default=5000, show_default=True, help="Of the optimizer, an image."),
         click.option(
             "--optimizer",
-            type=click.Choice(OPTIMIZERS),
+            type=click.Choice(OPTIMIZERS.names),
             default="adam",
             show_default=True,
             help="adam is the paper's; lbfgs needs fewer --steps.",
         ),
         click.option("--space", type=click.Choice(SPACES), default="w+", show_default=True, help="Latent space."),
-        click.option("--init", type=click.Choice(INITS), default="mean", show_default=True, help="mean suits faces."),
+        click.option(
+            "--init",
+            type=click.Choice(INITIALISATIONS.names),
+            default="mean",
+            show_default=True,
+            help="mean suits faces.",
+        ),
         click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random."),
         click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square."),
         click.option(

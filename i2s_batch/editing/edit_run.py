@@ -101,7 +101,7 @@ class EditRun(Run):
 
     def describe(self) -> dict[str, Any]:
         """What the run would do, for `--dry-run`."""
-        resolution = self.generator.settings["resolution"]
+        resolution = self.generator.settings.resolution
         size = {"picture": f"{resolution} x {resolution}", "pictures_bytes": len(self.plan()) * resolution**2 * 3}
         facts = super().describe()
         return {"pictures": facts.pop("images"), "pictures_to_do": facts.pop("images_to_do")} | size | facts

@@ -214,11 +214,21 @@ class EmbedWorker:
             return _Loaded(picture, error=error)
         pixels = fit_picture(pixels, self._engine.resolution, self._config.embed.fit)
         try:
-            content = self._log.read_checkpoint(task.index) if task.resume else None
-            state = None if content is None else SlotState.from_bytes(content)
+            state = self._saved_state(task.index) if task.resume else None
         except DamagedError as error:
-            return _Loaded(picture, pixels, damage=f"{self._log.checkpoint_uri(task.index)}: {error}")
+            return _Loaded(picture, pixels, damage=str(error))
         return _Loaded(picture, pixels, state)
+
+    def _saved_state(self, index: int) -> SlotState | None:
+        """Return the last saved state of an image, None if there is none; DamagedError, which names its file."""
+        content = self._log.read_checkpoint(index)
+        try:
+            return None if content is None else SlotState.from_bytes(content)
+        except DamagedError as error:
+            raise DamagedError(f"{self._log.checkpoint_uri(index)}: {error}") from error
+
+    def _save(self, index: int, state: SlotState) -> None:
+        self._log.write_checkpoint(index, state.to_bytes())
 
     def _next_is_loaded(self) -> bool:
         return any(future.done() and self._can_take(task) for task, future in self._waiting)
@@ -292,8 +302,7 @@ class EmbedWorker:
         successor = task.unit.successor
         if made is not None and successor is not None:
             assert made.state is not None
-            state = replace(made.state, image_id=successor.image_id)
-            self._log.write_checkpoint(successor.index, state.to_bytes())
+            self._save(successor.index, replace(made.state, image_id=successor.image_id))
         return self._log.write_rows(task, [row])
 
     def _durable(self) -> tuple[Finished, ...]:
@@ -306,10 +315,7 @@ class EmbedWorker:
         for future in self._checkpointing:
             future.result()
         self._checkpointing = [
-            self._writer.submit(self._write_checkpoint, self._in_slots[state.image_id][0].index, state)
+            self._writer.submit(self._save, self._in_slots[state.image_id][0].index, state)
             for state in self._embedder.snapshot()
         ]
         self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
-
-    def _write_checkpoint(self, index: int, state: SlotState) -> None:
-        self._log.write_checkpoint(index, state.to_bytes())

@@ -14,6 +14,7 @@ import torch
 from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.inversion.compiled import CompiledStep
 from i2s_batch.inversion.graph import GraphedStep
+from i2s_batch.inversion.initialisation import start_of
 from i2s_batch.inversion.loss import Features, lambdas
 from i2s_batch.inversion.objective import Evaluate, Objective, evaluate
 from i2s_batch.inversion.optimizer import optimizer_of
@@ -59,9 +60,10 @@ class Slots:
         config: EmbedConfig,
         program: StepProgram = PLAIN,
     ) -> None:
-        self._features, self._space, self._config = features, space, config
+        self._features, self._config = features, config
         self.program = program
         self.optimizer = optimizer_of(config)
+        self._start = start_of(space, config)
         self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
         self._weights = lambdas(config.loss_weights, generator.w_avg)
         self.objective = Objective(generator.synthesize, features, space, self._weights)
@@ -219,14 +221,14 @@ class Slots:
         return {"best": best, "best_before": torch.where(running, before, best_before), "limit": ended}
 
     def losses(self, position: int) -> torch.Tensor:
-        """The weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
+        """Return the weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
         return self.history[position] @ self._weights
 
     def _tensors_of(self, target: torch.Tensor, state: SlotState | None, image_id: str) -> dict[str, torch.Tensor]:
         like = self._weights
         history = torch.full((self._config.steps + 1, len(TERMS)), torch.nan, dtype=like.dtype, device=like.device)
         if state is None:
-            variable = self._space.start(image_id).to(like)
+            variable = self._start(image_id).to(like)
             m, v, step = self.optimizer.start(variable), self.optimizer.start(variable), 0
         else:
             variable, m, v = (torch.from_numpy(a.copy()).to(like) for a in (state.variable, state.m, state.v))

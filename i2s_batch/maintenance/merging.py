@@ -32,7 +32,6 @@ from i2s_batch.table.shards import ShardRows, existing_shards, read_shard
 _CACHE_BYTES = 256 << 20
 _SHARDS_OPEN = 16
 _JUDGED_BY = ["image_id", "status", "sha256", "loss"]
-_OWN = {column.name for column in COLUMNS}
 
 
 # Where a row lies, by image_id.
@@ -159,7 +158,7 @@ class _Shards:
         parts = [self._shard(*key).take(sorted(found)) for key, found in by_shard.items()]
         for part, (run, _) in zip(parts[1:], list(by_shard)[1:], strict=True):
             if not part.schema.equals(parts[0].schema):
-                names = [sorted(set(p.column_names) - _OWN) for p in (parts[0], part)]
+                names = [sorted(set(p.column_names) - _own()) for p in (parts[0], part)]
                 urls = [self._stores[number].url for number in (next(iter(by_shard))[0], run)]
                 raise RunConflictError(
                     f"{urls[0]} carries the columns {names[0]}, {urls[1]} carries {names[1]}; only runs with the same "
@@ -190,7 +189,7 @@ def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shard
                 raise RunConflictError(
                     f"{target.uri(RunLayout.shard(shard))} changed while it was written; merge again"
                 )
-            yield rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _OWN])
+            yield rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _own()])
 
     parts = planned()
     first = next(parts)
@@ -212,3 +211,8 @@ def _check_free(target: Store, record: RunRecord) -> None:
     existing = claim(target)
     if existing is not None and existing.merged != record.merged:
         raise RunConflictError(f"{target.url} holds another run already; give another NEW")
+
+
+def _own() -> set[str]:
+    """Return the names of the columns that every table has."""
+    return {column.name for column in COLUMNS}

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
+from i2s_batch.checksums import check, with_checksum
 from i2s_batch.errors import DamagedError, ObjectNotFoundError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task, Unit
@@ -38,6 +39,17 @@ class RowsDamagedError(DamagedError):
         super().__init__(f"{first}{others}; run the same command again, which makes their images again")
 
 
+def checkpoint_in(stored: bytes) -> bytes:
+    """Return the checkpoint in the bytes of its file, in this version's form or an earlier one without a checksum.
+
+    Raises DamagedError if the checksum differs.
+    """
+    try:
+        return check(stored)[0]
+    except DamagedError as error:
+        raise DamagedError(f"a checkpoint is damaged ({error})") from error
+
+
 class WorkLog:
     """Reads and writes the log of the run at `out`; `latent_size` is L * w_dim."""
 
@@ -49,6 +61,10 @@ class WorkLog:
     def uri(self, index: int) -> str:
         """Return where the rows of a unit are, or would be."""
         return self._store.uri(RunLayout.row(index))
+
+    def checkpoint_uri(self, index: int) -> str:
+        """Return where the checkpoint of a unit is, or would be."""
+        return self._store.uri(RunLayout.checkpoint(index))
 
     def write_rows(self, task: Task[Unit], rows: Sequence[Row]) -> Finished:
         """Make the rows of a finished unit, one for each of its images, durable; its checkpoint is no longer
@@ -77,17 +93,18 @@ class WorkLog:
             return None if self._store.swap(RunLayout.row(index), held, data) else self.statuses_of(index)
 
     def write_checkpoint(self, index: int, content: bytes) -> None:
-        """Make the state of an image in flight, as bytes, durable."""
+        """Make the state of an image in flight durable: its bytes, behind their checksum."""
         self._checkpointed.add(index)
-        self._store.put(RunLayout.checkpoint(index), content)
+        self._store.put(RunLayout.checkpoint(index), with_checksum(content))
 
     def read_checkpoint(self, index: int) -> bytes | None:
-        """Return the bytes that were written last for an image, perhaps damaged since; None if there are none."""
-        return self._get(RunLayout.checkpoint(index))
-
-    def checkpoint_uri(self, index: int) -> str:
-        """Return where the checkpoint of a unit is, or would be."""
-        return self._store.uri(RunLayout.checkpoint(index))
+        """Return the last saved state of an image, None if there is none. Raises DamagedError, which names the file:
+        it is as good as none, and costs steps but no result."""
+        stored = self._get(RunLayout.checkpoint(index))
+        try:
+            return None if stored is None else checkpoint_in(stored)
+        except DamagedError as error:
+            raise DamagedError(f"{self.checkpoint_uri(index)}: {error}") from error
 
     def read_rows(self, indices: Iterable[int]) -> pa.Table:
         """Return the logged rows of units, in the order of `indices`.

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from i2s_batch.engine_registries import METRICS
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.schema.metadata import (
     META_CODE_VERSION,
@@ -21,7 +22,6 @@ from i2s_batch.schema.metadata import (
 from i2s_batch.schema.settings import EDIT, TableSettings
 from i2s_batch.table.shards import read_table, recorded_settings
 
-METRICS = ("psnr", "ssim", "lpips", "loss", "w_distance")
 _LEFT_OUT = {"latent", "z", "loss_curve", "loss_curve_steps"}  # large: not needed of every row
 PER_GROUP = 6  # pictures shown of the best, the worst and a random sample
 EXAMPLES = 5  # failed images named for each reason
@@ -91,6 +91,17 @@ class Facts:
         return self.settings.run.kind == EDIT
 
 
+def titles() -> dict[str, tuple[str, str]]:
+    """Return the title and the reading of each figure that the report has a chart of, by column."""
+    shown = [metric for metric in METRICS if metric.reported]
+    of_images, of_latents = (
+        {metric.name: (metric.title or metric.name, metric.reading) for metric in shown if metric.needs_latent == needs}
+        for needs in (False, True)
+    )
+    loss = ("Loss", "equation (1) of Image2StyleGAN at the stored latent; lower is better")
+    return of_images | {"loss": loss} | of_latents
+
+
 def gather(out: str, seed: int = 0) -> Facts:
     """Read the table at `out`, without its latents. Raises StorageError if there is none."""
     table = read_table(out, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
@@ -101,7 +112,7 @@ def gather(out: str, seed: int = 0) -> Facts:
         rows=table.num_rows,
         statuses=dict(sorted(Counter(table["status"].to_pylist()).items())),
         failures=_failures(table.filter(pc.not_equal(table["status"], STATUS_OK))),
-        metrics={name: done[name].drop_null().to_numpy() for name in METRICS},
+        metrics={name: done[name].drop_null().to_numpy() for name in titles()},
         curves=_curves(out),
         throughput=_throughput(table),
         picks=_picks(done, seed),

@@ -16,23 +16,12 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
 from i2s_batch.output.run_record import flattened
 from i2s_batch.report import charts
-from i2s_batch.report.facts import Facts
+from i2s_batch.report.facts import Facts, titles
 from i2s_batch.report.parts import PageParts
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.storage import open_store
 
 AMPLIFIED = 4  # the difference picture shows so many times the error
-
-_TITLES = {
-    "psnr": ("PSNR", "dB, of the final 8-bit picture; higher is better"),
-    "ssim": ("SSIM", "1 is equal; higher is better"),
-    "lpips": ("LPIPS", "0 is equal; lower is better"),
-    "loss": ("Loss", "equation (1) of Image2StyleGAN at the stored latent; lower is better"),
-    "w_distance": (
-        "‖w* − w_avg‖",
-        "distance to the mean latent, over all layers; large: far from what the network knows",
-    ),
-}
 
 
 def write_page(out: str, facts: Facts, parts: PageParts, why_none: str = "", command: str | None = None) -> str:
@@ -90,7 +79,7 @@ class _Summary:
 
 def _summaries(facts: Facts) -> Iterator[_Summary]:
     """Yield every metric that any image has."""
-    for name, (title, meaning) in _TITLES.items():
+    for name, (title, meaning) in titles().items():
         values = facts.metrics[name]
         if len(values):
             # of the ordered values themselves: an interpolation would turn an infinite PSNR into no number

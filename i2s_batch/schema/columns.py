@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from i2s_batch.config import TERMS
+from i2s_batch.engine_registries import METRICS, OWN_METRICS
 
 SCHEMA_VERSION = 2  # 2 has vanished_at
-
-# What is measured on the final image, in the order of their columns.
-METRICS = ("w_distance", "mse", "psnr", "ssim", "lpips")
 
 STATUS_OK = "ok"
 STATUS_UNREADABLE = "unreadable"
@@ -27,7 +27,7 @@ class Column:
     meaning: str
 
 
-COLUMNS: tuple[Column, ...] = (
+_COLUMNS: tuple[Column, ...] = (
     Column("image_id", "string", "path relative to SOURCE, unique; each file of the table is sorted by it"),
     Column("uri", "string", "where the picture was read"),
     Column("sha256", "string", "of the file's bytes, hex; null if they could not be read"),
@@ -48,14 +48,37 @@ COLUMNS: tuple[Column, ...] = (
     *(Column(f"loss_{term}", "float64", "this term before its weight: a mean of squares") for term in TERMS),
     Column("loss_curve", "floats", "loss at loss_curve_steps"),
     Column("loss_curve_steps", "ints", "optimiser steps made before each value of loss_curve"),
-    Column("w_distance", "float64", "Euclidean norm of (latent - w_avg) over all layers"),
-    Column("mse", "float64", "mean squared error of the final 8-bit picture, peak 255"),
-    Column("psnr", "float64", "dB, peak 255; infinite when mse is 0"),
-    Column("ssim", "float64", "mean SSIM of the final 8-bit picture, Gaussian window 11, sigma 1.5"),
-    Column("lpips", "float64", "LPIPS (VGG); null without ImageNet VGG weights"),
+    *(Column(metric.name, "float64", metric.summary) for metric in OWN_METRICS),
     Column("seconds", "float64", "wall time the picture spent in a slot, all attempts that counted"),
     Column("device", "string", "what computed it"),
     Column("worker", "string", "which worker finished it"),
     Column("embedded_at", "timestamp", "UTC"),
     Column("vanished_at", "timestamp", "UTC, when `--grow` found the picture gone from SOURCE; null while it is there"),
 )
+
+
+class _TableColumns(Sequence[Column]):
+    """The columns of every table, and after them those of metrics that another program has added."""
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> Column: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Column, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Column | tuple[Column, ...]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self._all())
+
+    @staticmethod
+    def _all() -> tuple[Column, ...]:
+        added = (metric for metric in METRICS if metric not in OWN_METRICS)
+        return (*_COLUMNS, *(Column(metric.name, "float64", metric.summary) for metric in added))
+
+
+COLUMNS: Sequence[Column] = _TableColumns()

@@ -10,7 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from i2s_batch.config import TERMS
-from i2s_batch.schema.columns import COLUMNS, METRICS
+from i2s_batch.engine_registries import METRICS
+from i2s_batch.schema.columns import COLUMNS
 
 # What a cell of a table holds.
 Cell: TypeAlias = "str | bytes | int | float | bool | datetime | np.ndarray | list[Cell] | dict[str, Cell] | None"
@@ -59,7 +60,7 @@ class Row:
         """Return every column of `COLUMNS` by name."""
         own = {name: getattr(self, name) for name in _PLAIN}
         terms = {f"loss_{term}": self.terms.get(term) for term in TERMS}
-        return own | terms | {name: self.metrics.get(name) for name in METRICS}
+        return own | terms | {name: self.metrics.get(name) for name in METRICS.names}
 
     @classmethod
     def of_cells(cls, cells: Mapping[str, Cell]) -> Row:
@@ -74,8 +75,8 @@ class Row:
         return cls(
             **plain,  # type: ignore[arg-type]  # Parquet's types are those of the schema, which was checked
             terms={term: cells.get(f"loss_{term}") for term in TERMS},  # type: ignore[misc]
-            metrics={name: cells.get(name) for name in METRICS},  # type: ignore[misc]
-            extra={name: value for name, value in cells.items() if name not in _OWN},
+            metrics={name: cells.get(name) for name in METRICS.names},  # type: ignore[misc]
+            extra={name: value for name, value in cells.items() if name not in _OWN and name not in METRICS},
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from i2s_batch.config import TERMS, EmbedConfig, ImageSettings, LossWeights
+from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.errors import ConfigError
 from i2s_batch.images.alterations import DEFECTS, TRANSFORMS
 from i2s_batch.schema.settings import RunSettings
@@ -145,8 +146,7 @@ def _steps(embed: EmbedConfig) -> Study:
     if embed.steps < 10:
         raise ConfigError(f"steps is {embed.steps}; the steps study needs at least 10 to compare anything")
     counts = [*(n for n in LOOKED_AT if n < embed.steps), embed.steps]
-    # Adam does not know when it will be looked at; L-BFGS goes back to its best point for it, and is then elsewhere.
-    continued = embed.optimizer == "adam"
+    continued = OPTIMIZERS.get(embed.optimizer).continues
     variants = tuple(
         Variant(
             f"steps-{n}",

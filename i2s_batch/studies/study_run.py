@@ -146,7 +146,7 @@ class StudyRun(EmbedRun):
         except PictureError:
             return
         try:
-            square = fit_picture(decode_picture(data), self.generator.settings["resolution"], embed.fit)
+            square = fit_picture(decode_picture(data), self.generator.settings.resolution, embed.fit)
             data = encode_picture(alter(square, alteration, row["picture"], embed.seed), "png")
         except PictureError:
             pass

@@ -17,12 +17,11 @@ import pytest
 
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
-from i2s_batch.inversion import SlotState
 from i2s_batch.table.arrays import read_latents
 from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.program import PROGRAM, changed, i2s_batch, refusal
-from tests.runs import embed
+from tests.runs import embed, state_in
 
 STEPS = 400
 IMAGES = 6
@@ -80,7 +79,7 @@ class Started:
 def saved_steps(job: EmbedRunRequest) -> list[int]:
     """The steps that were made on each image with a checkpoint."""
     paths = sorted(Path(job.out).glob("work/checkpoints/*.npz"))
-    return [SlotState.from_bytes(path.read_bytes()).step for path in paths]
+    return [state_in(path.read_bytes()).step for path in paths]
 
 
 def rows(job: EmbedRunRequest) -> set[int]:

@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 import torch
 
+from i2s_batch.checksums import with_checksum
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding import engine
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.embedding.embed_worker import EmbedSpec, EmbedWorker
 from i2s_batch.errors import InternalError, RunFailedError
-from i2s_batch.inversion import Embedder, SlotState
+from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_table
-from tests.runs import embed, job_over
+from tests.runs import embed, job_over, state_in
 
 IMAGES = [f"{number:02d}.png" for number in range(8)]
 POISON = "03.png"
@@ -146,8 +147,8 @@ def test_a_code_that_is_no_number_is_a_row_and_touches_no_other(
             embed(job)
     store = open_store(job.out)
     (key, *_) = [info.key for info in store.list("work/checkpoints/")]
-    state = SlotState.from_bytes(store.get(key))
-    store.put(key, replace(state, variable=np.full_like(state.variable, np.nan)).to_bytes())
+    state = state_in(store.get(key))
+    store.put(key, with_checksum(replace(state, variable=np.full_like(state.variable, np.nan)).to_bytes()))
     embed(job)
     rows = {row["image_id"]: row for row in read_table(job.out).to_pylist()}
     bad = rows.pop(state.image_id)

@@ -18,7 +18,6 @@ from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, InternalError
-from i2s_batch.inversion import SlotState
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output import lease
 from i2s_batch.output.layout import RunLayout
@@ -31,7 +30,7 @@ from i2s_batch.run.status import read_status
 from i2s_batch.schema.codec import decode_rows, table_schema
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_table
-from tests.runs import embed, job_over, rows_written
+from tests.runs import embed, job_over, rows_written, state_in
 
 NAMES = tuple(f"{number:02d}.png" for number in range(8))
 STEPS = 12
@@ -127,7 +126,7 @@ def test_no_bit_of_a_file_can_flip_unnoticed(stopped: Scene, long_faults: bool) 
     schema = table_schema(stopped.latent_size)
     readers: dict[str, Callable[[bytes], object]] = {
         ".arrow": lambda content: decode_rows([content], schema),
-        ".npz": SlotState.from_bytes,
+        ".npz": state_in,
     }
     for suffix, read in readers.items():
         path = next(stopped.left.rglob(f"*{suffix}"))

@@ -16,7 +16,6 @@ import pytest
 from i2s_batch import load_generator
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
-from i2s_batch.inversion import SlotState
 from i2s_batch.table.arrays import read_latents
 from i2s_batch.table.shards import read_table
 from tests.faults.drivers import INTERRUPTED, PATIENCE_S, Driver
@@ -24,7 +23,7 @@ from tests.faults.outputs import Witness
 from tests.faults.rays import Machines, OnRay, machines, send, updates
 from tests.faults.report import Tally
 from tests.material import scene
-from tests.runs import embed
+from tests.runs import embed, state_in
 from tests.runtime.checks import check_table
 
 IMAGES = {f"{number:02d}.png" for number in range(8)}
@@ -122,7 +121,7 @@ class Disturbed:
         """Updates that need not be made again: those of finished pictures, and those in checkpoints."""
         witness.look()
         paths = Path(self.job.out).glob("work/checkpoints/*.npz")
-        states = [SlotState.from_bytes(path.read_bytes()) for path in paths]
+        states = [state_in(path.read_bytes()) for path in paths]
         in_flight = [state.step for state in states if state.image_id not in witness.finished]
         return STEPS * len(witness.finished) + sum(in_flight)
 

@@ -16,8 +16,8 @@ import torch
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models import random_generator, read_generator, read_vgg
 from i2s_batch.models.checkpoints import restricted, variables
-from i2s_batch.models.checkpoints.arrays import StoredArray, contiguous
-from i2s_batch.models.checkpoints.source import TORCH_MAGIC_NUMBER
+from i2s_batch.models.checkpoints.opening import TORCH_MAGIC_NUMBER
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray, contiguous
 from i2s_batch.models.checkpoints.stylegan1_pickle import check_finished
 
 from . import files

@@ -355,8 +355,8 @@ def test_a_tensor_must_lie_within_its_storage(description):
     [(object, "no byte string"), (">f4", "little-endian"), ("f4,f4", "NumPy type"), ("i4", "NumPy type")],
 )
 def test_numpy_arrays_must_be_plain_floats(tmp_path, dtype, message):
-    from i2s_batch.models.checkpoints.arrays import numpy_array
     from i2s_batch.models.checkpoints.restricted import Rules, Unpickler
+    from i2s_batch.models.checkpoints.stored_arrays import numpy_array
 
     names = frozenset({"numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype"})
     value = pickle.dumps(np.zeros(3, dtype), protocol=4)

@@ -19,6 +19,7 @@ from i2s_batch.output.plan import EDIT_INTERNAL, STUDY_INTERNAL, Plan
 from i2s_batch.schema.codec import decode_rows, encode_cells, table_schema
 from i2s_batch.storage import open_store
 from tests.material import DATA
+from tests.runs import state_in
 
 EARLIER = DATA / "earlier"
 FLIPS = 800
@@ -44,7 +45,7 @@ def test_a_row_without_a_checksum_is_read() -> None:
 
 
 def test_a_checkpoint_without_a_checksum_or_content_hash_is_read() -> None:
-    state = SlotState.from_bytes((EARLIER / "checkpoint.npz").read_bytes())
+    state = state_in((EARLIER / "checkpoint.npz").read_bytes())
     assert (state.image_id, state.sha256) == ("3.png", "") and state.step > 0
     again = SlotState.from_bytes(state.to_bytes())
     assert (again.image_id, again.step, again.sha256) == ("3.png", state.step, "")
@@ -56,7 +57,7 @@ def test_damage_that_shows_in_them_is_told_as_such() -> None:
     schema, seen = table_schema(latent_size()), 0
     row, checkpoint = ((EARLIER / name).read_bytes() for name in ("row.arrow", "checkpoint.npz"))
     for seed in range(FLIPS):
-        for read, content in ((lambda data: decode_rows([data], schema), row), (SlotState.from_bytes, checkpoint)):
+        for read, content in ((lambda data: decode_rows([data], schema), row), (state_in, checkpoint)):
             try:
                 read(flipped(content, seed))
             except DamagedError as error:

@@ -12,7 +12,6 @@ import pytest
 from i2s_batch.config import EmbedConfig, EmbedRunConfig, StudyConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import InternalError
-from i2s_batch.inversion import SlotState
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Task
 from i2s_batch.output.work_log import WorkLog
@@ -21,7 +20,7 @@ from i2s_batch.storage import open_store
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.material import scene, upload
-from tests.runs import job_over
+from tests.runs import job_over, state_in
 
 STEPS = 40
 EMBED = EmbedConfig(steps=STEPS)
@@ -60,7 +59,7 @@ def stopped(run: EmbedRun, monkeypatch: pytest.MonkeyPatch, when: Callable[[Task
 
 def saved_steps(out: str) -> dict[str, int]:
     store = open_store(out)
-    states = [SlotState.from_bytes(store.get(info.key)) for info in store.list(RunLayout.checkpoints_prefix)]
+    states = [state_in(store.get(info.key)) for info in store.list(RunLayout.checkpoints_prefix)]
     return {state.image_id: state.step for state in states}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from i2s_batch.config import TERMS, ImageSettings, LossWeights
+from i2s_batch.engine_registries import METRICS
 from i2s_batch.errors import I2SError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
@@ -21,8 +22,6 @@ from i2s_batch.sources.image_bytes import read_bytes
 
 # Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.
 TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2, "bf16": 5e-2}
-# In the order in which they are told of. Those after loss_pixel take the VGG-16.
-_FIGURES = ("mse", "psnr", "ssim", "loss_pixel", *(f"loss_{term}" for term in TERMS[1:]), "loss", "lpips")
 
 
 @dataclass(frozen=True)
@@ -68,15 +67,17 @@ class EmbeddedRows:
         found = self._figures(row, row.latent, target)
         differences = [
             f"its {name} is {_shown(figures[name])}; its latent gives {_shown(found[name])}"
-            for name in _FIGURES
-            if name in found and not self._alike(figures[name], found[name])
+            for name in _figure_names()
+            if name in figures and name in found and not self._alike(name, figures[name], found[name])
         ]
         return Rerendered("", differences)
 
-    def _alike(self, stored: float | None, found: float | None) -> bool:
+    def _alike(self, name: str, stored: float | None, found: float | None) -> bool:
         if stored is None or found is None:
             return stored is found
-        return bool(np.isclose(stored, found, rtol=TOLERANCES[self.precision], atol=0))
+        metric = METRICS.get(name) if name in METRICS else None
+        tolerance = TOLERANCES[self.precision] if metric is None else metric.tolerance_in(self.precision)
+        return bool(np.isclose(stored, found, rtol=tolerance, atol=0))
 
     def _figures(self, row: Row, latent: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
         variant = self.variants.get(str(row.extra.get("variant", "")))
@@ -90,10 +91,21 @@ class EmbeddedRows:
         figures = picture_metrics(to_uint8(image[0]), target, self.lpips, image)
         figures |= {f"loss_{term}": value for term, value in zip(TERMS, terms.tolist(), strict=False)}
         if self.vgg is None:
-            del figures["lpips"]
+            figures = {name: value for name, value in figures.items() if name not in _metrics(needs_vgg=True)}
         else:
             figures["loss"] = float(terms @ lambdas(loss_weights, terms))
         return figures
+
+
+def _figure_names() -> list[str]:
+    """Return the figures in the order in which they are reported; those after loss_pixel take the VGG-16."""
+    with_vgg = [*(f"loss_{term}" for term in TERMS[1:]), "loss", *_metrics(needs_vgg=True)]
+    return [*_metrics(needs_vgg=False), f"loss_{TERMS[0]}", *with_vgg]
+
+
+def _metrics(needs_vgg: bool) -> list[str]:
+    """Return the metrics of images alone, with or without those that take the VGG-16."""
+    return [metric.name for metric in METRICS if not metric.needs_latent and metric.needs_vgg == needs_vgg]
 
 
 def _shown(value: float | None) -> str:

@@ -70,7 +70,7 @@ class Rules:
     persistent: Callable[[Any], Any] | None = None
 
 
-def new_dict(args: tuple[Any, ...], budget: Budget) -> dict[Any, Any]:
+def new_dict(args: tuple[Any, ...], budget: Budget) -> dict[str | int, Any]:
     """Stands for dict types; `args` is empty, or a list of pairs (Python 2)."""
     pairs = args[0] if args else []
     if not isinstance(pairs, list):
@@ -104,7 +104,7 @@ class Unpickler:
         self._memo: dict[int, Any] = {}
 
     def load(self, position: int = 0) -> tuple[Any, int]:
-        """The value of the pickle that begins at `position`, and the position after it."""
+        """Return the value of the pickle that begins at `position`, and the position after it."""
         self._position, self._stack, self._memo = position, [], {}
         data, instructions = self._data, _INSTRUCTIONS
         while True:

@@ -19,7 +19,7 @@ class Style(nn.Module):
     weight: torch.Tensor
     bias: torch.Tensor
 
-    def __init__(self, own: Mapping[str, np.ndarray], offset: int = 0, gain: float = 1.0) -> None:
+    def __init__(self, own: Mapping[str, np.ndarray], offset: float = 0, gain: float = 1.0) -> None:
         super().__init__()
         weight = own["style.weight"]
         self.register_buffer("weight", frozen(weight, gain / math.sqrt(weight.shape[1])))

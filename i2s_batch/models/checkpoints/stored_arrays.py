@@ -53,11 +53,11 @@ class StoredArray:
 
     @property
     def count(self) -> int:
-        """How many values it has."""
+        """Return how many values it has."""
         return math.prod(self.shape)
 
     def read(self) -> np.ndarray:
-        """The values, float32, in memory of their own."""
+        """Return the values, float32, in memory of their own."""
         flat = np.frombuffer(self.data, ELEMENTS[self.elements], len(self.data) // self._itemsize)
         strides = tuple(stride * self._itemsize for stride in self.strides)
         view = np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides, writeable=False)
@@ -72,7 +72,7 @@ class StoredArray:
 
 
 def contiguous(data: memoryview, elements: str, shape: Any) -> StoredArray:
-    """An array in C order that fills `data` exactly."""
+    """Return an array in C order that fills `data` exactly."""
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
         raise CheckpointError("an array has a malformed shape")
     if elements not in ELEMENTS or len(shape) > _MAX_AXES:
@@ -85,7 +85,8 @@ def contiguous(data: memoryview, elements: str, shape: Any) -> StoredArray:
 
 
 def numpy_array(value: Any) -> StoredArray:
-    """What a pickled NumPy array or scalar stands for. Object arrays, odd byte orders and Fortran order are refused."""
+    """Return what a pickled NumPy array or scalar stands for. Object arrays, odd byte orders and Fortran order are
+    refused."""
     if isinstance(value, Record) and value.name == "numpy.core.multiarray.scalar" and len(value.args) == 2:
         element, data = value.args
         return contiguous(_bytes(data), _element_type(element), ())
@@ -101,8 +102,8 @@ def numpy_array(value: Any) -> StoredArray:
 _NUMBERS = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "i8": "<i8", "b1": "|b1"}
 
 
-def plain(value: Any) -> Any:
-    """A number, or a short row of numbers, that may be pickled as NumPy's; anything else as it is.
+def plain(value: object) -> object:
+    """Return a number, or a short row of numbers, that may be pickled as NumPy's; anything else as it is.
 
     Attributes of a network, not its weights: whole numbers and truth values are among them.
     """
@@ -133,7 +134,7 @@ def _bytes(value: Any) -> memoryview:
 
 
 def _element_type(value: Any) -> str:
-    """The element type of a pickled numpy.dtype: its code, and in its state the byte order."""
+    """Return the element type of a pickled numpy.dtype: its code, and in its state the byte order."""
     args = value.args if isinstance(value, Record) and value.name == "numpy.dtype" else ()
     code = args[0] if args and isinstance(args[0], str) else "?"
     state = value.state if isinstance(value, Record) else None

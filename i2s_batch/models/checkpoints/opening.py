@@ -20,7 +20,8 @@ TORCH_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _TORCH_MAGIC = b"\x80\x02\x8a\x0a" + TORCH_MAGIC_NUMBER.to_bytes(10, "little") + b"."
 
 # What hostile bytes can raise inside the parsers; anything else that escapes is a bug of ours.
-_PARSE_ERRORS = (
+PARSE_ERRORS = (
+    CheckpointError,
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -59,7 +60,7 @@ def opened(path: str | Path) -> Iterator[memoryview]:
         raise CheckpointError(_one_line(f"{path}: {error}")) from error
     except OSError as error:
         raise CheckpointError(_one_line(f"{path}: cannot be read: {error.strerror or error}")) from error
-    except _PARSE_ERRORS as error:
+    except PARSE_ERRORS as error:
         what = f"{type(error).__name__}: {error}"
         raise CheckpointError(_one_line(f"{path}: this file is damaged and cannot be read ({what})")) from error
 
@@ -82,8 +83,8 @@ def _mapped(path: Path) -> memoryview:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def container_of(data: memoryview, wanted: str) -> str:
-    """Which of the four containers `data` is, by its first bytes; anything else is refused with what it is."""
+def known_container(data: memoryview) -> str:
+    """Return which of the four containers `data` is, by its first bytes; empty for anything else."""
     head = bytes(data[:512])
     if head.startswith(_TORCH_MAGIC):
         return TORCH_LEGACY
@@ -93,11 +94,17 @@ def container_of(data: memoryview, wanted: str) -> str:
         return ZIP
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= len(data) - 8:
         return SAFETENSORS
+    return ""
+
+
+def foreign(data: memoryview, wanted: str) -> CheckpointError:
+    """Return the refusal of a file that is none of the containers: what it is, and what is wanted."""
+    head = bytes(data[:512])
     for start, name in _FOREIGN:
         if head.startswith(start):
-            raise CheckpointError(f"this is {name}, not {wanted}")
+            return CheckpointError(f"this is {name}, not {wanted}")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML):
-        raise CheckpointError(f"this is an HTML page, probably a download quota or error page, not {wanted}")
+        return CheckpointError(f"this is an HTML page, probably a download quota or error page, not {wanted}")
     if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head):
-        raise CheckpointError(f"this is text, not {wanted}")
-    raise CheckpointError(f"this is no file of a known kind (it begins with {head[:4].hex(' ')}), not {wanted}")
+        return CheckpointError(f"this is text, not {wanted}")
+    return CheckpointError(f"this is no file of a known kind (it begins with {head[:4].hex(' ')}), not {wanted}")
