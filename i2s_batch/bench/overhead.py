@@ -99,7 +99,7 @@ def engine_alone(case: Case) -> float:
     times = [answer.get() for _ in processes]
     for process in processes:
         process.join()
-    return max(ended for _, ended in times) - min(began for began, _ in times)
+    return float(max(ended for _, ended in times) - min(began for began, _ in times))
 
 
 def whole_run(case: Case) -> dict[str, float]:

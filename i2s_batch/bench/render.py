@@ -56,7 +56,7 @@ def bare_rate(generator: str, latents: np.ndarray, processes: int, batch: int, e
     arguments = zip(*((generator, part, batch, encodes) for part in parts), strict=True)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         begun, ended = zip(*pool.map(bare_loop, *arguments), strict=True)
-    return len(latents) / (max(ended) - min(begun))
+    return len(latents) / float(max(ended) - min(begun))
 
 
 def run_rate(table: pa.Table) -> float:

@@ -127,7 +127,8 @@ def _log_file(batch: pa.RecordBatch, schema: pa.Schema) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def query(out: str, rows: int, shape: Shape) -> float:

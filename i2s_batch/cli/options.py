@@ -13,7 +13,7 @@ from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class AutoOr(click.ParamType):
+class AutoOr(click.ParamType[str]):
     """`auto` (None) or a positive whole number."""
 
     name = "auto|N"

@@ -111,8 +111,8 @@ class EmbedWorker:
         self._log = WorkLog(spec.out, spec.generator.latent_size)
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
-        self._waiting: list[tuple[Task, Future[_Loaded]]] = []
-        self._in_slots: dict[str, tuple[Task, LoadedPicture]] = {}
+        self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
+        self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedPicture]] = {}
         self._writing: list[Future[Finished]] = []
         self._checkpointing: list[Future[None]] = []
         self._warnings: list[str] = []
@@ -257,7 +257,7 @@ class EmbedWorker:
             self._in_slots[task.image_id] = (task, loaded.source)
         self._waiting = still_waiting
 
-    def _resumable(self, task: Task, loaded: _Loaded) -> SlotState | None:
+    def _resumable(self, task: Task[EmbedUnit], loaded: _Loaded) -> SlotState | None:
         """Return the state that an image resumes from: none if its checkpoint is damaged or of another image file, so
         that no row is of two images. The embedder must be that of the image's settings."""
         state, objection = loaded.state, loaded.damage
@@ -268,7 +268,7 @@ class EmbedWorker:
         self._warnings.append(f"{objection}; {task.image_id!r} restarts at step 0")
         return None
 
-    def _write(self, task: Task, picture: LoadedPicture, result: EmbedResult) -> None:
+    def _write(self, task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResult) -> None:
         if result.status == STATUS_DIVERGED:
             message = f"the loss was not finite after {result.steps} steps"
             self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
@@ -282,7 +282,7 @@ class EmbedWorker:
 
     def _write_failure(
         self,
-        task: Task,
+        task: Task[EmbedUnit],
         picture: LoadedPicture,
         status: str,
         error: Exception,

@@ -68,8 +68,8 @@ def _imagenet_file() -> Path:
         raise CheckpointError(
             f"the address of the ImageNet VGG-16 comes with torchvision ({error}); {advice}"
         ) from error
-    url = VGG16_Weights.IMAGENET1K_V1.url
-    kept = Path(torch.hub.get_dir()) / "checkpoints"
+    url = str(VGG16_Weights.IMAGENET1K_V1.url)
+    kept = Path(str(torch.hub.get_dir())) / "checkpoints"
     prefix = url.rpartition("-")[2].removesuffix(".pth")
     file = kept / url.rpartition("/")[2]
     if file.is_file():

@@ -29,7 +29,8 @@ def planned_rows(log: WorkLog, plan: Plan, units: Iterable[int]) -> pa.Table:
 
 
 def _planned_ids(plan: Plan, unit: int) -> list[str]:
-    return plan.rows(plan.unit_range(unit))["image_id"].to_pylist()
+    ids: list[str] = plan.unit_rows(unit)["image_id"].to_pylist()
+    return ids
 
 
 def _of_other_images(log: WorkLog, planned: Mapping[int, list[str]]) -> dict[int, str]:

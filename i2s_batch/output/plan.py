@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from i2s_batch.config import Json
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.parquet.sorted_rows import PassingIds, Scratch, in_groups, spilled
+from i2s_batch.schema.settings import load
 from i2s_batch.storage import Store
 
 _FACTS = b"i2s_batch.plan"
@@ -161,11 +162,11 @@ class Plan:
 
     def save(self, store: Store) -> None:
         """Write the plan whole."""
-        facts: dict[str, Any] = {
+        facts: dict[str, Json] = {
             "unit_size": self.unit_size,
-            "generations": self.generations or [len(self)],
-            "internal": self.internal,
-            "unused": self.unused,
+            "generations": list(self.generations or [len(self)]),
+            "internal": list(self.internal),
+            "unused": list(self.unused),
         }
         facts["sha256"] = _digest(facts, _as_stored(self.images.schema))
         schema = self.images.schema.with_metadata({_FACTS: json.dumps(facts)})
@@ -179,19 +180,29 @@ class Plan:
 
     @classmethod
     def load(cls, store: Store, shard_size: int) -> Plan:
-        """The saved plan of an output."""
+        """Return the saved plan of an output."""
         images = RowGroups(store, RunLayout.plan)
         try:
             facts = _checked_facts(images)
-            generations = facts["generations"] and tuple(facts["generations"])
             internal, unused = _special_columns(facts, images.schema.names)
-            return cls(images, shard_size, facts["unit_size"], generations, internal, unused)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except ValueError as error:
             uri = store.uri(RunLayout.plan)
             raise StorageError(f"{uri} is damaged ({error}); this output cannot be resumed") from error
+        return cls(images, shard_size, facts.unit_size, facts.generations, internal, unused)
 
 
-def _digest(facts: dict[str, Any], stored: pa.Schema) -> str:
+@dataclass(frozen=True)
+class _Facts:
+    """What a saved plan says of itself; None for what earlier versions left out."""
+
+    unit_size: int = 1
+    generations: tuple[int, ...] | None = None
+    internal: tuple[str, ...] | None = None
+    unused: tuple[str, ...] = ()
+    sha256: str = ""
+
+
+def _digest(facts: Mapping[str, Json], stored: pa.Schema) -> str:
     """Return the sha256 of what the file's footer says beside the rows, whose pages have checksums of their own.
     `stored`: the columns as Parquet gives them back, which calls some types by another name."""
     said = {name: value for name, value in facts.items() if name != "sha256"}
@@ -206,33 +217,36 @@ def _as_stored(schema: pa.Schema) -> pa.Schema:
     return pq.read_schema(pa.BufferReader(sink.getvalue()))
 
 
-def _checked_facts(images: RowGroups) -> dict[str, Any]:
-    """Return what a saved plan says of itself, with what earlier versions left out. Raises ValueError, TypeError,
-    AttributeError or KeyError if it is damaged."""
+def _checked_facts(images: RowGroups) -> _Facts:
+    """Return what a saved plan says of itself. Raises ValueError if it is damaged."""
     if images.metadata and _FACTS not in images.metadata:
         raise ValueError("its metadata are of no plan")
-    facts = {"unit_size": 1, "generations": None} | json.loads(images.metadata.get(_FACTS, b"{}"))
-    if {"internal", "unused", "sha256"} & facts.keys() and facts["sha256"] != _digest(facts, images.schema):
+    try:
+        values = json.loads(images.metadata.get(_FACTS, b"{}"))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    facts = load(values, _Facts)
+    if {"internal", "unused", "sha256"} & values.keys() and facts.sha256 != _digest(values, images.schema):
         raise ValueError("its footer is not the one that was written: the sha256 differs")
-    counts = [facts["unit_size"], *(facts["generations"] or ())]
-    if not all(isinstance(count, int) and count > 0 for count in counts):
+    counts = [facts.unit_size, *(facts.generations or ())]
+    if min(counts) < 1:
         raise ValueError(f"its counts are {counts}")
-    if facts["generations"] and sum(facts["generations"]) != images.num_rows:
-        raise ValueError(f"it has {images.num_rows} images and speaks of {sum(facts['generations'])}")
+    if facts.generations and sum(facts.generations) != images.num_rows:
+        raise ValueError(f"it has {images.num_rows} images and speaks of {sum(facts.generations)}")
     return facts
 
 
-def _special_columns(facts: dict[str, Any], names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _special_columns(facts: _Facts, names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the columns that only this program needs, and those that are in no table.
 
     Earlier versions did not say which these are: all whose names begin with '_' were in no table, those of a user's
     list too, and a run that resumes must not give its later shards other columns than its first.
     """
-    missing = {"image_id", "uri", *facts.get("internal", ()), *facts.get("unused", ())} - set(names)
+    missing = {"image_id", "uri", *(facts.internal or ()), *facts.unused} - set(names)
     if missing:
         raise ValueError(f"it has no column {min(missing)!r}")
-    if "internal" in facts:
-        return tuple(facts["internal"]), tuple(facts["unused"])
+    if facts.internal is not None:
+        return facts.internal, facts.unused
     hidden = tuple(name for name in names if name.startswith("_"))
     ours = set(hidden) in (set(STUDY_INTERNAL), set(EDIT_INTERNAL))
     return (hidden, ()) if ours else ((), hidden)

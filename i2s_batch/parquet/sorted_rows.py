@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
 from i2s_batch.parquet.row_groups import RowGroups
-from i2s_batch.storage.local import LocalStore, local_error
+from i2s_batch.storage.files import local_error
+from i2s_batch.storage.local import LocalStore
 
 RUN_BYTES = 16 << 20  # rows that are sorted in memory at once
 PART_ROWS = 1024  # rows of each run that are in memory while the runs are merged

@@ -58,7 +58,7 @@ class Assembler:
             raise StorageError(
                 f"{self._store.uri(RunLayout.shard(shard))!r} changed while it was marked; run the same command again"
             )
-        return len(vanished_at) - vanished_at.null_count
+        return len(vanished_at) - int(vanished_at.null_count)
 
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
         """Write a shard from the `logged` rows and, if it `exists`, from the rows that it already has; then

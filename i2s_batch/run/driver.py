@@ -16,12 +16,13 @@ import numpy as np
 
 from i2s_batch.errors import I2SError, InternalError, RunFailedError, described
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.run_state import RunState
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Publisher
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import Died, Event, Failed, Pool, Ready, Reported
-from i2s_batch.run.progress import Progress, RunState
+from i2s_batch.run.progress import Progress
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
 

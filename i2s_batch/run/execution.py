@@ -58,7 +58,7 @@ class Outcome:
     @property
     def acceptable(self) -> bool:
         """Whether no more images failed than the settings allow."""
-        return self.failed <= self.config.max_failed_fraction * self.summary["images"]
+        return bool(self.failed <= self.config.max_failed_fraction * self.summary["images"])
 
 
 class Run(ABC):

@@ -131,4 +131,5 @@ def encode_shard(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
         write_page_checksum=True,
         sorting_columns=[pq.SortingColumn(ordered.schema.get_field_index("image_id"))],
     )
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from i2s_batch.errors import SourceError
 from i2s_batch.sources.apart import Output
-from i2s_batch.storage.local import local_error
+from i2s_batch.storage.files import local_error
 
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 

@@ -162,7 +162,8 @@ class _Nearest:
         if self._metric == "cosine":
             return _cosine(dots, norms * self._norm) - 4 * self._rounding
         square = squares - 2 * dots + self._norm**2 - self._rounding * (norms + self._norm) ** 2
-        return np.sqrt(np.maximum(square, 0))
+        bounds: np.ndarray = np.sqrt(np.maximum(square, 0))
+        return bounds
 
     def _exact(self, codes: np.ndarray) -> np.ndarray:
         codes64 = codes.astype(np.float64)

@@ -14,6 +14,7 @@ from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.loss import lambdas, loss_terms
 from i2s_batch.inversion.metrics import from_uint8
+from i2s_batch.schema.settings import RunSettings
 from tests.inversion.linear import LinearGenerator, features
 
 STEPS, RATE = 30, 0.05
@@ -71,7 +72,7 @@ def test_an_optimizer_from_outside_is_used_by_its_name_and_gone_when_removed() -
         (result,) = Embedder(generator, features, config).embed([("a", image)])
         with pytest.raises(ConfigError, match="plateau steps is 6; with the optimizer descent it must be at least 7"):
             EmbedConfig(optimizer="descent", stop_plateau=1.0, plateau_steps=6)
-        assert EmbedConfig.from_identity(config.identity()).optimizer == "descent"
+        assert RunSettings.of(config.identity()).embed_config().optimizer == "descent"
     assert result.latent is not None
     np.testing.assert_allclose(result.latent, expected(generator, image).numpy(), rtol=0, atol=1e-12)
     with pytest.raises(ConfigError, match="optimizer is 'descent'; it must be one of adam, lbfgs"):

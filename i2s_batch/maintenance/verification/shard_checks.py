@@ -256,7 +256,8 @@ def _losses(rows: pa.Table, promise: Promise) -> np.ndarray:
 
 
 def _lengths(rows: pa.Table, name: str) -> np.ndarray:
-    return pc.fill_null(pc.list_value_length(rows[name]), -1).to_numpy()
+    lengths: np.ndarray = pc.fill_null(pc.list_value_length(rows[name]), -1).to_numpy()
+    return lengths
 
 
 def _mask(values: Any) -> np.ndarray:
