@@ -31,7 +31,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The lambdas of eq. (1) of the paper, all 1 there; PAPER section 1."""
+    """Holds the lambdas of eq. (1) of Image2StyleGAN, all 1 there."""
 
     pixel: float = 1.0
     conv1_1: float = 1.0
@@ -53,7 +53,7 @@ class EmbedConfig:
     """How one image is embedded. Everything here may change an image's result except
     `batch_size` and `compile`, which change its rounding at most.
 
-    Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
+    Defaults are those of Image2StyleGAN: 5000 steps of Adam at 0.01 in W+ from the mean.
     `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
     None: never. `optimizer`: the paper's Adam, or L-BFGS after some steps of it, which needs fewer. `compile`: whether
     the step of a full batch is compiled; None: where it is worth it, on a GPU.

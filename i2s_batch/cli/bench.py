@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from i2s_batch.cli.options import refuse_without_effect
 from i2s_batch.config import PRECISIONS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _PRECISIONS = {"cpu": ("fp32", "fp64", "bf16"), "cuda": ("fp32", "tf32", "bf16",
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Images side by side.")
 @click.option(
     "--pairs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=5,
     show_default=True,
     help="Timed stretches of each loop; the median counts.",
@@ -77,6 +78,10 @@ def bench(
     from i2s_batch.models import random_generator
     from i2s_batch.models.loading import generator_weights
 
+    if generator:
+        refuse_without_effect(["--family", "--resolution"], "with --generator, which has its own")
+    if not pictures:
+        refuse_without_effect(["--steps"], "without --pictures")
     if pictures and not generator:
         raise ConfigError("--pictures needs --generator: random weights embed nothing")
     check_device(device)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from i2s_batch.cli.options import run_options
+from i2s_batch.cli.options import Location, refuse_without_effect, run_options
 from i2s_batch.config import ANIMATIONS, MOST_STRENGTHS, PICTURE_FORMATS, EditConfig
 from i2s_batch.errors import ConfigError, I2SError
 
 if TYPE_CHECKING:
     from i2s_batch.editing import Job, Request
+    from i2s_batch.editing.edit_run import EditRun
     from i2s_batch.models import GeneratorWeights
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,14 +42,17 @@ _LAYERS = _Parsed("4-7,9", "parse_layers")
 def _edit_options(command: F) -> F:
     """Where the codes are, which of them, and what files are made."""
     options = [
-        click.argument("places", nargs=-1, required=True, metavar="LATENTS... OUT"),
-        click.option("--generator", help="Checkpoint; default: the one that the first table's run recorded."),
+        click.argument("places", type=Location(), nargs=-1, required=True, metavar="LATENTS... OUT"),
+        click.option(
+            "--generator", type=Location(), help="Checkpoint; default: the one that the first table's run recorded."
+        ),
         click.option("--where", metavar="SQL", help="Choose images by a condition, such as 'psnr > 22'."),
-        click.option("--ids", metavar="FILE", help="Choose images by a list of ids, one a line, in its order."),
+        click.option(
+            "--ids", type=Location(), metavar="FILE", help="Choose images by a list of ids, one a line, in its order."
+        ),
         click.option(
             "--format", "picture_format", type=click.Choice(PICTURE_FORMATS), default="png", show_default=True
         ),
-        click.option("--fps", default=12.0, show_default=True, help="Pictures a second of an animation."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -56,8 +60,11 @@ def _edit_options(command: F) -> F:
 
 
 def _animation(default: str) -> Callable[[F], F]:
+    """Let a command make an animation of every sequence; those without one take no options of it."""
     choices = click.Choice(("none", *ANIMATIONS))
-    return click.option("--animation", type=choices, default=default, show_default=True, help="Of every sequence.")
+    animation = click.option("--animation", type=choices, default=default, show_default=True, help="Of every sequence.")
+    fps = click.option("--fps", default=12.0, show_default=True, help="Pictures a second of an animation.")
+    return lambda command: animation(fps(command))
 
 
 @click.group()
@@ -74,7 +81,9 @@ def edit() -> None:
 @click.option("--all-pairs", is_flag=True, help="Between every two images.")
 @click.option("--chain", is_flag=True, help="From each image to the next, as one sequence.")
 @click.option("--to", metavar="ID", help="From every image to this one.")
-@click.option("--jobs", metavar="FILE", help="CSV or Parquet with columns from, to, and perhaps strengths.")
+@click.option(
+    "--jobs", type=Location(), metavar="FILE", help="CSV or Parquet with columns from, to, and perhaps strengths."
+)
 @click.option(
     "--frames", type=click.IntRange(2, MOST_STRENGTHS), default=9, show_default=True, help="Evenly from 0 to 1."
 )
@@ -86,6 +95,8 @@ def morph(all_pairs: bool, chain: bool, frames: int, strengths: tuple[float, ...
 
     jobs, to = _jobs(options.pop("jobs"), "morph"), options.pop("to")
     pairing = _only_one({"all-pairs": all_pairs, "chain": chain, "to": to is not None, "jobs": jobs is not None})
+    if strengths is not None:
+        refuse_without_effect(["--frames"], "with --strengths")
     steps = strengths or tuple(round(i / (frames - 1), 12) for i in range(frames))
     return _run(Morph(steps, pairing, to, jobs), options)
 
@@ -94,7 +105,9 @@ def morph(all_pairs: bool, chain: bool, frames: int, strengths: tuple[float, ...
 @_edit_options
 @click.option("--all-pairs", is_flag=True, help="Every image in the style of every other.")
 @click.option("--to", metavar="ID", help="Every image in the style of this one.")
-@click.option("--jobs", metavar="FILE", help="CSV or Parquet with columns content, style, and perhaps layers.")
+@click.option(
+    "--jobs", type=Location(), metavar="FILE", help="CSV or Parquet with columns content, style, and perhaps layers."
+)
 @click.option("--keep", type=click.IntRange(0), help="Layers that the content keeps; default: the first half.")
 @click.option("--layers", type=_LAYERS, help="Instead of --keep: layers that come from the style, 0 the coarsest.")
 def style(all_pairs: bool, keep: int | None, layers: tuple[int, ...] | None, **options: Any) -> int:
@@ -103,7 +116,7 @@ def style(all_pairs: bool, keep: int | None, layers: tuple[int, ...] | None, **o
 
     jobs, to = _jobs(options.pop("jobs"), "style"), options.pop("to")
     pairing = _only_one({"all-pairs": all_pairs, "to": to is not None, "jobs": jobs is not None})
-    return _run(Style(pairing, to, keep, layers, jobs), options | {"animation": "none"})
+    return _run(Style(pairing, to, keep, layers, jobs), options)
 
 
 _THRESHOLD = click.option(
@@ -116,7 +129,12 @@ _NORMALISE = click.option("--normalise", is_flag=True, help="Divide the change b
 @_edit_options
 @click.option("--neutral", metavar="ID", help="A face without the expression.")
 @click.option("--expressive", metavar="ID", help="The same face with it.")
-@click.option("--jobs", metavar="FILE", help="CSV or Parquet: content, neutral, expressive, and perhaps strengths.")
+@click.option(
+    "--jobs",
+    type=Location(),
+    metavar="FILE",
+    help="CSV or Parquet: content, neutral, expressive, and perhaps strengths.",
+)
 @click.option("--strengths", type=_STRENGTHS, default="1", show_default=True, help="1 is the change itself.")
 @_THRESHOLD
 @_NORMALISE
@@ -158,7 +176,7 @@ def render(**options: Any) -> int:
     """Draw the chosen images of LATENTS, or all, as the generator draws them."""
     from i2s_batch.editing import Render
 
-    return _run(Render(), options | {"animation": "none"})
+    return _run(Render(), options)
 
 
 def _only_one(given: dict[str, bool]) -> str | None:
@@ -189,18 +207,14 @@ def _run(request: Request, options: dict[str, Any]) -> int:
         raise click.UsageError("--where, --ids and --jobs are ways to choose the images; give one")
     generator, where, ids = (options.pop(name) for name in ("generator", "where", "ids"))
     dry_run = options.pop("dry_run")
-    animation = options.pop("animation")
-    config = EditConfig(
-        animation=None if animation == "none" else animation, frames_per_second=options.pop("fps"), **options
-    )
+    config = _config(**options)
     from i2s_batch.cli.run import command_words, ended, execute, voice
     from i2s_batch.editing.edit_lists import read_ids
     from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 
     place, weights = _generator(generator, latents[0])
     chosen = None if ids is None else tuple(read_ids(ids))
-    command = command_words({*latents, out, *filter(None, (generator, ids))})
-    job = EditRunRequest(tuple(latents), out, place, request, config, chosen, where, command)
+    job = EditRunRequest(tuple(latents), out, place, request, config, chosen, where, command_words())
     run = EditRun(job, weights, voice())
     if dry_run:
         click.echo(json.dumps(run.describe(), indent=2))
@@ -210,8 +224,15 @@ def _run(request: Request, options: dict[str, Any]) -> int:
     click.echo(f"{outcome.counted('pictures')}. Pictures: {folder}/pictures/ Table: {folder}/latents/")
     if config.animation:
         click.echo(f"Animations: {folder}/animations/")
-    _shown(out, weights)
+    _shown(out, run)
     return ended(outcome, "pictures")
+
+
+def _config(animation: str = "none", fps: float = 12.0, **options: Any) -> EditConfig:
+    """Return the settings of the run. An edit without sequences has no options of animations."""
+    if animation == "none":
+        refuse_without_effect(["--fps"], f"without --animation {'|'.join(ANIMATIONS)}")
+    return EditConfig(animation=None if animation == "none" else animation, frames_per_second=fps, **options)
 
 
 def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
@@ -227,13 +248,15 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
     return recorded_place(table) or "", weights
 
 
-def _shown(out: str, weights: GeneratorWeights) -> None:
+def _shown(out: str, run: EditRun) -> None:
     """Draw the contact sheet and write the report. The run was for the pictures: it does not fail with these."""
     from i2s_batch.cli.run import say, write_page
-    from i2s_batch.editing.strips import write_edit_sheet
+    from i2s_batch.editing.strips import load_strips, write_edit_sheet
 
+    strips = None
     try:
-        click.echo(f"Contact sheet: {write_edit_sheet(out, weights)}")
+        strips = load_strips(out, lambda: run.network)
+        click.echo(f"Contact sheet: {write_edit_sheet(out, strips)}")
     except I2SError as error:
         say(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
-    write_page(out, weights)
+    write_page(out, run.generator, strips)

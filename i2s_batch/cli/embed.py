@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.options import embed_options, run_options, take_embed_config
+from i2s_batch.cli.options import embed_options, refuse_without_effect, run_options, take_embed_config
 from i2s_batch.config import EmbedRunConfig
 
 
@@ -29,6 +29,8 @@ def embed(
     SOURCE is a folder, a glob, a picture, an s3:// prefix, or a list (.txt, .csv, .jsonl, .parquet). OUT is a
     folder or an s3:// prefix. Run the same command again to go on with a run that was stopped.
     """
+    if not dry_run:
+        refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
     config = EmbedRunConfig(embed=take_embed_config(options), **options)
     from i2s_batch.cli.run import ended, execute, voice, write_page
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest

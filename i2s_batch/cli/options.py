@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
@@ -30,12 +32,49 @@ class AutoOr(click.ParamType[str]):
         return number
 
 
+class Location(click.ParamType):
+    """A path or a URL. A recorded command holds a path as an absolute one (`run.command_words`); `names` are the values
+    that mean no file."""
+
+    name = "text"
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def absolute(self, value: str) -> str:
+        """Return the value as it means the same from any folder."""
+        return value if "://" in value or value in self.names else str(Path(value).absolute())
+
+
+def is_given(option: str) -> bool:
+    """Return whether the command line of this command has the option, such as "--fps", whatever its value."""
+    context = click.get_current_context()
+    sources = {name: each.name for each in context.command.params for name in each.opts}
+    return context.get_parameter_source(sources.get(option) or "") is ParameterSource.COMMANDLINE
+
+
+def refuse_without_effect(options: Sequence[str], unless: str) -> None:
+    """Refuse each of the options that the command line has: nothing would come of it `unless` something else is."""
+    for option in options:
+        if is_given(option):
+            raise click.UsageError(f"{option} has no effect {unless}; leave it out")
+
+
 def embed_options(command: F) -> F:
     """With what pictures are embedded, and how each is: the networks, and `config.EmbedConfig`."""
     options = [
-        click.option("--generator", required=True, help="StyleGAN checkpoint: a path, s3:// or https://."),
         click.option(
-            "--vgg", default="imagenet", show_default=True, help="VGG-16 weights: imagenet, random, path or URL."
+            "--generator", type=Location(), required=True, help="StyleGAN checkpoint: a path, s3:// or https://."
+        ),
+        click.option(
+            "--vgg",
+            type=Location("imagenet", "random"),
+            default="imagenet",
+            show_default=True,
+            help="VGG-16 weights: imagenet, random, path or URL.",
         ),
         click.option("--steps", default=5000, show_default=True, help="Of the optimizer, an image."),
         click.option(
@@ -84,6 +123,8 @@ def embed_options(command: F) -> F:
 
 def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
     """Take the options out that say how an image is embedded."""
+    if options["stop_plateau"] is None:
+        refuse_without_effect(["--plateau-steps"], "without --stop-plateau")
     names = ("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps", "compile")
     return EmbedConfig(**{name: options.pop(name) for name in names})
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
+from i2s_batch.cli.options import Location
 from i2s_batch.errors import I2SError
 from i2s_batch.run.terminal import LiveLine, is_terminal
 from i2s_batch.storage.urls import hide_secrets, is_url
 
 if TYPE_CHECKING:
+    from i2s_batch.editing.strips import Strip
     from i2s_batch.models import GeneratorWeights
     from i2s_batch.run.execution import Outcome
     from i2s_batch.run.pools import Cluster
@@ -94,12 +95,13 @@ def _rest() -> None:
         live.end()
 
 
-def write_page(out: str, generator: GeneratorWeights) -> None:
-    """Write the report. The table is what a run is for: a report that fails does not make the run fail."""
+def write_page(out: str, generator: GeneratorWeights, strips: list[Strip] | None = None) -> None:
+    """Write the report; `strips`, of an edit, are not loaded again. The table is what a run is for: a report that fails
+    does not make the run fail."""
     from i2s_batch.api.reports import write_report
 
     try:
-        click.echo(f"Report: {write_report(out, generator)}")
+        click.echo(f"Report: {write_report(out, generator, strips=strips)}")
     except I2SError as error:
         say(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
 
@@ -113,18 +115,42 @@ def ended(outcome: Outcome, what: str) -> int:
     return 1
 
 
-def command_words(local: set[str]) -> tuple[str, ...] | None:
-    """This command line, with the paths in `local` absolute, to be run again from anywhere; None if it holds a
-    secret."""
+def command_words() -> tuple[str, ...] | None:
+    """Return this command line with its paths absolute, to be run again from anywhere; None if it holds a secret.
+
+    Which words are paths, the parameters of the command say: those whose type is `options.Location`.
+    """
     from i2s_batch.output.run_record import given
 
-    words = []
-    for word in click.get_current_context().obj:
-        if is_url(word) and given(word) is None:
-            return None
-        is_path = word in local and not is_url(word)
-        words.append(str(Path(word).absolute()) if is_path else word)
-    return tuple(words)
+    context = click.get_current_context()
+    names = len(context.command_path.split()) - 1  # "edit morph"
+    words = [*context.obj[:names], *_with_absolute_paths(context.command, context.obj[names:])]
+    values = [value for word in words for value in (word, word.partition("=")[2]) if is_url(value)]
+    return None if any(given(value) is None for value in values) else tuple(words)
+
+
+def _with_absolute_paths(command: click.Command, words: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command line that `command` has accepted, each read as Click reads it."""
+    arguments = [each for each in command.params if isinstance(each, click.Argument)]
+    options = {name: each for each in command.params if isinstance(each, click.Option) for name in each.opts}
+    awaiting: click.Parameter | None = None  # the option whose value comes next
+    only_arguments = False
+    for word in words:
+        if awaiting is not None:
+            yield _absolute(word, awaiting)
+            awaiting = None
+        elif only_arguments or word == "-" or not word.startswith("-"):
+            yield _absolute(word, arguments[0] if arguments[0].nargs < 0 else arguments.pop(0))
+        else:
+            name, equals, value = word.partition("=")
+            option = options.get(name)
+            yield f"{name}={_absolute(value, option)}" if equals and option is not None else word
+            only_arguments = word == "--"
+            awaiting = None if equals or option is None or option.is_flag else option
+
+
+def _absolute(word: str, parameter: click.Parameter) -> str:
+    return parameter.type.absolute(word) if isinstance(parameter.type, Location) else word
 
 
 def _same_command() -> str:

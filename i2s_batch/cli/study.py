@@ -7,14 +7,17 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.options import embed_options, run_options, take_embed_config
+from i2s_batch.cli.options import Location, embed_options, refuse_without_effect, run_options, take_embed_config
 from i2s_batch.config import STUDIES, StudyConfig
+
+# The option that a study sets in every variant.
+_VARIED = {"init": "--init", "space": "--space"}
 
 
 @click.command()
 @click.argument("name", type=click.Choice(STUDIES), metavar=f"[{'|'.join(STUDIES)}]")
-@click.argument("source")
-@click.argument("out")
+@click.argument("source", type=Location())
+@click.argument("out", type=Location())
 @click.option("--sample", default=25, show_default=True, help="Pictures to look at, of each class as many.")
 @click.option("--classes", metavar="COLUMN", help="Column of the list SOURCE; default: each picture's first folder.")
 @embed_options
@@ -34,12 +37,13 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
     A sample of SOURCE is embedded in every variant into OUT, as `embed` does it; OUT/study.md has the answer, and
     OUT/report.html shows it. Run the same command again to go on with a study that was stopped.
     """
+    if name in _VARIED:
+        refuse_without_effect([_VARIED[name]], f"in the study {name}, which tries every value of it")
     config = StudyConfig(embed=take_embed_config(options), study=name, **options)
     from i2s_batch.cli.run import command_words, ended, execute, voice, write_page
     from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
-    command = command_words({source, out, generator, vgg} - {"imagenet", "random"})
-    run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command), voice())
+    run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command_words()), voice())
     if dry_run:
         click.echo(json.dumps(run.describe(), indent=2))
         return 0

@@ -12,7 +12,7 @@ from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.demo.pictures import NEUTRAL, NO_FACE, SMILING, demo_pictures, write_demo_pictures
 from i2s_batch.editing import Expression, Morph, Request, Style
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
-from i2s_batch.editing.strips import write_edit_sheet
+from i2s_batch.editing.strips import load_strips, write_edit_sheet
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.samples import load_samples
 from i2s_batch.images.draw.contact_sheet import contact_sheet
@@ -107,9 +107,9 @@ def _edit(
     animation = "webp" if isinstance(request, Morph) else None
     config = EditConfig(actors=1, device="cpu", animation=animation)
     faces = f"image_id <> '{NO_FACE}'"
-    EditRun(EditRunRequest((str(table),), str(folder), checkpoint, request, config, where=faces), weights, say).execute(
-        cluster
-    )
-    write_edit_sheet(str(folder), weights)
-    write_report(str(folder), weights)
+    run = EditRun(EditRunRequest((str(table),), str(folder), checkpoint, request, config, where=faces), weights, say)
+    run.execute(cluster)
+    strips = load_strips(str(folder), lambda: run.network)
+    write_edit_sheet(str(folder), strips)
+    write_report(str(folder), weights, strips=strips)
     return folder

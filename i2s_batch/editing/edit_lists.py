@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -60,9 +61,13 @@ def read_jobs(source: str, columns: Sequence[str]) -> list[JobRow]:
 
 
 def read_ids(source: str) -> list[str]:
-    """The image ids in a text file, one a line, in their order; blank lines are ignored. Raises SourceError."""
+    """Return the image ids in a text file, one a line, in their order; blank lines are ignored. Raises SourceError.
+
+    A byte order mark at the beginning and any ends of lines that editors write are no part of an id.
+    """
     try:
-        lines = read_bytes(source).decode("utf-8").splitlines()
+        text = io.TextIOWrapper(io.BytesIO(read_bytes(source)), "utf-8-sig")
+        lines = [line.removesuffix("\n") for line in text]
     except (PictureError, UnicodeDecodeError) as error:
         raise SourceError(f"the list of ids {source!r} cannot be read: {error}") from error
     ids = [line for line in lines if line.strip()]

@@ -6,9 +6,10 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,15 @@ import pyarrow as pa
 import torch
 
 from i2s_batch.config import EditConfig
-from i2s_batch.editing import PictureSequence, Recipe, Request
+from i2s_batch.editing import PictureSequence, Request
 from i2s_batch.editing.edit_worker import EditSpec
+from i2s_batch.editing.recipe_columns import recipe_of
 from i2s_batch.editing.rows import failed_edit_row
 from i2s_batch.editing.units import EditImage, EditUnit
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.images.draw.animations import check_animation, encode_animation
 from i2s_batch.images.read.decoding import decode_picture
-from i2s_batch.models import GeneratorWeights, build_generator
+from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import EDIT_INTERNAL, Plan
 from i2s_batch.output.run_record import new_record
@@ -99,6 +101,11 @@ class EditRun(Run):
         record = replace(record, command=job.command)
         super().__init__(job.out, job.config, record, weights, say)
 
+    @cached_property
+    def network(self) -> Generator:
+        """The generator on the driver, built when something is first drawn or mapped here."""
+        return build_generator(self.generator)
+
     def describe(self) -> dict[str, Any]:
         """What the run would do, for `--dry-run`."""
         resolution = self.generator.settings.resolution
@@ -169,7 +176,7 @@ class EditRun(Run):
 
     def _warn_of_far_codes(self, index: LatentIndex, parents: set[str]) -> None:
         distances = {parent: d for parent in parents if (d := index.distance(parent)) is not None}
-        limit = farthest_of_its_own(self.generator)
+        limit = farthest_of_its_own(self.network)
         far = sorted((d, parent) for parent, d in distances.items() if d > limit)
         if far:
             distance, parent = far[-1]
@@ -227,19 +234,6 @@ def _image_of(row: dict[str, Any]) -> EditImage:
     return EditImage(row["image_id"], row["uri"], recipe_of(row), locations)
 
 
-def recipe_of(row: Mapping[str, Any]) -> Recipe:
-    """Return the recipe in a row of an edit's plan or table, by the columns of `RECIPE`."""
-    layers = row["layers"]
-    return Recipe(
-        row["operation"],
-        tuple(row["parents"]),
-        row["strength"],
-        None if layers is None else tuple(layers),
-        row["threshold"],
-        row["normalise"],
-    )
-
-
 def _settings(job: EditRunRequest) -> dict[str, Any]:
     """What of a job a resumed run must agree with, as JSON values; long lists by their sha256."""
     settings = asdict(job.request) | {"ids": job.ids, "where": job.where}  # type: ignore[call-overload]
@@ -267,9 +261,8 @@ def check_generator(index: LatentIndex, weights: GeneratorWeights) -> None:
         )
 
 
-def farthest_of_its_own(weights: GeneratorWeights) -> float:
+def farthest_of_its_own(generator: Generator) -> float:
     """The largest distance from w_avg, over all layers as in `w_distance`, of `OWN_CODES` seeded z."""
-    generator = build_generator(weights)
     z = torch.randn(OWN_CODES, generator.z_dim, generator=torch.Generator().manual_seed(0))
     labels = None
     if generator.c_dim:

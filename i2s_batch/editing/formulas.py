@@ -1,4 +1,4 @@
-"""The edits of Image2StyleGAN (section 5 of the paper) as formulas on W+ codes.
+"""The edits of Image2StyleGAN as formulas on W+ codes.
 
 A code is [..., L, w_dim]: leading axes are a batch and broadcast. numpy arrays and torch tensors are taken, and
 what comes back is of the same kind, dtype and device; nothing is changed in place.

@@ -128,8 +128,8 @@ class Expression:
     def __post_init__(self) -> None:
         _check_numbers("strengths", self.strengths)
         _check_threshold(self.threshold)
-        given = self.neutral is not None and self.expressive is not None
-        if given == (self.jobs is not None):
+        given = [each is not None for each in (self.neutral, self.expressive)]
+        if any(given) if self.jobs is not None else not all(given):
             raise ConfigError("an expression needs either the neutral and the expressive image, or a list of jobs")
 
     def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:

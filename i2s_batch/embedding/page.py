@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from i2s_batch.embedding.samples import Sample, load_samples
@@ -14,8 +16,9 @@ from i2s_batch.report.parts import PageParts, ShownImage
 from i2s_batch.table.shards import read_rows
 
 
-def embed_parts(out: str, facts: Facts, generator: Generator | None) -> PageParts:
+def embed_parts(out: str, facts: Facts, network: Callable[[], Generator] | None) -> PageParts:
     """Return some images of the run, each with its reconstruction if there is a generator."""
+    generator = None if network is None else network()
     fit = facts.settings.run.fit
     groups = [
         (title, [_shown(sample) for sample in load_samples(read_rows(out, ids), generator, fit)])

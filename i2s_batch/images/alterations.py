@@ -1,4 +1,4 @@
-"""What studies do to a picture before it is embedded: move, turn and scale it (PAPER, table 1), or damage a place."""
+"""What studies do to a picture before it is embedded: move, turn, scale (Image2StyleGAN, table 1) or damage it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.driver import Driver
-from i2s_batch.run.failures import count_statuses, forget_failures
+from i2s_batch.run.failures import count_statuses, failed_images, forget_failures
 from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
 from i2s_batch.run.progress import Progress
 from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
@@ -117,11 +118,16 @@ class Run(ABC):
         """What the run would do, for `--dry-run`."""
         plan = self.plan()
         plan = self._updated(plan) if self._resumed else plan
+        state = scan(self._store, plan, self._log)
+        if self._config.retry_failed:
+            assembler = Assembler(self._store, plan, self._log, self._record.table_metadata(), lambda: None)
+            failed = itertools.chain(*failed_images(state, assembler, self._log, plan))
+            state.done[sorted({plan.unit_of(image) for image in failed})] = False
         identity = self._record.identity
         return {
             "out": self._store.url,
             "images": len(plan),
-            "images_to_do": scan(self._store, plan, self._log).remaining_images,
+            "images_to_do": state.remaining_images,
             "shards": plan.shards,
             "resumed": self._resumed,
             "latents_bytes": len(plan) * self.generator.latent_size * 4,

@@ -41,8 +41,8 @@ def _logged_statuses(units: set[int], log: WorkLog, plan: Plan) -> list[tuple[in
     return list(zip(images, planned_rows(log, plan, ordered).column("status").to_pylist(), strict=True))
 
 
-def forget_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:
-    """Mark every unit with a row that is not ok as not done (`--retry-failed`); how many such rows there are.
+def failed_images(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> tuple[list[int], list[int]]:
+    """Return the images with a row that is not ok: those of the table, and those of the log.
 
     Rows that an interrupted retry left in the log stand for their images, whatever the shard says.
     """
@@ -52,13 +52,19 @@ def forget_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: P
         images = (plan.shard_range(shard)[place] for place in bad.tolist())
         return [image for image in images if plan.unit_of(image) not in state.logged.get(shard, set())]
 
-    failed = [image for images in map_ahead(failed_in, sorted(state.published), _READERS) for image in images]
+    published = [image for images in map_ahead(failed_in, sorted(state.published), _READERS) for image in images]
+    rows = [row for units in state.logged.values() for row in _logged_statuses(units, log, plan)]
+    return published, [image for image, status in rows if status != STATUS_OK]
+
+
+def forget_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:
+    """Mark every unit with a row that is not ok as not done (`--retry-failed`); how many such rows there are."""
+    published, logged = failed_images(state, assembler, log, plan)
+    again = {plan.unit_of(image) for image in logged}
+    log.delete_rows(again)
     for units in state.logged.values():
-        bad_images = [image for image, status in _logged_statuses(units, log, plan) if status != STATUS_OK]
-        again = {plan.unit_of(image) for image in bad_images}
-        log.delete_rows(again)
         units.difference_update(again)
-        failed += bad_images
+    failed = published + logged
     state.done[sorted({plan.unit_of(image) for image in failed})] = False
     state.deaths = {unit: n for unit, n in state.deaths.items() if unit < plan.units and state.done[unit]}
     state.checkpointed = undone_checkpoints(state.done, log)

@@ -109,7 +109,7 @@ def _is_regular(path: Path) -> bool:
     except FileNotFoundError:
         folder = Path(os.path.realpath(path)).parent
         if not folder.is_dir():
-            raise StorageError(f"{str(path)!r} there is no folder {str(folder)!r}; make it first") from None
+            raise StorageError(f"{str(path)!r}: there is no folder {str(folder)!r}; make it first") from None
         return True
     if stat.S_ISDIR(mode):
         raise StorageError(f"{str(path)!r} is a folder; name a file")

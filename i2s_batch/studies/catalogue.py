@@ -1,4 +1,4 @@
-"""The studies: each a list of variants of a picture and of the settings it is embedded with (PAPER section 5)."""
+"""The studies: each a list of variants of a picture and of the settings it is embedded with as in Image2StyleGAN."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.images.alterations import defect_mask
-from i2s_batch.models import Generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
 from i2s_batch.report.facts import Facts
@@ -49,9 +48,9 @@ class StudyPage:
     figures: dict[tuple[str, str], bytes]
 
 
-def study_parts(out: str, facts: Facts, generator: Generator | None) -> PageParts:
+def study_parts(out: str, facts: Facts) -> PageParts:
     """Write study.md and figures/ of the study at `out`, from its table and its images, and return what the report
-    shows of it. The images are in its figures: not all are of this generator, which is not used."""
+    shows of it. The images are in its figures: not all are of one generator."""
     page = write_study(out, facts.settings.run)
     figures = {title: inlined("png", data) for (_, title), data in page.figures.items()}
     name = str(facts.settings.run.study)

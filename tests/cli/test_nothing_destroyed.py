@@ -141,7 +141,7 @@ DEMO |= {"embedded/work/thesis.tex": b"mine", "morphs/report.html": b"mine", "st
 @pytest.mark.usefixtures("without_ray")
 def test_the_demo_takes_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("write_report", "write_edit_sheet"):  # which take long, and are tested elsewhere
-        monkeypatch.setattr(f"i2s_batch.demo.run.{name}", lambda *arguments: "")
+        monkeypatch.setattr(f"i2s_batch.demo.run.{name}", lambda *arguments, **options: "")
     for key, content in DEMO.items():
         out = tmp_path / key.replace("/", "-")
         open_store(str(out)).put(key, content)

@@ -251,11 +251,11 @@ def test_codes_far_from_the_mean_are_told_of(job: EditRunRequest, monkeypatch: p
     said: list[str] = []
     run(job, said=said)
     assert not any("warning" in line for line in said)
-    monkeypatch.setattr("i2s_batch.editing.edit_run.farthest_of_its_own", lambda weights: 0.001)
+    monkeypatch.setattr("i2s_batch.editing.edit_run.farthest_of_its_own", lambda network: 0.001)
     run(replace(job, out=f"{job.out}-far"), said=said)
     (warning,) = [line for line in said if "warning" in line]
     assert "10 of 10 codes lie farther" in warning
-    assert 1 < farthest_of_its_own(generator_weights(job.generator)) < 1000
+    assert 1 < farthest_of_its_own(load_generator(job.generator)) < 1000
 
 
 @pytest.mark.parametrize("animation", ["webp", "gif"])

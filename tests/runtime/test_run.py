@@ -344,6 +344,15 @@ def test_a_dry_run_writes_nothing(job: EmbedRunRequest, pictures: tuple[Path, se
     assert not Path(job.out).exists()
 
 
+def test_a_dry_run_counts_what_a_retry_would_do_and_forgets_nothing(
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]]
+) -> None:
+    run(job)
+    retry = replace(job, config=replace(job.config, retry_failed=True))
+    for config, to_do in ((job, 0), (retry, len(BAD)), (retry, len(BAD)), (job, 0)):
+        assert EmbedRun(config, say=lambda line: None).describe()["images_to_do"] == to_do
+
+
 def test_an_empty_source_is_refused_before_anything_is_written(job: EmbedRunRequest, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(SourceError, match="nothing"):

@@ -10,6 +10,7 @@ import pytest
 
 from i2s_batch.editing.edit_lists import JobRow, parse_layers, parse_strengths, read_ids, read_jobs
 from i2s_batch.errors import SourceError
+from i2s_batch.sources.source import list_images
 
 COLUMNS = ("content", "style")
 
@@ -74,6 +75,23 @@ def test_ids(tmp_path: Path) -> None:
         read_ids(str(file))
     with pytest.raises(SourceError, match="cannot be read"):
         read_ids(str(tmp_path / "none.txt"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_texts_as_editors_save_them(tmp_path: Path, mark: str, end: str) -> None:
+    def save(name: str, *lines: str) -> str:
+        (tmp_path / name).write_bytes((mark + end.join(lines) + end).encode())
+        return str(tmp_path / name)
+
+    # Within a line, what only Unicode takes for the end of one is a part of the id.
+    assert read_ids(save("ids.txt", "b.png", " a\u2028b.png")) == ["b.png", " a\u2028b.png"]
+    jobs = read_jobs(save("jobs.csv", "content,style", "a,b"), COLUMNS)
+    assert jobs == [JobRow(("a", "b"), None, None)]
+    (tmp_path / "a.png").touch()
+    for name, lines in {"txt": ["a.png"], "csv": ["path", "a.png"], "jsonl": ['{"path": "a.png"}']}.items():
+        listed = list_images(save(f"list.{name}", *lines)).read()
+        assert listed["image_id"].to_pylist() == ["a.png"], name
 
 
 def test_numbers() -> None:

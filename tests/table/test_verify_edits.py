@@ -16,6 +16,7 @@ from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Morph
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.errors import ConfigError
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
 from i2s_batch.maintenance.verification.table_checks import Verification
 from i2s_batch.models.loading import generator_weights
@@ -92,6 +93,11 @@ def test_the_code_of_another_picture(made: dict[str, Path], kind: str, tmp_path:
     change(out, 0, latent=other["latent"], w_distance=other["w_distance"])
     ((row, what),) = told(verify(out))
     assert row == ids(out)[0] and f".{kind}' is " in what and " levels from what its latent gives; " in what
+
+
+def test_a_vgg_has_no_part_in_an_edit(out: str) -> None:
+    with pytest.raises(ConfigError, match="edits use no VGG-16; 'random' is given, leave it out"):
+        verify(out, vgg="random")
 
 
 def test_one_level_is_a_rounding_and_more_is_not(out: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from i2s_batch.config import PICTURE_FORMATS, ImageSettings, LossWeights
+from i2s_batch.errors import ConfigError
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.maintenance.verification.edited_images import EditedPictures
@@ -68,6 +69,10 @@ def row_check(
     precision = run.precision if run.precision in TOLERANCES else "fp32"
     generator = build_generator(weights, "cpu", set_numerics("fp64" if precision == "fp64" else "fp32"))
     if not isinstance(settings.source, str):
+        if networks.vgg is not None:
+            raise ConfigError(
+                f"{store.url} is an edit, and edits use no VGG-16; {networks.vgg!r} is given, leave it out"
+            )
         picture_format = run.picture_format if run.picture_format in PICTURE_FORMATS else "png"
         return EditedPictures(store, generator, picture_format, precision)
     vgg_weights, why_none = None, _NOWHERE.format("VGG-16", "vgg")
