@@ -1,4 +1,4 @@
-"""What studies do to a picture before it is embedded: move, turn and scale it (PAPER, table 1), or damage a place."""
+"""Alterations of an image before a study embeds it: moves, turns and scales (the paper's table 1), and damage."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def images_figure(results: Results, output: StudyOutput) -> bytes:
 def _chosen(results: Results) -> list[str]:
     """Return images that have the baseline, as many of each class as possible."""
     of_class = [[one.image for one in results.of(results.study.baseline, label)] for label in results.labels]
-    ranked = sorted((place, label, name) for label, names in enumerate(of_class) for place, name in enumerate(names))
+    ranked = sorted((turn, label, name) for label, names in enumerate(of_class) for turn, name in enumerate(names))
     return [name for _, _, name in sorted(ranked[:IMAGES_SHOWN], key=lambda item: item[1:])]
 
 
@@ -58,28 +58,28 @@ def _input(output: StudyOutput, variant: str, image: str) -> np.ndarray | None:
 
 
 def _grid(columns: Sequence[Column], labels: Sequence[str], lines_each: int) -> bytes:
-    """Columns with heads; the label of each group of `lines_each` lines stands below it."""
+    """Draw columns with heads; the label of each group of `lines_each` lines stands below it."""
     group = lines_each * (SIDE + _GAP) + _LABEL
     width = len(columns) * (SIDE + _GAP) + 3 * _GAP
     figure = Image.new("RGB", (width, _HEAD + len(labels) * group + _GAP), "white")
     pen, font = ImageDraw.Draw(figure), ImageFont.load_default(13)
-    for place, (head, shown) in enumerate(columns):
-        x = 2 * _GAP + place * (SIDE + _GAP)
+    for position, (head, shown) in enumerate(columns):
+        x = 2 * _GAP + position * (SIDE + _GAP)
         pen.multiline_text((x, _GAP), _broken(head, pen, font), fill=_TEXT, font=font, spacing=2)
-        for line, picture in enumerate(shown):
+        for line, image in enumerate(shown):
             y = _HEAD + line // lines_each * group + line % lines_each * (SIDE + _GAP)
-            if picture is None:
+            if image is None:
                 pen.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_GRID)
             else:
-                how = Image.Resampling.NEAREST if picture.shape[0] <= SIDE else Image.Resampling.BOX
-                figure.paste(Image.fromarray(picture).resize((SIDE, SIDE), how), (x, y))
-    for place, label in enumerate(labels):
-        pen.text((2 * _GAP, _HEAD + (place + 1) * group - _LABEL), label, fill=_SOFT, font=font)
+                how = Image.Resampling.NEAREST if image.shape[0] <= SIDE else Image.Resampling.BOX
+                figure.paste(Image.fromarray(image).resize((SIDE, SIDE), how), (x, y))
+    for group_number, label in enumerate(labels):
+        pen.text((2 * _GAP, _HEAD + (group_number + 1) * group - _LABEL), label, fill=_SOFT, font=font)
     return _png(figure)
 
 
 def _broken(head: str, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """In two lines where one is too wide."""
+    """Return the head in two lines where one is too wide."""
     words = head.split()
     if pen.textlength(head, font) <= SIDE or len(words) < 2:
         return head
@@ -120,10 +120,10 @@ def _draw_curves(pen: ImageDraw.ImageDraw, lines: Sequence[tuple[str, np.ndarray
         pen.text((x(value), height - _BOTTOM + 8), number(value), fill=_SOFT, font=font, anchor="ma")
     pen.text(((_LEFT + width - _RIGHT) / 2, height - 6), "step", fill=_SOFT, font=font, anchor="md")
     pen.text((8, 4), "loss", fill=_SOFT, font=font)
-    for place, (name, curve) in enumerate(lines):
-        colour = _COLOURS[place % len(_COLOURS)]
+    for index, (name, curve) in enumerate(lines):
+        colour = _COLOURS[index % len(_COLOURS)]
         pen.line([(x(step), y(loss)) for step, loss in curve.tolist()], fill=colour, width=2, joint="curve")
-        row = _TOP + 10 + place * 22
+        row = _TOP + 10 + index * 22
         pen.line([(width - _RIGHT + 16, row), (width - _RIGHT + 40, row)], fill=colour, width=3)
         pen.text((width - _RIGHT + 48, row), name, fill=_TEXT, font=font, anchor="lm")
 

@@ -1,4 +1,4 @@
-"""Holes, scribbles, blur and noise: what damage does to its place and to the rest of the image."""
+"""Holes, scribbles, blur and noise: what damage does inside its area and to the rest of the image."""
 
 from __future__ import annotations
 
