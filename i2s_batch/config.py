@@ -17,7 +17,6 @@ ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda")
 MOST_STRENGTHS = 10_000  # of one edit; run.json and every shard hold them
-STUDIES = ("transforms", "init", "space", "loss", "steps", "iterate", "defects")
 
 
 def _check(condition: bool, message: str) -> None:
@@ -169,28 +168,6 @@ class EmbedRunConfig(RunConfig):
     def identity(self) -> dict[str, Json]:
         """What a resumed run must agree with, as JSON values."""
         return {**self.embed.identity(), "precision": self.precision, "shard_size": self.shard_size}
-
-
-@dataclass(frozen=True)
-class StudyConfig(EmbedRunConfig):
-    """How a study is carried out. `embed` is what its variants do not vary.
-
-    `sample`: pictures that it looks at, of each class as many as can be; `classes`: the column of an input list that
-    names the class of a picture, None for its first folder.
-    """
-
-    study: str = "transforms"
-    sample: int = 25
-    classes: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_choice("study", self.study, STUDIES)
-        _check(1 <= self.sample <= 100_000, f"sample is {self.sample}; it must be between 1 and 100000 pictures")
-
-    def identity(self) -> dict[str, Json]:
-        """What a resumed run must agree with, as JSON values."""
-        return super().identity() | {"study": self.study, "sample": self.sample, "classes": self.classes}
 
 
 @dataclass(frozen=True)

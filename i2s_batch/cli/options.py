@@ -11,11 +11,12 @@ from click.core import ParameterSource
 
 from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
+from i2s_batch.storage.urls import is_url
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class AutoOr(click.ParamType[str]):
+class AutoOr(click.ParamType[int | None]):
     """`auto` (None) or a positive whole number."""
 
     name = "auto|N"
@@ -32,7 +33,7 @@ class AutoOr(click.ParamType[str]):
         return number
 
 
-class Location(click.ParamType):
+class Location(click.ParamType[str]):
     """A path or a URL. A recorded command holds a path as an absolute one (`run.command_words`); `names` are the values
     that mean no file."""
 
@@ -46,7 +47,7 @@ class Location(click.ParamType):
 
     def absolute(self, value: str) -> str:
         """Return the value as it means the same from any folder."""
-        return value if "://" in value or value in self.names else str(Path(value).absolute())
+        return value if is_url(value) or value in self.names else str(Path(value).absolute())
 
 
 def is_given(option: str) -> bool:

@@ -1,4 +1,4 @@
-"""What studies do to a picture before it is embedded: move, turn, scale (Image2StyleGAN, table 1) or damage it."""
+"""Alterations of an image before a study embeds it: moves, turns and scales (the paper's table 1), and damage."""
 
 from __future__ import annotations
 
@@ -9,27 +9,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 Picture = np.ndarray  # uint8 [R, R, 3]
+# Changes an image, given its id and a seed, to one of the same shape.
+Alteration = Callable[[Picture, str, int], Picture]
 
 # The paper's distances are of 1024 pixels.
 _OF = 1024
 
-# By the names that image ids hold; the titles are for people.
-TRANSFORMS = {
-    "right-140": "right 140 px of 1024",
-    "left-160": "left 160 px of 1024",
-    "zoom-out-2x": "zoom out 2x",
-    "zoom-in-2x": "zoom in 2x",
-    "rotate-90": "rotate 90",
-    "rotate-180": "rotate 180",
-}
-DEFECTS = {
-    "hole-8th": "hole, side 1/8",
-    "hole-4th": "hole, side 1/4",
-    "hole-half": "hole, side 1/2",
-    "scribble": "scribble, 3 lines of width 1/32",
-    "blur-4th": "blur, side 1/4",
-    "noise-4th": "noise, side 1/4",
-}
+# By the names that image ids hold.
+TRANSFORMS = ("right-140", "left-160", "zoom-out-2x", "zoom-in-2x", "rotate-90", "rotate-180")
+DEFECTS = ("hole-8th", "hole-4th", "hole-half", "scribble", "blur-4th", "noise-4th")
 ALTERATIONS = (*TRANSFORMS, *DEFECTS)
 
 _LINES, _POINTS = 3, 5  # of a scribble
@@ -42,6 +30,11 @@ def alter(picture: Picture, alteration: str, picture_id: str, seed: int) -> Pict
         return _MOVES[alteration](picture)
     mask = defect_mask(alteration, picture.shape[0], picture_id, seed)
     return np.where(mask[..., None], _damage(alteration)(picture, _stream(seed, picture_id, "values")), picture)
+
+
+def alteration(name: str) -> Alteration:
+    """Return the alteration of that name, one of ALTERATIONS, as a function."""
+    return lambda picture, picture_id, seed: alter(picture, name, picture_id, seed)
 
 
 def defect_mask(defect: str, resolution: int, picture_id: str, seed: int) -> np.ndarray:

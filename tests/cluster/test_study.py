@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from i2s_batch.config import EmbedConfig, StudyConfig
+from i2s_batch.config import EmbedConfig
 from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from i2s_batch.config import STUDIES, EditConfig, EmbedConfig, StudyConfig
+from i2s_batch.config import EditConfig, EmbedConfig
 from i2s_batch.editing import Expression, Morph, Reenact, Render, Request, Style
 from i2s_batch.editing.edit_run import EditRunRequest
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.storage import open_store
+from i2s_batch.studies.registered import STUDIES
+from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.data.outputs.jobs import carry_out
@@ -56,7 +58,7 @@ def studies(folder: Path, vgg: Path) -> Iterator[tuple[str, np.ndarray]]:
     for path in IMAGES[:2]:
         shutil.copy(path, source / path.name)
     embed = EmbedConfig(steps=STUDY_STEPS, learning_rate=0.03)
-    for name in STUDIES:
+    for name in STUDIES.names:
         out = folder / name
         config = StudyConfig(embed=embed, study=name, sample=2, batch_size=2, precision="fp64")
         carry_out(StudyRunRequest(str(source), str(out), str(network("stylegan1")), str(vgg), config))

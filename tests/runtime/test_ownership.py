@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.api.reports import write_report
-from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig, StudyConfig
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Render
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
@@ -22,6 +22,7 @@ from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.storage import Store, open_store
 from i2s_batch.storage.files import temporary_beside
 from i2s_batch.storage.local import LocalStore
+from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.material import scene

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, EmbedRunConfig, StudyConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import InternalError
 from i2s_batch.output.layout import RunLayout
@@ -17,6 +17,7 @@ from i2s_batch.output.units import Task
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.storage import open_store
+from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.material import scene, upload

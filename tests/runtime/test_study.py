@@ -14,7 +14,7 @@ import pytest
 
 from i2s_batch.api.reports import write_report
 from i2s_batch.api.verification import verify
-from i2s_batch.config import STUDIES, EmbedConfig, StudyConfig
+from i2s_batch.config import EmbedConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, RunConflictError, StorageError
 from i2s_batch.images.alterations import alter
@@ -25,8 +25,10 @@ from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.execution import Outcome, RunInterruptedError
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.storage import open_store
-from i2s_batch.studies import catalogue
 from i2s_batch.studies.catalogue import study_of
+from i2s_batch.studies.kinds import iterate
+from i2s_batch.studies.registered import STUDIES
+from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.material import scene, upload
@@ -39,7 +41,7 @@ CONFIG = StudyConfig(embed=EmbedConfig(steps=STEPS), batch_size=3, precision="fp
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's seven take long."""
-    monkeypatch.setattr(catalogue, "ROUNDS", 3)
+    monkeypatch.setattr(iterate, "ROUNDS", 3)
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def rows_of(job: StudyRunRequest) -> dict[str, dict]:
     return {row["image_id"]: row for row in read_table(job.out).to_pylist()}
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", STUDIES.names)
 def test_every_variant_of_every_picture_is_one_row_with_its_settings(job: StudyRunRequest, name: str) -> None:
     job = of(job, name)
     assert carry_out(job).summary["statuses"] == {"ok": 4 * len(study_of(name, job.config.embed).variants)}

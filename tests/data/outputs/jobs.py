@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig, StudyConfig
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Morph, Render, Style
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.run.execution import Outcome
 from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
 HERE = "/proc/self/cwd"

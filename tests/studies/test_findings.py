@@ -7,35 +7,39 @@ from dataclasses import replace
 
 import pytest
 
-from i2s_batch.config import STUDIES, EmbedConfig
+from i2s_batch.config import EmbedConfig
 from i2s_batch.studies.catalogue import study_of
-from i2s_batch.studies.findings import answers, device_hours, enough_steps
-from i2s_batch.studies.result_table import figure, table_of
-from i2s_batch.studies.results import Made, Results
+from i2s_batch.studies.findings import findings
+from i2s_batch.studies.kinds.steps import device_hours, enough_steps
+from i2s_batch.studies.registered import STUDIES
+from i2s_batch.studies.result_table import table_of
+from i2s_batch.studies.results import Result
+from i2s_batch.studies.study import Results
+from i2s_batch.studies.wording import figure
 
 EMBED = EmbedConfig(steps=1000)
-PICTURES = ("face/a.png", "face/b.png", "face/c.png", "scene/a.png", "scene/b.png")
+IMAGES = ("face/a.png", "face/b.png", "face/c.png", "scene/a.png", "scene/b.png")
 
 
-def made(variant: str, picture: str, loss: float, **more: float) -> Made:
+def result(variant: str, image: str, loss: float, **measured: float) -> Result:
     curve = tuple((step, loss * (1 + 10 * math.exp(-step / 50))) for step in (0, 1, 10, 50, 100, 300, 1000))
-    kind = picture.partition("/")[0]
-    return Made(variant, picture, kind, loss, 30.0, 25.0, None, 1000, curve, "w0", "cpu", (0.0, 60.0), dict(more))
+    label = image.partition("/")[0]
+    return Result(variant, image, label, loss, 30.0, 25.0, None, 1000, curve, "w0", "cpu", (0.0, 60.0), measured)
 
 
-def results(name: str, factors: dict[str, float], failed: int = 0, **more: float) -> Results:
+def results(name: str, factors: dict[str, float], failed: int = 0, **measured: float) -> Results:
     """Each variant's loss is its factor times that of the picture; 1 where none is given."""
     study = study_of(name, EMBED)
     rows = [
-        made(variant.name, picture, (0.1 + 0.01 * number) * factors.get(variant.name, 1.0), **more)
+        result(variant.name, image, (0.1 + 0.01 * number) * factors.get(variant.name, 1.0), **measured)
         for variant in study.variants
-        for number, picture in enumerate(PICTURES)
+        for number, image in enumerate(IMAGES)
     ]
     return Results(study, rows, failed)
 
 
 def said(found: Results) -> str:
-    return "\n".join(answers(found))
+    return "\n".join(findings(found))
 
 
 def test_transforms() -> None:
@@ -57,7 +61,7 @@ def test_the_papers_order_is_counted() -> None:
 def test_init_by_class() -> None:
     found = results("init", {"random": 1.2})
     scenes_turned = [
-        replace(r, loss=r.loss / 1.44) if (r.kind, r.variant) == ("scene", "random") else r for r in found.made
+        replace(r, loss=r.loss / 1.44) if (r.label, r.variant) == ("scene", "random") else r for r in found.all
     ]
     text = said(Results(found.study, scenes_turned, 0))
     assert "face: random start against mean start: loss 1.2x" in text and "n = 3: use --init mean." in text
@@ -86,7 +90,7 @@ def test_steps_and_what_they_save() -> None:
 def test_steps_that_are_not_enough() -> None:
     found = results("steps", {})
     falling = tuple((step, 1 / (1 + step)) for step in (0, 1, 10, 100, 500, 1000))
-    text = said(Results(found.study, [replace(one, curve=falling) for one in found.made], 0))
+    text = said(Results(found.study, [replace(one, curve=falling) for one in found.all], 0))
     assert (
         "face: --steps 1000 is not shown to be enough: its second half lowers the mean loss by 5" in text
         and "is enough:" not in text
@@ -112,10 +116,10 @@ def test_defects() -> None:
     assert "MSE outside, undamaged" in table.headers
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", STUDIES.names)
 def test_nothing_made_is_said_so(name: str) -> None:
     found = Results(study_of(name, EMBED), [], 7)
-    assert any("not ok" in sentence for sentence in answers(found))
+    assert any("not ok" in sentence for sentence in findings(found))
     assert table_of(found).rows == []
 
 
@@ -128,8 +132,8 @@ def test_the_table_by_class_in_the_papers_shape() -> None:
 
 
 def test_markdown_holds_no_name_as_markup() -> None:
-    odd = [replace(one, kind="a|b") for one in results("init", {}).made[:1]]
-    rows = [*odd, *(replace(one, kind="c") for one in results("init", {}).made[1:2])]
+    odd = [replace(one, label="a|b") for one in results("init", {}).all[:1]]
+    rows = [*odd, *(replace(one, label="c") for one in results("init", {}).all[1:2])]
     lines = table_of(Results(study_of("init", EMBED), rows, 0)).markdown().splitlines()
     assert "a\\|b" in lines[2] and lines[1].startswith("| --- | --- | ---: |")
 
