@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from i2s_batch.config import EditConfig
-from i2s_batch.editing import Recipe
+from i2s_batch.editing import Recipe, apply_recipe
 from i2s_batch.editing.rows import edited_row, failed_edit_row
 from i2s_batch.editing.units import EditUnit
 from i2s_batch.errors import LatentError
@@ -101,7 +101,7 @@ class EditWorker:
         self._reader = LatentReader(spec.tables)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentReader is for one thread
         self._writer = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="write")
-        self._waiting: list[tuple[Task, Future[_Loaded]]] = []
+        self._waiting: list[tuple[Task[EditUnit], Future[_Loaded]]] = []
         self._writing: list[Future[Finished]] = []
         self._interrupted = threading.Event()
 
@@ -161,7 +161,7 @@ class EditWorker:
                 missing[place] = error
         return _Loaded(codes, missing)
 
-    def _draw(self, task: Task, loaded: _Loaded) -> int:
+    def _draw(self, task: Task[EditUnit], loaded: _Loaded) -> int:
         """Draw the pictures of a unit and let them be written; how many."""
         begun = time.monotonic()
         drawn = [place for place in range(len(task.unit.images)) if place not in loaded.missing]
@@ -180,7 +180,7 @@ class EditWorker:
         self._writing.append(self._writer.submit(self._write, task, loaded.codes, result, seconds))
         return len(drawn)
 
-    def _write(self, task: Task, codes: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
+    def _write(self, task: Task[EditUnit], codes: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
         """The pictures first: a row says that its picture is there."""
         rows: list[Row] = []
         files: dict[str, bytes] = {}
@@ -205,7 +205,7 @@ def _latent_of(recipe: Recipe, parents: list[np.ndarray]) -> np.ndarray:
     """Return the latent of a recipe in float32, as the table holds it. Raises FloatingPointError if it is not finite:
     of too large a strength, or of parents that are not."""
     with np.errstate(over="ignore", invalid="ignore"):
-        latent = np.asarray(recipe.apply(parents), np.float32)
+        latent = np.asarray(apply_recipe(recipe, parents), np.float32)
     if not np.isfinite(latent).all():
         raise FloatingPointError(f"the latent of {recipe.description} is not finite in float32")
     return latent
