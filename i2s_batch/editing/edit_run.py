@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.config import EditConfig, Json
-from i2s_batch.editing import PictureSequence, Request
+from i2s_batch.editing import EDITS, PictureSequence, Request
 from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.far_latents import far_latents_warning, farthest_of_its_own
 from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
@@ -155,7 +155,7 @@ class EditRun(Run):
 
     def _spec(self, fleet: Fleet, spread: int) -> EditSpec:
         where = (self._store.url, self._request.config, self.generator, self._tables)
-        return EditSpec(*where, fleet.device, spread, fleet.threads)
+        return EditSpec(*where, EDITS.get(self._request.request.operation), fleet.device, spread, fleet.threads)
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         images = self.unit(task.index).images

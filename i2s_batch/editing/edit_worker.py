@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from i2s_batch.config import EditConfig
-from i2s_batch.editing import Recipe, apply_recipe
+from i2s_batch.editing import EDITS, Edit, Recipe, apply_recipe
 from i2s_batch.editing.rows import edited_row, failed_edit_row
 from i2s_batch.editing.units import EditUnit
 from i2s_batch.errors import LatentError
@@ -26,6 +26,7 @@ from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task
 from i2s_batch.output.work_log import WorkLog
+from i2s_batch.registry import Declaration
 from i2s_batch.run.device import device_errors, device_name
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
@@ -48,18 +49,22 @@ _LARGEST_BATCH = 32
 @dataclass(frozen=True)
 class EditSpec:
     """Everything a rendering worker needs, as values that travel to other processes. `tables`: where the codes of
-    the parents lie, by number."""
+    the parents lie, by number. `edit`: by which latents are made; another program's is registered in its process
+    alone."""
 
     out: str
     config: EditConfig
     generator: GeneratorWeights
     tables: tuple[str, ...]
+    edit: Declaration[Edit]
     device: str
     max_slots: int
     threads: int | None = None
 
     def build(self, name: str) -> EditWorker:
-        """Load the generator."""
+        """Load the generator, and register the edit if this process does not know it."""
+        if self.edit.name not in EDITS:
+            EDITS.add(self.edit)
         with device_errors(None):
             return EditWorker(name, self)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ from i2s_batch.cli import main
 from i2s_batch.config import EditConfig
 from i2s_batch.editing import EDITS, Edit, Recipe, apply_recipe
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.options import EditOptions, image_id_option
 from i2s_batch.errors import ConfigError
 from i2s_batch.images.read.decoding import decode_picture
@@ -107,6 +111,24 @@ def test_the_command_line_offers_it_with_its_options(
         check_rows(out, {(FIRST, 0.75): (0,)})
     status, _, trouble = carried_out("blend", *common, "--where", "true", "--folder", "in/")
     assert status == 2 and "--folder, --where and --ids are three ways to choose the folder; give one" in trouble
+
+
+def test_a_worker_in_another_process_knows_it_too(blend: None, tmp_path: Path) -> None:
+    """As a Ray actor builds one, where nobody has registered the edit."""
+    where = (str(tmp_path / "out"), EditConfig(), generator_weights(GENERATOR), (str(TABLE),))
+    (tmp_path / "spec").write_bytes(pickle.dumps(EditSpec(*where, EDITS.get("blend"), "cpu", 1)))
+    code = (
+        "import pickle, sys\n"
+        "from i2s_batch.editing import EDITS, Recipe, apply_recipe\n"
+        "import numpy as np\n"
+        "assert 'blend' not in EDITS\n"
+        "pickle.load(open(sys.argv[1], 'rb')).build('worker').close()\n"
+        "recipe = Recipe('blend', ('a', 'b'), 0.5, (1,))\n"
+        "print(apply_recipe(recipe, [np.zeros((2, 1)), np.ones((2, 1))]).tolist())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "spec")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert result.stdout == "[[0.0], [0.5]]\n"
 
 
 def test_without_its_registration_nobody_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
