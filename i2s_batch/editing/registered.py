@@ -5,6 +5,8 @@
     apply_recipe(recipe, latents)        the latent of an image, by the edit that its recipe names
 
 The name of an edit is the value of `operation` in run.json and in the table, and its command: `i2s-batch edit NAME`.
+Another program adds its own with `EDITS.add`; `tests/extension/blend.py` is one. What an image is made by beside its
+parents is a `Recipe`: strength, layers, threshold, normalise, which are columns of the table.
 """
 
 from __future__ import annotations
