@@ -64,6 +64,26 @@ def refuse_without_effect(options: Sequence[str], unless: str) -> None:
             raise click.UsageError(f"{option} has no effect {unless}; leave it out")
 
 
+class Renamed(click.Option):
+    """An option that is shown under its first name; the others are old ones, which keep working."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option's line in `--help`."""
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
+def add_debug(command: click.Command) -> None:
+    """Let a command, and those below it, take `--debug`, which `cli.main` looks for."""
+    text = "Show the traceback of a fault of this program at once, as I2S_DEBUG=1 does."
+    command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        add_debug(below)
+
+
 def embed_options(command: F) -> F:
     """With what pictures are embedded, and how each is: the networks, and `config.EmbedConfig`."""
     options = [

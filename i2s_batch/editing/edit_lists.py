@@ -1,4 +1,4 @@
-"""Lists of edits: .csv and .parquet files with one job a row; and of image ids, one a line."""
+"""Edit lists: .csv and .parquet files with one edit a row; and lists of image ids, one a line."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 
 from i2s_batch.config import MOST_STRENGTHS
+from i2s_batch.editing.requests import ListedEdit
 from i2s_batch.errors import PictureError, SourceError
 from i2s_batch.parquet.arrow_files import read_parquet
 from i2s_batch.sources.image_bytes import read_bytes
@@ -20,6 +21,7 @@ from i2s_batch.sources.lists import read_csv
 Number = TypeVar("Number", int, float)
 
 MOST_LAYERS = 1000  # more than any generator has
+_ALL_LAYERS = range(MOST_LAYERS)
 _LAYERS = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 
 
@@ -28,36 +30,46 @@ class Kind(Generic[Number]):
     """Describes a list of numbers: `parse` takes it from a text, `check` from the values of a Parquet list."""
 
     parse: Callable[[str], list[Number]]
-    check: Callable[[Sequence[Any]], list[Number]]
+    check: Callable[[Sequence[object]], list[Number]]
 
 
 @dataclass(frozen=True)
-class JobRow:
-    """The image ids in the order of the asked columns; None where the row says nothing of strengths or layers."""
+class _Row:
+    """Holds the cells of a row, and where it is, for messages. A column that the list lacks holds None."""
 
-    ids: tuple[str, ...]
-    strengths: tuple[float, ...] | None
-    layers: tuple[int, ...] | None
+    ids: tuple[object, ...]
+    strengths: object
+    layers: object
+    where: str
 
 
-def read_jobs(source: str, columns: Sequence[str]) -> list[JobRow]:
-    """The rows of the list at `source`, a local path or s3://: ids in `columns`, which it must have, and
-    `strengths` and `layers`, which it may have.
+def read_edit_list(source: str, roles: Sequence[str]) -> list[ListedEdit]:
+    """Return the rows of the list at `source`, a local path or s3://.
 
-    Both are lists of numbers: in a CSV separated by spaces, commas or semicolons, layers also as ranges (4-7).
-    Raises SourceError, naming the row.
+    Its columns are `roles`, with image ids, which it must have, and `strengths` and `layers`, which it may have. Both
+    are lists of numbers: in a CSV separated by spaces, commas or semicolons, layers also as ranges (4-7).
+
+    Raises:
+        SourceError: The list cannot be read, or a row, which the message names, holds something else.
     """
-    names, rows = _cells(source)
-    known = {*columns, "strengths", "layers"}
-    for name in columns:
-        if name not in names:
-            raise SourceError(f"{source!r} has no column {name!r}; it has {', '.join(names) or 'no columns'}")
-    other = [name for name in names if name not in known]
+    header, cells = _cells(source)
+    known = {*roles, "strengths", "layers"}
+    for name in roles:
+        if name not in header:
+            raise SourceError(f"{source!r} has no column {name!r}; it has {', '.join(header) or 'no columns'}")
+    other = [name for name in header if name not in known]
     if other:
         raise SourceError(f"{source!r}: column {other[0]!r} means nothing here; known are {', '.join(sorted(known))}")
-    if not rows:
-        raise SourceError(f"{source!r} lists no job")
-    return [_row(row, columns, f"{source!r}: row {number}") for number, row in enumerate(rows, 1)]
+    if not cells:
+        raise SourceError(f"{source!r} lists no edit")
+    at = {name: column for column, name in enumerate(header)}
+    strengths, layers = at.get("strengths"), at.get("layers")
+    edits = []
+    for number, row in enumerate(cells, 1):
+        ids = tuple(row[at[name]] for name in roles)
+        of_strengths, of_layers = (None if column is None else row[column] for column in (strengths, layers))
+        edits.append(_listed(_Row(ids, of_strengths, of_layers, f"{source!r}: row {number}"), roles))
+    return edits
 
 
 def read_ids(source: str) -> list[str]:
@@ -76,35 +88,35 @@ def read_ids(source: str) -> list[str]:
     return ids
 
 
-def _cells(source: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """The columns of a list, and its rows. In a CSV everything is text: ids such as 007 are no numbers."""
+def _cells(source: str) -> tuple[list[str], list[Sequence[object]]]:
+    """Return the header of a list, and the cells of its rows. In a CSV all are text: ids such as 007 are no numbers."""
     try:
         data = read_bytes(source)
     except PictureError as error:
-        raise SourceError(f"the list of jobs cannot be read: {error}") from error
+        raise SourceError(f"the edit list cannot be read: {error}") from error
     if source.lower().endswith(".csv"):
         cells = read_csv(source, data)
-        return cells.header, [dict(zip(cells.header, row, strict=True)) for row in cells.rows]
+        return cells.header, list(cells.rows)
     if source.lower().endswith(".parquet"):
         try:
             table = read_parquet(data)
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{source!r} is no readable Parquet file: {' '.join(str(error).split())}") from error
-        return table.column_names, table.to_pylist()
-    raise SourceError(f"{source!r} is no list of jobs: its name must end in .csv or .parquet")
+        return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    raise SourceError(f"{source!r} is no edit list: its name must end in .csv or .parquet")
 
 
-def _row(row: dict[str, Any], columns: Sequence[str], where: str) -> JobRow:
+def _listed(row: _Row, roles: Sequence[str]) -> ListedEdit:
     ids = []
-    for name in columns:
-        if not isinstance(row[name], str) or not row[name]:
-            raise SourceError(f"{where} has no image id in {name!r} ({row[name]!r})")
-        ids.append(row[name])
-    strengths = _numbers(row.get("strengths"), STRENGTHS, where)
-    return JobRow(tuple(ids), strengths, _numbers(row.get("layers"), LAYERS, where))
+    for name, image_id in zip(roles, row.ids, strict=True):
+        if not isinstance(image_id, str) or not image_id:
+            raise SourceError(f"{row.where} has no image id in {name!r} ({image_id!r})")
+        ids.append(image_id)
+    strengths = _numbers(row.strengths, STRENGTHS, row.where)
+    return ListedEdit(tuple(ids), strengths, _numbers(row.layers, LAYERS, row.where))
 
 
-def _numbers(cell: Any, kind: Kind[Number], where: str) -> tuple[Number, ...] | None:
+def _numbers(cell: object, kind: Kind[Number], where: str) -> tuple[Number, ...] | None:
     if cell is None or cell == "":
         return None
     try:
@@ -124,13 +136,15 @@ def parse_strengths(text: str) -> list[float]:
     return check_strengths(numbers)
 
 
-def check_strengths(values: Sequence[Any]) -> list[float]:
+def check_strengths(values: Sequence[object]) -> list[float]:
     """Return the values as finite numbers; ValueError if one is none, or if there are none or too many."""
     _check_count("strengths", values, MOST_STRENGTHS)
+    strengths = []
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"the strength {value!r} is no finite number; give numbers such as 0,0.5,1")
-    return [float(value) for value in values]
+        strengths.append(float(value))
+    return strengths
 
 
 def parse_layers(text: str) -> list[int]:
@@ -147,17 +161,18 @@ def parse_layers(text: str) -> list[int]:
     return check_layers(sorted(found))
 
 
-def check_layers(values: Sequence[Any]) -> list[int]:
+def check_layers(values: Sequence[object]) -> list[int]:
     """Return the values as layer numbers, ascending, each once; ValueError if one is none, and if there are none."""
     _check_count("layers", values, MOST_LAYERS)
+    layers = set()
     for value in values:
-        whole = not isinstance(value, bool) and isinstance(value, (int, float)) and value == value // 1
-        if not whole or not 0 <= value < MOST_LAYERS:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value not in _ALL_LAYERS:
             raise ValueError(f"{value!r} is no layer; give whole numbers from 0 to {MOST_LAYERS - 1}")
-    return sorted({int(value) for value in values})
+        layers.add(int(value))
+    return sorted(layers)
 
 
-def _check_count(what: str, values: Sequence[Any], most: int) -> None:
+def _check_count(what: str, values: Sequence[object], most: int) -> None:
     if not values or len(values) > most:
         raise ValueError(f"{len(values)} {what} are given; give from 1 to {most}, or leave the cell or option out")
 

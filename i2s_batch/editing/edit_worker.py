@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from i2s_batch.config import EditConfig
-from i2s_batch.editing import Recipe
+from i2s_batch.editing import EDITS, Edit, Recipe, apply_recipe
 from i2s_batch.editing.rows import edited_row, failed_edit_row
 from i2s_batch.editing.units import EditUnit
 from i2s_batch.errors import LatentError
@@ -26,6 +26,7 @@ from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task
 from i2s_batch.output.work_log import WorkLog
+from i2s_batch.registry import Declaration
 from i2s_batch.run.device import device_errors, device_name
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
@@ -48,18 +49,22 @@ _LARGEST_BATCH = 32
 @dataclass(frozen=True)
 class EditSpec:
     """Everything a rendering worker needs, as values that travel to other processes. `tables`: where the codes of
-    the parents lie, by number."""
+    the parents lie, by number. `edit`: by which latents are made; another program's is registered in its process
+    alone."""
 
     out: str
     config: EditConfig
     generator: GeneratorWeights
     tables: tuple[str, ...]
+    edit: Declaration[Edit]
     device: str
     max_slots: int
     threads: int | None = None
 
     def build(self, name: str) -> EditWorker:
-        """Load the generator."""
+        """Load the generator, and register the edit if this process does not know it."""
+        if self.edit.name not in EDITS:
+            EDITS.add(self.edit)
         with device_errors(None):
             return EditWorker(name, self)
 
@@ -101,7 +106,7 @@ class EditWorker:
         self._reader = LatentReader(spec.tables)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentReader is for one thread
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
-        self._waiting: list[tuple[Task, Future[_Loaded]]] = []
+        self._waiting: list[tuple[Task[EditUnit], Future[_Loaded]]] = []
         self._writing: list[Future[Finished]] = []
         self._interrupted = threading.Event()
 
@@ -161,7 +166,7 @@ class EditWorker:
                 missing[place] = error
         return _Loaded(codes, missing)
 
-    def _draw(self, task: Task, loaded: _Loaded) -> int:
+    def _draw(self, task: Task[EditUnit], loaded: _Loaded) -> int:
         """Draw the pictures of a unit and let them be written; how many."""
         begun = time.monotonic()
         drawn = [place for place in range(len(task.unit.images)) if place not in loaded.missing]
@@ -180,7 +185,7 @@ class EditWorker:
         self._writing.append(self._writer.submit(self._write, task, loaded.codes, result, seconds))
         return len(drawn)
 
-    def _write(self, task: Task, codes: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
+    def _write(self, task: Task[EditUnit], codes: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
         """The pictures first: a row says that its picture is there."""
         rows: list[Row] = []
         files: dict[str, bytes] = {}
@@ -205,7 +210,7 @@ def _latent_of(recipe: Recipe, parents: list[np.ndarray]) -> np.ndarray:
     """Return the latent of a recipe in float32, as the table holds it. Raises FloatingPointError if it is not finite:
     of too large a strength, or of parents that are not."""
     with np.errstate(over="ignore", invalid="ignore"):
-        latent = np.asarray(recipe.apply(parents), np.float32)
+        latent = np.asarray(apply_recipe(recipe, parents), np.float32)
     if not np.isfinite(latent).all():
         raise FloatingPointError(f"the latent of {recipe.description} is not finite in float32")
     return latent

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageDraw
 
-from i2s_batch.editing.recipe_columns import recipe_of
+from i2s_batch.editing.planned_images import recipe_of
 from i2s_batch.errors import I2SError, LatentError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.synthesis import image_of

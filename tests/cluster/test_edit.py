@@ -38,10 +38,10 @@ def latents(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
 
 
 def test_each_edit_in_one_command(ray_head: RayHead, latents: Path, tmp_path: Path) -> None:
-    (tmp_path / "jobs.csv").write_text("content,style\n0.png,1.png\n0.png,missing.png\n")
+    (tmp_path / "edits.csv").write_text("content,style\n0.png,1.png\n0.png,missing.png\n")
     commands = {
         "morph": ("edit", "morph", "--chain", "--frames", 5, "--animation", "webp"),
-        "style": ("edit", "style", "--jobs", tmp_path / "jobs.csv", "--max-failed-fraction", 0.5),
+        "style": ("edit", "style", "--edit-list", tmp_path / "edits.csv", "--max-failed-fraction", 0.5),
         "expression": ("edit", "expression", "--neutral", "0.png", "--expressive", "1.png", "--threshold", 0),
         "reenact": ("edit", "reenact", "--target", "3.png", "--threshold", 0),
         "render": ("render", "--where", "psnr > 0", "--format", "jpeg"),
@@ -104,7 +104,7 @@ def test_bad_usage_of_edits_is_one_line(latents: Path, tmp_path: Path, capsys: p
     out = tmp_path / "out"
     for words, message in (
         (["edit", "morph", latents, "--chain"], "at least one table and OUT"),
-        (["edit", "morph", latents, out], "exactly one of --all-pairs, --chain, --to, --jobs"),
+        (["edit", "morph", latents, out], "exactly one of --all-pairs, --chain, --to, --edit-list"),
         (["edit", "morph", latents, out, "--chain", "--all-pairs"], "given: --all-pairs and --chain"),
         (["edit", "morph", latents, out, "--chain", "--strengths", "half"], "'half' is no list of numbers"),
         (["edit", "style", latents, out, "--to", "0.png", "--layers", "3-99"], "the layers are 0 to 5"),

@@ -12,18 +12,15 @@ from i2s_batch.api.reports import write_report
 from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig
 from i2s_batch.errors import ConfigError
-from i2s_batch.studies.registered import StudyDeclaration
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.studies.catalogue import study_of
-from i2s_batch.studies.registered import STUDIES, StudyMaker
+from i2s_batch.studies.registered import STUDIES, StudyDeclaration
 from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.material import scene
 
-MIRRORED = Declaration[StudyMaker](
-    "mirrored", "Does a mirrored image embed as well?", "tests.extension.extra_study:mirrored"
-)
+MIRRORED = StudyDeclaration("mirrored", "Does a mirrored image embed as well?", "tests.extension.extra_study:mirrored")
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ from PIL import Image
 from i2s_batch import load_generator, read_latents
 from i2s_batch.api.verification import verify
 from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
-from i2s_batch.editing import Expression, Job, Morph, Reenact, Render, Request, Style, crossover, morph
-from i2s_batch.editing.edit_run import EditRun, EditRunRequest, farthest_of_its_own
+from i2s_batch.editing import Expression, ListedEdit, Morph, Reenact, Render, Request, Style, crossover, morph
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.editing.far_latents import farthest_of_its_own
 from i2s_batch.editing.formulas import add_direction, expression_direction
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, QueryError, RunConflictError, SourceError
@@ -100,14 +101,14 @@ def test_every_operation_makes_its_codes_and_pictures(job: EditRunRequest, laten
     direction = expression_direction(b, c, 0.0, normalise=False)
     cases: list[tuple[Request, np.ndarray]] = [
         (Render(), a),
-        (Morph((0.25,), jobs=(Job(names[:2]),)), morph(b, a, 0.25)),
-        (Style(jobs=(Job(names[:2]),)), crossover(a, b)),
-        (Expression((0.5,), jobs=(Job(names),), threshold=0.0), add_direction(a, direction, 0.5)),
+        (Morph((0.25,), listed=(ListedEdit(names[:2]),)), morph(b, a, 0.25)),
+        (Style(listed=(ListedEdit(names[:2]),)), crossover(a, b)),
+        (Expression((0.5,), listed=(ListedEdit(names),), threshold=0.0), add_direction(a, direction, 0.5)),
         (Reenact(names[0], names[1], threshold=0.0), add_direction(a, expression_direction(b, a, 0.0, False), 1.0)),
     ]
     for request, expected in cases:
         here = replace(job, out=f"{job.out}/{request.operation}", request=request, ids=names[:1])
-        outcome = run(replace(here, ids=None) if request.jobs else here)
+        outcome = run(replace(here, ids=None) if request.listed else here)
         (row,) = rows_of(here.out).values()
         assert outcome.summary["statuses"] == {"ok": 1} and row["operation"] == request.operation
         np.testing.assert_array_equal(np.float32(row["latent"]).reshape(a.shape), expected.astype(np.float32))
@@ -189,8 +190,8 @@ def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
 
 
 def test_what_has_no_code_is_a_row_with_a_reason(job: EditRunRequest, generator: Path) -> None:
-    jobs = (Job(("1.png", "broken.png")), Job(("nobody.png", "2.png")), Job(("1.png", "2.png")))
-    outcome = run(replace(job, request=Morph((0.0, 1.0), jobs=jobs)))
+    listed = (ListedEdit(("1.png", "broken.png")), ListedEdit(("nobody.png", "2.png")), ListedEdit(("1.png", "2.png")))
+    outcome = run(replace(job, request=Morph((0.0, 1.0), listed=listed)))
     assert outcome.summary["statuses"] == {"ok": 2, "unreadable": 4} and not outcome.acceptable
     reasons = {tuple(row["parents"]): row["error"] for row in rows_of(job.out).values()}
     assert reasons["1.png", "2.png"] is None
@@ -199,9 +200,9 @@ def test_what_has_no_code_is_a_row_with_a_reason(job: EditRunRequest, generator:
     check_pictures(job.out, generator)
 
 
-def test_the_same_job_twice_is_made_once(job: EditRunRequest) -> None:
+def test_the_same_edit_twice_is_made_once(job: EditRunRequest) -> None:
     said: list[str] = []
-    run(replace(job, request=Morph((0.5,), jobs=(Job(("1.png", "2.png")),) * 3)), said=said)
+    run(replace(job, request=Morph((0.5,), listed=(ListedEdit(("1.png", "2.png")),) * 3)), said=said)
     assert len(rows_of(job.out)) == 1 and any("asked for more than once" in line for line in said)
 
 
@@ -343,8 +344,8 @@ def test_every_family_can_be_edited(checkpoint: str, tmp_path: Path, vgg: Path) 
 
 def test_a_latent_that_is_not_finite_is_a_row_that_says_so(job: EditRunRequest, generator: Path) -> None:
     """1e308 is a finite number, and what it makes of a latent is not."""
-    jobs = (Job(("1.png", "2.png"), (1e308, 0.5)), Job(("2.png", "3.png"), (-1e300,)))
-    outcome = run(replace(job, request=Morph((0.0,), jobs=jobs)))
+    listed = (ListedEdit(("1.png", "2.png"), (1e308, 0.5)), ListedEdit(("2.png", "3.png"), (-1e300,)))
+    outcome = run(replace(job, request=Morph((0.0,), listed=listed)))
     assert outcome.summary["statuses"] == {"diverged": 2, "ok": 1}
     errors = {row["strength"]: row["error"] for row in rows_of(job.out).values()}
     assert errors[0.5] is None
