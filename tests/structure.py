@@ -26,7 +26,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from i2s_batch.engine_registries import INITIALISATIONS, METRICS, OPTIMIZERS
+from i2s_batch.registry import Registry
+from i2s_batch.sources.registered import SOURCES
+from i2s_batch.storage.schemes import SCHEMES
 from tests import test_layers
 from tests.calls.graph import Reached, reach
 from tests.calls.names import Function, Package, last_name
@@ -34,22 +39,43 @@ from tests.calls.names import Function, Package, last_name
 ROOT = Path(__file__).parents[1]
 NAME = "i2s_batch"
 
-AFTER = ("report",)
+AFTER = (
+    "report",
+    "api/reports.py",
+    "embedding/page.py",
+    "embedding/samples.py",
+    "editing/page.py",
+    "editing/strips.py",
+)
 OTHER = ("studies", "bench", "demo")
 ONCE = (
     "cli/options.py",
     "models/checkpoints",
     "models/random_weights.py",
-    "runtime/weights.py",
-    "storage/objects/staging.py",
+    "models/loading.py",
+    "storage/downloads.py",
 )
-WATCHING = ("runtime/watching", "cli/bug_report.py")
+WATCHING = ("run/progress.py", "run/status.py", "run/terminal.py", "output/summary_file.py", "cli/bug_report.py")
 WITH_ITS_RUN = AFTER + OTHER
 OWN = WITH_ITS_RUN + ONCE + WATCHING
-EMBED = ("cli/embed.py:embed",)
+
+
+def _declared(*registries: Registry[Any]) -> tuple[str, ...]:
+    """Return the targets of registries, which are found by name when they are first used, as entries of a way."""
+    targets = (each.target.partition(":") for registry in registries for each in registry)
+    return tuple(f"{module.removeprefix(f'{NAME}.').replace('.', '/')}.py:{name}" for module, _, name in targets)
+
+
+EMBED = ("cli/embed.py:embed", *_declared(SOURCES, SCHEMES, OPTIMIZERS, INITIALISATIONS, METRICS))
 EDITS = ("morph", "style", "expression", "reenact", "render")
-EDIT = tuple(f"cli/edit.py:{name}" for name in EDITS)
-# Of each way: the functions at which it begins, below the package, and the files and folders that are not on it.
+EDIT = (
+    "cli/edit.py:_run",
+    *(f"editing/edits/{name}.py:latent" for name in EDITS if name != "reenact"),  # whose latent is an expression's
+    *(f"editing/edits/{name}.py:{name.title()}" for name in EDITS),
+    *_declared(SCHEMES),
+)
+# Of each way: the functions and classes at which it begins, below the package, and the files and folders that are not
+# on it.
 WAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "an image's way": (EMBED, OWN),
     "an image's way, with its run": (EMBED, WITH_ITS_RUN),
