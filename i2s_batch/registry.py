@@ -88,11 +88,14 @@ class Registry(Generic[D]):
             raise ConfigError(f"{self.what} is {name!r}; it must be one of {', '.join(self.names)}")
         return self._declarations[name]
 
-    def add(self, declaration: D) -> None:
-        """Add a declaration; ConfigError for a name that is taken."""
+    def add(self, declaration: D, before: str | None = None) -> None:
+        """Add a declaration, as the last one or `before` another; ConfigError for a name that is taken."""
         if declaration.name in self._declarations:
             raise ConfigError(f"{self.what} {declaration.name!r} is declared already; give the new one another name")
+        later = [] if before is None else list(self)[self.names.index(self.get(before).name) :]
         self._declarations[declaration.name] = declaration
+        for each in later:
+            self._declarations[each.name] = self._declarations.pop(each.name)
 
     def remove(self, name: str) -> None:
         """Remove the declaration of that name; ConfigError, which lists the names, if there is none."""
@@ -100,9 +103,9 @@ class Registry(Generic[D]):
         del self._declarations[name]
 
     @contextmanager
-    def added(self, declaration: D) -> Iterator[D]:
+    def added(self, declaration: D, before: str | None = None) -> Iterator[D]:
         """Add a declaration for the length of a `with` block."""
-        self.add(declaration)
+        self.add(declaration, before)
         try:
             yield declaration
         finally:

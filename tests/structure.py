@@ -42,9 +42,9 @@ NAME = "i2s_batch"
 AFTER = (
     "report",
     "api/reports.py",
-    "embedding/page.py",
+    "embedding/report_part.py",
     "embedding/samples.py",
-    "editing/page.py",
+    "editing/report_part.py",
     "editing/strips.py",
 )
 OTHER = ("studies", "bench", "demo")

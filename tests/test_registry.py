@@ -80,3 +80,13 @@ def test_a_module_is_imported_when_first_resolved_and_not_before() -> None:
         "print('ok')"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "ok\n"
+
+
+def test_a_declaration_comes_before_another_where_order_matters() -> None:
+    registry = Registry("letter", [Declaration(name, "", "string:ascii_letters") for name in "abd"])
+    with registry.added(Declaration("c", "", "string:ascii_letters"), before="d"):
+        assert registry.names == ("a", "b", "c", "d")
+    assert registry.names == ("a", "b", "d")
+    with pytest.raises(ConfigError, match="letter is 'x'; it must be one of a, b, d"):
+        registry.add(Declaration("c", "", "string:ascii_letters"), before="x")
+    assert registry.names == ("a", "b", "d")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from i2s_batch.editing.page import edit_parts
+from i2s_batch.editing.report_part import edit_parts
 from i2s_batch.editing.strips import Strip
-from i2s_batch.embedding.page import embed_parts
+from i2s_batch.embedding.report_part import embed_parts
 from i2s_batch.errors import RunConflictError
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.report.facts import Facts, gather
@@ -15,7 +15,7 @@ from i2s_batch.report.page import write_page
 from i2s_batch.report.parts import PageParts
 from i2s_batch.run.recorded import recorded_command
 from i2s_batch.schema.settings import EDIT, STUDY
-from i2s_batch.studies.page import study_parts
+from i2s_batch.studies.report_part import study_parts
 
 
 def write_report(

@@ -113,7 +113,7 @@ def _loop(
     import time
 
     from i2s_batch.bench.loop import measure_loop
-    from i2s_batch.cli.run import say
+    from i2s_batch.cli.run_command import say
     from i2s_batch.inversion.numerics import map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_vgg
     from i2s_batch.run.device import device_name, software

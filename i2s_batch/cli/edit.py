@@ -11,7 +11,7 @@ import click
 
 from i2s_batch.cli.options import Location, Renamed, add_debug, refuse_without_effect, run_options
 from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS, EditConfig
-from i2s_batch.editing.options import OPTION, EditOptions, Kind, Option, OptionsError
+from i2s_batch.editing.edit_options import OPTION, EditOptions, Kind, Option, OptionsError
 from i2s_batch.editing.registered import EDITS, Edit
 from i2s_batch.errors import ConfigError, I2SError
 from i2s_batch.registry import Declaration
@@ -207,7 +207,7 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     if (where and ids) or (request.listed is not None and (where or ids)):
         raise click.UsageError("--where, --ids and --edit-list are ways to choose the images; give one")
     config = common.config()
-    from i2s_batch.cli.run import command_words, ended, execute, voice
+    from i2s_batch.cli.run_command import command_words, ended, execute, voice
     from i2s_batch.editing.edit_lists import read_ids
     from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 
@@ -242,7 +242,7 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
 
 def _shown(out: str, run: EditRun) -> None:
     """Draw the contact sheet and write the report. The run was for the pictures: it does not fail with these."""
-    from i2s_batch.cli.run import say, write_page
+    from i2s_batch.cli.run_command import say, write_page
     from i2s_batch.editing.strips import load_strips, write_edit_sheet
 
     strips = None

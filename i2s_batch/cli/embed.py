@@ -32,7 +32,7 @@ def embed(
     if not dry_run:
         refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
     config = EmbedRunConfig(embed=take_embed_config(options), **options)
-    from i2s_batch.cli.run import ended, execute, voice, write_page
+    from i2s_batch.cli.run_command import ended, execute, voice, write_page
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 
     run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), voice())
@@ -52,7 +52,7 @@ def _expected(
     fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None
 ) -> dict[str, Any]:
     """What the figures that this machine remembers say of the time and cost of `updates` steps of one image."""
-    from i2s_batch.cli.run import say
+    from i2s_batch.cli.run_command import say
     from i2s_batch.run.speed_cache import estimate, recall
     from i2s_batch.storage.urls import hide_secrets
 

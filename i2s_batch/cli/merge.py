@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from i2s_batch.cli.run import say
+from i2s_batch.cli.run_command import say
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
-from i2s_batch.cli.run import say, voice
+from i2s_batch.cli.run_command import say, voice
 from i2s_batch.run.terminal import LiveLine, duration, printable
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,10 +13,16 @@ from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 from i2s_batch.storage.urls import is_url
 
+if TYPE_CHECKING:
+    _WholeOrNone: TypeAlias = click.ParamType[int | None]
+    _Text: TypeAlias = click.ParamType[str]
+else:
+    _WholeOrNone = _Text = click.ParamType  # which older releases of Click cannot subscript
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class AutoOr(click.ParamType[int | None]):
+class AutoOr(_WholeOrNone):
     """`auto` (None) or a positive whole number."""
 
     name = "auto|N"
@@ -33,7 +39,7 @@ class AutoOr(click.ParamType[int | None]):
         return number
 
 
-class Location(click.ParamType[str]):
+class Location(_Text):
     """A path or a URL. A recorded command holds a path as an absolute one (`run.command_words`); `names` are the values
     that mean no file."""
 

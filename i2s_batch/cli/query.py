@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
-from i2s_batch.cli.run import say
+from i2s_batch.cli.run_command import say
 from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:

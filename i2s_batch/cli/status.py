@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from i2s_batch.cli.run import say
+from i2s_batch.cli.run_command import say
 from i2s_batch.run.terminal import duration, printable
 
 if TYPE_CHECKING:

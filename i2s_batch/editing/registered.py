@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from i2s_batch.editing.edit_options import EditOptions
 from i2s_batch.editing.formulas import Codes
-from i2s_batch.editing.options import EditOptions
 from i2s_batch.editing.recipes import Recipe
 from i2s_batch.registry import Declaration, Registry
 

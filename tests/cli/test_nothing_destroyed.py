@@ -74,7 +74,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def execute(work: Callable[[Any, Callable[[str], None]], Any], in_process: bool = False) -> Any:
         return work(InProcessCluster(), lambda line: None)
 
-    monkeypatch.setattr("i2s_batch.cli.run.execute", execute)
+    monkeypatch.setattr("i2s_batch.cli.run_command.execute", execute)
     monkeypatch.setattr("i2s_batch.demo.run.STEPS", 1)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from i2s_batch.cli import commands
 from i2s_batch.cli.edit import render
-from i2s_batch.cli.run import command_words
+from i2s_batch.cli.run_command import command_words
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from tests.program import status_of
 from tests.runs import embed, job_over

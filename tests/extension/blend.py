@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from i2s_batch.editing import Edit, ListedEdit, PictureSequence, Recipe, morph
-from i2s_batch.editing.formulas import Codes
-from i2s_batch.editing.options import (
+from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
     flag_option,
@@ -19,6 +18,7 @@ from i2s_batch.editing.options import (
     strengths_option,
     whole_option,
 )
+from i2s_batch.editing.formulas import Codes
 
 ROLES = ("content", "other")
 

@@ -18,9 +18,9 @@ from i2s_batch.api.verification import verify
 from i2s_batch.cli import main
 from i2s_batch.config import EditConfig
 from i2s_batch.editing import EDITS, Edit, Recipe, apply_recipe
+from i2s_batch.editing.edit_options import EditOptions, image_id_option
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.editing.edit_worker import EditSpec
-from i2s_batch.editing.options import EditOptions, image_id_option
 from i2s_batch.errors import ConfigError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.synthesis import image_of

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from i2s_batch.editing.formulas import NORM_THRESHOLD, Codes, add_direction, expression_direction
-from i2s_batch.editing.options import (
+from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
     flag_option,
@@ -15,6 +14,7 @@ from i2s_batch.editing.options import (
     number_option,
     strengths_option,
 )
+from i2s_batch.editing.formulas import NORM_THRESHOLD, Codes, add_direction, expression_direction
 from i2s_batch.editing.recipes import PictureSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import ListedEdit, check_numbers, check_threshold

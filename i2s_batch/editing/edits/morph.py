@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from i2s_batch.config import MOST_STRENGTHS
-from i2s_batch.editing.formulas import Codes, morph
-from i2s_batch.editing.options import (
+from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
     flag_option,
@@ -18,6 +17,7 @@ from i2s_batch.editing.options import (
     strengths_option,
     whole_option,
 )
+from i2s_batch.editing.formulas import Codes, morph
 from i2s_batch.editing.recipes import PictureSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import (

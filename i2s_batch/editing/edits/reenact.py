@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.editing.edit_options import EditOptions, flag_option, image_id_option, number_option, prefix_option
 from i2s_batch.editing.edits.expression import latent
 from i2s_batch.editing.formulas import NORM_THRESHOLD
-from i2s_batch.editing.options import EditOptions, flag_option, image_id_option, number_option, prefix_option
 from i2s_batch.editing.recipes import PictureSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import check_frames, check_numbers, check_threshold

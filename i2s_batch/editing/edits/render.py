@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.editing.edit_options import EditOptions
 from i2s_batch.editing.formulas import Codes
-from i2s_batch.editing.options import EditOptions
 from i2s_batch.editing.recipes import PictureSequence, Recipe
 from i2s_batch.editing.registered import Edit
 

@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from i2s_batch.editing.formulas import Codes, crossover, style_layers
-from i2s_batch.editing.options import (
+from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
     flag_option,
@@ -17,6 +16,7 @@ from i2s_batch.editing.options import (
     only_one,
     whole_option,
 )
+from i2s_batch.editing.formulas import Codes, crossover, style_layers
 from i2s_batch.editing.recipes import PictureSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import ALL_PAIRS, TOWARDS, ListedEdit, check_pairing, towards

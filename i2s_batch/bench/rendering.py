@@ -1,6 +1,6 @@
 """How much of a bare render loop's rate an edit run kept.
 
-    python -m i2s_batch.bench.render OUT --generator G --processes 2
+    python -m i2s_batch.bench.rendering OUT --generator G --processes 2
 
 OUT is a finished run of `edit` or `render`. Its rate is that of the middle nine tenths of its rows: workers begin and
 end apart. Bare loops draw the same codes in as many processes, in the same batches with the same threads; one writes
@@ -68,7 +68,7 @@ def run_rate(table: pa.Table) -> float:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.render", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.rendering", description=__doc__)
     parser.add_argument("out", metavar="OUT")
     parser.add_argument("--generator", required=True)
     parser.add_argument("--processes", type=int, default=2)
