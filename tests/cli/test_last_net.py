@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.api import verification
 from i2s_batch.cli import bug_report, main
 from i2s_batch.cli.bug_report import without_any_secret
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import InternalError, RunFailedError
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.maintenance.verification import table_checks as verify
 from i2s_batch.table.shards import read_table
 from tests.program import PROGRAM, changed, i2s_batch, refusal
 from tests.runs import embed, job_over
@@ -111,7 +111,7 @@ def test_any_command_has_the_net(
         def broken(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(verify, "verify", broken)
+        monkeypatch.setattr(verification, "verify", broken)
         status = leave("verify", str(tmp_path))
         return status, capsys.readouterr().err
 
@@ -190,7 +190,7 @@ def test_there_are_two_broad_excepts_in_the_package() -> None:
             if isinstance(node, ast.ExceptHandler):
                 names = {name.id for name in ast.walk(node.type or ast.Name("Exception")) if isinstance(name, ast.Name)}
                 broad += [path.relative_to(PACKAGE).as_posix()] * bool(names & {"Exception", "BaseException"})
-    assert broad == ["cli/__init__.py", "runtime/workers/pools.py"]
+    assert broad == ["cli/__init__.py", "run/pools.py"]
 
 
 def test_too_little_memory_in_a_worker_is_no_fault_of_ours(
