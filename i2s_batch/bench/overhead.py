@@ -44,22 +44,22 @@ from i2s_batch.table.shards import read_table
 
 @dataclass(frozen=True)
 class Case:
-    """A job on `actors` processes of `threads` each."""
+    """A run on `actors` processes of `threads` each."""
 
-    job: EmbedRunRequest
+    request: EmbedRunRequest
     threads: int
 
     @property
     def actors(self) -> int:
         """How many processes."""
-        assert self.job.config.actors is not None
-        return self.job.config.actors
+        assert self.request.config.actors is not None
+        return self.request.config.actors
 
     @property
     def slots(self) -> int:
         """Pictures that are embedded at a time."""
-        assert self.job.config.batch_size is not None
-        return self.actors * self.job.config.batch_size
+        assert self.request.config.batch_size is not None
+        return self.actors * self.request.config.batch_size
 
 
 def readable(source: str) -> list[tuple[str, np.ndarray]]:
@@ -77,9 +77,9 @@ def _alone(case: Case, number: int, ready: Any, answer: Any) -> None:
     """One process of the bare engine: when it began, and when it had embedded its share."""
     keep_freed_memory()
     torch.set_num_threads(case.threads)
-    job, config = case.job, case.job.config
-    engine = Engine(generator_weights(job.generator), vgg_weights(job.vgg), config.device, config.precision)
-    pictures = readable(job.source)[number :: case.actors]
+    request, config = case.request, case.request.config
+    engine = Engine(generator_weights(request.generator), vgg_weights(request.vgg), config.device, config.precision)
+    pictures = readable(request.source)[number :: case.actors]
     assert config.batch_size is not None
     embedder = engine.embedder(ImageSettings(config.embed), min(config.batch_size, len(pictures)))
     ready.wait()
@@ -104,17 +104,17 @@ def engine_alone(case: Case) -> float:
 
 def whole_run(case: Case) -> dict[str, float]:
     """Seconds from the first picture's start to the last one's end, and those of the run before and after them."""
-    Path(case.job.out).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=case.job.out) as folder:
-        job = replace(case.job, out=f"{folder}/run")
+    Path(case.request.out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=case.request.out) as folder:
+        request = replace(case.request, out=f"{folder}/run")
         cluster = RayCluster()
         began = time.time()
         try:
-            EmbedRun(job, lambda line: None).execute(cluster)
+            EmbedRun(request, lambda line: None).execute(cluster)
         finally:
             cluster.close()
         ended = time.time()
-        rows = read_table(job.out, ["image_id", "embedded_at", "seconds", "status", "steps"])
+        rows = read_table(request.out, ["image_id", "embedded_at", "seconds", "status", "steps"])
     assert set(rows["status"].to_pylist()) == {STATUS_OK}
     ends = np.array([at.timestamp() for at in rows["embedded_at"].to_pylist()])
     starts = ends - rows["seconds"].to_numpy()
@@ -137,7 +137,7 @@ def occupancy(starts: np.ndarray, ends: np.ndarray, slots: int) -> float:
 
 def measure(case: Case, rounds: int) -> Iterator[dict[str, float]]:
     """The figures of each round as soon as they are known, and at last the medians, with the quotient of both."""
-    readable(case.job.source)  # here first: a process that finds one that is not would leave this one waiting
+    readable(case.request.source)  # here first: a process that finds one that is not would leave this one waiting
     known = []
     for _ in range(rounds):
         known.append({"engine_s": engine_alone(case)} | {f"run_{k}": v for k, v in whole_run(case).items()})
@@ -163,8 +163,8 @@ def main() -> None:
     given = parser.parse_args()
     embed = EmbedConfig(steps=given.steps, stop_plateau=given.stop_plateau, plateau_steps=given.plateau_steps)
     config = EmbedRunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
-    job = EmbedRunRequest(given.source, given.out, given.generator, given.vgg, config)
-    case = Case(job, threads=given.threads or max(1, (os.cpu_count() or 1) // given.actors))
+    request = EmbedRunRequest(given.source, given.out, given.generator, given.vgg, config)
+    case = Case(request, threads=given.threads or max(1, (os.cpu_count() or 1) // given.actors))
     for figures in measure(case, given.rounds):
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
 

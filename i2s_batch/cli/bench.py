@@ -180,8 +180,8 @@ def _on_pictures(source: str, pictures: list[Any], generator: str, config: Embed
         click.echo(quality.line(one))
         precisions.append(one)
     with tempfile.TemporaryDirectory() as folder:
-        job = EmbedRunRequest(source, f"{folder}/run", generator, VGG_RANDOM, config)
-        *_, run = overhead.measure(overhead.Case(job, threads=os.cpu_count() or 1), rounds=1)
+        request = EmbedRunRequest(source, f"{folder}/run", generator, VGG_RANDOM, config)
+        *_, run = overhead.measure(overhead.Case(request, threads=os.cpu_count() or 1), rounds=1)
     click.echo(
         f"\nengine alone {run['engine_s']:.1f} s, through Ray {run['run_seconds']:.1f} s "
         f"({run['run_over_engine'] - 1:+.1%}; slots {run['run_occupancy']:.1%} full; before the first picture "

@@ -62,8 +62,8 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
     # One of the eight is damaged, on purpose.
     config = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
     with as_file(files("i2s_batch.demo") / "generator.safetensors") as checkpoint:
-        job = EmbedRunRequest(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
-        run = EmbedRun(job, say)
+        request = EmbedRunRequest(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
+        run = EmbedRun(request, say)
         outcome = run.execute(cluster)
         edits = [
             _edit(folder / name, request, str(checkpoint), run.generator, out, cluster, say)

@@ -42,33 +42,33 @@ class EmbedRunRequest:
 class EmbedRun(Run):
     """A run that embeds the pictures of a source."""
 
-    def __init__(self, job: EmbedRunRequest, say: Callable[[str], None]) -> None:
-        self._job = job
-        self._vgg = vgg_weights(job.vgg)
-        self.steps = job.config.embed.steps
-        generator = generator_weights(job.generator)
-        networks = {"generator": job.generator, "vgg": job.vgg}
+    def __init__(self, request: EmbedRunRequest, say: Callable[[str], None]) -> None:
+        self._request = request
+        self._vgg = vgg_weights(request.vgg)
+        self.steps = request.config.embed.steps
+        generator = generator_weights(request.generator)
+        networks = {"generator": request.generator, "vgg": request.vgg}
         record = new_record(
-            job.source, job.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
+            request.source, request.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
         )
-        record = replace(record, in_process=job.config.in_process, command=self._command())
-        super().__init__(job.out, job.config, record, generator, say)
+        record = replace(record, in_process=request.config.in_process, command=self._command())
+        super().__init__(request.out, request.config, record, generator, say)
 
     def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:
         """Return the words of the command that resumes the run, where the record's settings do not say it."""
         return msgspec.UNSET
 
     def _make_plan(self) -> Plan:
-        return Plan(self._list(), self._job.config.shard_size)
+        return Plan(self._list(), self._request.config.shard_size)
 
     def unit(self, index: int) -> EmbedUnit:
         row = self.plan().unit_rows(index)
         image_id, uri = row["image_id"][0].as_py(), row["uri"][0].as_py()
-        settings = ImageSettings(self._job.config.embed)
+        settings = ImageSettings(self._request.config.embed)
         return EmbedUnit(index=index, image_ids=(image_id,), uri=uri, settings=settings)
 
     def _list(self) -> SpilledRows:
-        return list_images(self._job.source, exclude=self._job.out)
+        return list_images(self._request.source, exclude=self._request.out)
 
     @cached_property
     def _listing(self) -> SpilledRows:
@@ -76,16 +76,16 @@ class EmbedRun(Run):
         return self._list()
 
     def _updated(self, plan: Plan) -> Plan:
-        return grown_plan(plan, self._listing) if self._job.config.grow else plan
+        return grown_plan(plan, self._listing) if self._request.config.grow else plan
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
-        if self._job.config.grow and state.published:
+        if self._request.config.grow and state.published:
             compare(state, assembler, plan, self._listing, self._say)
             # Images that are to be embedded again now may have been in flight when an earlier driver ended.
             state.checkpointed = undone_checkpoints(state.done, self._log)
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
-        config = self._job.config
+        config = self._request.config
         return EmbedSpec(self._store.url, config, self.generator, self._vgg, fleet.device, spread, fleet.threads)
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:

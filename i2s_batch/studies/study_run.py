@@ -42,17 +42,17 @@ class StudyRun(EmbedRun):
     """A run that embeds every variant of a sample of images, and keeps the reconstructions."""
 
     def __init__(self, request: StudyRunRequest, say: Callable[[str], None]) -> None:
-        self._request = request
+        self._study_request = request
         self.study = study_of(request.config.study, request.config.embed)
         super().__init__(request, say)
         self.steps = self.study.mean_steps
 
     def _command(self) -> tuple[str, ...] | None:
-        return self._request.command
+        return self._study_request.command
 
     def _make_plan(self) -> Plan:
-        config = self._request.config
-        images = list_images(self._request.source, exclude=self._request.out).read()
+        config = self._study_request.config
+        images = list_images(self._study_request.source, exclude=self._study_request.out).read()
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)
@@ -65,13 +65,13 @@ class StudyRun(EmbedRun):
         return study_plan(self.study, rows, config.shard_size)
 
     def _classes(self, images: pa.Table) -> list[str]:
-        column = self._request.config.classes
+        column = self._study_request.config.classes
         if column is None:
             return [class_of(image_id) for image_id in images["image_id"].to_pylist()]
         carried = [name for name in images.column_names if name not in ("image_id", "uri")]
         if column not in carried:
             there = ", ".join(map(repr, carried)) or "none"
-            raise ConfigError(f"{self._request.source!r} carries no column {column!r} for --classes; there is {there}")
+            raise ConfigError(f"{self._study_request.source!r} carries no column {column!r} for --classes; there is {there}")
         return ["" if value is None else str(value) for value in images[column].to_pylist()]
 
     def _input(self, variant: Variant, image: str, uri: str) -> str:
@@ -101,7 +101,7 @@ class StudyRun(EmbedRun):
     def _alter(self, row: PlannedRow, alteration: Alteration) -> None:
         """Write the altered image of a row. What cannot be read is not altered, and what cannot be decoded is handed on
         as it is: its row in the table says why."""
-        embed = self._request.config.embed
+        embed = self._study_request.config.embed
         try:
             data = read_bytes(row.source_uri)
         except PictureError:
