@@ -71,7 +71,9 @@ class StudyRun(EmbedRun):
         carried = [name for name in images.column_names if name not in ("image_id", "uri")]
         if column not in carried:
             there = ", ".join(map(repr, carried)) or "none"
-            raise ConfigError(f"{self._study_request.source!r} carries no column {column!r} for --classes; there is {there}")
+            raise ConfigError(
+                f"{self._study_request.source!r} carries no column {column!r} for --classes; there is {there}"
+            )
         return ["" if value is None else str(value) for value in images[column].to_pylist()]
 
     def _input(self, variant: Variant, image: str, uri: str) -> str:
