@@ -53,7 +53,7 @@ def test_ids_beside_a_list_of_edits(tmp_path: Path, capsys: pytest.CaptureFixtur
     edits.write_text("content,neutral,expressive\na,b,c\n")
     words = ("edit", "expression", "TABLE", "OUT", "--jobs", str(edits))
     for more in (("--neutral", "b"), ("--expressive", "c"), ("--neutral", "b", "--expressive", "c")):
-        assert "or a list of jobs" in refused((*words, *more), capsys)
+        assert "or an edit list" in refused((*words, *more), capsys)
 
 
 @pytest.mark.parametrize(
