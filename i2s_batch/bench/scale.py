@@ -153,7 +153,7 @@ def merge(out: str, rows: int, shape: Shape) -> float:
     """`i2s-batch merge`, of the run with itself: every picture is in both."""
 
     def work() -> None:
-        assert merge_runs([out, out], f"{out}-merged", print)["images"] == rows
+        assert merge_runs([out, out], f"{out}-merged", print).images == rows
 
     return _timed(work)
 
