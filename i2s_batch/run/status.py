@@ -322,8 +322,8 @@ def _get(store: Store, key: str) -> bytes | None:
 
 
 def _holder(held: bytes) -> Holder:
-    facts = parse_holder(held)
-    return Holder(*(str(facts.get(name, "unknown")) for name in ("host", "pid", "since")))
+    found = parse_holder(held)
+    return Holder(*("unknown" if fact is None else str(fact) for fact in (found.host, found.pid, found.since)))
 
 
 def _live(content: bytes | None) -> Live | None:
