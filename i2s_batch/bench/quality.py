@@ -121,8 +121,8 @@ def measure(
     precisions: Sequence[str],
     config: EmbedConfig,
 ) -> Iterator[PrecisionFigures]:
-    """Yield the figures of each precision as soon as they are known, relative to those of the first. Leaves the numerics
-    of fp32 behind."""
+    """Yield the figures of each precision as soon as they are known, relative to those of the first. Leaves the
+    numerics of fp32 behind."""
     judge = networks(generator, vgg, device, "fp32")
     fitted = [fit_picture(picture, judge[0].resolution, config.fit) for picture in pictures]
     reference: np.ndarray | None = None
