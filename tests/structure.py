@@ -162,20 +162,43 @@ def _lengths(trees: dict[str, ast.Module]) -> Iterator[tuple[int, str]]:
 
 def dictionaries_of_anything(trees: dict[str, ast.Module]) -> dict[str, int]:
     """Count `dict[str, Any]`, its like, dictionaries of no stated type, and every use of another name for these."""
-    aliases = {
-        target.id
-        for tree in trees.values()
-        for node in tree.body
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
-        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        if isinstance(target, ast.Name) and _is_type_of_anything(node.value)
-    }
+    aliases = _other_names(trees)
     counts = {
-        path: sum(_is_dictionary(node, aliases) for node in ast.walk(tree))
+        path: sum(_is_dictionary(node, aliases[path]) for node in ast.walk(tree))
         + sum(_is_bare(annotation) for annotation in _annotations(tree))
         for path, tree in trees.items()
     }
     return {path: count for path, count in counts.items() if count}
+
+
+def _other_names(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """Return the other names for dictionaries of anything, by file: those that it defines, and those that it imports
+    from a file that has them. The same name in another file may mean something else."""
+    paths = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in trees}
+    names = {
+        path: {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if isinstance(target, ast.Name) and _is_type_of_anything(node.value)
+        }
+        for path, tree in trees.items()
+    }
+    imports = [
+        (path, paths[node.module], each.name, each.asname or each.name)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in paths
+        for each in node.names
+    ]
+    # Until nothing is added: a name may be imported from a file that imports it.
+    while missing := [
+        (path, name) for path, of, theirs, name in imports if theirs in names[of] and name not in names[path]
+    ]:
+        for path, name in missing:
+            names[path].add(name)
+    return names
 
 
 def _is_type_of_anything(node: ast.expr) -> bool:

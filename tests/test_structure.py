@@ -115,6 +115,24 @@ def test_dictionaries_of_anything_are_counted_under_whatever_name(code: str, cou
     assert sum(structure.dictionaries_of_anything({"a.py": ast.parse(code)}).values()) == count
 
 
+def test_another_name_counts_where_it_is_defined_or_imported_and_its_namesakes_do_not() -> None:
+    codes = {
+        "house/rows.py": "Item = dict[str, Any]\ndef rows() -> list[Item]: ...",
+        "house/__init__.py": "from house.rows import Item as Row",
+        "house/pages.py": "def page() -> None:\n    from house import Row\n    shown: Row = {}",
+        "house/sources.py": "Item = tuple[str, str]\ndef items() -> Iterator[Item]: ...",
+        "house/ahead.py": "Item = TypeVar('Item')\ndef first(items: list[Item]) -> Item: ...",
+    }
+    found = structure.dictionaries_of_anything({path: ast.parse(code) for path, code in codes.items()})
+    assert found == {"house/rows.py": 2, "house/pages.py": 1}
+
+
+def test_the_dictionaries_of_anything_that_stay_are_few() -> None:
+    trees = {str(path): ast.parse(path.read_text()) for path in (structure.ROOT / structure.NAME).rglob("*.py")}
+    counts = structure.dictionaries_of_anything(trees)
+    assert sum(counts.values()) <= 20, counts
+
+
 def test_broad_excepts_are_counted() -> None:
     code = "try: ...\nexcept ValueError: ...\nexcept (OSError, Exception): ...\ntry: ...\nexcept: ..."
     assert list(structure.broad_excepts(ast.parse(code))) == [3, 5]

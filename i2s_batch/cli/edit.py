@@ -216,7 +216,7 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     run_request = EditRunRequest(tuple(latents), out, place, request, config, chosen, where, command_words())
     run = EditRun(run_request, weights, voice())
     if common.dry_run:
-        click.echo(json.dumps(run.describe(), indent=2))
+        click.echo(json.dumps(run.describe().to_json(), indent=2))
         return 0
     outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
     folder = out.rstrip("/")

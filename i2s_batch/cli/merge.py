@@ -21,6 +21,6 @@ def merge(outs: tuple[str, ...]) -> int:
     from i2s_batch.maintenance.merging import merge_runs
 
     summary = merge_runs(runs, new, say)
-    counts = ", ".join(f"{n} {status}" for status, n in summary["statuses"].items())
-    click.echo(f"{summary['images']} images: {counts}. Table: {new.rstrip('/')}/latents/")
+    counts = ", ".join(f"{n} {status}" for status, n in summary.statuses.items())
+    click.echo(f"{summary.images} images: {counts}. Table: {new.rstrip('/')}/latents/")
     return 0

@@ -148,6 +148,7 @@ def embed_options(command: F) -> F:
     return command
 
 
+# `Any`: what a command is called with by click, a value of another type for each option.
 def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
     """Take the options out that say how an image is embedded."""
     if options["stop_plateau"] is None:

@@ -44,7 +44,7 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
 
     run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command_words()), voice())
     if dry_run:
-        click.echo(json.dumps(run.describe(), indent=2))
+        click.echo(json.dumps(run.describe().to_json(), indent=2))
         return 0
     outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
     click.echo(f"{outcome.counted('variants of pictures')}. Table: {out.rstrip('/')}/latents/")

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +30,7 @@ from i2s_batch.output.run_record import new_record
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
+from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.recorded import generator_record
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
@@ -66,6 +66,23 @@ class EditRunRequest:
     command: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True)
+class EditPreview(RunPreview):
+    """Holds what an edit run would do. `resolution`: of its images, in pixels."""
+
+    resolution: int
+
+    def to_json(self) -> dict[str, Json]:
+        """Return what is printed, as JSON values."""
+        images: dict[str, Json] = {
+            "pictures": self.images,
+            "pictures_to_do": self.images_to_do,
+            "picture": f"{self.resolution} x {self.resolution}",
+            "pictures_bytes": self.images * self.resolution**2 * 3,
+        }
+        return images | {"out": self.out} | self._size()
+
+
 class EditRun(Run):
     """A run that edits latents and renders them."""
 
@@ -86,12 +103,9 @@ class EditRun(Run):
         """The generator on the driver, built when something is first drawn or mapped here."""
         return build_generator(self.generator)
 
-    def describe(self) -> dict[str, Any]:
-        """What the run would do, for `--dry-run`."""
-        resolution = self.generator.settings.resolution
-        size = {"picture": f"{resolution} x {resolution}", "pictures_bytes": len(self.plan()) * resolution**2 * 3}
-        facts = super().describe()
-        return {"pictures": facts.pop("images"), "pictures_to_do": facts.pop("images_to_do")} | size | facts
+    def describe(self) -> RunPreview:
+        """Return what the run would do, for `--dry-run`."""
+        return EditPreview(**vars(super().describe()), resolution=self.generator.settings.resolution)
 
     def _make_plan(self) -> Plan:
         request = self._request

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
 from i2s_batch.editing.recipes import Recipe
 from i2s_batch.editing.units import EditImage
 from i2s_batch.output.plan import EDIT_INTERNAL
+from i2s_batch.schema.row import Cell
+from i2s_batch.schema.settings import load
 from i2s_batch.table.latent_reader import PLACE, LatentLocation
 
 # The columns of a recipe and of its sequence, which the table has too, beside those of `schema.columns.COLUMNS`.
@@ -62,11 +63,9 @@ def to_table(planned: Sequence[PlannedImage]) -> pa.Table:
     return pa.Table.from_pydict(columns, PLANNED)
 
 
-def recipe_of(cells: Mapping[str, Any]) -> Recipe:
+def recipe_of(cells: Mapping[str, Cell]) -> Recipe:
     """Return the recipe in a row of an edit's table, by the columns of `RECIPE`; it was written by `to_table`."""
-    layers = None if cells["layers"] is None else tuple(cells["layers"])
-    names = ("strength", "threshold", "normalise")
-    return Recipe(cells["operation"], tuple(cells["parents"]), layers=layers, **{name: cells[name] for name in names})
+    return load({each.name: cells[each.name] for each in fields(Recipe)}, Recipe)
 
 
 def from_table(rows: pa.Table) -> Iterator[EditImage]:

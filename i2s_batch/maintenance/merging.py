@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +20,7 @@ from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import present_shard, publish_shard
 from i2s_batch.output.run_record import RunRecord, check_same_run
+from i2s_batch.output.run_summary import MergedSummary
 from i2s_batch.parquet.row_groups import RowGroupCache
 from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
@@ -32,14 +31,14 @@ from i2s_batch.table.shards import ShardRows, existing_shards, read_shard
 _CACHE_BYTES = 256 << 20
 _SHARDS_OPEN = 16
 _JUDGED_BY = ["image_id", "status", "sha256", "loss"]
-
+_RANKED_BY = [*_JUDGED_BY, "run"]
 
 # Where a row lies, by image_id.
 _PLACE = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("place", pa.int32())])
 
 
-def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Write the rows of the finished runs at `outs` into a run at `new`; the merged run's summary.
+def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> MergedSummary:
+    """Write the rows of the finished runs at `outs` into a run at `new`; return the merged run's summary.
 
     An image that several runs hold comes once: the row that is ok before one that is not, then the one with the
     lower loss, then that of the run named first. Raises RunConflictError if the runs differ in settings or
@@ -102,7 +101,7 @@ def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table
         if not new.all():
             starts = np.flatnonzero(new)
             groups = zip(starts, [*starts[1:], len(rows)], strict=True)
-            found = rows.to_pylist()
+            found = [_Candidate(*values) for values in zip(*rows.select(_RANKED_BY).to_pydict().values(), strict=True)]
             best = rows.take([start + _best(found[start:stop], stores) for start, stop in groups])
         yield best.select(_PLACE.names)
 
@@ -124,20 +123,31 @@ def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Ta
         yield rows
 
 
-def _best(found: Sequence[dict[str, Any]], stores: Sequence[Store]) -> int:
-    """The place of the row that counts among those of one image, which come in the order of the runs."""
-    whole = [row for row in found if row["status"] == STATUS_OK]
+@dataclass(frozen=True)
+class _Candidate:
+    """Holds what decides between rows of one image."""
+
+    image_id: str
+    status: str
+    sha256: str | None
+    loss: float | None
+    run: int
+
+
+def _best(found: Sequence[_Candidate], stores: Sequence[Store]) -> int:
+    """Return the index of the row that counts among those of one image, which come in the order of the runs."""
+    whole = [row for row in found if row.status == STATUS_OK]
     for row in whole[1:]:
-        if row["sha256"] != whole[0]["sha256"]:
-            hashes = " and ".join(f"{str(one['sha256'])[:12]}..." for one in (whole[0], row))
+        if row.sha256 != whole[0].sha256:
+            hashes = " and ".join(f"{str(one.sha256)[:12]}..." for one in (whole[0], row))
             raise RunConflictError(
-                f"{row['image_id']!r} is one picture in {stores[whole[0]['run']].url} and another in "
-                f"{stores[row['run']].url} (their sha256 are {hashes}); rename one and embed it anew"
+                f"{row.image_id!r} is one picture in {stores[whole[0].run].url} and another in "
+                f"{stores[row.run].url} (their sha256 are {hashes}); rename one and embed it anew"
             )
 
-    def rank(place: int) -> tuple[bool, float]:
-        row = found[place]
-        return row["status"] != STATUS_OK, np.inf if row["loss"] is None else row["loss"]
+    def rank(index: int) -> tuple[bool, float]:
+        row = found[index]
+        return row.status != STATUS_OK, np.inf if row.loss is None else row.loss
 
     return min(range(len(found)), key=rank)
 
@@ -173,8 +183,8 @@ class _Shards:
         return rows
 
 
-def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shards, lease: Lease) -> dict[str, Any]:
-    """The record first, then the shards, each whole; then the plan, and the summary."""
+def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shards, lease: Lease) -> MergedSummary:
+    """Write the record first, then the shards, each whole; then the plan, and the summary."""
     _check_free(target, record)
     size = record.shard_size
     metadata = record.table_metadata()
@@ -194,15 +204,15 @@ def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shard
     parts = planned()
     first = next(parts)
     Plan(spilled(chain([first], parts), first.schema), size).save(target)
-    summary = {
-        "finished": True,
-        "updated_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "images": chosen.num_rows,
-        "done": chosen.num_rows,
-        "statuses": dict(sorted(statuses.items())),
-        "merged": list(record.merged or ()),
-    }
-    target.put(RunLayout.summary, json.dumps(summary, indent=2).encode())
+    summary = MergedSummary(
+        finished=True,
+        updated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        images=chosen.num_rows,
+        done=chosen.num_rows,
+        statuses=dict(sorted(statuses.items())),
+        merged=record.merged or (),
+    )
+    target.put(RunLayout.summary, summary.encode())
     return summary
 
 

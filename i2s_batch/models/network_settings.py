@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar, TypeVar
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 
 STYLEGAN1 = "stylegan1"
@@ -69,7 +70,7 @@ class GeneratorSettings:
         """Return whether z and the embedded label are normalised together, the embedding being a plain matrix."""
         return False
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Json]:
         """Return the values as they are stored."""
         return asdict(self)
 
@@ -113,7 +114,7 @@ class StyleGAN2Settings(GeneratorSettings):
         every = resolutions(self.resolution)
         return every if self.architecture == "skip" else every[-1:]
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Json]:
         """Return the values as they are stored: of those that may be left out, the ones that are set."""
         may_lack = ("style_offset", "label_normalization")
         return {name: value for name, value in asdict(self).items() if value is not None or name not in may_lack}
@@ -155,13 +156,13 @@ class StyleGAN3Settings(GeneratorSettings):
         """Return the number of latents that a W+ latent consists of: one for the input, and one a layer."""
         return len(self.layers) + 1
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Json]:
         """Return the values as they are stored."""
-        layers = [asdict(layer) | {"padding": list(layer.padding)} for layer in self.layers]
+        layers: list[Json] = [asdict(layer) | {"padding": list(layer.padding)} for layer in self.layers]
         return super().to_json() | {"layers": layers}
 
 
-def settings_of(family: str, stored: Mapping[str, object]) -> GeneratorSettings:
+def settings_of(family: str, stored: Mapping[str, Json]) -> GeneratorSettings:
     """Return the settings of a generator; CheckpointError unless `stored` is complete and in range for `family`."""
     if family not in _READERS:
         known = ", ".join(_READERS)
@@ -184,14 +185,14 @@ class _Stored:
     Each raises CheckpointError, which names the setting, for a value that is missing or out of range.
     """
 
-    def __init__(self, family: str, values: Mapping[str, object]) -> None:
+    def __init__(self, family: str, values: Mapping[str, Json]) -> None:
         self._family, self._values = family, values
         self.known: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def take(self, name: str) -> object:
+    def take(self, name: str) -> Json:
         """Return a value as it is, None if it is missing."""
         self.known.add(name)
         return self._values.get(name)
@@ -267,7 +268,7 @@ def _stylegan3(stored: _Stored) -> StyleGAN3Settings:
     return StyleGAN3Settings(*common, clamp, scale, size, rate, bandwidth, layers)
 
 
-def _layers(stored: object) -> tuple[AliasFreeLayer, ...] | None:
+def _layers(stored: Json) -> tuple[AliasFreeLayer, ...] | None:
     """Return the layers; None unless they are a list of complete ones, of which only the last makes colours."""
     if not isinstance(stored, list) or not 2 <= len(stored) <= _MOST_LAYERS:
         return None
@@ -276,7 +277,7 @@ def _layers(stored: object) -> tuple[AliasFreeLayer, ...] | None:
     return tuple(layers) if whole else None
 
 
-def _layer(stored: object) -> AliasFreeLayer | None:
+def _layer(stored: Json) -> AliasFreeLayer | None:
     match stored:
         case {
             "kernel": int() as kernel,

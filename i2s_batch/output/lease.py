@@ -13,20 +13,41 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from i2s_batch.errors import InternalError, ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.schema.settings import json_object
 from i2s_batch.storage import Store
 
 HEARTBEAT_S = 5.0
 EXPIRY_S = 30.0
 
 
-def _process_start(pid: object) -> str | None:
-    """When a process of this machine began (in clock ticks), None if there is none; tells re-used pids apart."""
-    if not isinstance(pid, int):  # a damaged lease
+@dataclass(frozen=True)
+class LeaseHolder:
+    """Holds what a driver writes into its lease; None where a damaged lease says nothing.
+
+    Attributes:
+        machine: As `this_machine` names it.
+        process_start: When the process began, in clock ticks.
+        since: UTC, ISO 8601.
+        beat: Counts the heartbeats.
+    """
+
+    id: str | None
+    host: str | None
+    machine: str | None
+    pid: int | None
+    process_start: str | None
+    since: str | None
+    beat: int | None
+
+
+def _process_start(pid: int | None) -> str | None:
+    """Return when a process of this machine began (in clock ticks), None if there is none; tells re-used pids apart."""
+    if pid is None:  # a damaged lease
         return None
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -38,7 +59,7 @@ def _process_start(pid: object) -> str | None:
 
 def is_here(held: bytes) -> bool:
     """Whether the driver that wrote `held` into the lease is a process of this machine."""
-    machine = parse_holder(held).get("machine")
+    machine = parse_holder(held).machine
     return machine is not None and machine == this_machine()
 
 
@@ -47,8 +68,8 @@ def holder_lives(store: Store, key: str, held: bytes) -> bool:
     known at once; of another, from its next heartbeat, which is waited for up to `EXPIRY_S`."""
     if is_here(held):
         holder = parse_holder(held)
-        started = _process_start(holder.get("pid"))
-        return started is not None and started == holder.get("process_start")
+        started = _process_start(holder.pid)
+        return started is not None and started == holder.process_start
     deadline = time.monotonic() + EXPIRY_S
     while time.monotonic() < deadline:
         try:
@@ -128,23 +149,22 @@ class Lease:
             if self._ours() is not None:
                 self._store.delete([self._key])
 
-    def _refusal(self, holder: dict[str, Any]) -> str:
-        who = f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
+    def _refusal(self, holder: LeaseHolder) -> str:
+        who = f"process {holder.pid} on {holder.host}, since {holder.since}"
         return f"{self._store.url}: another driver is working on this output ({who}); wait for it or end it first"
 
     def _render(self) -> bytes:
         self._beats += 1
-        return json.dumps(
-            {
-                "id": self._id,
-                "host": socket.gethostname(),
-                "machine": this_machine(),
-                "pid": os.getpid(),
-                "process_start": _process_start(os.getpid()),
-                "since": self._since,
-                "beat": self._beats,
-            }
-        ).encode()
+        holder = LeaseHolder(
+            id=self._id,
+            host=socket.gethostname(),
+            machine=this_machine(),
+            pid=os.getpid(),
+            process_start=_process_start(os.getpid()),
+            since=self._since,
+            beat=self._beats,
+        )
+        return json.dumps(asdict(holder)).encode()
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
@@ -177,13 +197,15 @@ class Lease:
             content = self._store.get(self._key)
         except ObjectNotFoundError:
             return None
-        return content if parse_holder(content).get("id") == self._id else None
+        return content if parse_holder(content).id == self._id else None
 
 
-def parse_holder(content: bytes) -> dict[str, Any]:
-    """Who wrote this into a lease: id, host, machine, pid, process_start, since, beat; {} if it is no lease."""
-    try:
-        holder = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return holder if isinstance(holder, dict) else {}
+def parse_holder(content: bytes) -> LeaseHolder:
+    """Return who wrote this into a lease. Of one that is damaged, or is none, what can be read counts."""
+    facts = json_object(content)
+    id_, host, machine, process_start, since = (
+        value if isinstance(value := facts.get(name), str) else None
+        for name in ("id", "host", "machine", "process_start", "since")
+    )
+    pid, beat = (value if type(value := facts.get(name)) is int else None for name in ("pid", "beat"))
+    return LeaseHolder(id_, host, machine, pid, process_start, since, beat)

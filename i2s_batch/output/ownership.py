@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 from i2s_batch.checksums import is_marked
 from i2s_batch.errors import ObjectNotFoundError, ObjectUnreadableError, RunConflictError, StorageError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.lease import parse_holder
 from i2s_batch.output.plan import is_plan
 from i2s_batch.output.run_record import RunRecord
+from i2s_batch.schema.settings import json_object
 from i2s_batch.storage import Store, is_remote, open_store
 from i2s_batch.storage.files import is_temporary
 from i2s_batch.storage.store import PROBES
@@ -175,13 +175,13 @@ def _is_by_its_content(store: Store, key: str) -> bool:
     if any(index(key) is not None for index in _LOGGED):  # training programs name their checkpoints likewise
         return is_marked(store.get(key, _LIMIT_BYTES))
     if RunLayout.publishing_index(key) is not None:
-        return {"sha256", "size"} <= parse_holder(store.get(key, _LIMIT_BYTES)).keys()
+        return {"sha256", "size"} <= json_object(store.get(key, _LIMIT_BYTES)).keys()
     if RunLayout.is_probe(key):
         return store.get(key, _LIMIT_BYTES) in PROBES
     if key == RunLayout.deaths:
-        deaths = parse_holder(store.get(key, _LIMIT_BYTES))
+        deaths = json_object(store.get(key, _LIMIT_BYTES))
         return bool(deaths) and all(unit.isdecimal() and type(count) is int for unit, count in deaths.items())
-    return key in _FIELDS and _FIELDS[key] <= parse_holder(store.get(key, _LIMIT_BYTES)).keys()
+    return key in _FIELDS and _FIELDS[key] <= json_object(store.get(key, _LIMIT_BYTES)).keys()
 
 
 def _named(keys: list[str]) -> str:

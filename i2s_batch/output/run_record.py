@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -110,7 +109,7 @@ class RunRecord:
     def decode(cls, content: bytes, uri: str) -> RunRecord:
         """Return the record in the bytes of a run.json at `uri`; StorageError, which names the field, if it is none."""
         try:
-            values = msgspec.json.decode(content, type=dict[str, Any])
+            values: dict[str, Json] = msgspec.json.decode(content, type=dict)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StorageError(f"{uri} is no run record ({error}); use another OUT") from error
         if not all(name in values for name in ("source", "settings", "generator", "vgg")):
@@ -177,7 +176,7 @@ def _recorded(place: str) -> str:
 
 def new_record(
     source: str | tuple[str, ...],
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Json],
     generator: GeneratorRecord,
     vgg: VGGRecord | None,
     networks: Mapping[str, str],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.run_summary import RunSummary
 from i2s_batch.storage import Store
 
 # A PUT to S3 costs some 5e-6 dollars: this is 4 cents a day.
@@ -26,7 +25,7 @@ class SummaryFile:
         self._next = time.monotonic()
         self._failing = False
 
-    def refresh(self, make: Callable[[], dict[str, Any]]) -> None:
+    def refresh(self, make: Callable[[], RunSummary]) -> None:
         """Begin to write what `make` returns if it is time. Never waits for the store and never fails."""
         if time.monotonic() < self._next or (self._writing is not None and not self._writing.done()):
             return
@@ -34,14 +33,14 @@ class SummaryFile:
         self._next = time.monotonic() + SUMMARY_EVERY_S
         self._writing = self._thread.submit(self._put, make())
 
-    def stopped(self, summary: dict[str, Any]) -> None:
+    def stopped(self, summary: RunSummary) -> None:
         """Write the summary of a run that stops here, if it can be written."""
         self._next = 0.0
         self._wait()
         self.refresh(lambda: summary)
         self._wait()
 
-    def finished(self, summary: dict[str, Any]) -> None:
+    def finished(self, summary: RunSummary) -> None:
         """Write the last summary; raises StorageError."""
         self._wait()
         self._put(summary)
@@ -50,8 +49,8 @@ class SummaryFile:
         """End the thread; a summary that is being written is completed."""
         self._thread.shutdown()
 
-    def _put(self, summary: dict[str, Any]) -> None:
-        self._store.put(RunLayout.summary, json.dumps(summary, indent=2).encode())
+    def _put(self, summary: RunSummary) -> None:
+        self._store.put(RunLayout.summary, summary.encode())
 
     def _wait(self) -> None:
         """Wait for the write under way: it must not come after a later one."""

@@ -7,8 +7,8 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import StorageError
@@ -21,6 +21,7 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import settle_publications
 from i2s_batch.output.run_record import RunRecord, check_same_run
 from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.run_summary import RunSummary
 from i2s_batch.output.summary_file import SummaryFile
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
@@ -28,6 +29,7 @@ from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.driver import Driver
 from i2s_batch.run.failures import count_statuses, failed_images, forget_failures
 from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
+from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.progress import Progress
 from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
 from i2s_batch.run.terminal import duration
@@ -43,23 +45,23 @@ _RELEASE_S = 1.0  # for the lease, by a process that ends at once
 class Outcome:
     """What a run came to. `summary` is what summary.json holds."""
 
-    summary: dict[str, Any]
+    summary: RunSummary
     config: RunConfig
 
     @property
     def failed(self) -> int:
         """Images whose row is not ok."""
-        return sum(n for status, n in self.summary["statuses"].items() if status != STATUS_OK)
+        return sum(n for status, n in self.summary.statuses.items() if status != STATUS_OK)
 
     def counted(self, what: str) -> str:
         """How many there are of each status, in a few words."""
-        counts = ", ".join(f"{n} {status}" for status, n in self.summary["statuses"].items())
-        return f"{self.summary['images']} {what}: {counts}"
+        counts = ", ".join(f"{n} {status}" for status, n in self.summary.statuses.items())
+        return f"{self.summary.images} {what}: {counts}"
 
     @property
     def acceptable(self) -> bool:
         """Whether no more images failed than the settings allow."""
-        return bool(self.failed <= self.config.max_failed_fraction * self.summary["images"])
+        return self.failed <= self.config.max_failed_fraction * self.summary.images
 
 
 class Run(ABC):
@@ -114,8 +116,8 @@ class Run(ABC):
 
     # What they share
 
-    def describe(self) -> dict[str, Any]:
-        """What the run would do, for `--dry-run`."""
+    def describe(self) -> RunPreview:
+        """Return what the run would do, for `--dry-run`."""
         plan = self.plan()
         plan = self._updated(plan) if self._resumed else plan
         state = scan(self._store, plan, self._log)
@@ -123,15 +125,15 @@ class Run(ABC):
             assembler = Assembler(self._store, plan, self._log, self._record.table_metadata(), lambda: None)
             failed = itertools.chain(*failed_images(state, assembler, self._log, plan))
             state.done[sorted({plan.unit_of(image) for image in failed})] = False
-        identity = self._record.identity
-        return {
-            "out": self._store.url,
-            "images": len(plan),
-            "images_to_do": state.remaining_images,
-            "shards": plan.shards,
-            "resumed": self._resumed,
-            "latents_bytes": len(plan) * self.generator.latent_size * 4,
-        } | identity
+        return RunPreview(
+            out=self._store.url,
+            images=len(plan),
+            images_to_do=state.remaining_images,
+            shards=plan.shards,
+            resumed=self._resumed,
+            latents_bytes=len(plan) * self.generator.latent_size * 4,
+            record=self._record,
+        )
 
     def plan(self) -> Plan:
         """Return the plan: of a run that exists the frozen one in its output, of a new one what there is to do now.
@@ -239,7 +241,7 @@ class Run(ABC):
                 self._work(cluster, lease, log, state, publisher, progress, summaries)
             progress.phase("writing the table")
             publisher.finish()
-            summary = progress.summary(finished=True) | {key: record.identity[key] for key in ("generator", "vgg")}
+            summary = replace(progress.summary(finished=True), generator=record.generator, vgg=record.vgg)
             summaries.finished(summary)
         finally:
             publisher.close()

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 from i2s_batch.output.run_state import RunState
+from i2s_batch.output.run_summary import Flight, RunSummary, Session
 from i2s_batch.run.terminal import LiveLine, duration
 from i2s_batch.schema.columns import STATUS_OK
 
@@ -150,38 +150,37 @@ class Progress:
             parts.append(f"{3600 * rate / self._steps:.0f} images/h")
         return ", ".join(parts)
 
-    def summary(self, finished: bool) -> dict[str, Any]:
-        """What summary.json holds."""
+    def summary(self, finished: bool) -> RunSummary:
+        """Return what summary.json is to hold."""
         now = time.monotonic()
         done = self._total - self._state.remaining_images
         rate = self._rate.at(now)
         flights = [
-            (flight.since, {"image_id": image_id, "steps": flight.steps, "worker": worker})
+            (flight.since, image_id, flight.steps, worker)
             for worker, images in self._in_flight.items()
             for image_id, flight in images.items()
         ]
-        flights.sort(key=lambda pair: pair[0])
-        longest = [named | {"seconds": round(now - since, 1)} for since, named in flights[:IN_FLIGHT_NAMED]]
-        return {
-            "finished": finished,
-            "updated_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "images": self._total,
-            "done": done,
-            "statuses": dict(sorted(self._state.statuses.items())),
-            "retried": self._retried,
-            "workers_ready": sum(self._ready.values()),
-            "in_flight": len(flights),
-            "longest_in_flight": longest,
-            "waiting_for": None if finished else self._waiting(now) or None,
-            "steps_per_second": None if rate is None else round(rate, 3),
-            "images_per_hour": None if rate is None else round(3600 * rate / self._steps, 3),
-            "eta_seconds": round(self._left(rate), 1) if rate else None,
-            "this_session": {
-                "images": done - self._done_before,
-                "steps": self._updates,
-                "seconds": round(now - self._started, 3),
-            },
-        }
+        flights.sort(key=lambda flight: flight[0])
+        longest = tuple(
+            Flight(image_id, steps, worker, round(now - since, 1))
+            for since, image_id, steps, worker in flights[:IN_FLIGHT_NAMED]
+        )
+        return RunSummary(
+            finished=finished,
+            updated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            images=self._total,
+            done=done,
+            statuses=dict(sorted(self._state.statuses.items())),
+            retried=self._retried,
+            workers_ready=sum(self._ready.values()),
+            in_flight=len(flights),
+            longest_in_flight=longest,
+            waiting_for=None if finished else self._waiting(now) or None,
+            steps_per_second=None if rate is None else round(rate, 3),
+            images_per_hour=None if rate is None else round(3600 * rate / self._steps, 3),
+            eta_seconds=round(self._left(rate), 1) if rate else None,
+            this_session=Session(done - self._done_before, self._updates, round(now - self._started, 3)),
+        )
 
     def _draw(self) -> None:
         if isinstance(self._say, LiveLine):

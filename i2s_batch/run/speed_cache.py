@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from i2s_batch.config import Json
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,25 @@ class Measured:
     def key(self) -> tuple[str, str, str, int, str, str]:
         """All but the figure."""
         return (self.device, self.generator, self.precision, self.batch_size, self.program, self.software)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Holds how long a run would take on one device, and what it would cost there; None if no price is known."""
+
+    device: str
+    batch_size: int
+    seconds_per_step_and_image: float
+    workers: int
+    hours: float
+    cost: float | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as JSON values; without a price there is no cost."""
+        values: dict[str, Json] = asdict(self)
+        if self.cost is None:
+            del values["cost"]
+        return values
 
 
 def figures_file() -> Path:
@@ -74,8 +94,8 @@ def remember(measured: Measured, say: Callable[[str], None]) -> None:
 
 def estimate(
     known: list[Measured], generator: str, precision: str, updates: int, workers: int | None, price: float | None
-) -> list[dict[str, Any]]:
-    """How long `updates` steps of one image take on each device that is known, at its fastest batch size.
+) -> list[Estimate]:
+    """Return how long `updates` steps of one image take on each device that is known, at its fastest batch size.
 
     `workers`: None counts one; `price`: of one worker's device an hour; None: no cost is told.
     """
@@ -87,14 +107,14 @@ def estimate(
     for device, one in sorted(fastest.items()):
         device_hours = updates * one.seconds / 3600
         made.append(
-            {
-                "device": device,
-                "batch_size": one.batch_size,
-                "seconds_per_step_and_image": one.seconds,
-                "workers": workers or 1,
-                "hours": device_hours / (workers or 1),
-            }
-            | ({} if price is None else {"cost": device_hours * price})
+            Estimate(
+                device=device,
+                batch_size=one.batch_size,
+                seconds_per_step_and_image=one.seconds,
+                workers=workers or 1,
+                hours=device_hours / (workers or 1),
+                cost=None if price is None else device_hours * price,
+            )
         )
     return made
 

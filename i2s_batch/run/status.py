@@ -6,22 +6,24 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from i2s_batch.concurrency import map_ahead
+from i2s_batch.config import Json
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import EXPIRY_S, holder_lives, is_here, parse_holder
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.run_state import read_deaths
+from i2s_batch.output.run_summary import Flight
 from i2s_batch.output.summary_file import SUMMARY_EVERY_S
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.terminal import duration
 from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.settings import load
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import read_shard
 
@@ -70,22 +72,12 @@ class Slow:
 
 
 @dataclass(frozen=True)
-class Flight:
-    """An image in flight: steps made, by which worker, and how long that worker has had it."""
-
-    image_id: str
-    steps: int
-    worker: str
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Live:
     """What the driver last said in summary.json. Rates are None while there is none, and `waiting_for` says why."""
 
     age_s: float
     in_flight: int
-    longest_in_flight: list[Flight]
+    longest_in_flight: tuple[Flight, ...]
     retried: int
     waiting_for: str | None
     steps_per_second: float | None
@@ -139,10 +131,10 @@ class RunStatus:
         """Whether every image has its row in the table."""
         return self.state == FINISHED
 
-    def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        facts = asdict(self)
-        counts = {"done": self.done, "failed": self.failed, "remaining": self.images - self.done}
+    def as_json(self) -> dict[str, Json]:
+        """Return it as JSON values."""
+        facts: dict[str, Json] = asdict(self)
+        counts: dict[str, Json] = {"done": self.done, "failed": self.failed, "remaining": self.images - self.done}
         return {"out": self.out, "state": self.state} | counts | facts
 
 
@@ -330,8 +322,8 @@ def _get(store: Store, key: str) -> bytes | None:
 
 
 def _holder(held: bytes) -> Holder:
-    facts = parse_holder(held)
-    return Holder(*(str(facts.get(name, "unknown")) for name in ("host", "pid", "since")))
+    found = parse_holder(held)
+    return Holder(*("unknown" if fact is None else str(fact) for fact in (found.host, found.pid, found.since)))
 
 
 def _live(content: bytes | None) -> Live | None:
@@ -341,10 +333,8 @@ def _live(content: bytes | None) -> Live | None:
     try:
         summary = json.loads(content)
         age = (datetime.now(timezone.utc) - datetime.fromisoformat(summary["updated_at"])).total_seconds()
-        names = ("in_flight", "retried", "waiting_for", "steps_per_second", "images_per_hour", "eta_seconds")
-        flights = [Flight(**flight) for flight in summary["longest_in_flight"]]
         # Clocks may disagree: nothing was written in the future.
-        live = Live(max(0.0, round(age, 1)), longest_in_flight=flights, **{name: summary[name] for name in names})
+        live = load({**summary, "age_s": max(0.0, round(age, 1))}, Live)
         return None if summary["finished"] else live
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
+from i2s_batch.config import Json
 from i2s_batch.schema.columns import SCHEMA_VERSION
 from i2s_batch.schema.settings import TableSettings
 
@@ -24,7 +24,7 @@ def shard_metadata(
     space: str,
     generator: str,
     vgg: str,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Json],
     code_version: str,
 ) -> dict[str, str]:
     """Return what every shard of a run says about itself. `latent_shape` is (L, w_dim); the fingerprints are hex."""

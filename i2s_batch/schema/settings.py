@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import msgspec
 
-from i2s_batch.config import EmbedConfig, LossWeights
+from i2s_batch.config import EmbedConfig, Json, LossWeights
 
 Loaded = TypeVar("Loaded")
 
@@ -27,6 +28,15 @@ def load(value: object, kind: type[Loaded]) -> Loaded:
         raise ValueError(str(error)) from error
 
 
+def json_object(content: bytes) -> dict[str, Json]:
+    """Return the JSON object in some bytes; an empty one if they hold none."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """What a resumed run must agree with. Settings that a kind of run does not have are None.
@@ -35,7 +45,8 @@ class RunSettings:
         values: All settings as they were recorded, JSON values by name.
     """
 
-    # What later versions and other kinds of runs record is compared, whatever it is.
+    # What later versions and other kinds of runs record is compared, whatever it is: `Any` because msgspec, which reads
+    # it, knows no recursive types such as `Json`.
     values: dict[str, Any]
     shard_size: int | None = None
     precision: str = "fp32"
@@ -63,7 +74,7 @@ class RunSettings:
             raise ValueError(f"shard_size is {self.shard_size}; it is at least 1")
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> RunSettings:
+    def of(cls, values: Mapping[str, Json]) -> RunSettings:
         """Return the settings that are recorded as `values`; ValueError, which names the setting, if one is damaged."""
         return load({**values, "values": dict(values)}, cls)
 
@@ -121,6 +132,6 @@ class TableSettings:
     source: str | tuple[str, ...] = field(default="")
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> TableSettings:
+    def of(cls, values: Mapping[str, Json]) -> TableSettings:
         """Return what the metadata of a shard hold; ValueError, which names the field, if that is damaged."""
         return load({**values, "run": {**values, "values": dict(values)}}, cls)

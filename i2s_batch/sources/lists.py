@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from i2s_batch.config import Json
 from i2s_batch.errors import SourceError
 from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.schema.columns import COLUMNS
@@ -65,9 +66,15 @@ def read_list(source: str, file: BinaryIO) -> _List:
 
 def _checked(source: str, rows: ListRows) -> ListRows:
     for path, place in zip(rows.paths, rows.places, strict=True):
-        if not isinstance(path, str) or not path or _NO_NAME.search(path):
-            raise SourceError(f"{source!r}: {place} holds {path!r}; every row must name a picture")
+        _path(source, path, place)
     return rows
+
+
+def _path(source: str, value: object, place: str) -> str:
+    """Return the path in a row of a list; SourceError if it is none."""
+    if not isinstance(value, str) or not value or _NO_NAME.search(value):
+        raise SourceError(f"{source!r}: {place} holds {value!r}; every row must name a picture")
+    return value
 
 
 def _some(items: Iterable[_Item]) -> Iterator[list[_Item]]:
@@ -218,14 +225,14 @@ def _read_jsonl(source: str, file: BinaryIO) -> _List:
         with _lines(source, file) as lines:
             for part in _some(_json_rows(source, lines)):
                 carried = [_converted(source, field, [value.get(field.name) for _, value in part]) for field in schema]
-                paths = [value.get(path_name, "") for _, value in part]
+                paths = [_path(source, value.get(path_name, ""), place) for place, value in part]
                 yield ListRows(paths, [place for place, _ in part], pa.table(carried, schema=schema))
 
     return schema, parts()
 
 
-def _json_rows(source: str, lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects, each with its line ("line 3")."""
+def _json_rows(source: str, lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Json]]]:
+    """Yield the objects, each with its line ("line 3")."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -37,6 +37,15 @@ def _code(error: ClientError) -> str:
 
 
 @dataclass(frozen=True)
+class _Fetched:
+    """Holds the bytes of an object, or of a part of it; `content_range` says which, None of a whole one."""
+
+    data: bytes
+    etag: str
+    content_range: str | None
+
+
+@dataclass(frozen=True)
 class S3Store(Store):
     """Objects of `bucket` whose keys begin with `prefix` ('' or ending in '/')."""
 
@@ -60,16 +69,17 @@ class S3Store(Store):
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
     def get(self, key: str, limit_bytes: int | None = None) -> bytes:
-        return self._fetch(key, limit_bytes)[0]
+        return self._fetch(key, limit_bytes).data
 
     def open(self, key: str) -> BinaryIO:
-        data, response = self._fetch(key, Range=f"bytes=-{TAIL_BYTES}")
+        response = self._fetch(key, Range=f"bytes=-{TAIL_BYTES}")
+        data, place = response.data, response.content_range
         # An empty object has no part: some stores then send all of nothing, without saying of how much it is a part.
-        size = int(response["ContentRange"].rpartition("/")[2]) if "ContentRange" in response else len(data)
-        version = response["ETag"]
+        size = len(data) if place is None else int(place.rpartition("/")[2])
+        version = response.etag
 
         def part(start: int, stop: int) -> bytes:
-            return self._fetch(key, Range=f"bytes={start}-{stop - 1}", IfMatch=version)[0]
+            return self._fetch(key, Range=f"bytes={start}-{stop - 1}", IfMatch=version).data
 
         return cast("BinaryIO", RangedFile(data, size, part))
 
@@ -80,17 +90,17 @@ class S3Store(Store):
         response["Body"].close()
         return str(response["ETag"])
 
-    def _fetch(self, key: str, limit_bytes: int | None = None, **part: str) -> tuple[bytes, dict[str, Any]]:
-        """The bytes of an object, or of a `part` of it, and what S3 says of them."""
+    def _fetch(self, key: str, limit_bytes: int | None = None, **part: str) -> _Fetched:
+        """Return the bytes of an object, or of a `part` of it, and what S3 says of them."""
         uri = self.uri(key)
 
-        def ask(client: Any) -> tuple[bytes, dict[str, Any]]:
+        def ask(client: Any) -> _Fetched:
             response = client.get_object(**self._name(key), **part)
             size = response["ContentLength"]
             if limit_bytes is not None and size > limit_bytes:
                 response["Body"].close()
                 raise ObjectUnreadableError(f"{uri!r} has {size} bytes; the limit is {limit_bytes}")
-            return response["Body"].read(), response
+            return _Fetched(response["Body"].read(), response["ETag"], response.get("ContentRange"))
 
         return s3_call(uri, ask)
 
@@ -109,10 +119,10 @@ class S3Store(Store):
 
     def swap(self, key: str, expected: bytes, data: bytes) -> bool:
         try:
-            present, response = self._fetch(key)
+            present = self._fetch(key)
         except ObjectNotFoundError:
             return False
-        return present == expected and self._put_if(key, data, IfMatch=response["ETag"])
+        return present.data == expected and self._put_if(key, data, IfMatch=present.etag)
 
     def _put_if(self, key: str, data: bytes, **condition: str) -> bool:
         """Put under a condition; whether the object now holds `data` through this call."""

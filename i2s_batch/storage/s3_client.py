@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import boto3
+from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -75,7 +76,7 @@ _BROKEN = (HTTPClientError, HTTPError, EndpointError, IncompleteReadError, Flexi
 
 _Answer = TypeVar("_Answer")
 
-_clients: dict[tuple[object, ...], Any] = {}  # by process and settings; the keys stay in this module
+_clients: dict[tuple[object, ...], BaseClient] = {}  # by process and settings; the keys stay in this module
 _creation = threading.Lock()
 
 

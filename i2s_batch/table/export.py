@@ -68,7 +68,7 @@ def write_npz(out: str, where: str | None, file: BinaryIO) -> int:
 def write_pt(out: str, where: str | None, stream: BinaryIO) -> int:
     """Write what `write_npz` writes as a dict of tensors and a list, for `torch.load`."""
     found = read_latents(out, None, where)
-    content: dict[str, Any] = {_CODES: torch.from_numpy(found.latents), "image_id": found.ids}
+    content: dict[str, torch.Tensor | list[str]] = {_CODES: torch.from_numpy(found.latents), "image_id": found.ids}
     metrics = found.metrics
     content |= {_free_name(name, metrics): torch.from_numpy(values.copy()) for name, values in metrics.items()}
     torch.save(content, stream)

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from i2s_batch.config import Json
 from i2s_batch.errors import QueryError
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.table.dataset import TableFiles, check_whole
@@ -172,8 +173,8 @@ def _kind(statement: Any) -> str:
         return "special"
 
 
-def _parts(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every node of a syntax tree."""
+def _parts(tree: Json) -> Iterator[dict[str, Json]]:
+    """Yield every node of a syntax tree."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -184,10 +185,12 @@ def _parts(tree: Any) -> Iterator[dict[str, Any]]:
             waiting += node
 
 
-def _common_tables(part: dict[str, Any]) -> list[str]:
-    """The names that a WITH gives to its queries."""
-    names = part.get("cte_map")
-    return [entry["key"] for entry in names["map"]] if isinstance(names, dict) else []
+def _common_tables(part: dict[str, Json]) -> list[str]:
+    """Return the names that a WITH gives to its queries."""
+    match part.get("cte_map"):
+        case {"map": list() as entries}:
+            return [_text(entry, "key") for entry in entries]
+    return []
 
 
 def _own_tables(connection: Any) -> set[str]:
@@ -196,22 +199,29 @@ def _own_tables(connection: Any) -> set[str]:
     return {str(name).lower() for (name,) in connection.execute(query).fetchall()}
 
 
-def check_part(part: dict[str, Any], tables: set[str]) -> None:
+def _text(node: Json, name: str) -> str:
+    """Return a text of a node, '' where it has none."""
+    value = node.get(name) if isinstance(node, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def check_part(part: dict[str, Json], tables: set[str]) -> None:
     """Raise QueryError if a node of the syntax tree does anything but read one of `tables`: the first of two fences."""
-    kind = part.get("type")
-    if not isinstance(kind, str):
-        return
+    kind = _text(part, "type")
     if kind.endswith("_NODE") and kind not in _STATEMENT_KINDS:
         raise QueryError(f"the query holds a {kind.partition('_')[0]}; {_ONLY}")
     if kind == "BASE_TABLE":
-        schema = tuple(filter(None, (part.get("catalog_name"), part.get("schema_name"))))
-        place = ".".join((*schema, part["table_name"]))
-        if schema or place.lower() not in tables:
+        is_qualified = bool(part.get("catalog_name") or part.get("schema_name"))
+        names = (_text(part, name) for name in ("catalog_name", "schema_name", "table_name"))
+        place = ".".join(filter(None, names))
+        if is_qualified or place.lower() not in tables:
             raise QueryError(f"the query reads {place!r}; {_ONLY}")
-    if kind == "TABLE_FUNCTION" and part["function"].get("function_name", "").lower() not in _TABLE_FUNCTIONS:
-        raise QueryError(f"the query calls {part['function'].get('function_name')!r}; {_ONLY}")
-    if kind == "FUNCTION" and part["function_name"].lower() in _FUNCTIONS_REFUSED:
-        raise QueryError(f"the query calls {part['function_name']!r}; {_ONLY}")
+    called = _text(part.get("function"), "function_name") if kind == "TABLE_FUNCTION" else ""
+    if kind == "TABLE_FUNCTION" and called.lower() not in _TABLE_FUNCTIONS:
+        raise QueryError(f"the query calls {called!r}; {_ONLY}")
+    called = _text(part, "function_name") if kind == "FUNCTION" else ""
+    if kind == "FUNCTION" and (not called or called.lower() in _FUNCTIONS_REFUSED):
+        raise QueryError(f"the query calls {called!r}; {_ONLY}")
 
 
 def _one_line(error: Exception) -> str:

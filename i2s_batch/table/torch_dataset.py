@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,8 @@ from i2s_batch.table.selection import ChosenRows, open_chosen, read_places
 
 _KEPT_GROUPS = 8  # row groups in memory: 128 codes of 18 x 512 are 4.7 MB
 
-Item = dict[str, Any]
+# A row: `latent` [L, w_dim], and texts, numbers and truth values of other columns.
+Item = dict[str, torch.Tensor | str | float]
 
 
 class _Rows:
@@ -41,7 +41,7 @@ class _Rows:
             self._table = os.getpid(), open_table(self.chosen.out)
         return self._table[1]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         return self.__dict__ | {"_table": None}
 
     def items(self, batch: pa.RecordBatch) -> Iterator[Item]:
@@ -83,7 +83,7 @@ class LatentDataset(Dataset[Item]):
         found = {index: self[index] for index in sorted(set(indices))}
         return [found[index] for index in indices]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         return self.__dict__ | {"_groups": LRUCache(_KEPT_GROUPS)}
 
     def _group(self, shard: int, place: int) -> dict[int, Item]:
@@ -151,7 +151,7 @@ class LatentStream(IterableDataset[Item]):
         return self._rows.chosen.part(count * number // parts, count * (number + 1) // parts)
 
 
-def _filled(column: pa.Array) -> list[Any]:
-    """The values of a column; PyTorch's collation knows no null."""
+def _filled(column: pa.Array) -> list[str | float]:
+    """Return the values of a column; PyTorch's collation knows no null."""
     missing = "" if pa.types.is_string(column.type) else float("nan")
     return [missing if value is None else value for value in column.to_pylist()]

@@ -69,7 +69,7 @@ def test_an_edit_from_outside_the_package_is_a_run_like_any_other(blend: None, t
     edit = Blend(OTHER, (0.25, 1.5), (0, 3))
     request = EditRunRequest((str(TABLE),), str(out), GENERATOR, edit, EditConfig(), ids=(FIRST, SECOND))
     outcome = EditRun(request, generator_weights(GENERATOR), [].append).execute(InProcessCluster(1))
-    assert outcome.summary["statuses"] == {"ok": 4}
+    assert outcome.summary.statuses == {"ok": 4}
     check_rows(out, {(content, strength): (0, 3) for content in (FIRST, SECOND) for strength in (0.25, 1.5)})
     settings = json.loads((out / "run.json").read_text())["settings"]
     recorded = {name: settings[name] for name in ("operation", "other", "strengths", "layers")}

@@ -35,7 +35,7 @@ def source(tmp_path: Path) -> Path:
 def carried_out(source: Path, out: Path, generator: Path, vgg: Path) -> dict[str, int]:
     config = StudyConfig(embed=EmbedConfig(steps=3), study="mirrored", batch_size=2)
     request = StudyRunRequest(str(source), str(out), str(generator), str(vgg), config, ("study", "mirrored"))
-    statuses: dict[str, int] = StudyRun(request, list[str]().append).execute(InProcessCluster(1)).summary["statuses"]
+    statuses: dict[str, int] = StudyRun(request, list[str]().append).execute(InProcessCluster(1)).summary.statuses
     return statuses
 
 

@@ -93,7 +93,7 @@ def test_a_picture_that_breaks_the_device_is_a_row_and_the_others_go_on(
         assert row["status"] == "ok"
         np.testing.assert_array_equal(row["latent"], expected[image_id])
     # A checkpoint follows each stretch of work, and a stretch ends with each picture: nothing finished is made again.
-    assert summary["this_session"]["images"] == len(IMAGES)
+    assert summary.this_session.images == len(IMAGES)
     assert max(row["attempts"] for row in rows.values()) <= 3
 
 

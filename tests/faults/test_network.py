@@ -88,7 +88,7 @@ def test_a_bad_network_loses_and_doubles_nothing(
         check_table(out, ids, generator)
         np.testing.assert_array_equal(read_latents(out).latents, expected.latents)
         assert proxy.injected, "nothing was broken"
-        steps, needed = summary["this_session"]["steps"], STEPS * (len(ids) - len(BAD))
+        steps, needed = summary.this_session.steps, STEPS * (len(ids) - len(BAD))
         faults = Counter({f"{fault} ({kind})": count for (fault, kind), count in proxy.injected.items()})
         rows = read_table(out)["image_id"].to_pylist()
         total += Tally(

@@ -22,6 +22,8 @@ import torch
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models import GeneratorWeights, random_generator, read_generator, read_vgg, write_safetensors
 from i2s_batch.models.checkpoints import restricted
+from i2s_batch.models.checkpoints.restricted import Record
+from i2s_batch.models.checkpoints.stored_arrays import narrowed
 
 from .files import MANIFEST, SECURITY, ada_pickle, tensorflow_pickle
 from .fuzz import tensorflow_network
@@ -341,7 +343,6 @@ def test_a_changed_value_is_noticed(tmp_path):
     ],
 )
 def test_a_tensor_must_lie_within_its_storage(description):
-    from i2s_batch.models.checkpoints.restricted import Record
     from i2s_batch.models.checkpoints.torch_tensors import Storage, torch_array
 
     storage = Storage("0", "float32", 4, 16, memoryview(bytes(64)))
@@ -377,3 +378,16 @@ def test_the_machine_agrees_with_pickle():
         assert loaded == value
         assert end == len(data)
         assert loaded["again"] is loaded["a"]
+
+
+@pytest.mark.parametrize("value", [None, True, 3, 0.5, "skip", [1, 3, 3, 1], [None, "a"]])
+def test_a_plain_attribute_is_narrowed_to_itself(value: object) -> None:
+    assert narrowed(value) == value and type(narrowed(value)) is type(value)
+
+
+def test_no_other_attribute_is_a_value_of_a_setting() -> None:
+    nested: list[object] = []
+    nested.append(nested)
+    others = [(1, 2), {"a": 1}, nested, [0] * 1000, memoryview(b"a"), Record("os.system", ("x",))]
+    kinds = ["(tuple)", "(dict)", "(list)", "(list)", "(memoryview)", "(os.system)"]
+    assert [narrowed(value) for value in others] == kinds

@@ -110,7 +110,7 @@ def test_every_operation_makes_its_codes_and_pictures(job: EditRunRequest, laten
         here = replace(job, out=f"{job.out}/{request.operation}", request=request, ids=names[:1])
         outcome = run(replace(here, ids=None) if request.listed else here)
         (row,) = rows_of(here.out).values()
-        assert outcome.summary["statuses"] == {"ok": 1} and row["operation"] == request.operation
+        assert outcome.summary.statuses == {"ok": 1} and row["operation"] == request.operation
         np.testing.assert_array_equal(np.float32(row["latent"]).reshape(a.shape), expected.astype(np.float32))
         check_pictures(here.out, generator)
 
@@ -118,7 +118,7 @@ def test_every_operation_makes_its_codes_and_pictures(job: EditRunRequest, laten
 def test_the_table_is_that_of_embed_with_the_recipes(job: EditRunRequest, latents: str, generator: Path) -> None:
     out = run(replace(job, request=Morph((0.0, 0.5, 1.0), "all-pairs")))
     rows = rows_of(job.out)
-    assert out.summary["images"] == len(rows) == 45 * 3
+    assert out.summary.images == len(rows) == 45 * 3
     table = read_table(job.out)
     assert table.column_names[: len(COLUMNS)] == [column.name for column in COLUMNS]
     assert not any(name.startswith("_") for name in table.column_names)
@@ -192,7 +192,7 @@ def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
 def test_what_has_no_code_is_a_row_with_a_reason(job: EditRunRequest, generator: Path) -> None:
     listed = (ListedEdit(("1.png", "broken.png")), ListedEdit(("nobody.png", "2.png")), ListedEdit(("1.png", "2.png")))
     outcome = run(replace(job, request=Morph((0.0, 1.0), listed=listed)))
-    assert outcome.summary["statuses"] == {"ok": 2, "unreadable": 4} and not outcome.acceptable
+    assert outcome.summary.statuses == {"ok": 2, "unreadable": 4} and not outcome.acceptable
     reasons = {tuple(row["parents"]): row["error"] for row in rows_of(job.out).values()}
     assert reasons["1.png", "2.png"] is None
     assert "'broken.png' has no code, its status is 'unreadable'" in reasons["1.png", "broken.png"]
@@ -309,7 +309,8 @@ def test_from_s3_to_s3(job: EditRunRequest, latents: str, s3_bucket: str) -> Non
 
 
 def test_what_would_be_made(job: EditRunRequest) -> None:
-    what = EditRun(replace(job, request=Style("all-pairs")), generator_weights(job.generator), print).describe()
+    planned = EditRun(replace(job, request=Style("all-pairs")), generator_weights(job.generator), print)
+    what = planned.describe().to_json()
     assert (what["pictures"], what["picture"], what["pictures_bytes"]) == (90, "16 x 16", 90 * 16 * 16 * 3)
     assert json.dumps(what) and not Path(job.out).exists()
     with pytest.raises(ConfigError, match="nothing to make of 1 chosen images"):
@@ -346,7 +347,7 @@ def test_a_latent_that_is_not_finite_is_a_row_that_says_so(job: EditRunRequest, 
     """1e308 is a finite number, and what it makes of a latent is not."""
     listed = (ListedEdit(("1.png", "2.png"), (1e308, 0.5)), ListedEdit(("2.png", "3.png"), (-1e300,)))
     outcome = run(replace(job, request=Morph((0.0,), listed=listed)))
-    assert outcome.summary["statuses"] == {"diverged": 2, "ok": 1}
+    assert outcome.summary.statuses == {"diverged": 2, "ok": 1}
     errors = {row["strength"]: row["error"] for row in rows_of(job.out).values()}
     assert errors[0.5] is None
     assert errors[1e308] == "the latent of morph of '1.png', '2.png' at strength 1e+308 is not finite in float32"
@@ -368,7 +369,7 @@ def test_what_an_earlier_version_called_ok_is_never_ok_again(
 
     monkeypatch.setattr(LatentReader, "read", read)
     outcome = run(replace(job, ids=("1.png", "2.png")))
-    assert outcome.summary["statuses"] == {"diverged": 1, "ok": 1}
+    assert outcome.summary.statuses == {"diverged": 1, "ok": 1}
     (bad,) = [row for row in rows_of(job.out).values() if row["status"] == "diverged"]
     assert f"the {where} of render of '1.png'" in bad["error"] and "not finite" in bad["error"]
     check_pictures(job.out, generator)

@@ -71,7 +71,7 @@ def test_new_pictures_come_into_shards_of_their_own(job: EmbedRunRequest, writte
     run(replace(job, config=CONFIG))
     assert written == [], "a run that is not to grow has its plan"
     what = EmbedRun(job, say=print).describe()
-    assert (what["images"], what["images_to_do"], what["shards"]) == (9, 4, 4)
+    assert (what.images, what.images_to_do, what.shards) == (9, 4, 4)
     run(job)
     assert sorted(written) == ["a.png", "c.png", "e.png", "g.png"]
     after = shards(job)

@@ -88,7 +88,7 @@ def test_its_image_restarts_and_the_log_says_so(job: EmbedRunRequest, monkeypatc
     scene(77, (40, 40)).save(Path(job.source) / "02.png")
     said: list[str] = []
     run = embedding(job, said)
-    made = run.execute(InProcessCluster(1)).summary["this_session"]["steps"]
+    made = run.execute(InProcessCluster(1)).summary.this_session.steps
     assert made == STEPS + sum(STEPS - steps[name] for name in ("01.png", "03.png")), "the others resume"
     told = [line for line in said if "has changed since its checkpoint" in line]
     assert len(told) == 1 and "'02.png'" in told[0] and "restarts at step 0" in told[0]
@@ -132,7 +132,7 @@ def test_an_image_that_comes_back_as_it_was_resumes(job: EmbedRunRequest, monkey
         content = (Path(job.source) / name).read_bytes()
         (Path(job.source) / name).unlink()
         (Path(job.source) / name).write_bytes(content)
-    made = embedding(job).execute(InProcessCluster(1)).summary["this_session"]["steps"]
+    made = embedding(job).execute(InProcessCluster(1)).summary.this_session.steps
     assert made == sum(STEPS - step for step in before.values())
 
 

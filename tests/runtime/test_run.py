@@ -46,7 +46,7 @@ def run(job: EmbedRunRequest, workers: int = 2) -> Outcome:
 def test_a_folder_of_mixed_pictures(job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path) -> None:
     outcome = run(job)
     check_table(job.out, pictures[1], generator)
-    assert outcome.summary["statuses"] == {"ok": len(pictures[1]) - len(BAD), "unreadable": len(BAD)}
+    assert outcome.summary.statuses == {"ok": len(pictures[1]) - len(BAD), "unreadable": len(BAD)}
     assert outcome.acceptable and not replace(outcome, config=EmbedRunConfig(max_failed_fraction=0)).acceptable
     shards = sorted(path.name for path in (Path(job.out) / "latents").iterdir())
     assert shards == ["shard-00000.parquet", "shard-00001.parquet", "shard-00002.parquet"]
@@ -81,7 +81,7 @@ def test_running_again_computes_nothing(job: EmbedRunRequest, monkeypatch: pytes
     names = rows_written(monkeypatch)
     outcome = run(job)
     assert names == [] and read_table(job.out) == before
-    assert outcome.summary["done"] == outcome.summary["images"] == len(before)
+    assert outcome.summary.done == outcome.summary.images == len(before)
 
 
 def test_a_list_carries_its_columns(job: EmbedRunRequest, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_list_carries_its_columns(job: EmbedRunRequest, tmp_path: Path) -> Non
 def test_an_output_inside_the_source_is_no_picture(job: EmbedRunRequest, pictures: tuple[Path, set[str]]) -> None:
     run(replace(job, out=str(pictures[0] / "out")))
     again = run(replace(job, out=str(pictures[0] / "out")))
-    assert again.summary["images"] == len(pictures[1])
+    assert again.summary.images == len(pictures[1])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_retry_failed_tries_only_what_failed(
     assert set(names) == BAD
     assert verify(job.out).sound, "a shard that was published again has its new checksum"
     check_table(job.out, pictures[1], generator, bad=BAD - {"bad/empty.png"})
-    assert outcome.summary["statuses"]["unreadable"] == len(BAD) - 1
+    assert outcome.summary.statuses["unreadable"] == len(BAD) - 1
 
 
 def test_an_interrupted_retry_keeps_what_it_achieved(
@@ -331,7 +331,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
     assert list((Path(job.out) / "work/checkpoints").iterdir())
 
     names = rows_written(monkeypatch)
-    steps = run(job, workers=1).summary["this_session"]["steps"]
+    steps = run(job, workers=1).summary.this_session.steps
     assert len(names) == len(pictures[1]) - len(survivors), "no finished picture is computed again"
     assert steps < 40 * (len(names) - len(BAD)), "pictures in flight went on from their checkpoints"
     check_table(job.out, pictures[1], generator)
@@ -340,7 +340,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
 
 def test_a_dry_run_writes_nothing(job: EmbedRunRequest, pictures: tuple[Path, set[str]]) -> None:
     what = EmbedRun(job, say=lambda line: None).describe()
-    assert what["images"] == what["images_to_do"] == len(pictures[1]) and what["shards"] == 3
+    assert what.images == what.images_to_do == len(pictures[1]) and what.shards == 3
     assert not Path(job.out).exists()
 
 
@@ -350,7 +350,7 @@ def test_a_dry_run_counts_what_a_retry_would_do_and_forgets_nothing(
     run(job)
     retry = replace(job, config=replace(job.config, retry_failed=True))
     for config, to_do in ((job, 0), (retry, len(BAD)), (retry, len(BAD)), (job, 0)):
-        assert EmbedRun(config, say=lambda line: None).describe()["images_to_do"] == to_do
+        assert EmbedRun(config, say=lambda line: None).describe().images_to_do == to_do
 
 
 def test_an_empty_source_is_refused_before_anything_is_written(job: EmbedRunRequest, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import InternalError, StorageError
 from i2s_batch.output import lease as lease_module
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.lease import Lease
+from i2s_batch.output.lease import Lease, LeaseHolder, parse_holder
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.work_log import WorkLog
@@ -225,7 +225,9 @@ def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: Embe
         assert old.running and old.live is None and old.summary_age_s is not None and old.summary_age_s >= 3600
         say_in_summary(store, age_s=0, finished=True)
         assert read_status(job.out, say=pytest.fail).live is None, "that was the session before"
-        for damaged in (b"{", b"[]", b'{"updated_at": 3}', b'{"updated_at": "2026-01-01T00:00:00"}'):
+        say_in_summary(store, age_s=0, in_flight="many")
+        assert read_status(job.out, say=pytest.fail).live is None, "a field has another type"
+        for damaged in (b"{", b"[]", b'{"updated_at": 3}', b'{"updated_at": "2026-01-01T00:00:00"}', b"[" * 9999):
             store.put("summary.json", damaged)
             unknown = read_status(job.out, say=pytest.fail)
             assert (unknown.state, unknown.live, unknown.summary_age_s) == ("running", None, None)
@@ -364,3 +366,13 @@ def test_a_look_loads_neither_torch_nor_ray(job: EmbedRunRequest) -> None:
     code += "; print(sorted({'torch', 'ray', 'boto3'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("content", [b"not JSON", b"[]", b'{"pid": "9", "host": 3, "beat": true}', b"[" * 100_000])
+def test_a_damaged_lease_names_nobody(content: bytes) -> None:
+    assert set(vars(parse_holder(content)).values()) == {None}
+
+
+def test_of_a_lease_by_a_later_version_what_is_known_counts() -> None:
+    held = b'{"id": "a", "host": "h", "pid": 9, "since": "s", "more": {}}'
+    assert parse_holder(held) == LeaseHolder("a", "h", None, 9, None, "s", None)

@@ -70,7 +70,7 @@ def rows_of(job: StudyRunRequest) -> dict[str, dict]:
 @pytest.mark.parametrize("name", STUDIES.names)
 def test_every_variant_of_every_picture_is_one_row_with_its_settings(job: StudyRunRequest, name: str) -> None:
     job = of(job, name)
-    assert carry_out(job).summary["statuses"] == {"ok": 4 * len(study_of(name, job.config.embed).variants)}
+    assert carry_out(job).summary.statuses == {"ok": 4 * len(study_of(name, job.config.embed).variants)}
     rows = rows_of(job)
     pictures = {row["picture"] for row in rows.values()}
     assert len(pictures) == 4 and all(row["class"] == row["picture"].split("/")[0] for row in rows.values())
@@ -176,11 +176,11 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(
 def test_a_picture_that_cannot_be_read_says_so_in_every_variant(job: StudyRunRequest, tmp_path: Path) -> None:
     (tmp_path / "pictures" / "scene" / "page.png").write_text("<!DOCTYPE html><html>quota exceeded</html>")
     job = of(job, "transforms", sample=6)
-    assert carry_out(job).summary["statuses"] == {"ok": 35, "unreadable": 7}
+    assert carry_out(job).summary.statuses == {"ok": 35, "unreadable": 7}
     errors = [row["error"] for row in rows_of(job).values() if row["picture"] == "scene/page.png"]
     assert len(errors) == 7 and all("HTML" in error for error in errors)
     job = replace(of(job, "iterate", sample=6), out=str(tmp_path / "again"))
-    assert carry_out(job).summary["statuses"] == {"ok": 15, "unreadable": 3}
+    assert carry_out(job).summary.statuses == {"ok": 15, "unreadable": 3}
     errors = {row["round"]: row["error"] for row in rows_of(job).values() if row["picture"] == "scene/page.png"}
     assert "HTML" in errors[1] and "round-1/scene/page.png.png" in errors[2]
 
@@ -208,7 +208,7 @@ def test_images_that_embed_takes_can_be_studied_wherever_they_lie(
 ) -> None:
     job = replace(of(job, name, sample=6), source=str(elsewhere))
     variants = study_of(name, job.config.embed).variants
-    assert carry_out(job).summary["statuses"] == {"ok": 6 * len(variants)}
+    assert carry_out(job).summary.statuses == {"ok": 6 * len(variants)}
     rows = rows_of(job)
     for picture in {row["picture"] for row in rows.values()}:
         for variant in variants:
@@ -225,7 +225,7 @@ def test_a_prefix_of_s3_with_empty_parts_can_be_studied(job: StudyRunRequest, s3
     upload(tmp_path / "pictures", f"s3://{s3_bucket}/in//deep")
     for out in (job.out, f"s3://{s3_bucket}/out"):
         here = replace(of(job, "iterate", sample=2), source=f"s3://{s3_bucket}/in", out=out)
-        assert carry_out(here).summary["statuses"] == {"ok": 6}
+        assert carry_out(here).summary.statuses == {"ok": 6}
         assert all(image_id.split("/", 1)[1].startswith("/deep/") for image_id in rows_of(here))
 
 
@@ -234,9 +234,9 @@ def test_failed_rounds_are_tried_again_in_their_order(job: StudyRunRequest, tmp_
     good = broken.read_bytes()
     broken.write_bytes(good[:60])
     job = of(job, "iterate", sample=5)
-    assert carry_out(job).summary["statuses"] == {"ok": 12, "unreadable": 3}
+    assert carry_out(job).summary.statuses == {"ok": 12, "unreadable": 3}
     broken.write_bytes(good)
-    assert carry_out(of(job, "iterate", sample=5, retry_failed=True), workers=2).summary["statuses"] == {"ok": 15}
+    assert carry_out(of(job, "iterate", sample=5, retry_failed=True), workers=2).summary.statuses == {"ok": 15}
 
 
 def test_classes_from_a_column(job: StudyRunRequest, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_each_image_comes_once_and_the_better_row_wins(jobs: list[EmbedRunReques
     said: list[str] = []
     summary = merge_runs([job.out for job in jobs], new, said.append)
     first, second, merged = rows(jobs[0].out), rows(jobs[1].out), rows(new)
-    assert list(merged) == [f"{name}.png" for name in "abcdefghx"] and summary["statuses"] == {"ok": 9}
+    assert list(merged) == [f"{name}.png" for name in "abcdefghx"] and summary.statuses == {"ok": 9}
     assert said == ["9 images of 2 runs; 2 rows are of images that another run holds too"]
     assert merged["c.png"] == min((first["c.png"], second["c.png"]), key=lambda row: row["loss"])
     assert merged["x.png"] == second["x.png"], "the one that is ok"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError, ConfigError
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat, nothing_else
 from i2s_batch.models.checkpoints.safetensors_file import METADATA, StoredArrays
@@ -40,7 +41,7 @@ def write_safetensors(weights: GeneratorWeights | VGGWeights, path: str | Path, 
         if not np.isfinite(value).all():
             raise ConfigError(f"the variable {name} has values beyond the range of {dtype}")
     rounded = replace(weights, tensors={name: value.astype(np.float32) for name, value in stored.items()})
-    header: dict[str, object] = {METADATA: _metadata(rounded)}
+    header: dict[str, Json] = {METADATA: dict(_metadata(rounded))}
     offset = 0
     for name, value in stored.items():
         end = offset + value.nbytes

@@ -70,6 +70,7 @@ class Rules:
     persistent: Callable[[Any], Any] | None = None
 
 
+# `Any`: a pickle may hold anything; what it yields is narrowed where it is read.
 def new_dict(args: tuple[Any, ...], budget: Budget) -> dict[str | int, Any]:
     """Stands for dict types; `args` is empty, or a list of pairs (Python 2)."""
     pairs = args[0] if args else []
@@ -101,7 +102,7 @@ class Unpickler:
         self._position = 0
         self._budget = budget or Budget()
         self._stack: list[Any] = []
-        self._memo: dict[int, Any] = {}
+        self._memo: dict[int, Any] = {}  # `Any`, as above
 
     def load(self, position: int = 0) -> tuple[Any, int]:
         """Return the value of the pickle that begins at `position`, and the position after it."""

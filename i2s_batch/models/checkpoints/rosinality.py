@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray
@@ -35,9 +36,9 @@ def read_rosinality(file: CheckpointFile) -> GeneratorWeights:
     if held is None:
         raise refusal_of(value)
     state, which = held
-    found = tensors_of(state)
+    found = tensors_of(state.items())
     convolutions = count_of(r"convs\.N\.conv\.weight", found)
-    stored: dict[str, object] = {
+    stored: dict[str, Json] = {
         "resolution": 4 << (convolutions + 1) // 2,
         "c_dim": 0,
         "mapping_layers": count_of(r"style\.N\.weight", found) - 1,
@@ -58,6 +59,7 @@ def read_rosinality(file: CheckpointFile) -> GeneratorWeights:
     return _with_mean(settings, table, found, origin)
 
 
+# `object`: a pickled dict, of which nothing is known before `tensors_of` has looked at its entries.
 def state_dict_of(value: Any) -> tuple[Mapping[object, object], str] | None:
     """Return the generator's tensors in the object of a torch file, and the name under which they are there; None of
     another object."""
@@ -95,10 +97,10 @@ def _is_discriminator(names: set[str]) -> bool:
     return "d" in names or "final_conv.conv.weight" in names or any(n.startswith("final_linear.") for n in names)
 
 
-def tensors_of(state: Mapping[object, object]) -> dict[str, StoredArray]:
+def tensors_of(entries: Iterable[tuple[object, object]]) -> dict[str, StoredArray]:
     """Return the float tensors of a state dict by name; raises CheckpointError, naming a malformed entry."""
     found: dict[str, StoredArray] = {}
-    for name, value in state.items():
+    for name, value in entries:
         if not isinstance(name, str) or not is_tensor(value):
             raise CheckpointError(f"the entry {str(name)[:80]} of its state dict is no tensor")
         try:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, contiguous
 
@@ -38,7 +39,7 @@ def read_arrays(data: memoryview) -> StoredArrays:
     return StoredArrays(dict(_arrays(header, body)), metadata)
 
 
-def _arrays(header: Mapping[str, object], body: memoryview) -> Iterator[tuple[str, StoredArray]]:
+def _arrays(header: Mapping[str, Json], body: memoryview) -> Iterator[tuple[str, StoredArray]]:
     covered = 0
     for name, entry in sorted(header.items(), key=lambda item: _begin(item[1])):
         match entry:
@@ -55,7 +56,7 @@ def _arrays(header: Mapping[str, object], body: memoryview) -> Iterator[tuple[st
         raise CheckpointError(f"its header describes {covered} bytes, {len(body)} are there")
 
 
-def _begin(entry: object) -> tuple[int, int]:
+def _begin(entry: Json) -> tuple[int, int]:
     match entry:
         case {"data_offsets": [int() as begin, int() as end]}:
             return begin, end

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.restricted import Record
 
@@ -99,23 +100,37 @@ def numpy_array(value: Any) -> StoredArray:
     return contiguous(_bytes(data), _element_type(element), shape)
 
 
+_PLAIN = (bool, int, float, str)
 _NUMBERS = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "i8": "<i8", "b1": "|b1"}
 
 
-def plain(value: object) -> object:
-    """Return a number, or a short row of numbers, that may be pickled as NumPy's; anything else as it is.
+def narrowed(value: object) -> Json:
+    """Return an attribute that is a number, a text, None or a short row of these; of anything else its kind in
+    brackets, which is no value of a setting."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case list() if len(value) <= _LONGEST_ROW and all(each is None or type(each) in _PLAIN for each in value):
+            return list(value)
+    return f"({_kind(value)})"
+
+
+def plain(value: object) -> Json:
+    """Return a number, or a short row of numbers, that may be pickled as NumPy's; anything else as `narrowed` does.
 
     Attributes of a network, not its weights: whole numbers and truth values are among them.
     """
     match value:
         case Record(name="numpy.core.multiarray.scalar", args=(Record() as element, memoryview() as data)):
-            return _decoded(element, data, 1).tolist()[0]
+            number: Json = _decoded(element, data, 1).tolist()[0]
+            return number
         case Record(
             name="numpy.core.multiarray._reconstruct",
             state=(_, (int() as count,), Record() as element, False, memoryview() as data),
         ):
-            return _decoded(element, data, count).tolist()
-    return value
+            row: Json = _decoded(element, data, count).tolist()
+            return row
+    return narrowed(value)
 
 
 def _decoded(element: Record, data: memoryview, count: int) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray
 from i2s_batch.models.checkpoints.tensorflow_network import (
     HWIO,
+    NetworkState,
     check_arguments,
     classes_of,
     contents_of,
@@ -23,7 +24,7 @@ from i2s_batch.models.network_settings import STYLEGAN1, StyleGAN1Settings, num_
 from i2s_batch.models.weights import GeneratorWeights
 
 # Arguments of the original build functions that would make another network; the pickle holds what was given.
-_FIXED = {
+_FIXED: dict[str, Json] = {
     "use_styles": True,
     "use_noise": True,
     "use_pixel_norm": False,
@@ -42,7 +43,7 @@ _FUSED_FROM = 128
 _NEEDLESS = r"lod|ToRGB_lod[1-9]\d*/(weight|bias)"
 
 
-def read_stylegan1(state: Mapping[str, object]) -> GeneratorWeights:
+def read_stylegan1(state: NetworkState) -> GeneratorWeights:
     """Return the generator of a `Gs` state; raises CheckpointError for a variant that is not supported."""
     found, arguments = contents_of(state, _VERSIONS)
     check_arguments(arguments, _FIXED, "StyleGAN1")
@@ -52,7 +53,7 @@ def read_stylegan1(state: Mapping[str, object]) -> GeneratorWeights:
     resolution = max(
         (int(m[1]) for m in (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", n) for n in found) if m), default=0
     )
-    stored: dict[str, object] = {
+    stored: dict[str, Json] = {
         "resolution": resolution,
         "c_dim": classes_of(found),
         "mapping_layers": count_of("DenseN/weight", found),
@@ -71,7 +72,7 @@ def check_finished(found: dict[str, StoredArray]) -> None:
         raise CheckpointError("this StyleGAN1 was saved while it was still growing (lod above 0); not supported")
 
 
-def _table(settings: StyleGAN1Settings, fused_scale: object) -> Table:
+def _table(settings: StyleGAN1Settings, fused_scale: Json) -> Table:
     table = {
         "w_avg": Stored("dlatent_avg"),
         "const": Stored("4x4/Const/const", (None, 0, 1, 2)),
@@ -96,7 +97,7 @@ def _table(settings: StyleGAN1Settings, fused_scale: object) -> Table:
 
 
 def _read(file: CheckpointFile) -> GeneratorWeights:
-    return read_stylegan1(state_of_gs(file) or {})
+    return read_stylegan1(state_of_gs(file) or NetworkState())
 
 
 FORMAT = CheckpointFormat(lambda file: is_built_by(file, "G_style", "G_synthesis"), _read, others_in)

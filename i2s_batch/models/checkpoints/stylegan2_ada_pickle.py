@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray
@@ -36,7 +37,7 @@ def read_stylegan2_ada(modules: Modules) -> GeneratorWeights:
     blocks = [int(m[1]) for m in (re.fullmatch(r"synthesis\.b(\d{1,5})", name) for name in modules) if m]
     found = variables_of(modules)
     resolution = max(blocks, default=0)
-    stored: dict[str, object] = {
+    stored: dict[str, Json] = {
         "resolution": resolution,
         "c_dim": classes_of(found),
         "mapping_layers": count_of(r"mapping\.fcN", modules),
@@ -55,7 +56,7 @@ def read_stylegan2_ada(modules: Modules) -> GeneratorWeights:
 
 def _check_modules(modules: Modules, settings: StyleGAN2Settings) -> None:
     """Refuse attributes that make another network than the one that is built from `settings`."""
-    expected: dict[str, dict[str, object]] = {
+    expected: dict[str, dict[str, Json]] = {
         r"synthesis\.b\d+": {"architecture": settings.architecture},
         r"synthesis\.b\d+\.conv1": {"activation": "lrelu", "conv_clamp": settings.conv_clamp, "up": 1},
         r"synthesis\.b\d+\.conv0": {"activation": "lrelu", "conv_clamp": settings.conv_clamp, "up": 2},

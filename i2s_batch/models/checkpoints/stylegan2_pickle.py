@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
+from i2s_batch.config import Json
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
 from i2s_batch.models.checkpoints.tensorflow_network import (
     HWIO,
+    NetworkState,
     check_arguments,
     classes_of,
     contents_of,
@@ -21,7 +22,7 @@ from i2s_batch.models.network_settings import STYLEGAN2, StyleGAN2Settings, num_
 from i2s_batch.models.weights import GeneratorWeights
 
 # Arguments of the original build functions that would make another network; the pickle holds what was given.
-_FIXED = {
+_FIXED: dict[str, Json] = {
     "num_channels": 3,
     "nonlinearity": "lrelu",
     "mapping_nonlinearity": "lrelu",
@@ -32,13 +33,13 @@ _VERSIONS = (4,)
 _NEEDLESS = r"lod"
 
 
-def read_stylegan2(state: Mapping[str, object]) -> GeneratorWeights:
+def read_stylegan2(state: NetworkState) -> GeneratorWeights:
     """Return the generator of a `Gs` state; raises CheckpointError for a variant that is not supported."""
     found, arguments = contents_of(state, _VERSIONS)
     check_arguments(arguments, _FIXED, "StyleGAN2")
     sizes = (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", name) for name in found)
     classes = classes_of(found)
-    stored: dict[str, object] = {
+    stored: dict[str, Json] = {
         "resolution": max((int(match[1]) for match in sizes if match), default=0),
         "c_dim": classes,
         "mapping_layers": count_of("DenseN/weight", found),
@@ -92,7 +93,7 @@ def _style(name: str, scope: str) -> Table:
 
 
 def _read(file: CheckpointFile) -> GeneratorWeights:
-    return read_stylegan2(state_of_gs(file) or {})
+    return read_stylegan2(state_of_gs(file) or NetworkState())
 
 
 FORMAT = CheckpointFormat(lambda file: is_built_by(file, "G_main", "G_synthesis_stylegan2"), _read, others_in)

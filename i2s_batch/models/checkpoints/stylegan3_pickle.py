@@ -6,10 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, plain
 from i2s_batch.models.checkpoints.torch_modules import (
+    Module,
     Modules,
     attribute_of,
     check_attributes,
@@ -44,8 +46,8 @@ def read_stylegan3(modules: Modules) -> GeneratorWeights:
     synthesis = modules["synthesis"].attributes
     names = _layer_names(modules)
     found = variables_of(modules)
-    feed, last = _attributes(modules, "synthesis.input"), _attributes(modules, f"synthesis.{names[-1]}")
-    stored: dict[str, object] = {
+    feed, last = (_module(modules, f"synthesis.{name}").attributes for name in ("input", names[-1]))
+    stored: dict[str, Json] = {
         "resolution": plain(synthesis.get("img_resolution")),
         "c_dim": classes_of(found),
         "mapping_layers": count_of(r"mapping\.fcN", modules),
@@ -59,10 +61,8 @@ def read_stylegan3(modules: Modules) -> GeneratorWeights:
     }
     settings = StyleGAN3Settings.of(settings_of(STYLEGAN3, stored))
     clamp = last["conv_clamp"]
-    layers: dict[str, dict[str, object]] = {
-        re.escape(f"synthesis.{name}"): {"is_torgb": name == names[-1], "conv_clamp": clamp} for name in names
-    }
-    check_attributes(modules, layers | mapping_attributes(settings))
+    layers = {re.escape(f"synthesis.{name}"): {"is_torgb": name == names[-1], "conv_clamp": clamp} for name in names}
+    check_attributes(modules, {**layers, **mapping_attributes(settings)})
     table = _table(settings, names)
     refuse_unknown(found, table, _NONE)
     return assemble(settings, table, found, "official StyleGAN3 pickle")
@@ -75,19 +75,19 @@ def _layer_names(modules: Modules) -> list[str]:
     return names
 
 
-def _attributes(modules: Modules, path: str) -> Mapping[str, object]:
+def _module(modules: Modules, path: str) -> Module:
     if path not in modules:
         raise CheckpointError(f"its module {path[:80]} is missing")
-    return modules[path].attributes
+    return modules[path]
 
 
-def _square(size: object) -> object:
+def _square(size: Json) -> Json:
     """Return the side of a [width, height]; anything else is left to the check of the settings."""
     return size[0] if isinstance(size, list) and len(size) == 2 and size[0] == size[1] else size
 
 
-def _layer(modules: Modules, found: Mapping[str, StoredArray], name: str) -> dict[str, object]:
-    module, path = _attributes(modules, f"synthesis.{name}"), f"synthesis.{name}.down_filter"
+def _layer(modules: Modules, found: Mapping[str, StoredArray], name: str) -> dict[str, Json]:
+    module, path = _module(modules, f"synthesis.{name}").attributes, f"synthesis.{name}.down_filter"
     theirs = {"kernel": "conv_kernel", "up": "up_factor", "down": "down_factor"}
     theirs |= {attribute: attribute for attribute in ("up_taps", "down_taps", "padding")}
     # Configuration R has radial filters, but for its last layers: the filter itself tells.

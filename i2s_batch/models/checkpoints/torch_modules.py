@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile
 from i2s_batch.models.checkpoints.restricted import Record
-from i2s_batch.models.checkpoints.stored_arrays import StoredArray
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray, narrowed
 from i2s_batch.models.checkpoints.torch_tensors import torch_array
 from i2s_batch.models.checkpoints.variables import Stored
 from i2s_batch.models.network_settings import GeneratorSettings
@@ -18,11 +20,12 @@ from i2s_batch.models.network_settings import GeneratorSettings
 
 @dataclass(frozen=True)
 class Module:
-    """The attributes of a module, and its tables of parameters and buffers: as they are pickled, unchecked."""
+    """Holds the attributes of a module, and its variables, a table of parameters and one of buffers: as they are
+    pickled, unchecked."""
 
+    # `object`: a pickle may hold anything; it is narrowed where it is read, as attributes that nobody reads may be odd.
     attributes: Mapping[str, object]
-    parameters: Mapping[str, object]
-    buffers: Mapping[str, object]
+    variables: tuple[Mapping[str, object], ...]
 
 
 # Every module by its path; the whole generator has the path "".
@@ -36,25 +39,22 @@ _MOST_VARIABLES = 10_000
 def g_ema_of(file: CheckpointFile) -> Record | None:
     """Return the generator in a pickle with G_ema; None of others."""
     match file.pickled():
-        case {"G_ema": Record(name="torch_utils.persistence._reconstruct_persistent_obj") as g_ema}:
-            children = _children(g_ema)
-            return g_ema if {"synthesis", "mapping"} <= set(children) else None
+        case {
+            "G_ema": Record(
+                name="torch_utils.persistence._reconstruct_persistent_obj",
+                args=({"state": {"_modules": {"synthesis": _, "mapping": _}}},),
+            ) as g_ema
+        }:
+            return g_ema
     return None
 
 
 def has_layer_names(g_ema: Record) -> bool:
     """Return whether the synthesis lists its layers, as that of a StyleGAN3 does."""
-    match _children(g_ema).get("synthesis"):
-        case Record(args=({"state": dict() as state}, *_)):
-            return "layer_names" in state
+    match g_ema.args:
+        case ({"state": {"_modules": {"synthesis": Record(args=({"state": {"layer_names": _}}, *_))}}},):
+            return True
     return False
-
-
-def _children(module: Record) -> Mapping[str, object]:
-    match module.args:
-        case ({"state": {"_modules": dict() as children}},):
-            return children
-    return {}
 
 
 def others_in(file: CheckpointFile, weights: object) -> Iterator[tuple[object, object]]:
@@ -73,7 +73,7 @@ def modules_of(g_ema: Record | None) -> Modules:
         tables = ("_modules", "_parameters", "_buffers")
         if not isinstance(state, dict) or not all(isinstance(state.get(table), dict) for table in tables):
             raise CheckpointError(f"its module {path[:80] or 'G_ema'} is malformed")
-        modules[path] = Module(state, state["_parameters"], state["_buffers"])
+        modules[path] = Module(state, (state["_parameters"], state["_buffers"]))
         children = state["_modules"].items()
         if len(modules) + len(waiting) + len(children) > _MOST_MODULES or path.count(".") >= _DEEPEST:
             raise CheckpointError("its G_ema has more modules than a StyleGAN")
@@ -81,19 +81,19 @@ def modules_of(g_ema: Record | None) -> Modules:
     return modules
 
 
-def attribute_of(modules: Modules, path: str, name: str) -> object:
-    """Return an attribute of a module, None where either is missing."""
-    return modules[path].attributes.get(name) if path in modules else None
+def attribute_of(modules: Modules, path: str, name: str) -> Json:
+    """Return an attribute of a module as `narrowed` does, None where either is missing."""
+    return narrowed(modules[path].attributes.get(name)) if path in modules else None
 
 
 def variables_of(modules: Modules) -> dict[str, StoredArray]:
     """Return every parameter and buffer by its path; raises CheckpointError, naming a malformed one."""
     # One table may be that of every module, so they are counted before they are read.
-    if sum(len(module.parameters) + len(module.buffers) for module in modules.values()) > _MOST_VARIABLES:
+    if sum(len(table) for module in modules.values() for table in module.variables) > _MOST_VARIABLES:
         raise CheckpointError("its G_ema has more variables than a StyleGAN")
     found: dict[str, StoredArray] = {}
     for path, module in modules.items():
-        for name, value in [*module.parameters.items(), *module.buffers.items()]:
+        for name, value in chain.from_iterable(table.items() for table in module.variables):
             if value is None:  # a layer without this parameter
                 continue
             full = f"{path}.{name}"
@@ -110,6 +110,7 @@ def classes_of(found: dict[str, StoredArray]) -> int:
     return embedding.shape[1] if embedding is not None and len(embedding.shape) == 2 else 0
 
 
+# `object`: an attribute that stands for others may be pickled as NumPy's.
 def check_attributes(modules: Modules, expected: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse modules whose path matches a pattern of `expected` but whose attributes differ from those given there."""
     for path, module in modules.items():
@@ -120,7 +121,7 @@ def check_attributes(modules: Modules, expected: Mapping[str, Mapping[str, objec
                     raise CheckpointError(f"its module {path} has another {name} than {value}; not supported")
 
 
-def mapping_attributes(settings: GeneratorSettings) -> dict[str, dict[str, object]]:
+def mapping_attributes(settings: GeneratorSettings) -> dict[str, dict[str, Json]]:
     """Return what `check_attributes` expects of the fully connected layers."""
     return {
         r"mapping\.fc\d+": {"activation": "lrelu", "bias_gain": settings.mapping_lr_multiplier},

@@ -28,9 +28,7 @@ def vgg_from_state_dict(value: Any) -> VGGWeights:
         known = isinstance(value, dict) and {"g_ema", "g", "g_running", "conv1.conv.weight"} & set(value)
         what = "a StyleGAN generator; give it as --generator" if known else "no state dict of a VGG-16"
         raise CheckpointError(f"this torch file holds {what} (features.0.weight is missing)")
-    convolutions: dict[object, object] = {
-        n: v for n, v in value.items() if isinstance(n, str) and n.startswith("features.")
-    }
+    convolutions = ((n, v) for n, v in value.items() if isinstance(n, str) and n.startswith("features."))
     return vgg_from_arrays(tensors_of(convolutions), "torchvision VGG-16 state dict")
 
 

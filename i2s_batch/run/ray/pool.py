@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from i2s_batch.config import RunConfig
@@ -152,7 +152,7 @@ class RayPool:
         self._placing: dict[ray.ObjectRef, str] = {}  # answered as soon as a worker has a process
         self._watch = ray_node.NodeWatch()
         self._rays = 1  # without a report of a worker
-        self._actors: dict[str, Any] = {}
+        self._actors: dict[str, ActorHandle] = {}
         self._nodes: dict[str, str] = {}
         self._calls: dict[ray.ObjectRef, str] = {}
         self._unseen: dict[str, float] = {}  # workers that do not answer, and since when
