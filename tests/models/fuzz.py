@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from i2s_batch.models import GeneratorWeights, random_generator, write_safetensors
+from i2s_batch.models.checkpoints.formats import FORMATS
 from i2s_batch.models.network_settings import StyleGAN2Settings
 
 from .files import DATA, TensorflowNetwork, ada_pickle, reference, rosinality_state, tensorflow_pickle
@@ -203,6 +204,8 @@ def nothing_runs() -> Iterator[None]:
     """Fails if the interpreter meanwhile executes, imports or compiles anything, starts a process, opens a socket or
     writes a file: it reports such things itself. The hook stays, and is deaf outside."""
     global _watched  # noqa: PLW0603 (a hook of the interpreter cannot be taken away)
+    for declared in FORMATS:  # modules of ours, imported on first use
+        declared.resolve()
     if _hook not in _installed:
         sys.addaudithook(_hook)
         _installed.append(_hook)
