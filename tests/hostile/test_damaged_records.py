@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 
 from i2s_batch.output import lease
 from i2s_batch.output.lease import this_machine
+from i2s_batch.output.run_record import RunRecord
 from i2s_batch.run.speed_cache import figures_file, recall
 from tests.data.outputs import jobs
 from tests.hostile.damaged import (
@@ -87,6 +89,22 @@ def test_a_damaged_run_record_is_no_fault(outputs: Path, out: str, tries: int) -
         check_no_fault(words, f"{path} = {short(value)}")
         files.restore()
         shutil.rmtree("new", ignore_errors=True)
+
+
+@pytest.mark.parametrize("out", OUTPUTS)
+def test_a_sound_run_record_is_written_again_byte_for_byte(out: str) -> None:
+    content = (DATA / "outputs" / "schema-2" / out / "run.json").read_bytes()
+    record = RunRecord.decode(content, out)
+    assert record.encode() == content
+    merged = json.loads(replace(record, in_process=True).merged_with("here", ("a", "b")).encode())
+    assert list(merged)[-3:] == ["in_process", "command", "merged"]
+
+
+def test_a_study_says_that_it_is_in_process_by_its_command_alone(outputs: Path) -> None:
+    words = ["study", "init", "in", "new", "--sample", "1", *resuming("finished")[3:7], "--steps", "1", "--in-process"]
+    assert carry_out(words).status == 0
+    record = json.loads((outputs / "new" / "run.json").read_bytes())
+    assert "in_process" not in record and record["command"][-1] == "--in-process"
 
 
 @pytest.mark.parametrize("value", [2**31, 2**63, 10**30])
