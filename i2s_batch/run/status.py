@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -22,6 +22,7 @@ from i2s_batch.output.summary_file import SUMMARY_EVERY_S
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.terminal import duration
 from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.settings import load
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import read_shard
 
@@ -354,7 +355,7 @@ def _live(content: bytes | None) -> Live | None:
     if content is None:
         return None
     try:
-        summary = msgspec.json.decode(content, type=_Summary)
+        summary = load(json.loads(content), _Summary)
     except (ValueError, RecursionError):
         return None
     if summary.finished or summary.updated_at.tzinfo is None:
