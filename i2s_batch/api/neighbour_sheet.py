@@ -39,7 +39,7 @@ def write_neighbour_sheet(
     check_sheet(path)
     schema = open_table(out).schema
     texts = texts_of(schema.metadata)
-    weights, why_none = generator_of(out, texts[META_GENERATOR], generator)
+    weights, why_none = generator_of(out, texts.get(META_GENERATOR, ""), generator)
     network = None if weights is None else build_generator(weights)
     shown = [] if isinstance(query, NewPicture) else [Neighbour(query, 0.0)]
     shown += neighbours

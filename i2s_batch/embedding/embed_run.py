@@ -51,7 +51,9 @@ class EmbedRun(Run):
         record = new_record(
             request.source, request.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
         )
-        record = replace(record, in_process=request.config.in_process, command=self._command())
+        command = self._command()
+        in_process = request.config.in_process and command is msgspec.UNSET  # else the command says it
+        record = replace(record, in_process=in_process, command=command)
         super().__init__(request.out, request.config, record, generator, say)
 
     def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:

@@ -75,8 +75,8 @@ def embed_picture(
         raise PictureError(f"{file!r} cannot be embedded: {error}") from error
     if config.init == "random":  # the start is drawn for the id
         image_id = _id_in_table(table, data) or image_id
-    weights = _there(generator_of(out, metadata[META_GENERATOR], generator))
-    features = _there(vgg_of(out, metadata[META_VGG], vgg))
+    weights = _there(generator_of(out, metadata.get(META_GENERATOR, ""), generator))
+    features = _there(vgg_of(out, metadata.get(META_VGG, ""), vgg))
     embedder, resolution = _embedder(weights, features, config, settings.run.precision)
     target = fit_picture(pixels, resolution, config.fit)
     try:

@@ -23,7 +23,7 @@ from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.parquet.sorted_rows import PassingIds, Scratch, in_groups, spilled
-from i2s_batch.schema.settings import load
+from i2s_batch.schema.settings import MOST_ROWS, load
 from i2s_batch.storage import Store
 
 _FACTS = b"i2s_batch.plan"
@@ -229,7 +229,7 @@ def _checked_facts(images: RowGroups) -> _Facts:
     if {"internal", "unused", "sha256"} & values.keys() and facts.sha256 != _digest(values, images.schema):
         raise ValueError("its footer is not the one that was written: the sha256 differs")
     counts = [facts.unit_size, *(facts.generations or ())]
-    if min(counts) < 1:
+    if min(counts) < 1 or facts.unit_size > MOST_ROWS:
         raise ValueError(f"its counts are {counts}")
     if facts.generations and sum(facts.generations) != images.num_rows:
         raise ValueError(f"it has {images.num_rows} images and speaks of {sum(facts.generations)}")

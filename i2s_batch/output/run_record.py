@@ -97,10 +97,10 @@ class RunRecord:
             "code_version": self.code_version,
             "versions": dict(self.versions),
         }
-        if not isinstance(self.command, msgspec.UnsetType):
-            made["command"] = None if self.command is None else list(self.command)
         if self.in_process:
             made["in_process"] = True
+        if not isinstance(self.command, msgspec.UnsetType):
+            made["command"] = None if self.command is None else list(self.command)
         if self.merged is not None:
             made["merged"] = list(self.merged)
         return json.dumps(made, indent=2).encode()

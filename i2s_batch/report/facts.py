@@ -117,9 +117,9 @@ def gather(out: str, seed: int = 0) -> Facts:
         throughput=_throughput(table),
         picks=_picks(done, seed),
         settings=recorded_settings(table.schema, out),
-        fingerprints={"generator": metadata[META_GENERATOR], "vgg": metadata[META_VGG]},
+        fingerprints={"generator": metadata.get(META_GENERATOR, ""), "vgg": metadata.get(META_VGG, "")},
         latent_shape=(layers, w_dim),
-        code_version=metadata[META_CODE_VERSION],
+        code_version=metadata.get(META_CODE_VERSION, "unknown"),
     )
 
 

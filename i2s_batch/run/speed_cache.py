@@ -69,7 +69,7 @@ def recall(say: Callable[[str], None]) -> list[Measured]:
         return [_checked(entry) for entry in entries if not _is_old(entry)]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         say(f"{file} is ignored: it holds no measured figures ({error}); i2s-batch bench writes it anew")
         return []
 

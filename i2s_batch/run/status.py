@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 
 import numpy as np
@@ -76,6 +76,21 @@ class Live:
     """What the driver last said in summary.json. Rates are None while there is none, and `waiting_for` says why."""
 
     age_s: float
+    in_flight: int
+    longest_in_flight: tuple[Flight, ...]
+    retried: int
+    waiting_for: str | None
+    steps_per_second: float | None
+    images_per_hour: float | None
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """What summary.json holds, of what `Live` shows."""
+
+    finished: bool
+    updated_at: datetime
     in_flight: int
     longest_in_flight: tuple[Flight, ...]
     retried: int
@@ -331,10 +346,11 @@ def _live(content: bytes | None) -> Live | None:
     if content is None:
         return None
     try:
-        summary = json.loads(content)
-        age = (datetime.now(timezone.utc) - datetime.fromisoformat(summary["updated_at"])).total_seconds()
-        # Clocks may disagree: nothing was written in the future.
-        live = load({**summary, "age_s": max(0.0, round(age, 1))}, Live)
-        return None if summary["finished"] else live
-    except (ValueError, KeyError, TypeError, RecursionError):
+        summary = load(json.loads(content), _Summary)
+    except (ValueError, RecursionError):
         return None
+    if summary.finished or summary.updated_at.tzinfo is None:
+        return None
+    age_s = (datetime.now(timezone.utc) - summary.updated_at).total_seconds()
+    # Clocks may disagree: nothing was written in the future.
+    return Live(max(0.0, round(age_s, 1)), **{each.name: getattr(summary, each.name) for each in fields(Live)[1:]})

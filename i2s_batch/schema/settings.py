@@ -13,6 +13,9 @@ from i2s_batch.config import EmbedConfig, Json, LossWeights
 
 Loaded = TypeVar("Loaded")
 
+MOST_ROWS = 2**31 - 1  # of a shard, as a record may say; arithmetic with it stays within 64 bits
+_MOST = 999_999  # layers, and numbers a layer; the metadata of a shard have no more than six digits either
+
 EMBED, STUDY, EDIT = "embed", "study", "edit"
 
 
@@ -70,8 +73,8 @@ class RunSettings:
     picture_format: str | None = None
 
     def __post_init__(self) -> None:
-        if self.shard_size is not None and self.shard_size < 1:
-            raise ValueError(f"shard_size is {self.shard_size}; it is at least 1")
+        if self.shard_size is not None and not 1 <= self.shard_size <= MOST_ROWS:
+            raise ValueError(f"shard_size is {self.shard_size}; it is between 1 and {MOST_ROWS}")
 
     @classmethod
     def of(cls, values: Mapping[str, Json]) -> RunSettings:
@@ -100,8 +103,8 @@ class GeneratorRecord:
     latent_shape: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if min(self.latent_shape) < 1:
-            raise ValueError(f"latent_shape is {list(self.latent_shape)}; both are at least 1")
+        if min(self.latent_shape) < 1 or max(self.latent_shape) > _MOST:
+            raise ValueError(f"latent_shape is {list(self.latent_shape)}; both are between 1 and {_MOST}")
 
     @property
     def latent_size(self) -> int:

@@ -83,5 +83,5 @@ def against_plan(report: ShardReport, shard: int, plan: Plan) -> list[Finding]:
 def _has_ended(store: Store) -> bool:
     try:
         return bool(json.loads(store.get(RunLayout.summary))["finished"])
-    except (ObjectNotFoundError, ValueError, KeyError, TypeError):
+    except (ObjectNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return False
