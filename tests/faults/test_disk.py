@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,9 +132,15 @@ def test_a_disk_that_becomes_read_only(
 
 
 def test_a_folder_that_forbids(
-    disk: SmallDisk, job: EmbedRunRequest, witness: Witness, generator: Path, monkeypatch: pytest.MonkeyPatch
+    disk: SmallDisk,
+    job: EmbedRunRequest,
+    witness: Witness,
+    generator: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     folder = Path(job.out) / "work/rows/00000"
+    embed(replace(job, out=str(tmp_path / "elsewhere")))  # all modules are imported: the other user may not read them
 
     def run() -> None:
         with without_power():
