@@ -18,7 +18,7 @@ from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import ROOT, wait_until
 from tests.material import scene
 
-STEPS = 40
+STEPS = 150  # so that the run is not over before the death of an actor is seen
 
 
 def test_rounds_on_two_actors_of_which_one_is_killed(

@@ -21,7 +21,7 @@ from i2s_batch.output import lease
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.pools import InProcessCluster
 from tests.faults.outputs import Witness
-from tests.material import open_to_others, without_power
+from tests.material import without_power
 from tests.runs import embed, job_over
 from tests.runtime.checks import check_table
 
@@ -143,11 +143,9 @@ def test_a_folder_that_forbids(
     embed(replace(job, out=str(tmp_path / "elsewhere")))  # all modules are imported: the other user may not read them
 
     def run() -> None:
+        embedding = EmbedRun(job, [].append)  # reads networks and versions, which the other user may not
         with without_power():
-            EmbedRun(job, [].append).execute(InProcessCluster())
-
-    for network in (job.generator, job.vgg):
-        open_to_others(Path(network).parent)
+            embedding.execute(InProcessCluster())
 
     with monkeypatch.context() as patch:
         after_rows(patch, 2, lambda: folder.chmod(0o500))
