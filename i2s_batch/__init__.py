@@ -9,8 +9,8 @@ from i2s_batch.config import EmbedConfig
 
 if TYPE_CHECKING:
     from i2s_batch.inversion import Embedder
-    from i2s_batch.runtime.weights import load_generator, load_vgg
-    from i2s_batch.storage.tables.stream import iter_latents, read_latents
+    from i2s_batch.models.loading import load_generator, load_vgg
+    from i2s_batch.table.arrays import iter_latents, read_latents
     from i2s_batch.table.torch_dataset import LatentDataset, LatentStream
 
 __all__ = [
@@ -29,10 +29,10 @@ _HOMES = {
     "Embedder": "i2s_batch.inversion",
     "LatentDataset": "i2s_batch.table.torch_dataset",
     "LatentStream": "i2s_batch.table.torch_dataset",
-    "iter_latents": "i2s_batch.storage.tables.stream",
-    "load_generator": "i2s_batch.runtime.weights",
-    "load_vgg": "i2s_batch.runtime.weights",
-    "read_latents": "i2s_batch.storage.tables.stream",
+    "iter_latents": "i2s_batch.table.arrays",
+    "load_generator": "i2s_batch.models.loading",
+    "load_vgg": "i2s_batch.models.loading",
+    "read_latents": "i2s_batch.table.arrays",
 }
 
 

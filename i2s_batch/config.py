@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TypeAlias
 
+from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 from i2s_batch.errors import ConfigError
 
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
 SPACES = ("w+", "w", "z")
-INITS = ("mean", "random")
-OPTIMIZERS = ("adam", "lbfgs")
 FITS = ("crop", "pad", "stretch")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda")
 MOST_STRENGTHS = 10_000  # of one edit; run.json and every shard hold them
-STUDIES = ("transforms", "init", "space", "loss", "steps", "iterate", "defects")
 
 
 def _check(condition: bool, message: str) -> None:
@@ -31,7 +30,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The lambdas of eq. (1) of the paper, all 1 there; PAPER section 1."""
+    """Holds the lambdas of eq. (1) of Image2StyleGAN, all 1 there."""
 
     pixel: float = 1.0
     conv1_1: float = 1.0
@@ -44,12 +43,16 @@ class LossWeights:
             _check(0 <= value < float("inf"), f"loss weight {name} is {value}; it must be finite and >= 0")
 
 
+# The loss terms in the order in which the engine keeps them; the table has one column `loss_<term>` each.
+TERMS = tuple(field.name for field in fields(LossWeights))
+
+
 @dataclass(frozen=True)
 class EmbedConfig:
     """How one image is embedded. Everything here may change an image's result except
     `batch_size` and `compile`, which change its rounding at most.
 
-    Defaults are the paper's (Image2StyleGAN, section 4): 5000 steps of Adam at 0.01 in W+ from the mean.
+    Defaults are those of Image2StyleGAN: 5000 steps of Adam at 0.01 in W+ from the mean.
     `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
     None: never. `optimizer`: the paper's Adam, or L-BFGS after some steps of it, which needs fewer. `compile`: whether
     the step of a full batch is compiled; None: where it is worth it, on a GPU.
@@ -74,9 +77,9 @@ class EmbedConfig:
     def __post_init__(self) -> None:
         _check(1 <= self.steps <= 1_000_000, f"steps is {self.steps}; it must be between 1 and 1000000")
         _check_choice("space", self.space, SPACES)
-        _check_choice("init", self.init, INITS)
+        INITIALISATIONS.get(self.init)
         _check_choice("fit", self.fit, FITS)
-        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        least = OPTIMIZERS.get(self.optimizer).least_window
         _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
         _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
         _check(self.learning_rate > 0, f"learning rate is {self.learning_rate}; it must be above 0")
@@ -87,12 +90,11 @@ class EmbedConfig:
         if self.stop_plateau is not None:
             gain = f"stop plateau is {self.stop_plateau} %; it must be above 0 and below 100"
             _check(0 < self.stop_plateau < 100, gain)
-            # Each window ends at the best point so far: within it must be time to shorten a step that was too long.
-            window = f"plateau steps is {self.plateau_steps}; with the optimizer lbfgs it must be at least 25"
-            _check(self.optimizer == "adam" or self.plateau_steps >= 25, window)
+            window = f"plateau steps is {self.plateau_steps}; with the optimizer {self.optimizer} it must be at least"
+            _check(least == 1 or self.plateau_steps >= least, f"{window} {least}")
         _check(self.plateau_steps >= 1, f"plateau steps is {self.plateau_steps}; it must be at least 1")
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """The settings that may change a result, as JSON values: what a resumed run must agree with."""
         settings = asdict(self)
         del settings["batch_size"], settings["compile"]
@@ -102,15 +104,20 @@ class EmbedConfig:
             del settings["optimizer"]
         return settings
 
-    @classmethod
-    def from_identity(cls, settings: Mapping[str, Any]) -> EmbedConfig:
-        """The settings that `identity` gave, perhaps among others."""
-        own = {field.name: settings[field.name] for field in fields(cls) if field.name in settings}
-        return cls(**own | {"loss_weights": LossWeights(**settings["loss_weights"])})
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What an image is embedded with. Images of equal settings can share a batch.
+
+    `untrained`: with random weights in place of the generator's.
+    """
+
+    embed: EmbedConfig
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
-class JobConfig:
+class RunConfig:
     """How a run over many images is carried out, whatever it does with them. `None` means auto.
 
     `in_process`: one worker in the process of the command itself, without Ray.
@@ -144,7 +151,7 @@ class JobConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig(JobConfig):
+class EmbedRunConfig(RunConfig):
     """How an embedding run is carried out."""
 
     embed: EmbedConfig = EmbedConfig()
@@ -158,35 +165,13 @@ class RunConfig(JobConfig):
             f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
         )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """What a resumed run must agree with, as JSON values."""
         return {**self.embed.identity(), "precision": self.precision, "shard_size": self.shard_size}
 
 
 @dataclass(frozen=True)
-class StudyConfig(RunConfig):
-    """How a study is carried out. `embed` is what its variants do not vary.
-
-    `sample`: pictures that it looks at, of each class as many as can be; `classes`: the column of an input list that
-    names the class of a picture, None for its first folder.
-    """
-
-    study: str = "transforms"
-    sample: int = 25
-    classes: str | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_choice("study", self.study, STUDIES)
-        _check(1 <= self.sample <= 100_000, f"sample is {self.sample}; it must be between 1 and 100000 pictures")
-
-    def identity(self) -> dict[str, Any]:
-        """What a resumed run must agree with, as JSON values."""
-        return super().identity() | {"study": self.study, "sample": self.sample, "classes": self.classes}
-
-
-@dataclass(frozen=True)
-class EditConfig(JobConfig):
+class EditConfig(RunConfig):
     """How a run that renders pictures is carried out. `animation`: of what, beside single pictures, each sequence
     is made; None makes none. `frames_per_second` is that of animations."""
 
@@ -202,6 +187,6 @@ class EditConfig(JobConfig):
         rate = self.frames_per_second
         _check(0 < rate <= 100, f"frames per second are {rate}; they must be above 0 and at most 100")
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """What a resumed run must agree with, as JSON values."""
         return {"precision": self.precision, "shard_size": self.shard_size, "picture_format": self.picture_format}

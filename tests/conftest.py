@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,20 +20,54 @@ import boto3
 import pytest
 import requests
 import torch
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from i2s_batch.inversion import optimizer
+from i2s_batch.storage.s3_client import s3_client
 from tests.faults import report
 from tests.material import generator, pictures, vgg  # noqa: F401
 
 START_TIMEOUT_S = 60
 
+# Servers and browsers, whose tests are no part of the quick set: they are processes of their own.
+SLOW_FIXTURES = frozenset({"s3", "s3_with_auth", "ray_head", "browser"})
+# Folders whose tests start Ray or the program itself, kill processes, or build kernels of a GPU.
+SLOW_FOLDERS = ("tests/cli/", "tests/cluster/", "tests/faults/", "tests/gpu/")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`long`: many more mutated files, or faults, than each run of the tests can afford."""
-    parser.addoption("--fuzz", choices=("short", "long"), default="short", help="How many mutated files are read.")
+    parser.addoption("--fuzz", choices=("short", "long"), default="short", help="Mutated files and examples read.")
     parser.addoption("--trees", type=int, default=30, help="Random trees of tests/cli/test_nothing_destroyed.py.")
     parser.addoption("--faults", choices=("short", "long"), default="short", help="How long tests/faults go on.")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `slow` what the quick set (`-m "not slow"`) leaves out: by the fixtures that a test uses and by its
+    folder. A test that takes long for another reason carries the mark itself."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if item.nodeid.startswith(SLOW_FOLDERS) or _asks_for_slow(item, fixtures):
+            item.add_marker(pytest.mark.slow)
+
+
+def _asks_for_slow(item: pytest.Item, fixtures: Sequence[str]) -> bool:
+    """Return whether a test uses a slow fixture, or has the name of one as a parameter (for `getfixturevalue`)."""
+    call = getattr(item, "callspec", None)
+    asked = [*fixtures, *(call.params.values() if call is not None else ())]
+    return any(isinstance(name, str) and name in SLOW_FIXTURES for name in asked)
+
+
+# Properties are tried with the same examples each time, and `--fuzz long` tries many, which differ.
+settings.register_profile("always", deadline=None, database=None)
+settings.register_profile("short", settings.get_profile("always"), derandomize=True, max_examples=40)
+settings.register_profile("long", settings.get_profile("always"), max_examples=1000, print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples each property is tried with."""
+    settings.load_profile(config.getoption("--fuzz"))
 
 
 class ByFile(LoadScopeScheduling):
@@ -187,6 +221,21 @@ def s3_env(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @pytest.fixture
-def s3_bucket(s3: S3Server, s3_env: dict[str, str]) -> str:
+def s3_bucket(request: pytest.FixtureRequest, s3: S3Server, s3_env: dict[str, str]) -> str:
     """The name of a fresh bucket on the `s3` server, reachable with this process's environment."""
+    assert request.node.get_closest_marker("slow"), "a test that asks for a server by another way carries the mark"
     return s3.new_bucket()
+
+
+@pytest.fixture
+def s3_downloads(s3_env: dict[str, str]) -> Iterator[list[int]]:
+    """The bytes of every object, or part of one, that this process asks the `s3` server for from now on."""
+    sizes: list[int] = []
+
+    def note(parsed: dict[str, Any], **_: Any) -> None:
+        sizes.append(int(parsed["ContentLength"]))
+
+    events = s3_client().meta.events
+    events.register("after-call.s3.GetObject", note)
+    yield sizes
+    events.unregister("after-call.s3.GetObject", note)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from i2s_batch.models import random_generator, write_safetensors
-from i2s_batch.storage.objects import open_store
+from i2s_batch.storage import open_store
 
 DATA = Path(__file__).parent / "data"
 

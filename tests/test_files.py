@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch import files
 from i2s_batch.errors import StorageError
-from i2s_batch.files import is_temporary, temporary_beside, written_whole
+from i2s_batch.storage import files
+from i2s_batch.storage.files import is_temporary, temporary_beside, written_whole
 from tests.material import open_to_others, without_power
 
 SEEKABLE = pytest.mark.parametrize("seekable", [False, True])
@@ -190,8 +190,8 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to("no/such/file")
     for name, message in (
         ("folder", "is a folder; name a file"),
-        ("no/file", "there is no folder .*no'; make it first"),
-        ("dangling", "there is no folder .*no/such'; make it first"),
+        ("no/file", "no/file': there is no folder .*no'; make it first"),
+        ("dangling", "dangling': there is no folder .*no/such'; make it first"),
         ("file/below", "a part of the path is a file"),
         ("round", "form a loop"),
     ):
@@ -244,7 +244,7 @@ def test_a_file_that_is_mounted_by_itself(tmp_path: Path, monkeypatch: pytest.Mo
 PROGRAM = """
 import sys
 from pathlib import Path
-from i2s_batch.files import written_whole
+from i2s_batch.storage.files import written_whole
 print("before")
 with written_whole(Path(sys.argv[1]), seekable=sys.argv[2] == "True") as file:
     file.write(b"content\\n")

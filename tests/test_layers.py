@@ -1,8 +1,9 @@
-"""The arrows between the layers: a module imports only what stands to its right or below (no cycles)."""
+"""The arrows between the packages: each imports only from the rows below its own in docs/architecture.md; no cycles."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,81 +12,48 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "i2s_batch"
-
-BASE = {"config", "records", "errors", "checksums", "files"}
-MAY_IMPORT = {
-    "config": {"errors"},
-    "records": set(),
-    "errors": set(),
-    "checksums": {"errors"},
-    "files": {"errors"},
-    "models": BASE,
-    "inversion": BASE,
-    "storage": BASE,
-    "editing": BASE,
-    "studies": BASE,
-    "runtime": BASE | {"models", "inversion", "editing", "storage", "studies"},
-    "bench": BASE | {"models", "inversion", "storage", "runtime", "table", "demo"},
-    "report": BASE | {"models", "inversion", "storage", "studies", "runtime"},
-    "table": BASE | {"models", "inversion", "storage", "studies", "runtime", "report"},
-    "demo": BASE | {"models", "inversion", "storage", "editing", "runtime", "report"},
-    "cli": BASE | {"models", "inversion", "editing", "storage", "runtime", "report", "table", "demo", "bench"},
-    "jobs": {"cli"},
-    "": {"config", "inversion", "runtime", "storage", "table"},  # i2s_batch/__init__.py: what users import
-}
-# Within two layers there are rooms; what lies beside them in the layer's own folder is named here by its file.
-ROOMS = {
-    "storage": {
-        "layout": set(),
-        "ahead": set(),
-        "objects": set(),
-        "pictures": set(),
-        "tables": {"layout", "ahead", "objects"},
-        "sources": {"objects", "tables"},
-    },
-    "runtime": {
-        "weights": set(),
-        "state": {"weights"},
-        "stopping": set(),
-        "watching": {"state"},
-        "workers": {"state", "stopping"},
-        "driver": {"state", "workers", "watching"},
-        "run": {"state", "workers", "watching", "driver", "stopping"},
-        "embed": {"state", "workers", "weights", "run"},
-        "edit": {"state", "workers", "run"},
-        "study": {"state", "workers", "embed"},
-    },
-}
-RAY = ("ray_node.py", "ray_pool.py")
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+RAY = "i2s_batch.run.ray"
+# Libraries that only these packages may import.
 FOREIGN = {
-    "torch": {"models", "inversion", "runtime", "report", "table", "demo", "bench"},
+    "torch": {"models", "inversion", "run", "table", "maintenance", "embedding", "editing", "demo", "bench"},
     "lpips": {"inversion"},
-    "torchvision": {"runtime"},
-    "pyarrow": {"storage", "runtime", "report", "table", "bench"},
-    "duckdb": {"storage"},
+    "torchvision": {"models"},
+    "pyarrow": {"parquet", "schema", "output", "sources", "table", "run", "report", "maintenance"}
+    | {"embedding", "editing", "studies", "bench"},
+    "duckdb": {"table"},
     "jinja2": {"report"},
     "boto3": {"storage"},
     "botocore": {"storage"},
-    "PIL": {"inversion", "storage", "studies", "report", "demo"},
+    "PIL": {"images", "report", "editing", "studies", "demo"},
     "click": {"cli"},
+    "msgspec": {"schema", "output", "embedding"},
     "pickle": set(),
-    "numpy": {"models", "inversion", "storage", "studies", "runtime", "report", "table", "demo", "bench"},
 }
+
+
+def rows() -> list[list[str]]:
+    """The rows of the table in docs/architecture.md, from the top, each with its packages."""
+    table = ARCHITECTURE.read_text().partition("\n## ")[0]
+    lines = re.findall(r"^\| ((?:`\w+` ?)+)\|", table, re.MULTILINE)
+    return [re.findall(r"\w+", line) for line in lines]
+
+
+RANK = {package: rank for rank, row in enumerate(rows()) for package in row}
 
 
 def modules() -> list[Path]:
     return sorted([*PACKAGE.rglob("*.py"), *(ROOT / "jobs").glob("*.py")])
 
 
-def layer_of(path: Path) -> str:
-    if path.is_relative_to(PACKAGE):
-        first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        return "" if first == "__init__" else first
-    return "jobs"
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[1].removesuffix(".py")
+def package_of(name: str) -> str:
+    """The package of a dotted name: '' for i2s_batch itself, `jobs` for what lies beside it."""
+    top, _, rest = name.partition(".")
+    return rest.partition(".")[0] if top == "i2s_batch" else top
 
 
 def imports(path: Path) -> set[str]:
@@ -100,41 +68,52 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+def wrong_arrows(path: Path) -> list[str]:
+    """What a file imports from its own row or from above."""
+    here = package_of(module_name(path))
+    if here in ("", "jobs"):  # what users import; a command under another name
+        return []
+    there = {name: package_of(name) for name in imports(path) if name.startswith("i2s_batch.")}
+    return [f"{here} imports {name}" for name, other in there.items() if other != here and RANK[other] <= RANK[here]]
+
+
+def test_every_package_has_its_row() -> None:
+    there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__init__", "__pycache__", "py.typed"} == RANK.keys() and len(rows()) > 10
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_follow_the_arrows(path: Path) -> None:
-    layer = layer_of(path)
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "i2s_batch" and len(parts) > 1:
-            other = parts[1]
-            if other in MAY_IMPORT and other != layer:
-                assert other in MAY_IMPORT[layer], f"{layer} imports {name}"
-            if other == layer and layer in ROOMS and len(parts) > 2:
-                room = room_of(path)
-                assert parts[2] in ROOMS[layer][room] | {room}, f"{layer}/{room} imports {name}"
-        if parts[0] == "ray":
-            assert path.name in RAY, f"{path.name} imports Ray; only {RAY} may"
-        if parts[0] in FOREIGN:
-            assert layer in FOREIGN[parts[0]], f"{layer or '__init__'} imports {name}"
+    assert wrong_arrows(path) == []
+    name = module_name(path)
+    for other in imports(path):
+        library = other.split(".")[0]
+        assert library != "ray" or name.startswith(RAY), f"{name} imports Ray; only {RAY} may"
+        assert library not in FOREIGN or package_of(name) in FOREIGN[library], f"{name} imports {other}"
 
 
-def test_there_is_no_cycle_between_modules() -> None:
-    names = {
-        path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in modules()
-    }
+def import_cycles() -> list[list[str]]:
+    """Cycles between modules; a package's __init__ re-exports its modules, which do not import it back."""
+    names = {path: module_name(path) for path in modules()}
     graph = {name: imports(path) & set(names.values()) - {name} for path, name in names.items()}
-    # A package's __init__ re-exports its modules; its modules do not import it back.
     done: set[str] = set()
+    cycles: list[list[str]] = []
 
     def visit(name: str, path: tuple[str, ...]) -> None:
-        assert name not in path, f"cycle: {' -> '.join([*path[path.index(name) :], name])}"
-        if name not in done:
+        if name in path:
+            cycles.append([*path[path.index(name) :], name])
+        elif name not in done:
             for other in graph[name]:
                 visit(other, (*path, name))
             done.add(name)
 
     for name in graph:
         visit(name, ())
+    return cycles
+
+
+def test_there_is_no_cycle_between_modules() -> None:
+    assert import_cycles() == []
 
 
 def run(code: str) -> str:
@@ -149,7 +128,7 @@ def test_importing_the_package_loads_nothing_heavy(what: str) -> None:
 
 
 def test_the_engine_needs_no_ray_boto3_or_pyarrow() -> None:
-    absent = "('ray', 'boto3', 'botocore', 'pyarrow', 'duckdb', 'lpips', 'click')"
+    absent = "('ray', 'boto3', 'botocore', 'pyarrow', 'duckdb', 'lpips', 'click', 'msgspec')"
     block = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
     code = block + "from i2s_batch import EmbedConfig, Embedder, load_generator, load_vgg\nprint('ok')"
     assert run(code) == "ok"

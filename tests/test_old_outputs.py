@@ -15,30 +15,29 @@ import pytest
 import torch
 
 from i2s_batch import LatentDataset, iter_latents, read_latents
+from i2s_batch.api.reports import write_report
+from i2s_batch.api.verification import verify
 from i2s_batch.editing import Morph
+from i2s_batch.embedding.single_image import embed_picture
 from i2s_batch.errors import RunConflictError, StorageError
-from i2s_batch.files import TEMPORARY_PREFIX
-from i2s_batch.inversion import SlotState
-from i2s_batch.report.page import write_report
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.study import StudyJob
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.dataset import open_table
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.sql import answer
+from i2s_batch.maintenance.merging import merge_runs
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output import lease
+from i2s_batch.run.status import read_status
+from i2s_batch.storage import open_store
+from i2s_batch.storage.files import TEMPORARY_PREFIX
+from i2s_batch.studies.study_run import StudyRunRequest
+from i2s_batch.table.dataset import open_table
 from i2s_batch.table.export import export_latents
-from i2s_batch.table.merge import merge_runs
 from i2s_batch.table.neighbours import find_neighbours
-from i2s_batch.table.new_picture import embed_picture
-from i2s_batch.table.verify import verify
+from i2s_batch.table.shards import read_table
+from i2s_batch.table.sql import answer
 from tests.conftest import S3Server
 from tests.data.outputs import jobs
 from tests.data.outputs.jobs import IMAGES, LIST
 from tests.faults.outputs import Witness
 from tests.material import DATA, scene, upload, write_small_vgg
-from tests.runs import rows_written
+from tests.runs import rows_written, state_in
 
 VERSIONS = sorted(path.name for path in (DATA / "outputs").glob("schema-*"))
 LISTED = [f"in/{name}" for name in IMAGES]  # ids are paths from where the list is
@@ -77,7 +76,7 @@ def latents_of(out: str) -> dict[str, np.ndarray]:
 
 def saved_steps(out: Path) -> list[int]:
     """List how many steps each checkpoint of an unfinished run holds."""
-    return [SlotState.from_bytes(path.read_bytes()).step for path in (out / "work" / "checkpoints").glob("*.npz")]
+    return [state_in(path.read_bytes()).step for path in (out / "work" / "checkpoints").glob("*.npz")]
 
 
 def check_same_latents(out: str, other: str) -> None:
@@ -162,7 +161,7 @@ def test_old_latents_are_exported(outputs: Path, suffix: str) -> None:
 
 def test_old_latents_are_edited(outputs: Path) -> None:
     job = replace(jobs.MORPH, out=f"{jobs.HERE}/new", request=Morph((0.25,), "all-pairs"))
-    assert jobs.carry_out(job).summary["statuses"] == {"ok": 10}
+    assert jobs.carry_out(job).summary.statuses == {"ok": 10}
     codes = {name: code.astype(np.float64) for name, code in latents_of("finished").items()}
     for row in read_table("new").to_pylist():
         one, two = (codes[parent] for parent in row["parents"])
@@ -170,7 +169,7 @@ def test_old_latents_are_edited(outputs: Path) -> None:
         shares = [np.abs(made - (a * one + (1 - a) * two)).max() for a in (0.25, 0.75)]
         assert min(shares) < 1e-5 < max(shares)
     again = replace(job, latents=(f"{jobs.HERE}/morph",), out=f"{jobs.HERE}/newer", request=jobs.RENDER.request)
-    assert jobs.carry_out(again).summary["statuses"] == {"ok": 9}, "old edits are edited"
+    assert jobs.carry_out(again).summary.statuses == {"ok": 9}, "old edits are edited"
 
 
 @pytest.mark.parametrize("job", [jobs.FINISHED, jobs.MORPH, jobs.RENDER], ids=FINISHED)
@@ -189,7 +188,7 @@ def test_a_finished_run_takes_in_new_images(outputs: Path, monkeypatch: pytest.M
     Path("list.csv").write_text(f"{LIST}in/cats/new.png,label 7,7\n")
     names = rows_written(monkeypatch)
     outcome = jobs.carry_out(replace(jobs.FINISHED, config=replace(jobs.FINISHED.config, grow=True)))
-    assert names == ["in/cats/new.png"] and outcome.summary["statuses"] == {"ok": 6, "unreadable": 1}
+    assert names == ["in/cats/new.png"] and outcome.summary.statuses == {"ok": 6, "unreadable": 1}
     after = files_of(outputs / "finished" / "latents")
     assert len(after) == 4 and {name: after[name] for name in shards} == shards and verify("finished").sound
 
@@ -198,7 +197,7 @@ def test_merging_with_itself_keeps_every_image_once(outputs: Path) -> None:
     said: list[str] = []
     summary = merge_runs(["finished", "finished"], "merged", said.append)
     assert said == ["6 images of 2 runs; 6 rows are of images that another run holds too"]
-    assert summary["statuses"] == {"ok": 5, "unreadable": 1} and verify("merged").sound
+    assert summary.statuses == {"ok": 5, "unreadable": 1} and verify("merged").sound
     one, merged = ({row["image_id"]: row for row in read_table(out).to_pylist()} for out in ("finished", "merged"))
     assert one == merged
 
@@ -222,7 +221,7 @@ def test_a_stopped_run_resumes_to_the_end_of_an_undisturbed_one(outputs: Path, n
     assert len(saved) == before.saved and any(saved) == (name != "killed-edit")
     summary = jobs.carry_out(job).summary
     witness.look()
-    assert summary["this_session"]["images"] == before.images - len(done) and len(witness.finished) == before.images
+    assert summary.this_session.images == before.images - len(done) and len(witness.finished) == before.images
     found = verify(name, sample=before.images)
     assert found.sound and not files_of(outputs / name / "work"), found.findings
     assert not [path for path in files_of(outputs / name) if TEMPORARY_PREFIX in path], (
@@ -231,13 +230,13 @@ def test_a_stopped_run_resumes_to_the_end_of_an_undisturbed_one(outputs: Path, n
     if saved:
         rest = [row for row in read_table(name).to_pylist() if row["image_id"] not in done]
         needed = sum(row["steps"] for row in rest if row["status"] == "ok")
-        made = summary["this_session"]["steps"]
+        made = summary.this_session.steps
         assert 0 <= made - (needed - sum(saved)) < 10, "every checkpoint was continued, but for an early stop"
     whole = jobs.carry_out(replace(job, out=f"{jobs.HERE}/undisturbed")).summary
-    assert whole["statuses"] == summary["statuses"]
+    assert whole.statuses == summary.statuses
     check_same_latents(name, "undisturbed")
     assert write_report(name, generator_weights("generator.safetensors")) == str(Path(name, "report.html").absolute())
-    assert (outputs / name / "study.md").exists() == isinstance(job, StudyJob)
+    assert (outputs / name / "study.md").exists() == isinstance(job, StudyRunRequest)
 
 
 def test_a_stopped_run_on_s3_resumes_to_the_end_of_an_undisturbed_one(
@@ -253,9 +252,9 @@ def test_a_stopped_run_on_s3_resumes_to_the_end_of_an_undisturbed_one(
     assert (before.state, before.images, before.done, before.saved) == ("stopped", 6, 5, 1)
     uris = [row["uri"] for row in query(job.out, "SELECT uri FROM latents ORDER BY ALL")]
     assert uris == [f"{job.source}/{name}" for name in IMAGES[:4]]
-    session = jobs.carry_out(job).summary["this_session"]
+    session = jobs.carry_out(job).summary.this_session
     (saved,) = saved_steps(outputs / "s3")
-    assert session["images"] == 1 and session["steps"] == 40 - saved < 40
+    assert session.images == 1 and session.steps == 40 - saved < 40
     assert verify(job.out, sample=6).sound and not list(open_store(job.out).list("work/"))
     jobs.carry_out(replace(job, out=f"s3://{jobs.BUCKET}/undisturbed"))
     check_same_latents(job.out, f"s3://{jobs.BUCKET}/undisturbed")

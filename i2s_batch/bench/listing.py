@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from i2s_batch.storage.objects.s3_listing import Page, list_keys
+from i2s_batch.storage.s3_listing import Page, list_keys
 
 PAGE_KEYS = 1000
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from i2s_batch.bench.peak import peak_memory
 from i2s_batch.bench.traffic import CountedBytes, memory_rate, timed
-from i2s_batch.config import EmbedConfig
+from i2s_batch.config import EmbedConfig, Json
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.loss import Features, loss_terms
@@ -81,8 +80,8 @@ class LoopFigures:
         """Seconds a step over the higher floor; below 1 where caches or fusion save what is counted."""
         return self.seconds_per_step_and_image / max(self.floor_by_operations_s, self.floor_by_bytes_s)
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything, derived figures too."""
+    def as_json(self) -> dict[str, Json]:
+        """Return everything, derived figures too."""
         derived = ("flop_per_s", "fraction_of_matrix_rate", "speedup", "floor_by_operations_s", "floor_by_bytes_s")
         return vars(self) | {name: getattr(self, name) for name in derived}
 

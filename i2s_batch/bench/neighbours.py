@@ -18,9 +18,9 @@ from pathlib import Path
 
 from i2s_batch.bench.scale import measured
 from i2s_batch.bench.synthetic import SHARD_ROWS, write_run
-from i2s_batch.runtime.state.ownership import claim
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.storage.objects import open_store
+from i2s_batch.output.ownership import claim
+from i2s_batch.output.plan import Plan
+from i2s_batch.storage import open_store
 
 SHAPE = (18, 512)
 _CHUNK_BYTES = 8 << 20

@@ -17,22 +17,21 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.demo.faces import NAMES, render
+from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, build_vgg, random_vgg
-from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights, vgg_weights
-from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.models.loading import VGG_RANDOM, generator_weights, vgg_weights
 
 _COLUMNS = (
     *("loss", "median", "worst", "as_adam", "pixel", "perceptual", "psnr", "ssim"),
@@ -56,8 +55,29 @@ def config_of(text: str) -> EmbedConfig:
     return replace(config, learning_rate=float(rate[0])) if rate else config
 
 
-def compared(results: Sequence[EmbedResult], reference: Sequence[EmbedResult], seconds: float) -> dict[str, Any]:
-    """The figures of a row; the results of both are of the same pictures, in the same order. Means, but for the
+@dataclass(frozen=True)
+class Comparison:
+    """Holds the figures of one try, which the module describes; the last three are lists, image by image."""
+
+    loss: float
+    median: float
+    worst: float
+    as_adam: float
+    pixel: float
+    perceptual: float
+    psnr: float
+    ssim: float
+    adam_needs: float
+    needs: float
+    most: float
+    seconds: float
+    quotients: list[float]
+    each_adam_needs: list[int]
+    each_needs: list[int]
+
+
+def compared(results: Sequence[EmbedResult], reference: Sequence[EmbedResult], seconds: float) -> Comparison:
+    """Return the figures of a row; the results of both are of the same pictures, in the same order. Means, but for the
     quotients of the losses and the steps, which are there picture by picture, too."""
     loss, adam = (np.array([r.loss for r in some]) for some in (results, reference))
     quotients = loss / adam
@@ -78,8 +98,8 @@ def compared(results: Sequence[EmbedResult], reference: Sequence[EmbedResult], s
         "most": max(needs),
         "seconds": seconds,
     }
-    each = {"quotients": quotients.round(5).tolist(), "each_adam_needs": adam_needs, "each_needs": needs}
-    return {name: round(float(value), 5) for name, value in figures.items()} | each
+    rounded = {name: round(float(value), 5) for name, value in figures.items()}
+    return Comparison(**rounded, quotients=quotients.round(5).tolist(), each_adam_needs=adam_needs, each_needs=needs)
 
 
 def steps_to(curve: np.ndarray, loss: float) -> int:
@@ -114,20 +134,21 @@ def main() -> None:
     weights = random_vgg(narrow=options.narrow) if options.vgg == VGG_RANDOM else vgg_weights(options.vgg)
     vgg = build_vgg(weights, options.device, dtype)
     pictures = pictures_of(options.faces, options.seed, options.pictures)
-    tries = options.tries or [EmbedConfig(optimizer="lbfgs", steps=options.steps // 2)]
+    configs = options.tries or [EmbedConfig(optimizer="lbfgs", steps=options.steps // 2)]
     print(f"{len(pictures)} pictures, {generator.family} at {generator.resolution}, {weights.origin}, {options.device}")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{'':28}" + "".join(f"{name.replace('_', ' '):>11}" for name in _COLUMNS))
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[str, Comparison] = {}
     reference: list[EmbedResult] = []
-    for config in [EmbedConfig(steps=options.steps), *tries]:
+    for config in [EmbedConfig(steps=options.steps), *configs]:
         began = time.monotonic()
         results = embed(Embedder(generator, vgg, replace(config, batch_size=options.batch_size)), pictures)
         reference = reference or results
         name = f"{config.optimizer}:{config.steps}:{config.learning_rate:g}"
         table[name] = compared(results, reference, time.monotonic() - began)
-        print(f"{name:28}" + "".join(f"{table[name][column]:11.5g}" for column in _COLUMNS), flush=True)
-    print(json.dumps({"pictures": [name for name, _ in pictures], "vgg": weights.origin, "tries": table}))
+        print(f"{name:28}" + "".join(f"{getattr(table[name], column):11.5g}" for column in _COLUMNS), flush=True)
+    tries = {name: asdict(found) for name, found in table.items()}
+    print(json.dumps({"pictures": [name for name, _ in pictures], "vgg": weights.origin, "tries": tries}))
 
 
 if __name__ == "__main__":

@@ -28,37 +28,38 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.embedding.engine import Engine
 from i2s_batch.errors import PictureError
+from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.memory import keep_freed_memory
-from i2s_batch.records import STATUS_OK
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.weights import generator_weights, vgg_weights
-from i2s_batch.runtime.workers.engine import Engine, Settings
-from i2s_batch.runtime.workers.ray_pool import RayCluster
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.sources.source import list_images, read_bytes
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.models.loading import generator_weights, vgg_weights
+from i2s_batch.run.ray.pool import RayCluster
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.source import list_images
+from i2s_batch.table.shards import read_table
 
 
 @dataclass(frozen=True)
 class Case:
-    """A job on `actors` processes of `threads` each."""
+    """A run on `actors` processes of `threads` each."""
 
-    job: EmbedJob
+    request: EmbedRunRequest
     threads: int
 
     @property
     def actors(self) -> int:
         """How many processes."""
-        assert self.job.config.actors is not None
-        return self.job.config.actors
+        assert self.request.config.actors is not None
+        return self.request.config.actors
 
     @property
     def slots(self) -> int:
         """Pictures that are embedded at a time."""
-        assert self.job.config.batch_size is not None
-        return self.actors * self.job.config.batch_size
+        assert self.request.config.batch_size is not None
+        return self.actors * self.request.config.batch_size
 
 
 def readable(source: str) -> list[tuple[str, np.ndarray]]:
@@ -76,11 +77,11 @@ def _alone(case: Case, number: int, ready: Any, answer: Any) -> None:
     """One process of the bare engine: when it began, and when it had embedded its share."""
     keep_freed_memory()
     torch.set_num_threads(case.threads)
-    job, config = case.job, case.job.config
-    engine = Engine(generator_weights(job.generator), vgg_weights(job.vgg), config.device, config.precision)
-    pictures = readable(job.source)[number :: case.actors]
+    request, config = case.request, case.request.config
+    engine = Engine(generator_weights(request.generator), vgg_weights(request.vgg), config.device, config.precision)
+    pictures = readable(request.source)[number :: case.actors]
     assert config.batch_size is not None
-    embedder = engine.embedder(Settings(config.embed), min(config.batch_size, len(pictures)))
+    embedder = engine.embedder(ImageSettings(config.embed), min(config.batch_size, len(pictures)))
     ready.wait()
     began = time.monotonic()
     for _ in embedder.embed(pictures):
@@ -98,22 +99,22 @@ def engine_alone(case: Case) -> float:
     times = [answer.get() for _ in processes]
     for process in processes:
         process.join()
-    return max(ended for _, ended in times) - min(began for began, _ in times)
+    return float(max(ended for _, ended in times) - min(began for began, _ in times))
 
 
 def whole_run(case: Case) -> dict[str, float]:
     """Seconds from the first picture's start to the last one's end, and those of the run before and after them."""
-    Path(case.job.out).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=case.job.out) as folder:
-        job = replace(case.job, out=f"{folder}/run")
+    Path(case.request.out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=case.request.out) as folder:
+        request = replace(case.request, out=f"{folder}/run")
         cluster = RayCluster()
         began = time.time()
         try:
-            EmbedRun(job, lambda line: None).execute(cluster)
+            EmbedRun(request, lambda line: None).execute(cluster)
         finally:
             cluster.close()
         ended = time.time()
-        rows = read_table(job.out, ["image_id", "embedded_at", "seconds", "status", "steps"])
+        rows = read_table(request.out, ["image_id", "embedded_at", "seconds", "status", "steps"])
     assert set(rows["status"].to_pylist()) == {STATUS_OK}
     ends = np.array([at.timestamp() for at in rows["embedded_at"].to_pylist()])
     starts = ends - rows["seconds"].to_numpy()
@@ -136,7 +137,7 @@ def occupancy(starts: np.ndarray, ends: np.ndarray, slots: int) -> float:
 
 def measure(case: Case, rounds: int) -> Iterator[dict[str, float]]:
     """The figures of each round as soon as they are known, and at last the medians, with the quotient of both."""
-    readable(case.job.source)  # here first: a process that finds one that is not would leave this one waiting
+    readable(case.request.source)  # here first: a process that finds one that is not would leave this one waiting
     known = []
     for _ in range(rounds):
         known.append({"engine_s": engine_alone(case)} | {f"run_{k}": v for k, v in whole_run(case).items()})
@@ -161,9 +162,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     embed = EmbedConfig(steps=given.steps, stop_plateau=given.stop_plateau, plateau_steps=given.plateau_steps)
-    config = RunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
-    job = EmbedJob(given.source, given.out, given.generator, given.vgg, config)
-    case = Case(job, threads=given.threads or max(1, (os.cpu_count() or 1) // given.actors))
+    config = EmbedRunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
+    request = EmbedRunRequest(given.source, given.out, given.generator, given.vgg, config)
+    case = Case(request, threads=given.threads or max(1, (os.cpu_count() or 1) // given.actors))
     for figures in measure(case, given.rounds):
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
 

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ from torch.utils._pytree import tree_map_only
 from i2s_batch.bench.gpu import networks
 from i2s_batch.bench.loop import check_device
 from i2s_batch.config import PRECISIONS, EmbedConfig
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.fit import fit_picture
 from i2s_batch.inversion.loss import loss_terms
 from i2s_batch.inversion.metrics import from_uint8, picture_metrics, to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, random_vgg, read_generator, read_vgg
-from i2s_batch.storage.pictures.decoding import decode_picture
 
 COLUMNS = ("loss", "perceptual", "psnr", "ssim")
 HEAD = "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s a step and image |\n" + "|---" * 7 + "|"
@@ -44,6 +45,7 @@ class FloatSums(TorchDispatchMode):
     """Convolutions of bfloat16 numbers, summed in float32 and rounded at their ends, as GPUs make them. So do CPUs
     without instructions for bfloat16, but some twenty times slower."""
 
+    # `Any`: PyTorch's signature; an operator takes anything.
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -90,6 +92,27 @@ def compare(found: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True)
+class PrecisionFigures:
+    """Holds how good the latents of one precision are, relative to those of the first one.
+
+    Attributes:
+        loss_ratio: The geometric mean over the images, as `perceptual_ratio`; `worst_loss_ratio` is the highest.
+        psnr_db: The mean difference, as `ssim`.
+        seconds: Of a step and image; None where the precision is imitated.
+        means: `COLUMNS`, the means over the images.
+    """
+
+    loss_ratio: float
+    perceptual_ratio: float
+    psnr_db: float
+    ssim: float
+    worst_loss_ratio: float
+    precision: str
+    seconds: float | None
+    means: list[float]
+
+
 def measure(
     generator: GeneratorWeights,
     vgg: VGGWeights,
@@ -97,8 +120,8 @@ def measure(
     device: str,
     precisions: Sequence[str],
     config: EmbedConfig,
-) -> Iterator[dict[str, Any]]:
-    """The figures of each precision, as soon as they are known; what they are relative to is the first. Leaves the
+) -> Iterator[PrecisionFigures]:
+    """Yield the figures of each precision as soon as they are known, relative to those of the first. Leaves the
     numerics of fp32 behind."""
     judge = networks(generator, vgg, device, "fp32")
     fitted = [fit_picture(picture, judge[0].resolution, config.fit) for picture in pictures]
@@ -109,15 +132,15 @@ def measure(
         set_numerics("fp32")
         found = np.array([judged(judge, *both) for both in zip(latents, fitted, strict=True)])
         reference = found if reference is None else reference
-        one = compare(found, reference)
-        yield one | {"precision": precision, "seconds": seconds, "means": found.mean(axis=0).tolist()}
+        ratios = compare(found, reference)
+        yield PrecisionFigures(**ratios, precision=precision, seconds=seconds, means=found.mean(axis=0).tolist())
 
 
-def line(one: dict[str, Any]) -> str:
-    """A precision as a row of a Markdown table under `HEAD`."""
-    losses = [f"{one[name]:.4f}x" for name in ("loss_ratio", "worst_loss_ratio", "perceptual_ratio")]
-    seconds = "imitated" if one["seconds"] is None else f"{one['seconds']:.4f}"
-    cells = [one["precision"], *losses, f"{one['psnr_db']:+.3f} dB", f"{one['ssim']:+.5f}", seconds]
+def line(one: PrecisionFigures) -> str:
+    """Return a precision as a row of a Markdown table under `HEAD`."""
+    losses = [f"{ratio:.4f}x" for ratio in (one.loss_ratio, one.worst_loss_ratio, one.perceptual_ratio)]
+    seconds = "imitated" if one.seconds is None else f"{one.seconds:.4f}"
+    cells = [one.precision, *losses, f"{one.psnr_db:+.3f} dB", f"{one.ssim:+.5f}", seconds]
     return f"| {' | '.join(cells)} |"
 
 
@@ -139,7 +162,7 @@ def main() -> None:
     results = []
     print(HEAD)
     for one in measure(read_generator(given.generator), vgg, pictures, given.device, given.precisions, config):
-        results.append(one)
+        results.append(asdict(one))
         print(line(one), flush=True)
     print(json.dumps({"pictures": len(pictures), "steps": given.steps, "results": results}))
 

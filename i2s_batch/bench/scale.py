@@ -17,6 +17,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,24 +26,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from i2s_batch.api.verification import verify
 from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
-from i2s_batch.runtime.state.assembly import Assembler
-from i2s_batch.runtime.state.failures import count_statuses
-from i2s_batch.runtime.state.growth import grown_plan
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_record import table_metadata
-from i2s_batch.runtime.state.run_state import scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources.source import sorted_images
-from i2s_batch.storage.tables.dataset import open_table
-from i2s_batch.storage.tables.sql import answer
-from i2s_batch.storage.tables.table import table_schema
-from i2s_batch.table.merge import merge_runs
+from i2s_batch.embedding.update import grown_plan
+from i2s_batch.maintenance.merging import merge_runs
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import scan
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.assembly import Assembler
+from i2s_batch.run.failures import count_statuses
+from i2s_batch.run.status import read_status
+from i2s_batch.schema.codec import table_schema
+from i2s_batch.sources.items import sorted_images
+from i2s_batch.storage import open_store
+from i2s_batch.table.dataset import open_table
 from i2s_batch.table.neighbours import find_neighbours
-from i2s_batch.table.verify import verify
+from i2s_batch.table.sql import answer
 
 Shape = tuple[int, int]
 Step = Callable[[str, int, Shape], float]  # seconds
@@ -107,7 +107,7 @@ def assemble(out: str, rows: int, shape: Shape) -> float:
     store, stream, size = open_store(f"{out}-assembled"), np.random.default_rng(0), shape[0] * shape[1]
     plan, log = Plan.load(open_store(out), SHARD_ROWS), WorkLog(store.url, size)
     assembler, schema, seconds = (
-        Assembler(store, plan, log, table_metadata(record(shape)), _alone),
+        Assembler(store, plan, log, record(shape).table_metadata(), _alone),
         table_schema(size),
         0.0,
     )
@@ -128,7 +128,8 @@ def _log_file(batch: pa.RecordBatch, schema: pa.Schema) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def query(out: str, rows: int, shape: Shape) -> float:
@@ -153,7 +154,7 @@ def merge(out: str, rows: int, shape: Shape) -> float:
     """`i2s-batch merge`, of the run with itself: every picture is in both."""
 
     def work() -> None:
-        assert merge_runs([out, out], f"{out}-merged", print)["images"] == rows
+        assert merge_runs([out, out], f"{out}-merged", print).images == rows
 
     return _timed(work)
 
@@ -220,20 +221,27 @@ def _prepare(out: str, rows: int, shape: Shape, light: bool) -> None:
     assert process.exitcode == 0
 
 
-def _table(results: list[dict[str, Any]]) -> list[str]:
-    """Markdown: a line a step, a column a size, and the bytes that each row more took between the two largest."""
-    sizes = sorted({result["rows"] for result in results})
+@dataclass(frozen=True)
+class Measurement:
+    """Holds the time and the peak of the memory of one step at one size; `light`: of a table without latents."""
+
+    step: str
+    rows: int
+    light: bool
+    seconds: float
+    peak_mb: float
+
+
+def _table(results: list[Measurement]) -> list[str]:
+    """Return Markdown: a line a step, a column a size, and the bytes of each row more between the two largest."""
+    sizes = sorted({result.rows for result in results})
     lines = ["| step |" + "".join(f" {rows:,} |" for rows in sizes) + " bytes a row more |"]
     lines.append("|---|" + "---|" * (len(sizes) + 1))
-    for step in dict.fromkeys(result["step"] for result in results):
-        found = {result["rows"]: result for result in results if result["step"] == step}
-        cells = [f"{found[n]['seconds']:.2f} s, {found[n]['peak_mb']:.0f} MB" if n in found else "" for n in sizes]
+    for step in dict.fromkeys(result.step for result in results):
+        found = {result.rows: result for result in results if result.step == step}
+        cells = [f"{found[n].seconds:.2f} s, {found[n].peak_mb:.0f} MB" if n in found else "" for n in sizes]
         *_, before, last = [None, None, *sorted(found)]
-        slope = (
-            ""
-            if before is None
-            else f"{1e6 * (found[last]['peak_mb'] - found[before]['peak_mb']) / (last - before):.0f}"
-        )
+        slope = "" if before is None else f"{1e6 * (found[last].peak_mb - found[before].peak_mb) / (last - before):.0f}"
         lines.append(f"| {step} | " + " | ".join([*cells, slope]) + " |")
     return lines
 
@@ -247,7 +255,8 @@ def main() -> None:
     parser.add_argument("--shape", type=int, nargs=2, default=[18, 512])
     parser.add_argument("--only", choices=STEPS, nargs="*", default=list(STEPS))
     arguments = parser.parse_args()
-    shape, results, folder = tuple(arguments.shape), [], Path(arguments.folder)
+    shape, folder = tuple(arguments.shape), Path(arguments.folder)
+    results: list[Measurement] = []
     folder.mkdir(parents=True, exist_ok=True)
     for rows, light in [(n, False) for n in arguments.rows] + [(n, True) for n in arguments.light_rows]:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -255,12 +264,11 @@ def main() -> None:
             _prepare(out, rows, shape, light)
             for step in LIGHT if light else STEPS:
                 if step in arguments.only:
-                    figures = measured(step, out, rows, shape)
-                    results.append({"step": step, "rows": rows, "light": light} | figures)
-                    seconds, peak = figures["seconds"], figures["peak_mb"]
-                    print(f"{step:<12} {rows:>10}  {seconds:>9.3f} s  {peak:>8.1f} MB", flush=True)
+                    one = Measurement(step, rows, light, **measured(step, out, rows, shape))
+                    results.append(one)
+                    print(f"{step:<12} {rows:>10}  {one.seconds:>9.3f} s  {one.peak_mb:>8.1f} MB", flush=True)
     print("\n".join(_table(results)))
-    print(json.dumps({"shape": shape, "results": results}))
+    print(json.dumps({"shape": shape, "results": [asdict(one) for one in results]}))
 
 
 if __name__ == "__main__":

@@ -11,16 +11,17 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from i2s_batch.config import RunConfig
-from i2s_batch.records import STATUS_OK, STATUS_UNREADABLE, TERMS
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_record import CHECKSUMS, table_metadata
-from i2s_batch.runtime.workers.rows import curve_steps
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources.source import sorted_images
-from i2s_batch.storage.tables.publication import Checksum
-from i2s_batch.storage.tables.table import encode_shard, table_schema
+from i2s_batch.config import TERMS, EmbedRunConfig
+from i2s_batch.embedding.rows import curve_steps
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.publication import Checksum
+from i2s_batch.output.run_record import CHECKSUMS, RunRecord
+from i2s_batch.schema.codec import encode_shard, table_schema
+from i2s_batch.schema.columns import STATUS_OK, STATUS_UNREADABLE
+from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord
+from i2s_batch.sources.items import sorted_images
+from i2s_batch.storage import open_store
 
 SHARD_ROWS = 1000
 STEPS = 1000
@@ -39,14 +40,17 @@ def write_plan(out: str, rows: int) -> None:
     Plan(sorted_images(items(rows)), SHARD_ROWS).save(open_store(out))
 
 
-def record(shape: tuple[int, int]) -> dict[str, object]:
+def record(shape: tuple[int, int]) -> RunRecord:
     """What run.json says of such a run, whose codes are [L, w_dim]; its networks are to be found nowhere."""
-    config = RunConfig(shard_size=SHARD_ROWS)
-    generator = {"fingerprint": "0" * 64, "family": "stylegan2", "origin": "synthetic", "latent_shape": list(shape)}
-    vgg = {"fingerprint": "1" * 64, "origin": "synthetic"}
-    made = {"schema_version": 2, "created_at": "2026-01-01T00:00:00+00:00", "source": "s3://bucket/pictures"}
-    made |= {"settings": config.identity(), "generator": generator, "vgg": vgg, "given": {}, "code_version": "bench"}
-    return made | {"checksums": CHECKSUMS}
+    return RunRecord(
+        source="s3://bucket/pictures",
+        settings=RunSettings.of(EmbedRunConfig(shard_size=SHARD_ROWS).identity()),
+        generator=GeneratorRecord("0" * 64, "stylegan2", "synthetic", shape),
+        vgg=VGGRecord("1" * 64, "synthetic"),
+        created_at="2026-01-01T00:00:00+00:00",
+        checksums=CHECKSUMS,
+        code_version="bench",
+    )
 
 
 def write_run(out: str, rows: int, shape: tuple[int, int], light: bool = False) -> None:
@@ -54,7 +58,7 @@ def write_run(out: str, rows: int, shape: tuple[int, int], light: bool = False) 
     same rows in every shard, for what looks at no id."""
     store, made = open_store(out), record(shape)
     write_plan(out, rows)
-    plan, metadata = Plan.load(store, SHARD_ROWS), table_metadata(made)
+    plan, metadata = Plan.load(store, SHARD_ROWS), made.table_metadata()
     stream = np.random.default_rng(0)
     data = b""
     for shard in range(plan.shards):
@@ -63,7 +67,7 @@ def write_run(out: str, rows: int, shape: tuple[int, int], light: bool = False) 
         store.put(RunLayout.shard(shard), data)
         if not light:
             store.put(RunLayout.checksum(shard), Checksum.of(data).record)
-    store.put(RunLayout.run_json, json.dumps(made).encode())
+    store.put(RunLayout.run_json, made.encode())
     store.put(RunLayout.summary, json.dumps({"finished": True}).encode())
 
 

@@ -21,6 +21,7 @@ class CountedBytes(TorchDispatchMode):
         super().__init__()
         self.total = 0
 
+    # `Any`: PyTorch's signature; an operator takes anything.
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

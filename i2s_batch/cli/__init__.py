@@ -22,6 +22,7 @@ from i2s_batch.cli.export import export
 from i2s_batch.cli.inspect import inspect
 from i2s_batch.cli.merge import merge
 from i2s_batch.cli.neighbours import neighbours
+from i2s_batch.cli.options import add_debug
 from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
 from i2s_batch.cli.status import status
@@ -48,15 +49,7 @@ for command in (embed, edit, render, study, *_ON_TABLES, demo, convert, inspect,
     commands.add_command(command)
 
 
-def _add_debug(command: click.Command) -> None:
-    """Let a command, and those below it, take `--debug`, which `main` looks for."""
-    text = "Show the traceback of a fault of this program at once, as I2S_DEBUG=1 does."
-    command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
-    for below in command.commands.values() if isinstance(command, click.Group) else ():
-        _add_debug(below)
-
-
-_add_debug(commands)
+add_debug(commands)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from i2s_batch.runtime.watching.terminal import printable
+from i2s_batch.run.terminal import printable
 
 _GAP = "  "
 _TEXT_COLUMNS = 48  # of a text when there is room

@@ -4,23 +4,63 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import click
 
+from i2s_batch.cli.options import refuse_without_effect
 from i2s_batch.config import PRECISIONS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from i2s_batch.bench.loop import LoopFigures
-    from i2s_batch.config import RunConfig
+    from i2s_batch.bench.quality import PrecisionFigures
+    from i2s_batch.config import EmbedRunConfig, Json
     from i2s_batch.models import GeneratorWeights
 
+
+@dataclass(frozen=True)
+class _Widths:
+    """Holds what random weights of a family are made with; None: as the family has it."""
+
+    family: str
+    radial: bool = False
+    channel_max: int | None = None
+    channel_base: int | None = None
+
+
+@dataclass(frozen=True)
+class _LoopReport:
+    """Holds the figures of the step by itself, and of the start-up. `cost`: of an image; None if no price is known."""
+
+    figures: LoopFigures
+    load_s: float
+    build_s: float
+    precision: str
+    cost: float | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as JSON values."""
+        start: dict[str, Json] = {"load_s": self.load_s, "build_s": self.build_s}
+        return self.figures.as_json() | start | {"precision": self.precision, "cost_per_image": self.cost}
+
+
+@dataclass(frozen=True)
+class _ImagesReport:
+    """Holds the figures of each precision, and those of a run through Ray beside the bare engine."""
+
+    quality: list[PrecisionFigures]
+    run: dict[str, float]
+
+
 # Random weights of the official widths: the layers of a StyleGAN3 of configuration R are twice as wide.
-_FAMILIES: dict[str, dict[str, Any]] = {
-    "stylegan1": {"family": "stylegan1"},
-    "stylegan2": {"family": "stylegan2"},
-    "stylegan3-t": {"family": "stylegan3"},
-    "stylegan3-r": {"family": "stylegan3", "radial": True, "channel_max": 1024, "channel_base": 65536},
+_FAMILIES = {
+    "stylegan1": _Widths("stylegan1"),
+    "stylegan2": _Widths("stylegan2"),
+    "stylegan3-t": _Widths("stylegan3"),
+    "stylegan3-r": _Widths("stylegan3", radial=True, channel_max=1024, channel_base=65536),
 }
 # Those that a device has of its own; the first is what the others are compared with.
 _PRECISIONS = {"cpu": ("fp32", "fp64", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp64")}
@@ -39,7 +79,7 @@ _PRECISIONS = {"cpu": ("fp32", "fp64", "bf16"), "cuda": ("fp32", "tf32", "bf16",
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Images side by side.")
 @click.option(
     "--pairs",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=5,
     show_default=True,
     help="Timed stretches of each loop; the median counts.",
@@ -71,12 +111,16 @@ def bench(
     """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a
     plain loop of one image in the same precision; and the start-up. The last line is JSON."""
     from i2s_batch.bench.loop import check_device
-    from i2s_batch.config import EmbedConfig, RunConfig
+    from i2s_batch.config import EmbedConfig, EmbedRunConfig
     from i2s_batch.errors import ConfigError
     from i2s_batch.inversion.memory import keep_freed_memory
     from i2s_batch.models import random_generator
-    from i2s_batch.runtime.weights import generator_weights
+    from i2s_batch.models.loading import generator_weights
 
+    if generator:
+        refuse_without_effect(["--family", "--resolution"], "with --generator, which has its own")
+    if not pictures:
+        refuse_without_effect(["--steps"], "without --pictures")
     if pictures and not generator:
         raise ConfigError("--pictures needs --generator: random weights embed nothing")
     check_device(device)
@@ -90,29 +134,29 @@ def bench(
     def load() -> GeneratorWeights:
         if generator:
             return generator_weights(generator)
-        return random_generator(resolution=resolution, **_FAMILIES[family])
+        return random_generator(resolution=resolution, **asdict(_FAMILIES[family]))
 
     embed = EmbedConfig(steps=steps, batch_size=batch_size, compile=compile)
-    config = RunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
-    found = _loop(load, config, pairs, price_per_hour)
+    config = EmbedRunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
+    found = _loop(load, config, pairs, price_per_hour).to_json()
     if pictures and generator:
-        found |= _on_pictures(pictures, decoded, generator, config)
+        found |= asdict(_on_pictures(pictures, decoded, generator, config))
     click.echo(json.dumps(found))
     return 0
 
 
 def _loop(
-    load: Callable[[], GeneratorWeights], config: RunConfig, pairs: int, price_per_hour: float | None
-) -> dict[str, Any]:
-    """The step by itself, on pictures of noise. Prints a table."""
+    load: Callable[[], GeneratorWeights], config: EmbedRunConfig, pairs: int, price_per_hour: float | None
+) -> _LoopReport:
+    """Measure the step by itself, on images of noise. Prints a table."""
     import time
 
     from i2s_batch.bench.loop import measure_loop
-    from i2s_batch.cli.run import say
+    from i2s_batch.cli.run_command import say
     from i2s_batch.inversion.numerics import map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_vgg
-    from i2s_batch.runtime.workers.device import device_name, software
-    from i2s_batch.runtime.workers.remembered import Measured, remember
+    from i2s_batch.run.device import device_name, software
+    from i2s_batch.run.speed_cache import Measured, remember
 
     device, precision, batch_size = config.device, config.precision, config.embed.batch_size
     dtype, maps = set_numerics(precision), map_dtype(precision)
@@ -128,14 +172,14 @@ def _loop(
     remember(Measured(used, weights.fingerprint, precision, batch_size, seconds, program, software()), say)
     an_hour = 3600 / (5000 * seconds)
     cost = None if price_per_hour is None else price_per_hour / an_hour
-    start = {"load_s": loaded - begun, "build_s": built - loaded, "first_step_s": figures.first_step_s}
+    start = {"load": loaded - begun, "build": built - loaded, "first_step": figures.first_step_s}
     for name, value in _rows(figures, precision).items():
         click.echo(f"{name:<21}  {value}")
     click.echo(f"{'5000 steps':<21}  {5000 * seconds:.0f} s an image, {an_hour:.2f} images an hour")
     click.echo(f"{'cost':<21}  {'give --price-per-hour' if cost is None else f'{cost:.4f} an image'}")
-    said = ", ".join(f"{name.removesuffix('_s')} {value:.1f} s" for name, value in start.items())
+    said = ", ".join(f"{name} {value:.1f} s" for name, value in start.items())
     click.echo(f"{'start-up':<21}  {said}")
-    return figures.as_json() | start | {"precision": precision, "cost_per_image": cost}
+    return _LoopReport(figures, start["load"], start["build"], precision, cost)
 
 
 def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
@@ -157,15 +201,15 @@ def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
     }
 
 
-def _on_pictures(source: str, pictures: list[Any], generator: str, config: RunConfig) -> dict[str, Any]:
-    """The precisions, and a run of one worker beside the bare engine. Prints both."""
+def _on_pictures(source: str, pictures: list[np.ndarray], generator: str, config: EmbedRunConfig) -> _ImagesReport:
+    """Measure the precisions, and a run of one worker beside the bare engine. Prints both."""
     import os
     import tempfile
 
     from i2s_batch.bench import overhead, quality
+    from i2s_batch.embedding.embed_run import EmbedRunRequest
     from i2s_batch.models import random_vgg
-    from i2s_batch.runtime.embed import EmbedJob
-    from i2s_batch.runtime.weights import VGG_RANDOM, generator_weights
+    from i2s_batch.models.loading import VGG_RANDOM, generator_weights
 
     click.echo(f"\n{len(pictures)} pictures, {config.embed.steps} steps each, judged in fp32\n\n{quality.HEAD}")
     precisions = []
@@ -175,11 +219,11 @@ def _on_pictures(source: str, pictures: list[Any], generator: str, config: RunCo
         click.echo(quality.line(one))
         precisions.append(one)
     with tempfile.TemporaryDirectory() as folder:
-        job = EmbedJob(source, f"{folder}/run", generator, VGG_RANDOM, config)
-        *_, run = overhead.measure(overhead.Case(job, threads=os.cpu_count() or 1), rounds=1)
+        request = EmbedRunRequest(source, f"{folder}/run", generator, VGG_RANDOM, config)
+        *_, run = overhead.measure(overhead.Case(request, threads=os.cpu_count() or 1), rounds=1)
     click.echo(
         f"\nengine alone {run['engine_s']:.1f} s, through Ray {run['run_seconds']:.1f} s "
         f"({run['run_over_engine'] - 1:+.1%}; slots {run['run_occupancy']:.1%} full; before the first picture "
         f"{run['run_before_s']:.1f} s, after the last {run['run_after_s']:.1f} s)"
     )
-    return {"quality": precisions, "run": run}
+    return _ImagesReport(precisions, run)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 
-from i2s_batch.storage.objects.urls import hide_secrets
+from i2s_batch.storage.urls import hide_secrets
 
 _PACKAGES = ("i2s_batch", "torch", "numpy", "pillow", "pyarrow", "ray", "boto3", "duckdb", "lpips", "click", "jinja2")
 # Variables of the environment whose values open doors, and the shortest value that is worth hiding.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from i2s_batch.storage.urls import is_url
+
 
 @click.command()
 @click.argument("checkpoint")
@@ -16,10 +18,10 @@ def convert(checkpoint: str, out: str) -> int:
     from pathlib import Path
 
     from i2s_batch.models import write_safetensors
-    from i2s_batch.runtime.state.ownership import check_file
-    from i2s_batch.runtime.weights import generator_weights
+    from i2s_batch.models.loading import generator_weights
+    from i2s_batch.output.ownership import check_file
 
-    if "://" in out:
+    if is_url(out):
         raise click.UsageError(f"OUT is {out!r}; give a path on this machine")
     check_file(out)
     if Path(checkpoint).exists() and Path(out).exists() and Path(checkpoint).samefile(out):

@@ -15,7 +15,7 @@ def demo(out: str) -> int:
     """
     from pathlib import Path
 
-    from i2s_batch.cli.run import execute
+    from i2s_batch.cli.run_command import execute
     from i2s_batch.demo.run import run_demo
 
     folder = Path(out)

@@ -4,51 +4,100 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from i2s_batch.cli.options import run_options
-from i2s_batch.config import ANIMATIONS, MOST_STRENGTHS, PICTURE_FORMATS, EditConfig
+from i2s_batch.cli.options import Location, Renamed, add_debug, refuse_without_effect, run_options
+from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS, EditConfig
+from i2s_batch.editing.edit_options import OPTION, EditOptions, Kind, Option, OptionsError
+from i2s_batch.editing.registered import EDITS, Edit
 from i2s_batch.errors import ConfigError, I2SError
+from i2s_batch.registry import Declaration
 
 if TYPE_CHECKING:
-    from i2s_batch.editing import Job, Request
+    from i2s_batch.editing.edit_run import EditRun
     from i2s_batch.models import GeneratorWeights
 
+    _Numbers = click.ParamType[tuple[Any, ...]]
+else:
+    _Numbers = click.ParamType  # which older releases of Click cannot subscript
 F = TypeVar("F", bound=Callable[..., Any])
 
+_RENDER = "render"  # has a command of its own: i2s-batch render
+_OLD_NAMES = ("--jobs",)  # of --edit-list
 
-class _Parsed(click.ParamType):
-    """A text that one of `storage.sources.jobs`' functions reads."""
+
+class _Parsed(_Numbers):
+    """A text that one of `editing.edit_lists`' functions reads."""
 
     def __init__(self, name: str, parser: str) -> None:
         self.name, self._parser = name, parser
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        from i2s_batch.storage.sources import jobs
+        from i2s_batch.editing import edit_lists
 
         try:
-            return tuple(getattr(jobs, self._parser)(str(value)))
+            return tuple(getattr(edit_lists, self._parser)(str(value)))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-_STRENGTHS = _Parsed("A,B,...", "parse_strengths")
-_LAYERS = _Parsed("4-7,9", "parse_layers")
+@dataclass(frozen=True)
+class _CommonOptions:
+    """Holds the options that every edit has, by the names of `_edit_options` and `run_options`."""
+
+    places: tuple[str, ...]
+    generator: str | None
+    where: str | None
+    ids: str | None
+    picture_format: str
+    batch_size: int | None
+    actors: int | None
+    in_process: bool
+    precision: str
+    device: str
+    shard_size: int
+    max_failed_fraction: float
+    retry_failed: bool
+    dry_run: bool
+    animation: str = "none"  # of an edit that makes no sequences, and so has neither option
+    fps: float = 12.0
+
+    def config(self) -> EditConfig:
+        """Return how the run is carried out."""
+        if self.animation == "none":
+            refuse_without_effect(["--fps"], f"without --animation {'|'.join(ANIMATIONS)}")
+        return EditConfig(
+            batch_size=self.batch_size,
+            actors=self.actors,
+            in_process=self.in_process,
+            precision=self.precision,
+            device=self.device,
+            shard_size=self.shard_size,
+            max_failed_fraction=self.max_failed_fraction,
+            retry_failed=self.retry_failed,
+            picture_format=self.picture_format,
+            animation=None if self.animation == "none" else self.animation,
+            frames_per_second=self.fps,
+        )
 
 
 def _edit_options(command: F) -> F:
     """Where the codes are, which of them, and what files are made."""
     options = [
-        click.argument("places", nargs=-1, required=True, metavar="LATENTS... OUT"),
-        click.option("--generator", help="Checkpoint; default: the one that the first table's run recorded."),
+        click.argument("places", type=Location(), nargs=-1, required=True, metavar="LATENTS... OUT"),
+        click.option(
+            "--generator", type=Location(), help="Checkpoint; default: the one that the first table's run recorded."
+        ),
         click.option("--where", metavar="SQL", help="Choose images by a condition, such as 'psnr > 22'."),
-        click.option("--ids", metavar="FILE", help="Choose images by a list of ids, one a line, in its order."),
+        click.option(
+            "--ids", type=Location(), metavar="FILE", help="Choose images by a list of ids, one a line, in its order."
+        ),
         click.option(
             "--format", "picture_format", type=click.Choice(PICTURE_FORMATS), default="png", show_default=True
         ),
-        click.option("--fps", default=12.0, show_default=True, help="Pictures a second of an animation."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -56,11 +105,28 @@ def _edit_options(command: F) -> F:
 
 
 def _animation(default: str) -> Callable[[F], F]:
+    """Let a command make an animation of every sequence; those without one take no options of it."""
     choices = click.Choice(("none", *ANIMATIONS))
-    return click.option("--animation", type=choices, default=default, show_default=True, help="Of every sequence.")
+    animation = click.option("--animation", type=choices, default=default, show_default=True, help="Of every sequence.")
+    fps = click.option("--fps", default=12.0, show_default=True, help="Pictures a second of an animation.")
+    return lambda command: animation(fps(command))
 
 
-@click.group()
+class _Edits(click.Group):
+    """The commands of the registered edits, built when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for name in EDITS.names if name != _RENDER)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command = _command(EDITS.get(cmd_name))
+        add_debug(command)
+        return command
+
+
+@click.group(cls=_Edits)
 def edit() -> None:
     """Make pictures from tables of latents: morph, style, expression, reenact.
 
@@ -69,155 +135,102 @@ def edit() -> None:
     """
 
 
-@edit.command()
-@_edit_options
-@click.option("--all-pairs", is_flag=True, help="Between every two images.")
-@click.option("--chain", is_flag=True, help="From each image to the next, as one sequence.")
-@click.option("--to", metavar="ID", help="From every image to this one.")
-@click.option("--jobs", metavar="FILE", help="CSV or Parquet with columns from, to, and perhaps strengths.")
-@click.option(
-    "--frames", type=click.IntRange(2, MOST_STRENGTHS), default=9, show_default=True, help="Evenly from 0 to 1."
-)
-@click.option("--strengths", type=_STRENGTHS, help="Instead of --frames: 0 is the first image, 1 the second.")
-@_animation("none")
-def morph(all_pairs: bool, chain: bool, frames: int, strengths: tuple[float, ...] | None, **options: Any) -> int:
-    """Straight lines between codes: w = a * w1 + (1 - a) * w2."""
-    from i2s_batch.editing import Morph
+def _command(declaration: Declaration[Edit]) -> click.Command:
+    """Return the command of an edit: the options of every edit, its own, and --animation if it makes sequences."""
+    kind = declaration.resolve().options
+    own = {each.name: each for each in fields(kind)}
+    taken = own.keys() & {each.name for each in fields(_CommonOptions)}
+    if taken:
+        raise ConfigError(f"edit {declaration.name!r} has an option {min(taken)!r}, as all edits have; rename its own")
 
-    jobs, to = _jobs(options.pop("jobs"), "morph"), options.pop("to")
-    pairing = _only_one({"all-pairs": all_pairs, "chain": chain, "to": to is not None, "jobs": jobs is not None})
-    steps = strengths or tuple(round(i / (frames - 1), 12) for i in range(frames))
-    return _run(Morph(steps, pairing, to, jobs), options)
+    def carry_out(**values: Any) -> int:
+        options = kind(**{name: values.pop(name) for name in own})
+        return _run(options, _CommonOptions(**values))
 
-
-@edit.command()
-@_edit_options
-@click.option("--all-pairs", is_flag=True, help="Every image in the style of every other.")
-@click.option("--to", metavar="ID", help="Every image in the style of this one.")
-@click.option("--jobs", metavar="FILE", help="CSV or Parquet with columns content, style, and perhaps layers.")
-@click.option("--keep", type=click.IntRange(0), help="Layers that the content keeps; default: the first half.")
-@click.option("--layers", type=_LAYERS, help="Instead of --keep: layers that come from the style, 0 the coarsest.")
-def style(all_pairs: bool, keep: int | None, layers: tuple[int, ...] | None, **options: Any) -> int:
-    """Crossovers: the content's code with the finer layers of the style's."""
-    from i2s_batch.editing import Style
-
-    jobs, to = _jobs(options.pop("jobs"), "style"), options.pop("to")
-    pairing = _only_one({"all-pairs": all_pairs, "to": to is not None, "jobs": jobs is not None})
-    return _run(Style(pairing, to, keep, layers, jobs), options | {"animation": "none"})
+    callback = carry_out
+    if kind.animation is not None:
+        callback = _animation(kind.animation)(callback)
+    for each in reversed(own.values()):
+        callback = _own_option(each)(callback)
+    return click.command(declaration.name, help=declaration.summary)(_edit_options(callback))
 
 
-_THRESHOLD = click.option(
-    "--threshold", default=1.0, show_default=True, help="Layers of the change that are shorter are left out."
-)
-_NORMALISE = click.option("--normalise", is_flag=True, help="Divide the change by its norm: strengths are lengths.")
+def _own_option(own: Field[Any]) -> Callable[[F], F]:
+    """Return what gives a command the option that a field of an edit's options describes."""
+    option: Option = own.metadata[OPTION]
+    name = f"--{own.name.replace('_', '-')}"
+    if option.kind is Kind.FLAG:
+        return click.option(name, is_flag=True, help=option.help)
+    if option.kind is Kind.EDIT_LIST:
+        return click.option(name, *_OLD_NAMES, own.name, cls=Renamed, type=Location(), metavar="FILE", help=option.help)
+    if option.kind in (Kind.IMAGE_ID, Kind.PREFIX):
+        return click.option(name, required=option.required, metavar=option.kind.value, help=option.help)
+    default = None if own.default is MISSING else own.default
+    if isinstance(default, tuple):
+        default = ",".join(f"{value:g}" for value in default)
+    types: dict[Kind, click.ParamType[Any]] = {
+        Kind.WHOLE: click.IntRange(option.least, option.most),
+        Kind.NUMBER: click.FLOAT,
+        Kind.STRENGTHS: _Parsed(Kind.STRENGTHS.value, "parse_strengths"),
+        Kind.LAYERS: _Parsed(Kind.LAYERS.value, "parse_layers"),
+    }
+    return click.option(name, type=types[option.kind], default=default, show_default=True, help=option.help)
 
 
-@edit.command()
-@_edit_options
-@click.option("--neutral", metavar="ID", help="A face without the expression.")
-@click.option("--expressive", metavar="ID", help="The same face with it.")
-@click.option("--jobs", metavar="FILE", help="CSV or Parquet: content, neutral, expressive, and perhaps strengths.")
-@click.option("--strengths", type=_STRENGTHS, default="1", show_default=True, help="1 is the change itself.")
-@_THRESHOLD
-@_NORMALISE
-@_animation("none")
-def expression(neutral: str | None, expressive: str | None, **options: Any) -> int:
-    """Give the chosen images an expression: w = w1 + a * (w3 - w2), cleaned."""
-    from i2s_batch.editing import Expression
-
-    jobs = _jobs(options.pop("jobs"), "expression")
-    strengths, threshold, normalise = (options.pop(name) for name in ("strengths", "threshold", "normalise"))
-    return _run(Expression(strengths, neutral, expressive, threshold, normalise, jobs), options)
+def _where(options: EditOptions, common: _CommonOptions) -> str | None:
+    """Return the condition that chooses the images: --where, or that of an edit's own option of a prefix of ids."""
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if each.metadata[OPTION].kind is Kind.PREFIX and value is not None:
+            if common.where or common.ids:
+                ways = f"--{each.name}, --where and --ids are three ways to choose the {each.name}"
+                raise click.UsageError(f"{ways}; give one")
+            quoted = value.replace("'", "''")
+            return f"starts_with(image_id, '{quoted}')"
+    return common.where
 
 
-@edit.command()
-@_edit_options
-@click.option("--target", metavar="ID", required=True, help="The face that is to move.")
-@click.option("--frames", metavar="PREFIX", help="Choose the images whose ids begin so, such as a folder: clip/")
-@click.option("--neutral", metavar="ID", help="The frame without expression; default: the first.")
-@click.option("--strength", default=1.0, show_default=True, help="1 is the change itself.")
-@_THRESHOLD
-@_NORMALISE
-@_animation("webp")
-def reenact(target: str, frames: str | None, neutral: str | None, **options: Any) -> int:
-    """Let a face move as the face of a film: the expression of every frame, given to the target."""
-    from i2s_batch.editing import Reenact
-
-    if frames is not None:
-        if options["where"] or options["ids"]:
-            raise click.UsageError("--frames, --where and --ids are three ways to choose the frames; give one")
-        quoted = frames.replace("'", "''")
-        options["where"] = f"starts_with(image_id, '{quoted}')"
-    strength, threshold, normalise = (options.pop(name) for name in ("strength", "threshold", "normalise"))
-    return _run(Reenact(target, neutral, strength, threshold, normalise), options)
-
-
-@click.command()
-@_edit_options
-def render(**options: Any) -> int:
-    """Draw the chosen images of LATENTS, or all, as the generator draws them."""
-    from i2s_batch.editing import Render
-
-    return _run(Render(), options | {"animation": "none"})
-
-
-def _only_one(given: dict[str, bool]) -> str | None:
-    """The one pairing of those that were asked for; None for a list of jobs."""
-    asked = [name for name, is_asked in given.items() if is_asked]
-    if len(asked) != 1:
-        ways = ", ".join(f"--{name}" for name in given)
-        found = " and ".join(f"--{name}" for name in asked) or "none"
-        raise click.UsageError(f"exactly one of {ways} says what goes with what; given: {found}")
-    return None if asked[0] == "jobs" else asked[0]
-
-
-def _jobs(source: str | None, operation: str) -> tuple[Job, ...] | None:
-    if source is None:
-        return None
-    from i2s_batch.editing import ROLES, Job
-    from i2s_batch.storage.sources.jobs import read_jobs
-
-    return tuple(Job(row.ids, row.strengths, row.layers) for row in read_jobs(source, ROLES[operation]))
-
-
-def _run(request: Request, options: dict[str, Any]) -> int:
-    """What all these commands do, once they know what is asked."""
-    *latents, out = options.pop("places")
+def _run(options: EditOptions, common: _CommonOptions) -> int:
+    """Carry out an edit and return the exit status."""
+    for each in fields(options):
+        option: Option = each.metadata[OPTION]
+        if option.replaces is not None and getattr(options, each.name) is not None:
+            refuse_without_effect([f"--{option.replaces}"], f"with --{each.name}")
+    where, ids = _where(options, common), common.ids
+    try:
+        request = options.request()
+    except OptionsError as error:
+        raise click.UsageError(str(error)) from error
+    *latents, out = common.places
     if not latents:
         raise click.UsageError(f"give at least one table and OUT; {out!r} alone is neither")
-    if (options["where"] and options["ids"]) or (request.jobs is not None and (options["where"] or options["ids"])):
-        raise click.UsageError("--where, --ids and --jobs are ways to choose the images; give one")
-    generator, where, ids = (options.pop(name) for name in ("generator", "where", "ids"))
-    dry_run = options.pop("dry_run")
-    animation = options.pop("animation")
-    config = EditConfig(
-        animation=None if animation == "none" else animation, frames_per_second=options.pop("fps"), **options
-    )
-    from i2s_batch.cli.run import command_words, ended, execute, voice
-    from i2s_batch.runtime.edit import EditJob, EditRun
-    from i2s_batch.storage.sources.jobs import read_ids
+    if (where and ids) or (request.listed is not None and (where or ids)):
+        raise click.UsageError("--where, --ids and --edit-list are ways to choose the images; give one")
+    config = common.config()
+    from i2s_batch.cli.run_command import command_words, ended, execute, voice
+    from i2s_batch.editing.edit_lists import read_ids
+    from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 
-    place, weights = _generator(generator, latents[0])
+    place, weights = _generator(common.generator, latents[0])
     chosen = None if ids is None else tuple(read_ids(ids))
-    command = command_words({*latents, out, *filter(None, (generator, ids))})
-    job = EditJob(tuple(latents), out, place, request, config, chosen, where, command)
-    run = EditRun(job, weights, voice())
-    if dry_run:
-        click.echo(json.dumps(run.describe(), indent=2))
+    run_request = EditRunRequest(tuple(latents), out, place, request, config, chosen, where, command_words())
+    run = EditRun(run_request, weights, voice())
+    if common.dry_run:
+        click.echo(json.dumps(run.describe().to_json(), indent=2))
         return 0
     outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
     folder = out.rstrip("/")
     click.echo(f"{outcome.counted('pictures')}. Pictures: {folder}/pictures/ Table: {folder}/latents/")
     if config.animation:
         click.echo(f"Animations: {folder}/animations/")
-    _shown(out, weights)
+    _shown(out, run)
     return ended(outcome, "pictures")
 
 
 def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
     """The generator and where it is: as given, or as the run of `table` recorded it."""
-    from i2s_batch.runtime.state.recorded import recorded_generator, recorded_place
-    from i2s_batch.runtime.weights import generator_weights
+    from i2s_batch.models.loading import generator_weights
+    from i2s_batch.run.recorded import recorded_generator, recorded_place
 
     if given is not None:
         return given, generator_weights(given)
@@ -227,13 +240,18 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
     return recorded_place(table) or "", weights
 
 
-def _shown(out: str, weights: GeneratorWeights) -> None:
+def _shown(out: str, run: EditRun) -> None:
     """Draw the contact sheet and write the report. The run was for the pictures: it does not fail with these."""
-    from i2s_batch.cli.run import say, write_page
-    from i2s_batch.report.edits import write_edit_sheet
+    from i2s_batch.cli.run_command import say, write_page
+    from i2s_batch.editing.strips import load_strips, write_edit_sheet
 
+    strips = None
     try:
-        click.echo(f"Contact sheet: {write_edit_sheet(out, weights)}")
+        strips = load_strips(out, lambda: run.network)
+        click.echo(f"Contact sheet: {write_edit_sheet(out, strips)}")
     except I2SError as error:
         say(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
-    write_page(out, weights)
+    write_page(out, run.generator, strips)
+
+
+render = _command(EDITS.get(_RENDER))

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.options import embed_options, run_options, take_embed_config
-from i2s_batch.config import RunConfig
+from i2s_batch.cli.options import embed_options, refuse_without_effect, run_options, take_embed_config
+from i2s_batch.config import EmbedRunConfig, Json
 
 
 @click.command()
@@ -29,16 +29,18 @@ def embed(
     SOURCE is a folder, a glob, a picture, an s3:// prefix, or a list (.txt, .csv, .jsonl, .parquet). OUT is a
     folder or an s3:// prefix. Run the same command again to go on with a run that was stopped.
     """
-    config = RunConfig(embed=take_embed_config(options), **options)
-    from i2s_batch.cli.run import ended, execute, voice, write_page
-    from i2s_batch.runtime.embed import EmbedJob, EmbedRun
+    if not dry_run:
+        refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
+    config = EmbedRunConfig(embed=take_embed_config(options), **options)
+    from i2s_batch.cli.run_command import ended, execute, voice, write_page
+    from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 
-    run = EmbedRun(EmbedJob(source, out, generator, vgg, config), voice())
+    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), voice())
     if dry_run:
-        facts = run.describe()
-        updates = facts["images_to_do"] * config.embed.steps
+        preview = run.describe()
+        updates = preview.images_to_do * config.embed.steps
         expected = _expected(run.generator.fingerprint, generator, config, updates, price_per_hour)
-        click.echo(json.dumps(facts | expected, indent=2))
+        click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
         return 0
     outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
     click.echo(f"{outcome.counted('images')}. Table: {out.rstrip('/')}/latents/")
@@ -46,15 +48,15 @@ def embed(
     return ended(outcome, "images")
 
 
-def _expected(fingerprint: str, generator: str, config: RunConfig, updates: int, price: float | None) -> dict[str, Any]:
-    """What the figures that this machine remembers say of the time and cost of `updates` steps of one image."""
-    from i2s_batch.cli.run import say
-    from i2s_batch.runtime.workers.remembered import estimate, recall
-    from i2s_batch.storage.objects.urls import hide_secrets
+def _expected(fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None) -> Json:
+    """Return what the measured figures of this machine say of the time and cost of `updates` steps of one image."""
+    from i2s_batch.cli.run_command import say
+    from i2s_batch.run.speed_cache import estimate, recall
+    from i2s_batch.storage.urls import hide_secrets
 
     known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)
     if known:
-        return {"expected": known}
+        return [one.to_json() for one in known]
     bench = ["i2s-batch", "bench", "--generator", hide_secrets(generator), "--precision", config.precision]
     measure = "no speed is remembered for this generator and precision; measure it with"
-    return {"expected": f"{measure}: {shlex.join(bench)} --device cpu|cuda"}
+    return f"{measure}: {shlex.join(bench)} --device cpu|cuda"

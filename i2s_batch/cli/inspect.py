@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from i2s_batch.storage.urls import is_url
+
 
 @click.command()
 @click.argument("checkpoint")
@@ -13,9 +15,9 @@ def inspect(checkpoint: str) -> int:
     from pathlib import Path
 
     from i2s_batch.models.checkpoints import facts, inspect_checkpoint
-    from i2s_batch.storage.objects.staging import stage
+    from i2s_batch.storage.downloads import stage
 
-    contents = inspect_checkpoint(stage(checkpoint) if "://" in checkpoint else Path(checkpoint))
+    contents = inspect_checkpoint(stage(checkpoint) if is_url(checkpoint) else Path(checkpoint))
     for name, line in facts(contents):
         click.echo(f"{name:<12} {line}")
     return 0

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
-from i2s_batch.cli.run import say, voice
-from i2s_batch.runtime.watching.terminal import LiveLine, duration, printable
+from i2s_batch.cli.run_command import say, voice
+from i2s_batch.run.terminal import LiveLine, duration, printable
 
 if TYPE_CHECKING:
-    from i2s_batch.table.new_picture import NewPicture
+    from i2s_batch.embedding.single_image import NewPicture
 
 
 @click.command()
@@ -52,7 +52,7 @@ def neighbours(
 
     check_search(out, k, layers, metric)
     if sheet:
-        from i2s_batch.table.neighbour_sheet import check_sheet
+        from i2s_batch.api.neighbour_sheet import check_sheet
 
         check_sheet(sheet)
     picture = None if image is None else _embedded(out, image, generator, vgg, steps)
@@ -65,7 +65,7 @@ def neighbours(
         f"{found.rows / rate:.0f} rows/s, {found.code_bytes / rate / 1e9:.2f} GB/s"
     )
     if sheet:
-        from i2s_batch.table.neighbour_sheet import write_neighbour_sheet
+        from i2s_batch.api.neighbour_sheet import write_neighbour_sheet
 
         why_none = write_neighbour_sheet(out, picture or str(image_id), found.neighbours, generator, sheet)
         say(f"{sheet}: " + (f"without reconstructions: {why_none}" if why_none else "written"))
@@ -74,8 +74,8 @@ def neighbours(
 
 def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps: int | None) -> NewPicture:
     """The picture at `file` as the run at `out` embeds it; how far that is, is told on standard error."""
-    from i2s_batch.runtime.watching.progress import LINE_EVERY_S
-    from i2s_batch.table.new_picture import embed_picture
+    from i2s_batch.embedding.single_image import embed_picture
+    from i2s_batch.run.progress import LINE_EVERY_S
 
     voice_, began = voice(), time.monotonic()
     said = began

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from i2s_batch.config import DEVICES, FITS, INITS, OPTIMIZERS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
+from i2s_batch.storage.urls import is_url
+
+if TYPE_CHECKING:
+    _WholeOrNone: TypeAlias = click.ParamType[int | None]
+    _Text: TypeAlias = click.ParamType[str]
+else:
+    _WholeOrNone = _Text = click.ParamType  # which older releases of Click cannot subscript
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class AutoOr(click.ParamType):
+class AutoOr(_WholeOrNone):
     """`auto` (None) or a positive whole number."""
 
     name = "auto|N"
@@ -29,23 +39,86 @@ class AutoOr(click.ParamType):
         return number
 
 
+class Location(_Text):
+    """A path or a URL. A recorded command holds a path as an absolute one (`run.command_words`); `names` are the values
+    that mean no file."""
+
+    name = "text"
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def absolute(self, value: str) -> str:
+        """Return the value as it means the same from any folder."""
+        return value if is_url(value) or value in self.names else str(Path(value).absolute())
+
+
+def is_given(option: str) -> bool:
+    """Return whether the command line of this command has the option, such as "--fps", whatever its value."""
+    context = click.get_current_context()
+    sources = {name: each.name for each in context.command.params for name in each.opts}
+    return context.get_parameter_source(sources.get(option) or "") is ParameterSource.COMMANDLINE
+
+
+def refuse_without_effect(options: Sequence[str], unless: str) -> None:
+    """Refuse each of the options that the command line has: nothing would come of it `unless` something else is."""
+    for option in options:
+        if is_given(option):
+            raise click.UsageError(f"{option} has no effect {unless}; leave it out")
+
+
+class Renamed(click.Option):
+    """An option that is shown under its first name; the others are old ones, which keep working."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option's line in `--help`."""
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
+def add_debug(command: click.Command) -> None:
+    """Let a command, and those below it, take `--debug`, which `cli.main` looks for."""
+    text = "Show the traceback of a fault of this program at once, as I2S_DEBUG=1 does."
+    command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        add_debug(below)
+
+
 def embed_options(command: F) -> F:
     """With what pictures are embedded, and how each is: the networks, and `config.EmbedConfig`."""
     options = [
-        click.option("--generator", required=True, help="StyleGAN checkpoint: a path, s3:// or https://."),
         click.option(
-            "--vgg", default="imagenet", show_default=True, help="VGG-16 weights: imagenet, random, path or URL."
+            "--generator", type=Location(), required=True, help="StyleGAN checkpoint: a path, s3:// or https://."
+        ),
+        click.option(
+            "--vgg",
+            type=Location("imagenet", "random"),
+            default="imagenet",
+            show_default=True,
+            help="VGG-16 weights: imagenet, random, path or URL.",
         ),
         click.option("--steps", default=5000, show_default=True, help="Of the optimizer, an image."),
         click.option(
             "--optimizer",
-            type=click.Choice(OPTIMIZERS),
+            type=click.Choice(OPTIMIZERS.names),
             default="adam",
             show_default=True,
             help="adam is the paper's; lbfgs needs fewer --steps.",
         ),
         click.option("--space", type=click.Choice(SPACES), default="w+", show_default=True, help="Latent space."),
-        click.option("--init", type=click.Choice(INITS), default="mean", show_default=True, help="mean suits faces."),
+        click.option(
+            "--init",
+            type=click.Choice(INITIALISATIONS.names),
+            default="mean",
+            show_default=True,
+            help="mean suits faces.",
+        ),
         click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random."),
         click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square."),
         click.option(
@@ -75,14 +148,17 @@ def embed_options(command: F) -> F:
     return command
 
 
+# `Any`: what a command is called with by click, a value of another type for each option.
 def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
     """Take the options out that say how an image is embedded."""
+    if options["stop_plateau"] is None:
+        refuse_without_effect(["--plateau-steps"], "without --stop-plateau")
     names = ("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps", "compile")
     return EmbedConfig(**{name: options.pop(name) for name in names})
 
 
 def run_options(command: F) -> F:
-    """How a run is carried out, as `config.JobConfig` names it."""
+    """How a run is carried out, as `config.RunConfig` names it."""
     options = [
         click.option("--batch-size", type=AutoOr(), default="auto", show_default=True, help="Images side by side."),
         click.option("--actors", type=AutoOr(), default="auto", show_default=True, help="Workers; auto: one a GPU."),

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
-from i2s_batch.cli.run import say
+from i2s_batch.cli.run_command import say
+from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
-    from i2s_batch.storage.tables.sql import Answer
+    from i2s_batch.table.sql import Answer
 
 FORMATS = ("table", "csv", "json", "parquet")
 _NAMED = 6  # of the columns that do not fit
@@ -39,9 +40,9 @@ def query(out: str, sql: str, kind: str | None, limit: int | None, output: str |
     psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
     """
     kind = _kind(kind, output)
-    from i2s_batch.runtime.state.ownership import check_file
-    from i2s_batch.storage.tables.dataset import open_table
-    from i2s_batch.storage.tables.sql import answer
+    from i2s_batch.output.ownership import check_file
+    from i2s_batch.table.dataset import open_table
+    from i2s_batch.table.sql import answer
 
     if output is not None:
         check_file(output)
@@ -63,14 +64,14 @@ def _kind(kind: str | None, output: str | None) -> str:
         raise click.UsageError("Parquet is not for a terminal; name a file with --output FILE.parquet")
     if output is not None and kind == "table":
         raise click.UsageError("a file takes --format csv, json or parquet")
-    if output is not None and "://" in output:
+    if output is not None and is_url(output):
         raise click.UsageError(f"--output is {output!r}; give a path on this machine")
     return kind
 
 
 def _show(found: Answer, limit: int, by_default: bool) -> None:
     """The first rows as a table; what is not shown is said on standard error."""
-    from i2s_batch.storage.tables.answers import limited
+    from i2s_batch.table.query_output import limited
 
     rows: list[tuple[Any, ...]] = []
     for batch in limited(found.batches, limit + 1):
@@ -85,8 +86,8 @@ def _show(found: Answer, limit: int, by_default: bool) -> None:
 
 
 def _write(found: Answer, kind: str, limit: int | None, output: str | None) -> None:
-    from i2s_batch.files import written_whole
-    from i2s_batch.storage.tables.answers import limited, write_csv, write_json, write_parquet
+    from i2s_batch.storage.files import written_whole
+    from i2s_batch.table.query_output import limited, write_csv, write_json, write_parquet
 
     batches = limited(found.batches, limit)
     write_text = write_json if kind == "json" else write_csv

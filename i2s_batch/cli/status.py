@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from i2s_batch.cli.run import say
-from i2s_batch.runtime.watching.terminal import duration, printable
+from i2s_batch.cli.run_command import say
+from i2s_batch.run.terminal import duration, printable
 
 if TYPE_CHECKING:
-    from i2s_batch.runtime.watching.status import RunStatus
+    from i2s_batch.run.status import RunStatus
 
 _NAMED = 5  # of the longest in flight
 
@@ -24,7 +24,7 @@ def status(out: str, as_json: bool) -> int:
 
     OUT is the folder or s3:// prefix of an embed command. Only reads: it may be asked while the run goes on.
     """
-    from i2s_batch.runtime.watching.status import read_status
+    from i2s_batch.run.status import read_status
 
     found = read_status(out, say)
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(_lines(found)))

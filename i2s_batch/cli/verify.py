@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from i2s_batch.runtime.watching.terminal import printable
+from i2s_batch.run.terminal import printable
 
 if TYPE_CHECKING:
-    from i2s_batch.table.verify import Verification
+    from i2s_batch.maintenance.verification.table_checks import Verification
 
 _SHOWN = 100  # findings
 
@@ -25,7 +25,7 @@ def verify(out: str, sample: int, generator: str | None, vgg: str | None) -> int
     Status 0: all is as it should be. 1: something is wrong, each in a line that names file and row; or the run is
     not finished.
     """
-    from i2s_batch.table.verify import verify as check
+    from i2s_batch.api.verification import verify as check
 
     found = check(out, sample, generator, vgg)
     click.echo("\n".join(printable(line) for line in _lines(found)))

@@ -26,7 +26,8 @@ def box(x: Array, y: Array, half_width: Array | float, half_height: Array | floa
     dx = np.abs(x) - (half_width - corner)
     dy = np.abs(y) - (half_height - corner)
     outside = np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
-    return outside + np.minimum(np.maximum(dx, dy), 0) - corner
+    distance: np.ndarray = outside + np.minimum(np.maximum(dx, dy), 0) - corner
+    return distance
 
 
 def colour(red: float, green: float, blue: float) -> Array:

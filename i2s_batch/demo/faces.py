@@ -93,7 +93,8 @@ def _draw(face: Face, size: int) -> Array:
         _paint_eye(canvas, face, side, w, v)
         _paint_brow(canvas, face, side, w, v, hair)
     _paint_fringe(canvas, face, u, v, hair)
-    return np.clip(canvas.rgb, 0, 1)
+    image: Array = np.clip(canvas.rgb, 0, 1)
+    return image
 
 
 def _ramp(colours: tuple[tuple[float, float, float], ...], position: Array) -> Array:
@@ -112,14 +113,16 @@ def _hue(angle: Array, light: Array, chroma: float) -> Array:
 def _skin(face: Face) -> Array:
     """float32 [N, 3, 1, 1]: a colour of the ramp, made pinker or more golden."""
     warmth = colour(0.0, 0.025, -0.035)
-    return np.clip(_ramp(_SKINS, face["skin_tone"]) + warmth * face["skin_warmth"][:, None], 0, 1)
+    skin: Array = np.clip(_ramp(_SKINS, face["skin_tone"]) + warmth * face["skin_warmth"][:, None], 0, 1)
+    return skin
 
 
 def _hair(face: Face) -> Array:
     """float32 [N, 3, 1, 1]: a colour of the ramp, made paler or stronger."""
     hair = _ramp(_HAIRS, face["hair_tone"])
     grey = hair.mean(1, keepdims=True)
-    return np.clip(grey + (hair - grey) * face["hair_chroma"][:, None], 0, 1)
+    stronger: Array = np.clip(grey + (hair - grey) * face["hair_chroma"][:, None], 0, 1)
+    return stronger
 
 
 def _background(face: Face, x: Array, y: Array) -> Array:
@@ -128,7 +131,8 @@ def _background(face: Face, x: Array, y: Array) -> Array:
     along = 0.5 + 0.4 * (x * np.sin(angle) + y * np.cos(angle))
     near, far = _hue(hue, light, 0.16), _hue(hue + 0.9, light - 0.25, 0.16)
     glow = 0.09 * np.exp(-1.5 * (x * x + y * y))
-    return near + along[:, None] * (far - near) + glow[:, None]
+    colours: Array = near + along[:, None] * (far - near) + glow[:, None]
+    return colours
 
 
 def _paint_back_hair(canvas: Canvas, face: Face, u: Array, v: Array, hair: Array) -> None:

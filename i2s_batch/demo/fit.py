@@ -34,7 +34,6 @@ import argparse
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,10 +41,10 @@ import torch.nn.functional as F
 
 from i2s_batch.demo.faces import NAMES, render
 from i2s_batch.models import Generator, GeneratorWeights, build_generator, read_generator, write_safetensors
-from i2s_batch.models.layout import STYLEGAN1, Widths, shapes_of
 from i2s_batch.models.mapping import mean_latent
+from i2s_batch.models.network_layout import Widths, shapes_of
+from i2s_batch.models.network_settings import StyleGAN1Settings, num_layers
 from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, nearest_then_conv_kernel, normalize_mean_square
-from i2s_batch.models.weights import num_layers
 
 SHARES = {16: 0.4, 32: 0.3, 64: 0.3}  # of the pictures, by resolution
 RESOLUTION = max(SHARES)
@@ -64,20 +63,20 @@ EXPRESSION = [NAMES.index(name) for name in ("smile", "mouth_opening", "brow_hei
 Tensors = dict[str, torch.Tensor]
 
 
-def settings_of(resolution: int) -> dict[str, Any]:
-    """No 0.01 in the mapping: with it, faces stayed blurred."""
-    return {"resolution": resolution, "c_dim": 0, "mapping_layers": MAPPING_LAYERS, "mapping_lr_multiplier": 1.0}
+def settings_of(resolution: int) -> StyleGAN1Settings:
+    """Return the settings of the generator: no 0.01 in the mapping, with which faces stayed blurred."""
+    return StyleGAN1Settings(resolution, c_dim=0, mapping_layers=MAPPING_LAYERS, mapping_lr_multiplier=1.0)
 
 
 def grown(variables: Tensors, resolution: int, stream: np.random.RandomState) -> Tensors:
     """Those of `variables` that a generator of `resolution` has, and new ones where it has none of that shape.
 
-    New ones: standard normal weights, no bias, no noise. Names are those of `models.layout`.
+    New ones: standard normal weights, no bias, no noise. Names are those of `models.network_layout`.
     """
     channels = CHANNELS[: num_layers(resolution)]
     widths = Widths(z=len(NAMES), w=W_DIM, label=0, mapping=(W_DIM,) * MAPPING_LAYERS, channels=channels)
     made = {}
-    for name, shape in shapes_of(STYLEGAN1, settings_of(resolution), widths).items():
+    for name, shape in shapes_of(settings_of(resolution), widths).items():
         drawn = name.endswith(("weight", ".noise")) or name == "const"
         new = torch.from_numpy(stream.standard_normal(shape) if drawn else np.zeros(shape)).float()
         old = variables.get(name)
@@ -194,8 +193,8 @@ def finished(variables: Tensors, resolution: int, origin: str) -> GeneratorWeigh
     """The trained variables as a generator with its mean latent."""
     settings = settings_of(resolution)
     tensors = {name: value.detach().numpy().copy() for name, value in variables.items()}
-    weights = GeneratorWeights(STYLEGAN1, settings, tensors, origin)
-    return GeneratorWeights(STYLEGAN1, settings, tensors | {"w_avg": mean_latent(weights, len(NAMES))}, origin)
+    weights = GeneratorWeights(settings, tensors, origin)
+    return GeneratorWeights(settings, tensors | {"w_avg": mean_latent(weights, len(NAMES))}, origin)
 
 
 def learning_rate(step: int, steps: int, is_last: bool, highest: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from i2s_batch.demo.faces import NAMES, render
-from i2s_batch.storage.objects import open_store
+from i2s_batch.storage import open_store
 
 SEED = 20_191_027  # of numpy's stream; the fit draws from another kind
 NEUTRAL, SMILING = "face-1.png", "face-1-smiling.png"

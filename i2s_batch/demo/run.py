@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.api.reports import write_report
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.demo.pictures import NEUTRAL, NO_FACE, SMILING, demo_pictures, write_demo_pictures
 from i2s_batch.editing import Expression, Morph, Request, Style
-from i2s_batch.files import is_temporary
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.editing.strips import load_strips, write_edit_sheet
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.embedding.samples import load_samples
+from i2s_batch.images.draw.contact_sheet import contact_sheet
 from i2s_batch.models import GeneratorWeights, build_generator
-from i2s_batch.report.contact_sheet import contact_sheet
-from i2s_batch.report.edits import write_edit_sheet
-from i2s_batch.report.page import write_report
-from i2s_batch.report.samples import load_samples
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.state.ownership import check_free, claim
-from i2s_batch.runtime.weights import VGG_RANDOM
-from i2s_batch.runtime.workers.pools import Cluster
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.models.loading import VGG_RANDOM
+from i2s_batch.output.ownership import check_free, claim
+from i2s_batch.run.execution import Outcome
+from i2s_batch.run.pools import Cluster
+from i2s_batch.storage import open_store
+from i2s_batch.storage.files import is_temporary
+from i2s_batch.table.shards import read_table, rows_of
 
 # Enough for a small generator; the paper's 5000 are for 1024 x 1024.
 STEPS = 150
@@ -60,18 +60,18 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
     _check_free(folder)
     write_demo_pictures(pictures)
     # One of the eight is damaged, on purpose.
-    config = RunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
     with as_file(files("i2s_batch.demo") / "generator.safetensors") as checkpoint:
-        job = EmbedJob(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
-        run = EmbedRun(job, say)
+        request = EmbedRunRequest(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
+        run = EmbedRun(request, say)
         outcome = run.execute(cluster)
         edits = [
             _edit(folder / name, request, str(checkpoint), run.generator, out, cluster, say)
             for name, request in EDITS.items()
         ]
     title = f"original | reconstruction after {STEPS} steps in W+ (small demo generator, random VGG)"
-    samples = load_samples(read_table(str(out)).to_pylist(), build_generator(run.generator), config.embed.fit)
-    open_store(str(folder)).put(_SHEET, contact_sheet(samples, title))
+    samples = load_samples(rows_of(read_table(str(out))), build_generator(run.generator), config.embed.fit)
+    open_store(str(folder)).put(_SHEET, contact_sheet([sample.cell for sample in samples], title))
     write_report(str(out), run.generator)
     return DemoResult(outcome, pictures, out / "latents", sheet, out / "report.html", edits)
 
@@ -80,7 +80,7 @@ def _check_free(folder: Path) -> None:
     """Raise RunConflictError unless `folder` is free or holds a demo, whole or cut off."""
     store, pictures = open_store(str(folder)), demo_pictures()
     record = claim(open_store(str(folder / _EMBEDDED)))
-    begun = record is not None and record["source"] == str((folder / _PICTURES).absolute())
+    begun = record is not None and record.source == str((folder / _PICTURES).absolute())
     for name in EDITS:
         claim(open_store(str(folder / name)))
 
@@ -107,9 +107,9 @@ def _edit(
     animation = "webp" if isinstance(request, Morph) else None
     config = EditConfig(actors=1, device="cpu", animation=animation)
     faces = f"image_id <> '{NO_FACE}'"
-    EditRun(EditJob((str(table),), str(folder), checkpoint, request, config, where=faces), weights, say).execute(
-        cluster
-    )
-    write_edit_sheet(str(folder), weights)
-    write_report(str(folder), weights)
+    run = EditRun(EditRunRequest((str(table),), str(folder), checkpoint, request, config, where=faces), weights, say)
+    run.execute(cluster)
+    strips = load_strips(str(folder), lambda: run.network)
+    write_edit_sheet(str(folder), strips)
+    write_report(str(folder), weights, strips=strips)
     return folder

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from i2s_batch.demo.faces import NAMES, render
-from i2s_batch.runtime.state.ownership import check_same
-from i2s_batch.storage.objects import open_store
+from i2s_batch.output.ownership import check_same
+from i2s_batch.storage import open_store
 
 OF_EACH = 12
 SIDE = 128

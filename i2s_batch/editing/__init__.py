@@ -1,13 +1,20 @@
 """Edits of W+ codes: pure functions on arrays, for numpy and torch alike, and what is made with them."""
 
-from i2s_batch.editing.latents import add_direction, crossover, expression_direction, morph
-from i2s_batch.editing.recipes import ROLES, PictureSequence, Recipe
-from i2s_batch.editing.requests import Expression, Job, Morph, Reenact, Render, Request, Style
+from i2s_batch.editing.edits.expression import Expression
+from i2s_batch.editing.edits.morph import Morph
+from i2s_batch.editing.edits.reenact import Reenact
+from i2s_batch.editing.edits.render import Render
+from i2s_batch.editing.edits.style import Style
+from i2s_batch.editing.formulas import add_direction, crossover, expression_direction, morph
+from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.registered import EDITS, Edit, apply_recipe
+from i2s_batch.editing.requests import ListedEdit, Request
 
 __all__ = [
-    "ROLES",
+    "EDITS",
+    "Edit",
     "Expression",
-    "Job",
+    "ListedEdit",
     "Morph",
     "PictureSequence",
     "Recipe",
@@ -16,6 +23,7 @@ __all__ = [
     "Request",
     "Style",
     "add_direction",
+    "apply_recipe",
     "crossover",
     "expression_direction",
     "morph",

@@ -1,4 +1,4 @@
-"""How many images to embed side by side when the user does not say."""
+"""The choice of how many images to embed in a batch when the user does not say."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ MEMORY_FRACTION = 0.8
 
 
 def cpu_batch_size(resolution: int) -> int:
-    """What is fastest without a GPU."""
+    """Return what is fastest without a GPU."""
     return CPU_BATCH_SIZE if resolution <= CPU_BATCH_RESOLUTION else 1
 
 
 def fastest_batch_size(seconds: Callable[[int], float], limit: int) -> int:
     """The batch is doubled for as long as it fits and that makes the step of an image faster, up to `limit`.
 
-    `seconds`: of a step and image with so many side by side; raises torch.OutOfMemoryError if they do not fit.
+    `seconds`: of a step and image with so many in a batch; raises torch.OutOfMemoryError if they do not fit.
     """
     best, best_seconds = 1, float("inf")
     for size in GPU_BATCH_SIZES:

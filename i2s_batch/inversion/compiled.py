@@ -73,6 +73,11 @@ class CompiledStep:
             return self._plain_update(variable, *state)
         return self._programs[len(variable)][1](variable, *state)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the batch sizes that have a compiled program."""
+        return tuple(self._programs)
+
     def give_up(self, error: Exception) -> None:
         """Use the plain step from now on, and say why."""
         self.failed = True

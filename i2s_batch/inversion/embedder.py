@@ -1,4 +1,4 @@
-"""The slot loop: keeps every slot busy, says when a picture is finished, and hands its result out.
+"""The slot loop: keeps every slot busy, notices when an image is finished, and hands its result out.
 
 Knows nothing of files, workers or Ray. An image's result depends on the image, its id, the settings and the
 networks; not on its neighbours, the batch size or the order.
@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from i2s_batch.config import EmbedConfig
+from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.errors import ConfigError
-from i2s_batch.inversion.fit import fit_picture
+from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.loss import Features
-from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_metrics, to_uint8
+from i2s_batch.inversion.metrics import PerceptualDistance, Reconstruction, from_uint8, measure, to_uint8
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.inversion.step_program import StepProgram, choose_program
-from i2s_batch.records import STATUS_DIVERGED, STATUS_OK, TERMS
+from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_OK
 
 # Steps between two looks at the device: bounds how late a NaN is noticed and how far the host runs ahead.
 STEPS_PER_SYNC = 25
@@ -35,9 +35,9 @@ class EmbedResult:
 
     `stop_reason`: steps, plateau or diverged. `latent`: the W+ code [L, w_dim] in the generator's dtype, None when
     diverged; `z`: the optimised vector in space z; `loss`: weighted loss at `latent`; `terms`: its terms before their
-    weights; `curve`: the loss at each evaluation [steps + 1] (`steps` updates were made); `metrics`: mse, psnr, ssim,
-    lpips of the 8-bit picture that `latent` gives, and w_distance; `picture`: that picture, uint8 [R, R, 3]; `state`:
-    where an embedding of more steps goes on.
+    weights; `curve`: the loss at each evaluation [steps + 1] (`steps` updates were made); `metrics`: of the
+    8-bit image that `latent` gives, by the names of `engine_registries.METRICS`; `picture`: that image, uint8
+    [R, R, 3]; `state`: where an embedding of more steps resumes.
     """
 
     image_id: str
@@ -56,7 +56,7 @@ class EmbedResult:
 
     @property
     def terms(self) -> dict[str, float]:
-        """The loss terms at `latent`, by name."""
+        """Return the loss terms at `latent`, by name."""
         return dict(zip(TERMS, self.term_curves[-1].tolist(), strict=True))
 
 
@@ -113,20 +113,25 @@ class Embedder:
         self._occupants: list[_Occupant | None] = []
         self._parked: list[_Parked] = []
         self._advances = 0
-        self.capacity = self.config.batch_size  # images side by side; less after the device's memory was not enough
+        self.capacity = self.config.batch_size  # images in a batch; less after the device's memory was not enough
         self.updates = 0  # made so far, over all images
         # Entered around what is computed in each step, which changes no slot: `snapshot` may then be called from
         # another thread.
         self.computing: AbstractContextManager[None] = nullcontext()
 
     @property
+    def slots(self) -> Slots:
+        """Return the slots with their tensors, for programs that measure a single step."""
+        return self._slots
+
+    @property
     def free(self) -> int:
-        """How many more images can be put in."""
+        """Return how many more images can be put in."""
         return max(0, self.capacity - len(self.in_flight))
 
     @property
     def in_flight(self) -> dict[str, int]:
-        """The images in the slots, or waiting for one to become free again, and the updates made on each."""
+        """Return the images in the slots, or waiting for one to become free again, and the updates made on each."""
         steps = self.config.steps
         in_slots = {o.image_id: min(o.evaluations, steps) for o in self._occupants if o is not None}
         return in_slots | {p.image_id: 0 if p.state is None else p.state.step for p in self._parked}
@@ -174,11 +179,11 @@ class Embedder:
         return []
 
     def take_warning(self) -> str:
-        """What the user should know of this machine's compiler, once; else empty."""
+        """Return what the user should know of this machine's compiler, once; else an empty text."""
         return self._slots.take_warning()
 
     def snapshot(self) -> list[SlotState]:
-        """The state of every image in flight, as values."""
+        """Return the state of every image in flight, as values."""
         in_slots = [self._state(place, o) for place, o in enumerate(self._occupants) if o is not None]
         return in_slots + [parked.state for parked in self._parked if parked.state is not None]
 
@@ -222,7 +227,7 @@ class Embedder:
         return True
 
     def _halve(self) -> None:
-        """Set half of the images aside (of three, one), for ever fewer side by side."""
+        """Set half of the images aside (of three, one), for ever fewer in a batch."""
         self.capacity = (len(self._occupants) + 1) // 2
         for place in range(self.capacity, len(self._occupants)):
             if (occupant := self._occupants[place]) is not None:
@@ -290,7 +295,7 @@ class Embedder:
         return sorted(done)
 
     def _judged(self) -> bool:
-        """Whether the last step was one after which an image may have been found to gain no more."""
+        """Return whether the last step was one after which an image may have been found to gain no more."""
         window = self.config.plateau_steps
         return self.config.stop_plateau is not None and any(
             o is not None and (o.evaluations - 1) % window == 0 for o in self._occupants
@@ -321,8 +326,7 @@ class Embedder:
         with torch.no_grad():
             ws = self._space.to_ws(variable)
             picture = to_uint8(self._generator.synthesize(ws)[0])
-        metrics = picture_metrics(picture, occupant.target, self._lpips, self._like)
-        metrics["w_distance"] = float((ws[0] - self._generator.w_avg).norm())
+        made = Reconstruction(picture, occupant.target, self._like, self._lpips, ws[0], self._generator.w_avg)
         return EmbedResult(
             image_id=occupant.image_id,
             status=STATUS_OK,
@@ -336,7 +340,7 @@ class Embedder:
             z=variable[0].cpu().numpy().copy() if self._space.name == "z" else None,
             picture=picture,
             state=self._state(place, occupant),
-            metrics=metrics,
+            metrics=measure(made),
         )
 
     def objection_to(self, state: SlotState, image_id: str, sha256: str = "") -> str:

@@ -18,7 +18,8 @@ class GraphedStep:
 
     def __init__(self, step: Callable[[], None]) -> None:
         self._step = step
-        self._stream = torch.cuda.Stream()
+        new_stream: Callable[[], torch.cuda.Stream] = torch.cuda.Stream  # PyTorch does not type its constructor
+        self._stream = new_stream()
         self._warm_ups = 0
         self._graph: torch.cuda.CUDAGraph | None = None
 

@@ -39,7 +39,7 @@ class LBFGS:
     window: int | None = None
 
     def start(self, x: torch.Tensor) -> torch.Tensor:
-        """No points yet."""
+        """Return the points, and the gradients, before the first update: none yet."""
         return x.new_zeros(POINTS, *x.shape)
 
     def update(
@@ -72,7 +72,7 @@ class LBFGS:
         t: torch.Tensor,
         better: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """As `update`, after the warm-up."""
+        """Return what `update` does after the warm-up."""
         shape, points, gradients = x.shape, m.flatten(2), v.flatten(2)
         x, gradient = x.flatten(1), gradient.flatten(1)
         first = (t == self.warm_up + 1)[:, None, None]
@@ -85,13 +85,13 @@ class LBFGS:
         stuck = lost & back.any(1)
         points = torch.where(stuck[:, None, None], best[:, None], points)
         gradients = torch.where(stuck[:, None, None], gradients[:, -1:], gradients)
-        step = torch.where((better | lost)[:, None], self._direction(points, gradients), back)
+        step = torch.where((better | lost)[:, None], self.direction(points, gradients), back)
         looked_at = t == self.steps if self.window is None else (t == self.steps) | (t % self.window == 0)
         new = torch.where(looked_at[:, None], best, best + step)
         return new.reshape(shape), points.reshape(m.shape), gradients.reshape(v.shape)
 
-    def _direction(self, points: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-        """-H g at the best point [B, n]: the two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4).
+    def direction(self, points: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+        """Return -H g at the best point [B, n]: the two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4).
 
         Each loop substitutes into the triangle of the s'y, so each is one call. In float64: differences of what lies
         close together are small, and no setting for matrix products may touch them.
@@ -105,7 +105,8 @@ class LBFGS:
         alpha = torch.linalg.solve_triangular(triangle, s @ g[..., None], upper=True)
         q = self._scale(counts, sy / yy, g) * (g - (y.mT @ alpha)[..., 0])
         rest = d[..., None] * alpha - y @ q[..., None]
-        return -(q + (s.mT @ torch.linalg.solve_triangular(triangle.mT, rest, upper=False))[..., 0]).to(points.dtype)
+        product: torch.Tensor = q + (s.mT @ torch.linalg.solve_triangular(triangle.mT, rest, upper=False))[..., 0]
+        return -product.to(points.dtype)
 
     def _scale(self, counts: torch.Tensor, quotients: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         """H_0 [B, 1], a multiple of the identity: the newest quotient s'y / y'y [B, pairs] that `counts`; without any,
@@ -122,5 +123,5 @@ def _with(kept: torch.Tensor, new: torch.Tensor, which: torch.Tensor) -> torch.T
 
 
 def _rms(x: torch.Tensor) -> torch.Tensor:
-    """Of each row: [B, n] -> [B]."""
+    """Return the root mean square of each row: [B, n] -> [B]."""
     return x.square().mean(1).sqrt()

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from i2s_batch.config import LossWeights
-from i2s_batch.records import TERMS
+from i2s_batch.config import TERMS, LossWeights
 
 # The perceptual network: images [B, 3, R, R] in [-1, 1] -> feature maps of TERMS[1:], each [B, C, h, w].
 Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
@@ -53,7 +52,7 @@ def loss_terms(
     features: Sequence[torch.Tensor],
     target_features: Sequence[torch.Tensor],
 ) -> torch.Tensor:
-    """The terms of each image before their weights, in the order of `TERMS`: [B, 5].
+    """Return the terms of each image before their weights, in the order of `TERMS`: [B, 5].
 
     `images` and `targets` are [B, 3, R, R] with a nominal range of [-1, 1]; the pixel term is taken at full
     resolution and without clipping.
@@ -63,5 +62,5 @@ def loss_terms(
 
 
 def lambdas(weights: LossWeights, like: torch.Tensor) -> torch.Tensor:
-    """The weights of the terms as a vector [5], with the dtype and device of `like`."""
+    """Return the weights of the terms as a vector [5], with the dtype and device of `like`."""
     return torch.tensor([getattr(weights, term) for term in TERMS], dtype=like.dtype, device=like.device)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from i2s_batch.engine_registries import METRICS
 
 PEAK = 255.0
 
@@ -87,20 +91,78 @@ def build_lpips(vgg_tensors: Mapping[str, np.ndarray], device: torch.device) -> 
 
 
 def _lpips_slice(index: int) -> str:
-    """The part of lpips' trunk that holds torchvision's layer `features.<index>`."""
+    """Return the part of lpips' trunk that holds torchvision's layer `features.<index>`."""
     starts = (0, 4, 9, 16, 23)
     return f"slice{sum(index >= start for start in starts)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """The final image of a latent and its target, uint8 [R, R, 3], for the metrics to compare.
+
+    `like`: a tensor with the dtype and device to compute with; `perceptual`: None without weights for LPIPS; `latent`
+    [L, w_dim] and its generator's `w_avg` [w_dim]: None where images alone are compared.
+    """
+
+    image: np.ndarray
+    target: np.ndarray
+    like: torch.Tensor
+    perceptual: PerceptualDistance | None = None
+    latent: torch.Tensor | None = None
+    w_avg: torch.Tensor | None = None
+
+    @cached_property
+    def mse(self) -> float:
+        """Return the mean squared error, computed once."""
+        return mse(self.image, self.target)
+
+
+# The target of each declaration in `engine_registries.METRICS`; None where the metric cannot be had.
+Measure = Callable[[Reconstruction], float | None]
+
+
+def measure(reconstruction: Reconstruction) -> dict[str, float | None]:
+    """Return every metric by name, without those that need a latent if there is none."""
+    values: dict[str, float | None] = {}
+    for declaration in METRICS:
+        if reconstruction.latent is not None or not declaration.needs_latent:
+            function: Measure = declaration.resolve()
+            values[declaration.name] = function(reconstruction)
+    return values
 
 
 def picture_metrics(
     picture: np.ndarray, target: np.ndarray, perceptual: PerceptualDistance | None, like: torch.Tensor
 ) -> dict[str, float | None]:
-    """mse, psnr, ssim and lpips (None without a perceptual network) of two uint8 [R, R, 3] pictures."""
-    error = mse(picture, target)
-    pair = (from_uint8(p, like)[None] for p in (picture, target))
-    return {
-        "mse": error,
-        "psnr": psnr(error),
-        "ssim": ssim(picture, target, like.device),
-        "lpips": perceptual(*pair) if perceptual is not None else None,
-    }
+    """Return the metrics of two uint8 [R, R, 3] images that need no latent: mse, psnr, ssim and lpips (None without a
+    perceptual network)."""
+    return measure(Reconstruction(picture, target, like, perceptual))
+
+
+def measure_w_distance(reconstruction: Reconstruction) -> float | None:
+    """Return the Euclidean norm of latent - w_avg over all layers."""
+    latent, w_avg = reconstruction.latent, reconstruction.w_avg
+    return None if latent is None or w_avg is None else float((latent - w_avg).norm())
+
+
+def measure_mse(reconstruction: Reconstruction) -> float:
+    """Return the mean squared error, in squared levels."""
+    return reconstruction.mse
+
+
+def measure_psnr(reconstruction: Reconstruction) -> float:
+    """Return the peak signal-to-noise ratio in dB."""
+    return psnr(reconstruction.mse)
+
+
+def measure_ssim(reconstruction: Reconstruction) -> float:
+    """Return the mean structural similarity."""
+    return ssim(reconstruction.image, reconstruction.target, reconstruction.like.device)
+
+
+def measure_lpips(reconstruction: Reconstruction) -> float | None:
+    """Return LPIPS; None without its weights."""
+    if reconstruction.perceptual is None:
+        return None
+    image, target = (from_uint8(i, reconstruction.like)[None] for i in (reconstruction.image, reconstruction.target))
+    return reconstruction.perceptual(image, target)

@@ -26,5 +26,5 @@ def set_numerics(precision: str) -> torch.dtype:
 
 
 def map_dtype(precision: str) -> torch.dtype | None:
-    """The dtype of the networks' feature maps where it is not that of everything else."""
+    """Return the dtype of the networks' feature maps where it is not that of everything else."""
     return torch.bfloat16 if precision == "bf16" else None

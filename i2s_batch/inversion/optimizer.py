@@ -1,12 +1,14 @@
-"""What the slots ask of an optimiser, and which one a setting names."""
+"""The interface of an optimiser, as the slots use it, and the optimisers by name (`engine_registries.OPTIMIZERS`)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 
 from i2s_batch.config import EmbedConfig
+from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.lbfgs import LBFGS
 
@@ -35,9 +37,20 @@ class Optimizer(Protocol):
         ...
 
 
+BuildOptimizer = Callable[[EmbedConfig], Optimizer]
+
+
+def adam_of(config: EmbedConfig) -> Adam:
+    """Return Adam with the rates of `config`."""
+    return Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
+
+
+def lbfgs_of(config: EmbedConfig) -> LBFGS:
+    """Return L-BFGS, after some steps of Adam, for the steps and the early stopping of `config`."""
+    return LBFGS(adam_of(config), WARM_UP, config.steps, config.plateau_steps if config.stop_plateau else None)
+
+
 def optimizer_of(config: EmbedConfig) -> Optimizer:
-    """The optimiser that `config` names."""
-    adam = Adam(config.learning_rate, config.beta1, config.beta2, config.epsilon)
-    if config.optimizer == "lbfgs":
-        return LBFGS(adam, WARM_UP, config.steps, config.plateau_steps if config.stop_plateau else None)
-    return adam
+    """Return the optimiser that `config` names."""
+    build: BuildOptimizer = OPTIMIZERS.get(config.optimizer).resolve()
+    return build(config)

@@ -11,9 +11,10 @@ from functools import partial
 
 import torch
 
-from i2s_batch.config import EmbedConfig
+from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.inversion.compiled import CompiledStep
 from i2s_batch.inversion.graph import GraphedStep
+from i2s_batch.inversion.initialisation import start_of
 from i2s_batch.inversion.loss import Features, lambdas
 from i2s_batch.inversion.objective import Evaluate, Objective, evaluate
 from i2s_batch.inversion.optimizer import optimizer_of
@@ -21,7 +22,6 @@ from i2s_batch.inversion.plateau import Plateau
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.inversion.step_program import PLAIN, StepProgram
-from i2s_batch.records import TERMS
 
 # Per-slot tensors that are joined, refilled in place, and dropped together.
 _STATE = ("variable", "m", "v", "step", "limit", "best", "best_before", "finite")
@@ -60,12 +60,13 @@ class Slots:
         config: EmbedConfig,
         program: StepProgram = PLAIN,
     ) -> None:
-        self._features, self._space, self._config = features, space, config
+        self._features, self._config = features, config
         self.program = program
         self.optimizer = optimizer_of(config)
+        self._start = start_of(space, config)
         self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
         self._weights = lambdas(config.loss_weights, generator.w_avg)
-        self._objective = Objective(generator.synthesize, features, space, self._weights)
+        self.objective = Objective(generator.synthesize, features, space, self._weights)
         self._compiled = self._compiled_step(generator) if program.compiled else None
         self._graph: GraphedStep | None = None
         self._replays = program.graph and self._weights.device.type == "cuda"  # only a GPU has graphs
@@ -76,11 +77,11 @@ class Slots:
     def _compiled_step(self, generator: GeneratorLike) -> CompiledStep:
         if self.program.layout == "nhwc" and isinstance(self._features, torch.nn.Module):
             self._features.to(memory_format=torch.channels_last)  # the same values
-        fast = self._objective
+        fast = self.objective
         if self.program.fused and generator.build_fused is not None:
             fast = replace(fast, synthesis=generator.build_fused(self.program.layout))
         activations = generator.activations or generator.w_avg.dtype
-        return CompiledStep(self._objective, fast, self._updated, activations, self.program.backend)
+        return CompiledStep(self.objective, fast, self._updated, activations, self.program.backend)
 
     def put(self, position: int, target: torch.Tensor, state: SlotState | None, image_id: str) -> None:
         """Fill slot `position` (0 to size; size adds a slot) with a target [3, R, R], from `state` or afresh."""
@@ -141,7 +142,7 @@ class Slots:
         a compiled program: while it fills, and at a dataset's end, each size would need one of its own.
         """
         if not full or self._compiled is None or self._compiled.failed:
-            return self._advance(partial(evaluate, self._objective.losses), self._updated)
+            return self._advance(partial(evaluate, self.objective.losses), self._updated)
         step = partial(self._advance, self._compiled.evaluate, self._compiled.update)
         if not self._replays:
             return step()
@@ -169,6 +170,11 @@ class Slots:
                 return
             for name, value in after.items():
                 getattr(self, name).copy_(value)
+
+    @property
+    def compiled_sizes(self) -> tuple[int, ...]:
+        """Return the batch sizes for which the step has been compiled so far."""
+        return () if self._compiled is None else self._compiled.sizes
 
     def take_warning(self) -> str:
         """Return what the user should know of the compiler, once; else an empty text."""
@@ -215,14 +221,14 @@ class Slots:
         return {"best": best, "best_before": torch.where(running, before, best_before), "limit": ended}
 
     def losses(self, position: int) -> torch.Tensor:
-        """The weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
+        """Return the weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
         return self.history[position] @ self._weights
 
     def _tensors_of(self, target: torch.Tensor, state: SlotState | None, image_id: str) -> dict[str, torch.Tensor]:
         like = self._weights
         history = torch.full((self._config.steps + 1, len(TERMS)), torch.nan, dtype=like.dtype, device=like.device)
         if state is None:
-            variable = self._space.start(image_id).to(like)
+            variable = self._start(image_id).to(like)
             m, v, step = self.optimizer.start(variable), self.optimizer.start(variable), 0
         else:
             variable, m, v = (torch.from_numpy(a.copy()).to(like) for a in (state.variable, state.m, state.v))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from i2s_batch.config import EmbedConfig
+from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.inversion.spaces import GeneratorLike
 
 # Below this, or for fewer steps, compiling (half a minute to two) takes longer than it saves.
@@ -51,5 +52,5 @@ def choose_program(config: EmbedConfig, generator: GeneratorLike) -> StepProgram
         return PLAIN
     if not on_gpu:
         return StepProgram(compiled=True)
-    # L-BFGS solves triangular systems by a library that a graph may not capture.
-    return StepProgram(compiled=True, graph=config.optimizer == "adam", layout="nhwc", fused=has_fused)
+    graph = OPTIMIZERS.get(config.optimizer).capturable
+    return StepProgram(compiled=True, graph=graph, layout="nhwc", fused=has_fused)

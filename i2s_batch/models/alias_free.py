@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from i2s_batch.models.network_settings import TO_RGB, AliasFreeLayer
 
 _LAYERS = 14  # besides the last, which makes the colours
 _CRITICAL = 2  # of them, with the cutoff at half the sampling rate
@@ -29,7 +30,7 @@ class Band:
 
 
 def bands(resolution: int) -> list[Band]:
-    """The bands after each layer, cutoffs and stopbands growing geometrically up to the critical layers."""
+    """Return the bands after each layer, cutoffs and stopbands growing geometrically up to the critical layers."""
     found = []
     for i in range(_LAYERS + 1):
         e = min(i / (_LAYERS - _CRITICAL), 1.0)
@@ -41,36 +42,32 @@ def bands(resolution: int) -> list[Band]:
     return found
 
 
-def layers_of(resolution: int, radial: bool) -> tuple[list[dict[str, Any]], list[dict[str, np.ndarray]]]:
-    """The `layers` setting of a generator, and each layer's up_filter and down_filter. `radial`: configuration R."""
+@dataclass(frozen=True)
+class Filters:
+    """The low-pass filters of a layer: after upsampling, and before downsampling."""
+
+    up: np.ndarray
+    down: np.ndarray
+
+
+def layers_of(resolution: int, radial: bool) -> tuple[tuple[AliasFreeLayer, ...], list[Filters]]:
+    """Return the layers of a generator, and the filters of all but the last. `radial`: configuration R."""
     every = bands(resolution)
-    settings, filters = [], []
+    layers, filters = [], []
     for i in range(_LAYERS):
         before, after = every[max(i - 1, 0)], every[i]
         high_rate = 2 * max(before.rate, after.rate)
         up, down = high_rate // before.rate, high_rate // after.rate
-        layer: dict[str, Any] = {"kernel": 1 if radial else 3, "up": up, "down": down}
-        layer |= {"up_taps": _TAPS * up, "down_taps": _TAPS * down}
-        layer["radial"] = radial and i < _LAYERS - _CRITICAL
-        layer["padding"] = _padding(layer, before.size, after.size)
-        settings.append(layer)
-        down_filter = radial_low_pass if layer["radial"] else low_pass
-        filters.append(
-            {
-                "up_filter": low_pass(layer["up_taps"], before, high_rate),
-                "down_filter": down_filter(layer["down_taps"], after, high_rate),
-            }
-        )
-    to_rgb = {"kernel": 1, "up": 1, "down": 1, "up_taps": 1, "down_taps": 1, "radial": False, "padding": [0, 0, 0, 0]}
-    return [*settings, to_rgb], filters
-
-
-def _padding(layer: dict[str, Any], before: int, after: int) -> list[int]:
-    """What makes `after` pixels of `before`, the larger half on the near side."""
-    high_rate = (after - 1) * layer["down"] + 1 + layer["down_taps"] + layer["up_taps"] - 2
-    total = high_rate - (before + layer["kernel"] - 1) * layer["up"]
-    near = (total + layer["up"]) // 2
-    return [near, total - near] * 2
+        kernel, up_taps, down_taps = 1 if radial else 3, _TAPS * up, _TAPS * down
+        # The padding makes `after.size` pixels of `before.size`, the larger half on the near side.
+        total = (after.size - 1) * down + 1 + down_taps + up_taps - 2 - (before.size + kernel - 1) * up
+        near = (total + up) // 2
+        far = total - near
+        is_radial = radial and i < _LAYERS - _CRITICAL
+        layers.append(AliasFreeLayer(kernel, up, down, up_taps, down_taps, is_radial, (near, far, near, far)))
+        down_filter = (radial_low_pass if is_radial else low_pass)(down_taps, after, high_rate)
+        filters.append(Filters(low_pass(up_taps, before, high_rate), down_filter))
+    return (*layers, TO_RGB), filters
 
 
 def _kaiser(taps: int, half_width: float, rate: int) -> np.ndarray:
@@ -87,22 +84,24 @@ def _kaiser_beta(attenuation: float) -> float:
 
 
 def low_pass(taps: int, band: Band, rate: int) -> np.ndarray:
-    """The windowed sinc of a band at a sampling rate, of sum 1: float64 [taps]."""
+    """Return the windowed sinc of a band at a sampling rate, of sum 1: float64 [taps]."""
     t = (np.arange(taps) - (taps - 1) / 2) / rate
-    kernel = np.sinc(2 * band.cutoff * t) * _kaiser(taps, band.half_width, rate)
-    return kernel / kernel.sum()
+    kernel: np.ndarray = np.sinc(2 * band.cutoff * t) * _kaiser(taps, band.half_width, rate)
+    return kernel / float(kernel.sum())
 
 
 def radial_low_pass(taps: int, band: Band, rate: int) -> np.ndarray:
-    """The windowed jinc J1(2 pi cutoff r) / (pi r), the same in every direction, of sum 1: float64 [taps, taps]."""
+    """Return the windowed jinc J1(2 pi cutoff r) / (pi r), the same in every direction, of sum 1: float64 [taps,
+    taps]."""
     t = (np.arange(taps) - (taps - 1) / 2) / rate
     r = np.hypot(t[:, None], t)
     window = _kaiser(taps, band.half_width, rate)
-    kernel = _bessel_j1(2 * math.pi * band.cutoff * r) / (math.pi * r) * np.outer(window, window)
-    return kernel / kernel.sum()
+    kernel: np.ndarray = bessel_j1(2 * math.pi * band.cutoff * r) / (math.pi * r) * np.outer(window, window)
+    return kernel / float(kernel.sum())
 
 
-def _bessel_j1(x: np.ndarray) -> np.ndarray:
+def bessel_j1(x: np.ndarray) -> np.ndarray:
     """J1 by its integral, cos(a - x sin a) over a half turn; the midpoint rule converges faster than any power."""
     a = (np.arange(_QUADRATURE) + 0.5) * (math.pi / _QUADRATURE)
-    return np.cos(a - x[..., None] * np.sin(a)).mean(-1)
+    mean: np.ndarray = np.cos(a - x[..., None] * np.sin(a)).mean(-1)
+    return mean

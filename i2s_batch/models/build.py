@@ -10,7 +10,7 @@ from torch import nn
 from i2s_batch.models.fused_stylegan1 import FusedStyleGAN1
 from i2s_batch.models.fused_stylegan2 import FusedStyleGAN2
 from i2s_batch.models.generator import Generator
-from i2s_batch.models.layout import STYLEGAN1, STYLEGAN2, STYLEGAN3
+from i2s_batch.models.network_settings import STYLEGAN1, STYLEGAN2, STYLEGAN3
 from i2s_batch.models.stylegan1 import StyleGAN1
 from i2s_batch.models.stylegan2 import StyleGAN2
 from i2s_batch.models.stylegan3 import StyleGAN3
@@ -27,15 +27,14 @@ def build_generator(
     dtype: torch.dtype = torch.float32,
     maps: torch.dtype | None = None,
 ) -> Generator:
-    """A frozen generator; scales are folded into the weights in float64, then rounded to `dtype`.
+    """Return a frozen generator; scales are folded into the weights in float64, then rounded to `dtype`.
 
     `maps`: the dtype of feature maps and of what they are convolved with (None: `dtype`); styles, demodulation, the
     sums of norms, colours and images stay in `dtype`.
 
     Raises CheckpointError, naming the variable, if one is missing or misshapen.
     """
-    # An unknown family is refused by the check that all classes share.
-    generator = _FAMILIES.get(weights.family, StyleGAN1)(weights).to(device, dtype).eval()
+    generator = _FAMILIES[weights.family](weights).to(device, dtype).eval()
     _use_for_maps(generator, maps)
     generator.activations = maps or dtype
     if weights.family in _FUSED:
@@ -70,8 +69,8 @@ def build_vgg(
     dtype: torch.dtype = torch.float32,
     maps: torch.dtype | None = None,
 ) -> VGG16:
-    """A frozen VGG-16 front end, its feature maps in `maps` (None: `dtype`); raises CheckpointError, naming the
-    variable, if one is missing or misshapen."""
+    """Return a frozen VGG-16 front end, its feature maps in `maps` (None: `dtype`); raises CheckpointError, naming
+    the variable, if one is missing or misshapen."""
     vgg = VGG16(weights).to(device, dtype).eval()
     _use_for_maps(vgg, maps)
     return vgg

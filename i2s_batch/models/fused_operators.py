@@ -133,7 +133,7 @@ class Colours(torch.autograd.Function):
 
 def depth_to_space(x: torch.Tensor) -> torch.Tensor:
     """[B, 4 C, H, W], channels ordered as (row phase, column phase, C) -> [B, C, 2 H, 2 W]."""
-    split = x.unflatten(1, (2, 2, -1))  # [B, p, q, C, H, W]
+    split = torch.unflatten(x, 1, (2, 2, -1))  # [B, p, q, C, H, W]
     return split.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
@@ -148,7 +148,7 @@ def compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     flat = first.reshape(inputs * outputs, 1, k, k)
     n = second.shape[0]
     full = F.conv2d(flat, second.flip(0, 1)[None, None].to(flat), padding=n - 1)
-    return full[:, 0].unflatten(0, (inputs, outputs))
+    return torch.unflatten(full[:, 0], 0, (inputs, outputs))
 
 
 def phase_kernel(kernel: torch.Tensor) -> torch.Tensor:

@@ -56,8 +56,8 @@ class FusedStyleGAN1(nn.Module):
             x = layer(x, ws[:, i])
         groups = 4 if self._blocked else 1
         weight = self.rgb_weight.expand(ws.shape[0], -1, -1)
-        image = Colours.apply(x.unflatten(1, (groups, -1)), weight) + self.rgb_bias
-        image = image.flatten(1, 2)
+        colours: torch.Tensor = Colours.apply(torch.unflatten(x, 1, (groups, -1)), weight)
+        image = (colours + self.rgb_bias).flatten(1, 2)
         return (depth_to_space(image) if self._blocked else image).to(ws.dtype)
 
 
@@ -90,8 +90,8 @@ class _StyledLayer(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """`x` [B, C, H, W] and w [B, w_dim] -> [B, C', H', W'], in 2 x 2 blocks if the layer is."""
         scale, shift = F.linear(w, self.style_weight, self.style_bias).chunk(2, 1)
-        t = self.convolution(x).unflatten(1, (self._groups, -1))
-        styled = StyledActivation.apply(t, self.bias, self.noise, self.noise_strength, scale, shift)
+        t = torch.unflatten(self.convolution(x), 1, (self._groups, -1))
+        styled: torch.Tensor = StyledActivation.apply(t, self.bias, self.noise, self.noise_strength, scale, shift)
         return styled.flatten(1, 2)
 
 
@@ -143,7 +143,8 @@ class _Upsampling(nn.Module):
         self.register_buffer("blur", blur_kernel((1, 2, 1)).repeat(weight.shape[0], 1, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return Blur.apply(F.conv_transpose2d(x, self.weight, stride=2, padding=1), self.blur)
+        blurred: torch.Tensor = Blur.apply(F.conv_transpose2d(x, self.weight, stride=2, padding=1), self.blur)
+        return blurred
 
 
 class BlockedUpsampling(nn.Module):
@@ -174,15 +175,16 @@ class BlockedUpsampling(nn.Module):
         self.register_buffer("corners", corner.permute(2, 1, 0).contiguous())  # [4, O, I]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.conv2d(x, self.weight, None, padding=1).unflatten(1, (2, 2, -1))  # [B, p, q, O, H, W]
+        y = torch.unflatten(F.conv2d(x, self.weight, None, padding=1), 1, (2, 2, -1))  # [B, p, q, O, H, W]
         strips = (x[:, :, 0], x[:, :, -1], x[..., 0], x[..., -1])
         edges = [
-            F.conv1d(strip, kernel, None, padding=1).unflatten(1, (2, -1))
+            torch.unflatten(F.conv1d(strip, kernel, None, padding=1), 1, (2, -1))
             for strip, kernel in zip(strips, self.edges, strict=True)
         ]
         corners = torch.stack([x[:, :, row, column] for row in (0, -1) for column in (0, -1)])  # [4, B, I]
-        share = torch.einsum("kbi,koi->bko", corners, self.corners).unflatten(1, (2, 2))  # [B, p, q, O]
-        return _MinusRing.apply(y, *edges, share).flatten(1, 3)
+        share = torch.unflatten(torch.einsum("kbi,koi->bko", corners, self.corners), 1, (2, 2))  # [B, p, q, O]
+        phases: torch.Tensor = _MinusRing.apply(y, *edges, share)
+        return phases.flatten(1, 3)
 
 
 class _MinusRing(torch.autograd.Function):
@@ -229,6 +231,6 @@ def _ends(y: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def _blurred(taps: torch.Tensor, line: torch.Tensor) -> torch.Tensor:
-    """The full convolution of `taps` [..., 4] with `line` [3]: [..., 6]."""
+    """Return the full convolution of `taps` [..., 4] with `line` [3]: [..., 6]."""
     flat = taps.reshape(-1, 1, taps.shape[-1])
     return F.conv1d(flat, line.flip(0)[None, None].to(flat), padding=2).reshape(*taps.shape[:-1], -1)

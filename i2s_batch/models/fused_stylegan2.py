@@ -60,7 +60,7 @@ class _FusedLayer(ModulatedLayer):
 
     def _activation(self, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
         # Without in-place operators: a compiler joins these to one.
-        x = x.unflatten(1, (4 if self._up else 1, -1))  # [B, G, C, H, W]
+        x = torch.unflatten(x, 1, (4 if self._up else 1, -1))  # [B, G, C, H, W]
         x = x * d[:, None, :, None, None].to(x.dtype) + self.noise + self.bias
         x = clamped(F.leaky_relu(x, LRELU_SLOPE), self._clamp).flatten(1, 2)
         return depth_to_space(x) if self._up else x

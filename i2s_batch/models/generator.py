@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.models.layout import check_weights
 from i2s_batch.models.mapping import Mapping
+from i2s_batch.models.network_layout import check_weights
 from i2s_batch.models.operators import frozen
 from i2s_batch.models.weights import GeneratorWeights
 
@@ -30,11 +29,10 @@ class Generator(nn.Module):
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__()
         self.widths = check_weights(weights)
-        settings: dict[str, Any] = weights.settings
-        self.resolution: int = settings["resolution"]
+        self.resolution = weights.settings.resolution
         self.num_layers = weights.latent_shape[0]
         self.z_dim, self.w_dim = self.widths.z, self.widths.w
-        self.c_dim: int = settings["c_dim"]
+        self.c_dim = weights.settings.c_dim
         self.family, self.fingerprint, self.origin = weights.family, weights.fingerprint, weights.origin
         self.mapping = Mapping(weights)
         self.register_buffer("w_avg", frozen(weights.tensors["w_avg"]))
@@ -58,7 +56,7 @@ class Generator(nn.Module):
             raise ConfigError("this generator has no classes: give no labels")
         if labels is not None:
             self._check("labels", labels, (z.shape[0], self.c_dim))
-        w = self.mapping(z, labels)
+        w: torch.Tensor = self.mapping(z, labels)
         ws = w[:, None].expand(-1, self.num_layers, -1)
         if truncation_psi == 1:
             return ws

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from i2s_batch.models.layout import STYLEGAN1, joint_labels
+from i2s_batch.models.network_settings import STYLEGAN1
 from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, frozen, normalize_mean_square
 from i2s_batch.models.weights import GeneratorWeights
 
@@ -26,10 +26,10 @@ class Mapping(nn.Module):
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__()
         settings, tensors = weights.settings, weights.tensors
-        self._joint = joint_labels(weights.family, settings)
+        self._joint = settings.has_joint_labels
         gain_in_weight = weights.family == STYLEGAN1
-        self._depth = settings["mapping_layers"]
-        lr = settings["mapping_lr_multiplier"]
+        self._depth = settings.mapping_layers
+        lr = settings.mapping_lr_multiplier
         for j in range(self._depth):
             weight = tensors[f"mapping.{j}.weight"]
             self.register_buffer(f"weight_{j}", frozen(weight, SQRT2 * lr / math.sqrt(weight.shape[1])))
@@ -37,7 +37,7 @@ class Mapping(nn.Module):
             self.register_buffer(
                 f"bias_{j}", frozen(tensors[f"mapping.{j}.bias"], lr if gain_in_weight else SQRT2 * lr)
             )
-        if settings["c_dim"]:
+        if settings.c_dim:
             label = tensors["label.weight"]
             bias = np.zeros(label.shape[0]) if self._joint else tensors["label.bias"]
             scale = 1.0 if self._joint else 1 / math.sqrt(label.shape[1])
@@ -60,15 +60,15 @@ class Mapping(nn.Module):
 
 
 def mean_latent(weights: GeneratorWeights, z_dim: int) -> np.ndarray:
-    """The mean of w over 4,096 seeded z (classes in turn): float32 [w_dim].
+    """Return the mean of w over 4,096 seeded z (classes in turn): float32 [w_dim].
 
     For files that store no average. Computed in float64, so that the rounded value, and with it the
     fingerprint, is the same on every machine.
     """
     mapping = Mapping(weights)
     stream = np.random.RandomState(0)
-    classes = weights.settings["c_dim"]
-    total = torch.zeros(weights.tensors[f"mapping.{weights.settings['mapping_layers'] - 1}.bias"].shape[0]).double()
+    classes = weights.settings.c_dim
+    total = torch.zeros(weights.tensors[f"mapping.{weights.settings.mapping_layers - 1}.bias"].shape[0]).double()
     for start in range(0, _MEAN_SAMPLES, _MEAN_CHUNK):
         z = torch.from_numpy(stream.standard_normal((_MEAN_CHUNK, z_dim)))
         turn = torch.arange(start, start + _MEAN_CHUNK)

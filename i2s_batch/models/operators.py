@@ -21,7 +21,7 @@ def frozen(array: np.ndarray, scale: float = 1.0) -> torch.Tensor:
 
 
 def blur_kernel(taps: tuple[float, ...], gain: float = 1.0) -> torch.Tensor:
-    """The outer product of `taps` with themselves, of sum `gain`: float64 [1, 1, k, k]."""
+    """Return the outer product of `taps` with themselves, of sum `gain`: float64 [1, 1, k, k]."""
     line = torch.tensor(taps, dtype=torch.float64)
     kernel = line[:, None] * line[None, :]
     return (kernel * (gain / kernel.sum()))[None, None]
@@ -77,7 +77,7 @@ def downsample(x: torch.Tensor, kernel: torch.Tensor, factor: int) -> torch.Tens
 
 
 def nearest_then_conv_kernel(weight: torch.Tensor) -> torch.Tensor:
-    """The kernel [in, out, 4, 4] whose transposed convolution (stride 2, padding 1) equals nearest upsampling
+    """Return the kernel [in, out, 4, 4] whose transposed convolution (stride 2, padding 1) equals nearest upsampling
     followed by a correlation with `weight` [out, in, 3, 3]: 16 products an input pixel instead of 36."""
     summed = sum(F.pad(weight, (a, 1 - a, b, 1 - b)) for a in (0, 1) for b in (0, 1))
     assert isinstance(summed, torch.Tensor)

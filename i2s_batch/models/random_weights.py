@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.models.alias_free import bands, layers_of
-from i2s_batch.models.layout import (
+from i2s_batch.models.alias_free import Filters, bands, layers_of
+from i2s_batch.models.mapping import mean_latent
+from i2s_batch.models.network_layout import Widths, check_weights, layer_resolution, shapes_of
+from i2s_batch.models.network_settings import (
     STYLEGAN1,
     STYLEGAN2,
     STYLEGAN3,
-    Widths,
+    GeneratorSettings,
+    StyleGAN1Settings,
+    StyleGAN2Settings,
+    StyleGAN3Settings,
     check_settings,
-    check_weights,
-    layer_resolution,
-    shapes_of,
+    num_layers,
 )
-from i2s_batch.models.mapping import mean_latent
-from i2s_batch.models.weights import GeneratorWeights, num_layers
+from i2s_batch.models.weights import GeneratorWeights
 
 # Channels at resolution r are min(base / r, maximum), in StyleGAN3 r being twice the cutoff: the official tables at
 # 1024 pixels (StyleGAN3's configuration R has twice the base and the maximum).
@@ -53,45 +54,41 @@ def random_generator(
     """
     if family not in _CHANNEL_BASE:
         raise ConfigError(f"family is {family!r}; it must be one of {', '.join(_CHANNEL_BASE)}")
-    settings: dict[str, Any] = {
-        "resolution": resolution,
-        "c_dim": c_dim,
-        "mapping_layers": _MAPPING_LAYERS[family],
-        "mapping_lr_multiplier": _LR_MULTIPLIER,
-    }
+    common = (resolution, c_dim, _MAPPING_LAYERS[family], _LR_MULTIPLIER)
     base, widest = channel_base or _CHANNEL_BASE[family], channel_max or width
     channels = [max(1, min(base // layer_resolution(i), widest)) for i in range(num_layers(resolution))]
-    filters: list[dict[str, np.ndarray]] = []
+    filters: list[Filters] = []
+    settings: GeneratorSettings = StyleGAN1Settings(*common)
     if family == STYLEGAN2:
-        settings |= {"architecture": architecture, "conv_clamp": conv_clamp, "demodulation": "raw"}
+        settings = StyleGAN2Settings(*common, architecture, conv_clamp, "raw")
     elif family == STYLEGAN3:
         every = bands(resolution)
-        settings |= {"conv_clamp": conv_clamp, "output_scale": 0.25, "input_size": every[0].size}
-        settings |= {"sampling_rate": float(every[0].rate), "bandwidth": every[0].cutoff}
-        settings["layers"], filters = layers_of(resolution, radial)
+        layers, filters = layers_of(resolution, radial)
+        first = every[0]
+        settings = StyleGAN3Settings(*common, conv_clamp, 0.25, first.size, float(first.rate), first.cutoff, layers)
         after = [max(1, min(round(base / 2 / band.cutoff), widest)) for band in every]
         channels = [after[0], *after[:-1], 3]
-    check_settings(family, settings)
+    check_settings(settings)
     widths = Widths(
         z=width,
         w=width,
         label=width if c_dim else 0,
-        mapping=(width,) * settings["mapping_layers"],
+        mapping=(width,) * settings.mapping_layers,
         channels=tuple(channels),
     )
     stream = np.random.RandomState(seed)
-    shapes = shapes_of(family, settings, widths)
+    shapes = shapes_of(settings, widths)
     tensors = {name: _drawn(name, shape, family, stream) for name, shape in shapes.items()}
-    if family == STYLEGAN3:
+    if isinstance(settings, StyleGAN3Settings):
         tensors |= _of_alias_free_layers(settings, channels[0], filters, stream)
-    weights = GeneratorWeights(family, settings, tensors, f"random {family}, seed {seed}")
+    weights = GeneratorWeights(settings, tensors, f"random {family}, seed {seed}")
     return replace(weights, tensors=tensors | {"w_avg": mean_latent(weights, widths.z)})
 
 
 def untrained(weights: GeneratorWeights, seed: int = 0) -> GeneratorWeights:
-    """A generator like `weights`, layer for layer, as before its training: the same for a seed everywhere."""
+    """Return a generator like `weights`, layer for layer, as before its training: the same for a seed everywhere."""
     stream = np.random.RandomState(seed)
-    lr_multiplier = weights.settings["mapping_lr_multiplier"]
+    lr_multiplier = weights.settings.mapping_lr_multiplier
     tensors = {
         name: tensor if _is_given(name) else _drawn(name, tensor.shape, weights.family, stream, lr_multiplier)
         for name, tensor in sorted(weights.tensors.items())
@@ -103,7 +100,7 @@ def untrained(weights: GeneratorWeights, seed: int = 0) -> GeneratorWeights:
 
 
 def _is_given(name: str) -> bool:
-    """Whether a variable is none that is learnt: the waves, sizes and filters of a StyleGAN3."""
+    """Return whether a variable is none that is learnt: the waves, sizes and filters of a StyleGAN3."""
     return name.rpartition(".")[2] in ("freqs", "phases", "transform", "magnitude", "up_filter", "down_filter")
 
 
@@ -123,18 +120,18 @@ def _drawn(
 
 
 def _of_alias_free_layers(
-    settings: dict[str, Any], waves: int, filters: list[dict[str, np.ndarray]], stream: np.random.RandomState
+    settings: StyleGAN3Settings, waves: int, filters: list[Filters], stream: np.random.RandomState
 ) -> dict[str, np.ndarray]:
-    """What is not learnt in a StyleGAN3: waves drawn evenly from the band, filters; and an input that stands still."""
+    """Return what is not learnt in a StyleGAN3 (waves drawn evenly from the band, filters), and an input at rest."""
     angle, phase = stream.uniform(0, 2 * np.pi, waves), stream.uniform(-0.5, 0.5, waves)
-    radius = settings["bandwidth"] * np.sqrt(stream.uniform(0, 1, waves))
+    radius = settings.bandwidth * np.sqrt(stream.uniform(0, 1, waves))
     values = {
         "input.freqs": radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1),
         "input.phases": phase,
         "input.transform": np.eye(3),
         "input.style.bias": _AT_REST,
     }
-    values |= {f"layer.{i}.magnitude": np.ones(()) for i in range(len(settings["layers"]))}
+    values |= {f"layer.{i}.magnitude": np.ones(()) for i in range(len(settings.layers))}
     for i, pair in enumerate(filters):
-        values |= {f"layer.{i}.{name}": kernel for name, kernel in pair.items()}
+        values |= {f"layer.{i}.up_filter": pair.up, f"layer.{i}.down_filter": pair.down}
     return {name: np.array(value, np.float32) for name, value in values.items()}

@@ -36,7 +36,7 @@ class StyledLayer(nn.Module):
 
     def __init__(self, weights: GeneratorWeights, index: int) -> None:
         super().__init__()
-        self._index = index
+        self.index = index
         own = weights.part(f"layer.{index}.")
         channels = own["bias"].shape[0]
         if index:
@@ -55,9 +55,9 @@ class StyledLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """`x` [B, C, H, W] and w [B, w_dim] -> [B, C', H', W']."""
-        if self._index == 0:
+        if self.index == 0:
             x = x + self.bias[:, None, None]
-        elif self._index % 2:
+        elif self.index % 2:
             x = F.conv2d(x, self.weight, self.bias, padding=1)
         else:
             x = depthwise(F.conv_transpose2d(x, self.weight, stride=2, padding=1), self.blur, self.bias)

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from i2s_batch.models.generator import Generator
-from i2s_batch.models.layout import MAX_RESOLUTION, layer_resolution, resolutions, rgb_resolutions
+from i2s_batch.models.network_layout import layer_resolution
+from i2s_batch.models.network_settings import MAX_RESOLUTION, StyleGAN2Settings, resolutions
 from i2s_batch.models.operators import LRELU_SLOPE, SQRT2, blur_kernel, clamped, depthwise, frozen, upsample_fir
-from i2s_batch.models.style import Style
+from i2s_batch.models.style_layer import Style
 from i2s_batch.models.weights import GeneratorWeights
 
 FIR = (1, 3, 3, 1)
@@ -36,15 +37,15 @@ class ModulatedLayer(nn.Module):
 
     def __init__(self, weights: GeneratorWeights, index: int, gain: float) -> None:
         super().__init__()
-        own = weights.part(f"layer.{index}.")
+        own, settings = weights.part(f"layer.{index}."), StyleGAN2Settings.of(weights.settings)
         raw = own["weight"]
-        scaled = weights.settings["demodulation"] == "scaled"
+        scaled = settings.demodulation == "scaled"
         weight = frozen(raw, 1 / math.sqrt(raw[0].size) if scaled else 1.0)
         self._up = index % 2 == 0
         self._gain = SQRT2 * gain
-        clamp = weights.settings["conv_clamp"]
+        clamp = settings.conv_clamp
         self._clamp = None if clamp is None else clamp * gain
-        self.style = Style(own, weights.settings.get("style_offset", 0))
+        self.style = Style(own, settings.style_offset or 0)
         self.register_buffer("power", weight.square().sum((2, 3)))
         self.register_buffer("weight", self._up_kernel(weight) if self._up else weight)
         if self._up:
@@ -81,10 +82,9 @@ class ToRGB(nn.Module):
 
     def __init__(self, weights: GeneratorWeights, resolution: int) -> None:
         super().__init__()
-        own = weights.part(f"to_rgb.{resolution}.")
-        self._clamp = weights.settings["conv_clamp"]
-        offset = weights.settings.get("style_offset", 0)
-        self.style = Style(own, offset, 1 / math.sqrt(own["weight"].shape[1]))
+        own, settings = weights.part(f"to_rgb.{resolution}."), StyleGAN2Settings.of(weights.settings)
+        self._clamp = settings.conv_clamp
+        self.style = Style(own, settings.style_offset or 0, 1 / math.sqrt(own["weight"].shape[1]))
         self.register_buffer("weight", frozen(own["weight"]))
         self.register_buffer("bias", frozen(own["bias"])[:, None])
 
@@ -95,7 +95,7 @@ class ToRGB(nn.Module):
         return clamped(self._product(x, weight), self._clamp).to(w.dtype)
 
     def _product(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
+        return torch.unflatten(torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)), 2, x.shape[2:])
 
 
 class StyleGAN2(Generator):
@@ -111,12 +111,12 @@ class StyleGAN2(Generator):
         super().__init__(weights)
         self.register_buffer("const", frozen(weights.tensors["const"])[None])
         self.register_buffer("fir", blur_kernel(FIR, 4.0))
-        resnet = weights.settings["architecture"] == "resnet"
+        settings = StyleGAN2Settings.of(weights.settings)
+        resnet = settings.architecture == "resnet"
         # Both branches of a resnet block count sqrt 0.5; the main one inside its second layer.
         gains = [math.sqrt(0.5) if resnet and i % 2 and i > 1 else 1.0 for i in range(self.num_layers)]
         self.layers = nn.ModuleList(self._make_layer(weights, i, gains[i]) for i in range(1, self.num_layers))
-        rgb = rgb_resolutions(weights.settings)
-        self.to_rgb = nn.ModuleDict({str(r): self._make_colours(weights, r) for r in rgb})
+        self.to_rgb = nn.ModuleDict({str(r): self._make_colours(weights, r) for r in settings.rgb_resolutions})
         self._shortcuts = resnet
         if resnet:
             self.register_buffer("skip_fir", blur_kernel(FIR, 4.0))

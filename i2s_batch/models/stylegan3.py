@@ -16,6 +16,7 @@ from torch import nn
 
 from i2s_batch.errors import CheckpointError, ConfigError
 from i2s_batch.models.generator import Generator
+from i2s_batch.models.network_settings import StyleGAN3Settings
 from i2s_batch.models.operators import (
     LRELU_SLOPE,
     SQRT2,
@@ -25,7 +26,7 @@ from i2s_batch.models.operators import (
     normalize_mean_square,
     upsample_separable,
 )
-from i2s_batch.models.style import Style
+from i2s_batch.models.style_layer import Style
 from i2s_batch.models.weights import GeneratorWeights
 
 
@@ -39,9 +40,9 @@ class FourierInput(nn.Module):
 
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__()
-        own, settings = weights.part("input."), weights.settings
-        size, rate = settings["input_size"], settings["sampling_rate"]
-        self._bandwidth = settings["bandwidth"]
+        own, settings = weights.part("input."), StyleGAN3Settings.of(weights.settings)
+        size, rate = settings.input_size, settings.sampling_rate
+        self._bandwidth = settings.bandwidth
         self._falloff = rate / 2 - self._bandwidth
         if self._falloff <= 0:
             raise CheckpointError(f"its bandwidth {self._bandwidth} is not below half its sampling rate {rate}")
@@ -61,16 +62,16 @@ class FourierInput(nn.Module):
         x = freqs[:, :, :1] * self.positions
         y = freqs[:, :, 1:] * self.positions + phases[:, :, None]
         waves = torch.sin(2 * math.pi * (x[:, :, None] + y[..., None])) * amplitudes[:, :, None, None]
-        return (self.weight @ waves.flatten(2)).unflatten(2, waves.shape[2:])
+        return torch.unflatten(self.weight @ waves.flatten(2), 2, waves.shape[2:])
 
 
 def _motion(t: torch.Tensor) -> torch.Tensor:
-    """The style's rotation by (t0, t1) of a translation by (t2, t3): t [B, 4] -> [B, 3, 3]."""
+    """Return the style's rotation by (t0, t1) of a translation by (t2, t3): t [B, 4] -> [B, 3, 3]."""
     cos, sin, right, down = (t / t[:, :2].norm(dim=1, keepdim=True)).unbind(1)
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-    rotation = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).unflatten(1, (3, 3))
-    translation = torch.stack([one, zero, -right, zero, one, -down, zero, zero, one], 1).unflatten(1, (3, 3))
-    return rotation @ translation
+    rotation = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1)
+    translation = torch.stack([one, zero, -right, zero, one, -down, zero, zero, one], 1)
+    return torch.unflatten(rotation, 1, (3, 3)) @ torch.unflatten(translation, 1, (3, 3))
 
 
 def _input_gain(own: dict[str, np.ndarray], index: int) -> float:
@@ -93,14 +94,15 @@ class FilteredLayer(nn.Module):
 
     def __init__(self, weights: GeneratorWeights, index: int) -> None:
         super().__init__()
-        own, shape = weights.part(f"layer.{index}."), weights.settings["layers"][index]
+        own, settings = weights.part(f"layer.{index}."), StyleGAN3Settings.of(weights.settings)
+        shape = settings.layers[index]
         self._gain = _input_gain(own, index)
-        self._up, self._down, self._kernel = shape["up"], shape["down"], shape["kernel"]
+        self._up, self._down, self._kernel = shape.up, shape.down, shape.kernel
         # The original pads, and keeps where the filter lies wholly within; a full overlap has all of it.
-        taps = shape["up_taps"]
+        taps = shape.up_taps
         ends = (taps - 1, taps - self._up) * 2
-        self._crops = tuple(end - more for end, more in zip(ends, shape["padding"], strict=True))
-        clamp = weights.settings["conv_clamp"]
+        self._crops = tuple(end - more for end, more in zip(ends, shape.padding, strict=True))
+        clamp = settings.conv_clamp
         self._clamp = None if clamp is None else clamp / SQRT2
         self.style = Style(own)
         raw = frozen(own["weight"])
@@ -112,7 +114,7 @@ class FilteredLayer(nn.Module):
         self.register_buffer("up_filter", frozen(own["up_filter"], self._up).repeat(channels, 1, 1))
         # Carries the gain sqrt 2 of the leaky ReLU, so the clamp before it is that much lower. Turned round, because
         # `downsample` correlates; sqrt of the gain for each axis if it is used along both.
-        down = frozen(own["down_filter"], SQRT2 if shape["radial"] else math.sqrt(SQRT2))
+        down = frozen(own["down_filter"], SQRT2 if shape.radial else math.sqrt(SQRT2))
         down = down.flip(tuple(range(down.ndim)))
         self.register_buffer("down_filter", down.repeat(channels, 1, *[1] * down.ndim))
 
@@ -128,7 +130,7 @@ class FilteredLayer(nn.Module):
         return torch.addcmul(self.bias, x, d[:, :, None, None].to(x.dtype))
 
     def non_linearity(self, x: torch.Tensor) -> torch.Tensor:
-        """What the paper calls filtered: up, leaky ReLU and clamp, down. `x` [B, C, H, W] -> [B, C, H', W']."""
+        """Apply the filtered non-linearity: up, leaky ReLU and clamp, down. `x` [B, C, H, W] -> [B, C, H', W']."""
         x = upsample_separable(x, self.up_filter, self._up, self._crops)
         return downsample(clamped(F.leaky_relu_(x, LRELU_SLOPE), self._clamp), self.down_filter, self._down)
 
@@ -142,8 +144,8 @@ class ToRGB3(nn.Module):
 
     def __init__(self, weights: GeneratorWeights, index: int) -> None:
         super().__init__()
-        own = weights.part(f"layer.{index}.")
-        self._clamp, self._scale = weights.settings["conv_clamp"], weights.settings["output_scale"]
+        own, settings = weights.part(f"layer.{index}."), StyleGAN3Settings.of(weights.settings)
+        self._clamp, self._scale = settings.conv_clamp, settings.output_scale
         weight = own["weight"][:, :, 0, 0]
         self.style = Style(own, gain=_input_gain(own, index) / math.sqrt(weight.shape[1]))
         self.register_buffer("weight", frozen(weight))
@@ -152,7 +154,7 @@ class ToRGB3(nn.Module):
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         """`x` [B, C, H, W] and w [B, w_dim] -> [B, 3, H, W]."""
         weight = self.weight * self.style(w)[:, None]
-        rgb = torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
+        rgb = torch.unflatten(torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)), 2, x.shape[2:])
         return clamped(rgb, self._clamp).to(w.dtype) * self._scale
 
 
@@ -167,7 +169,7 @@ class StyleGAN3(Generator):
 
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__(weights)
-        last = len(weights.settings["layers"]) - 1
+        last = len(StyleGAN3Settings.of(weights.settings).layers) - 1
         self.input = FourierInput(weights)
         self.layers = nn.ModuleList(FilteredLayer(weights, i) for i in range(last))
         self.to_rgb = ToRGB3(weights, last)
@@ -175,7 +177,7 @@ class StyleGAN3(Generator):
         self.register_buffer("stored_transform", frozen(weights.tensors["input.transform"]))
 
     def synthesize(self, ws: torch.Tensor, transform: torch.Tensor | None = None) -> torch.Tensor:
-        """As every generator's, with the features moved by `transform` [3, 3], or [B, 3, 3] for each image.
+        """Synthesize as every generator does, with features moved by `transform` [3, 3], or [B, 3, 3] for each image.
 
         It acts on homogeneous positions (right, down, 1) in image widths from the centre, and is the inverse of the
         motion that the picture makes. None: the identity. Raises ConfigError for another shape.
@@ -194,4 +196,5 @@ class StyleGAN3(Generator):
         x = self.input(ws[:, 0], transform).to(self.to_rgb.bias.dtype)
         for i, layer in enumerate(self.layers):
             x = layer(x, ws[:, i + 1])
-        return self.to_rgb(x, ws[:, -1])
+        images: torch.Tensor = self.to_rgb(x, ws[:, -1])
+        return images

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from i2s_batch.errors import CheckpointError, ConfigError
-from i2s_batch.models.layout import check_shape
+from i2s_batch.models.network_layout import check_shape
 from i2s_batch.models.operators import frozen
 from i2s_batch.models.weights import VGG_LAYERS, VGG_LAYERS_TO_CONV4_2, VGG_WIDTHS, VGGWeights
 

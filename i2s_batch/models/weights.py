@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+
+from i2s_batch.models.network_settings import GeneratorSettings
 
 # The convolutions of torchvision's VGG-16 (`features.N`) with their output widths; the first nine reach conv4_2.
 VGG_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -17,12 +18,7 @@ VGG_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 VGG_LAYERS_TO_CONV4_2 = 9
 
 
-def num_layers(resolution: int) -> int:
-    """L: the number of style vectors of a StyleGAN1 or StyleGAN2 generator."""
-    return 2 * (resolution.bit_length() - 1) - 2
-
-
-def _sha256(facts: list[Any], tensors: Mapping[str, np.ndarray]) -> str:
+def _sha256(facts: Sequence[object], tensors: Mapping[str, np.ndarray]) -> str:
     names = sorted(tensors)
     shapes = [[name, list(tensors[name].shape)] for name in names]
     digest = hashlib.sha256(json.dumps([*facts, shapes], sort_keys=True, separators=(",", ":")).encode())
@@ -33,31 +29,32 @@ def _sha256(facts: list[Any], tensors: Mapping[str, np.ndarray]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class GeneratorWeights:
-    """A generator: what it is, and its raw variables under our own names (see `layout`).
+    """A generator: its settings, and its raw variables under our own names (see `network_layout`).
 
-    `family`: stylegan1, stylegan2 or stylegan3; `settings`: JSON values that the shapes do not tell; `tensors`: float32
-    arrays, possibly read-only; `origin`: a line for people, no part of the fingerprint.
+    `tensors`: float32 arrays, possibly read-only; `origin`: a line for people, no part of the fingerprint.
     """
 
-    family: str
-    settings: dict[str, Any]
+    settings: GeneratorSettings
     tensors: dict[str, np.ndarray]
     origin: str
 
+    @property
+    def family(self) -> str:
+        """Return the family of its settings: stylegan1, stylegan2 or stylegan3."""
+        return self.settings.family
+
     @cached_property
     def fingerprint(self) -> str:
-        """sha256, hex, of the family, the settings and every value; the same for every file format."""
-        return _sha256([self.family, self.settings], self.tensors)
+        """Return the sha256, hex, of the family, the settings and every value; the same for every file format."""
+        return _sha256([self.family, self.settings.to_json()], self.tensors)
 
     @property
     def latent_shape(self) -> tuple[int, int]:
-        """(L, w_dim) of a W+ code. A StyleGAN3 lists its layers; one code more is for its input."""
-        layers = self.settings.get("layers")
-        L = num_layers(self.settings["resolution"]) if layers is None else len(layers) + 1
-        return L, self.tensors["w_avg"].shape[0]
+        """Return the shape (L, w_dim) of a W+ latent."""
+        return self.settings.latents, self.tensors["w_avg"].shape[0]
 
     def part(self, prefix: str) -> dict[str, np.ndarray]:
-        """The variables whose names begin with `prefix`, without it."""
+        """Return the variables whose names begin with `prefix`, without it."""
         return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
 
     @property
@@ -84,7 +81,7 @@ class VGGWeights:
 
     @property
     def has_lpips_trunk(self) -> bool:
-        """Whether LPIPS can stand on these weights: learnt, and all 13 convolutions at full width."""
+        """Return whether LPIPS can stand on these weights: learnt, and all 13 convolutions at full width."""
         inputs = (3, *VGG_WIDTHS)
         found = [self.tensors.get(f"features.{layer}.weight") for layer in VGG_LAYERS]
         full = [(width, inputs[i], 3, 3) for i, width in enumerate(VGG_WIDTHS)]

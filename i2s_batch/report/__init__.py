@@ -1,1 +1,5 @@
-"""What people look at when a run has ended."""
+"""Charts, figures of a table, and report.html.
+
+Comes in: a table, and the parts that its kind of run adds to the page. Goes out: one HTML file without scripts. It
+never imports what the kinds of runs are.
+"""

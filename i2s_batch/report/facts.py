@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from i2s_batch.records import COLUMNS, STATUS_OK
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import META_CODE_VERSION, META_GENERATOR, META_LATENT_SHAPE, META_SETTINGS, META_VGG
+from i2s_batch.engine_registries import METRICS
+from i2s_batch.schema.columns import COLUMNS, STATUS_OK
+from i2s_batch.schema.metadata import (
+    META_CODE_VERSION,
+    META_GENERATOR,
+    META_LATENT_SHAPE,
+    META_VGG,
+    texts_of,
+)
+from i2s_batch.schema.settings import EDIT, TableSettings
+from i2s_batch.table.shards import read_table, recorded_settings
 
-METRICS = ("psnr", "ssim", "lpips", "loss", "w_distance")
 _LEFT_OUT = {"latent", "z", "loss_curve", "loss_curve_steps"}  # large: not needed of every row
 PER_GROUP = 6  # pictures shown of the best, the worst and a random sample
 EXAMPLES = 5  # failed images named for each reason
@@ -74,40 +80,46 @@ class Facts:
     curves: Curves | None
     throughput: Throughput | None
     picks: dict[str, list[str]]  # title -> image ids
-    settings: dict[str, Any]
+    settings: TableSettings
     fingerprints: dict[str, str]
     latent_shape: tuple[int, int]
     code_version: str
 
     @property
     def is_edit(self) -> bool:
-        """Whether the pictures were made from other codes."""
-        return "operation" in self.settings
+        """Whether the images were made from other latents."""
+        return self.settings.run.kind == EDIT
 
-    @property
-    def is_study(self) -> bool:
-        """Whether the pictures are variants of others."""
-        return "study" in self.settings
+
+def titles() -> dict[str, tuple[str, str]]:
+    """Return the title and the reading of each figure that the report has a chart of, by column."""
+    shown = [metric for metric in METRICS if metric.reported]
+    of_images, of_latents = (
+        {metric.name: (metric.title or metric.name, metric.reading) for metric in shown if metric.needs_latent == needs}
+        for needs in (False, True)
+    )
+    loss = ("Loss", "equation (1) of Image2StyleGAN at the stored latent; lower is better")
+    return of_images | {"loss": loss} | of_latents
 
 
 def gather(out: str, seed: int = 0) -> Facts:
     """Read the table at `out`, without its latents. Raises StorageError if there is none."""
     table = read_table(out, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
     done = table.filter(pc.equal(table["status"], STATUS_OK))
-    metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    metadata = texts_of(table.schema.metadata)
     layers, w_dim = json.loads(metadata[META_LATENT_SHAPE])
     return Facts(
         rows=table.num_rows,
         statuses=dict(sorted(Counter(table["status"].to_pylist()).items())),
         failures=_failures(table.filter(pc.not_equal(table["status"], STATUS_OK))),
-        metrics={name: done[name].drop_null().to_numpy() for name in METRICS},
+        metrics={name: done[name].drop_null().to_numpy() for name in titles()},
         curves=_curves(out),
         throughput=_throughput(table),
         picks=_picks(done, seed),
-        settings=json.loads(metadata[META_SETTINGS]),
-        fingerprints={"generator": metadata[META_GENERATOR], "vgg": metadata[META_VGG]},
+        settings=recorded_settings(table.schema, out),
+        fingerprints={"generator": metadata.get(META_GENERATOR, ""), "vgg": metadata.get(META_VGG, "")},
         latent_shape=(layers, w_dim),
-        code_version=metadata[META_CODE_VERSION],
+        code_version=metadata.get(META_CODE_VERSION, "unknown"),
     )
 
 

@@ -1,1 +1,5 @@
-"""The paper's experiments as values: which variants of pictures, and what their rows say. No files, no networks."""
+"""The paper's experiments as runs: variants of images and settings, their statistics and their page.
+
+Comes in: SOURCE and the name of a study. Goes out: a table with a row for each variant of each image, study.md and
+figures. It never imports the command line.
+"""

@@ -1,4 +1,4 @@
-"""Means, and ratios of pairs with what can be said for sure of them."""
+"""Means, and ratios of pairs with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _T = (
 
 @dataclass(frozen=True)
 class Spread:
-    """`mean` and standard deviation of `n` values; the deviation of fewer than two is None."""
+    """Holds `mean` and standard deviation of `n` values; the deviation of fewer than two is None."""
 
     n: int
     mean: float
@@ -27,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ratio:
-    """The geometric mean of `n` ratios of pairs, and its 95 % interval; of fewer than two pairs there is none."""
+    """Holds the geometric mean of `n` ratios of pairs, and its 95 % interval; of fewer than two pairs there is none."""
 
     n: int
     value: float
@@ -36,7 +36,7 @@ class Ratio:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Of at least one value; None of none."""
+    """Return mean and standard deviation of some values; None of none."""
     if not len(values):
         return None
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -44,7 +44,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def paired_ratio(values: Sequence[float], baseline: Sequence[float]) -> Ratio | None:
-    """How many times `baseline` the `values` of the same pictures are, in the geometric mean; None without a pair.
+    """Return how many times `baseline` the `values` of the same images are, in the geometric mean; None without a pair.
 
     The interval is Student's, of the mean of the logarithms. Pairs that are not both positive and finite are left out.
     """

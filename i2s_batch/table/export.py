@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,11 +13,13 @@ import pyarrow as pa
 import torch
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.files import written_whole
-from i2s_batch.runtime.state.ownership import check_file
-from i2s_batch.storage.tables.chosen import ChosenRows, open_chosen
-from i2s_batch.storage.tables.dataset import TableFiles
-from i2s_batch.storage.tables.stream import is_number, read_latents, stacked
+from i2s_batch.output.ownership import check_file
+from i2s_batch.storage.files import written_whole
+from i2s_batch.storage.urls import is_url
+from i2s_batch.table.arrays import is_number, read_latents, stacked
+from i2s_batch.table.dataset import TableFiles
+from i2s_batch.table.exporters import EXPORTERS
+from i2s_batch.table.selection import ChosenRows, open_chosen
 
 _CODES = "w"  # their name in .npz and .pt
 
@@ -31,21 +33,25 @@ def export_latents(out: str, file: str, where: str | None = None) -> int:
     `where` as in `read_latents`, and its errors; ConfigError for another name, StorageError where nothing can be
     written.
     """
-    write = _WRITERS.get(Path(file).suffix.lower())
-    if write is None or "://" in file:
-        raise ConfigError(f"FILE is {file!r}; give a path on this machine that ends in .npy, .npz or .pt")
+    ending = Path(file).suffix.lower().removeprefix(".")
+    if ending not in EXPORTERS or is_url(file):
+        *others, last = (f".{name}" for name in EXPORTERS.names)
+        raise ConfigError(f"FILE is {file!r}; give a path on this machine that ends in {', '.join(others)} or {last}")
+    exporter = EXPORTERS.get(ending)
     check_file(file)
-    with written_whole(Path(file), seekable=write is not _write_npy) as stream:
-        return write(out, where, stream)
+    with written_whole(Path(file), seekable=exporter.seekable) as stream:
+        return exporter.resolve()(out, where, stream)
 
 
-def _write_npy(out: str, where: str | None, stream: BinaryIO) -> int:
+def write_npy(out: str, where: str | None, stream: BinaryIO) -> int:
+    """Write the codes alone, float32 [N, L, w_dim]."""
     table, chosen = open_chosen(out, [], where)
     _write_codes(table, chosen, stream)
     return len(chosen)
 
 
-def _write_npz(out: str, where: str | None, file: BinaryIO) -> int:
+def write_npz(out: str, where: str | None, file: BinaryIO) -> int:
+    """Write the codes as `w`, image_id, and each column of numbers, [N]."""
     table, chosen = open_chosen(out, None, where)
     names = ["image_id", *(field.name for field in table.schema if is_number(field.type))]
     chosen = replace(chosen, columns=["latent", *names])
@@ -59,9 +65,10 @@ def _write_npz(out: str, where: str | None, file: BinaryIO) -> int:
     return len(chosen)
 
 
-def _write_pt(out: str, where: str | None, stream: BinaryIO) -> int:
+def write_pt(out: str, where: str | None, stream: BinaryIO) -> int:
+    """Write what `write_npz` writes as a dict of tensors and a list, for `torch.load`."""
     found = read_latents(out, None, where)
-    content: dict[str, Any] = {_CODES: torch.from_numpy(found.latents), "image_id": found.ids}
+    content: dict[str, torch.Tensor | list[str]] = {_CODES: torch.from_numpy(found.latents), "image_id": found.ids}
     metrics = found.metrics
     content |= {_free_name(name, metrics): torch.from_numpy(values.copy()) for name, values in metrics.items()}
     torch.save(content, stream)
@@ -76,13 +83,6 @@ def _free_name(name: str, others: Iterable[str]) -> str:
     while free in others:
         free = f"list_{free}"
     return free
-
-
-_WRITERS: dict[str, Callable[[str, str | None, BinaryIO], int]] = {
-    ".npy": _write_npy,
-    ".npz": _write_npz,
-    ".pt": _write_pt,
-}
 
 
 def _write_codes(table: TableFiles, chosen: ChosenRows, stream: Any) -> pa.Table:

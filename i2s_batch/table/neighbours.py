@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2s_batch.errors import ConfigError, StorageError
-from i2s_batch.storage.tables.dataset import TableFiles, open_table
-from i2s_batch.storage.tables.read import read_rows
+from i2s_batch.table.dataset import TableFiles, open_table
+from i2s_batch.table.shards import read_rows
 
 METRICS = ("euclidean", "cosine")
 # Layers of a StyleGAN by the resolution they act at: 4 and 8; 16 and 32; from 64 up (Karras et al. 2019, section 3.1).
@@ -99,9 +99,9 @@ def check_search(out: str, k: int, layers: str, metric: str) -> tuple[TableFiles
 
 def _code_of(table: TableFiles, image_id: str) -> np.ndarray:
     (row,) = read_rows(table.url, [image_id])
-    if row["latent"] is None:
-        raise StorageError(f"{table.url!r}: {image_id!r} has no code, its status is {row['status']!r}")
-    return np.array(row["latent"], np.float32)
+    if row.latent is None:
+        raise StorageError(f"{table.url!r}: {image_id!r} has no code, its status is {row.status!r}")
+    return row.latent
 
 
 def _codes(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -162,7 +162,8 @@ class _Nearest:
         if self._metric == "cosine":
             return _cosine(dots, norms * self._norm) - 4 * self._rounding
         square = squares - 2 * dots + self._norm**2 - self._rounding * (norms + self._norm) ** 2
-        return np.sqrt(np.maximum(square, 0))
+        bounds: np.ndarray = np.sqrt(np.maximum(square, 0))
+        return bounds
 
     def _exact(self, codes: np.ndarray) -> np.ndarray:
         codes64 = codes.astype(np.float64)

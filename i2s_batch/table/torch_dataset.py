@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from cachetools import LRUCache
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.storage.tables.chosen import ChosenRows, open_chosen, read_places
-from i2s_batch.storage.tables.dataset import TableFiles, open_table
-from i2s_batch.storage.tables.stream import is_number, stacked
+from i2s_batch.table.arrays import is_number, stacked
+from i2s_batch.table.dataset import TableFiles, open_table
+from i2s_batch.table.selection import ChosenRows, open_chosen, read_places
 
 _KEPT_GROUPS = 8  # row groups in memory: 128 codes of 18 x 512 are 4.7 MB
 
-Item = dict[str, Any]
+# A row: `latent` [L, w_dim], and texts, numbers and truth values of other columns.
+Item = dict[str, torch.Tensor | str | float]
 
 
 class _Rows:
@@ -41,7 +41,7 @@ class _Rows:
             self._table = os.getpid(), open_table(self.chosen.out)
         return self._table[1]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> object:
         return self.__dict__ | {"_table": None}
 
     def items(self, batch: pa.RecordBatch) -> Iterator[Item]:
@@ -65,7 +65,7 @@ class LatentDataset(Dataset[Item]):
     def __init__(self, out: str, columns: Sequence[str] = (), where: str | None = None) -> None:
         self._rows = _Rows(out, columns, where)
         self._starts = self._rows.chosen.starts
-        self._groups: OrderedDict[tuple[int, int], dict[int, Item]] = OrderedDict()
+        self._groups: LRUCache[tuple[int, int], dict[int, Item]] = LRUCache(_KEPT_GROUPS)
 
     def __len__(self) -> int:
         return len(self._rows.chosen)
@@ -83,25 +83,22 @@ class LatentDataset(Dataset[Item]):
         found = {index: self[index] for index in sorted(set(indices))}
         return [found[index] for index in indices]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_groups": OrderedDict()}
+    def __getstate__(self) -> object:
+        return self.__dict__ | {"_groups": LRUCache(_KEPT_GROUPS)}
 
     def _group(self, shard: int, place: int) -> dict[int, Item]:
         """The chosen rows of the row group of `place`, by their place in the shard."""
         file = self._rows.table().shards[shard]
         stops = np.cumsum(file.row_groups)
         group = int(np.searchsorted(stops, place, side="right"))
-        key = (shard, group)
-        if key not in self._groups:
+        found = self._groups.get((shard, group))
+        if found is None:
             places = self._rows.chosen.places[shard]
             mine = places[np.searchsorted(stops, places, side="right") == group]
             batches = read_places(file, mine, self._rows.chosen.columns)
             items = [item for batch in batches for item in self._rows.items(batch)]
-            self._groups[key] = dict(zip(mine.tolist(), items, strict=True))
-            if len(self._groups) > _KEPT_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(key)
-        return self._groups[key]
+            found = self._groups[shard, group] = dict(zip(mine.tolist(), items, strict=True))
+        return found
 
 
 class LatentStream(IterableDataset[Item]):
@@ -154,7 +151,7 @@ class LatentStream(IterableDataset[Item]):
         return self._rows.chosen.part(count * number // parts, count * (number + 1) // parts)
 
 
-def _filled(column: pa.Array) -> list[Any]:
-    """The values of a column; PyTorch's collation knows no null."""
+def _filled(column: pa.Array) -> list[str | float]:
+    """Return the values of a column; PyTorch's collation knows no null."""
     missing = "" if pa.types.is_string(column.type) else float("nan")
     return [missing if value is None else value for value in column.to_pylist()]

@@ -15,32 +15,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.inversion import SlotState
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.program import PROGRAM, changed, i2s_batch, refusal
-from tests.runs import embed
+from tests.runs import embed, state_in
 
 STEPS = 400
 IMAGES = 6
 PATIENCE_S = 240
-CONFIG = RunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, precision="fp64")
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, precision="fp64")
 NO_RAY = "import sys; sys.modules['ray'] = None"  # an import of it is an error
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
     """Six drawn images in a folder."""
     (tmp_path / "in").mkdir()
     for number in range(IMAGES):
         scene(number, (40, 40)).save(tmp_path / "in" / f"{number}.png")
-    return EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    return EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
 
 
-def command(job: EmbedJob, *more: object) -> list[str]:
+def command(job: EmbedRunRequest, *more: object) -> list[str]:
     words = ["embed", job.source, job.out, "--generator", job.generator, "--vgg", job.vgg, "--steps", STEPS]
     return [*map(str, words), "--batch-size", "4", "--precision", "fp64", "--in-process", *map(str, more)]
 
@@ -77,17 +76,17 @@ class Started:
         return self._process.wait(timeout=PATIENCE_S)
 
 
-def saved_steps(job: EmbedJob) -> list[int]:
+def saved_steps(job: EmbedRunRequest) -> list[int]:
     """The steps that were made on each image with a checkpoint."""
     paths = sorted(Path(job.out).glob("work/checkpoints/*.npz"))
-    return [SlotState.from_bytes(path.read_bytes()).step for path in paths]
+    return [state_in(path.read_bytes()).step for path in paths]
 
 
-def rows(job: EmbedJob) -> set[int]:
+def rows(job: EmbedRunRequest) -> set[int]:
     return {int(path.stem) for path in Path(job.out).glob("work/rows/*/*.arrow")}
 
 
-def check_as_undisturbed(job: EmbedJob) -> None:
+def check_as_undisturbed(job: EmbedRunRequest) -> None:
     undisturbed = replace(job, out=f"{job.out}-undisturbed")
     embed(undisturbed)
     found, expected = read_latents(job.out), read_latents(undisturbed.out)
@@ -95,7 +94,7 @@ def check_as_undisturbed(job: EmbedJob) -> None:
     np.testing.assert_allclose(found.latents, expected.latents, rtol=0, atol=1e-6)
 
 
-def test_embed_edit_render_and_study_need_no_ray(job: EmbedJob, tmp_path: Path) -> None:
+def test_embed_edit_render_and_study_need_no_ray(job: EmbedRunRequest, tmp_path: Path) -> None:
     env = changed(tmp_path / "site", NO_RAY)
     networks = ["--generator", job.generator, "--vgg", job.vgg, "--steps", 2, "--in-process"]
     commands = [
@@ -117,14 +116,14 @@ def test_embed_edit_render_and_study_need_no_ray(job: EmbedJob, tmp_path: Path) 
     assert again.returncode == 0, again.stderr
 
 
-def test_more_than_one_worker_is_refused(job: EmbedJob) -> None:
+def test_more_than_one_worker_is_refused(job: EmbedRunRequest) -> None:
     line = refusal(i2s_batch(*command(job, "--actors", 2)))
     assert "actors is 2; with --in-process there is one worker: leave --actors out" in line
     assert i2s_batch(*command(job, "--actors", 1, "--dry-run")).returncode == 0
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_what_is_in_flight(job: EmbedJob, tmp_path: Path, number: int, status: int) -> None:
+def test_a_signal_saves_what_is_in_flight(job: EmbedRunRequest, tmp_path: Path, number: int, status: int) -> None:
     env = changed(tmp_path / "site", NO_RAY)
     driver = Started(command(job, "--checkpoint-every", 3600), env)  # what is saved is saved by the signal
     driver.wait_for(lambda: rows(job), "the first rows")
@@ -156,7 +155,7 @@ Slots.advance = slow
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_is_answered_in_the_middle_of_a_long_step(
-    job: EmbedJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+    job: EmbedRunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
     driver = Started(command(job, "--checkpoint-every", 3600), changed(tmp_path / "site", _STUCK))
@@ -174,7 +173,7 @@ def test_a_signal_is_answered_in_the_middle_of_a_long_step(
 
 @pytest.mark.parametrize("code", [NO_RAY, _STUCK])
 def test_a_signal_is_answered_although_nobody_reads_the_answer(
-    job: EmbedJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+    job: EmbedRunRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     """Between two steps, or in the middle of one; the reader, such as `tee` or a terminal, has gone."""
     monkeypatch.chdir(tmp_path)
@@ -185,7 +184,7 @@ def test_a_signal_is_answered_although_nobody_reads_the_answer(
     assert saved_steps(job) and not (Path(job.out) / "work/lease.json").exists()
 
 
-def test_kill_9_and_the_same_command_again(job: EmbedJob, tmp_path: Path) -> None:
+def test_kill_9_and_the_same_command_again(job: EmbedRunRequest, tmp_path: Path) -> None:
     env = changed(tmp_path / "site", NO_RAY)
     driver = Started(command(job, "--checkpoint-every", 0.1), env)
     driver.wait_for(lambda: rows(job) and list(Path(job.out).glob("work/checkpoints/*.npz")), "rows and checkpoints")
@@ -197,7 +196,7 @@ def test_kill_9_and_the_same_command_again(job: EmbedJob, tmp_path: Path) -> Non
     check_as_undisturbed(job)
 
 
-def test_a_run_in_a_thread_heeds_no_signals_and_comes_to_its_end(job: EmbedJob) -> None:
+def test_a_run_in_a_thread_heeds_no_signals_and_comes_to_its_end(job: EmbedRunRequest) -> None:
     """As in a web server or a notebook's background: Python gives signals to the main thread only."""
     short = replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=2)))
     thread = threading.Thread(target=embed, args=(short,))
@@ -207,7 +206,7 @@ def test_a_run_in_a_thread_heeds_no_signals_and_comes_to_its_end(job: EmbedJob) 
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_where_a_run_works_is_no_part_of_what_it_is(job: EmbedJob, first: bool) -> None:
+def test_where_a_run_works_is_no_part_of_what_it_is(job: EmbedRunRequest, first: bool) -> None:
     """Real commands with Ray and without are in tests/cluster."""
     short = replace(CONFIG, embed=EmbedConfig(steps=2), in_process=first)
     embed(replace(job, config=short))

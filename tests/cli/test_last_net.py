@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.api import verification
 from i2s_batch.cli import bug_report, main
 from i2s_batch.cli.bug_report import without_any_secret
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import InternalError, RunFailedError
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.table import verify
+from i2s_batch.table.shards import read_table
 from tests.program import PROGRAM, changed, i2s_batch, refusal
 from tests.runs import embed, job_over
 
@@ -39,7 +39,7 @@ Slots.advance = broken
 """
 _DRIVER_BUG = """
 import os
-from i2s_batch.runtime.state.assembly import Publisher
+from i2s_batch.run.assembly import Publisher
 logged, calls = Publisher.logged, iter(range(int(os.environ["ROWS"])))
 def broken(publisher, index):
     if next(calls, None) is None:
@@ -50,11 +50,11 @@ Publisher.logged = broken
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
-    return job_over(tmp_path, IMAGES, generator, vgg, RunConfig(embed=EmbedConfig(steps=8), batch_size=2))
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
+    return job_over(tmp_path, IMAGES, generator, vgg, EmbedRunConfig(embed=EmbedConfig(steps=8), batch_size=2))
 
 
-def command(job: EmbedJob) -> list[str]:
+def command(job: EmbedRunRequest) -> list[str]:
     words = ["embed", job.source, job.out, "--generator", job.generator, "--vgg", job.vgg, "--steps", "8"]
     return [*words, "--batch-size", "2", "--in-process"]
 
@@ -71,7 +71,7 @@ def reports(folder: Path) -> list[Path]:
     ],
 )
 def test_a_bug_is_one_line_and_a_file_and_loses_nothing(
-    job: EmbedJob, tmp_path: Path, code: str, named: str, error: str
+    job: EmbedRunRequest, tmp_path: Path, code: str, named: str, error: str
 ) -> None:
     (folder := tmp_path / "tmp").mkdir()
     env = changed(tmp_path / "site", code) | SECRETS | {"TMPDIR": str(folder)}
@@ -111,7 +111,7 @@ def test_any_command_has_the_net(
         def broken(*_: object) -> None:
             raise error
 
-        monkeypatch.setattr(verify, "verify", broken)
+        monkeypatch.setattr(verification, "verify", broken)
         status = leave("verify", str(tmp_path))
         return status, capsys.readouterr().err
 
@@ -135,7 +135,7 @@ def test_any_command_has_the_net(
     assert status == 70 and "no file for a report could be written" in said
 
 
-def test_a_reader_that_has_gone_is_no_bug(job: EmbedJob, tmp_path: Path) -> None:
+def test_a_reader_that_has_gone_is_no_bug(job: EmbedRunRequest, tmp_path: Path) -> None:
     """As of `| head`: the status is that of a program that SIGPIPE ended, and nothing is said."""
     embed(job)
     (folder := tmp_path / "tmp").mkdir()
@@ -154,7 +154,7 @@ def test_a_reader_that_has_gone_is_no_bug(job: EmbedJob, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")]
 )
-def test_too_little_memory_is_no_bug(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_too_little_memory_is_no_bug(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def broken(slots: Slots, full: bool) -> None:
         raise error
 
@@ -190,10 +190,12 @@ def test_there_are_two_broad_excepts_in_the_package() -> None:
             if isinstance(node, ast.ExceptHandler):
                 names = {name.id for name in ast.walk(node.type or ast.Name("Exception")) if isinstance(name, ast.Name)}
                 broad += [path.relative_to(PACKAGE).as_posix()] * bool(names & {"Exception", "BaseException"})
-    assert broad == ["cli/__init__.py", "runtime/workers/pools.py"]
+    assert broad == ["cli/__init__.py", "run/pools.py"]
 
 
-def test_too_little_memory_in_a_worker_is_no_fault_of_ours(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_in_a_worker_is_no_fault_of_ours(
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(self: Slots, full: bool) -> None:
         raise MemoryError("8 TiB")
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Render
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import InternalError
-from i2s_batch.files import is_temporary
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import Store, open_store
+from i2s_batch.storage.files import is_temporary
 from tests.cli.trees import Command, Templates, Tree, changes, make_command, make_tree, snapshot
 from tests.material import scene
 from tests.program import status_of
@@ -42,12 +42,12 @@ def templates(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pa
     source.mkdir()
     for number in range(3):
         scene(number, (20, 20)).save(source / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=1), device="cpu", batch_size=4, shard_size=2, max_failed_fraction=1)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=1), device="cpu", batch_size=4, shard_size=2, max_failed_fraction=1)
     names = ("finished", "half", "edit")
     runs = {name: folder / name for name in names}
 
-    def job(name: str) -> EmbedJob:
-        return EmbedJob(str(source), str(runs[name]), str(generator), str(vgg), config)
+    def job(name: str) -> EmbedRunRequest:
+        return EmbedRunRequest(str(source), str(runs[name]), str(generator), str(vgg), config)
 
     embed(job("finished"))
     original, written = WorkLog.write_rows, []
@@ -62,7 +62,9 @@ def templates(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pa
         patch.setattr(WorkLog, "write_rows", stop)
         with pytest.raises(InternalError, match="StopError"):
             embed(job("half"))
-    request = EditJob((str(runs["finished"]),), str(runs["edit"]), str(generator), Render(), EditConfig(device="cpu"))
+    request = EditRunRequest(
+        (str(runs["finished"]),), str(runs["edit"]), str(generator), Render(), EditConfig(device="cpu")
+    )
     EditRun(request, generator_weights(str(generator)), lambda line: None).execute(InProcessCluster())
     return Templates(runs, source, generator, vgg)
 
@@ -72,7 +74,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def execute(work: Callable[[Any, Callable[[str], None]], Any], in_process: bool = False) -> Any:
         return work(InProcessCluster(), lambda line: None)
 
-    monkeypatch.setattr("i2s_batch.cli.run.execute", execute)
+    monkeypatch.setattr("i2s_batch.cli.run_command.execute", execute)
     monkeypatch.setattr("i2s_batch.demo.run.STEPS", 1)
 
 
@@ -139,7 +141,7 @@ DEMO |= {"embedded/work/thesis.tex": b"mine", "morphs/report.html": b"mine", "st
 @pytest.mark.usefixtures("without_ray")
 def test_the_demo_takes_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("write_report", "write_edit_sheet"):  # which take long, and are tested elsewhere
-        monkeypatch.setattr(f"i2s_batch.demo.run.{name}", lambda *arguments: "")
+        monkeypatch.setattr(f"i2s_batch.demo.run.{name}", lambda *arguments, **options: "")
     for key, content in DEMO.items():
         out = tmp_path / key.replace("/", "-")
         open_store(str(out)).put(key, content)

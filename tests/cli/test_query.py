@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.cli.aligned import aligned
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.storage import Store, open_store
 from tests.program import i2s_batch, refusal
 from tests.storage.test_table import SCHEMA, shard
 

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from safetensors.numpy import load as load_safetensors
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from tests.material import scene
 from tests.program import PROGRAM, status_of
 from tests.runs import embed
@@ -43,8 +43,8 @@ def out(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) ->
     (folder / "in").mkdir()
     for number in range(2):
         scene(number, (20, 20)).save(folder / "in" / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=1), batch_size=2)
-    embed(EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config))
+    config = EmbedRunConfig(embed=EmbedConfig(steps=1), batch_size=2)
+    embed(EmbedRunRequest(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config))
     return str(folder / "out")
 
 

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.workers.pools import InProcessCluster
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.run.pools import InProcessCluster
 from tests.material import draw_pictures, scene
 from tests.program import i2s_batch, refusal
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=5), max_failed_fraction=0.2)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=5), max_failed_fraction=0.2)
 
 
 @pytest.fixture
 def run(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRun:
     draw_pictures(tmp_path / "in")
     (tmp_path / "in" / "bad" / "empty.png").rename(tmp_path / "in" / "bad" / "\x1b[2Jempty.png")
-    job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
     return EmbedRun(job, say=lambda line: None)
 
 
@@ -38,7 +38,7 @@ def test_no_such_output(tmp_path: Path) -> None:
 
 def test_what_is_said_of_a_run_that_was_planned_and_then_finished(run: EmbedRun, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run._begin(lambda: None)
+    run.begin()
     planned = i2s_batch("status", out)
     assert planned.returncode == 0 and planned.stderr == ""
     assert planned.stdout.startswith(f"{out}: stopped\n")
@@ -63,8 +63,8 @@ def test_what_is_said_of_a_run_that_was_planned_and_then_finished(run: EmbedRun,
 _ON_A_TERMINAL = """
 import fcntl, sys, termios
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
-import i2s_batch.runtime.workers.ray_pool as ray_pool
-from i2s_batch.runtime.workers.pools import InProcessCluster
+import i2s_batch.run.ray.pool as ray_pool
+from i2s_batch.run.pools import InProcessCluster
 ray_pool.RayCluster = InProcessCluster
 from i2s_batch.cli import main
 main(sys.argv[1:])

@@ -11,9 +11,9 @@ from tests.cluster.conftest import RayHead
 DRIVER = """
 import os, sys, time
 from pathlib import Path
-from i2s_batch.config import RunConfig
-from i2s_batch.runtime.workers.pools import DeviceLostError
-from i2s_batch.runtime.workers.ray_pool import RayCluster
+from i2s_batch.config import EmbedRunConfig
+from i2s_batch.run.pools import DeviceLostError
+from i2s_batch.run.ray.pool import RayCluster
 
 folder = sys.argv[1]
 
@@ -36,7 +36,7 @@ def next_event(pool):
     return events[0]
 
 cluster = RayCluster()
-pool = cluster.pool(Spec(), cluster.fleet(RunConfig(actors=1), 1))
+pool = cluster.pool(Spec(), cluster.fleet(EmbedRunConfig(actors=1), 1))
 worker = pool.start()
 print(next_event(pool))
 print("saved", pool.checkpoint([worker], timeout_s=60))
@@ -62,8 +62,8 @@ def test_a_worker_whose_device_broke_is_ended_and_told_as_dead(ray_head: RayHead
 
 
 BUGGY = """
-from i2s_batch.config import RunConfig
-from i2s_batch.runtime.workers.ray_pool import RayCluster
+from i2s_batch.config import EmbedRunConfig
+from i2s_batch.run.ray.pool import RayCluster
 
 class Unpicklable(Exception):
     def __init__(self, one, two):
@@ -75,7 +75,7 @@ class Spec:
         raise Unpicklable(1, 2)
 
 cluster = RayCluster()
-pool = cluster.pool(Spec(), cluster.fleet(RunConfig(actors=1), 1))
+pool = cluster.pool(Spec(), cluster.fleet(EmbedRunConfig(actors=1), 1))
 pool.start()
 while not (events := pool.wait(1.0)):
     pass

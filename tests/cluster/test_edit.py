@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from i2s_batch.cli import main
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import wait_until
 from tests.material import scene
@@ -31,17 +31,17 @@ def latents(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
     (folder / "in").mkdir()
     for number in range(4):
         scene(number, (40, 40)).save(folder / "in" / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=5), batch_size=4)
-    job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=5), batch_size=4)
+    job = EmbedRunRequest(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
     embed(job)
     return folder / "out"
 
 
 def test_each_edit_in_one_command(ray_head: RayHead, latents: Path, tmp_path: Path) -> None:
-    (tmp_path / "jobs.csv").write_text("content,style\n0.png,1.png\n0.png,missing.png\n")
+    (tmp_path / "edits.csv").write_text("content,style\n0.png,1.png\n0.png,missing.png\n")
     commands = {
         "morph": ("edit", "morph", "--chain", "--frames", 5, "--animation", "webp"),
-        "style": ("edit", "style", "--jobs", tmp_path / "jobs.csv", "--max-failed-fraction", 0.5),
+        "style": ("edit", "style", "--edit-list", tmp_path / "edits.csv", "--max-failed-fraction", 0.5),
         "expression": ("edit", "expression", "--neutral", "0.png", "--expressive", "1.png", "--threshold", 0),
         "reenact": ("edit", "reenact", "--target", "3.png", "--threshold", 0),
         "render": ("render", "--where", "psnr > 0", "--format", "jpeg"),
@@ -104,7 +104,7 @@ def test_bad_usage_of_edits_is_one_line(latents: Path, tmp_path: Path, capsys: p
     out = tmp_path / "out"
     for words, message in (
         (["edit", "morph", latents, "--chain"], "at least one table and OUT"),
-        (["edit", "morph", latents, out], "exactly one of --all-pairs, --chain, --to, --jobs"),
+        (["edit", "morph", latents, out], "exactly one of --all-pairs, --chain, --to, --edit-list"),
         (["edit", "morph", latents, out, "--chain", "--all-pairs"], "given: --all-pairs and --chain"),
         (["edit", "morph", latents, out, "--chain", "--strengths", "half"], "'half' is no list of numbers"),
         (["edit", "style", latents, out, "--to", "0.png", "--layers", "3-99"], "the layers are 0 to 5"),

@@ -18,11 +18,11 @@ import polars
 import pyarrow.dataset
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import LatentTable, read_latents
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.storage import open_store
+from i2s_batch.table.arrays import LatentTable, read_latents
+from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead
 from tests.material import BAD, draw_pictures, scene, upload
 from tests.program import PROGRAM, i2s_batch, refusal
@@ -79,8 +79,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: 
     (folder / "in").mkdir()
     for name in IMAGES:
         scene(int(name[:2]), (40, 40)).save(folder / "in" / name)
-    config = RunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, precision="fp64")
-    job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, precision="fp64")
+    job = EmbedRunRequest(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
     embed(job)
     return folder / "in", read_latents(str(folder / "out"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.storage.objects import open_store
+from i2s_batch.storage import open_store
 from tests.cluster.conftest import RayHead
 from tests.material import DATA, scene, upload
 

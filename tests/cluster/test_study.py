@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from i2s_batch.config import EmbedConfig, StudyConfig
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.config import EmbedConfig
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.studies.study_config import StudyConfig
+from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
+from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead
 from tests.cluster.test_ray import ROOT, wait_until
 from tests.material import scene
 
-STEPS = 40
+STEPS = 150  # so that the run is not over before the death of an actor is seen
 
 
 def test_rounds_on_two_actors_of_which_one_is_killed(
@@ -40,7 +41,7 @@ def test_rounds_on_two_actors_of_which_one_is_killed(
     assert "Round 7 against round 1" in (out / "study.md").read_text()
 
     config = StudyConfig(embed=EmbedConfig(steps=STEPS), study="iterate", precision="fp64", batch_size=3)
-    job = StudyJob(str(tmp_path / "in"), str(tmp_path / "alone"), str(generator), str(vgg), config)
+    job = StudyRunRequest(str(tmp_path / "in"), str(tmp_path / "alone"), str(generator), str(vgg), config)
     StudyRun(job, [].append).execute(InProcessCluster(1))
     found, alone = read_table(str(out)), read_table(str(tmp_path / "alone"))
     assert found["image_id"].to_pylist() == alone["image_id"].to_pylist() and len(found) == 28

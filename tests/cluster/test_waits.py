@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.cluster.conftest import RayHead, processes_of
 from tests.program import PROGRAM, i2s_batch
 from tests.runs import embed, job_over
@@ -24,14 +24,14 @@ from tests.runs import embed, job_over
 PATIENCE_S = 240
 STEPS = 600
 IMAGES = [f"{number:02d}.png" for number in range(6)]
-CONFIG = RunConfig(embed=EmbedConfig(steps=STEPS), batch_size=2, precision="fp64")
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), batch_size=2, precision="fp64")
 
 BOUNDS = """
 import time
-from i2s_batch.config import RunConfig
+from i2s_batch.config import EmbedRunConfig
 from i2s_batch.errors import ClusterError
-from i2s_batch.runtime.workers import ray_pool
-from i2s_batch.runtime.workers.pools import Fleet, Ready
+from i2s_batch.run.ray import pool as ray_pool
+from i2s_batch.run.pools import Fleet, Ready
 
 class Slow:
     slots = 1
@@ -51,7 +51,7 @@ def events(pool):
     return found
 
 cluster = ray_pool.RayCluster()
-fleet = cluster.fleet(RunConfig(actors=1), 1)
+fleet = cluster.fleet(EmbedRunConfig(actors=1), 1)
 ray_pool.PLACE_LIMIT_S = 2.0
 pool = cluster.pool(Spec(0), Fleet(1, "cuda"))
 pool.start()
@@ -99,18 +99,18 @@ def alone(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
     return job_over(tmp_path, IMAGES, generator, vgg, CONFIG)
 
 
-def command(job: EmbedJob) -> list[str]:
+def command(job: EmbedRunRequest) -> list[str]:
     words = ["embed", job.source, job.out, "--generator", job.generator, "--vgg", job.vgg, "--steps", str(STEPS)]
     return [*words, "--batch-size", "2", "--precision", "fp64", "--actors", "1", "--checkpoint-every", "0.5"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_ray_of_our_own_whose_node_dies_is_replaced(
-    job: EmbedJob, alone: dict[str, str], number: signal.Signals
+    job: EmbedRunRequest, alone: dict[str, str], number: signal.Signals
 ) -> None:
     """Killed, or stopped for longer than Ray waits for its answer."""
     driver = subprocess.Popen(
@@ -128,13 +128,13 @@ def test_a_ray_of_our_own_whose_node_dies_is_replaced(
     rows = read_table(job.out).to_pylist()
     assert [row["attempts"] for row in rows] == [1] * len(IMAGES), "no image is to blame"
     assert len({row["worker"] for row in rows}) == 2, "one before, one after"
-    embed(undisturbed := EmbedJob(job.source, f"{job.out}-2", job.generator, job.vgg, CONFIG))
+    embed(undisturbed := EmbedRunRequest(job.source, f"{job.out}-2", job.generator, job.vgg, CONFIG))
     found, expected = read_latents(job.out).latents, read_latents(undisturbed.out).latents
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     assert not Path("/proc", str(raylet)).exists(), "what was stopped is gone, too"
 
 
-def test_deaths_of_memory_blame_no_image_and_end_in_one_line(job: EmbedJob, alone: dict[str, str]) -> None:
+def test_deaths_of_memory_blame_no_image_and_end_in_one_line(job: EmbedRunRequest, alone: dict[str, str]) -> None:
     """A machine that is always short of memory, as Ray sees it."""
     short = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "200"}
     result = i2s_batch(*command(job), env=alone | short)

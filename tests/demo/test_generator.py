@@ -87,6 +87,7 @@ def test_growing_keeps_what_was_learnt() -> None:
     assert set(large) > set(small)
 
 
+@pytest.mark.slow
 def test_the_fit_grows_to_full_size_and_repeats_itself(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for name in ("a", "b"):
         fit.fit(tmp_path / name, pictures=10 * fit.BATCH, seed=3)

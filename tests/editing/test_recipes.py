@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from i2s_batch.editing import Expression, Job, Morph, PictureSequence, Recipe, Reenact, Render, Style
-from i2s_batch.editing.recipes import ROLES
+from i2s_batch.editing import (
+    EDITS,
+    Expression,
+    ListedEdit,
+    Morph,
+    PictureSequence,
+    Recipe,
+    Reenact,
+    Render,
+    Style,
+    apply_recipe,
+)
 from i2s_batch.errors import ConfigError
 
 L, W = 6, 4
@@ -23,9 +33,9 @@ def test_every_operation_is_its_formula_in_float64() -> None:
     for layer in range(L):
         for unit in range(W):
             by_hand[layer, unit] = 0.3 * b[layer, unit] + 0.7 * a[layer, unit]
-    np.testing.assert_allclose(Recipe("morph", ("a", "b"), 0.3).apply([a, b]), by_hand, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(apply_recipe(Recipe("morph", ("a", "b"), 0.3), [a, b]), by_hand, rtol=0, atol=1e-15)
 
-    mixed = Recipe("style", ("a", "b"), layers=(1, 4)).apply([a, b])
+    mixed = apply_recipe(Recipe("style", ("a", "b"), layers=(1, 4)), [a, b])
     for layer in range(L):
         np.testing.assert_array_equal(mixed[layer], b[layer] if layer in (1, 4) else a[layer])
 
@@ -40,15 +50,15 @@ def test_every_operation_is_its_formula_in_float64() -> None:
         if normalise:
             direction /= np.sqrt((direction**2).sum())
         for name in ("expression", "reenact"):
-            made = Recipe(name, ("a", "b", "c"), 1.7, None, threshold, normalise).apply([a, b, c])
+            made = apply_recipe(Recipe(name, ("a", "b", "c"), 1.7, None, threshold, normalise), [a, b, c])
             np.testing.assert_allclose(made, a + 1.7 * direction, rtol=0, atol=1e-14)
 
-    np.testing.assert_array_equal(Recipe("render", ("a",)).apply([a]), a)
+    np.testing.assert_array_equal(apply_recipe(Recipe("render", ("a",)), [a]), a)
 
 
 def test_torch_tensors_stay_tensors() -> None:
     a, b = map(torch.from_numpy, codes(2))
-    made = Recipe("morph", ("a", "b"), 0.25).apply([a, b])
+    made = apply_recipe(Recipe("morph", ("a", "b"), 0.25), [a, b])
     assert made.dtype == torch.float64
     torch.testing.assert_close(made, 0.25 * b + 0.75 * a)
 
@@ -65,8 +75,8 @@ def test_who_is_morphed_with_whom() -> None:
     (chain,) = recipes(Morph((0.0, 0.5, 1.0), "chain"), ids)
     assert chain == [(("a", "b"), 0.0), (("a", "b"), 0.5), (("a", "b"), 1.0), (("b", "c"), 0.5), (("b", "c"), 1.0)]
     assert recipes(Morph(ends, "chain"), ["a"]) == []
-    jobs = (Job(("c", "a"), (0.1,)), Job(("a", "b")))
-    assert recipes(Morph(ends, jobs=jobs), []) == [[(("c", "a"), 0.1)], [(("a", "b"), 0.0), (("a", "b"), 1.0)]]
+    listed = (ListedEdit(("c", "a"), (0.1,)), ListedEdit(("a", "b")))
+    assert recipes(Morph(ends, listed=listed), []) == [[(("c", "a"), 0.1)], [(("a", "b"), 0.0), (("a", "b"), 1.0)]]
 
 
 def test_styles_take_half_of_the_layers_unless_told() -> None:
@@ -78,7 +88,7 @@ def test_styles_take_half_of_the_layers_unless_told() -> None:
     with pytest.raises(ConfigError, match="layer 6 is to come from the style; the layers are 0 to 5"):
         layers(layers=(6,))
     assert len(list(Style("all-pairs").sequences(["a", "b", "c"], L))) == 6
-    (own,) = Style(jobs=(Job(("a", "b"), layers=(1,)),)).sequences([], L)
+    (own,) = Style(listed=(ListedEdit(("a", "b"), layers=(1,)),)).sequences([], L)
     assert own.recipes[0].layers == (1,)
 
 
@@ -96,14 +106,14 @@ def test_expressions_films_and_plain_pictures() -> None:
     ("make", "message"),
     [
         (lambda: Morph((0.5,)), "exactly one of"),
-        (lambda: Morph((0.5,), "all-pairs", jobs=(Job(("a", "b")),)), "exactly one of"),
+        (lambda: Morph((0.5,), "all-pairs", listed=(ListedEdit(("a", "b")),)), "exactly one of"),
         (lambda: Morph((), "chain"), "at least|one at least"),
         (lambda: Morph((float("nan"),), "chain"), "finite"),
         (lambda: Morph((0.5,), "to"), "needs the id of an image"),
         (lambda: Morph((0.5,), "sideways"), "must be one of"),
         (lambda: Style("chain"), "must be one of"),
         (lambda: Style("all-pairs", keep=1, layers=(1,)), "not both"),
-        (lambda: Expression(neutral="a"), "either the neutral and the expressive image, or a list"),
+        (lambda: Expression(neutral="a"), "either the neutral and the expressive image, or an edit list"),
         (lambda: Expression(neutral="a", expressive="b", threshold=-1.0), "threshold is -1"),
         (lambda: Reenact("t", strength=float("inf")), "finite"),
     ],
@@ -128,14 +138,27 @@ def test_names_are_readable_safe_and_never_collide() -> None:
     assert [image_id for image_id, _, _ in two.pictures()] == [f"{two.name}/00000", f"{two.name}/00001"]
 
 
-def test_every_operation_names_its_parents() -> None:
-    assert set(ROLES) == {"morph", "style", "expression", "reenact", "render"}
+def test_every_edit_names_its_parents() -> None:
+    assert {name: EDITS.get(name).resolve().roles for name in EDITS.names} == {
+        "morph": ("from", "to"),
+        "style": ("content", "style"),
+        "expression": ("content", "neutral", "expressive"),
+        "reenact": ("target", "neutral", "frame"),
+        "render": ("content",),
+    }
 
 
-def test_jobs_are_checked_as_the_request_is() -> None:
+def test_an_edit_that_is_not_registered_is_refused_with_those_that_are() -> None:
+    with pytest.raises(
+        ConfigError, match="edit is 'swap'; it must be one of morph, style, expression, reenact, render"
+    ):
+        apply_recipe(Recipe("swap", ("a",)), codes(1))
+
+
+def test_listed_edits_are_checked_as_the_request_is() -> None:
     for strengths in ((float("nan"),), (0.5, float("inf")), ()):
         with pytest.raises(ConfigError, match=r"strengths: (nan|inf) is not finite|there are no strengths"):
-            Job(("a", "b"), strengths)
+            ListedEdit(("a", "b"), strengths)
         with pytest.raises(ConfigError, match=r"strengths: (nan|inf) is not finite|there are no strengths"):
             Morph(strengths, "chain")
 

@@ -17,13 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import I2SError
 from i2s_batch.inversion import Embedder
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import RunInterruptedError
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.workers.pools import Cluster, InProcessCluster
-from i2s_batch.storage.objects import local
+from i2s_batch.output import lease
+from i2s_batch.run.execution import RunInterruptedError
+from i2s_batch.run.pools import Cluster, InProcessCluster
+from i2s_batch.storage import local
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
@@ -52,7 +52,7 @@ class Driver:
     `machine`: what it says its machine is; `heartbeat_s`, `expiry_s`, `lock_timeout_s`: of its lease.
     """
 
-    job: EmbedJob
+    job: EmbedRunRequest
     on: Callable[[], Cluster] = InProcessCluster
     stop: Stop | None = None
     machine: str | None = None
@@ -111,7 +111,7 @@ def _drive(driver: Driver) -> None:
     local.LOCK_TIMEOUT_S = driver.lock_timeout_s
     if driver.machine is not None:
         machine = driver.machine
-        lease._machine = lambda: machine
+        lease.this_machine = lambda: machine
     _count_updates(driver)
     _stop_at_a_write(driver)
     began = time.monotonic()
@@ -126,13 +126,10 @@ def _drive(driver: Driver) -> None:
 
 
 def _count_updates(driver: Driver) -> None:
-    original = Embedder._finished_places
+    def note(self: Embedder, updates: int) -> None:  # with every update, whatever ends the process
+        vars(self)["updates"] = driver._updates.value = updates
 
-    def count(self: Embedder) -> list[int]:  # called after every step
-        driver._updates.value = self.updates
-        return original(self)
-
-    Embedder._finished_places = count
+    Embedder.updates = property(lambda self: vars(self)["updates"], note)
 
 
 def _stop_at_a_write(driver: Driver) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from i2s_batch.inversion import SlotState
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_shard
-from i2s_batch.storage.tables.table import decode_rows, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.schema.codec import decode_rows, table_schema
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_shard
+from tests.runs import state_in
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Witness:
             rows = decode_rows([store.get(info.key)], table_schema(self.latent_size))
             seen |= zip(rows["image_id"].to_pylist(), rows["embedded_at"].to_pylist(), strict=True)
         for info in store.list(RunLayout.checkpoints_prefix):
-            SlotState.from_bytes(store.get(info.key))
+            state_in(store.get(info.key))
         for info in store.list(RunLayout.shards_prefix):
             shard = RunLayout.shard_index(info.key)
             assert shard is not None, info.key

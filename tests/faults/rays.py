@@ -18,9 +18,9 @@ from pathlib import Path
 
 import requests
 
-from i2s_batch.config import JobConfig
+from i2s_batch.config import RunConfig
 from i2s_batch.inversion import Embedder
-from i2s_batch.runtime.workers.pools import Cluster, Fleet, Pool, Worker, WorkerSpec
+from i2s_batch.run.pools import Cluster, Fleet, Pool, Worker, WorkerSpec
 from tests.cluster.conftest import START_TIMEOUT_S, free_ports, processes_of
 
 ROOT = Path(__file__).parents[2]
@@ -172,7 +172,7 @@ class OnRay:
 
     def __call__(self) -> Cluster:
         os.environ.update(self.env)
-        from i2s_batch.runtime.workers.ray_pool import RayCluster  # here, after its environment
+        from i2s_batch.run.ray.pool import RayCluster  # here, after its environment
 
         return _Counting(RayCluster(), self.counts)
 
@@ -183,7 +183,7 @@ class _Counting:
     counts: str
     leave = None
 
-    def fleet(self, config: JobConfig, units: int) -> Fleet:
+    def fleet(self, config: RunConfig, units: int) -> Fleet:
         return self.cluster.fleet(config, units)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
@@ -200,17 +200,16 @@ class _Counted:
 
     def build(self, name: str) -> Worker:
         """A worker whose updates are in a file at every moment, whatever kills it."""
-        original = Embedder._finished_places
         path = Path(self.counts) / uuid.uuid4().hex
         path.write_bytes(bytes(8))
         with path.open("r+b") as file:
             count = mmap.mmap(file.fileno(), 8)
 
-        def noted(self: Embedder) -> list[int]:  # called after every step
-            struct.pack_into("q", count, 0, self.updates)
-            return original(self)
+        def note(self: Embedder, updates: int) -> None:
+            vars(self)["updates"] = updates
+            struct.pack_into("q", count, 0, updates)
 
-        Embedder._finished_places = noted
+        Embedder.updates = property(lambda self: vars(self)["updates"], note)
         return self.spec.build(name)
 
 

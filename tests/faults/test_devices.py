@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.checksums import with_checksum
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding import engine
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.embedding.embed_worker import EmbedSpec, EmbedWorker
 from i2s_batch.errors import InternalError, RunFailedError
-from i2s_batch.inversion import Embedder, SlotState
+from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.workers import engine
-from i2s_batch.runtime.workers.embed_worker import EmbedSpec, EmbedWorker
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from tests.runs import embed, job_over
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
+from tests.runs import embed, job_over, state_in
 
 IMAGES = [f"{number:02d}.png" for number in range(8)]
 POISON = "03.png"
 STEPS = 12
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=3, shard_size=100, precision="fp64", checkpoint_every_s=0.001
 )
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
     return job_over(tmp_path, IMAGES, generator, vgg, CONFIG)
 
 
 @pytest.fixture
-def expected(job: EmbedJob, tmp_path: Path) -> dict[str, list[float]]:
+def expected(job: EmbedRunRequest, tmp_path: Path) -> dict[str, list[float]]:
     """The codes of a run that nothing disturbs."""
     calm = replace(job, out=str(tmp_path / "calm"))
     embed(calm)
@@ -44,14 +48,19 @@ def expected(job: EmbedJob, tmp_path: Path) -> dict[str, list[float]]:
 
 def fail_at_steps(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Of a batch that holds the poison, no step after its third can be made."""
-    original = Embedder._finished_places
+    original = Embedder.put
 
-    def fail(self: Embedder) -> list[int]:
-        if self.in_flight.get(POISON, 0) > 3:
+    def put(self: Embedder, image_id: str, *arguments: Any, **options: Any) -> None:
+        original(self, image_id, *arguments, **options)
+        if image_id == POISON:
+            self.slots.advance = partial(fail, self, self.slots.advance)
+
+    def fail(self: Embedder, advance: Callable[..., None], **options: Any) -> None:
+        if self.in_flight.get(POISON, 0) >= 3:
             raise error
-        return original(self)
+        advance(**options)
 
-    monkeypatch.setattr(Embedder, "_finished_places", fail)
+    monkeypatch.setattr(Embedder, "put", put)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +72,7 @@ def fail_at_steps(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     ],
 )
 def test_a_picture_that_breaks_the_device_is_a_row_and_the_others_go_on(
-    job: EmbedJob, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch, error: Exception
+    job: EmbedRunRequest, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     workers: list[str] = []
 
@@ -84,12 +93,12 @@ def test_a_picture_that_breaks_the_device_is_a_row_and_the_others_go_on(
         assert row["status"] == "ok"
         np.testing.assert_array_equal(row["latent"], expected[image_id])
     # A checkpoint follows each stretch of work, and a stretch ends with each picture: nothing finished is made again.
-    assert summary["this_session"]["images"] == len(IMAGES)
+    assert summary.this_session.images == len(IMAGES)
     assert max(row["attempts"] for row in rows.values()) <= 3
 
 
 def test_a_device_that_is_broken_from_the_beginning_stops_the_run(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build(*arguments: object) -> None:
         raise torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device")
@@ -100,7 +109,7 @@ def test_a_device_that_is_broken_from_the_beginning_stops_the_run(
 
 
 def test_too_little_memory_for_one_image_stops_the_run_and_a_larger_device_goes_on(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def advance(self: Slots, full: bool) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
@@ -115,14 +124,16 @@ def test_too_little_memory_for_one_image_stops_the_run_and_a_larger_device_goes_
     assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
 
 
-def test_an_ordinary_bug_is_not_taken_for_a_broken_device(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ordinary_bug_is_not_taken_for_a_broken_device(
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fail_at_steps(monkeypatch, RuntimeError("shape '[3]' is invalid for input of size 4"))
     with pytest.raises(InternalError, match="is invalid for input"):
         embed(job)
 
 
 def test_a_code_that_is_no_number_is_a_row_and_touches_no_other(
-    job: EmbedJob, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, expected: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class StopError(Exception):
         pass
@@ -136,8 +147,8 @@ def test_a_code_that_is_no_number_is_a_row_and_touches_no_other(
             embed(job)
     store = open_store(job.out)
     (key, *_) = [info.key for info in store.list("work/checkpoints/")]
-    state = SlotState.from_bytes(store.get(key))
-    store.put(key, replace(state, variable=np.full_like(state.variable, np.nan)).to_bytes())
+    state = state_in(store.get(key))
+    store.put(key, with_checksum(replace(state, variable=np.full_like(state.variable, np.nan)).to_bytes()))
     embed(job)
     rows = {row["image_id"]: row for row in read_table(job.out).to_pylist()}
     bad = rows.pop(state.image_id)

@@ -14,19 +14,19 @@ from pathlib import Path
 import pytest
 
 from i2s_batch import load_generator
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.workers.pools import InProcessCluster
+from i2s_batch.output import lease
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.pools import InProcessCluster
 from tests.faults.outputs import Witness
 from tests.material import without_power
 from tests.runs import embed, job_over
 from tests.runtime.checks import check_table
 
 IMAGES = {f"{number:02d}.png" for number in range(8)}
-CONFIG = RunConfig(embed=EmbedConfig(steps=8), batch_size=3, shard_size=3, checkpoint_every_s=0.05)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=8), batch_size=3, shard_size=3, checkpoint_every_s=0.05)
 PATIENCE_S = 60
 
 
@@ -67,13 +67,13 @@ def disk() -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def job(disk: SmallDisk, generator: Path, vgg: Path) -> EmbedJob:
+def job(disk: SmallDisk, generator: Path, vgg: Path) -> EmbedRunRequest:
     """Pictures and output on the disk."""
     return job_over(disk.path, IMAGES, generator, vgg, CONFIG)
 
 
 @pytest.fixture
-def witness(job: EmbedJob, generator: Path) -> Witness:
+def witness(job: EmbedRunRequest, generator: Path) -> Witness:
     network = load_generator(generator)
     return Witness(job.out, network.num_layers * network.w_dim, CONFIG.shard_size)
 
@@ -107,7 +107,7 @@ def goes_on(run: Callable[[], object], witness: Witness, generator: Path) -> Non
 
 
 @pytest.mark.parametrize("free_kib", [0, 12, 28, 48])
-def test_a_full_disk(disk: SmallDisk, job: EmbedJob, witness: Witness, generator: Path, free_kib: int) -> None:
+def test_a_full_disk(disk: SmallDisk, job: EmbedRunRequest, witness: Witness, generator: Path, free_kib: int) -> None:
     filled = disk.path / "filled"
     free = shutil.disk_usage(disk.path).free - free_kib * 1024
     filled.write_bytes(bytes(max(0, free)))
@@ -119,7 +119,7 @@ def test_a_full_disk(disk: SmallDisk, job: EmbedJob, witness: Witness, generator
 
 
 def test_a_disk_that_becomes_read_only(
-    disk: SmallDisk, job: EmbedJob, witness: Witness, generator: Path, monkeypatch: pytest.MonkeyPatch
+    disk: SmallDisk, job: EmbedRunRequest, witness: Witness, generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         after_rows(patch, 2, lambda: disk.change("ro"))
@@ -132,14 +132,18 @@ def test_a_disk_that_becomes_read_only(
 
 
 def test_a_folder_that_forbids(
-    disk: SmallDisk, job: EmbedJob, witness: Witness, generator: Path, monkeypatch: pytest.MonkeyPatch
+    disk: SmallDisk,
+    job: EmbedRunRequest,
+    witness: Witness,
+    generator: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     folder = Path(job.out) / "work/rows/00000"
+    embed(replace(job, out=str(tmp_path / "elsewhere")))  # all modules are imported: the other user may not read them
 
     def run() -> None:
-        embedding = EmbedRun(job, [].append)  # reads the networks, which the other user may not
-        # Nor may it read the new plan, which lies in a temporary file of whoever made it.
-        embedding._plan = replace(embedding._plan, images=embedding._plan.images.read())
+        embedding = EmbedRun(job, [].append)  # reads networks and versions, which the other user may not
         with without_power():
             embedding.execute(InProcessCluster())
 
@@ -152,7 +156,7 @@ def test_a_folder_that_forbids(
 
 
 def test_an_output_that_is_deleted_in_mid_run(
-    disk: SmallDisk, job: EmbedJob, generator: Path, monkeypatch: pytest.MonkeyPatch
+    disk: SmallDisk, job: EmbedRunRequest, generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "HEARTBEAT_S", 0.1)
     out = Path(job.out)

@@ -12,28 +12,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.api.verification import verify
+from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, InternalError
-from i2s_batch.inversion import SlotState
-from i2s_batch.records import Task
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state import lease
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_state import scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import decode_rows, table_schema
-from i2s_batch.table.verify import verify
-from tests.runs import embed, job_over, rows_written
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output import lease
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import scan
+from i2s_batch.output.units import Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.run.status import read_status
+from i2s_batch.schema.codec import decode_rows, table_schema
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
+from tests.runs import embed, job_over, rows_written, state_in
 
 NAMES = tuple(f"{number:02d}.png" for number in range(8))
 STEPS = 12
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=3, precision="fp64", checkpoint_every_s=1e-3, max_failed_fraction=1
 )
 # Resumed runs, in each of which a bit of every file has flipped.
@@ -50,7 +51,7 @@ class StopError(Exception):
 class Scene:
     """A run that was stopped with rows and checkpoints, as it was left (`left`), and what it comes to (`rows`)."""
 
-    job: EmbedJob
+    job: EmbedRunRequest
     left: Path
     rows: dict[str, dict]
 
@@ -100,7 +101,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", 1)
         with pytest.raises(InternalError, match="StopError"):
             embed(job)
     left = folder / "left"
@@ -125,7 +126,7 @@ def test_no_bit_of_a_file_can_flip_unnoticed(stopped: Scene, long_faults: bool) 
     schema = table_schema(stopped.latent_size)
     readers: dict[str, Callable[[bytes], object]] = {
         ".arrow": lambda content: decode_rows([content], schema),
-        ".npz": SlotState.from_bytes,
+        ".npz": state_in,
     }
     for suffix, read in readers.items():
         path = next(stopped.left.rglob(f"*{suffix}"))
@@ -213,8 +214,8 @@ def test_a_failed_row_replaces_a_damaged_one_and_no_other(stopped: Scene) -> Non
     (path, *_) = (path for path in stopped.restore() if path.suffix == ".arrow")
     whole, index = path.read_bytes(), int(path.stem)
     log = WorkLog(stopped.job.out, stopped.latent_size)
-    task = Task(index, ({"image_id": NAMES[index], "uri": "x"},))
-    failed = [{"image_id": NAMES[index], "uri": "x", "status": "crashed", "error": "scripted"}]
+    task = Task(EmbedUnit(index=index, image_ids=(NAMES[index],), uri="x", settings=ImageSettings(EmbedConfig())))
+    failed = [failed_row(task, LoadedPicture(), "crashed", ValueError("scripted"))]
     assert log.write_rows(task, failed).statuses == ("ok",) and path.read_bytes() == whole
     path.write_bytes(flipped(whole, 30_000))
     assert log.statuses_of(index) is None
@@ -248,7 +249,9 @@ def test_damaged_files_of_the_work_folder_are_as_good_as_none_and_named(stopped:
         assert scan(store, Plan.load(store, CONFIG.shard_size), WorkLog(job.out, 1), said.append).deaths == {}
         assert len(said) == 1 and "work/deaths.json is damaged" in said[0] and "\n" not in said[0]
     store.put(RunLayout.publishing(0), b'{"sha256": "ab", "size": 1e999}')
-    store.put(RunLayout.lease, json.dumps({"machine": lease._machine(), "pid": "1\0", "process_start": None}).encode())
+    store.put(
+        RunLayout.lease, json.dumps({"machine": lease.this_machine(), "pid": "1\0", "process_start": None}).encode()
+    )
     said = []
     embed(job, said=said)
     assert any("work/deaths.json is damaged" in line for line in said)

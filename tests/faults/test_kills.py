@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from i2s_batch import load_generator
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.faults.drivers import Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally
@@ -23,7 +23,7 @@ from tests.runtime.checks import check_table
 
 IMAGES = {f"{number:02d}.png" for number in range(8)}
 STEPS, SLOTS, SHARD = 15, 3, 3
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=SLOTS, shard_size=SHARD, precision="fp64", checkpoint_every_s=0.05
 )
 # What a driver is about when it makes a write; and before how many of such writes of one session it is killed.
@@ -44,14 +44,14 @@ PHASES = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> EmbedJob:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> EmbedRunRequest:
     folder = tmp_path_factory.mktemp("undisturbed")
     job = job_over(folder, IMAGES, generator, vgg, CONFIG)
     embed(job)
     return job
 
 
-def disturbed_run(job: EmbedJob, generator: Path, stream: random.Random, kills: int, seconds: float) -> Tally:
+def disturbed_run(job: EmbedRunRequest, generator: Path, stream: random.Random, kills: int, seconds: float) -> Tally:
     """Kill a run `kills` times, or until it has ended, at chosen writes and at random moments; `seconds`: what a run
     takes that nothing disturbs."""
     network = load_generator(generator)
@@ -74,7 +74,7 @@ def disturbed_run(job: EmbedJob, generator: Path, stream: random.Random, kills: 
     return tally
 
 
-def check_end(job: EmbedJob, undisturbed: EmbedJob, generator: Path, tally: Tally) -> None:
+def check_end(job: EmbedRunRequest, undisturbed: EmbedRunRequest, generator: Path, tally: Tally) -> None:
     """The same command again, to its end; the table is the undisturbed one."""
     last = Driver(job).end()
     assert last.process.exitcode == 0 and last.error == ""
@@ -91,7 +91,7 @@ def check_end(job: EmbedJob, undisturbed: EmbedJob, generator: Path, tally: Tall
 
 
 def test_a_run_that_is_killed_again_and_again_loses_nothing(
-    undisturbed: EmbedJob, generator: Path, tmp_path: Path, long_faults: bool
+    undisturbed: EmbedRunRequest, generator: Path, tmp_path: Path, long_faults: bool
 ) -> None:
     stream = random.Random(6)
     whole = Driver(replace(undisturbed, out=str(tmp_path / "whole"))).end()

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import StorageError
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.state import lease
-from i2s_batch.storage.objects import open_store, s3_client
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.output import lease
+from i2s_batch.storage import open_store, s3_client
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.conftest import S3Server
 from tests.faults.proxy import FAULTS, FaultProxy, running
 from tests.faults.report import Tally
@@ -26,7 +26,7 @@ from tests.runs import embed
 from tests.runtime.checks import check_table
 
 STEPS = 8
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS),
     batch_size=4,
     shard_size=10,
@@ -75,7 +75,7 @@ def test_a_bad_network_loses_and_doubles_nothing(
         pytest.skip("with --faults long")
     ids = draw_pictures(tmp_path / "in")
     upload(tmp_path / "in", f"s3://{s3_bucket}/in")
-    calm = EmbedJob(str(tmp_path / "in"), str(tmp_path / "calm"), str(generator), str(vgg), CONFIG)
+    calm = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "calm"), str(generator), str(vgg), CONFIG)
     embed(calm, workers=2)
     expected = read_latents(calm.out)
     total = Tally()
@@ -88,7 +88,7 @@ def test_a_bad_network_loses_and_doubles_nothing(
         check_table(out, ids, generator)
         np.testing.assert_array_equal(read_latents(out).latents, expected.latents)
         assert proxy.injected, "nothing was broken"
-        steps, needed = summary["this_session"]["steps"], STEPS * (len(ids) - len(BAD))
+        steps, needed = summary.this_session.steps, STEPS * (len(ids) - len(BAD))
         faults = Counter({f"{fault} ({kind})": count for (fault, kind), count in proxy.injected.items()})
         rows = read_table(out)["image_id"].to_pylist()
         total += Tally(

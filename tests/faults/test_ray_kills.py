@@ -14,22 +14,21 @@ import numpy as np
 import pytest
 
 from i2s_batch import load_generator
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.inversion import SlotState
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.faults.drivers import INTERRUPTED, PATIENCE_S, Driver
 from tests.faults.outputs import Witness
 from tests.faults.rays import Machines, OnRay, machines, send, updates
 from tests.faults.report import Tally
 from tests.material import scene
-from tests.runs import embed
+from tests.runs import embed, state_in
 from tests.runtime.checks import check_table
 
 IMAGES = {f"{number:02d}.png" for number in range(8)}
 STEPS, SHARD = 600, 3
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS),
     batch_size=2,
     shard_size=SHARD,
@@ -53,12 +52,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, long_faults: bool) -> Iter
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> EmbedJob:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> EmbedRunRequest:
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "in").mkdir()
     for name in IMAGES:
         scene(int(name[:2]), (40, 40)).save(folder / "in" / name)
-    job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), CONFIG)
     embed(job)
     return job
 
@@ -68,7 +67,7 @@ class Disturbed:
     """A run on Ray, carried on by one driver after another."""
 
     cluster: Machines
-    job: EmbedJob
+    job: EmbedRunRequest
     counts: Path
     stream: random.Random
     tally: Tally = field(default_factory=lambda: Tally(runs=1, images=len(IMAGES)))
@@ -122,7 +121,7 @@ class Disturbed:
         """Updates that need not be made again: those of finished pictures, and those in checkpoints."""
         witness.look()
         paths = Path(self.job.out).glob("work/checkpoints/*.npz")
-        states = [SlotState.from_bytes(path.read_bytes()) for path in paths]
+        states = [state_in(path.read_bytes()) for path in paths]
         in_flight = [state.step for state in states if state.image_id not in witness.finished]
         return STEPS * len(witness.finished) + sum(in_flight)
 
@@ -144,7 +143,7 @@ class Disturbed:
         return driver.process.exitcode == 0
 
 
-def check_end(run: Disturbed, undisturbed: EmbedJob, generator: Path, witness: Witness) -> None:
+def check_end(run: Disturbed, undisturbed: EmbedRunRequest, generator: Path, witness: Witness) -> None:
     """The same command again, to its end: it makes what was not kept, and no step more."""
     kept, before = run.kept(witness), updates(run.counts)
     assert run.session([], witness)
@@ -174,7 +173,7 @@ def chosen_faults(stream: random.Random) -> list[list[str]]:
 
 
 def test_actors_nodes_and_drivers_die_and_nothing_is_lost(
-    cluster: Machines, undisturbed: EmbedJob, generator: Path, tmp_path: Path
+    cluster: Machines, undisturbed: EmbedRunRequest, generator: Path, tmp_path: Path
 ) -> None:
     network, stream = load_generator(generator), random.Random(8)
     total = Tally()

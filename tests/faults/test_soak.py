@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.layout import RunLayout
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.output.layout import RunLayout
 from tests.faults.drivers import Driver
 from tests.faults.rays import OnRay, machines, updates
 from tests.material import scene
 from tests.runtime.checks import check_table
 
 IMAGES, SHARD, SLOTS, ACTORS = 2000, 100, 4, 2
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=60),
     batch_size=SLOTS,
     shard_size=SHARD,
@@ -72,7 +72,7 @@ def test_two_thousand_pictures_and_nothing_grows(tmp_path: Path, generator: Path
     names = {f"{number:04d}.png" for number in range(IMAGES)}
     for name in names:
         scene(int(name[:4]), (40, 40)).save(source / name)
-    job = EmbedJob(str(source), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(source), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
     seen: dict[int, Process] = {}
     logged, times = [], []
     with machines(tmp_path, nodes=ACTORS) as cluster:

@@ -16,21 +16,24 @@ from typing import Any
 import pytest
 
 from i2s_batch import load_generator
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.embedding.embed_worker import EmbedSpec
+from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import RunConflictError, StorageError
-from i2s_batch.records import Task
-from i2s_batch.runtime import run as run_module
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state.assembly import Assembler
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_state import RunState, scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.workers.embed_worker import EmbedSpec
-from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import local, open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import shard_metadata
+from i2s_batch.models.loading import vgg_weights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.units import Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run import execution as run_module
+from i2s_batch.run.assembly import Assembler
+from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.schema.row import Row
+from i2s_batch.storage import local, open_store
+from i2s_batch.table.shards import read_table
 from tests.faults.drivers import STARTED, Driver, Stop
 from tests.faults.outputs import Witness
 from tests.faults.report import Tally
@@ -39,7 +42,7 @@ from tests.runtime.checks import check_table
 
 IMAGES = {f"{number:02d}.png" for number in range(8)}
 STEPS = 12
-CONFIG = RunConfig(
+CONFIG = EmbedRunConfig(
     embed=EmbedConfig(steps=STEPS), batch_size=3, shard_size=3, precision="fp64", checkpoint_every_s=0.05
 )
 # A driver that is stopped in the middle of a heartbeat keeps the lock of the lease: the second then gives up.
@@ -65,7 +68,7 @@ def none_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
     return job_over(tmp_path, IMAGES, generator, vgg, CONFIG)
 
 
@@ -96,7 +99,7 @@ def holder(out: str) -> object:
         return None
 
 
-def stopped_and_robbed(job: EmbedJob, stop: Stop, witness: Witness) -> int:
+def stopped_and_robbed(job: EmbedRunRequest, stop: Stop, witness: Witness) -> int:
     """Stop a driver before a write, let another begin, let both go on, and then a third; the updates they made."""
     zombie = Driver(job, stop=stop, machine="one", **QUICK)
     wait_until(lambda: is_stopped(zombie), "the first driver to be stopped")
@@ -118,7 +121,7 @@ def stopped_and_robbed(job: EmbedJob, stop: Stop, witness: Witness) -> int:
 
 @pytest.mark.parametrize("moment", [*MOMENTS, "any"])
 def test_a_driver_that_was_stopped_and_lost_its_lease_damages_nothing(
-    job: EmbedJob, generator: Path, latent_size: int, tmp_path: Path, long_faults: bool, moment: str
+    job: EmbedRunRequest, generator: Path, latent_size: int, tmp_path: Path, long_faults: bool, moment: str
 ) -> None:
     if moment in MOMENTS[:2] and not long_faults:
         pytest.skip("with --faults long")
@@ -140,7 +143,7 @@ def test_a_driver_that_was_stopped_and_lost_its_lease_damages_nothing(
 
 
 def test_a_driver_whose_half_written_plan_was_swept_away_says_that_it_was_robbed(
-    job: EmbedJob, generator: Path, latent_size: int
+    job: EmbedRunRequest, generator: Path, latent_size: int
 ) -> None:
     """The next driver removes what an earlier one left half-written, which here is not dead."""
     stop = Stop(signal.SIGSTOP, "os.rename manifest/")
@@ -148,7 +151,7 @@ def test_a_driver_whose_half_written_plan_was_swept_away_says_that_it_was_robbed
     check_table(job.out, IMAGES, generator, bad=set())
 
 
-def test_a_second_driver_is_refused_while_the_first_lives(job: EmbedJob, generator: Path) -> None:
+def test_a_second_driver_is_refused_while_the_first_lives(job: EmbedRunRequest, generator: Path) -> None:
     first = Driver(job, stop=Stop(signal.SIGSTOP, "os.rename work/rows/"))
     wait_until(lambda: is_stopped(first), "the first driver to be stopped")
     with pytest.raises(RunConflictError, match="another driver is working on this output"):
@@ -158,14 +161,15 @@ def test_a_second_driver_is_refused_while_the_first_lives(job: EmbedJob, generat
     check_table(job.out, IMAGES, generator, bad=set())
 
 
-def test_a_worker_that_outlives_its_driver_changes_no_shard(job: EmbedJob, generator: Path, latent_size: int) -> None:
+def test_a_worker_that_outlives_its_driver_changes_no_shard(
+    job: EmbedRunRequest, generator: Path, latent_size: int
+) -> None:
     """It goes on with its pictures, from its own process, while and after another driver's workers make them."""
     run = EmbedRun(job, [].append)
-    run._begin(lambda: None)
-    spec = EmbedSpec(job.out, CONFIG, run.generator, run._vgg, "cpu", max_slots=3)
+    run.begin()
+    spec = EmbedSpec(job.out, CONFIG, run.generator, vgg_weights(job.vgg), "cpu", max_slots=3)
     orphan = spec.build("orphan")
-    plan = Plan.load(open_store(job.out), CONFIG.shard_size)
-    orphan.advance([plan.task(index, 1, resume=False) for index in range(3)], budget_s=0)
+    orphan.advance([Task(run.unit(index)) for index in range(3)], budget_s=0)
     embed(job)
     witness = Witness(job.out, latent_size, CONFIG.shard_size)
     witness.look()
@@ -193,52 +197,56 @@ def test_a_lock_whose_holder_was_stopped_is_not_waited_for_for_ever(
     assert store.swap("lease", b"its", b"mine")
 
 
-def rows_of(status: str, task: Task) -> list[dict[str, Any]]:
-    return [failed_row(task, LoadedPicture(), status, ValueError("scripted"), CONFIG.embed)]
+def task_of(job: EmbedRunRequest, index: int) -> Task[EmbedUnit]:
+    return Task(EmbedRun(job, [].append).unit(index))
+
+
+def rows_of(status: str, task: Task[EmbedUnit]) -> list[Row]:
+    return [failed_row(task, LoadedPicture(), status, ValueError("scripted"))]
 
 
 @pytest.fixture
-def planned(job: EmbedJob) -> tuple[Plan, WorkLog]:
+def planned(job: EmbedRunRequest) -> tuple[Plan, WorkLog]:
     """The plan and the log of a run that has begun."""
-    EmbedRun(job, [].append)._begin(lambda: None)
+    EmbedRun(job, [].append).begin()
     return Plan.load(open_store(job.out), CONFIG.shard_size), WorkLog(job.out, latent_size=6)
 
 
-def test_a_row_that_is_not_ok_never_replaces_one(planned: tuple[Plan, WorkLog]) -> None:
-    plan, log = planned
-    task = plan.task(0, 1, resume=False)
+def test_a_row_that_is_not_ok_never_replaces_one(job: EmbedRunRequest, planned: tuple[Plan, WorkLog]) -> None:
+    _, log = planned
+    task = task_of(job, 0)
     assert log.write_rows(task, rows_of("crashed", task)).statuses == ("crashed",)
     assert log.write_rows(task, rows_of("ok", task)).statuses == ("ok",)
     assert log.write_rows(task, rows_of("crashed", task)).statuses == ("ok",), "the row that counts is told"
     assert log.statuses_of(0) == ("ok",)
 
 
-def test_a_shard_that_came_unseen_is_not_overwritten(job: EmbedJob, planned: tuple[Plan, WorkLog]) -> None:
+def test_a_shard_that_came_unseen_is_not_overwritten(job: EmbedRunRequest, planned: tuple[Plan, WorkLog]) -> None:
     """A dead driver's last write may reach the store after the next one has looked."""
     plan, log = planned
     metadata = shard_metadata(latent_shape=(2, 3), space="w+", generator="g", vgg="v", settings={}, code_version="test")
     assembler = Assembler(open_store(job.out), plan, log, metadata, lambda: None)
     for status in ("ok", "crashed"):
         for index in plan.units_of(0):
-            task = plan.task(index, 1, resume=False)
+            task = task_of(job, index)
             log.write_rows(task, rows_of(status, task))
         assembler.publish(0, plan.units_of(0), exists=False)
     assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
 
 
 @pytest.fixture
-def unforgotten(job: EmbedJob, latent_size: int, monkeypatch: pytest.MonkeyPatch) -> WorkLog:
+def unforgotten(job: EmbedRunRequest, latent_size: int, monkeypatch: pytest.MonkeyPatch) -> WorkLog:
     """The log of a run that published its shards, and ended before it forgot their rows."""
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "delete_rows", lambda self, indices: None)
-        patch.setattr(EmbedRun, "_clean", lambda self: None)
+        patch.setattr(EmbedRun, "clear_work", lambda self: None)
         embed(job)
     return WorkLog(job.out, latent_size)
 
 
 @pytest.mark.parametrize("published", [True, False])
 def test_rows_that_a_stopped_driver_takes_away_after_they_were_seen(
-    job: EmbedJob, generator: Path, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch, published: bool
+    job: EmbedRunRequest, generator: Path, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch, published: bool
 ) -> None:
     """It was about to forget the rows of a shard when it was stopped; the next driver has seen them in the log."""
     if not published:
@@ -257,7 +265,7 @@ def test_rows_that_a_stopped_driver_takes_away_after_they_were_seen(
 
 
 def test_a_log_that_changes_again_and_again_ends_the_run(
-    job: EmbedJob, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, unforgotten: WorkLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter(range(3))
 
@@ -271,13 +279,15 @@ def test_a_log_that_changes_again_and_again_ends_the_run(
         embed(job)
 
 
-def test_a_driver_without_its_lease_publishes_and_forgets_nothing(job: EmbedJob, planned: tuple[Plan, WorkLog]) -> None:
+def test_a_driver_without_its_lease_publishes_and_forgets_nothing(
+    job: EmbedRunRequest, planned: tuple[Plan, WorkLog]
+) -> None:
     def lost() -> None:
         raise RunConflictError("lost")
 
     plan, log = planned
     for index in plan.units_of(0):
-        task = plan.task(index, 1, resume=False)
+        task = task_of(job, index)
         log.write_rows(task, rows_of("ok", task))
     with pytest.raises(RunConflictError, match="lost"):
         Assembler(open_store(job.out), plan, log, {}, lost).publish(0, plan.units_of(0), exists=False)

@@ -114,8 +114,8 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         facts: dict[str, Any] = asdict(case) | {"build_s": round(built - began, 2), "first_step_s": round(first, 2)}
         facts |= {"s_min": min(times), "s_median": statistics.median(times)}
         facts["s_image"] = round(STEPS * statistics.median(times), 3)
-        facts |= {"program": str(embedder._slots.program), "warning": embedder.take_warning()}
-        losses = embedder._slots.losses(0).double().cpu().tolist()
+        facts |= {"program": str(embedder.slots.program), "warning": embedder.take_warning()}
+        losses = embedder.slots.losses(0).double().cpu().tolist()
         facts["losses"] = {str(at): losses[at] for at in (0, 10, 30)}
         if cuda:
             facts |= {

@@ -39,7 +39,7 @@ def in_place_step(slots: Any, case: Case, smoke: bool) -> Callable[[], None]:
 def _objective(slots: Any) -> Callable[..., Any]:
     from i2s_batch.inversion.loss import loss_terms
 
-    plain = slots._objective
+    plain = slots.objective
     synthesis, features, space, weights = plain.synthesis, plain.features, plain.space, plain.weights
 
     def objective(x: Any, target: Any, target_features: Any) -> Any:

@@ -70,7 +70,7 @@ class Loop:
         self._embedder = Embedder(self._generator, self._vgg, config, program=program)
         for number in range(case.batch):
             self._embedder.put(str(number), image(self._generator.resolution, number))
-        self._slots = slots = self._embedder._slots
+        self._slots = slots = self._embedder.slots
         slots.target = self._laid_out(slots.target)
         slots.target_features = [self._laid_out(features) for features in slots.target_features]
 

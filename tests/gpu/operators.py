@@ -147,8 +147,8 @@ def _styled_layer(self: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     from i2s_batch.models import stylegan1
 
     scale, shift = F.linear(w, self.style_weight, self.style_bias).chunk(2, 1)
-    if self._index and self._index % 2:
+    if self.index and self.index % 2:
         x = F.conv2d(x, self.weight, None, padding=1)
-    elif self._index:
+    elif self.index:
         x = stylegan1.depthwise(F.conv_transpose2d(x, self.weight, stride=2, padding=1), self.blur)
     return Styled.apply(x, self.bias, self.noise, self.noise_strength, scale, shift)

@@ -43,7 +43,7 @@ for number in range(2):
     embedder.put(str(number), np.zeros((32, 32, 3), np.uint8))
 embedder.advance(stop=lambda: True)
 counters.standin_reset()
-embedder._slots.advance(full=True)
+embedder.slots.advance(full=True)
 counters.standin_dump(sys.argv[1].encode())
 print(json.dumps({"name": torch.cuda.get_device_name(), "capability": torch.cuda.get_device_capability(),
                   "allocated": torch.cuda.max_memory_allocated(), "peak": counters.standin_peak()}), flush=True)

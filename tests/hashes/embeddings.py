@@ -10,9 +10,9 @@ import numpy as np
 
 from i2s_batch import EmbedConfig, Embedder, load_generator, load_vgg
 from i2s_batch.config import FITS, SPACES, LossWeights
+from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion import EmbedResult
 from i2s_batch.inversion.numerics import set_numerics
-from i2s_batch.storage.pictures.decoding import decode_picture
 from tests.hashes.materials import FAMILIES, IMAGES, network
 
 STEPS = 20

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from i2s_batch.config import STUDIES, EditConfig, EmbedConfig, StudyConfig
+from i2s_batch.config import EditConfig, EmbedConfig
 from i2s_batch.editing import Expression, Morph, Reenact, Render, Request, Style
-from i2s_batch.runtime.edit import EditJob
-from i2s_batch.runtime.study import StudyJob
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.editing.edit_run import EditRunRequest
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.storage import open_store
+from i2s_batch.studies.registered import STUDIES
+from i2s_batch.studies.study_config import StudyConfig
+from i2s_batch.studies.study_run import StudyRunRequest
+from i2s_batch.table.shards import read_table
 from tests.data.outputs.jobs import carry_out
 from tests.hashes.materials import IMAGES, TABLE, network
 
@@ -42,7 +44,7 @@ def edits(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     for name, request in EDITS.items():
         out = folder / name
         config = EditConfig(precision="fp64")
-        carry_out(EditJob((str(TABLE),), str(out), str(network("stylegan1")), request, config, ids=PARENTS))
+        carry_out(EditRunRequest((str(TABLE),), str(out), str(network("stylegan1")), request, config, ids=PARENTS))
         for row in _rows(out):
             settings = [row[key] for key in ("frame", "strength", "layers", "threshold", "normalise")]
             made = " ".join(str(value) for value in [*row["parents"], *settings] if value is not None)
@@ -56,10 +58,10 @@ def studies(folder: Path, vgg: Path) -> Iterator[tuple[str, np.ndarray]]:
     for path in IMAGES[:2]:
         shutil.copy(path, source / path.name)
     embed = EmbedConfig(steps=STUDY_STEPS, learning_rate=0.03)
-    for name in STUDIES:
+    for name in STUDIES.names:
         out = folder / name
         config = StudyConfig(embed=embed, study=name, sample=2, batch_size=2, precision="fp64")
-        carry_out(StudyJob(str(source), str(out), str(network("stylegan1")), str(vgg), config))
+        carry_out(StudyRunRequest(str(source), str(out), str(network("stylegan1")), str(vgg), config))
         for row in _rows(out):
             picture = Path(open_store(str(out)).uri(RunLayout.picture(row["image_id"], "png")))
             yield from _named(f"studies/{name}/{row['variant']}/{row['picture']}", row, picture)

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import PictureError, SourceError
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.objects import local
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.sources.names import path_of_image_id
-from i2s_batch.storage.sources.source import list_images, read_bytes
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.names import path_of_image_id
+from i2s_batch.sources.source import list_images
+from i2s_batch.storage import local
+from i2s_batch.table.shards import read_table
 from tests import runs
 from tests.hostile import zoo
 from tests.material import open_to_others, without_power
@@ -54,9 +55,9 @@ def test_a_whole_run(tmp_path: Path, generator: Path, vgg: Path, monkeypatch: py
         (source / name).write_bytes(zoo.png_of((255, 0, 0)))
         expected[name] = {"vanishes.png": "does not exist", "changes.png": None}.get(name, "is a pipe")
         _after_the_plan(monkeypatch, source / name, change)
-    config = RunConfig(embed=EmbedConfig(steps=1), batch_size=8, device="cpu", max_failed_fraction=1.0)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=1), batch_size=8, device="cpu", max_failed_fraction=1.0)
     monkeypatch.chdir(tmp_path)
-    runs.embed(EmbedJob(str(source), str(tmp_path / "out"), str(generator), str(vgg), config))
+    runs.embed(EmbedRunRequest(str(source), str(tmp_path / "out"), str(generator), str(vgg), config))
     rows = {path_of_image_id(row["image_id"]): row for row in read_table(str(tmp_path / "out")).to_pylist()}
     assert rows.keys() == expected.keys()
     for name, row in rows.items():

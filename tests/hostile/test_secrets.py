@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.api.reports import write_report
 from i2s_batch.cli import main
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import CheckpointError, I2SError, SourceError, StorageError
-from i2s_batch.report.page import write_report
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.objects.staging import stage
-from i2s_batch.storage.objects.urls import hide_secrets, without_secrets
-from i2s_batch.storage.sources.source import list_images
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.sources.source import list_images
+from i2s_batch.storage import open_store
+from i2s_batch.storage.downloads import stage
+from i2s_batch.storage.urls import hide_secrets, without_secrets
 from tests import runs
 from tests.material import scene
 from tests.storage.test_pictures import save
@@ -85,10 +85,10 @@ def test_a_whole_run(
         pictures.put(f"{number}.png", save(scene(number, (24, 24)), "PNG"))
     pictures.put("broken.png", b"\x89PNG")
     out = f"s3://{s3_bucket}/out"
-    config = RunConfig(embed=EmbedConfig(steps=2), batch_size=2, device="cpu", max_failed_fraction=1.0)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=2), batch_size=2, device="cpu", max_failed_fraction=1.0)
     said: list[str] = []
     weights = [f"{web}/{name}?{QUERY}" for name in ("g.safetensors", "vgg.pth")]
-    job = EmbedJob(pictures.url, out, *weights, config)
+    job = EmbedRunRequest(pictures.url, out, *weights, config)
     assert runs.embed(job, said=said).failed == 1
     write_report(out, generator_weights(weights[0]))
     written = {info.key: open_store(out).get(info.key) for info in open_store(out).list()}

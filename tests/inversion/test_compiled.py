@@ -50,7 +50,7 @@ def test_compiled_and_plain_steps_agree(more: dict[str, object], graph: bool) ->
     program = StepProgram(compiled=True, graph=graph, backend="aot_eager")
     compiled, embedder = embed(program, **more)
     assert embedder.take_warning() == ""
-    assert list(embedder._slots._compiled._programs) == [2]
+    assert embedder.slots.compiled_sizes == (2,)
     check_same(compiled, plain, 1e-12)
 
 
@@ -75,6 +75,7 @@ def networks(request: pytest.FixtureRequest) -> tuple[object, object, list, list
     return generator, vgg, images, sorted(plain, key=lambda result: result.image_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=name)
 def test_every_program_gives_the_latents_of_the_plain_step(networks: tuple, program: StepProgram) -> None:
     """Two images fill the batch, the third takes a slot that has become free and ends alone."""
@@ -92,7 +93,7 @@ def test_the_buffers_of_a_graph_never_move(networks: tuple) -> None:
     embedder = Embedder(generator, vgg, EmbedConfig(steps=20, batch_size=2), program=program)
 
     def addresses() -> list[int]:
-        slots = embedder._slots
+        slots = embedder.slots
         tensors = [getattr(slots, field) for field in ("variable", "m", "v", "step", "limit", "history", "target")]
         return [tensor.data_ptr() for tensor in [*tensors, *slots.target_features]]
 
@@ -107,7 +108,7 @@ def test_the_buffers_of_a_graph_never_move(networks: tuple) -> None:
     while embedder.in_flight:
         results += embedder.advance()
     assert addresses() == first
-    assert embedder._slots.target.is_contiguous(memory_format=torch.channels_last)
+    assert embedder.slots.target.is_contiguous(memory_format=torch.channels_last)
     vgg.to(memory_format=torch.contiguous_format)
     assert len(results) == len(plain)
 
@@ -115,7 +116,7 @@ def test_the_buffers_of_a_graph_never_move(networks: tuple) -> None:
 def test_memory_for_half_the_slots_of_a_graph_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     program = StepProgram(compiled=True, graph=True, backend="aot_eager")
     embedder = Embedder(LinearGenerator(), features, EmbedConfig(steps=10, batch_size=3), program=program)
-    fill_up, advance = embedder._slots.fill_up, embedder._slots.advance
+    fill_up, advance = embedder.slots.fill_up, embedder.slots.advance
 
     def too_large(size: int) -> None:
         if size > 2:
@@ -123,11 +124,11 @@ def test_memory_for_half_the_slots_of_a_graph_is_enough(monkeypatch: pytest.Monk
         fill_up(size)
 
     def once(full: bool) -> None:
-        monkeypatch.setattr(embedder._slots, "advance", advance)
+        monkeypatch.setattr(embedder.slots, "advance", advance)
         raise torch.OutOfMemoryError("not enough")
 
-    monkeypatch.setattr(embedder._slots, "fill_up", too_large)
-    monkeypatch.setattr(embedder._slots, "advance", once)
+    monkeypatch.setattr(embedder.slots, "fill_up", too_large)
+    monkeypatch.setattr(embedder.slots, "advance", once)
     found = sorted(embedder.embed(IMAGES), key=lambda result: result.image_id)
     assert embedder.capacity == 1
     check_same(found, embed(steps=10, stop_plateau=None)[0], 1e-12)

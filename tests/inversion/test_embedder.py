@@ -12,8 +12,8 @@ import torch
 from i2s_batch.config import EmbedConfig, LossWeights
 from i2s_batch.errors import ConfigError, StorageError
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
+from i2s_batch.inversion.initialisation import random_generator_for
 from i2s_batch.inversion.metrics import from_uint8
-from i2s_batch.inversion.spaces import random_generator_for
 from tests.inversion.linear import LinearGenerator, features
 
 STEPS = 40

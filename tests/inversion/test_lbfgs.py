@@ -15,6 +15,7 @@ from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.lbfgs import LBFGS, POINTS
 from i2s_batch.inversion.metrics import from_uint8
+from i2s_batch.schema.settings import RunSettings
 from tests.conftest import WARM_UP
 from tests.inversion.linear import LinearGenerator, features
 
@@ -80,7 +81,7 @@ def test_the_direction_is_that_of_the_matrix_of_bfgs() -> None:
         rho = 1 / (s[i] @ y[i])
         h = (one - rho * torch.outer(s[i], y[i])) @ h @ (one - rho * torch.outer(y[i], s[i]))
         h = h + rho * torch.outer(s[i], s[i])
-    found = own_steps(100)._direction(points[None], gradients[None])[0]
+    found = own_steps(100).direction(points[None], gradients[None])[0]
     torch.testing.assert_close(found, -h @ gradients[-1], rtol=1e-9, atol=1e-9)
 
 
@@ -208,4 +209,4 @@ def test_what_cannot_be_is_refused_and_the_default_is_the_run_that_it_was() -> N
     with pytest.raises(ConfigError, match="plateau steps is 4; with the optimizer lbfgs it must be at least 25"):
         EmbedConfig(optimizer="lbfgs", stop_plateau=1, plateau_steps=4)
     assert "optimizer" not in EmbedConfig().identity()
-    assert EmbedConfig.from_identity(CONFIG.identity()).optimizer == "lbfgs"
+    assert RunSettings.of(CONFIG.identity()).embed_config().optimizer == "lbfgs"

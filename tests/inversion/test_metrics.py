@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from i2s_batch.config import LossWeights
-from i2s_batch.inversion.fit import fit_picture
+from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.loss import lambdas, loss_terms
 from i2s_batch.inversion.metrics import build_lpips, from_uint8, mse, picture_metrics, psnr, ssim, to_uint8
 from i2s_batch.models import random_vgg

@@ -55,6 +55,7 @@ def test_float32_follows_the_trace_at_first_and_ends_near_it(name: str, target: 
     assert result.loss == pytest.approx(expected[-1], rel=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sg1_r64", "sg2ada_r64"])
 def test_an_image_alone_and_in_a_batch_with_3_and_7_others(name: str, target: np.ndarray) -> None:
     generator, vgg = network(name, torch.float64), small_vgg(torch.float64)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from i2s_batch.models import GeneratorWeights
-from i2s_batch.models.layout import layer_resolution, resolutions, rgb_resolutions
-from i2s_batch.models.weights import num_layers
+from i2s_batch.models.network_layout import layer_resolution
+from i2s_batch.models.network_settings import num_layers, resolutions
 
 DATA = Path(__file__).parents[1] / "data"
 SECURITY = DATA / "security"
@@ -60,11 +60,11 @@ def tensorflow_stylegan2(weights: GeneratorWeights) -> TensorflowNetwork:
     """`weights` as the Gs of StyleGAN2's TensorFlow program: its names, its order of axes, its kernels unflipped."""
     t, settings = weights.tensors, weights.settings
     mapping, synthesis = {}, {"4x4/Const/const": t["const"][None]}
-    for j in range(settings["mapping_layers"]):
+    for j in range(settings.mapping_layers):
         mapping[f"Dense{j}/weight"], mapping[f"Dense{j}/bias"] = t[f"mapping.{j}.weight"].T, t[f"mapping.{j}.bias"]
-    if settings["c_dim"]:
+    if settings.c_dim:
         mapping["LabelConcat/weight"] = t["label.weight"].T
-    for i in range(1, num_layers(settings["resolution"])):
+    for i in range(1, num_layers(settings.resolution)):
         r = layer_resolution(i)
         scope = f"{r}x{r}/" + ("Conv" if i == 1 else "Conv1" if i % 2 else "Conv0_up")
         kernel = t[f"layer.{i}.weight"].transpose(2, 3, 1, 0)
@@ -75,12 +75,12 @@ def tensorflow_stylegan2(weights: GeneratorWeights) -> TensorflowNetwork:
         synthesis |= _modulation(weights, f"layer.{i}", scope)
         if f"skip.{r}.weight" in t:
             synthesis[f"{r}x{r}/Skip/weight"] = t[f"skip.{r}.weight"].T[None, None]
-    for r in rgb_resolutions(settings):
+    for r in settings.rgb_resolutions:
         synthesis[f"{r}x{r}/ToRGB/weight"] = t[f"to_rgb.{r}.weight"].T[None, None]
         synthesis[f"{r}x{r}/ToRGB/bias"] = t[f"to_rgb.{r}.bias"]
         synthesis |= _modulation(weights, f"to_rgb.{r}", f"{r}x{r}/ToRGB")
-    given = {"num_channels": 3, "resolution": settings["resolution"], "label_size": settings["c_dim"]}
-    given |= {"architecture": settings["architecture"]}
+    given = {"num_channels": 3, "resolution": settings.resolution, "label_size": settings.c_dim}
+    given |= {"architecture": settings.architecture}
     parts = {
         "synthesis": TensorflowNetwork("G_synthesis_stylegan2", static_kwargs=given, variables=_listed(synthesis)),
         "mapping": TensorflowNetwork("G_mapping", static_kwargs=given, variables=_listed(mapping)),
@@ -129,7 +129,7 @@ def ada_pickle(weights: GeneratorWeights, monkeypatch: Any, **beside: Any) -> by
     module._reconstruct_persistent_obj = _reconstruct_persistent_obj
     monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
     monkeypatch.setitem(sys.modules, "torch_utils.persistence", module)
-    g_ema = _stylegan3_generator(weights) if weights.family == "stylegan3" else _ada_generator(weights)
+    g_ema = stylegan3_generator(weights) if weights.family == "stylegan3" else _ada_generator(weights)
     return pickle.dumps({"G": None, "D": None, "G_ema": g_ema, "augment_pipe": None, **beside}, protocol=3)
 
 
@@ -144,28 +144,28 @@ def _with_mapping(weights: GeneratorWeights) -> AdaModule:
     generator = AdaModule()
     mapping = generator.child("mapping")
     mapping.add("w_avg", t["w_avg"])
-    for j in range(settings["mapping_layers"]):
+    for j in range(settings.mapping_layers):
         _dense(mapping, f"fc{j}", weights, f"mapping.{j}", activation="lrelu", bias_gain=0.01)
-    if settings["c_dim"]:
+    if settings.c_dim:
         _dense(mapping, "embed", weights, "label", activation="linear", bias_gain=1)
     return generator
 
 
-def _stylegan3_generator(weights: GeneratorWeights) -> AdaModule:
+def stylegan3_generator(weights: GeneratorWeights) -> AdaModule:
     t, settings = weights.tensors, weights.settings
     generator = _with_mapping(weights)
-    names = [f"L{i}" for i in range(len(settings["layers"]))]
-    pixels = {"img_resolution": settings["resolution"], "output_scale": settings["output_scale"]}
+    names = [f"L{i}" for i in range(len(settings.layers))]
+    pixels = {"img_resolution": settings.resolution, "output_scale": settings.output_scale}
     synthesis = generator.child("synthesis", layer_names=names, **pixels)
-    rates = {name: np.float64(settings[name]) for name in ("sampling_rate", "bandwidth")}
-    feed = synthesis.child("input", size=np.array([settings["input_size"]] * 2), **rates)
+    rates = {name: np.float64(getattr(settings, name)) for name in ("sampling_rate", "bandwidth")}
+    feed = synthesis.child("input", size=np.array([settings.input_size] * 2), **rates)
     for name in ("freqs", "phases", "transform", "weight"):
         feed.add(name, t[f"input.{name}"])
     _dense(feed, "affine", weights, "input.style", activation="linear", bias_gain=1)
-    for i, (name, shape) in enumerate(zip(names, settings["layers"], strict=True)):
-        attributes = {"conv_kernel": shape["kernel"], "up_factor": shape["up"], "down_factor": shape["down"]}
-        attributes |= {key: shape[key] for key in ("up_taps", "down_taps", "padding")}
-        attributes |= {"conv_clamp": settings["conv_clamp"], "is_torgb": name == names[-1]}
+    for i, (name, shape) in enumerate(zip(names, settings.layers, strict=True)):
+        attributes = {"conv_kernel": shape.kernel, "up_factor": shape.up, "down_factor": shape.down}
+        attributes |= {"up_taps": shape.up_taps, "down_taps": shape.down_taps, "padding": list(shape.padding)}
+        attributes |= {"conv_clamp": settings.conv_clamp, "is_torgb": name == names[-1]}
         layer = synthesis.child(name, use_fp16=np.bool_(False), **attributes)
         theirs = {"magnitude": "magnitude_ema"}
         for ours in ("weight", "bias", "magnitude", "up_filter", "down_filter"):
@@ -179,11 +179,11 @@ def _ada_generator(weights: GeneratorWeights) -> AdaModule:
     t, settings = weights.tensors, weights.settings
     generator = _with_mapping(weights)
     synthesis = generator.child("synthesis")
-    clamp = settings["conv_clamp"]
-    for r in resolutions(settings["resolution"]):
-        synthesis.child(f"b{r}", architecture=settings["architecture"])
+    clamp = settings.conv_clamp
+    for r in resolutions(settings.resolution):
+        synthesis.child(f"b{r}", architecture=settings.architecture)
     synthesis.child("b4").add("const", t["const"])
-    for i in range(1, num_layers(settings["resolution"])):
+    for i in range(1, num_layers(settings.resolution)):
         r = layer_resolution(i)
         block = synthesis.child(f"b{r}")
         layer = block.child(f"conv{i % 2}", activation="lrelu", conv_clamp=clamp, up=2 - i % 2, use_noise=True)
@@ -192,7 +192,7 @@ def _ada_generator(weights: GeneratorWeights) -> AdaModule:
         _dense(layer, "affine", weights, f"layer.{i}.style", activation="linear", bias_gain=1)
         if f"skip.{r}.weight" in t:
             block.child("skip").add("weight", t[f"skip.{r}.weight"][:, :, None, None])
-    for r in rgb_resolutions(settings):
+    for r in settings.rgb_resolutions:
         rgb = synthesis.child(f"b{r}").child("torgb", conv_clamp=clamp)
         rgb.add("weight", t[f"to_rgb.{r}.weight"][:, :, None, None])
         rgb.add("bias", t[f"to_rgb.{r}.bias"])

@@ -9,7 +9,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import pytest
 import torch
 
 from i2s_batch.models import GeneratorWeights, random_generator, write_safetensors
+from i2s_batch.models.checkpoints.formats import FORMATS
+from i2s_batch.models.network_settings import StyleGAN2Settings
 
 from .files import DATA, TensorflowNetwork, ada_pickle, reference, rosinality_state, tensorflow_pickle
 from .files import tensorflow_stylegan2 as _as_tensorflow
@@ -39,8 +41,8 @@ class Victim:
 def tensorflow_network(**changes: Any) -> TensorflowNetwork:
     """A small StyleGAN2 generator of the TensorFlow program; `changes` to its state."""
     weights = random_generator("stylegan2", 8, width=4)
-    settings = weights.settings | {"demodulation": "scaled", "style_offset": 1}
-    gs = _as_tensorflow(GeneratorWeights("stylegan2", settings, weights.tensors, ""))
+    settings = replace(StyleGAN2Settings.of(weights.settings), demodulation="scaled", style_offset=1)
+    gs = _as_tensorflow(GeneratorWeights(settings, weights.tensors, ""))
     gs.state |= changes
     return gs
 
@@ -202,6 +204,8 @@ def nothing_runs() -> Iterator[None]:
     """Fails if the interpreter meanwhile executes, imports or compiles anything, starts a process, opens a socket or
     writes a file: it reports such things itself. The hook stays, and is deaf outside."""
     global _watched  # noqa: PLW0603 (a hook of the interpreter cannot be taken away)
+    for declared in FORMATS:  # modules of ours, imported on first use
+        declared.resolve()
     if _hook not in _installed:
         sys.addaudithook(_hook)
         _installed.append(_hook)

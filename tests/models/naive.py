@@ -47,12 +47,12 @@ def mapped(weights: GeneratorWeights, z: torch.Tensor, label: torch.Tensor | Non
     """One z [z_dim] (and one label [c_dim]) -> w [w_dim]."""
     t = tensors_of(weights)
     x = second_moment(z)
-    if label is not None and weights.settings.get("label_normalization") == "joint":
+    if label is not None and weights.settings.has_joint_labels:
         x = second_moment(torch.cat([z, t["label.weight"] @ label]))
     elif label is not None:
         embedded = t["label.weight"] @ label / math.sqrt(len(label)) + t["label.bias"]
         x = torch.cat([x, second_moment(embedded)])
-    for j in range(weights.settings["mapping_layers"]):
+    for j in range(weights.settings.mapping_layers):
         weight, bias = t[f"mapping.{j}.weight"], t[f"mapping.{j}.bias"]
         x = lrelu(weight @ x * (0.01 / math.sqrt(len(x))) + bias * 0.01) * math.sqrt(2)
     return x
@@ -60,7 +60,7 @@ def mapped(weights: GeneratorWeights, z: torch.Tensor, label: torch.Tensor | Non
 
 def style(weights: GeneratorWeights, t: dict[str, torch.Tensor], name: str, w: torch.Tensor) -> torch.Tensor:
     plain = t[f"{name}.style.weight"] @ w / math.sqrt(len(w)) + t[f"{name}.style.bias"]
-    return plain + weights.settings.get("style_offset", 0)
+    return plain + (getattr(weights.settings, "style_offset", None) or 0)
 
 
 def limited(x: torch.Tensor, limit: float | None) -> torch.Tensor:
@@ -70,7 +70,7 @@ def limited(x: torch.Tensor, limit: float | None) -> torch.Tensor:
 def layer(weights: GeneratorWeights, t: dict[str, torch.Tensor], x: torch.Tensor, i: int, w: torch.Tensor, gain: float):
     name, settings = f"layer.{i}", weights.settings
     weight = t[f"{name}.weight"]
-    if settings["demodulation"] == "scaled":
+    if settings.demodulation == "scaled":
         weight = weight / math.sqrt(weight[0].numel())
     weight = weight * style(weights, t, name, w)[None, :, None, None]
     weight = weight / (weight.pow(2).sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
@@ -81,7 +81,7 @@ def layer(weights: GeneratorWeights, t: dict[str, torch.Tensor], x: torch.Tensor
     else:
         x = F.conv2d(F.pad(x, (1, 1, 1, 1)), weight)
     x = x + t[f"{name}.noise"] * t[f"{name}.noise_strength"] + t[f"{name}.bias"][:, None, None]
-    clamp = settings["conv_clamp"]
+    clamp = settings.conv_clamp
     return limited(lrelu(x) * math.sqrt(2) * gain, None if clamp is None else clamp * gain)
 
 
@@ -89,13 +89,13 @@ def to_rgb(weights: GeneratorWeights, t: dict[str, torch.Tensor], x: torch.Tenso
     name = f"to_rgb.{x.shape[2]}"
     s = style(weights, t, name, w) / math.sqrt(x.shape[1])
     rgb = torch.einsum("oc,bchw->bohw", t[f"{name}.weight"] * s, x) + t[f"{name}.bias"][:, None, None]
-    return limited(rgb, weights.settings["conv_clamp"])
+    return limited(rgb, weights.settings.conv_clamp)
 
 
 def synthesized(weights: GeneratorWeights, ws: torch.Tensor) -> torch.Tensor:
     """One code [L, w_dim] -> [1, 3, R, R]."""
     t, settings = tensors_of(weights), weights.settings
-    architecture: Any = settings["architecture"]
+    architecture: Any = settings.architecture
     x = layer(weights, t, t["const"][None], 1, ws[0], 1.0)
     image = to_rgb(weights, t, x, ws[1]) if architecture == "skip" else None
     for i in range(2, len(ws), 2):

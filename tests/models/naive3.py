@@ -23,7 +23,7 @@ def waves(weights: GeneratorWeights, t: dict[str, torch.Tensor], w: torch.Tensor
     translation = torch.eye(3, dtype=w.dtype)
     translation[0, 2], translation[1, 2] = -motion[2], -motion[3]
     matrix = rotation @ translation @ transform
-    size, rate, band = (settings[key] for key in ("input_size", "sampling_rate", "bandwidth"))
+    size, rate, band = (settings.input_size, settings.sampling_rate, settings.bandwidth)
     at = (torch.arange(size, dtype=w.dtype) + 0.5 - size / 2) / rate
     features = []
     for freq, phase in zip(t["input.freqs"], t["input.phases"], strict=True):
@@ -41,8 +41,8 @@ def filtered(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 
 def layer(weights: GeneratorWeights, t: dict[str, torch.Tensor], x: torch.Tensor, i: int, w: torch.Tensor):
-    name, shape = f"layer.{i}", weights.settings["layers"][i]
-    last = i == len(weights.settings["layers"]) - 1
+    name, shape = f"layer.{i}", weights.settings.layers[i]
+    last = i == len(weights.settings.layers) - 1
     weight, s = t[f"{name}.weight"], style(weights, t, name, w)
     if last:
         weight = weight * (s / math.sqrt(len(s)))[None, :, None, None]
@@ -50,18 +50,18 @@ def layer(weights: GeneratorWeights, t: dict[str, torch.Tensor], x: torch.Tensor
         weight = weight / weight.pow(2).mean((1, 2, 3), keepdim=True).sqrt()
         weight = weight * (s / s.pow(2).mean().sqrt())[None, :, None, None]
         weight = weight / (weight.pow(2).sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
-    margin = shape["kernel"] - 1
+    margin = shape.kernel - 1
     x = F.conv2d(F.pad(x, (margin,) * 4), weight / t[f"{name}.magnitude"].sqrt())
     x = x + t[f"{name}.bias"][:, None, None]
-    clamp: Any = weights.settings["conv_clamp"]
+    clamp: Any = weights.settings.conv_clamp
     if last:
-        return limited(x, clamp) * weights.settings["output_scale"]
-    up = shape["up"]
+        return limited(x, clamp) * weights.settings.output_scale
+    up = shape.up
     spread = torch.zeros(*x.shape[:2], x.shape[2] * up, x.shape[3] * up, dtype=x.dtype)
     spread[:, :, ::up, ::up] = x
-    x = filtered(F.pad(spread, shape["padding"]), t[f"{name}.up_filter"]) * up**2
+    x = filtered(F.pad(spread, shape.padding), t[f"{name}.up_filter"]) * up**2
     x = limited(lrelu(x) * math.sqrt(2), clamp)
-    return filtered(x, t[f"{name}.down_filter"])[:, :, :: shape["down"], :: shape["down"]]
+    return filtered(x, t[f"{name}.down_filter"])[:, :, :: shape.down, :: shape.down]
 
 
 def synthesized(weights: GeneratorWeights, ws: torch.Tensor, transform: torch.Tensor | None = None) -> torch.Tensor:

@@ -16,9 +16,9 @@ import torch
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models import random_generator, read_generator, read_vgg
 from i2s_batch.models.checkpoints import restricted, variables
-from i2s_batch.models.checkpoints.arrays import StoredArray, contiguous
-from i2s_batch.models.checkpoints.source import TORCH_MAGIC_NUMBER
-from i2s_batch.models.checkpoints.stylegan1_pickle import _check_finished
+from i2s_batch.models.checkpoints.opening import TORCH_MAGIC_NUMBER
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray, contiguous
+from i2s_batch.models.checkpoints.stylegan1_pickle import check_finished
 
 from . import files
 from .files import AdaModule, ada_pickle, tensorflow_pickle
@@ -85,7 +85,7 @@ def test_the_name_of_a_storage_is_short(tmp_path: Path) -> None:
 
 def one_table_for_all(weights, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A generator of some hundred modules that share one table of some thousand variables."""
-    made = files._stylegan3_generator
+    made = files.stylegan3_generator
     table = {f"p{i}": torch.nn.Parameter(torch.zeros(1)) for i in range(200)}
 
     def grown(given):
@@ -95,7 +95,7 @@ def one_table_for_all(weights, monkeypatch: pytest.MonkeyPatch) -> bytes:
             generator.child("synthesis").state["_modules"][f"more{i}"] = child
         return generator
 
-    monkeypatch.setattr(files, "_stylegan3_generator", grown)
+    monkeypatch.setattr(files, "stylegan3_generator", grown)
     return ada_pickle(weights, monkeypatch)
 
 
@@ -110,7 +110,7 @@ def test_one_table_of_many_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("name", ["(", "(a+)+b", "[", "L(?P<x>"])
 def test_the_name_of_a_layer_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Once '(' raised an error of its own, and '(a+)+b' was matched for years against a module 'aaaa...'."""
-    made = files._stylegan3_generator
+    made = files.stylegan3_generator
 
     def renamed(given):
         generator = made(given)
@@ -120,14 +120,14 @@ def test_the_name_of_a_layer_is_no_pattern(tmp_path: Path, monkeypatch: pytest.M
         state["_modules"]["a" * 60] = AdaModule()
         return generator
 
-    monkeypatch.setattr(files, "_stylegan3_generator", renamed)
+    monkeypatch.setattr(files, "stylegan3_generator", renamed)
     path = tmp_path / "x"
     path.write_bytes(ada_pickle(small(), monkeypatch))
     assert read_generator(path).fingerprint == small().fingerprint
 
 
 def test_an_attribute_is_no_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = files._stylegan3_generator
+    made = files.stylegan3_generator
 
     def changed(given):
         generator = made(given)
@@ -136,7 +136,7 @@ def test_an_attribute_is_no_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         )
         return generator
 
-    monkeypatch.setattr(files, "_stylegan3_generator", changed)
+    monkeypatch.setattr(files, "stylegan3_generator", changed)
     assert "malformed NumPy number" in refused(tmp_path / "x", ada_pickle(small(), monkeypatch))
 
 
@@ -146,7 +146,7 @@ def test_lod_is_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StoredArray, "read", lambda array: one[: 1 // array.count].reshape(array.shape))
     for values, refusal in ((1, nullcontext()), (100_000, pytest.raises(CheckpointError, match="still growing"))):
         with refusal:
-            _check_finished({"lod": contiguous(memoryview(bytes(4 * values)), "float32", (values,))})
+            check_finished({"lod": contiguous(memoryview(bytes(4 * values)), "float32", (values,))})
 
 
 def test_many_views_of_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ import torch
 
 from i2s_batch.errors import CheckpointError, ConfigError, StorageError
 from i2s_batch.models import GeneratorWeights, build_generator, random_generator, read_generator, write_safetensors
-from i2s_batch.models.layout import check_weights
+from i2s_batch.models.network_layout import check_weights
+from i2s_batch.models.network_settings import StyleGAN2Settings, settings_of
 
 from .files import DATA, ada_pickle, rosinality_state
 
@@ -80,8 +81,8 @@ def test_fingerprint_tells_values_settings_and_names_apart():
     prints = {weights.fingerprint}
     for change in (
         {"tensors": weights.tensors | {"w_avg": weights.tensors["w_avg"] + 1}},
-        {"settings": weights.settings | {"mapping_lr_multiplier": 0.02}},
-        {"family": "stylegan2"},
+        {"settings": replace(weights.settings, mapping_lr_multiplier=0.02)},
+        {"settings": StyleGAN2Settings(8, 0, 8, 0.01, "skip", None, "raw")},
     ):
         prints.add(replace(weights, **change).fingerprint)
     assert len(prints) == 4
@@ -274,13 +275,25 @@ def test_layout_rejects_what_it_does_not_know():
     for change, message in (
         ({"tensors": weights.tensors | {"extra": np.zeros(1, np.float32)}}, "'extra' is unknown"),
         ({"tensors": weights.tensors | {"w_avg": np.zeros(4)}}, "float64; float32"),
-        ({"settings": weights.settings | {"resolution": 12}}, "resolution"),
-        ({"settings": weights.settings | {"more": 1}}, "'more' is unknown"),
-        ({"family": "stylegan9"}, "family 'stylegan9'"),
+        ({"settings": replace(weights.settings, resolution=12)}, "resolution"),
         ({"tensors": weights.tensors | {"w_avg": np.zeros(5, np.float32)}}, "do not fit"),
     ):
         with pytest.raises(CheckpointError, match=message):
             check_weights(replace(weights, **change))
+
+
+def test_stored_settings_are_whole_known_and_of_a_known_family():
+    stored = random_generator("stylegan1", 8, width=4).settings.to_json()
+    assert settings_of("stylegan1", stored).to_json() == stored
+    for family, change, message in (
+        ("stylegan1", {"resolution": 12}, "the setting resolution is missing or out of range for a stylegan1"),
+        ("stylegan1", {"resolution": True}, "resolution"),
+        ("stylegan1", {"more": 1}, "the setting 'more' is unknown for a stylegan1 generator"),
+        ("stylegan2", {}, "architecture"),
+        ("stylegan9", {}, "the family 'stylegan9' is unknown; known: stylegan1, stylegan2, stylegan3"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            settings_of(family, stored | change)
 
 
 def test_sizes_are_those_of_the_file():

@@ -53,8 +53,7 @@ def test_images_and_gradients_are_those_of_the_plain_network(family: str, option
 
 
 def test_a_clamp_is_kept() -> None:
-    weights = small("stylegan2", 16)
-    weights.settings["conv_clamp"] = 0.8
+    weights = small("stylegan2", 16, conv_clamp=0.8)
     ws = codes(weights, 1)
     image = build_fused(weights, "cpu", torch.float64)(ws)
     assert (image - build_generator(weights, dtype=torch.float64).synthesize(ws)).abs().max() < 1e-11

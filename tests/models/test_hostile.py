@@ -22,6 +22,8 @@ import torch
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models import GeneratorWeights, random_generator, read_generator, read_vgg, write_safetensors
 from i2s_batch.models.checkpoints import restricted
+from i2s_batch.models.checkpoints.restricted import Record
+from i2s_batch.models.checkpoints.stored_arrays import narrowed
 
 from .files import MANIFEST, SECURITY, ada_pickle, tensorflow_pickle
 from .fuzz import tensorflow_network
@@ -160,14 +162,14 @@ def hostile_stylegan3(weights: GeneratorWeights, monkeypatch, change) -> bytes:
     """An official pickle of `weights` after `change` was made to its generator's synthesis."""
     from . import files
 
-    made = files._stylegan3_generator
+    made = files.stylegan3_generator
 
     def changed(given):
         generator = made(given)
         change(generator.state["_modules"]["synthesis"].state)
         return generator
 
-    monkeypatch.setattr(files, "_stylegan3_generator", changed)
+    monkeypatch.setattr(files, "stylegan3_generator", changed)
     return ada_pickle(weights, monkeypatch)
 
 
@@ -341,7 +343,6 @@ def test_a_changed_value_is_noticed(tmp_path):
     ],
 )
 def test_a_tensor_must_lie_within_its_storage(description):
-    from i2s_batch.models.checkpoints.restricted import Record
     from i2s_batch.models.checkpoints.torch_tensors import Storage, torch_array
 
     storage = Storage("0", "float32", 4, 16, memoryview(bytes(64)))
@@ -355,8 +356,8 @@ def test_a_tensor_must_lie_within_its_storage(description):
     [(object, "no byte string"), (">f4", "little-endian"), ("f4,f4", "NumPy type"), ("i4", "NumPy type")],
 )
 def test_numpy_arrays_must_be_plain_floats(tmp_path, dtype, message):
-    from i2s_batch.models.checkpoints.arrays import numpy_array
     from i2s_batch.models.checkpoints.restricted import Rules, Unpickler
+    from i2s_batch.models.checkpoints.stored_arrays import numpy_array
 
     names = frozenset({"numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype"})
     value = pickle.dumps(np.zeros(3, dtype), protocol=4)
@@ -377,3 +378,16 @@ def test_the_machine_agrees_with_pickle():
         assert loaded == value
         assert end == len(data)
         assert loaded["again"] is loaded["a"]
+
+
+@pytest.mark.parametrize("value", [None, True, 3, 0.5, "skip", [1, 3, 3, 1], [None, "a"]])
+def test_a_plain_attribute_is_narrowed_to_itself(value: object) -> None:
+    assert narrowed(value) == value and type(narrowed(value)) is type(value)
+
+
+def test_no_other_attribute_is_a_value_of_a_setting() -> None:
+    nested: list[object] = []
+    nested.append(nested)
+    others = [(1, 2), {"a": 1}, nested, [0] * 1000, memoryview(b"a"), Record("os.system", ("x",))]
+    kinds = ["(tuple)", "(dict)", "(list)", "(list)", "(memoryview)", "(os.system)"]
+    assert [narrowed(value) for value in others] == kinds

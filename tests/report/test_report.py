@@ -12,16 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.api.reports import write_report
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError
 from i2s_batch.models import random_generator, write_safetensors
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.layout import RunLayout
 from i2s_batch.report import charts, facts
-from i2s_batch.report.page import write_report
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.table import encode_shard, shard_metadata, table_schema
+from i2s_batch.schema.codec import encode_shard, table_schema
+from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.storage import open_store
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed
@@ -40,8 +41,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pat
         scene(number, (40, 40)).save(pictures / f"{number}.png")
     scene(9, (40, 40)).save(pictures / HOSTILE.replace("/", ""))
     (pictures / "<b>broken.jpg").write_bytes(b"<html><b>no picture")
-    config = RunConfig(embed=EmbedConfig(steps=6), batch_size=3, max_failed_fraction=1)
-    job = EmbedJob(str(pictures), str(root / "out"), str(generator), str(vgg), config)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=6), batch_size=3, max_failed_fraction=1)
+    job = EmbedRunRequest(str(pictures), str(root / "out"), str(generator), str(vgg), config)
     embed(job)
     return root / "out"
 
@@ -78,7 +79,9 @@ def large_run(where: str, rows: int, latent_size: int, layers: int) -> None:
     for name in ("psnr", "ssim", "lpips", "loss", "w_distance"):
         columns[name] = np.where(ok, stream.normal(20, 3, rows), None).tolist()
     table = pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema})
-    settings = {"fit": "crop", "source": "/nowhere", "generator": {"origin": "made up"}, "vgg": {"origin": "random"}}
+    generator = {"fingerprint": "ab" * 32, "family": "stylegan1", "origin": "made up", "latent_shape": [2, 3]}
+    vgg = {"fingerprint": "cd" * 32, "origin": "random"}
+    settings = {"fit": "crop", "source": "/nowhere", "generator": generator, "vgg": vgg}
     shape = (layers, latent_size // layers)
     meta = shard_metadata(
         latent_shape=shape, space="w+", generator="ab" * 32, vgg="cd" * 32, settings=settings, code_version="1"

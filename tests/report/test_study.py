@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2s_batch.config import EmbedConfig, StudyConfig
-from i2s_batch.report.page import write_report
-from i2s_batch.report.study_figures import SIDE
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.studies import catalogue
+from i2s_batch.api.reports import write_report
+from i2s_batch.config import EmbedConfig
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.studies.catalogue import study_of
+from i2s_batch.studies.figures import SIDE
+from i2s_batch.studies.kinds import iterate
+from i2s_batch.studies.study_config import StudyConfig
+from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 
 NAMES = ("<b>a.png", "b|c.png", "d.png")
@@ -32,7 +34,7 @@ def carried_out(root: Path, study: str, generator: Path, vgg: Path) -> Path:
         scene(number, (24, 24)).save(pictures / name)
     (pictures / "page.png").write_bytes(b"<html>")
     config = StudyConfig(embed=EmbedConfig(steps=12), study=study, batch_size=4, max_failed_fraction=1)
-    job = StudyJob(str(pictures), str(root / study), str(generator), str(vgg), config, command=("study", study))
+    job = StudyRunRequest(str(pictures), str(root / study), str(generator), str(vgg), config, command=("study", study))
     StudyRun(job, [].append).execute(InProcessCluster(1))
     return root / study
 
@@ -109,11 +111,11 @@ def test_pictures_that_are_gone_leave_the_table(defects: Path, tmp_path: Path, g
 def test_one_input_stands_left_of_what_became_of_it(
     study: str, tmp_path: Path, generator: Path, vgg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "ROUNDS", 2)
+    monkeypatch.setattr(iterate, "ROUNDS", 2)
     out = carried_out(tmp_path, study, generator, vgg)
     write_report(str(out), generator_weights(generator))
     text = (out / "study.md").read_text()
     figure = Image.open(io.BytesIO((out / "figures" / "pictures.png").read_bytes()))
-    columns = 1 + len(catalogue.study_of(study, EmbedConfig(steps=12)).variants)
+    columns = 1 + len(study_of(study, EmbedConfig(steps=12)).variants)
     assert figure.width == columns * (SIDE + 4) + 12
     assert ("drift of w*" in text) == (study == "iterate") and ("- --steps " in text) == (study == "steps")

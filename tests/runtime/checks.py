@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from i2s_batch import load_generator, read_latents
-from i2s_batch.inversion.fit import fit_picture
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.metrics import mse, psnr, to_uint8
-from i2s_batch.records import COLUMNS
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.sources.source import read_bytes
-from i2s_batch.storage.tables.read import read_table
+from i2s_batch.schema.columns import COLUMNS
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
 from tests.material import BAD
 
 

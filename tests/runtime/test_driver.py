@@ -4,37 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
+from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import InternalError, RunFailedError, StorageError
-from i2s_batch.records import Finished, Report, Task
-from i2s_batch.runtime.driver import Driver
-from i2s_batch.runtime.state.assembly import Assembler, Publisher
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_state import RunState, read_deaths, scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.progress import Progress
-from i2s_batch.runtime.workers.pools import Died, Event, Failed, Ready, Reported
-from i2s_batch.runtime.workers.rows import LoadedPicture, failed_row
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources.source import list_images
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import shard_metadata
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import RunState, read_deaths, scan
+from i2s_batch.output.units import Finished, Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.driver import Driver
+from i2s_batch.run.messages import Report
+from i2s_batch.run.pools import Died, Event, Failed, Ready, Reported
+from i2s_batch.run.progress import Progress
+from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.schema.row import Row
+from i2s_batch.sources.source import list_images
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=5), shard_size=100)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=5), shard_size=100)
 SLOTS = 4
 
 # What a scripted worker does with the tasks that it holds: its next event.
 Script = Callable[["ScriptedPool", str, list[Task]], Event]
 
 
-def crashed_rows(task: Task, error: Exception) -> list[dict[str, Any]]:
-    return [failed_row(task, LoadedPicture(), "crashed", error, CONFIG.embed)]
+def crashed_rows(task: Task, error: Exception) -> list[Row]:
+    return [failed_row(task, LoadedPicture(), "crashed", error)]
 
 
 class ScriptedPool:
@@ -63,7 +64,7 @@ class ScriptedPool:
     def finish(self, worker: str, tasks: list[Task]) -> Reported:
         done = []
         for task in list(tasks):
-            row = failed_row(task, LoadedPicture(), "unreadable", ValueError("scripted"), CONFIG.embed)
+            row = failed_row(task, LoadedPicture(), "unreadable", ValueError("scripted"))
             done.append(self.log.write_rows(task, [row]))
             self.held[worker].remove(task)
         return Reported(worker, Report(finished=tuple(done)))
@@ -101,6 +102,14 @@ class Scene:
         self.plan = Plan(list_images(str(source)), CONFIG.shard_size)
         self.log = WorkLog(self.out, latent_size=6)
         self.pool = ScriptedPool(self.log, script)
+        self.after: dict[int, int] = {}
+
+    def unit(self, index: int) -> EmbedUnit:
+        image_id = self.plan.image_id(index)
+        settings = ImageSettings(CONFIG.embed)
+        return EmbedUnit(
+            index=index, image_ids=(image_id,), after=self.after.get(index), uri=image_id, settings=settings
+        )
 
     def run(self, workers: int = 2) -> RunState:
         state = scan(self.store, self.plan, self.log)
@@ -109,7 +118,7 @@ class Scene:
         )
         publisher = Publisher(Assembler(self.store, self.plan, self.log, metadata, lambda: None), self.plan, state)
         progress = Progress(state, CONFIG.embed.steps, lambda line: None)
-        driver = Driver(self.plan, state, self.pool, crashed_rows, self.store, self.log, publisher, progress)
+        driver = Driver(state, self.pool, self.unit, crashed_rows, self.store, self.log, publisher, progress)
         rounds = iter(range(2000))
         try:
             driver.run(workers, keep_on=lambda: next(rounds))
@@ -223,7 +232,7 @@ def test_a_row_that_was_durable_before_its_worker_could_report_is_not_made_again
     def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
         if worker == "w0":
             for task in tasks:
-                row = failed_row(task, LoadedPicture(), "ok", ValueError("scripted"), CONFIG.embed)
+                row = failed_row(task, LoadedPicture(), "ok", ValueError("scripted"))
                 pool.log.write_rows(task, [row])
             return Died(worker, "right after writing", preempted)
         return pool.finish(worker, tasks)
@@ -256,9 +265,7 @@ def test_a_row_that_is_reported_twice_counts_once(tmp_path: Path) -> None:
 
 def linked(scene: Scene, after: dict[int, int]) -> None:
     """Let units of the plan wait for others."""
-    column = pa.array([after.get(unit) for unit in range(len(scene.plan))], pa.int64())
-    images = scene.plan.images.read().append_column("_after", column)
-    scene.plan = Plan(images, CONFIG.shard_size, internal=("_after",))
+    scene.after = after
 
 
 def handed_out(scene: Scene) -> list[int]:
@@ -278,7 +285,6 @@ def test_a_unit_waits_for_the_one_that_it_needs(tmp_path: Path) -> None:
     assert scene.run(workers=3).remaining == 0
     assert handed_out(scene) == [5, 0, 1, 2, 3, 4] and all(held_back)
     assert [task.resume for _, tasks in scene.pool.sent for task in tasks] == [False, *[True] * 5]
-    assert "_after" not in read_table(scene.out).column_names
 
 
 def test_a_unit_that_waited_goes_on_after_the_deaths_of_the_one_that_it_needs(tmp_path: Path) -> None:

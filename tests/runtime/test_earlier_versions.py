@@ -14,11 +14,12 @@ import pytest
 
 from i2s_batch.errors import DamagedError, StorageError
 from i2s_batch.inversion import SlotState
-from i2s_batch.runtime.state.plan import EDIT_INTERNAL, STUDY_INTERNAL, Plan
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.table import decode_rows, encode_rows, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import EDIT_INTERNAL, STUDY_INTERNAL, Plan
+from i2s_batch.schema.codec import decode_rows, encode_cells, table_schema
+from i2s_batch.storage import open_store
 from tests.material import DATA
+from tests.runs import state_in
 
 EARLIER = DATA / "earlier"
 FLIPS = 800
@@ -39,12 +40,12 @@ def test_a_row_without_a_checksum_is_read() -> None:
     schema = table_schema(latent_size())
     (row,) = decode_rows([(EARLIER / "row.arrow").read_bytes()], schema).to_pylist()
     assert (row["image_id"], row["status"], row["steps"]) == ("1.png", "ok", 30)
-    again = decode_rows([encode_rows([row], schema)], schema)
+    again = decode_rows([encode_cells([row], schema)], schema)
     assert again.to_pylist() == [row], "and mixes with those that have one"
 
 
 def test_a_checkpoint_without_a_checksum_or_content_hash_is_read() -> None:
-    state = SlotState.from_bytes((EARLIER / "checkpoint.npz").read_bytes())
+    state = state_in((EARLIER / "checkpoint.npz").read_bytes())
     assert (state.image_id, state.sha256) == ("3.png", "") and state.step > 0
     again = SlotState.from_bytes(state.to_bytes())
     assert (again.image_id, again.step, again.sha256) == ("3.png", state.step, "")
@@ -56,7 +57,7 @@ def test_damage_that_shows_in_them_is_told_as_such() -> None:
     schema, seen = table_schema(latent_size()), 0
     row, checkpoint = ((EARLIER / name).read_bytes() for name in ("row.arrow", "checkpoint.npz"))
     for seed in range(FLIPS):
-        for read, content in ((lambda data: decode_rows([data], schema), row), (SlotState.from_bytes, checkpoint)):
+        for read, content in ((lambda data: decode_rows([data], schema), row), (state_in, checkpoint)):
             try:
                 read(flipped(content, seed))
             except DamagedError as error:
@@ -75,17 +76,16 @@ def plan_of(tmp_path: Path, name: str) -> Plan:
 def test_the_plan_of_a_study_keeps_its_links(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "study")
     assert plan.internal == STUDY_INTERNAL and plan.unused == ()
-    after = [plan.task(unit, 1, False).after for unit in range(plan.units)]
+    after = plan.rows(range(len(plan)))["_after"].to_pylist()
     assert len([unit for unit in after if unit is not None]) == 4
-    assert all(plan.task(unit, 1, False).internal[0]["_then_id"] for unit in after if unit is not None)
+    assert all(plan.unit_rows(unit)["_then_id"][0].as_py() for unit in after if unit is not None)
     assert plan.shard_images(0).column_names == ["image_id", "uri", "study", "variant", "round", "picture", "class"]
 
 
 def test_the_plan_of_an_edit_keeps_its_places(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "edit")
     assert plan.internal == EDIT_INTERNAL and plan.units == 3
-    task = plan.task(0, 1, False)
-    assert task.after is None and [len(each["_places"]) for each in task.internal] == [2] * 32
+    assert [len(each) for each in plan.unit_rows(0)["_places"].to_pylist()] == [2] * 32
     assert not any(name.startswith("_") for name in plan.table_columns)
 
 
@@ -93,7 +93,7 @@ def test_the_plan_of_a_list_leaves_out_what_its_first_shards_left_out(tmp_path: 
     """It has the columns _label and _after; the latter made a run wait for ever."""
     plan = plan_of(tmp_path, "list")
     assert plan.unused == ("_label", "_after") and plan.table_columns == ["image_id", "uri", "label"]
-    assert [plan.task(unit, 1, False).after for unit in range(plan.units)] == [None] * 6
+    assert plan.internal == () and plan.units == 6
     store = open_store(str(tmp_path / "again"))
     plan.save(store)
     assert Plan.load(store, 1000).table_columns == plan.table_columns
@@ -112,11 +112,11 @@ def test_a_damaged_plan_is_one_line_that_names_it(tmp_path: Path, written: str) 
         try:
             found = Plan.load(store, 1000)
             rows = found.rows(range(len(found)))
-            tasks = [found.task(unit, 1, False) for unit in range(found.units)]
+            units = [found.unit_rows(unit) for unit in range(found.units)]
         except StorageError as error:
             assert "images.parquet" in str(error) and "\n" not in str(error)
             seen += 1
         else:
             if written == "now" and found.generations is not None:
-                assert rows.equals(whole) and len(tasks) == 6 and found.table_columns == plan.table_columns
+                assert rows.equals(whole) and len(units) == 6 and found.table_columns == plan.table_columns
     assert seen > FLIPS / 3

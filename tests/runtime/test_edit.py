@@ -17,25 +17,26 @@ import torch
 from PIL import Image
 
 from i2s_batch import load_generator, read_latents
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
-from i2s_batch.editing import Expression, Job, Morph, Reenact, Render, Request, Style, crossover, morph
-from i2s_batch.editing.latents import add_direction, expression_direction
+from i2s_batch.api.verification import verify
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
+from i2s_batch.editing import Expression, ListedEdit, Morph, Reenact, Render, Request, Style, crossover, morph
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.editing.far_latents import farthest_of_its_own
+from i2s_batch.editing.formulas import add_direction, expression_direction
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, QueryError, RunConflictError, SourceError
+from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.models import random_generator, write_safetensors
-from i2s_batch.records import COLUMNS
-from i2s_batch.runtime.edit import EditJob, EditRun, farthest_of_its_own
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures.decoding import decode_picture
-from i2s_batch.storage.tables.latents import LatentReader
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.table.verify import verify
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.execution import Outcome
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.run.status import read_status
+from i2s_batch.schema.columns import COLUMNS
+from i2s_batch.storage import open_store
+from i2s_batch.table.latent_reader import LatentReader
+from i2s_batch.table.shards import read_table
 from tests.material import DATA, scene, upload
 from tests.runs import embed
 
@@ -50,18 +51,18 @@ def latents(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
     for number, image_id in enumerate(IDS):
         scene(number, (40, 40)).save(folder / "in" / image_id)
     (folder / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    config = RunConfig(embed=EmbedConfig(steps=5), batch_size=4, shard_size=4)
-    job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=5), batch_size=4, shard_size=4)
+    job = EmbedRunRequest(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
     embed(job)
     return str(folder / "out")
 
 
 @pytest.fixture
-def job(latents: str, generator: Path, tmp_path: Path) -> EditJob:
-    return EditJob((latents,), str(tmp_path / "out"), str(generator), Render(), EditConfig(shard_size=40))
+def job(latents: str, generator: Path, tmp_path: Path) -> EditRunRequest:
+    return EditRunRequest((latents,), str(tmp_path / "out"), str(generator), Render(), EditConfig(shard_size=40))
 
 
-def run(job: EditJob, workers: int = 1, said: list[str] | None = None) -> Outcome:
+def run(job: EditRunRequest, workers: int = 1, said: list[str] | None = None) -> Outcome:
     say = (lambda line: None) if said is None else said.append
     return EditRun(job, generator_weights(job.generator), say).execute(InProcessCluster(workers))
 
@@ -92,7 +93,7 @@ def check_pictures(out: str, generator: Path) -> None:
     assert [info.key for info in open_store(out).list("work/")] == []
 
 
-def test_every_operation_makes_its_codes_and_pictures(job: EditJob, latents: str, generator: Path) -> None:
+def test_every_operation_makes_its_codes_and_pictures(job: EditRunRequest, latents: str, generator: Path) -> None:
     table = read_latents(latents)
     code = dict(zip(table.ids, table.latents.astype(np.float64), strict=True))
     a, b, c = (code[image_id] for image_id in IDS[:3])
@@ -100,24 +101,24 @@ def test_every_operation_makes_its_codes_and_pictures(job: EditJob, latents: str
     direction = expression_direction(b, c, 0.0, normalise=False)
     cases: list[tuple[Request, np.ndarray]] = [
         (Render(), a),
-        (Morph((0.25,), jobs=(Job(names[:2]),)), morph(b, a, 0.25)),
-        (Style(jobs=(Job(names[:2]),)), crossover(a, b)),
-        (Expression((0.5,), jobs=(Job(names),), threshold=0.0), add_direction(a, direction, 0.5)),
+        (Morph((0.25,), listed=(ListedEdit(names[:2]),)), morph(b, a, 0.25)),
+        (Style(listed=(ListedEdit(names[:2]),)), crossover(a, b)),
+        (Expression((0.5,), listed=(ListedEdit(names),), threshold=0.0), add_direction(a, direction, 0.5)),
         (Reenact(names[0], names[1], threshold=0.0), add_direction(a, expression_direction(b, a, 0.0, False), 1.0)),
     ]
     for request, expected in cases:
         here = replace(job, out=f"{job.out}/{request.operation}", request=request, ids=names[:1])
-        outcome = run(replace(here, ids=None) if request.jobs else here)
+        outcome = run(replace(here, ids=None) if request.listed else here)
         (row,) = rows_of(here.out).values()
-        assert outcome.summary["statuses"] == {"ok": 1} and row["operation"] == request.operation
+        assert outcome.summary.statuses == {"ok": 1} and row["operation"] == request.operation
         np.testing.assert_array_equal(np.float32(row["latent"]).reshape(a.shape), expected.astype(np.float32))
         check_pictures(here.out, generator)
 
 
-def test_the_table_is_that_of_embed_with_the_recipes(job: EditJob, latents: str, generator: Path) -> None:
+def test_the_table_is_that_of_embed_with_the_recipes(job: EditRunRequest, latents: str, generator: Path) -> None:
     out = run(replace(job, request=Morph((0.0, 0.5, 1.0), "all-pairs")))
     rows = rows_of(job.out)
-    assert out.summary["images"] == len(rows) == 45 * 3
+    assert out.summary.images == len(rows) == 45 * 3
     table = read_table(job.out)
     assert table.column_names[: len(COLUMNS)] == [column.name for column in COLUMNS]
     assert not any(name.startswith("_") for name in table.column_names)
@@ -137,7 +138,9 @@ def test_the_table_is_that_of_embed_with_the_recipes(job: EditJob, latents: str,
     assert {tuple(row["parents"]) for row in rows_of(both.out).values()} == {("1.png",), (half["image_id"],)}
 
 
-def test_running_again_makes_nothing_and_another_edit_is_refused(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_again_makes_nothing_and_another_edit_is_refused(
+    job: EditRunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = replace(job, request=Morph((0.5,), "chain"))
     run(job)
     before, summary = read_table(job.out), read_status(job.out, print)
@@ -157,7 +160,7 @@ def test_running_again_makes_nothing_and_another_edit_is_refused(job: EditJob, m
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
-    job: EditJob, generator: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    job: EditRunRequest, generator: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     job = replace(job, request=Morph(tuple(np.linspace(0, 1, 7)), "all-pairs"))  # 315 pictures, 8 shards, 16 units
     written: list[int] = []
@@ -171,7 +174,7 @@ def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", note)
-        patch.setattr("i2s_batch.runtime.workers.edit_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.editing.edit_worker.WRITER_THREADS", 1)
         with pytest.raises(KeyboardInterrupt):
             run(job, workers)
     assert not read_status(job.out, print).finished and len(written) == 6
@@ -186,10 +189,10 @@ def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
     check_pictures(job.out, generator)
 
 
-def test_what_has_no_code_is_a_row_with_a_reason(job: EditJob, generator: Path) -> None:
-    jobs = (Job(("1.png", "broken.png")), Job(("nobody.png", "2.png")), Job(("1.png", "2.png")))
-    outcome = run(replace(job, request=Morph((0.0, 1.0), jobs=jobs)))
-    assert outcome.summary["statuses"] == {"ok": 2, "unreadable": 4} and not outcome.acceptable
+def test_what_has_no_code_is_a_row_with_a_reason(job: EditRunRequest, generator: Path) -> None:
+    listed = (ListedEdit(("1.png", "broken.png")), ListedEdit(("nobody.png", "2.png")), ListedEdit(("1.png", "2.png")))
+    outcome = run(replace(job, request=Morph((0.0, 1.0), listed=listed)))
+    assert outcome.summary.statuses == {"ok": 2, "unreadable": 4} and not outcome.acceptable
     reasons = {tuple(row["parents"]): row["error"] for row in rows_of(job.out).values()}
     assert reasons["1.png", "2.png"] is None
     assert "'broken.png' has no code, its status is 'unreadable'" in reasons["1.png", "broken.png"]
@@ -197,13 +200,13 @@ def test_what_has_no_code_is_a_row_with_a_reason(job: EditJob, generator: Path) 
     check_pictures(job.out, generator)
 
 
-def test_the_same_job_twice_is_made_once(job: EditJob) -> None:
+def test_the_same_edit_twice_is_made_once(job: EditRunRequest) -> None:
     said: list[str] = []
-    run(replace(job, request=Morph((0.5,), jobs=(Job(("1.png", "2.png")),) * 3)), said=said)
+    run(replace(job, request=Morph((0.5,), listed=(ListedEdit(("1.png", "2.png")),) * 3)), said=said)
     assert len(rows_of(job.out)) == 1 and any("asked for more than once" in line for line in said)
 
 
-def test_images_are_chosen_by_sql_or_all_in_the_order_in_which_people_count(job: EditJob) -> None:
+def test_images_are_chosen_by_sql_or_all_in_the_order_in_which_people_count(job: EditRunRequest) -> None:
     run(replace(job, request=Morph((0.0, 1.0), "chain")))
     frames = sorted(rows_of(job.out).values(), key=lambda row: row["frame"])
     assert [row["parents"][1] for row in frames] == [IDS[1], *IDS[1:]]
@@ -222,13 +225,15 @@ def test_images_are_chosen_by_sql_or_all_in_the_order_in_which_people_count(job:
         "(SELECT count(*) FROM 'somewhere.parquet') > 0",
     ],
 )
-def test_a_bad_condition_is_refused(job: EditJob, where: str) -> None:
+def test_a_bad_condition_is_refused(job: EditRunRequest, where: str) -> None:
     with pytest.raises(QueryError) as refusal:
         run(replace(job, where=where))
     assert "\n" not in str(refusal.value) and not Path(job.out).exists()
 
 
-def test_codes_of_another_generator_are_refused_with_both_names(job: EditJob, tmp_path: Path, latents: str) -> None:
+def test_codes_of_another_generator_are_refused_with_both_names(
+    job: EditRunRequest, tmp_path: Path, latents: str
+) -> None:
     other = tmp_path / "other.safetensors"
     write_safetensors(random_generator("stylegan1", 16, seed=4, width=16, channel_base=256), other)
     mine, its = (generator_weights(path) for path in (job.generator, other))
@@ -238,24 +243,24 @@ def test_codes_of_another_generator_are_refused_with_both_names(job: EditJob, tm
         assert weights.fingerprint[:12] in str(refusal.value) and weights.origin in str(refusal.value)
 
 
-def test_an_id_of_two_tables_is_refused(job: EditJob, latents: str) -> None:
+def test_an_id_of_two_tables_is_refused(job: EditRunRequest, latents: str) -> None:
     with pytest.raises(SourceError, match=r"'1\.png' is an image of .* and of"):
         run(replace(job, latents=(latents, latents)))
 
 
-def test_codes_far_from_the_mean_are_told_of(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_far_from_the_mean_are_told_of(job: EditRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     run(job, said=said)
     assert not any("warning" in line for line in said)
-    monkeypatch.setattr("i2s_batch.runtime.edit.farthest_of_its_own", lambda weights: 0.001)
+    monkeypatch.setattr("i2s_batch.editing.edit_run.farthest_of_its_own", lambda network: 0.001)
     run(replace(job, out=f"{job.out}-far"), said=said)
     (warning,) = [line for line in said if "warning" in line]
     assert "10 of 10 codes lie farther" in warning
-    assert 1 < farthest_of_its_own(generator_weights(job.generator)) < 1000
+    assert 1 < farthest_of_its_own(load_generator(job.generator)) < 1000
 
 
 @pytest.mark.parametrize("animation", ["webp", "gif"])
-def test_films(job: EditJob, animation: str) -> None:
+def test_films(job: EditRunRequest, animation: str) -> None:
     config = EditConfig(animation=animation, frames_per_second=20)
     job = replace(job, request=Morph(tuple(np.linspace(0, 1, 5)), "to", "1.png"), config=config, ids=("2.png", "3.png"))
     run(job)
@@ -273,7 +278,7 @@ def test_films(job: EditJob, animation: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
-def test_an_mp4_by_a_real_ffmpeg(job: EditJob) -> None:
+def test_an_mp4_by_a_real_ffmpeg(job: EditRunRequest) -> None:
     config = EditConfig(animation="mp4", frames_per_second=24)
     run(replace(job, request=Morph((0.0, 0.5, 1.0), "chain"), config=config))
     (film,) = Path(job.out, "animations").iterdir()
@@ -283,14 +288,14 @@ def test_an_mp4_by_a_real_ffmpeg(job: EditJob) -> None:
     assert re.search(r"Video: h264 .* yuv420p.* 16x16.* 24 fps", frames) and "frame=   19" in frames
 
 
-def test_an_mp4_without_ffmpeg_is_refused_at_once(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mp4_without_ffmpeg_is_refused_at_once(job: EditRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ConfigError, match="ffmpeg, which is not installed"):
         run(replace(job, config=EditConfig(animation="mp4")))
     assert not Path(job.out).exists()
 
 
-def test_from_s3_to_s3(job: EditJob, latents: str, s3_bucket: str) -> None:
+def test_from_s3_to_s3(job: EditRunRequest, latents: str, s3_bucket: str) -> None:
     upload(Path(latents), f"s3://{s3_bucket}/latents")
     out = f"s3://{s3_bucket}/edits"
     config = EditConfig(animation="webp", picture_format="webp")
@@ -303,17 +308,18 @@ def test_from_s3_to_s3(job: EditJob, latents: str, s3_bucket: str) -> None:
     assert any(key.startswith("animations/") for key in keys) and not any(key.startswith("work/") for key in keys)
 
 
-def test_what_would_be_made(job: EditJob) -> None:
-    what = EditRun(replace(job, request=Style("all-pairs")), generator_weights(job.generator), print).describe()
+def test_what_would_be_made(job: EditRunRequest) -> None:
+    planned = EditRun(replace(job, request=Style("all-pairs")), generator_weights(job.generator), print)
+    what = planned.describe().to_json()
     assert (what["pictures"], what["picture"], what["pictures_bytes"]) == (90, "16 x 16", 90 * 16 * 16 * 3)
     assert json.dumps(what) and not Path(job.out).exists()
     with pytest.raises(ConfigError, match="nothing to make of 1 chosen images"):
         run(replace(job, request=Morph((0.5,), "chain"), ids=("1.png",)))
 
 
-def test_no_run_plans_more_than_memory_holds(job: EditJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.runtime.edit.MOST_PICTURES", 89)
-    monkeypatch.setattr("i2s_batch.runtime.edit._PLANNED_AT_ONCE", 40)
+def test_no_run_plans_more_than_memory_holds(job: EditRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2s_batch.editing.edit_run.MOST_PICTURES", 89)
+    monkeypatch.setattr("i2s_batch.editing.edit_run.PLANNED_AT_ONCE", 40)
     with pytest.raises(ConfigError, match="more than 89 pictures"):
         run(replace(job, request=Style("all-pairs")))
 
@@ -327,9 +333,9 @@ def test_every_family_can_be_edited(checkpoint: str, tmp_path: Path, vgg: Path) 
         scene(ord(name), (64, 64)).save(tmp_path / "in" / f"{name}.png")
     generator = DATA / checkpoint
     latents = str(tmp_path / "latents")
-    config = RunConfig(embed=EmbedConfig(steps=1), batch_size=2)
-    embed(EmbedJob(str(tmp_path / "in"), latents, str(generator), str(vgg), config))
-    job = EditJob((latents,), str(tmp_path / "out"), str(generator), Style("all-pairs"), EditConfig())
+    config = EmbedRunConfig(embed=EmbedConfig(steps=1), batch_size=2)
+    embed(EmbedRunRequest(str(tmp_path / "in"), latents, str(generator), str(vgg), config))
+    job = EditRunRequest((latents,), str(tmp_path / "out"), str(generator), Style("all-pairs"), EditConfig())
     run(job)
     network = load_generator(generator)
     for row in rows_of(job.out).values():
@@ -337,11 +343,11 @@ def test_every_family_can_be_edited(checkpoint: str, tmp_path: Path, vgg: Path) 
     check_pictures(job.out, generator)
 
 
-def test_a_latent_that_is_not_finite_is_a_row_that_says_so(job: EditJob, generator: Path) -> None:
+def test_a_latent_that_is_not_finite_is_a_row_that_says_so(job: EditRunRequest, generator: Path) -> None:
     """1e308 is a finite number, and what it makes of a latent is not."""
-    jobs = (Job(("1.png", "2.png"), (1e308, 0.5)), Job(("2.png", "3.png"), (-1e300,)))
-    outcome = run(replace(job, request=Morph((0.0,), jobs=jobs)))
-    assert outcome.summary["statuses"] == {"diverged": 2, "ok": 1}
+    listed = (ListedEdit(("1.png", "2.png"), (1e308, 0.5)), ListedEdit(("2.png", "3.png"), (-1e300,)))
+    outcome = run(replace(job, request=Morph((0.0,), listed=listed)))
+    assert outcome.summary.statuses == {"diverged": 2, "ok": 1}
     errors = {row["strength"]: row["error"] for row in rows_of(job.out).values()}
     assert errors[0.5] is None
     assert errors[1e308] == "the latent of morph of '1.png', '2.png' at strength 1e+308 is not finite in float32"
@@ -352,7 +358,7 @@ def test_a_latent_that_is_not_finite_is_a_row_that_says_so(job: EditJob, generat
 
 @pytest.mark.parametrize("where", ["latent", "picture"])
 def test_what_an_earlier_version_called_ok_is_never_ok_again(
-    job: EditJob, generator: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    job: EditRunRequest, generator: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     """Tables of earlier versions hold latents that are not finite; and a finite one may still draw no picture."""
     original = LatentReader.read
@@ -363,7 +369,7 @@ def test_what_an_earlier_version_called_ok_is_never_ok_again(
 
     monkeypatch.setattr(LatentReader, "read", read)
     outcome = run(replace(job, ids=("1.png", "2.png")))
-    assert outcome.summary["statuses"] == {"diverged": 1, "ok": 1}
+    assert outcome.summary.statuses == {"diverged": 1, "ok": 1}
     (bad,) = [row for row in rows_of(job.out).values() if row["status"] == "diverged"]
     assert f"the {where} of render of '1.png'" in bad["error"] and "not finite" in bad["error"]
     check_pictures(job.out, generator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.records import Task
-from i2s_batch.runtime.state.assembly import Assembler, Publisher
-from i2s_batch.runtime.state.failures import count_statuses, forget_failures
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_state import RunState, scan
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_statuses, read_table
-from i2s_batch.storage.tables.table import encode_shard, shard_metadata, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.units import Task, Unit
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.failures import count_statuses, forget_failures
+from i2s_batch.schema.codec import encode_shard, table_schema
+from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.schema.row import Row
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_statuses, read_table
 
 METADATA = shard_metadata(latent_shape=(2, 3), space="w+", generator="g", vgg="v", settings={}, code_version="test")
 SHARD, IMAGES = 300, 1000
@@ -50,8 +53,9 @@ class Scene:
 
     def log_unit(self, unit: int, status: str) -> None:
         names = self.plan.rows(self.plan.unit_range(unit))["image_id"].to_pylist()
-        rows = [{"image_id": name, "status": status} for name in names]
-        self.log.write_rows(Task(unit, tuple(rows)), rows)
+        now = datetime.now(timezone.utc)
+        rows = [Row(image_id=n, uri=n, status=status, attempts=1, space="w+", embedded_at=now) for n in names]
+        self.log.write_rows(Task(Unit(index=unit, image_ids=tuple(names))), rows)
 
     def state(self) -> RunState:
         return scan(self.store, self.plan, self.log)

@@ -7,35 +7,35 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.api.verification import verify
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import RunConflictError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
-from i2s_batch.table.verify import verify
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.status import read_status
+from i2s_batch.storage import open_store
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.runs import embed, rows_written
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=4, shard_size=3, max_failed_fraction=1)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=4), batch_size=4, shard_size=3, max_failed_fraction=1)
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
     """A finished run over b, d, f, h and a picture that is none."""
     source = tmp_path / "in"
     source.mkdir()
     for number, name in enumerate("bdfh"):
         scene(number, (40, 40)).save(source / f"{name}.png")
     (source / "x.png").write_text("no picture")
-    job = EmbedJob(str(source), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(source), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
     run(job)
     return replace(job, config=replace(CONFIG, grow=True))
 
 
-def run(job: EmbedJob) -> list[str]:
+def run(job: EmbedRunRequest) -> list[str]:
     """What was said."""
     said: list[str] = []
     embed(job, said=said)
@@ -43,35 +43,35 @@ def run(job: EmbedJob) -> list[str]:
 
 
 @pytest.fixture
-def written(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def written(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return rows_written(monkeypatch)
 
 
-def rows_of(job: EmbedJob) -> dict[str, dict]:
+def rows_of(job: EmbedRunRequest) -> dict[str, dict]:
     table = read_table(job.out)
     assert table["image_id"].to_pylist() == sorted(set(table["image_id"].to_pylist()))
     return {row["image_id"]: row for row in table.to_pylist()}
 
 
-def shards(job: EmbedJob) -> dict[str, bytes]:
+def shards(job: EmbedRunRequest) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(job.out, "latents").iterdir()}
 
 
-def test_nothing_new_is_nothing_done(job: EmbedJob, written: list[str]) -> None:
+def test_nothing_new_is_nothing_done(job: EmbedRunRequest, written: list[str]) -> None:
     before = shards(job)
     said = run(job)
     assert written == [] and shards(job) == before
     assert "0 pictures have changed, 0 are gone (their rows stay); 5 are there" in said
 
 
-def test_new_pictures_come_into_shards_of_their_own(job: EmbedJob, written: list[str]) -> None:
+def test_new_pictures_come_into_shards_of_their_own(job: EmbedRunRequest, written: list[str]) -> None:
     before = shards(job)
     for number, name in enumerate("aceg"):
         scene(10 + number, (40, 40)).save(Path(job.source) / f"{name}.png")
     run(replace(job, config=CONFIG))
     assert written == [], "a run that is not to grow has its plan"
     what = EmbedRun(job, say=print).describe()
-    assert (what["images"], what["images_to_do"], what["shards"]) == (9, 4, 4)
+    assert (what.images, what.images_to_do, what.shards) == (9, 4, 4)
     run(job)
     assert sorted(written) == ["a.png", "c.png", "e.png", "g.png"]
     after = shards(job)
@@ -86,7 +86,7 @@ def test_new_pictures_come_into_shards_of_their_own(job: EmbedJob, written: list
     assert written == [] and len(rows_of(job)) == 9
 
 
-def test_changed_pictures_are_embedded_again_and_only_those(job: EmbedJob, written: list[str]) -> None:
+def test_changed_pictures_are_embedded_again_and_only_those(job: EmbedRunRequest, written: list[str]) -> None:
     before = rows_of(job)
     scene(30, (40, 40)).save(Path(job.source) / "d.png")
     scene(31, (40, 40)).save(Path(job.source) / "x.png")
@@ -101,14 +101,14 @@ def test_changed_pictures_are_embedded_again_and_only_those(job: EmbedJob, writt
     assert all(after[f"{name}.png"] == before[f"{name}.png"] for name in "bfh")
 
 
-def test_a_picture_that_became_unreadable_keeps_its_code(job: EmbedJob, written: list[str]) -> None:
+def test_a_picture_that_became_unreadable_keeps_its_code(job: EmbedRunRequest, written: list[str]) -> None:
     before = rows_of(job)
     (Path(job.source) / "d.png").write_text("overwritten by accident")
     run(job)
     assert written == ["d.png"] and rows_of(job) == before
 
 
-def test_rows_of_vanished_pictures_stay_and_are_marked(job: EmbedJob, written: list[str]) -> None:
+def test_rows_of_vanished_pictures_stay_and_are_marked(job: EmbedRunRequest, written: list[str]) -> None:
     before = rows_of(job)
     (Path(job.source) / "f.png").rename(Path(job.source).parent / "f.png")
     said = run(job)
@@ -125,7 +125,7 @@ def test_rows_of_vanished_pictures_stay_and_are_marked(job: EmbedJob, written: l
     assert rows_of(job) == before and written == []
 
 
-def test_an_interrupted_growth_goes_on(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_growth_goes_on(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ace":
         scene(ord(name), (40, 40)).save(Path(job.source) / f"{name}.png")
     original = WorkLog.write_rows
@@ -145,7 +145,7 @@ def test_an_interrupted_growth_goes_on(job: EmbedJob, monkeypatch: pytest.Monkey
     assert [info.key for info in open_store(job.out).list("work/")] == []
 
 
-def test_a_list_with_other_columns_is_refused(job: EmbedJob, tmp_path: Path) -> None:
+def test_a_list_with_other_columns_is_refused(job: EmbedRunRequest, tmp_path: Path) -> None:
     listing = tmp_path / "list.csv"
     listing.write_text("path,label\nin/b.png,house\n")
     listed = replace(job, source=str(listing), out=f"{job.out}-listed")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.errors import InternalError, RunConflictError
-from i2s_batch.runtime.state import lease as lease_module
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.output import lease as lease_module
+from i2s_batch.output.lease import Lease
+from i2s_batch.storage import Store, open_store
 
 KEY = "work/lease.json"
 
@@ -54,8 +54,8 @@ def test_the_second_is_refused_while_the_first_lives(store: Store) -> None:
 def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(store: Store) -> None:
     code = f"""
 import os
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.storage.objects import open_store
+from i2s_batch.output.lease import Lease
+from i2s_batch.storage import open_store
 Lease(open_store({store.url!r}), {KEY!r}).acquire()
 os._exit(9)
 """
@@ -80,7 +80,7 @@ def test_a_holder_on_another_machine_shows_that_it_lives(store: Store, monkeypat
     first = Lease(store, KEY)
     first.acquire()
     # Seen from another machine its process cannot be looked up.
-    monkeypatch.setattr(lease_module, "_machine", lambda: "another")
+    monkeypatch.setattr(lease_module, "this_machine", lambda: "another")
     with pytest.raises(RunConflictError, match="another driver is working on this output"):
         Lease(store, KEY).acquire()
     first.check()
@@ -106,12 +106,14 @@ def test_a_lease_that_nothing_renews_any_more_stops_the_run(store: Store, monkey
     lease.acquire()
     lease.check()
 
-    def broken(self: Lease) -> bytes:
+    def broken() -> str:
         raise KeyError("a fault of ours")
 
-    monkeypatch.setattr(Lease, "_render", broken)
-    lease._thread.join(20)
+    monkeypatch.setattr(lease_module, "this_machine", broken)
+    deadline = time.monotonic() + 20
     with pytest.raises(InternalError, match="the thread that renews the lease"):
-        lease.check()
+        while time.monotonic() < deadline:
+            lease.check()
+            time.sleep(0.05)
     lease.release()
     assert [info.key for info in store.list()] == []

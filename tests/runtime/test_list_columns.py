@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from i2s_batch.config import EmbedConfig, RunConfig
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.tables.dataset import open_table
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.sql import answer
+from i2s_batch.api.verification import verify
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.table.dataset import open_table
 from i2s_batch.table.export import export_latents
-from i2s_batch.table.verify import verify
+from i2s_batch.table.shards import read_table
+from i2s_batch.table.sql import answer
 from tests.material import scene
 from tests.runs import embed
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=3), batch_size=4, shard_size=4)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=3), batch_size=4, shard_size=4)
 
 
 LISTED = "path,_label,_after,_then,_source,_places,label\n"
@@ -30,7 +30,7 @@ def test_columns_of_a_list_share_no_namespace_with_the_program(tmp_path: Path, g
     listing = tmp_path / "list.csv"
     rows = [f"{n}.png,{n},{n},{5 - n},s{n},p{n},{n * n}\n" for n in range(6)]
     listing.write_text(LISTED + "".join(rows))
-    job = EmbedJob(str(listing), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(listing), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
     embed(job)
     table = read_table(job.out)
     assert table.column_names[-6:] == ["_label", "_after", "_then", "_source", "_places", "label"]
@@ -52,7 +52,7 @@ def test_columns_that_are_called_as_we_call_things_take_the_place_of_nothing(
     for number in range(2):
         scene(number, (40, 40)).save(tmp_path / f"{number}.png")
     (tmp_path / "list.csv").write_text("path,id,w,list_w,i2s_id,k,a\n0.png,7,1,3,5,0,0\n1.png,8,2,4,6,0,0\n")
-    job = EmbedJob(str(tmp_path / "list.csv"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(tmp_path / "list.csv"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
     embed(job)
     table = read_table(job.out)
     codes = np.array(table["latent"].to_pylist(), np.float32)

@@ -8,27 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig, StudyConfig
+from i2s_batch.api.reports import write_report
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Render
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import I2SError, RunConflictError, SourceError, StorageError
-from i2s_batch.files import temporary_beside
-from i2s_batch.report.page import write_report
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.runtime.state.ownership import check_file, claim
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.objects.local import LocalStore
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.table.merge import merge_runs
+from i2s_batch.maintenance.merging import merge_runs
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.ownership import check_file, claim
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import Store, open_store
+from i2s_batch.storage.files import temporary_beside
+from i2s_batch.storage.local import LocalStore
+from i2s_batch.studies.study_config import StudyConfig
+from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.runs import embed
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=1), batch_size=4, shard_size=2)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=1), batch_size=4, shard_size=2)
 
 # What people keep under names that a run uses as well, or nearly.
 THEIRS = {
@@ -53,11 +53,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
     (tmp_path / "in").mkdir()
     for number in range(3):
         scene(number, (20, 20)).save(tmp_path / "in" / f"{number}.png")
-    return EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    return EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
 
 
 def contents(store: Store) -> dict[str, bytes]:
@@ -65,22 +65,24 @@ def contents(store: Store) -> dict[str, bytes]:
 
 
 def edit(table: str, out: str, generator: str) -> None:
-    request = EditJob((table,), out, generator, Render(), EditConfig())
+    request = EditRunRequest((table,), out, generator, Render(), EditConfig())
     EditRun(request, generator_weights(generator), lambda line: None).execute(InProcessCluster())
 
 
 @pytest.mark.parametrize("key", THEIRS)
-def test_one_file_of_somebody_else_is_enough_to_refuse(place: Store, job: EmbedJob, key: str) -> None:
+def test_one_file_of_somebody_else_is_enough_to_refuse(place: Store, job: EmbedRunRequest, key: str) -> None:
     place.put(key, THEIRS[key])
     out, generator = place.url, str(job.generator)
     table = replace(job, out=f"{job.source}-table")
     embed(table)
-    study = StudyJob(job.source, out, job.generator, job.vgg, StudyConfig(study="init", embed=EmbedConfig(steps=1)))
+    study = StudyRunRequest(
+        job.source, out, job.generator, job.vgg, StudyConfig(study="init", embed=EmbedConfig(steps=1))
+    )
     for command in (
         lambda: embed(replace(job, out=out)),
         lambda: EmbedRun(replace(job, out=out), print).describe(),
         lambda: edit(table.out, out, generator),
-        lambda: StudyRun(study, print),
+        lambda: StudyRun(study, print).plan(),
         lambda: merge_runs([table.out, table.out], out, print),
     ):
         with pytest.raises(RunConflictError, match=r"holds 1 file \(") as refused:
@@ -89,7 +91,7 @@ def test_one_file_of_somebody_else_is_enough_to_refuse(place: Store, job: EmbedJ
         assert contents(place) == {key: THEIRS[key]}
 
 
-def test_many_files_are_counted_and_the_first_named(place: Store, job: EmbedJob) -> None:
+def test_many_files_are_counted_and_the_first_named(place: Store, job: EmbedRunRequest) -> None:
     for number in range(4):
         place.put(f"some/{number}.txt", b"mine")
     with pytest.raises(
@@ -102,7 +104,7 @@ def test_many_files_are_counted_and_the_first_named(place: Store, job: EmbedJob)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"name": "marathon", "km": 42}', b"\xff", b'"run"'])
-def test_a_run_json_of_somebody_else(place: Store, job: EmbedJob, content: bytes) -> None:
+def test_a_run_json_of_somebody_else(place: Store, job: EmbedRunRequest, content: bytes) -> None:
     place.put("run.json", content)
     for command in (
         lambda: embed(replace(job, out=place.url)),
@@ -115,7 +117,7 @@ def test_a_run_json_of_somebody_else(place: Store, job: EmbedJob, content: bytes
     assert contents(place) == {"run.json": content}
 
 
-def test_what_systems_leave_in_folders_is_no_reason_to_refuse_and_stays(place: Store, job: EmbedJob) -> None:
+def test_what_systems_leave_in_folders_is_no_reason_to_refuse_and_stays(place: Store, job: EmbedRunRequest) -> None:
     left = {".DS_Store": b"\0", "Thumbs.db": b"\0", "._x": b"\0", ".Trashes/501/a.txt": b"a", "sub/desktop.ini": b"\0"}
     place.put_all(left)
     if place.url.startswith("s3://"):
@@ -127,7 +129,7 @@ def test_what_systems_leave_in_folders_is_no_reason_to_refuse_and_stays(place: S
     assert {key: place.get(key) for key in left} == left
 
 
-def test_files_beside_a_run_of_ours_are_kept(place: Store, job: EmbedJob) -> None:
+def test_files_beside_a_run_of_ours_are_kept(place: Store, job: EmbedRunRequest) -> None:
     job = replace(job, out=place.url)
     embed(job)
     theirs = {"notes.txt": b"mine", "work/thesis.txt": b"mine", "work/rows/00000/3.arrow": b"mine"}
@@ -149,7 +151,7 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("phase", ["work/probe-", RunLayout.lease, RunLayout.plan, RunLayout.run_json])
 def test_what_a_run_left_that_was_killed_before_its_run_json_is_taken_over(
-    place: Store, job: EmbedJob, monkeypatch: pytest.MonkeyPatch, phase: str
+    place: Store, job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
     """Killed when the key that begins with `phase` had been written; of run.json, when it was about to be."""
     job, kind = replace(job, out=place.url), type(place)
@@ -168,8 +170,7 @@ def test_what_a_run_left_that_was_killed_before_its_run_json_is_taken_over(
     with monkeypatch.context() as patch:
         for name in ("put", "put_new", "put_file"):
             patch.setattr(kind, name, until(getattr(kind, name)))
-        patch.setattr(kind, "delete", lambda self, keys: None)
-        patch.setattr(Lease, "release", lambda self: self._stop.set())
+        patch.setattr(kind, "delete", lambda self, keys: None)  # the lease is not given back either
         with pytest.raises(KilledError):
             embed(job)
     assert phase == RunLayout.run_json or any(key.startswith(phase) for key in place.everything())
@@ -207,14 +208,14 @@ def _release_for_a_dead_process(place: Store) -> None:
         (RunLayout.summary, b'{"finished": true}'),
     ],
 )
-def test_a_name_of_ours_is_no_proof(place: Store, job: EmbedJob, key: str, content: bytes) -> None:
+def test_a_name_of_ours_is_no_proof(place: Store, job: EmbedRunRequest, key: str, content: bytes) -> None:
     place.put(key, content)
     with pytest.raises(RunConflictError, match="holds 1 file"):
         embed(replace(job, out=place.url))
     assert contents(place) == {key: content}
 
 
-def test_links_and_pipes_are_something(tmp_path: Path, job: EmbedJob) -> None:
+def test_links_and_pipes_are_something(tmp_path: Path, job: EmbedRunRequest) -> None:
     """A link named work, to a folder elsewhere, is not written through to that folder."""
     (tmp_path / "elsewhere").mkdir()
     out = tmp_path / "out"
@@ -227,7 +228,7 @@ def test_links_and_pipes_are_something(tmp_path: Path, job: EmbedJob) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_an_output_may_be_a_link_to_an_empty_folder(tmp_path: Path, job: EmbedJob) -> None:
+def test_an_output_may_be_a_link_to_an_empty_folder(tmp_path: Path, job: EmbedRunRequest) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to("disk")
     embed(job)
@@ -235,7 +236,7 @@ def test_an_output_may_be_a_link_to_an_empty_folder(tmp_path: Path, job: EmbedJo
     assert (tmp_path / "out").is_symlink() and (tmp_path / "disk" / "run.json").is_file()
 
 
-def test_source_and_out_in_each_other(tmp_path: Path, job: EmbedJob) -> None:
+def test_source_and_out_in_each_other(tmp_path: Path, job: EmbedRunRequest) -> None:
     source = Path(job.source)
     (source / "work").mkdir()
     scene(5, (20, 20)).save(source / "work" / "5.png")
@@ -258,7 +259,7 @@ def test_source_and_out_in_each_other(tmp_path: Path, job: EmbedJob) -> None:
         assert contents(open_store(job.source)) == before
 
 
-def test_results_below_the_source_are_no_images_however_often_it_grows(tmp_path: Path, job: EmbedJob) -> None:
+def test_results_below_the_source_are_no_images_however_often_it_grows(tmp_path: Path, job: EmbedRunRequest) -> None:
     """`embed photos photos/latents`, with links into the results, and a study, whose results are images."""
     source = Path(job.source)
     out = source / "latents"
@@ -274,7 +275,7 @@ def test_results_below_the_source_are_no_images_however_often_it_grows(tmp_path:
     assert read_table(str(out))["image_id"].to_pylist() == ["0.png", "1.png", "2.png", "new.png"]
 
 
-def test_out_is_not_where_another_run_keeps_its_files(place: Store, job: EmbedJob) -> None:
+def test_out_is_not_where_another_run_keeps_its_files(place: Store, job: EmbedRunRequest) -> None:
     first = replace(job, out=f"{place.url}/first")
     embed(first)
     before = contents(open_store(first.out))
@@ -285,7 +286,7 @@ def test_out_is_not_where_another_run_keeps_its_files(place: Store, job: EmbedJo
     embed(replace(job, out=f"{first.out}/morphs"))  # beside them it may
 
 
-def test_single_files_are_not_written_over_a_run(tmp_path: Path, job: EmbedJob) -> None:
+def test_single_files_are_not_written_over_a_run(tmp_path: Path, job: EmbedRunRequest) -> None:
     embed(job)
     (tmp_path / "link.json").symlink_to("out/run.json")
     for path in ("out/run.json", "out/summary.json", "out/latents/x.npy", "out/../out/report.html", "link.json"):
@@ -295,7 +296,7 @@ def test_single_files_are_not_written_over_a_run(tmp_path: Path, job: EmbedJob) 
     check_file(str(tmp_path / "run.json"))
 
 
-def test_a_report_beside_a_table_of_which_no_run_json_tells(tmp_path: Path, job: EmbedJob) -> None:
+def test_a_report_beside_a_table_of_which_no_run_json_tells(tmp_path: Path, job: EmbedRunRequest) -> None:
     embed(job)
     out = Path(job.out)
     (out / "run.json").rename(tmp_path / "run.json")
@@ -309,7 +310,7 @@ def test_a_report_beside_a_table_of_which_no_run_json_tells(tmp_path: Path, job:
     assert (out / "report.html").read_text() != "mine"
 
 
-def test_prefixes_of_s3_in_each_other(s3_bucket: str, job: EmbedJob) -> None:
+def test_prefixes_of_s3_in_each_other(s3_bucket: str, job: EmbedRunRequest) -> None:
     bucket = open_store(f"s3://{s3_bucket}")
     images = {f"data/{number}.png": Path(job.source, f"{number}.png").read_bytes() for number in range(3)}
     bucket.put_all(images | {"data/work/thesis.tex": b"mine", "work/other": b"mine"})

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.sources.source import list_images, sorted_images
-from i2s_batch.storage.tables.sorted_rows import SpilledRows, spilled
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.parquet.sorted_rows import SpilledRows, spilled
+from i2s_batch.sources.items import sorted_images
+from i2s_batch.sources.source import list_images
+from i2s_batch.storage import open_store
 
 
 def images(*ids: str) -> pa.Table:
@@ -50,8 +51,8 @@ def test_every_image_has_one_shard_and_one_unit(count: int, shard_size: int, uni
         assert {plan.shard_of(unit) for unit in units} == {shard}
         assert plan.by_image(chosen, shard).tolist() == [chosen[plan.unit_of(i)] for i in plan.shard_range(shard)]
     assert all(image in plan.unit_range(plan.unit_of(image)) for image in range(count))
-    task = plan.task(plan.units - 1, attempts=2, resume=True)
-    assert [row["image_id"] for row in task.images] == plan.images["image_id"].to_pylist()[-len(task.images) :]
+    last = plan.unit_rows(plan.units - 1)["image_id"].to_pylist()
+    assert last == plan.images["image_id"].to_pylist()[-len(last) :]
 
 
 def test_growing_leaves_every_shard_as_it_was(tmp_path: Path) -> None:
@@ -76,8 +77,8 @@ def test_growing_leaves_every_shard_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_growing_in_parts_is_growing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.runtime.state.plan._GROUP_ROWS", size)
-    monkeypatch.setattr("i2s_batch.storage.tables.sorted_rows._GROUP_ROWS", size)
+    monkeypatch.setattr("i2s_batch.output.plan.GROUP_ROWS", size)
+    monkeypatch.setattr("i2s_batch.parquet.sorted_rows.GROUP_ROWS", size)
     stream = np.random.default_rng(size)
     plan, held = Plan(numbered(0), 4), []
     for generation in range(5):
@@ -94,9 +95,9 @@ def test_growing_in_parts_is_growing(size: int, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_plan_of_many_parts_is_the_file_that_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte for byte what earlier programs wrote, who had all of it in memory."""
-    for name, value in (("_RUN_BYTES", 40_000), ("_PART_ROWS", 37), ("_GROUP_ROWS", 91)):
-        monkeypatch.setattr(f"i2s_batch.storage.tables.sorted_rows.{name}", value)
-    monkeypatch.setattr("i2s_batch.runtime.state.plan._GROUP_ROWS", 1000)
+    for name, value in (("RUN_BYTES", 40_000), ("PART_ROWS", 37), ("GROUP_ROWS", 91)):
+        monkeypatch.setattr(f"i2s_batch.parquet.sorted_rows.{name}", value)
+    monkeypatch.setattr("i2s_batch.output.plan.GROUP_ROWS", 1000)
     stream = np.random.default_rng(3)
     names = [f"{number:x}é/{place}.png" for place, number in enumerate(stream.integers(0, 1 << 40, 4321))]
     rows = "".join(f"{name},q{n % 9},{n}\n" for n, name in enumerate(names))
@@ -128,8 +129,7 @@ def test_what_only_workers_need_is_not_carried() -> None:
     rows = images("a").append_column("label", [["x"]]).append_column("_places", [[1]])
     plan = Plan(rows, 10, internal=("_places",))
     assert plan.shard_images(0).column_names == ["image_id", "uri", "label"]
-    task = plan.task(0, 1, False)
-    assert task.images == ({"image_id": "a", "uri": "/in/a", "label": "x"},) and task.internal == ({"_places": 1},)
+    assert plan.unit_rows(0).to_pylist() == [{"image_id": "a", "uri": "/in/a", "label": "x", "_places": 1}]
 
 
 def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_damaged_plan_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_loaded_plan_reads_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.runtime.state.plan._GROUP_ROWS", 8)
+    monkeypatch.setattr("i2s_batch.output.plan.GROUP_ROWS", 8)
     store, made = open_store(str(tmp_path)), Plan(numbered(100), 6)
     made.save(store)
     opened: list[str] = []
@@ -157,7 +157,7 @@ def test_a_loaded_plan_reads_what_is_asked_for(tmp_path: Path, monkeypatch: pyte
         assert plan.rows(images).equals(made.rows(images))
     assert plan.image_id(37) == "0037"
     opened.clear()
-    assert [plan.task(unit, 1, False) for unit in range(100)] == [made.task(unit, 1, False) for unit in range(100)]
+    assert all(plan.unit_rows(unit).equals(made.unit_rows(unit)) for unit in range(100))
     assert len(opened) <= 13, "each row group once"
 
 

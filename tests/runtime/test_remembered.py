@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig
+from i2s_batch.embedding import engine
+from i2s_batch.embedding.engine import Engine
 from i2s_batch.models import random_generator, random_vgg
-from i2s_batch.runtime.workers import engine
-from i2s_batch.runtime.workers.engine import Engine
-from i2s_batch.runtime.workers.remembered import Measured, estimate, figures_file, recall, remember
+from i2s_batch.run.speed_cache import Measured, estimate, figures_file, recall, remember
 
 HOW = ("plain", "torch 2.15")
 FAST = Measured("some GPU", "abc", "fp32", 8, 0.002, *HOW)
@@ -75,12 +75,13 @@ def test_an_estimate_takes_the_fastest_batch_of_each_device() -> None:
     cpu, gpu = estimate(
         [FAST, SLOW, CPU, Measured("cpu", "other", "fp32", 2, 0.1, *HOW)], "abc", "fp32", 3_600_000, 4, 2.5
     )
-    assert (gpu["device"], gpu["batch_size"]) == ("some GPU", 8)
-    assert gpu["hours"] == pytest.approx(0.5)
-    assert gpu["cost"] == pytest.approx(2 * 2.5)
-    assert cpu["hours"] == pytest.approx(125)
+    assert (gpu.device, gpu.batch_size) == ("some GPU", 8)
+    assert gpu.hours == pytest.approx(0.5)
+    assert gpu.cost == pytest.approx(2 * 2.5)
+    assert cpu.hours == pytest.approx(125)
     assert estimate([FAST], "abc", "bf16", 1, None, None) == []
-    assert "cost" not in estimate([FAST], "abc", "fp32", 1, None, None)[0]
+    assert "cost" not in estimate([FAST], "abc", "fp32", 1, None, None)[0].to_json()
+    assert list(gpu.to_json()) == ["device", "batch_size", "seconds_per_step_and_image", "workers", "hours", "cost"]
 
 
 def test_a_gpu_that_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:

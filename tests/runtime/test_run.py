@@ -12,42 +12,42 @@ import numpy as np
 import pytest
 import torch
 
+from i2s_batch.api.verification import verify
 from i2s_batch.checksums import with_checksum
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import InternalError, RunConflictError, SourceError
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.state.run_record import resume_command
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.objects.local import LocalStore
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
-from i2s_batch.table.verify import verify
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.run_record import RunRecord
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.execution import Outcome
+from i2s_batch.storage import open_store
+from i2s_batch.storage.local import LocalStore
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.material import BAD, scene, upload
 from tests.runs import embed, rows_written
 from tests.runtime.checks import check_table
 
 STEPS = 12
-CONFIG = RunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, shard_size=10, max_failed_fraction=0.2)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, shard_size=10, max_failed_fraction=0.2)
 
 
 @pytest.fixture
-def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
-    return EmbedJob(str(pictures[0]), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
+    return EmbedRunRequest(str(pictures[0]), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
 
 
-def run(job: EmbedJob, workers: int = 2) -> Outcome:
+def run(job: EmbedRunRequest, workers: int = 2) -> Outcome:
     return embed(job, workers)
 
 
-def test_a_folder_of_mixed_pictures(job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path) -> None:
+def test_a_folder_of_mixed_pictures(job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path) -> None:
     outcome = run(job)
     check_table(job.out, pictures[1], generator)
-    assert outcome.summary["statuses"] == {"ok": len(pictures[1]) - len(BAD), "unreadable": len(BAD)}
-    assert outcome.acceptable and not replace(outcome, config=RunConfig(max_failed_fraction=0)).acceptable
+    assert outcome.summary.statuses == {"ok": len(pictures[1]) - len(BAD), "unreadable": len(BAD)}
+    assert outcome.acceptable and not replace(outcome, config=EmbedRunConfig(max_failed_fraction=0)).acceptable
     shards = sorted(path.name for path in (Path(job.out) / "latents").iterdir())
     assert shards == ["shard-00000.parquet", "shard-00001.parquet", "shard-00002.parquet"]
     record = json.loads((Path(job.out) / "run.json").read_text())
@@ -57,7 +57,7 @@ def test_a_folder_of_mixed_pictures(job: EmbedJob, pictures: tuple[Path, set[str
 
 
 def test_an_s3_prefix_into_an_s3_prefix(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, s3_bucket: str
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path, s3_bucket: str
 ) -> None:
     upload(pictures[0], f"s3://{s3_bucket}/in")
     job = replace(job, source=f"s3://{s3_bucket}/in", out=f"s3://{s3_bucket}/out")
@@ -65,7 +65,7 @@ def test_an_s3_prefix_into_an_s3_prefix(
     check_table(job.out, pictures[1], generator)
 
 
-def test_workers_and_batch_sizes_do_not_change_a_result(job: EmbedJob, tmp_path: Path) -> None:
+def test_workers_and_batch_sizes_do_not_change_a_result(job: EmbedRunRequest, tmp_path: Path) -> None:
     config = replace(CONFIG, precision="fp64")
     run(replace(job, config=config), workers=1)
     other = replace(job, out=str(tmp_path / "other"), config=replace(config, batch_size=3))
@@ -75,16 +75,16 @@ def test_workers_and_batch_sizes_do_not_change_a_result(job: EmbedJob, tmp_path:
     np.testing.assert_allclose(first.latents, second.latents, rtol=0, atol=1e-6)  # the table holds float32
 
 
-def test_running_again_computes_nothing(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_again_computes_nothing(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     run(job)
     before = read_table(job.out)
     names = rows_written(monkeypatch)
     outcome = run(job)
     assert names == [] and read_table(job.out) == before
-    assert outcome.summary["done"] == outcome.summary["images"] == len(before)
+    assert outcome.summary.done == outcome.summary.images == len(before)
 
 
-def test_a_list_carries_its_columns(job: EmbedJob, tmp_path: Path) -> None:
+def test_a_list_carries_its_columns(job: EmbedRunRequest, tmp_path: Path) -> None:
     listing = tmp_path / "list.csv"
     listing.write_text("path,label\npictures/b/1.png,house\npictures/a/1.png,home\n")
     run(replace(job, source=str(listing)))
@@ -92,10 +92,10 @@ def test_a_list_carries_its_columns(job: EmbedJob, tmp_path: Path) -> None:
     assert [(Path(row["image_id"]).parent.name, row["label"]) for row in rows] == [("a", "home"), ("b", "house")]
 
 
-def test_an_output_inside_the_source_is_no_picture(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:
+def test_an_output_inside_the_source_is_no_picture(job: EmbedRunRequest, pictures: tuple[Path, set[str]]) -> None:
     run(replace(job, out=str(pictures[0] / "out")))
     again = run(replace(job, out=str(pictures[0] / "out")))
-    assert again.summary["images"] == len(pictures[1])
+    assert again.summary.images == len(pictures[1])
 
 
 @pytest.mark.parametrize(
@@ -106,14 +106,14 @@ def test_an_output_inside_the_source_is_no_picture(job: EmbedJob, pictures: tupl
         ({"precision": "tf32"}, "settings.precision"),
     ],
 )
-def test_an_output_of_another_run_is_refused(job: EmbedJob, change: dict, message: str) -> None:
+def test_an_output_of_another_run_is_refused(job: EmbedRunRequest, change: dict, message: str) -> None:
     run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=STEPS))))
     with pytest.raises(RunConflictError, match="holds a run with other settings") as refusal:
         run(replace(job, config=replace(CONFIG, **change)))
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-def test_another_source_or_network_is_refused(job: EmbedJob, tmp_path: Path) -> None:
+def test_another_source_or_network_is_refused(job: EmbedRunRequest, tmp_path: Path) -> None:
     run(job)
     with pytest.raises(RunConflictError, match="source is"):
         run(replace(job, source=f"{job.source}/a"))
@@ -122,12 +122,12 @@ def test_another_source_or_network_is_refused(job: EmbedJob, tmp_path: Path) -> 
 
 
 def test_a_shard_whose_rows_were_not_forgotten_yet_is_not_written_again(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A driver that is killed between a shard and the end of its logged rows."""
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "delete_rows", lambda self, indices: None)
-        patch.setattr(EmbedRun, "_clean", lambda self: None)
+        patch.setattr(EmbedRun, "clear_work", lambda self: None)
         run(job)
     out = Path(job.out)
     assert list(out.glob("work/rows/*/*"))
@@ -137,7 +137,9 @@ def test_a_shard_whose_rows_were_not_forgotten_yet_is_not_written_again(
     assert not list(out.glob("work/**/*"))
 
 
-def test_a_driver_killed_between_a_shard_and_its_checksum(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_killed_between_a_shard_and_its_checksum(
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class KilledError(Exception):
         pass
 
@@ -161,33 +163,32 @@ def test_a_driver_killed_between_a_shard_and_its_checksum(job: EmbedJob, monkeyp
     assert shard.stat().st_mtime_ns == written and list(open_store(job.out).list(RunLayout.work_prefix)) == []
 
 
-def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedJob) -> None:
+def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedRunRequest) -> None:
     embed_config = EmbedConfig(steps=STEPS, stop_plateau=99, plateau_steps=4)
     job = replace(job, config=replace(CONFIG, embed=embed_config))
     run(job)
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert {(row["stop_reason"], row["steps"], row["loss_curve_steps"][-1]) for row in rows} == {("plateau", 4, 4)}
-    record = json.loads(Path(job.out, "run.json").read_text())
-    command = resume_command(record, "OUT")
+    command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
     assert command is not None and command.endswith("--stop-plateau 99 --plateau-steps 4 --shard-size 10")
     with pytest.raises(RunConflictError, match="stop_plateau"):
         run(replace(job, config=CONFIG))
 
 
 @pytest.mark.usefixtures("short_warm_up")
-def test_another_optimizer_is_another_run_and_its_command_says_so(job: EmbedJob) -> None:
+def test_another_optimizer_is_another_run_and_its_command_says_so(job: EmbedRunRequest) -> None:
     other = replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=STEPS, optimizer="lbfgs")))
     run(other)
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert rows and all(row["loss"] == pytest.approx(min(row["loss_curve"]), rel=1e-3) for row in rows)
-    command = resume_command(json.loads(Path(job.out, "run.json").read_text()), "OUT")
+    command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
     assert command is not None and command.endswith("--optimizer lbfgs --shard-size 10")
     with pytest.raises(RunConflictError, match="optimizer is lbfgs there"):
         run(replace(job, config=CONFIG))
 
 
 def test_a_device_with_too_little_memory_goes_on_with_fewer_images_and_says_so(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Slots.advance
 
@@ -207,7 +208,7 @@ def test_a_device_with_too_little_memory_goes_on_with_fewer_images_and_says_so(
 
 
 def test_retry_failed_tries_only_what_failed(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(job)
     shutil.copy(pictures[0] / "a/0.png", pictures[0] / "bad/empty.png")
@@ -216,11 +217,11 @@ def test_retry_failed_tries_only_what_failed(
     assert set(names) == BAD
     assert verify(job.out).sound, "a shard that was published again has its new checksum"
     check_table(job.out, pictures[1], generator, bad=BAD - {"bad/empty.png"})
-    assert outcome.summary["statuses"]["unreadable"] == len(BAD) - 1
+    assert outcome.summary.statuses["unreadable"] == len(BAD) - 1
 
 
 def test_an_interrupted_retry_keeps_what_it_achieved(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(job)
     empty = pictures[0] / "bad/empty.png"
@@ -244,7 +245,7 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
         # None waits for another's thread.
-        patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", len(BAD))
+        patch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", len(BAD))
         with pytest.raises(InternalError, match="StopError"):
             run(retry)
     assert len(list((Path(job.out) / "work/rows").rglob("*.arrow"))) == 1
@@ -257,7 +258,7 @@ def test_an_interrupted_retry_keeps_what_it_achieved(
 
 
 def test_leavings_of_another_run_are_never_taken_for_this_one(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path
 ) -> None:
     """What a driver still wrote whose output was deleted under it."""
     store = open_store(job.out)
@@ -269,9 +270,9 @@ def test_leavings_of_another_run_are_never_taken_for_this_one(
     check_table(job.out, pictures[1], generator)
 
 
-def test_rows_whose_run_json_is_lost_are_neither_taken_nor_deleted(job: EmbedJob) -> None:
+def test_rows_whose_run_json_is_lost_are_neither_taken_nor_deleted(job: EmbedRunRequest) -> None:
     """They may be the work of weeks, and the plan says whose they are."""
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     store = open_store(job.out)
     store.put("work/rows/00000/00000003.arrow", b"of this plan")
     store.delete([RunLayout.run_json])
@@ -281,7 +282,7 @@ def test_rows_whose_run_json_is_lost_are_neither_taken_nor_deleted(job: EmbedJob
     assert {key: store.get(key) for key in store.everything()} == before
 
 
-def test_a_table_without_a_run_json_is_refused(job: EmbedJob) -> None:
+def test_a_table_without_a_run_json_is_refused(job: EmbedRunRequest) -> None:
     run(job)
     (Path(job.out) / "run.json").unlink()
     with pytest.raises(RunConflictError, match=r"holds \d+ files .* and no run\.json"):
@@ -289,17 +290,21 @@ def test_a_table_without_a_run_json_is_refused(job: EmbedJob) -> None:
 
 
 def test_a_damaged_checkpoint_costs_steps_and_nothing_else(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path
 ) -> None:
     first = EmbedRun(job, say=lambda line: None)
-    first._begin(lambda: None)
+    first.begin()
     open_store(job.out).put("work/checkpoints/00000004.npz", b"PK\x03\x04 cut off")
     run(job)
     check_table(job.out, pictures[1], generator)
 
 
 def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
-    job: EmbedJob, pictures: tuple[Path, set[str]], generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest,
+    pictures: tuple[Path, set[str]],
+    generator: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Stopped in the middle by an error of the storage, right after a checkpoint; float64, to compare."""
     config = replace(CONFIG, precision="fp64", embed=EmbedConfig(steps=40), checkpoint_every_s=0.05, batch_size=3)
@@ -326,27 +331,36 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
     assert list((Path(job.out) / "work/checkpoints").iterdir())
 
     names = rows_written(monkeypatch)
-    steps = run(job, workers=1).summary["this_session"]["steps"]
+    steps = run(job, workers=1).summary.this_session.steps
     assert len(names) == len(pictures[1]) - len(survivors), "no finished picture is computed again"
     assert steps < 40 * (len(names) - len(BAD)), "pictures in flight went on from their checkpoints"
     check_table(job.out, pictures[1], generator)
     np.testing.assert_allclose(read_latents(job.out).latents, read_latents(undisturbed.out).latents, rtol=0, atol=1e-6)
 
 
-def test_a_dry_run_writes_nothing(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:
+def test_a_dry_run_writes_nothing(job: EmbedRunRequest, pictures: tuple[Path, set[str]]) -> None:
     what = EmbedRun(job, say=lambda line: None).describe()
-    assert what["images"] == what["images_to_do"] == len(pictures[1]) and what["shards"] == 3
+    assert what.images == what.images_to_do == len(pictures[1]) and what.shards == 3
     assert not Path(job.out).exists()
 
 
-def test_an_empty_source_is_refused_before_anything_is_written(job: EmbedJob, tmp_path: Path) -> None:
+def test_a_dry_run_counts_what_a_retry_would_do_and_forgets_nothing(
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]]
+) -> None:
+    run(job)
+    retry = replace(job, config=replace(job.config, retry_failed=True))
+    for config, to_do in ((job, 0), (retry, len(BAD)), (retry, len(BAD)), (job, 0)):
+        assert EmbedRun(config, say=lambda line: None).describe().images_to_do == to_do
+
+
+def test_an_empty_source_is_refused_before_anything_is_written(job: EmbedRunRequest, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(SourceError, match="nothing"):
         run(replace(job, source=str(tmp_path / "nothing")))
     assert not Path(job.out).exists()
 
 
-def test_one_picture_is_a_source(job: EmbedJob, tmp_path: Path) -> None:
+def test_one_picture_is_a_source(job: EmbedRunRequest, tmp_path: Path) -> None:
     scene(3, (40, 40)).save(tmp_path / "one.png")
     run(replace(job, source=str(tmp_path / "one.png")))
     assert read_latents(job.out).ids == ["one.png"]

@@ -14,32 +14,32 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import InternalError, StorageError
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.state import lease as lease_module
-from i2s_batch.runtime.state.assembly import Assembler
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.runtime.state.plan import Plan
-from i2s_batch.runtime.state.run_record import parse_record, table_metadata
-from i2s_batch.runtime.state.work_log import WorkLog
-from i2s_batch.runtime.watching import status as status_module
-from i2s_batch.runtime.watching.status import RunStatus, read_status
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
+from i2s_batch.output import lease as lease_module
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.lease import Lease, LeaseHolder, parse_holder
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_record import RunRecord
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run import status as status_module
+from i2s_batch.run.assembly import Assembler
+from i2s_batch.run.status import RunStatus, read_status
+from i2s_batch.storage import Store, open_store
 from tests.material import BAD, upload
 from tests.runs import embed
 
 IMAGES = 26
-CONFIG = RunConfig(embed=EmbedConfig(steps=12), batch_size=4, shard_size=10)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=12), batch_size=4, shard_size=10)
 
 
 @pytest.fixture
-def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: Path) -> EmbedJob:
-    return EmbedJob(str(pictures[0]), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+def job(pictures: tuple[Path, set[str]], tmp_path: Path, generator: Path, vgg: Path) -> EmbedRunRequest:
+    return EmbedRunRequest(str(pictures[0]), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
 
 
-def run(job: EmbedJob, workers: int = 1) -> None:
+def run(job: EmbedRunRequest, workers: int = 1) -> None:
     embed(job, workers)
 
 
@@ -57,7 +57,7 @@ class StopError(Exception):
     """What ends a run in the middle."""
 
 
-def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int:
+def interrupt(job: EmbedRunRequest, after: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run until about `after` rows are there; how many images are done, those of a whole shard among them."""
     original = WorkLog.write_rows
 
@@ -68,17 +68,17 @@ def interrupt(job: EmbedJob, after: int, monkeypatch: pytest.MonkeyPatch) -> int
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkLog, "write_rows", stop)
-        patch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
+        patch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", 1)
         with pytest.raises(InternalError, match="StopError"):
             run(job)
     return len(rows_of(job.out)) + CONFIG.shard_size * len(list(Path(job.out).glob("latents/*")))
 
 
-def leave_rows_in_the_log(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def leave_rows_in_the_log(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run to the end, but for the assembly of the shards."""
     with monkeypatch.context() as patch:
         patch.setattr(Assembler, "publish", lambda *_: None)
-        patch.setattr(EmbedRun, "_clean", lambda _: None)
+        patch.setattr(EmbedRun, "clear_work", lambda _: None)
         run(job)
 
 
@@ -90,13 +90,16 @@ def rows_of(out: str) -> list[int]:
 def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"holds no run of i2s-batch \(no run.json\)"):
         read_status(str(tmp_path / "nowhere"), say=pytest.fail)
-    identity = {"source": "s", "settings": {"shard_size": 10}, "vgg": {}, "generator": {"latent_shape": [2, 3]}}
+    generator = {"fingerprint": "f", "family": "stylegan1", "origin": "o", "latent_shape": [2, 3]}
+    identity = {"source": "s", "settings": {"shard_size": 10}, "vgg": None, "generator": generator}
     for content, reason in [
         ("{", "no run record"),
         ("[]", "no run record"),
-        (json.dumps(identity | {"settings": {}}), "KeyError: 'shard_size'"),
-        (json.dumps(identity | {"settings": []}), "TypeError"),
-        (json.dumps(identity | {"settings": {"shard_size": 0}}), "below 1"),
+        (json.dumps(identity | {"settings": {}}), "lack shard_size"),
+        (json.dumps(identity | {"settings": []}), "got `array`"),
+        (json.dumps(identity | {"settings": {"shard_size": 0}}), "shard_size is 0; it is between 1 and"),
+        (json.dumps(identity | {"generator": generator | {"latent_shape": [2, "3"]}}), "got `str` - at"),
+        (json.dumps(identity | {"created_at": 7}), r"created_at"),
         (json.dumps(identity), "images.parquet"),
     ]:
         (tmp_path / "run.json").write_text(content)
@@ -104,8 +107,8 @@ def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> N
             read_status(str(tmp_path), say=pytest.fail)
 
 
-def test_a_run_that_is_planned_and_not_begun(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+def test_a_run_that_is_planned_and_not_begun(job: EmbedRunRequest) -> None:
+    EmbedRun(job, say=lambda line: None).begin()
     found = status(job.out)
     assert (found.state, found.images, found.done, found.shards, found.shards_published) == ("stopped", 26, 0, 3, 0)
     assert (found.holder, found.live, found.summary_age_s, found.slowest, found.last_failures) == (
@@ -117,7 +120,7 @@ def test_a_run_that_is_planned_and_not_begun(job: EmbedJob) -> None:
     )
 
 
-def test_a_finished_run(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:
+def test_a_finished_run(job: EmbedRunRequest, pictures: tuple[Path, set[str]]) -> None:
     run(job)
     found = status(job.out)
     assert (found.state, found.done, found.failed) == ("finished", IMAGES, len(BAD)) and found.finished
@@ -129,7 +132,7 @@ def test_a_finished_run(job: EmbedJob, pictures: tuple[Path, set[str]]) -> None:
 
 
 def test_an_interrupted_run_and_the_command_that_goes_on_with_it(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     rows = interrupt(
         replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=40), checkpoint_every_s=1e-3)), 12, monkeypatch
@@ -151,16 +154,16 @@ def test_an_interrupted_run_and_the_command_that_goes_on_with_it(
         assert status(job.out).command is None
 
 
-def test_a_secret_in_an_address_is_not_kept(job: EmbedJob) -> None:
-    from i2s_batch.runtime.state.run_record import given
+def test_a_secret_in_an_address_is_not_kept(job: EmbedRunRequest) -> None:
+    from i2s_batch.output.run_record import given
 
     assert given("https://host/g.pkl?signature=abc") is None and given("https://me:pw@host/g.pkl") is None
     assert given("https://host/g.pkl") == "https://host/g.pkl" and given("imagenet") == "imagenet"
 
 
-def running(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -> None:
+def running(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -> None:
     """Run to the end with 0 s between two summaries, and `look` once in the middle, when 6 rows are there."""
-    monkeypatch.setattr("i2s_batch.runtime.watching.summary.SUMMARY_EVERY_S", 0.0)
+    monkeypatch.setattr("i2s_batch.output.summary_file.SUMMARY_EVERY_S", 0.0)
     original = WorkLog.write_rows
     looked = []
 
@@ -171,7 +174,7 @@ def running(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, look: Callable[[], N
             look()
         return written
 
-    monkeypatch.setattr("i2s_batch.runtime.workers.embed_worker._WRITER_THREADS", 1)
+    monkeypatch.setattr("i2s_batch.embedding.embed_worker.WRITER_THREADS", 1)
     monkeypatch.setattr(WorkLog, "write_rows", write)
     run(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=20))))
     assert looked
@@ -179,7 +182,7 @@ def running(job: EmbedJob, monkeypatch: pytest.MonkeyPatch, look: Callable[[], N
 
 @pytest.mark.parametrize("place", ["local", "s3"])
 def test_a_run_under_way(
-    job: EmbedJob, place: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    job: EmbedRunRequest, place: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     if place == "s3":
         bucket = request.getfixturevalue("s3_bucket")
@@ -204,8 +207,8 @@ def say_in_summary(store: Store, age_s: float, **facts: object) -> None:
     store.put("summary.json", json.dumps(summary | facts).encode())
 
 
-def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: EmbedRunRequest) -> None:
+    EmbedRun(job, say=lambda line: None).begin()
     store = open_store(job.out)
     lease = Lease(store, RunLayout.lease)
     lease.acquire()
@@ -222,7 +225,9 @@ def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: Embe
         assert old.running and old.live is None and old.summary_age_s is not None and old.summary_age_s >= 3600
         say_in_summary(store, age_s=0, finished=True)
         assert read_status(job.out, say=pytest.fail).live is None, "that was the session before"
-        for damaged in (b"{", b"[]", b'{"updated_at": 3}', b'{"updated_at": "2026-01-01T00:00:00"}'):
+        say_in_summary(store, age_s=0, in_flight="many")
+        assert read_status(job.out, say=pytest.fail).live is None, "a field has another type"
+        for damaged in (b"{", b"[]", b'{"updated_at": 3}', b'{"updated_at": "2026-01-01T00:00:00"}', b"[" * 9999):
             store.put("summary.json", damaged)
             unknown = read_status(job.out, say=pytest.fail)
             assert (unknown.state, unknown.live, unknown.summary_age_s) == ("running", None, None)
@@ -234,11 +239,11 @@ def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: Embe
 
 @pytest.mark.parametrize("lives", [True, False])
 def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch, lives: bool
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, lives: bool
 ) -> None:
     monkeypatch.setattr(lease_module, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(lease_module, "EXPIRY_S", 20.0 if lives else 0.5)
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+    EmbedRun(job, say=lambda line: None).begin()
     store = open_store(job.out)
     said: list[str] = []
     lease = Lease(store, RunLayout.lease)
@@ -247,7 +252,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
         held = store.get(RunLayout.lease)
         lease.release()
         store.put(RunLayout.lease, held)
-    monkeypatch.setattr(lease_module, "_machine", lambda: "another")
+    monkeypatch.setattr(lease_module, "this_machine", lambda: "another")
     found = read_status(job.out, said.append)
     assert found.state == ("running" if lives else "stopped") and found.holder is not None
     assert len(said) == 1 and f"heartbeat from {found.holder.host}" in said[0]
@@ -255,12 +260,12 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
         lease.release()
 
 
-def test_a_driver_of_this_machine_that_was_killed(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+def test_a_driver_of_this_machine_that_was_killed(job: EmbedRunRequest) -> None:
+    EmbedRun(job, say=lambda line: None).begin()
     code = f"""
 import os
-from i2s_batch.runtime.state.lease import Lease
-from i2s_batch.storage.objects import open_store
+from i2s_batch.output.lease import Lease
+from i2s_batch.storage import open_store
 Lease(open_store({job.out!r}), "work/lease.json").acquire()
 os._exit(9)
 """
@@ -269,7 +274,7 @@ os._exit(9)
     assert found.state == "stopped" and found.holder is not None and found.holder.pid != str(os.getpid())
 
 
-def test_a_run_that_ends_while_it_is_looked_at(job: EmbedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_while_it_is_looked_at(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last rows came, and the lease went, after the rows were counted."""
     run(job)
     store = open_store(job.out)
@@ -287,7 +292,7 @@ def test_a_run_that_ends_while_it_is_looked_at(job: EmbedJob, monkeypatch: pytes
 
 
 def test_rows_that_go_into_their_shard_while_they_are_counted(
-    job: EmbedJob, monkeypatch: pytest.MonkeyPatch, pictures: tuple[Path, set[str]]
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, pictures: tuple[Path, set[str]]
 ) -> None:
     """The log is listed, its first rows are asked for, and only then their shard appears and the rows are gone."""
     job = replace(job, config=replace(CONFIG, shard_size=IMAGES))
@@ -295,10 +300,9 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
     store, rows = open_store(job.out), rows_of(job.out)
     assert len(rows) == IMAGES
     assert status(job.out).shards_published == 0
-    record = parse_record(store.get(RunLayout.run_json), "run.json")
-    plan, latent_size = Plan.load(store, IMAGES), record["generator"]["latent_shape"]
-    log = WorkLog(job.out, latent_size[0] * latent_size[1])
-    assembler = Assembler(store, plan, log, table_metadata(record), lambda: None)
+    record = RunRecord.decode(store.get(RunLayout.run_json), "run.json")
+    plan, log = Plan.load(store, IMAGES), WorkLog(job.out, record.generator.latent_size)
+    assembler = Assembler(store, plan, log, record.table_metadata(), lambda: None)
 
     original = WorkLog.find_rows
     asked: list[int] = []
@@ -309,7 +313,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
             assembler.publish(0, rows, exists=False)
         return original(self, index)
 
-    monkeypatch.setattr("i2s_batch.runtime.watching.status._ROW_READERS", 1)
+    monkeypatch.setattr("i2s_batch.run.status.ROW_READERS", 1)
     monkeypatch.setattr(WorkLog, "find_rows", find)
     found = read_status(job.out, say=pytest.fail)
     assert len(asked) == IMAGES and rows_of(job.out) == []
@@ -318,7 +322,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
 
 
 def test_a_retry_under_way_counts_each_image_once(
-    job: EmbedJob, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(job)
     shutil.copy(pictures[0] / "a/0.png", pictures[0] / "bad/empty.png")
@@ -332,15 +336,15 @@ def test_a_retry_under_way_counts_each_image_once(
 
 
 def test_of_many_failures_only_the_latest_are_held(
-    job: EmbedJob, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
+    job: EmbedRunRequest, pictures: tuple[Path, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(job)
     every = status(job.out).last_failures
-    monkeypatch.setattr(status_module, "_FAILURES_HELD", 0)
+    monkeypatch.setattr(status_module, "FAILURES_HELD", 0)
     monkeypatch.setattr(status_module, "NAMED", 2)
     store = open_store(job.out)
     plan, log = Plan.load(store, CONFIG.shard_size), WorkLog(job.out, 1)
-    assert len(status_module._survey(store, plan, log)._failures) == 2 < len(every)
+    assert len(status_module.survey(store, plan, log).failures) == 2 < len(every)
     assert status(job.out).last_failures == every[:2]
     for failure in every[:2]:
         shutil.copy(pictures[0] / "a/0.png", pictures[0] / failure.image_id)
@@ -350,15 +354,25 @@ def test_of_many_failures_only_the_latest_are_held(
     assert {failure.image_id for failure in found.last_failures} == BAD - {failure.image_id for failure in every[:2]}
 
 
-def test_pictures_that_workers_died_with_are_named(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
+def test_pictures_that_workers_died_with_are_named(job: EmbedRunRequest) -> None:
+    EmbedRun(job, say=lambda line: None).begin()
     open_store(job.out).put(RunLayout.deaths, b'{"0": 2, "99": 1}')
     assert status(job.out).deaths == {"a/0.png": 2}
 
 
-def test_a_look_loads_neither_torch_nor_ray(job: EmbedJob) -> None:
-    EmbedRun(job, say=lambda line: None)._begin(lambda: None)
-    code = f"import sys; from i2s_batch.runtime.watching.status import read_status; read_status({job.out!r}, print)"
+def test_a_look_loads_neither_torch_nor_ray(job: EmbedRunRequest) -> None:
+    EmbedRun(job, say=lambda line: None).begin()
+    code = f"import sys; from i2s_batch.run.status import read_status; read_status({job.out!r}, print)"
     code += "; print(sorted({'torch', 'ray', 'boto3'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("content", [b"not JSON", b"[]", b'{"pid": "9", "host": 3, "beat": true}', b"[" * 100_000])
+def test_a_damaged_lease_names_nobody(content: bytes) -> None:
+    assert set(vars(parse_holder(content)).values()) == {None}
+
+
+def test_of_a_lease_by_a_later_version_what_is_known_counts() -> None:
+    held = b'{"id": "a", "host": "h", "pid": 9, "since": "s", "more": {}}'
+    assert parse_holder(held) == LeaseHolder("a", "h", None, 9, None, "s", None)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from i2s_batch.runtime.state.run_state import RunState
-from i2s_batch.runtime.watching.progress import Progress
-from i2s_batch.runtime.watching.terminal import LiveLine, cut, duration, is_terminal, printable
+from i2s_batch.output.run_state import RunState
+from i2s_batch.run.progress import Progress
+from i2s_batch.run.terminal import LiveLine, cut, duration, is_terminal, printable
 
 
 class Screen:

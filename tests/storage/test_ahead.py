@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from i2s_batch.storage.ahead import map_ahead
+from i2s_batch.concurrency import map_ahead
 
 
 def test_results_come_in_order_and_only_some_wait() -> None:

@@ -11,14 +11,14 @@ import i2s_batch
 
 CODE = """
 import atexit, io, threading, time
-atexit.register(lambda: print("left:", len(arrow_files._lent)))  # runs last, as it is registered first
-from i2s_batch.storage.tables import arrow_files
+atexit.register(lambda: print("left:", arrow_files.count_lent()))  # runs last, as it is registered first
+from i2s_batch.parquet import arrow_files
 
 def hold(file):
     time.sleep(0.3)
 
 threading.Thread(target=hold, args=[arrow_files.lent_to_arrow(io.BytesIO())], daemon=True).start()
-print("held:", len(arrow_files._lent))
+print("held:", arrow_files.count_lent())
 """
 
 

@@ -8,17 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from i2s_batch.editing import ListedEdit
+from i2s_batch.editing.edit_lists import parse_layers, parse_strengths, read_edit_list, read_ids
 from i2s_batch.errors import SourceError
-from i2s_batch.storage.sources.jobs import JobRow, parse_layers, parse_strengths, read_ids, read_jobs
+from i2s_batch.sources.source import list_images
 
 COLUMNS = ("content", "style")
 
 
 def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
-    csv = tmp_path / "jobs.csv"
+    csv = tmp_path / "edits.csv"
     csv.write_text('content,style,layers,strengths\n007,"b,1.png",4-6;9,\nc,d,,"0, 0.5 1"\n')
-    expected = [JobRow(("007", "b,1.png"), None, (4, 5, 6, 9)), JobRow(("c", "d"), (0.0, 0.5, 1.0), None)]
-    assert read_jobs(str(csv), COLUMNS) == expected
+    expected = [ListedEdit(("007", "b,1.png"), None, (4, 5, 6, 9)), ListedEdit(("c", "d"), (0.0, 0.5, 1.0), None)]
+    assert read_edit_list(str(csv), COLUMNS) == expected
     table = pa.table(
         {
             "content": ["007", "c"],
@@ -27,8 +29,8 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
             "strengths": [None, [0, 0.5, 1]],
         }
     )
-    pq.write_table(table, tmp_path / "jobs.parquet")
-    assert read_jobs(str(tmp_path / "jobs.parquet"), COLUMNS) == expected
+    pq.write_table(table, tmp_path / "edits.parquet")
+    assert read_edit_list(str(tmp_path / "edits.parquet"), COLUMNS) == expected
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     [
         ("content\na\n", "has no column 'style'; it has content"),
         ("content,style,mood\na,b,c\n", "column 'mood' means nothing here"),
-        ("content,style\n", "lists no job"),
+        ("content,style\n", "lists no edit"),
         ("content,style\na,b\nc,\n", "row 2 has no image id in 'style'"),
         ("content,style,layers\na,b,4-x\n", "row 1: '4-x' is no list of layers"),
         ("content,style,strengths\na,b,half\n", "row 1: 'half' is no list of numbers"),
@@ -46,23 +48,23 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_bad_lists_are_refused_with_the_row(tmp_path: Path, content: str, message: str) -> None:
-    file = tmp_path / "jobs.csv"
+    file = tmp_path / "edits.csv"
     file.write_text(content)
     with pytest.raises(SourceError) as refusal:
-        read_jobs(str(file), COLUMNS)
+        read_edit_list(str(file), COLUMNS)
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "jobs.xlsx").touch()
-    (tmp_path / "jobs.parquet").write_text("no parquet")
+    (tmp_path / "edits.xlsx").touch()
+    (tmp_path / "edits.parquet").write_text("no parquet")
     for name, message in (
-        ("jobs.xlsx", "must end in"),
-        ("jobs.parquet", "no readable Parquet file"),
+        ("edits.xlsx", "must end in"),
+        ("edits.parquet", "no readable Parquet file"),
         ("none.csv", "exist"),
     ):
         with pytest.raises(SourceError, match=message):
-            read_jobs(str(tmp_path / name), COLUMNS)
+            read_edit_list(str(tmp_path / name), COLUMNS)
 
 
 def test_ids(tmp_path: Path) -> None:
@@ -74,6 +76,23 @@ def test_ids(tmp_path: Path) -> None:
         read_ids(str(file))
     with pytest.raises(SourceError, match="cannot be read"):
         read_ids(str(tmp_path / "none.txt"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_texts_as_editors_save_them(tmp_path: Path, mark: str, end: str) -> None:
+    def save(name: str, *lines: str) -> str:
+        (tmp_path / name).write_bytes((mark + end.join(lines) + end).encode())
+        return str(tmp_path / name)
+
+    # Within a line, what only Unicode takes for the end of one is a part of the id.
+    assert read_ids(save("ids.txt", "b.png", " a\u2028b.png")) == ["b.png", " a\u2028b.png"]
+    listed = read_edit_list(save("jobs.csv", "content,style", "a,b"), COLUMNS)
+    assert listed == [ListedEdit(("a", "b"))]
+    (tmp_path / "a.png").touch()
+    for name, lines in {"txt": ["a.png"], "csv": ["path", "a.png"], "jsonl": ['{"path": "a.png"}']}.items():
+        listed = list_images(save(f"list.{name}", *lines)).read()
+        assert listed["image_id"].to_pylist() == ["a.png"], name
 
 
 def test_numbers() -> None:
@@ -98,10 +117,10 @@ def test_numbers() -> None:
     ],
 )
 def test_numbers_out_of_range_are_refused_with_the_row(tmp_path: Path, column: str, cell: str, message: str) -> None:
-    file = tmp_path / "jobs.csv"
+    file = tmp_path / "edits.csv"
     file.write_text(f"content,style,{column}\na,b,{cell}\n")
     with pytest.raises(SourceError) as refusal:
-        read_jobs(str(file), COLUMNS)
+        read_edit_list(str(file), COLUMNS)
     assert message in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -123,15 +142,15 @@ def test_numbers_out_of_range_are_refused_with_the_row(tmp_path: Path, column: s
     ],
 )
 def test_numbers_of_a_parquet_file_too(tmp_path: Path, column: str, values: list, message: str) -> None:
-    path = tmp_path / "jobs.parquet"
+    path = tmp_path / "edits.parquet"
     kind = pa.list_(pa.bool_() if values == [True] else pa.float64())
     pq.write_table(pa.table({"content": ["a"], "style": ["b"], column: pa.array([values], kind)}), path)
     with pytest.raises(SourceError) as refusal:
-        read_jobs(str(path), COLUMNS)
+        read_edit_list(str(path), COLUMNS)
     assert f"row 1: {message}" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_layers_are_ascending_and_each_once(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.parquet"
+    path = tmp_path / "edits.parquet"
     pq.write_table(pa.table({"content": ["a"], "style": ["b"], "layers": [[5.0, 2.0, 5.0]]}), path)
-    assert read_jobs(str(path), COLUMNS) == [JobRow(("a", "b"), None, (2, 5))]
+    assert read_edit_list(str(path), COLUMNS) == [ListedEdit(("a", "b"), None, (2, 5))]

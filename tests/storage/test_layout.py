@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.storage.layout import RunLayout, file_name
-from i2s_batch.storage.objects import open_store
+from i2s_batch.output.layout import RunLayout, file_name
+from i2s_batch.storage import open_store
 
 
 def test_keys_and_back() -> None:

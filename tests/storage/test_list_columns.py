@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import SourceError
-from i2s_batch.storage.sources.source import list_images
+from i2s_batch.sources.source import list_images
 
 
 def test_columns_of_any_name_and_type_are_carried(tmp_path: Path) -> None:

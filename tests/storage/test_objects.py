@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.files import TEMPORARY_PREFIX, temporary_beside
-from i2s_batch.storage.objects import ObjectInfo, Store, local, open_store
+from i2s_batch.storage import ObjectInfo, Store, local, open_store
+from i2s_batch.storage.files import TEMPORARY_PREFIX, temporary_beside
 from tests.material import open_to_others, without_power
 
 
@@ -59,7 +59,7 @@ def test_put_all(store: Store) -> None:
 
 def test_many_files_are_written_where_there_is_no_call_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for instead in (None, lambda descriptor: -1):
-        monkeypatch.setattr("i2s_batch.storage.objects.local._SYNC_FILE_SYSTEM", instead)
+        monkeypatch.setattr("i2s_batch.storage.local.SYNC_FILE_SYSTEM", instead)
         store = open_store(str(tmp_path / str(instead is None)))
         store.put_all({"a/1": b"one", "2": b"two"})
         assert [(info.key, store.get(info.key)) for info in store.list()] == [("2", b"two"), ("a/1", b"one")]
@@ -318,7 +318,7 @@ def test_other_urls_are_refused(url: str) -> None:
 
 def test_importing_storage_and_a_local_store_loads_no_boto3() -> None:
     code = (
-        "import sys, i2s_batch.storage, i2s_batch.storage.objects as o; o.open_store('/tmp').url; "
+        "import sys, i2s_batch.storage, i2s_batch.storage as o; o.open_store('/tmp').url; "
         "print(sorted({'boto3', 'botocore', 'pyarrow', 'torch', 'ray', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from i2s_batch.errors import PictureError
-from i2s_batch.storage.pictures.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_picture
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 FOUR = np.array([[RED, GREEN, BLUE], [(0, 0, 0), (255, 255, 255), (200, 100, 50)]], np.uint8)  # [2, 3, 3]

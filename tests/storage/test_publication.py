@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.tables.publication import Checksum, publish_shard, recorded_checksums, settle_publications
-from i2s_batch.storage.tables.table import decode_rows, encode_rows
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.publication import Checksum, publish_shard, recorded_checksums, settle_publications
+from i2s_batch.schema.codec import decode_rows, encode_cells
+from i2s_batch.storage import Store, open_store
 from tests.runs import rewrite_shard
 from tests.storage.test_table import META, SCHEMA, row
 
@@ -32,7 +32,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def publish(store: Store, count: int) -> None:
     """Shard 3 with `count` rows."""
-    rows = decode_rows([encode_rows([row(number)], SCHEMA) for number in range(count)], SCHEMA)
+    rows = decode_rows([encode_cells([row(number)], SCHEMA) for number in range(count)], SCHEMA)
     rewrite_shard(store, 3, rows, META)
 
 
@@ -133,7 +133,7 @@ def test_a_driver_that_was_stopped_writes_over_nobody(store: Store) -> None:
     seen = store.get(RunLayout.shard(3))
     publish(store, 3)
     current = present(store)
-    rows = decode_rows([encode_rows([row(0)], SCHEMA)], SCHEMA)
+    rows = decode_rows([encode_cells([row(0)], SCHEMA)], SCHEMA)
     for before in (seen, None):
         assert not publish_shard(store, 3, rows, META, before, lambda: None)
     assert present(store) == current and recorded_checksums(store, 3) == [current]
@@ -141,7 +141,7 @@ def test_a_driver_that_was_stopped_writes_over_nobody(store: Store) -> None:
 
 
 def test_a_driver_that_lost_the_output_writes_nothing(store: Store) -> None:
-    rows = decode_rows([encode_rows([row(0)], SCHEMA)], SCHEMA)
+    rows = decode_rows([encode_cells([row(0)], SCHEMA)], SCHEMA)
 
     def lost() -> None:
         raise KilledError

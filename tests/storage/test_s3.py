@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage.objects import open_store, s3_client
-from i2s_batch.storage.sources.source import list_images, read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.source import list_images
+from i2s_batch.storage import open_store, s3_client
 
 
 def test_thousands_of_keys_are_listed_and_deleted(s3: Any, s3_bucket: str) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.storage.objects import open_store, s3_listing
-from i2s_batch.storage.objects import s3_client as s3_module
-from i2s_batch.storage.objects.s3_listing import Page, list_keys
+from i2s_batch.storage import open_store, s3_listing
+from i2s_batch.storage import s3_client as s3_module
+from i2s_batch.storage.s3_listing import Page, list_keys
 
 STREAM = np.random.default_rng(7)
 LAYOUTS = {

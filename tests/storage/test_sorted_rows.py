@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.storage.tables import sorted_rows as module
-from i2s_batch.storage.tables.sorted_rows import PassingIds, in_groups, merged, sorted_rows, spilled
+from i2s_batch.parquet import sorted_rows as module
+from i2s_batch.parquet.sorted_rows import PassingIds, in_groups, merged, sorted_rows, spilled
 
 LETTERS = "bé猫😀a\U0010ffff"
 
@@ -21,9 +21,9 @@ LETTERS = "bé猫😀a\U0010ffff"
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many runs, parts and groups of few rows."""
-    monkeypatch.setattr(module, "_RUN_BYTES", 400)
-    monkeypatch.setattr(module, "_PART_ROWS", 3)
-    monkeypatch.setattr(module, "_GROUP_ROWS", 10)
+    monkeypatch.setattr(module, "RUN_BYTES", 400)
+    monkeypatch.setattr(module, "PART_ROWS", 3)
+    monkeypatch.setattr(module, "GROUP_ROWS", 10)
 
 
 def numbered(ids: list[str]) -> pa.Table:
@@ -122,8 +122,8 @@ def _peak(count: int) -> int:
 
 
 def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RUN_BYTES", 1 << 18)
-    monkeypatch.setattr(module, "_PART_ROWS", 200)
-    monkeypatch.setattr(module, "_GROUP_ROWS", 1000)
+    monkeypatch.setattr(module, "RUN_BYTES", 1 << 18)
+    monkeypatch.setattr(module, "PART_ROWS", 200)
+    monkeypatch.setattr(module, "GROUP_ROWS", 1000)
     few, many = _peak(10_000), _peak(60_000)
     assert many < few + (1 << 19), "50,000 rows more, of 3.3 MB"

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import PictureError, SourceError, StorageError
-from i2s_batch.storage.sources.names import path_of_image_id, path_of_uri
-from i2s_batch.storage.sources.source import list_images, read_bytes
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.names import path_of_image_id, path_of_uri
+from i2s_batch.sources.source import list_images
 from tests.material import open_to_others, without_power
 
 
@@ -375,7 +376,7 @@ def test_a_list_in_parts_is_the_list_as_a_whole(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "l.txt").write_text("d\nb\n\n#x\nc\na\n")
     lists = [str(tmp_path / f"l.{kind}") for kind in ("csv", "jsonl", "parquet", "txt")]
     whole = [list_images(source).read() for source in lists]
-    monkeypatch.setattr("i2s_batch.storage.sources.lists._ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("i2s_batch.sources.lists.ROWS_AT_ONCE", 1)
     for source, table in zip(lists, whole, strict=True):
         assert list_images(source).read().equals(table)
     csv, jsonl, parquet, _ = whole
@@ -392,7 +393,7 @@ def test_a_list_in_parts_is_the_list_as_a_whole(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_a_list_names_twice_is_found_across_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.storage.sources.lists._ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("i2s_batch.sources.lists.ROWS_AT_ONCE", 2)
     names = [f"{number}.png" for number in range(9)]
     (tmp_path / "l.txt").write_text("\n".join([*names, f"{tmp_path}/4.png", "./4.png"]))
     with pytest.raises(SourceError, match=r"l\.txt' names '.*/4\.png' twice, in line 5 and line 10; remove one"):

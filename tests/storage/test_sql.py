@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import QueryError, StorageError
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.objects.s3 import S3Store
-from i2s_batch.storage.tables.answers import limited, write_csv, write_json, write_parquet
-from i2s_batch.storage.tables.dataset import open_table
-from i2s_batch.storage.tables.sql import answer
-from i2s_batch.storage.tables.table import encode_shard
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.codec import encode_shard
+from i2s_batch.storage import Store, open_store
+from i2s_batch.table.dataset import open_table
+from i2s_batch.table.query_output import limited, write_csv, write_json, write_parquet
+from i2s_batch.table.sql import answer
 from tests.storage.test_table import META, W_DIM, L, latent, out, shard  # noqa: F401
 
 
@@ -68,7 +67,7 @@ def test_macros(out: Store) -> None:  # noqa: F811
         ask(out.url, "SELECT layer(latent, 4) FROM latents")
 
 
-def test_only_what_is_asked_for_is_fetched(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_asked_for_is_fetched(s3_bucket: str, s3_downloads: list[int]) -> None:
     """300 codes of 18 x 512 are 11 MB; one of them by its id is one row group, and numbers are next to nothing."""
     size = 18 * 512
     values = np.random.default_rng(0).normal(size=300 * size).astype(np.float32)
@@ -77,20 +76,12 @@ def test_only_what_is_asked_for_is_fetched(s3_bucket: str, monkeypatch: pytest.M
     whole = pa.table({"image_id": ids, "status": ["ok"] * 300, "latent": codes, "loss": np.arange(300)})
     store = open_store(f"s3://{s3_bucket}")
     store.put(RunLayout.shard(0), encode_shard(whole, META | {"i2s_batch.latent_shape": "[18, 512]"}))
-    fetched = []
-    fetch = S3Store._fetch
-
-    def counted(self: S3Store, *args: Any, **parts: str) -> tuple[bytes, dict[str, Any]]:
-        found = fetch(self, *args, **parts)
-        fetched.append(len(found[0]))
-        return found
-
-    monkeypatch.setattr(S3Store, "_fetch", counted)
+    s3_downloads.clear()
     assert ask(store.url, "SELECT sum(loss) FROM latents WHERE image_id > '00010.png'")[0][0] == sum(range(11, 300))
-    assert sum(fetched) < 200_000
-    fetched.clear()
+    assert sum(s3_downloads) < 200_000
+    s3_downloads.clear()
     assert len(ask(store.url, "SELECT latent FROM latents WHERE image_id = '00290.png'")) == 1
-    assert sum(fetched) < 3_000_000
+    assert sum(s3_downloads) < 3_000_000
 
 
 @pytest.fixture
@@ -231,7 +222,7 @@ def test_hostile_queries_are_refused(query: str, secret: Path, tmp_path: Path, m
 
 def test_the_second_fence_holds_alone(secret: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the check of the syntax would let through meets a connection that reaches nothing."""
-    monkeypatch.setattr("i2s_batch.storage.tables.sql._check_part", lambda part, tables: None)
+    monkeypatch.setattr("i2s_batch.table.sql.check_part", lambda part, tables: None)
     store = open_store(str(tmp_path / "out"))
     store.put(RunLayout.shard(0), shard(range(5)))
     for query in (
@@ -267,7 +258,7 @@ def test_what_is_too_large_says_what_helps(tmp_path: Path, monkeypatch: pytest.M
     whole = pa.table({"image_id": ids, "status": ["ok"] * 300, "latent": codes})
     store = open_store(str(tmp_path / "out"))
     store.put(RunLayout.shard(0), encode_shard(whole, META | {"i2s_batch.latent_shape": "[18, 512]"}))
-    monkeypatch.setattr("i2s_batch.storage.tables.sql.MEMORY_LIMIT", "50MB")
+    monkeypatch.setattr("i2s_batch.table.sql.MEMORY_LIMIT", "50MB")
     helps = r"take fewer columns .* or fewer rows \(WHERE\), use i2s-batch neighbours .* and i2s-batch export [a-z ]*$"
     tall = "SELECT i, md5(i::VARCHAR) m, md5((i + 1)::VARCHAR) n FROM range(1000000) t(i) ORDER BY m"
     connect = duckdb.connect

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.storage.objects.staging import stage
+from i2s_batch.storage.downloads import stage
 
 WEIGHTS = bytes(range(256)) * 4096  # 1 MiB
 DIGEST = hashlib.sha256(WEIGHTS).hexdigest()

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch.errors import StorageError
-from i2s_batch.records import COLUMNS
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.objects.s3 import S3Store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
-from i2s_batch.storage.tables.table import decode_rows, encode_rows, encode_shard, shard_metadata, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.codec import decode_rows, encode_cells, encode_shard, table_schema
+from i2s_batch.schema.columns import COLUMNS
+from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.storage import Store, open_store
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 
 L, W_DIM = 4, 8
 SCHEMA = table_schema(L * W_DIM, [pa.field("label", pa.string()), pa.field("age", pa.int64())])
@@ -47,7 +47,7 @@ def row(number: int) -> dict[str, Any]:
 
 
 def shard(numbers: range) -> bytes:
-    return encode_shard(decode_rows([encode_rows([row(n)], SCHEMA) for n in reversed(numbers)], SCHEMA), META)
+    return encode_shard(decode_rows([encode_cells([row(n)], SCHEMA) for n in reversed(numbers)], SCHEMA), META)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -69,7 +69,7 @@ def test_schema_has_the_contract_columns() -> None:
 
 
 def test_a_row_round_trips() -> None:
-    table = decode_rows([encode_rows([row(1)], SCHEMA), encode_rows([row(2)], SCHEMA)], SCHEMA)
+    table = decode_rows([encode_cells([row(1)], SCHEMA), encode_cells([row(2)], SCHEMA)], SCHEMA)
     assert table.schema == SCHEMA
     first, second = table.to_pylist()
     np.testing.assert_array_equal(np.float32(first["latent"]).reshape(L, W_DIM), latent(1))
@@ -82,13 +82,13 @@ def test_a_row_round_trips() -> None:
 
 def test_a_row_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"column 'latent' cannot hold this value"):
-        encode_rows([{"image_id": "a", "latent": np.zeros(5, np.float32)}], SCHEMA)
+        encode_cells([{"image_id": "a", "latent": np.zeros(5, np.float32)}], SCHEMA)
     with pytest.raises(ValueError, match=r"no such column: lozz"):
-        encode_rows([{"lozz": 1}], SCHEMA)
+        encode_cells([{"lozz": 1}], SCHEMA)
 
 
 def test_a_damaged_or_foreign_row_is_an_error() -> None:
-    data = encode_rows([row(1)], SCHEMA)
+    data = encode_cells([row(1)], SCHEMA)
     for damaged in (b"", data[:100], b"no arrow at all, but text"):
         with pytest.raises(StorageError, match=r"a row of the work log is damaged"):
             decode_rows([damaged], SCHEMA)
@@ -167,7 +167,7 @@ def test_read_table_has_every_row(out: Store) -> None:
     assert table["status"].to_pylist().count("unreadable") == 100
 
 
-def test_some_columns_are_read_without_the_rest(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_columns_are_read_without_the_rest(s3_bucket: str, s3_downloads: list[int]) -> None:
     size = 18 * 512
     values = np.random.default_rng(0).normal(size=300 * size).astype(np.float32)
     ids = pa.array([f"{n:05d}.png" for n in range(300)])
@@ -176,19 +176,11 @@ def test_some_columns_are_read_without_the_rest(s3_bucket: str, monkeypatch: pyt
     )
     store = open_store(f"s3://{s3_bucket}")
     store.put(RunLayout.shard(0), encode_shard(whole, META))
-    fetched = []
-    fetch = S3Store._fetch
-
-    def counted(self: S3Store, *args: Any, **parts: str) -> tuple[bytes, dict[str, Any]]:
-        answer = fetch(self, *args, **parts)
-        fetched.append(len(answer[0]))
-        return answer
-
-    monkeypatch.setattr(S3Store, "_fetch", counted)
+    s3_downloads.clear()
     some = read_table(store.url, ["image_id", "loss"])
     assert some.to_pydict() == whole.select(["image_id", "loss"]).to_pydict()
-    assert sum(fetched) < 100_000
-    assert len(fetched) < 10
+    assert sum(s3_downloads) < 100_000
+    assert len(s3_downloads) < 10
 
 
 def test_shards_out_of_order_are_put_in_order(tmp_path: Path) -> None:
@@ -222,7 +214,7 @@ def test_an_unfinished_run_tells_its_rows(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"unfinished run without a shard yet \(0 rows"):
         read_latents(str(tmp_path))
     for n in range(3):
-        store.put(RunLayout.row(n), encode_rows([row(n)], SCHEMA))
+        store.put(RunLayout.row(n), encode_cells([row(n)], SCHEMA))
     with pytest.raises(StorageError, match=r"unfinished run without a shard yet \(3 rows"):
         read_latents(str(tmp_path))
 
@@ -249,7 +241,7 @@ def test_foreign_files_in_latents(out: Store) -> None:
     out.put(RunLayout.shard(2), foreign.getvalue().to_pybytes())
     with pytest.raises(StorageError, match=r"shard-00002.parquet' is a foreign Parquet file"):
         read_latents(out.url)
-    other = decode_rows([encode_rows([{"image_id": "z"}], table_schema(9))], table_schema(9))
+    other = decode_rows([encode_cells([{"image_id": "z"}], table_schema(9))], table_schema(9))
     out.put(RunLayout.shard(2), encode_shard(other, META))
     with pytest.raises(StorageError, match=r"shard-00002.parquet' has other columns than"):
         read_latents(out.url)

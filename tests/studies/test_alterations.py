@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from i2s_batch.studies.alterations import ALTERATIONS, DEFECTS, TRANSFORMS, alter, defect_mask
+from i2s_batch.images.alterations import ALTERATIONS, DEFECTS, TRANSFORMS, alter, defect_mask
 
 SIDE = 64
 PICTURE = np.random.default_rng(1).integers(1, 256, (SIDE, SIDE, 3), np.uint8)

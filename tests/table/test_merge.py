@@ -8,25 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.api.verification import verify
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import I2SError, RunConflictError, StorageError
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.watching.status import read_status
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.table import encode_shard
-from i2s_batch.table.merge import merge_runs
-from i2s_batch.table.verify import verify
+from i2s_batch.maintenance.merging import merge_runs
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.run.status import read_status
+from i2s_batch.schema.codec import encode_shard
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=3), batch_size=4, shard_size=3, max_failed_fraction=1)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=3), batch_size=4, shard_size=3, max_failed_fraction=1)
 
 
 @pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> list[EmbedJob]:
+def jobs(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> list[EmbedRunRequest]:
     """Two finished runs: a c e g and a damaged x; b c d f h and an x that is whole. Both have the same c."""
     folder = tmp_path_factory.mktemp("runs")
     made = []
@@ -35,7 +35,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -
         source.mkdir()
         for name in names:
             scene(ord(name), (40, 40)).save(source / f"{name}.png")
-        made.append(EmbedJob(str(source), str(folder / f"out{run}"), str(generator), str(vgg), CONFIG))
+        made.append(EmbedRunRequest(str(source), str(folder / f"out{run}"), str(generator), str(vgg), CONFIG))
     (folder / "in0" / "x.png").write_text("no picture")
     for job in made:
         embed(job)
@@ -46,12 +46,12 @@ def rows(out: str) -> dict[str, dict]:
     return {row["image_id"]: row for row in read_table(out).to_pylist()}
 
 
-def test_each_image_comes_once_and_the_better_row_wins(jobs: list[EmbedJob], tmp_path: Path) -> None:
+def test_each_image_comes_once_and_the_better_row_wins(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     new = str(tmp_path / "new")
     said: list[str] = []
     summary = merge_runs([job.out for job in jobs], new, said.append)
     first, second, merged = rows(jobs[0].out), rows(jobs[1].out), rows(new)
-    assert list(merged) == [f"{name}.png" for name in "abcdefghx"] and summary["statuses"] == {"ok": 9}
+    assert list(merged) == [f"{name}.png" for name in "abcdefghx"] and summary.statuses == {"ok": 9}
     assert said == ["9 images of 2 runs; 2 rows are of images that another run holds too"]
     assert merged["c.png"] == min((first["c.png"], second["c.png"]), key=lambda row: row["loss"])
     assert merged["x.png"] == second["x.png"], "the one that is ok"
@@ -71,7 +71,7 @@ def test_each_image_comes_once_and_the_better_row_wins(jobs: list[EmbedJob], tmp
         merge_runs([job.out for job in jobs], jobs[0].out, said.append)
 
 
-def test_the_lower_loss_wins_whichever_comes_first(jobs: list[EmbedJob], tmp_path: Path) -> None:
+def test_the_lower_loss_wins_whichever_comes_first(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     """The same runs, where the second has a better c."""
     store, key = open_store(jobs[1].out), RunLayout.shard(0)
     table = read_table(jobs[1].out).slice(0, 3)
@@ -93,7 +93,7 @@ def test_the_lower_loss_wins_whichever_comes_first(jobs: list[EmbedJob], tmp_pat
         store.put(key, whole)
 
 
-def test_one_id_for_two_pictures_is_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
+def test_one_id_for_two_pictures_is_refused(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
     scene(999, (40, 40)).save(source / "a.png")
@@ -104,7 +104,7 @@ def test_one_id_for_two_pictures_is_refused(jobs: list[EmbedJob], tmp_path: Path
     assert rows(jobs[0].out)["a.png"]["sha256"][:12] in str(refusal.value) and not (tmp_path / "new").exists()
 
 
-def test_runs_that_have_grown_are_merged(jobs: list[EmbedJob], tmp_path: Path) -> None:
+def test_runs_that_have_grown_are_merged(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     """The ids of a run that has grown are sorted generation by generation."""
     source = tmp_path / "in"
     source.mkdir()
@@ -123,7 +123,7 @@ def test_runs_that_have_grown_are_merged(jobs: list[EmbedJob], tmp_path: Path) -
         assert row == min(found, key=lambda row: row["loss"])
 
 
-def test_a_shard_that_is_not_as_planned_is_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
+def test_a_shard_that_is_not_as_planned_is_refused(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     store, key = open_store(jobs[1].out), RunLayout.shard(1)
     whole = store.get(key)
     store.put(key, store.get(RunLayout.shard(0)))
@@ -134,7 +134,7 @@ def test_a_shard_that_is_not_as_planned_is_refused(jobs: list[EmbedJob], tmp_pat
         store.put(key, whole)
 
 
-def test_runs_that_differ_are_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
+def test_runs_that_differ_are_refused(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     record = json.loads((Path(jobs[1].out) / "run.json").read_text())
     other = tmp_path / "other"
     other.mkdir()
@@ -154,7 +154,7 @@ def test_runs_that_differ_are_refused(jobs: list[EmbedJob], tmp_path: Path) -> N
         merge_runs([jobs[0].out, str(other)], str(tmp_path / "new"), print)
 
 
-def test_an_unfinished_run_is_refused(jobs: list[EmbedJob], tmp_path: Path) -> None:
+def test_an_unfinished_run_is_refused(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "half"))
     for info in open_store(jobs[0].out).list():
         store.put(info.key, open_store(jobs[0].out).get(info.key))
@@ -163,7 +163,7 @@ def test_an_unfinished_run_is_refused(jobs: list[EmbedJob], tmp_path: Path) -> N
         merge_runs([store.url, jobs[1].out], str(tmp_path / "new"), print)
 
 
-def test_the_command(jobs: list[EmbedJob], s3_bucket: str, tmp_path: Path) -> None:
+def test_the_command(jobs: list[EmbedRunRequest], s3_bucket: str, tmp_path: Path) -> None:
     new = f"s3://{s3_bucket}/merged"
     result = i2s_batch("merge", *(job.out for job in jobs), new)
     assert (result.returncode, result.stdout) == (0, f"9 images: 9 ok. Table: {new}/latents/\n"), result.stderr

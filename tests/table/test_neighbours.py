@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, StorageError
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.tables.table import encode_shard, table_schema
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.codec import encode_shard, table_schema
+from i2s_batch.storage import Store, open_store
 from i2s_batch.table.neighbours import find_neighbours, layer_range
 from tests.material import scene
 from tests.program import i2s_batch, refusal
@@ -104,13 +104,14 @@ def test_what_cannot_be_found(out: Store) -> None:  # noqa: F811
         find_neighbours(out.url, "00000.png")
 
 
+@pytest.mark.slow
 def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -> None:
     pictures = tmp_path / "in"
     pictures.mkdir()
     for number in range(4):
         scene(number, (40, 40)).save(pictures / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=3))
-    job = EmbedJob(str(pictures), str(tmp_path / "out"), str(generator), str(vgg), config)
+    config = EmbedRunConfig(embed=EmbedConfig(steps=3))
+    job = EmbedRunRequest(str(pictures), str(tmp_path / "out"), str(generator), str(vgg), config)
     embed(job)
     sheet = tmp_path / "near.png"
     result = i2s_batch("neighbours", tmp_path / "out", "1.png", "-k", "2", "--sheet", sheet)

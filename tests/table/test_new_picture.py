@@ -11,36 +11,36 @@ import pytest
 from PIL import Image
 
 from i2s_batch import read_latents
-from i2s_batch.config import EditConfig, EmbedConfig, LossWeights, RunConfig
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig, LossWeights
 from i2s_batch.editing import Render
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.embedding.single_image import embed_picture
 from i2s_batch.errors import CheckpointError, ConfigError, PictureError, RunConflictError, StorageError
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.sources.source import item_in
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.sources.source import item_in
 from i2s_batch.table.neighbours import find_neighbours
-from i2s_batch.table.new_picture import embed_picture
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed
 
-CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=3)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=4), batch_size=3)
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> EmbedJob:
+def job(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> EmbedRunRequest:
     """A finished run over five pictures, none of them square."""
     folder = tmp_path_factory.mktemp("new")
     (folder / "in" / "deep").mkdir(parents=True)
     for number in range(5):
         scene(number, (50, 40)).save(folder / "in" / "deep" / f"{number}.png")
-    job = EmbedJob(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), CONFIG)
     embed(job)
     return job
 
 
-def test_a_picture_of_the_run_finds_itself(job: EmbedJob) -> None:
+def test_a_picture_of_the_run_finds_itself(job: EmbedRunRequest) -> None:
     told: list[tuple[int, int]] = []
     picture = embed_picture(job.out, f"{job.source}/deep/2.png", tell=lambda *steps: told.append(steps))
     first, second, *_ = find_neighbours(job.out, picture.latent).neighbours
@@ -51,7 +51,7 @@ def test_a_picture_of_the_run_finds_itself(job: EmbedJob) -> None:
         assert picture.original.shape == picture.reconstruction.shape == (16, 16, 3) and original.size == (50, 40)
 
 
-def test_a_copy_of_a_picture_of_the_run_starts_where_the_picture_did(job: EmbedJob, tmp_path: Path) -> None:
+def test_a_copy_of_a_picture_of_the_run_starts_where_the_picture_did(job: EmbedRunRequest, tmp_path: Path) -> None:
     """Random starts are drawn for the id; a copy elsewhere has that of the table, and another picture its name."""
     config = replace(CONFIG, precision="fp64", embed=SETTINGS["random starts"])
     job = replace(job, out=str(tmp_path / "out"), config=config)
@@ -76,7 +76,9 @@ SETTINGS = {
 
 @pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_new_picture_gets_the_code_that_the_run_would_give_it(job: EmbedJob, tmp_path: Path, name: str) -> None:
+def test_a_new_picture_gets_the_code_that_the_run_would_give_it(
+    job: EmbedRunRequest, tmp_path: Path, name: str
+) -> None:
     """In float64, with the run's own settings; the run grows by the picture afterwards."""
     source = tmp_path / "in"
     shutil.copytree(job.source, source)
@@ -110,7 +112,7 @@ def test_ids_are_those_of_a_run_over_the_source(tmp_path: Path) -> None:
         assert item_in(source, path)[0] == expected, (source, path)
 
 
-def test_what_cannot_be_embedded(job: EmbedJob, generator: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_embedded(job: EmbedRunRequest, generator: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.png"
     page.write_text("<html>")
     good = f"{job.source}/deep/1.png"
@@ -129,13 +131,14 @@ def test_what_cannot_be_embedded(job: EmbedJob, generator: Path, tmp_path: Path)
     with pytest.raises(CheckpointError, match=r"the VGG-16 is not to be had here \(.*lost\.pth.*give it with --vgg"):
         embed_picture(str(lost), good)
     assert embed_picture(str(lost), good, vgg=job.vgg, steps=1).image_id == "deep/1.png"
-    edits = EditJob((job.out,), str(tmp_path / "edits"), str(generator), Render(), EditConfig())
+    edits = EditRunRequest((job.out,), str(tmp_path / "edits"), str(generator), Render(), EditConfig())
     EditRun(edits, generator_weights(generator), [].append).execute(InProcessCluster())
     with pytest.raises(ConfigError, match=r"edits holds edits; a picture can be embedded only"):
         embed_picture(edits.out, good)
 
 
-def test_the_command_and_its_sheet(job: EmbedJob, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_command_and_its_sheet(job: EmbedRunRequest, tmp_path: Path) -> None:
     sheet, new = tmp_path / "near.png", tmp_path / "new.png"
     scene(3, (50, 40)).save(new)
     result = i2s_batch("neighbours", job.out, "--image", new, "-k", "2", "--sheet", sheet)

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from i2s_batch import LatentDataset, LatentStream, iter_latents, read_latents
 from i2s_batch.errors import ConfigError, I2SError, QueryError, StorageError
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import Store, open_store
-from i2s_batch.storage.tables.table import encode_shard
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.codec import encode_shard
+from i2s_batch.storage import Store, open_store
 from i2s_batch.table.export import export_latents
 from tests.program import i2s_batch, refusal
 from tests.storage.test_table import META, W_DIM, L, latent, out, row, shard  # noqa: F401

@@ -17,27 +17,30 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from i2s_batch.config import EmbedConfig, RunConfig
+from i2s_batch.api.verification import verify
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.maintenance.verification.embedded_rows import Rerendered
+from i2s_batch.maintenance.verification.row_checks import Networks, row_check
+from i2s_batch.maintenance.verification.shard_checks import Promise, check_shard
+from i2s_batch.maintenance.verification.table_checks import Verification
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.weights import VGG_LAYERS, VGG_WIDTHS
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.tables.publication import Checksum
-from i2s_batch.storage.tables.read import read_table
-from i2s_batch.storage.tables.stream import read_latents
-from i2s_batch.storage.tables.table import encode_shard
-from i2s_batch.table.rendering import Rerendered
-from i2s_batch.table.row_checks import row_check
-from i2s_batch.table.shard_checks import Promise, check_shard
-from i2s_batch.table.verify import Verification, verify
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.publication import Checksum
+from i2s_batch.schema.codec import encode_shard
+from i2s_batch.schema.metadata import table_settings
+from i2s_batch.schema.row import Row
+from i2s_batch.storage import open_store
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.program import i2s_batch, refusal
 from tests.runs import embed, rewrite_shard
 
 SHARDS = [RunLayout.shard(number) for number in range(3)]
-CONFIG = RunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
+CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=4), batch_size=3, shard_size=3, max_failed_fraction=1)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pat
         scene(number, (50, 40)).save(pictures / f"{number}.png")
     (pictures / "8.png").write_bytes(b"<html>")
     (root / "list.csv").write_text("path,label\n" + "".join(f"in/{n}.png,x{n}\n" for n in [*range(7), 8]))
-    job = EmbedJob(str(root / "list.csv"), str(root / "out"), str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(root / "list.csv"), str(root / "out"), str(generator), str(vgg), CONFIG)
     embed(job)
     return root / "out"
 
@@ -107,7 +110,7 @@ def test_a_sound_table(finished: Path, s3_bucket: str) -> None:
 def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").touch()
-    job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), RunConfig())
+    job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), EmbedRunConfig())
     embed(job)
     found = verify(str(tmp_path / "out"))
     assert told(found) == [] and (found.rows, found.codes, found.rendered) == (1, 0, 0)
@@ -183,14 +186,17 @@ def test_lpips_is_computed_again(tmp_path: Path, generator: Path) -> None:
     torch.save(full, tmp_path / "full.pth")
     (tmp_path / "in").mkdir()
     scene(0, (50, 40)).save(tmp_path / "in" / "a.png")
-    job = EmbedJob(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(tmp_path / "full.pth"), CONFIG)
+    job = EmbedRunRequest(
+        str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(tmp_path / "full.pth"), CONFIG
+    )
     embed(replace(job, config=replace(CONFIG, embed=EmbedConfig(steps=1))))
     table = shard_table(job.out, SHARDS[0])
     (row,) = table.to_pylist()
-    check = row_check(open_store(job.out), metadata_of(table), True, (None, None), [])
-    assert check is not None and row["lpips"] > 0 and check.check(row) == Rerendered("", [])
+    settings = table_settings(metadata_of(table))
+    check = row_check(open_store(job.out), metadata_of(table), settings, Networks(recorded=True), {}, [])
+    assert check is not None and row["lpips"] > 0 and check.check(Row.of_cells(row)) == Rerendered("", [])
     for wrong, text in ((0.123456, "0.123456"), (None, "nothing")):
-        (what,) = check.check(row | {"lpips": wrong}).differences
+        (what,) = check.check(Row.of_cells(row | {"lpips": wrong})).differences
         assert what == f"its lpips is {text}; its latent gives {row['lpips']:.6g}"
 
 
@@ -289,7 +295,7 @@ def test_bytes_that_are_not_those_that_were_written(out: str, finished: Path, ge
     assert [file for file, _, _ in findings[1:]] == ["shard-00001.parquet"] * 2
     assert "its sha256 is" in findings[1][2] and "it is damaged" in findings[2][2], "a cut file is told of by both"
     store.delete(SHARDS[:2])
-    job = EmbedJob(str(finished.parent / "list.csv"), out, str(generator), str(vgg), CONFIG)
+    job = EmbedRunRequest(str(finished.parent / "list.csv"), out, str(generator), str(vgg), CONFIG)
     embed(job)
     assert verify(out).sound, "the advice helps"
 
@@ -339,7 +345,7 @@ def test_manifest_and_record(out: str) -> None:
     content = json.loads(record)
     content["settings"]["shard_size"] = 0
     store.put(RunLayout.run_json, json.dumps(content).encode())
-    assert any(file == "images.parquet" and "0 rows a shard" in what for file, _, what in told(verify(out, sample=0)))
+    assert any(file == "run.json" and "shard_size is 0" in what for file, _, what in told(verify(out, sample=0)))
 
 
 def test_shards_that_are_not_there(out: str) -> None:
@@ -376,6 +382,7 @@ def test_sources_and_generators_that_are_gone_or_others(out: str, finished: Path
     assert "its source cannot be read" in found.unchecked[0]
 
 
+@pytest.mark.slow
 def test_the_command(out: str, tmp_path: Path) -> None:
     result = i2s_batch("verify", out, "--sample", "2")
     assert (result.returncode, result.stderr) == (0, "")

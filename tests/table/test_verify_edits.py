@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig
+from i2s_batch.api.verification import verify
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Morph
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
-from i2s_batch.storage.layout import RunLayout
-from i2s_batch.storage.objects import open_store
-from i2s_batch.storage.pictures.decoding import decode_picture, encode_picture
-from i2s_batch.storage.tables.read import read_shard, read_table
-from i2s_batch.table.verify import Verification, verify
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.errors import ConfigError
+from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.maintenance.verification.table_checks import Verification
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import read_shard, read_table
 from tests.material import scene
 from tests.runs import embed, rewrite_shard
 
@@ -33,10 +35,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -
     (folder / "in").mkdir()
     for number in range(2):
         scene(number, (40, 40)).save(folder / "in" / f"{number}.png")
-    config = RunConfig(embed=EmbedConfig(steps=6))
-    embed(EmbedJob(str(folder / "in"), str(folder / "latents"), str(generator), str(vgg), config))
+    config = EmbedRunConfig(embed=EmbedConfig(steps=6))
+    embed(EmbedRunRequest(str(folder / "in"), str(folder / "latents"), str(generator), str(vgg), config))
     request = Morph((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "all-pairs")
-    job = EditJob((str(folder / "latents"),), "", str(generator), request, EditConfig(shard_size=3))
+    job = EditRunRequest((str(folder / "latents"),), "", str(generator), request, EditConfig(shard_size=3))
     for kind in ("png", "jpeg", "webp"):
         here = replace(job, out=str(folder / kind), config=replace(job.config, picture_format=kind))
         EditRun(here, generator_weights(generator), [].append).execute(InProcessCluster())
@@ -91,6 +93,11 @@ def test_the_code_of_another_picture(made: dict[str, Path], kind: str, tmp_path:
     change(out, 0, latent=other["latent"], w_distance=other["w_distance"])
     ((row, what),) = told(verify(out))
     assert row == ids(out)[0] and f".{kind}' is " in what and " levels from what its latent gives; " in what
+
+
+def test_a_vgg_has_no_part_in_an_edit(out: str) -> None:
+    with pytest.raises(ConfigError, match="edits use no VGG-16; 'random' is given, leave it out"):
+        verify(out, vgg="random")
 
 
 def test_one_level_is_a_rounding_and_more_is_not(out: str) -> None:

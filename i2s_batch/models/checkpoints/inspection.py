@@ -6,20 +6,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from i2s_batch.models.checkpoints.official_pickle import load_official, read_official
-from i2s_batch.models.checkpoints.reader import torch_object
+from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile
+from i2s_batch.models.checkpoints.opening import opened
+from i2s_batch.models.checkpoints.reader import recognised
+from i2s_batch.models.checkpoints.refusals import neither
 from i2s_batch.models.checkpoints.restricted import Record
-from i2s_batch.models.checkpoints.rosinality import AVERAGE, read_rosinality, state_dict_of
-from i2s_batch.models.checkpoints.safetensors_file import read_arrays, read_safetensors
-from i2s_batch.models.checkpoints.source import PICKLE, SAFETENSORS, container_of, opened
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray
 from i2s_batch.models.checkpoints.torch_tensors import is_tensor
-from i2s_batch.models.checkpoints.vgg_file import vgg_from_arrays, vgg_from_state_dict
-from i2s_batch.models.layout import Widths, check_weights
+from i2s_batch.models.network_layout import Widths, check_weights
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
-_WANTED = "a StyleGAN checkpoint or a VGG-16 state dict"
 # Variables that training does not change, or only averages.
 _FIXED = re.compile(r"w_avg|layer\.\d+\.(noise|magnitude|up_filter|down_filter)|input\.(freqs|phases|transform)")
 _SHOWN = 24  # entries of a file, more are counted
@@ -36,49 +33,27 @@ class Contents:
 
 
 def inspect_checkpoint(path: str | Path) -> Contents:
-    """The contents of any file that can be read; raises CheckpointError as `read_generator` does."""
+    """Return the contents of any file that can be read; raises CheckpointError as `read_generator` does."""
     with opened(path) as data:
-        container = container_of(data, _WANTED)
-        if container == SAFETENSORS:
-            return _safetensors(data)
-        weights: GeneratorWeights | VGGWeights
-        if container == PICKLE:
-            value = load_official(data)
-            weights = read_official(value)
-            pairs = zip(("G", "D"), value, strict=False) if isinstance(value, tuple) else value.items()
-            others = [(name, entry) for name, entry in pairs if name != "G_ema"]
-        else:
-            value = torch_object(data, container)
-            weights, others = _of_torch(value)
-        return Contents(weights.origin, weights, tuple(_listed(others)))
+        file = CheckpointFile(data)
+        found = recognised(file)
+        if found is None:
+            raise neither(file)
+        declaration, read = found
+        weights = read.read(file)
+        label = declaration.label.format(origin=weights.origin)
+        return Contents(label, weights, tuple(_listed(list(read.others(file, weights)))))
 
 
-def _of_torch(value: Any) -> tuple[GeneratorWeights | VGGWeights, list[tuple[Any, Any]]]:
-    if isinstance(value, dict) and "features.0.weight" in value:
-        weights = vgg_from_state_dict(value)
-        return weights, [(name, entry) for name, entry in value.items() if name not in weights.tensors]
-    state, which = state_dict_of(value)
-    known = set(state) if state is value else {which, AVERAGE}
-    return read_rosinality(value), [(name, entry) for name, entry in value.items() if name not in known]
-
-
-def _safetensors(data: memoryview) -> Contents:
-    arrays, metadata = read_arrays(data)
-    if "family" not in metadata:
-        weights = vgg_from_arrays(arrays, "VGG-16 safetensors")
-        return Contents(weights.origin, weights, tuple(_text(name) for name in arrays if name not in weights.tensors))
-    own = read_safetensors(data)
-    return Contents(f"i2s-batch safetensors, made from: {own.origin}", own, ())
-
-
-def _listed(entries: list[tuple[Any, Any]]) -> Iterator[str]:
+def _listed(entries: list[tuple[object, object]]) -> Iterator[str]:
     entries = [(name, value) for name, value in entries if value is not None]
-    yield from (f"{_text(name)} ({_kind(value)})" for name, value in entries[:_SHOWN])
+    for name, value in entries[:_SHOWN]:
+        yield _text(name) if isinstance(value, StoredArray) else f"{_text(name)} ({_kind(value)})"
     if len(entries) > _SHOWN:
         yield f"and {len(entries) - _SHOWN} more"
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if is_tensor(value):
         return "tensor"
     if isinstance(value, Record):
@@ -116,13 +91,15 @@ def facts(contents: Contents) -> list[tuple[str, str]]:
 def _of_generator(weights: GeneratorWeights) -> list[tuple[str, str]]:
     widths: Widths = check_weights(weights)
     layers, w_dim = weights.latent_shape
-    settings = {key: value for key, value in weights.settings.items() if key not in ("resolution", "c_dim", "layers")}
+    settings = {
+        key: value for key, value in weights.settings.to_json().items() if key not in ("resolution", "c_dim", "layers")
+    }
     return [
         ("family", weights.family),
-        ("resolution", f"{weights.settings['resolution']} x {weights.settings['resolution']}"),
+        ("resolution", f"{weights.settings.resolution} x {weights.settings.resolution}"),
         ("layers", f"{layers}, so a W+ code is [{layers}, {w_dim}]"),
         ("widths", f"z {widths.z}, w {widths.w}, mapping {_row(widths.mapping)}, channels {_row(widths.channels)}"),
-        ("classes", str(weights.settings["c_dim"] or "none")),
+        ("classes", str(weights.settings.c_dim or "none")),
         ("settings", ", ".join(f"{key} {value}" for key, value in sorted(settings.items()))),
     ]
 

@@ -70,7 +70,8 @@ class Rules:
     persistent: Callable[[Any], Any] | None = None
 
 
-def new_dict(args: tuple[Any, ...], budget: Budget) -> dict[Any, Any]:
+# `Any`: a pickle may hold anything; what it yields is narrowed where it is read.
+def new_dict(args: tuple[Any, ...], budget: Budget) -> dict[str | int, Any]:
     """Stands for dict types; `args` is empty, or a list of pairs (Python 2)."""
     pairs = args[0] if args else []
     if not isinstance(pairs, list):
@@ -101,10 +102,10 @@ class Unpickler:
         self._position = 0
         self._budget = budget or Budget()
         self._stack: list[Any] = []
-        self._memo: dict[int, Any] = {}
+        self._memo: dict[int, Any] = {}  # `Any`, as above
 
     def load(self, position: int = 0) -> tuple[Any, int]:
-        """The value of the pickle that begins at `position`, and the position after it."""
+        """Return the value of the pickle that begins at `position`, and the position after it."""
         self._position, self._stack, self._memo = position, [], {}
         data, instructions = self._data, _INSTRUCTIONS
         while True:

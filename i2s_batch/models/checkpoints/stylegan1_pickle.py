@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.arrays import StoredArray
-from i2s_batch.models.checkpoints.tensorflow_network import HWIO, check_arguments, classes_of, contents_of
+from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray
+from i2s_batch.models.checkpoints.tensorflow_network import (
+    HWIO,
+    NetworkState,
+    check_arguments,
+    classes_of,
+    contents_of,
+    is_built_by,
+    others_in,
+    state_of_gs,
+)
 from i2s_batch.models.checkpoints.variables import Stored, Table, assemble, count_of, refuse_unknown
-from i2s_batch.models.layout import STYLEGAN1, check_settings, layer_resolution
-from i2s_batch.models.weights import GeneratorWeights, num_layers
+from i2s_batch.models.network_layout import layer_resolution
+from i2s_batch.models.network_settings import STYLEGAN1, StyleGAN1Settings, num_layers, settings_of
+from i2s_batch.models.weights import GeneratorWeights
 
 # Arguments of the original build functions that would make another network; the pickle holds what was given.
-_FIXED = {
+_FIXED: dict[str, Json] = {
     "use_styles": True,
     "use_noise": True,
     "use_pixel_norm": False,
@@ -32,35 +43,36 @@ _FUSED_FROM = 128
 _NEEDLESS = r"lod|ToRGB_lod[1-9]\d*/(weight|bias)"
 
 
-def read_stylegan1(state: dict[str, Any]) -> GeneratorWeights:
-    """The generator of a `Gs` state; raises CheckpointError for a variant that is not supported."""
+def read_stylegan1(state: NetworkState) -> GeneratorWeights:
+    """Return the generator of a `Gs` state; raises CheckpointError for a variant that is not supported."""
     found, arguments = contents_of(state, _VERSIONS)
     check_arguments(arguments, _FIXED, "StyleGAN1")
     if arguments.get("fused_scale", "auto") not in ("auto", True, False):
         raise CheckpointError("this StyleGAN1 was built with an unknown fused_scale")
-    _check_finished(found)
+    check_finished(found)
     resolution = max(
         (int(m[1]) for m in (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", n) for n in found) if m), default=0
     )
-    settings: dict[str, Any] = {
+    stored: dict[str, Json] = {
         "resolution": resolution,
         "c_dim": classes_of(found),
         "mapping_layers": count_of("DenseN/weight", found),
         "mapping_lr_multiplier": arguments.get("mapping_lrmul", 0.01),
     }
-    check_settings(STYLEGAN1, settings)
+    settings = StyleGAN1Settings.of(settings_of(STYLEGAN1, stored))
     table = _table(settings, arguments.get("fused_scale", "auto"))
     refuse_unknown(found, table, _NEEDLESS)
-    return assemble(STYLEGAN1, settings, table, found, "official StyleGAN1 pickle")
+    return assemble(settings, table, found, "official StyleGAN1 pickle")
 
 
-def _check_finished(found: dict[str, StoredArray]) -> None:
+def check_finished(found: dict[str, StoredArray]) -> None:
+    """Raise CheckpointError if the training that saved these arrays was still adding layers."""
     lod = found.get("lod")
     if lod is not None and (lod.count != 1 or lod.read().any()):
         raise CheckpointError("this StyleGAN1 was saved while it was still growing (lod above 0); not supported")
 
 
-def _table(settings: dict[str, Any], fused_scale: str | bool) -> Table:
+def _table(settings: StyleGAN1Settings, fused_scale: Json) -> Table:
     table = {
         "w_avg": Stored("dlatent_avg"),
         "const": Stored("4x4/Const/const", (None, 0, 1, 2)),
@@ -68,10 +80,10 @@ def _table(settings: dict[str, Any], fused_scale: str | bool) -> Table:
         "to_rgb.weight": Stored("ToRGB_lod0/weight", (None, None, 1, 0)),
         "to_rgb.bias": Stored("ToRGB_lod0/bias"),
     }
-    for j in range(settings["mapping_layers"]):
+    for j in range(settings.mapping_layers):
         table[f"mapping.{j}.weight"] = Stored(f"Dense{j}/weight", (1, 0))
         table[f"mapping.{j}.bias"] = Stored(f"Dense{j}/bias")
-    for i in range(num_layers(settings["resolution"])):
+    for i in range(num_layers(settings.resolution)):
         r = layer_resolution(i)
         scope = f"{r}x{r}/" + (("Conv0_up", "Conv1")[i % 2] if i > 1 else ("Const", "Conv")[i])
         fused = r >= _FUSED_FROM if fused_scale == "auto" else fused_scale is True
@@ -82,3 +94,10 @@ def _table(settings: dict[str, Any], fused_scale: str | bool) -> Table:
         table[f"layer.{i}.style.weight"] = Stored(f"{scope}/StyleMod/weight", (1, 0))
         table[f"layer.{i}.style.bias"] = Stored(f"{scope}/StyleMod/bias")
     return table
+
+
+def _read(file: CheckpointFile) -> GeneratorWeights:
+    return read_stylegan1(state_of_gs(file) or NetworkState())
+
+
+FORMAT = CheckpointFormat(lambda file: is_built_by(file, "G_style", "G_synthesis"), _read, others_in)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from i2s_batch.models.checkpoints.tensorflow_network import HWIO, check_arguments, classes_of, contents_of
+from i2s_batch.config import Json
+from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
+from i2s_batch.models.checkpoints.tensorflow_network import (
+    HWIO,
+    NetworkState,
+    check_arguments,
+    classes_of,
+    contents_of,
+    is_built_by,
+    others_in,
+    state_of_gs,
+)
 from i2s_batch.models.checkpoints.variables import Stored, Table, assemble, count_of, refuse_unknown
-from i2s_batch.models.layout import STYLEGAN2, check_settings, layer_resolution, rgb_resolutions
-from i2s_batch.models.weights import GeneratorWeights, num_layers
-
-SYNTHESIS = "G_synthesis_stylegan2"
+from i2s_batch.models.network_layout import layer_resolution
+from i2s_batch.models.network_settings import STYLEGAN2, StyleGAN2Settings, num_layers, settings_of
+from i2s_batch.models.weights import GeneratorWeights
 
 # Arguments of the original build functions that would make another network; the pickle holds what was given.
-_FIXED = {
+_FIXED: dict[str, Json] = {
     "num_channels": 3,
     "nonlinearity": "lrelu",
     "mapping_nonlinearity": "lrelu",
@@ -25,13 +33,13 @@ _VERSIONS = (4,)
 _NEEDLESS = r"lod"
 
 
-def read_stylegan2(state: Mapping[str, Any]) -> GeneratorWeights:
-    """The generator of a `Gs` state; raises CheckpointError for a variant that is not supported."""
+def read_stylegan2(state: NetworkState) -> GeneratorWeights:
+    """Return the generator of a `Gs` state; raises CheckpointError for a variant that is not supported."""
     found, arguments = contents_of(state, _VERSIONS)
     check_arguments(arguments, _FIXED, "StyleGAN2")
     sizes = (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", name) for name in found)
     classes = classes_of(found)
-    settings: dict[str, Any] = {
+    stored: dict[str, Json] = {
         "resolution": max((int(match[1]) for match in sizes if match), default=0),
         "c_dim": classes,
         "mapping_layers": count_of("DenseN/weight", found),
@@ -42,23 +50,23 @@ def read_stylegan2(state: Mapping[str, Any]) -> GeneratorWeights:
         "style_offset": 1,
     }
     if classes:
-        settings["label_normalization"] = "joint"
-    check_settings(STYLEGAN2, settings)
+        stored["label_normalization"] = "joint"
+    settings = StyleGAN2Settings.of(settings_of(STYLEGAN2, stored))
     table = _table(settings)
     refuse_unknown(found, table, _NEEDLESS)
-    return assemble(STYLEGAN2, settings, table, found, "official StyleGAN2 pickle (TensorFlow)")
+    return assemble(settings, table, found, "official StyleGAN2 pickle (TensorFlow)")
 
 
-def _table(settings: Mapping[str, Any]) -> Table:
+def _table(settings: StyleGAN2Settings) -> Table:
     table = {
         "w_avg": Stored("dlatent_avg"),
         "const": Stored("4x4/Const/const", (None, 0, 1, 2)),
         "label.weight": Stored("LabelConcat/weight", (1, 0)),
     }
-    for j in range(settings["mapping_layers"]):
+    for j in range(settings.mapping_layers):
         table[f"mapping.{j}.weight"] = Stored(f"Dense{j}/weight", (1, 0))
         table[f"mapping.{j}.bias"] = Stored(f"Dense{j}/bias")
-    for i in range(1, num_layers(settings["resolution"])):
+    for i in range(1, num_layers(settings.resolution)):
         r, up = layer_resolution(i), i % 2 == 0
         scope = f"{r}x{r}/" + ("Conv0_up" if up else "Conv1" if i > 1 else "Conv")
         # The original correlates the zero-inserted image with its kernel, we convolve.
@@ -67,9 +75,9 @@ def _table(settings: Mapping[str, Any]) -> Table:
         table[f"layer.{i}.noise"] = Stored(f"noise{i - 1}", (None, None, 0, 1))
         table[f"layer.{i}.noise_strength"] = Stored(f"{scope}/noise_strength")
         table |= _style(f"layer.{i}", scope)
-        if not up and i > 1 and settings["architecture"] == "resnet":
+        if not up and i > 1 and settings.architecture == "resnet":
             table[f"skip.{r}.weight"] = Stored(f"{r}x{r}/Skip/weight", (None, None, 1, 0))
-    for r in rgb_resolutions(settings):
+    for r in settings.rgb_resolutions:
         scope = f"{r}x{r}/ToRGB"
         table[f"to_rgb.{r}.weight"] = Stored(f"{scope}/weight", (None, None, 1, 0))
         table[f"to_rgb.{r}.bias"] = Stored(f"{scope}/bias")
@@ -82,3 +90,10 @@ def _style(name: str, scope: str) -> Table:
         f"{name}.style.weight": Stored(f"{scope}/mod_weight", (1, 0)),
         f"{name}.style.bias": Stored(f"{scope}/mod_bias"),
     }
+
+
+def _read(file: CheckpointFile) -> GeneratorWeights:
+    return read_stylegan2(state_of_gs(file) or NetworkState())
+
+
+FORMAT = CheckpointFormat(lambda file: is_built_by(file, "G_main", "G_synthesis_stylegan2"), _read, others_in)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from i2s_batch.errors import CheckpointError
+from i2s_batch.models.checkpoints.opening import TORCH_MAGIC_NUMBER
 from i2s_batch.models.checkpoints.restricted import Budget, Rules, Unpickler
-from i2s_batch.models.checkpoints.source import TORCH_MAGIC_NUMBER
 from i2s_batch.models.checkpoints.torch_tensors import (
     STATE_DICT_CONSTRUCTORS,
     STATE_DICT_NAMES,
@@ -20,12 +20,12 @@ _WHAT = "torch file of weights"
 
 
 def read_legacy(data: memoryview) -> Any:
-    """The object in a torch file of the old layout; its storages are views of `data`."""
+    """Return the object in a torch file of the old layout; its storages are views of `data`."""
     return _read(data, STATE_DICT_NAMES, Budget())
 
 
 def read_nested_storage(args: tuple[Any, ...], budget: Budget) -> Storage:
-    """What stands for torch.storage._load_from_bytes: the byte string is a whole file of the old layout.
+    """Return what stands for torch.storage._load_from_bytes: the byte string is a whole file of the old layout.
 
     It may be named as often as there are instructions, so each reading is paid from the `budget` of the outer file.
     """

@@ -3,25 +3,67 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.arrays import StoredArray
+from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile
 from i2s_batch.models.checkpoints.restricted import Record
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray, narrowed
 from i2s_batch.models.checkpoints.torch_tensors import torch_array
 from i2s_batch.models.checkpoints.variables import Stored
+from i2s_batch.models.network_settings import GeneratorSettings
 
-# The attribute dict of every module by its path; the whole generator has the path "".
-Modules = dict[str, dict[str, Any]]
+
+@dataclass(frozen=True)
+class Module:
+    """Holds the attributes of a module, and its variables, a table of parameters and one of buffers: as they are
+    pickled, unchecked."""
+
+    # `object`: a pickle may hold anything; it is narrowed where it is read, as attributes that nobody reads may be odd.
+    attributes: Mapping[str, object]
+    variables: tuple[Mapping[str, object], ...]
+
+
+# Every module by its path; the whole generator has the path "".
+Modules = dict[str, Module]
 
 _DEEPEST = 5
 _MOST_MODULES = 2_000
 _MOST_VARIABLES = 10_000
 
 
-def modules_of(g_ema: Record) -> Modules:
-    """The attribute dict of every module by its path. A module that contains itself ends at a depth."""
+def g_ema_of(file: CheckpointFile) -> Record | None:
+    """Return the generator in a pickle with G_ema; None of others."""
+    match file.pickled():
+        case {
+            "G_ema": Record(
+                name="torch_utils.persistence._reconstruct_persistent_obj",
+                args=({"state": {"_modules": {"synthesis": _, "mapping": _}}},),
+            ) as g_ema
+        }:
+            return g_ema
+    return None
+
+
+def has_layer_names(g_ema: Record) -> bool:
+    """Return whether the synthesis lists its layers, as that of a StyleGAN3 does."""
+    match g_ema.args:
+        case ({"state": {"_modules": {"synthesis": Record(args=({"state": {"layer_names": _}}, *_))}}},):
+            return True
+    return False
+
+
+def others_in(file: CheckpointFile, weights: object) -> Iterator[tuple[object, object]]:
+    """Give what a pickle with G_ema holds beside it."""
+    return ((name, entry) for name, entry in file.content().items() if name != "G_ema")
+
+
+def modules_of(g_ema: Record | None) -> Modules:
+    """Return every module by its path. A module that contains itself ends at a depth."""
     modules: Modules = {}
     waiting: list[tuple[str, Any]] = [("", g_ema)]
     while waiting:
@@ -31,7 +73,7 @@ def modules_of(g_ema: Record) -> Modules:
         tables = ("_modules", "_parameters", "_buffers")
         if not isinstance(state, dict) or not all(isinstance(state.get(table), dict) for table in tables):
             raise CheckpointError(f"its module {path[:80] or 'G_ema'} is malformed")
-        modules[path] = state
+        modules[path] = Module(state, (state["_parameters"], state["_buffers"]))
         children = state["_modules"].items()
         if len(modules) + len(waiting) + len(children) > _MOST_MODULES or path.count(".") >= _DEEPEST:
             raise CheckpointError("its G_ema has more modules than a StyleGAN")
@@ -39,13 +81,19 @@ def modules_of(g_ema: Record) -> Modules:
     return modules
 
 
+def attribute_of(modules: Modules, path: str, name: str) -> Json:
+    """Return an attribute of a module as `narrowed` does, None where either is missing."""
+    return narrowed(modules[path].attributes.get(name)) if path in modules else None
+
+
 def variables_of(modules: Modules) -> dict[str, StoredArray]:
+    """Return every parameter and buffer by its path; raises CheckpointError, naming a malformed one."""
     # One table may be that of every module, so they are counted before they are read.
-    if sum(len(state["_parameters"]) + len(state["_buffers"]) for state in modules.values()) > _MOST_VARIABLES:
+    if sum(len(table) for module in modules.values() for table in module.variables) > _MOST_VARIABLES:
         raise CheckpointError("its G_ema has more variables than a StyleGAN")
     found: dict[str, StoredArray] = {}
-    for path, state in modules.items():
-        for name, value in [*state["_parameters"].items(), *state["_buffers"].items()]:
+    for path, module in modules.items():
+        for name, value in chain.from_iterable(table.items() for table in module.variables):
             if value is None:  # a layer without this parameter
                 continue
             full = f"{path}.{name}"
@@ -57,35 +105,38 @@ def variables_of(modules: Modules) -> dict[str, StoredArray]:
 
 
 def classes_of(found: dict[str, StoredArray]) -> int:
+    """Return the number of classes, 0 if unconditional."""
     embedding = found.get("mapping.embed.weight")
     return embedding.shape[1] if embedding is not None and len(embedding.shape) == 2 else 0
 
 
-def check_attributes(modules: Modules, expected: Mapping[str, Mapping[str, Any]]) -> None:
+# `object`: an attribute that stands for others may be pickled as NumPy's.
+def check_attributes(modules: Modules, expected: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse modules whose path matches a pattern of `expected` but whose attributes differ from those given there."""
-    for path, state in modules.items():
+    for path, module in modules.items():
+        state = module.attributes
         for pattern, attributes in expected.items():
             for name, value in attributes.items() if re.fullmatch(pattern, path) else ():
                 if name not in state or state[name] != value:
                     raise CheckpointError(f"its module {path} has another {name} than {value}; not supported")
 
 
-def mapping_attributes(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What `check_attributes` expects of the fully connected layers."""
+def mapping_attributes(settings: GeneratorSettings) -> dict[str, dict[str, Json]]:
+    """Return what `check_attributes` expects of the fully connected layers."""
     return {
-        r"mapping\.fc\d+": {"activation": "lrelu", "bias_gain": settings["mapping_lr_multiplier"]},
+        r"mapping\.fc\d+": {"activation": "lrelu", "bias_gain": settings.mapping_lr_multiplier},
         r"mapping\.embed|.*\.affine": {"activation": "linear", "bias_gain": 1},
     }
 
 
-def mapping_table(settings: Mapping[str, Any]) -> dict[str, Stored]:
-    """Where the variables of the mapping are."""
+def mapping_table(settings: GeneratorSettings) -> dict[str, Stored]:
+    """Return where the variables of the mapping are."""
     table = {
         "w_avg": Stored("mapping.w_avg"),
         "label.weight": Stored("mapping.embed.weight"),
         "label.bias": Stored("mapping.embed.bias"),
     }
-    for j in range(settings["mapping_layers"]):
+    for j in range(settings.mapping_layers):
         table[f"mapping.{j}.weight"] = Stored(f"mapping.fc{j}.weight")
         table[f"mapping.{j}.bias"] = Stored(f"mapping.fc{j}.bias")
     return table

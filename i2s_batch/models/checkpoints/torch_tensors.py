@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.arrays import StoredArray
 from i2s_batch.models.checkpoints.restricted import Constructor, Global, Record, new_dict
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray
 
 # Storage classes with their element type and its size in bytes. Whole numbers occur (counters), but are no weights.
 STORAGES = {
@@ -45,7 +45,7 @@ class Storage:
 
 
 def storage_of(persistent_id: Any) -> Storage:
-    """The storage that a persistent id ('storage', class, key, location, count[, view]) describes."""
+    """Return the storage that a persistent id ('storage', class, key, location, count[, view]) describes."""
     match persistent_id:
         case ("storage", Global(name=name), str() as key, str(), int() as count) if name in STORAGES:
             pass
@@ -60,12 +60,12 @@ def storage_of(persistent_id: Any) -> Storage:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a value from a pickle stands for a tensor or a parameter."""
+    """Return whether a value from a pickle stands for a tensor or a parameter."""
     return isinstance(value, Record) and value.name in _TENSOR | _PARAMETER
 
 
 def torch_array(value: Any) -> StoredArray:
-    """The array that a tensor or parameter of a file stands for."""
+    """Return the array that a tensor or parameter of a file stands for."""
     if isinstance(value, Record) and value.name in _PARAMETER and value.args:
         value = value.args[0]
     if not isinstance(value, Record) or value.name not in _TENSOR or len(value.args) < 4:

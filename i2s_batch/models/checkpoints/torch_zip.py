@@ -23,7 +23,7 @@ _END_SEARCH = _END.size + 65_535
 
 
 def read_zip(data: memoryview) -> Any:
-    """The object in a torch zip file; its storages are views of `data`."""
+    """Return the object in a torch zip file; its storages are views of `data`."""
     members = _members(data)
     pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:

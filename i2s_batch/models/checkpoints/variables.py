@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.arrays import StoredArray
-from i2s_batch.models.layout import Shape, check_settings, check_shape, shapes_of, widths_of
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray
+from i2s_batch.models.network_layout import check_shape, shapes_of, widths_of
+from i2s_batch.models.network_settings import GeneratorSettings
+from i2s_batch.models.stylegan3_layout import Shape
 from i2s_batch.models.weights import GeneratorWeights
 
 # Values of a network, 1 GiB as float32. The largest published generators have some 40 million.
@@ -38,7 +39,7 @@ class Stored:
         return shape if self.axes is None else tuple(1 if axis is None else shape[axis] for axis in self.axes)
 
     def ours(self, array: np.ndarray) -> np.ndarray:
-        """The file's array with our axes, C order."""
+        """Return the file's array with our axes, C order."""
         if self.axes is not None:
             kept = [axis for axis in self.axes if axis is not None]
             plain = array.reshape([n for n, axis in zip(array.shape, self.axes, strict=True) if axis is not None])
@@ -50,7 +51,7 @@ Table = Mapping[str, Stored]
 
 
 def count_of(pattern: str, names: Iterable[str]) -> int:
-    """One more than the highest number (up to 99) in names that match `pattern`, where N stands for it.
+    """Return one more than the highest number (up to 99) in names that match `pattern`, where N stands for it.
 
     The highest and not how many there are, so that a missing one is missed by name.
     """
@@ -59,9 +60,9 @@ def count_of(pattern: str, names: Iterable[str]) -> int:
 
 
 def assemble(
-    family: str, settings: dict[str, Any], table: Table, found: Mapping[str, StoredArray], origin: str
+    settings: GeneratorSettings, table: Table, found: Mapping[str, StoredArray], origin: str
 ) -> GeneratorWeights:
-    """The weights in a file whose variables are `found`. Every shape is checked before any value is read."""
+    """Return the weights in a file whose variables are `found`. Every shape is checked before any value is read."""
 
     def size(name: str, axis: int) -> int:
         stored = table[name]
@@ -70,8 +71,7 @@ def assemble(
             raise CheckpointError(f"the variable {stored.name} is missing or misshapen")
         return found[stored.name].shape[place]
 
-    check_settings(family, settings)
-    shapes = shapes_of(family, settings, widths_of(settings, size))
+    shapes = shapes_of(settings, widths_of(settings, size))
     for name, shape in shapes.items():
         stored = table[name]
         if stored.name in found:
@@ -80,7 +80,7 @@ def assemble(
             check_shape(stored.name, None, stored.file_shape(shape))
     check_total(map(math.prod, shapes.values()))
     tensors = {name: _values(table[name], found, shape) for name, shape in shapes.items()}
-    return GeneratorWeights(family, settings, tensors, origin)
+    return GeneratorWeights(settings, tensors, origin)
 
 
 def _values(stored: Stored, found: Mapping[str, StoredArray], shape: Shape) -> np.ndarray:
@@ -106,7 +106,7 @@ def finite(name: str, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def refuse_unknown(found: Mapping[str, Any], table: Table, ignored: str) -> None:
+def refuse_unknown(found: Iterable[str], table: Table, ignored: str) -> None:
     """Raise CheckpointError if a file holds variables that are neither read nor known to be needless.
 
     They would mean another network. `ignored`: a regular expression of whole names.

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from i2s_batch.config import EditConfig, EmbedConfig, RunConfig, StudyConfig
+from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Morph, Render, Style
-from i2s_batch.runtime.edit import EditJob, EditRun
-from i2s_batch.runtime.embed import EmbedJob, EmbedRun
-from i2s_batch.runtime.run import Outcome
-from i2s_batch.runtime.study import StudyJob, StudyRun
-from i2s_batch.runtime.weights import generator_weights
-from i2s_batch.runtime.workers.pools import InProcessCluster
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.run.execution import Outcome
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.studies.study_config import StudyConfig
+from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
 HERE = "/proc/self/cwd"
 BUCKET = "i2s-batch-outputs"
@@ -23,26 +24,28 @@ IMAGES = ("cats/0.png", "cats/1.png", "dogs/2.png", "dogs/3.png", "dogs/4.png", 
 LIST = "path,label,age\n" + "".join(f"in/{name},label {n},{n}\n" for n, name in enumerate(IMAGES))
 _GENERATOR, _VGG = f"{HERE}/generator.safetensors", f"{HERE}/vgg.pth"
 
-AnyJob = EmbedJob | EditJob
+AnyJob = EmbedRunRequest | EditRunRequest
 
 
-def _embed(out: str, config: RunConfig, source: str = f"{HERE}/in") -> EmbedJob:
-    return EmbedJob(source, f"{HERE}/{out}", _GENERATOR, _VGG, config)
+def _embed(out: str, config: EmbedRunConfig, source: str = f"{HERE}/in") -> EmbedRunRequest:
+    return EmbedRunRequest(source, f"{HERE}/{out}", _GENERATOR, _VGG, config)
 
 
-def _study(out: str, config: StudyConfig) -> StudyJob:
-    return StudyJob(f"{HERE}/in", f"{HERE}/{out}", _GENERATOR, _VGG, config)
+def _study(out: str, config: StudyConfig) -> StudyRunRequest:
+    return StudyRunRequest(f"{HERE}/in", f"{HERE}/{out}", _GENERATOR, _VGG, config)
 
 
-def _edit(out: str, request: Morph | Style | Render, config: EditConfig) -> EditJob:
-    return EditJob((f"{HERE}/finished",), f"{HERE}/{out}", _GENERATOR, request, config)
+def _edit(out: str, request: Morph | Style | Render, config: EditConfig) -> EditRunRequest:
+    return EditRunRequest((f"{HERE}/finished",), f"{HERE}/{out}", _GENERATOR, request, config)
 
 
 # float64, so that a run on another machine can be compared with them; the damaged image may fail.
 _STUDY = StudyConfig(
     embed=EmbedConfig(steps=10), precision="fp64", batch_size=2, checkpoint_every_s=0.01, sample=2, shard_size=8
 )
-_ADAM = RunConfig(embed=EmbedConfig(steps=40), precision="fp64", batch_size=2, checkpoint_every_s=0.01, shard_size=2)
+_ADAM = EmbedRunConfig(
+    embed=EmbedConfig(steps=40), precision="fp64", batch_size=2, checkpoint_every_s=0.01, shard_size=2
+)
 _LBFGS = replace(
     _ADAM,
     embed=EmbedConfig(
@@ -51,7 +54,9 @@ _LBFGS = replace(
     batch_size=3,
 )
 
-FINISHED = _embed("finished", RunConfig(embed=EmbedConfig(steps=8), batch_size=4, shard_size=3), f"{HERE}/list.csv")
+FINISHED = _embed(
+    "finished", EmbedRunConfig(embed=EmbedConfig(steps=8), batch_size=4, shard_size=3), f"{HERE}/list.csv"
+)
 MORPH = _edit("morph", Morph((0.0, 0.5, 1.0), "chain"), EditConfig(animation="webp"))
 RENDER = _edit("render", Render(), EditConfig(picture_format="webp"))
 
@@ -65,15 +70,15 @@ STOPPED: dict[str, AnyJob] = {
         "stopped-transforms", replace(_STUDY, study="transforms", embed=EmbedConfig(steps=10))
     ),
 }
-ON_S3 = EmbedJob(f"s3://{BUCKET}/in", f"s3://{BUCKET}/out", _GENERATOR, _VGG, _ADAM)
+ON_S3 = EmbedRunRequest(f"s3://{BUCKET}/in", f"s3://{BUCKET}/out", _GENERATOR, _VGG, _ADAM)
 
 
 def carry_out(job: AnyJob) -> Outcome:
     """Start or resume a run with one worker in this process, and carry it to its end."""
     run: EmbedRun | EditRun
-    if isinstance(job, EditJob):
+    if isinstance(job, EditRunRequest):
         run = EditRun(job, generator_weights(job.generator), _ignore)
-    elif isinstance(job, StudyJob):
+    elif isinstance(job, StudyRunRequest):
         run = StudyRun(job, _ignore)
     else:
         run = EmbedRun(job, _ignore)

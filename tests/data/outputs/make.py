@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from i2s_batch.inversion.slots import Slots
-from i2s_batch.records import SCHEMA_VERSION
-from i2s_batch.runtime.run import RunInterruptedError
-from i2s_batch.runtime.state.work_log import WorkLog
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.execution import RunInterruptedError
+from i2s_batch.schema.columns import SCHEMA_VERSION
 from tests.conftest import S3Server, moto_server, s3_environment
 from tests.data.outputs import jobs
 from tests.material import download, scene, upload, write_small_generator, write_small_vgg

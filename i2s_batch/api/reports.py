@@ -1,0 +1,54 @@
+"""The report of any run: each kind of run adds its parts to the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from i2s_batch.editing.report_part import edit_parts
+from i2s_batch.editing.strips import Strip
+from i2s_batch.embedding.report_part import embed_parts
+from i2s_batch.errors import RunConflictError
+from i2s_batch.models import Generator, GeneratorWeights, build_generator
+from i2s_batch.report.facts import Facts, gather
+from i2s_batch.report.page import write_page
+from i2s_batch.report.parts import PageParts
+from i2s_batch.run.recorded import recorded_command
+from i2s_batch.schema.settings import EDIT, STUDY
+from i2s_batch.studies.report_part import study_parts
+
+
+def write_report(
+    out: str,
+    generator: GeneratorWeights | None = None,
+    why_none: str = "",
+    strips: Sequence[Strip] | None = None,
+) -> str:
+    """Write OUT/report.html from the table at `out`; its path or s3 url.
+
+    Args:
+        out: The output.
+        generator: What reconstructions are rendered with.
+        why_none: Why there is no generator; it stands in the place of the reconstructions.
+        strips: Of an edit, if they are loaded already.
+
+    Raises StorageError if there is no table, RunConflictError if it was made by another generator.
+    """
+    facts = gather(out)
+    if generator is not None and generator.fingerprint != facts.fingerprints["generator"]:
+        raise RunConflictError(
+            f"{out} was made by the generator {facts.fingerprints['generator'][:12]}..., not by this one, "
+            f"{generator.fingerprint[:12]}... ({generator.origin}); give the one that made it"
+        )
+    network = None if generator is None else cache(lambda: build_generator(generator))
+    return write_page(out, facts, _parts(out, facts, network, strips), why_none, recorded_command(out))
+
+
+def _parts(
+    out: str, facts: Facts, network: Callable[[], Generator] | None, strips: Sequence[Strip] | None
+) -> PageParts:
+    """Return what the kind of the run adds; `network` is called only where something is drawn."""
+    kind = facts.settings.run.kind
+    if kind == STUDY:
+        return study_parts(out, facts)
+    return edit_parts(out, network, strips) if kind == EDIT else embed_parts(out, facts, network)

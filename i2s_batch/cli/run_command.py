@@ -1,0 +1,160 @@
+"""What the commands share that carry out runs: the lines they say, the cluster's life, and being stopped."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import click
+
+from i2s_batch.cli.options import Location
+from i2s_batch.errors import I2SError
+from i2s_batch.run.terminal import LiveLine, is_terminal
+from i2s_batch.storage.urls import hide_secrets, is_url
+
+if TYPE_CHECKING:
+    from i2s_batch.editing.strips import Strip
+    from i2s_batch.models import GeneratorWeights
+    from i2s_batch.run.execution import Outcome
+    from i2s_batch.run.pools import Cluster
+
+T = TypeVar("T")
+
+
+def say(line: str) -> None:
+    """Write a line of progress to standard error. A reader that has gone away must not end a run of days."""
+    with suppress(OSError):
+        click.echo(line, err=True)
+
+
+@cache
+def voice() -> Callable[[str], None]:
+    """What says the lines of a run: one live line if standard error is a terminal. A process has one of either."""
+    return LiveLine(sys.stderr) if is_terminal(sys.stderr) else say
+
+
+def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: bool = False) -> T:
+    """Run `work` with a Ray cluster, or with this process as the cluster.
+
+    A run that was stopped by a signal leaves with 128 + its number.
+    """
+    from i2s_batch.run.stopping import RunInterruptedError
+
+    cluster = _this_process() if in_process else _ray()
+    try:
+        return work(cluster, voice())
+    except RunInterruptedError as stopped:
+        status, why = 128 + stopped.signal, str(stopped)
+    except KeyboardInterrupt:  # before the first image, or after the last
+        status, why = 130, "stopped; run the same command again to go on"
+    finally:
+        _rest()
+        cluster.close()
+    say(_how_to_resume(why, _same_command()))
+    sys.exit(status)
+
+
+def _ray() -> Cluster:
+    # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+    from i2s_batch.run.ray.pool import RayCluster
+
+    return RayCluster()
+
+
+def _this_process() -> Cluster:
+    """Return a cluster of one worker in this process, which is stopped in the middle of a step if it must be."""
+    from i2s_batch.run.pools import InProcessCluster
+    from i2s_batch.run.stopping import RunInterruptedError
+
+    command = _same_command()  # here: another thread has no click context
+
+    def leave(stopped: RunInterruptedError) -> NoReturn:
+        try:
+            _rest()
+            say(_how_to_resume(str(stopped), command))
+        finally:  # whatever happens: the main thread is in the middle of a step, or waits for this end
+            os._exit(128 + stopped.signal)
+
+    return InProcessCluster(leave=leave)
+
+
+def _how_to_resume(why: str, command: str) -> str:
+    return f"i2s-batch: {why}:\n  {command}"
+
+
+def _rest() -> None:
+    """Let the live line, if there is one, come to rest."""
+    live = voice()
+    if isinstance(live, LiveLine):
+        live.end()
+
+
+def write_page(out: str, generator: GeneratorWeights, strips: list[Strip] | None = None) -> None:
+    """Write the report; `strips`, of an edit, are not loaded again. The table is what a run is for: a report that fails
+    does not make the run fail."""
+    from i2s_batch.api.reports import write_report
+
+    try:
+        click.echo(f"Report: {write_report(out, generator, strips=strips)}")
+    except I2SError as error:
+        say(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
+
+
+def ended(outcome: Outcome, what: str) -> int:
+    """The exit status of a run that came to its end, and why if it is not 0."""
+    if outcome.acceptable:
+        return 0
+    limit = outcome.config.max_failed_fraction
+    say(f"i2s-batch: {outcome.failed} {what} failed, more than --max-failed-fraction {limit} allows")
+    return 1
+
+
+def command_words() -> tuple[str, ...] | None:
+    """Return this command line with its paths absolute, to be run again from anywhere; None if it holds a secret.
+
+    Which words are paths, the parameters of the command say: those whose type is `options.Location`.
+    """
+    from i2s_batch.output.run_record import given
+
+    context = click.get_current_context()
+    names = len(context.command_path.split()) - 1  # "edit morph"
+    words = [*context.obj[:names], *_with_absolute_paths(context.command, context.obj[names:])]
+    values = [value for word in words for value in (word, word.partition("=")[2]) if is_url(value)]
+    return None if any(given(value) is None for value in values) else tuple(words)
+
+
+def _with_absolute_paths(command: click.Command, words: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command line that `command` has accepted, each read as Click reads it."""
+    arguments = [each for each in command.params if isinstance(each, click.Argument)]
+    options = {name: each for each in command.params if isinstance(each, click.Option) for name in each.opts}
+    awaiting: click.Parameter | None = None  # the option whose value comes next
+    only_arguments = False
+    for word in words:
+        if awaiting is not None:
+            yield _absolute(word, awaiting)
+            awaiting = None
+        elif only_arguments or word == "-" or not word.startswith("-"):
+            yield _absolute(word, arguments[0] if arguments[0].nargs < 0 else arguments.pop(0))
+        else:
+            name, equals, value = word.partition("=")
+            option = options.get(name)
+            yield f"{name}={_absolute(value, option)}" if equals and option is not None else word
+            only_arguments = word == "--"
+            awaiting = None if equals or option is None or option.is_flag else option
+
+
+def _absolute(word: str, parameter: click.Parameter) -> str:
+    return parameter.type.absolute(word) if isinstance(parameter.type, Location) else word
+
+
+def _same_command() -> str:
+    """The command line of this process, to be pasted. What it holds of secrets belongs in no log."""
+    words = click.get_current_context().obj
+    shown = [hide_secrets(word) for word in words]
+    return shlex.join(["i2s-batch", *shown]) + ("" if shown == list(words) else "  (add what is secret in its urls)")

@@ -1,0 +1,102 @@
+"""Morphs: straight lines between two latents."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from i2s_batch.config import MOST_STRENGTHS
+from i2s_batch.editing.edit_options import (
+    EditOptions,
+    edit_list_option,
+    flag_option,
+    image_id_option,
+    listed_edits,
+    only_one,
+    strengths_option,
+    whole_option,
+)
+from i2s_batch.editing.formulas import Codes, morph
+from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.registered import Edit
+from i2s_batch.editing.requests import (
+    ALL_PAIRS,
+    CHAIN,
+    TOWARDS,
+    ListedEdit,
+    check_frames,
+    check_numbers,
+    check_pairing,
+    towards,
+)
+
+ROLES = ("from", "to")
+
+
+@dataclass(frozen=True)
+class Morph:
+    """Asks for morphs at `strengths`: between all pairs, through the chosen images in their order, or towards `to`."""
+
+    strengths: tuple[float, ...]
+    pairing: str | None = None
+    to: str | None = None
+    listed: tuple[ListedEdit, ...] | None = None
+    operation: str = field(default="morph", init=False)
+
+    def __post_init__(self) -> None:
+        check_numbers("strengths", self.strengths)
+        check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, CHAIN, TOWARDS))
+
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+        """Yield one sequence a pair; a chain is one sequence, in which every image comes once."""
+        if self.listed is not None:
+            for edit in self.listed:
+                yield PictureSequence(tuple(self._frames(edit.parents, edit.strengths or self.strengths)))
+        elif self.pairing == CHAIN:
+            links = list(itertools.pairwise(chosen))
+            check_frames(len(links) * len(self.strengths))
+            frames = [frame for link in links[:1] for frame in self._frames(link, self.strengths)]
+            for link in links[1:]:
+                frames += self._frames(link, tuple(a for a in self.strengths if a != 0))
+            if frames:
+                yield PictureSequence(tuple(frames))
+        else:
+            pairs = itertools.combinations(chosen, 2) if self.pairing == ALL_PAIRS else towards(chosen, self.to)
+            for pair in pairs:
+                yield PictureSequence(tuple(self._frames(pair, self.strengths)))
+
+    def _frames(self, pair: tuple[str, ...], strengths: tuple[float, ...]) -> Iterator[Recipe]:
+        return (Recipe(self.operation, pair, strength) for strength in strengths)
+
+
+def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
+    """Return the latent at `strength` of the way from the first parent to the second."""
+    return morph(parents[1], parents[0], recipe.strength)
+
+
+@dataclass(frozen=True)
+class MorphOptions(EditOptions):
+    """Holds the options of `i2s-batch edit morph`."""
+
+    animation = "none"
+
+    all_pairs: bool = flag_option("Between every two images.")
+    chain: bool = flag_option("From each image to the next, as one sequence.")
+    to: str | None = image_id_option("From every image to this one.")
+    edit_list: str | None = edit_list_option("CSV or Parquet with columns from, to, and perhaps strengths.")
+    frames: int = whole_option("Evenly from 0 to 1.", default=9, least=2, most=MOST_STRENGTHS)
+    strengths: tuple[float, ...] | None = strengths_option(
+        "Instead of --frames: 0 is the first image, 1 the second.", replaces="frames"
+    )
+
+    def request(self) -> Morph:
+        """Return the request that the options ask for."""
+        listed = listed_edits(self.edit_list, ROLES)
+        given = {"all-pairs": self.all_pairs, "chain": self.chain, "to": self.to is not None}
+        pairing = only_one(given | {"edit-list": listed is not None})
+        evenly = tuple(round(i / (self.frames - 1), 12) for i in range(self.frames))
+        return Morph(self.strengths or evenly, pairing, self.to, listed)
+
+
+MORPH = Edit(ROLES, latent, MorphOptions)

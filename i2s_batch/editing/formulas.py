@@ -1,0 +1,87 @@
+"""The edits of Image2StyleGAN as formulas on W+ codes.
+
+A code is [..., L, w_dim]: leading axes are a batch and broadcast. numpy arrays and torch tensors are taken, and
+what comes back is of the same kind, dtype and device; nothing is changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from i2s_batch.errors import ConfigError
+
+# An array of numpy or torch: all that is used of it here is arithmetic that both have.
+Codes = Any
+
+NORM_THRESHOLD = 1.0  # of the paper: layers of a direction that are shorter carry no expression
+
+
+def morph(w1: Codes, w2: Codes, a: Codes) -> Codes:
+    """a * w1 + (1 - a) * w2: `w2` at a = 0, `w1` at a = 1.
+
+    `a`: a number, or an array that broadcasts against the codes ([B, 1, 1] gives each pair its own). Outside
+    [0, 1] the line goes on beyond the two codes.
+    """
+    _check_alike(w1, w2)
+    return a * w1 + (1 - a) * w2
+
+
+def style_layers(layers: int, k: int | None = None) -> range:
+    """The layers that a crossover takes from the style: all but the first `k`, half of them by default."""
+    k = layers // 2 if k is None else k
+    if not 0 <= k <= layers:
+        raise ConfigError(f"the content would keep {k} layers; it must keep between 0 and {layers}")
+    return range(k, layers)
+
+
+def crossover(content: Codes, style: Codes, k: int | None = None, layers: Collection[int] | None = None) -> Codes:
+    """Style transfer: the content's code with some layers replaced by the style's.
+
+    `k`: the first k layers stay the content's, L / 2 by default (9 of 18 in the paper). `layers`, instead of
+    k: the numbers of the layers that come from the style, 0 the coarsest. Raises ConfigError for a layer that
+    there is not, and for both `k` and `layers`.
+    """
+    _check_alike(content, style)
+    count = content.shape[-2]
+    if k is not None and layers is not None:
+        raise ConfigError("a crossover takes either k or layers, not both")
+    chosen = style_layers(count, k) if layers is None else sorted(set(layers))
+    for layer in chosen:
+        if not 0 <= layer < count:
+            raise ConfigError(f"layer {layer} is to come from the style; the layers are 0 to {count - 1}")
+    mixed = content + 0 * style  # a copy, of the shape that the two broadcast to
+    for layer in chosen:
+        mixed[..., layer, :] = style[..., layer, :]
+    return mixed
+
+
+def expression_direction(
+    neutral: Codes, expressive: Codes, threshold: float = NORM_THRESHOLD, normalise: bool = True
+) -> Codes:
+    """From one face without to the same face with an expression: expressive - neutral, cleaned.
+
+    Layers of the difference whose Euclidean norm is below `threshold` are set to zero. With `normalise` the
+    rest is divided by its norm over all layers, so that the strength of `add_direction` is a length in W+;
+    without, a strength of 1 is the difference itself. A direction of which nothing is left is zero.
+    """
+    _check_alike(neutral, expressive)
+    difference = expressive - neutral
+    lengths = (difference**2).sum(-1) ** 0.5  # [..., L]
+    cleaned = difference * (lengths >= threshold)[..., None]
+    if not normalise:
+        return cleaned
+    whole = ((cleaned**2).sum(-1).sum(-1) ** 0.5)[..., None, None]
+    return cleaned / (whole + (whole == 0))  # a zero direction stays zero
+
+
+def add_direction(w: Codes, direction: Codes, strength: Codes) -> Codes:
+    """w + strength * direction; `strength` is a number, or an array that broadcasts ([B, 1, 1])."""
+    _check_alike(w, direction)
+    return w + strength * direction
+
+
+def _check_alike(first: Codes, second: Codes) -> None:
+    if first.ndim < 2 or first.shape[-2:] != second.shape[-2:]:
+        shapes = f"{list(first.shape)} and {list(second.shape)}"
+        raise ConfigError(f"the codes have the shapes {shapes}; both must end in the same [L, w_dim]")

@@ -1,0 +1,71 @@
+"""The registered edits: a new one is a new file under `edits/` and a line here. Standard library only.
+
+    EDITS.names                          ("morph", "style", "expression", "reenact", "render")
+    EDITS.get("morph").resolve()         the `Edit`; only now is its file imported
+    apply_recipe(recipe, latents)        the latent of an image, by the edit that its recipe names
+
+The name of an edit is the value of `operation` in run.json and in the table, and its command: `i2s-batch edit NAME`.
+Another program adds its own with `EDITS.add`; `tests/extension/blend.py` is one. What an image is made by beside its
+parents is a `Recipe`: strength, layers, threshold, normalise, which are columns of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from i2s_batch.editing.edit_options import EditOptions
+from i2s_batch.editing.formulas import Codes
+from i2s_batch.editing.recipes import Recipe
+from i2s_batch.registry import Declaration, Registry
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Describes an edit.
+
+    Attributes:
+        roles: What the parents of an image are, in the order in which a recipe names them: the columns of an edit list.
+        latent: Returns the latent of a recipe, [L, w_dim], from those of its parents; of their kind and dtype.
+        options: The options of its command, which make a request.
+    """
+
+    roles: tuple[str, ...]
+    latent: Callable[[Recipe, Sequence[Codes]], Codes]
+    options: type[EditOptions]
+
+
+_HERE = "i2s_batch.editing.edits"
+EDITS: Registry[Declaration[Edit]] = Registry(
+    "edit",
+    (
+        Declaration("morph", "Straight lines between codes: w = a * w1 + (1 - a) * w2.", f"{_HERE}.morph:MORPH"),
+        Declaration(
+            "style", "Crossovers: the content's code with the finer layers of the style's.", f"{_HERE}.style:STYLE"
+        ),
+        Declaration(
+            "expression",
+            "Give the chosen images an expression: w = w1 + a * (w3 - w2), cleaned.",
+            f"{_HERE}.expression:EXPRESSION",
+        ),
+        Declaration(
+            "reenact",
+            "Let a face move as the face of a film: the expression of every frame, given to the target.",
+            f"{_HERE}.reenact:REENACT",
+        ),
+        Declaration(
+            "render",
+            "Draw the chosen images of LATENTS, or all, as the generator draws them.",
+            f"{_HERE}.render:RENDER",
+        ),
+    ),
+)
+
+
+def apply_recipe(recipe: Recipe, latents: Sequence[Codes]) -> Codes:
+    """Return the latent of a recipe, [L, w_dim], from those of its parents; of the parents' kind and dtype.
+
+    Raises:
+        ConfigError: No edit of that name is registered in this process, or the latents do not fit each other.
+    """
+    return EDITS.get(recipe.operation).resolve().latent(recipe, latents)

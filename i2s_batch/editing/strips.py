@@ -1,0 +1,171 @@
+"""Edited pictures beside what they were made from: strips for the report and the contact sheet."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image, ImageDraw
+
+from i2s_batch.editing.planned_images import recipe_of
+from i2s_batch.errors import I2SError, LatentError
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.inversion.synthesis import image_of
+from i2s_batch.models import Generator
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.ownership import check_additions
+from i2s_batch.run.recorded import recorded_tables
+from i2s_batch.schema.row import Row
+from i2s_batch.storage import open_store
+from i2s_batch.table.latent_reader import LatentIndex, LatentReader
+from i2s_batch.table.shards import read_rows, read_table
+
+Item = TypeVar("Item")
+
+STRIPS = 8  # sequences, or single pictures, that are shown
+FRAMES = 8  # of each sequence, spread evenly
+SIDE = 128
+MARGIN = 10
+CAPTION = 16
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A sequence, or one picture: `before` are the pictures of its parents, `after` what was made, all
+    uint8 [R, R, 3]; None for one that is not to be had."""
+
+    name: str
+    caption: str
+    before: list[np.ndarray | None]
+    after: list[np.ndarray | None]
+
+    @property
+    def alt(self) -> str:
+        """In words."""
+        return f"{self.caption}: {len(self.before)} before, {len(self.after)} after"
+
+
+def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
+    """Return some of the edits at `out`, spread evenly over the run.
+
+    What was made is read from its files. Parents have none: `network` draws them from the tables that the run names (if
+    those are gone, they are missing), and draws again what was made where a file is not as it was written. It is called
+    only when something is to be drawn.
+    """
+    table = read_table(out, ["image_id", "sequence", "frame"])
+    group = pc.coalesce(table["sequence"], table["image_id"])
+    names = _spread(pc.unique(group).to_pylist(), STRIPS)
+    chosen = table.append_column("group", group).filter(pc.is_in(group, pa.array(names, pa.string())))
+    groups: dict[str, list[tuple[int, str]]] = {name: [] for name in names}
+    for name, frame, image_id in zip(*(chosen[c].to_pylist() for c in ("group", "frame", "image_id")), strict=True):
+        groups[name].append((frame or 0, image_id))  # of a million rows, some
+    shown = {name: [image_id for _, image_id in _spread(sorted(groups[name]), FRAMES)] for name in names}
+    rows = {row.image_id: row for row in read_rows(out, [image_id for ids in shown.values() for image_id in ids])}
+    results, parents = _Results(out, network), _Parents(out, network)
+    strips = []
+    for name, ids in shown.items():
+        first, last = (recipe_of(rows[image_id].extra) for image_id in (ids[0], ids[-1]))
+        before = list(dict.fromkeys((*first.parents, *last.parents)))
+        caption = f"{first.operation} of {', '.join(before)}"
+        after = [results.picture(rows[image_id]) for image_id in ids]
+        strips.append(Strip(name, caption, [parents.picture(image_id) for image_id in before], after))
+    return strips
+
+
+class _Results:
+    """Reads the pictures that an edit has made."""
+
+    def __init__(self, out: str, network: Callable[[], Generator]) -> None:
+        self._store, self._network = open_store(out), network
+
+    def picture(self, row: Row) -> np.ndarray | None:
+        """Return the picture of a row, drawn again if its file is gone or has changed; None if the row is not ok."""
+        if row.latent is None:
+            return None
+        suffix = row.uri.rpartition(".")[2]
+        with suppress(I2SError):
+            data = self._store.get(RunLayout.picture(row.image_id, suffix))
+            if hashlib.sha256(data).hexdigest() == row.sha256:
+                return decode_picture(data)
+        return image_of(row.latent, self._network())
+
+
+class _Parents:
+    """Draws the codes of parents, each once."""
+
+    def __init__(self, out: str, network: Callable[[], Generator]) -> None:
+        self._network = network
+        self._index: LatentIndex | None = None
+        self._pictures: dict[str, np.ndarray | None] = {}
+        try:
+            tables = recorded_tables(out)
+            if tables:
+                self._index, self._reader = LatentIndex(tables), LatentReader(tables)
+        except I2SError:  # whatever has become of the tables, the edits stand
+            self._index = None
+
+    def picture(self, image_id: str) -> np.ndarray | None:
+        """Return the picture of a parent; None where its code is not to be had."""
+        if image_id not in self._pictures:
+            self._pictures[image_id] = self._draw(image_id)
+        return self._pictures[image_id]
+
+    def _draw(self, image_id: str) -> np.ndarray | None:
+        if self._index is None:
+            return None
+        try:
+            latent = self._reader.read(image_id, self._index.location(image_id))
+        except LatentError:
+            return None
+        return image_of(latent, self._network())
+
+
+def _spread(items: list[Item], count: int) -> list[Item]:
+    """At most `count` of the items, the first and the last among them."""
+    if len(items) <= count:
+        return items
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def strip_image(strip: Strip, side: int = SIDE) -> Image.Image:
+    """The strip as one picture: what there was, a gap, what was made."""
+    gap = side // 4
+    width = (len(strip.before) + len(strip.after)) * (side + 2) + gap
+    image = Image.new("RGB", (width, side), "white")
+    x = 0
+    for pictures in (strip.before, strip.after):
+        for pixels in pictures:
+            if pixels is None:
+                ImageDraw.Draw(image).rectangle((x, 0, x + side - 1, side - 1), fill="#dddddd")
+            else:
+                enlarge = pixels.shape[0] <= side
+                how = Image.Resampling.NEAREST if enlarge else Image.Resampling.BOX
+                image.paste(Image.fromarray(pixels).resize((side, side), how), (x, 0))
+            x += side + 2
+        x += gap
+    return image
+
+
+def write_edit_sheet(out: str, strips: list[Strip]) -> str:
+    """Draw OUT/contact-sheet.png: some of the edits at `out`, before and after; its path or s3 url."""
+    store = open_store(out)
+    check_additions(store, [RunLayout.contact_sheet])
+    images = [strip_image(strip) for strip in strips]
+    width = max(image.width for image in images) + 2 * MARGIN
+    sheet = Image.new("RGB", (width, len(images) * (SIDE + CAPTION + MARGIN) + MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, (strip, image) in enumerate(zip(strips, images, strict=True)):
+        top = MARGIN + place * (SIDE + CAPTION + MARGIN)
+        sheet.paste(image, (MARGIN, top))
+        draw.text((MARGIN, top + SIDE + 2), strip.caption[: width // 6], fill="#333333")
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    store.put(RunLayout.contact_sheet, stream.getvalue())
+    return store.uri(RunLayout.contact_sheet)

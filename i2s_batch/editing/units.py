@@ -1,0 +1,27 @@
+"""The units of an edit: what a worker needs to know of the images that it renders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from i2s_batch.editing.recipes import Recipe
+from i2s_batch.output.units import Unit
+from i2s_batch.table.latent_reader import LatentLocation
+
+
+@dataclass(frozen=True)
+class EditImage:
+    """One image to render: its id, where it is written, how it is made, and where the latents of its parents are (None
+    for a parent that no table holds)."""
+
+    image_id: str
+    uri: str
+    recipe: Recipe
+    locations: tuple[LatentLocation | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditUnit(Unit):
+    """Some neighbouring images to render."""
+
+    images: tuple[EditImage, ...]

@@ -1,0 +1,321 @@
+"""The embedding worker: loads pictures, embeds them in its slots, and writes rows and checkpoints to the work log.
+
+A plain class that knows no cluster; `pools` and `ray_pool` call the same three methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from i2s_batch.config import EmbedRunConfig, ImageSettings
+from i2s_batch.embedding.engine import Engine
+from i2s_batch.embedding.rows import LoadedPicture, failed_row, result_row
+from i2s_batch.embedding.units import EmbedUnit
+from i2s_batch.errors import DamagedError, PictureError
+from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.images.resize import fit_picture
+from i2s_batch.inversion import Embedder, EmbedResult, SlotState
+from i2s_batch.inversion.memory import keep_freed_memory
+from i2s_batch.models import GeneratorWeights, VGGWeights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.units import Finished, Task
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.device import device_errors, device_name
+from i2s_batch.run.messages import Report
+from i2s_batch.run.pools import DeviceLostError
+from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_UNREADABLE
+from i2s_batch.schema.row import Row
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.storage import open_store
+
+_LOADER_THREADS = 2
+WRITER_THREADS = 4
+
+
+@dataclass(frozen=True)
+class EmbedSpec:
+    """Everything an embedding worker needs, as values that travel to other processes.
+
+    `out` is absolute: a worker's current folder is not the driver's. `max_slots` bounds the batch so that a
+    small run is spread evenly over the workers; `threads`: CPU threads of a worker without a GPU, None leaves
+    PyTorch's own choice.
+    """
+
+    out: str
+    config: EmbedRunConfig
+    generator: GeneratorWeights
+    vgg: VGGWeights
+    device: str
+    max_slots: int
+    threads: int | None = None
+
+    def build(self, name: str) -> EmbedWorker:
+        """Load the networks."""
+        with device_errors(None):
+            return EmbedWorker(name, self)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A picture ready for a slot, or the reason why it is not. `damage`: why its checkpoint cannot be read."""
+
+    source: LoadedPicture
+    pixels: np.ndarray | None = None
+    state: SlotState | None = None
+    error: PictureError | None = None
+    damage: str = ""
+
+
+class _Released:
+    """A lock, held by the caller, that others may have meanwhile."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.release()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.acquire()
+
+
+class EmbedWorker:
+    """One device with a loaded generator and VGG-16, and B slots."""
+
+    def __init__(self, name: str, spec: EmbedSpec) -> None:
+        self.name = name
+        self._spec = spec
+        keep_freed_memory()
+        self._config = spec.config
+        if spec.threads is not None:
+            torch.set_num_threads(spec.threads)
+        self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision)
+        chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
+        self.slots = max(1, min(chosen, spec.max_slots))
+        self._settings = ImageSettings(spec.config.embed)
+        self._settled = threading.Lock()  # held while anything but a step is done
+        self._embedder = self._new_embedder(self._settings, self.slots)
+        self._capacity = self.slots
+        self._device_name = device_name(self._engine.device)
+        self._store = open_store(spec.out)
+        self._log = WorkLog(spec.out, spec.generator.latent_size)
+        self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
+        self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
+        self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
+        self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedPicture]] = {}
+        self._writing: list[Future[Finished]] = []
+        self._checkpointing: list[Future[None]] = []
+        self._warnings: list[str] = []
+        self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
+        self._interrupted = threading.Event()
+
+    def advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
+        """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable. At least one step
+        is made if there is anything to embed."""
+        try:
+            with self._settled, device_errors(1):  # of more, the embedder sets some aside
+                return self._advance(tasks, budget_s)
+        except DeviceLostError:
+            wait_for(self._writing)  # what was finished before stays finished
+            raise
+
+    def _advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
+        self._waiting += [(task, self._loader.submit(self._load, task)) for task in tasks]
+        deadline = time.monotonic() + budget_s
+        self._fill_slots()
+        self._await_first_batch(deadline)
+        updates_before = self._embedder.updates
+
+        def stop() -> bool:
+            late = time.monotonic() >= min(deadline, self._checkpoint_at)
+            return late or self._interrupted.is_set() or self._next_is_loaded()
+
+        for result in self._embedder.advance(stop):
+            task, picture = self._in_slots.pop(result.image_id)
+            self._write(task, picture, result)
+        updates = self._embedder.updates - updates_before
+        self._fill_slots()
+        if time.monotonic() >= self._checkpoint_at:
+            self._write_checkpoints()
+        if not self._embedder.in_flight and (self._waiting or self._writing):
+            # Nothing to compute: the files are what everybody waits for.
+            pending: list[Future[Any]] = [future for _, future in self._waiting]
+            pending += self._writing
+            wait_for(pending, timeout=max(0.0, deadline - time.monotonic()), return_when="FIRST_COMPLETED")
+        return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates, self._take_warnings())
+
+    def _await_first_batch(self, deadline: float) -> None:
+        """On a GPU, begin with a full batch: cuDNN chooses its algorithms again for each size of it."""
+        while self._engine.device.type == "cuda" and not self._embedder.updates and self._embedder.free:
+            loading = [future for _, future in self._waiting if not future.done()]
+            timeout = deadline - time.monotonic()
+            if not loading or timeout <= 0 or self._interrupted.is_set():
+                return
+            wait_for(loading, timeout=timeout, return_when="FIRST_COMPLETED")
+            self._fill_slots()
+
+    def _take_warnings(self) -> tuple[str, ...]:
+        """Return what the user should know since the last report: of checkpoints that do not count, a batch that has
+        become smaller, a missing compiler."""
+        before, self._capacity = self._capacity, self._embedder.capacity
+        if self._capacity != before:
+            smaller = f"too little memory for {before} images side by side; going on with {self._capacity}"
+            self._warnings.append(f"{smaller}, nothing is lost")
+        elif warning := self._embedder.take_warning():
+            self._warnings.append(warning)
+        taken, self._warnings = tuple(self._warnings), []
+        return taken
+
+    def interrupt(self) -> None:
+        """Make a running `advance` return after its current step. May be called from another thread."""
+        self._interrupted.set()
+
+    def checkpoint(self) -> int:
+        """Save every image in flight now and wait until that, and every finished row, is durable; how many
+        images in flight were saved. May be called from another thread in the middle of a step, which is not saved."""
+        with self._settled, device_errors(1):
+            self._write_checkpoints()
+        wait_for(self._writing)
+        for future in self._checkpointing:
+            future.result()
+        self._interrupted.clear()
+        return len(self._checkpointing)
+
+    def close(self) -> None:
+        """End the threads; files that are being written are completed."""
+        self._loader.shutdown(cancel_futures=True)
+        self._writer.shutdown()
+
+    def _new_embedder(self, settings: ImageSettings, slots: int) -> Embedder:
+        """Return an embedder whose images in flight can be saved while it computes a step."""
+        embedder = self._engine.embedder(settings, slots)
+        embedder.computing = _Released(self._settled)
+        return embedder
+
+    def _load(self, task: Task[EmbedUnit]) -> _Loaded:
+        picture = LoadedPicture()
+        try:
+            data = read_bytes(task.unit.uri)
+            picture = LoadedPicture(sha256=hashlib.sha256(data).hexdigest())
+            pixels = decode_picture(data)
+            height, width = pixels.shape[:2]
+            picture = replace(picture, width=width, height=height)
+        except PictureError as error:
+            return _Loaded(picture, error=error)
+        pixels = fit_picture(pixels, self._engine.resolution, self._config.embed.fit)
+        try:
+            state = self._saved_state(task.index) if task.resume else None
+        except DamagedError as error:
+            return _Loaded(picture, pixels, damage=str(error))
+        return _Loaded(picture, pixels, state)
+
+    def _saved_state(self, index: int) -> SlotState | None:
+        """Return the last saved state of an image, None if there is none; DamagedError, which names its file."""
+        content = self._log.read_checkpoint(index)
+        try:
+            return None if content is None else SlotState.from_bytes(content)
+        except DamagedError as error:
+            raise DamagedError(f"{self._log.checkpoint_uri(index)}: {error}") from error
+
+    def _save(self, index: int, state: SlotState) -> None:
+        self._log.write_checkpoint(index, state.to_bytes())
+
+    def _next_is_loaded(self) -> bool:
+        return any(future.done() and self._can_take(task) for task, future in self._waiting)
+
+    def _can_take(self, task: Task[EmbedUnit]) -> bool:
+        """Whether there is a free slot for a picture. Those in the slots at one time have the same settings."""
+        same = task.unit.settings == self._settings
+        return self._embedder.free > 0 if same else not self._embedder.in_flight
+
+    def _fill_slots(self) -> None:
+        """Move loaded pictures into free slots; a picture that cannot be read becomes a row at once."""
+        still_waiting = []
+        for task, future in self._waiting:
+            if not future.done() or not self._can_take(task):
+                still_waiting.append((task, future))
+                continue
+            loaded = future.result()
+            if loaded.error is not None:
+                self._write_failure(task, loaded.source, STATUS_UNREADABLE, loaded.error)
+                continue
+            assert loaded.pixels is not None
+            if (settings := task.unit.settings) != self._settings:
+                self._settings, self._embedder = settings, self._new_embedder(settings, self._capacity)
+            sha256 = loaded.source.sha256 or ""
+            self._embedder.put(task.image_id, loaded.pixels, self._resumable(task, loaded), sha256)
+            self._in_slots[task.image_id] = (task, loaded.source)
+        self._waiting = still_waiting
+
+    def _resumable(self, task: Task[EmbedUnit], loaded: _Loaded) -> SlotState | None:
+        """Return the state that an image resumes from: none if its checkpoint is damaged or of another image file, so
+        that no row is of two images. The embedder must be that of the image's settings."""
+        state, objection = loaded.state, loaded.damage
+        if state is not None:
+            objection = self._embedder.objection_to(state, task.image_id, loaded.source.sha256 or "")
+        if not objection:
+            return state
+        self._warnings.append(f"{objection}; {task.image_id!r} restarts at step 0")
+        return None
+
+    def _write(self, task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResult) -> None:
+        if result.status == STATUS_DIVERGED:
+            message = f"the loss was not finite after {result.steps} steps"
+            self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
+            return
+        row = result_row(task, picture, result, self._device_name, self.name)
+        if row.latent is None or not np.isfinite(row.latent).all():
+            message = "the latent is not finite in float32, in which the table holds it"
+            self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
+            return
+        self._submit_row(task, row, result)
+
+    def _write_failure(
+        self,
+        task: Task[EmbedUnit],
+        picture: LoadedPicture,
+        status: str,
+        error: Exception,
+        result: EmbedResult | None = None,
+    ) -> None:
+        row = failed_row(task, picture, status, error, result, self._device_name, self.name)
+        self._submit_row(task, row)
+
+    def _submit_row(self, task: Task[EmbedUnit], row: Row, made: EmbedResult | None = None) -> None:
+        self._writing.append(self._writer.submit(self._finish, task, row, made))
+
+    def _finish(self, task: Task[EmbedUnit], row: Row, made: EmbedResult | None) -> Finished:
+        """Make a row durable. What others need of the image comes before: a row says that it exists."""
+        if made is not None and task.unit.keeps_image:
+            assert made.picture is not None
+            self._store.put(RunLayout.picture(task.image_id, "png"), encode_picture(made.picture, "png"))
+        successor = task.unit.successor
+        if made is not None and successor is not None:
+            assert made.state is not None
+            self._save(successor.index, replace(made.state, image_id=successor.image_id))
+        return self._log.write_rows(task, [row])
+
+    def _durable(self) -> tuple[Finished, ...]:
+        """The rows that have been written; an error of the storage comes out here."""
+        written = [future for future in self._writing if future.done()]
+        self._writing = [future for future in self._writing if not future.done()]
+        return tuple(future.result() for future in written)
+
+    def _write_checkpoints(self) -> None:
+        for future in self._checkpointing:
+            future.result()
+        self._checkpointing = [
+            self._writer.submit(self._save, self._in_slots[state.image_id][0].index, state)
+            for state in self._embedder.snapshot()
+        ]
+        self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s

@@ -1,0 +1,106 @@
+"""Rows of the latent table from results of embeddings; every column of `schema.columns.COLUMNS` is decided here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import TypedDict
+
+import numpy as np
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.embedding.units import EmbedUnit
+from i2s_batch.inversion import EmbedResult
+from i2s_batch.output.units import Task
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.row import Row
+
+# Evenly spaced values kept of a loss curve, beside 1, 3, 10, 30, 100, ...
+CURVE_POINTS = 100
+
+
+@dataclass(frozen=True)
+class LoadedPicture:
+    """What is known of a picture's file; None for what could not be found out."""
+
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+def curve_steps(steps: int, end: int) -> np.ndarray:
+    """The numbers of updates at which the table keeps the loss of an image that ended after `end` of `steps`: evenly
+    spaced, and 1, 3, 10, 30, ..., the same for all images as far as they came."""
+    even = np.arange(0, steps + 1, max(1, steps // CURVE_POINTS))
+    decades = [factor * 10**power for power in range(7) for factor in (1, 3)]
+    every = np.unique([*even, *(step for step in decades if step < steps), steps])
+    return np.append(every[every < end], end)
+
+
+def result_row(task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResult, device: str, worker: str) -> Row:
+    """Return the row of an embedded image."""
+    assert result.latent is not None
+    settings = task.unit.settings.embed
+    return replace(
+        _row(task, picture, STATUS_OK, device, worker),
+        latent=result.latent.astype(np.float32).ravel(),
+        z=None if result.z is None else result.z.astype(np.float32),
+        loss=result.loss,
+        terms=result.terms,
+        metrics=result.metrics,
+        **_course(result, settings),
+    )
+
+
+def failed_row(
+    task: Task[EmbedUnit],
+    picture: LoadedPicture,
+    status: str,
+    error: Exception,
+    result: EmbedResult | None = None,
+    device: str | None = None,
+    worker: str | None = None,
+) -> Row:
+    """Return the row of an image that has no latent, and why."""
+    row = _row(task, picture, status, device, worker)
+    row = replace(row, error_type=type(error).__name__, error=" ".join(str(error).split()))
+    return row if result is None else replace(row, **_course(result, task.unit.settings.embed))
+
+
+def _row(task: Task[EmbedUnit], picture: LoadedPicture, status: str, device: str | None, worker: str | None) -> Row:
+    config = task.unit.settings.embed
+    return Row(
+        image_id=task.image_id,
+        uri=task.unit.uri,
+        status=status,
+        attempts=task.attempts,
+        space=config.space,
+        embedded_at=datetime.now(timezone.utc),
+        sha256=picture.sha256,
+        width=picture.width,
+        height=picture.height,
+        init=config.init,
+        seed=config.seed,
+        device=device,
+        worker=worker,
+    )
+
+
+class _Course(TypedDict):
+    steps: int
+    stop_reason: str
+    seconds: float
+    loss_curve: np.ndarray
+    loss_curve_steps: np.ndarray
+
+
+def _course(result: EmbedResult, config: EmbedConfig) -> _Course:
+    """Return the columns that tell how the optimisation went."""
+    steps = curve_steps(config.steps, len(result.curve) - 1)
+    return {
+        "steps": result.steps,
+        "stop_reason": result.stop_reason,
+        "seconds": result.seconds,
+        "loss_curve": result.curve[steps],
+        "loss_curve_steps": steps,
+    }

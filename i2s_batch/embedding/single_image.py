@@ -1,0 +1,132 @@
+"""A picture embedded as the run that made a table would have embedded it, in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.errors import CheckpointError, ConfigError, PictureError
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.resize import fit_picture
+from i2s_batch.inversion import Embedder, EmbedResult
+from i2s_batch.inversion.memory import keep_freed_memory
+from i2s_batch.inversion.numerics import map_dtype, set_numerics
+from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
+from i2s_batch.run.networks import generator_of, vgg_of
+from i2s_batch.schema.metadata import META_GENERATOR, META_VGG, texts_of
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.source import item_in
+from i2s_batch.table.dataset import TableFiles, open_table
+from i2s_batch.table.shards import recorded_settings
+
+_TELL_EVERY_S = 0.25
+
+_Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)
+
+
+@dataclass(frozen=True)
+class NewPicture:
+    """A picture and its code. `latent`: float32 [L * w_dim]; `original` as it was fitted to the square, and
+    `reconstruction`: uint8 [R, R, 3]."""
+
+    image_id: str
+    latent: np.ndarray
+    original: np.ndarray
+    reconstruction: np.ndarray
+
+
+def embed_picture(
+    out: str,
+    file: str,
+    generator: str | None = None,
+    vgg: str | None = None,
+    steps: int | None = None,
+    tell: Callable[[int, int], None] = lambda done, steps: None,
+) -> NewPicture:
+    """Embed the picture at `file` (a path or s3://) with the settings and networks of the run at `out`: its code is
+    the one that the run gives to it, but for what another batch rounds differently.
+
+    `generator`, `vgg`: where they are, None for the recorded places; `steps`: None for the run's; `tell` hears of the
+    steps made and of how many there will be.
+
+    Raises PictureError (no picture, or it diverged), ConfigError (the table holds edits), CheckpointError or
+    RunConflictError (the networks are not to be had, or are others), StorageError (no table).
+    """
+    table = open_table(out)
+    metadata = texts_of(table.schema.metadata)
+    settings = recorded_settings(table.schema, table.url)
+    if settings.run.steps is None or not isinstance(settings.source, str):
+        raise ConfigError(f"{table.url} holds edits; a picture can be embedded only as the run of an embedding does it")
+    config = settings.run.embed_config()
+    config = replace(config, batch_size=1, steps=config.steps if steps is None else steps)
+    image_id, uri = item_in(settings.source, file)
+    try:
+        data = read_bytes(uri)
+        pixels = decode_picture(data)
+    except PictureError as error:
+        raise PictureError(f"{file!r} cannot be embedded: {error}") from error
+    if config.init == "random":  # the start is drawn for the id
+        image_id = _id_in_table(table, data) or image_id
+    weights = _there(generator_of(out, metadata.get(META_GENERATOR, ""), generator))
+    features = _there(vgg_of(out, metadata.get(META_VGG, ""), vgg))
+    embedder, resolution = _embedder(weights, features, config, settings.run.precision)
+    target = fit_picture(pixels, resolution, config.fit)
+    try:
+        result = _embedded(embedder, image_id, target, tell)
+    except torch.OutOfMemoryError as error:
+        advice = "with CUDA_VISIBLE_DEVICES= (empty) it is embedded on the CPU"
+        raise ConfigError(f"the GPU has too little memory for a picture beside what it holds; {advice}") from error
+    if result.latent is None or result.picture is None:
+        raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
+    return NewPicture(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
+
+
+def _id_in_table(table: TableFiles, data: bytes) -> str | None:
+    """The image that is this very file, wherever it lies now; None if the table has none."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    for shard in table.shards:
+        for batch in shard.batches(columns=["image_id", "sha256"]):
+            place = pc.index(batch["sha256"], sha256).as_py()
+            if place >= 0:
+                return str(batch["image_id"][place])
+    return None
+
+
+def _there(found: tuple[_Weights | None, str]) -> _Weights:
+    weights, why_none = found
+    if weights is None:
+        raise CheckpointError(f"a picture cannot be embedded: {why_none}")
+    return weights
+
+
+def _embedder(
+    generator: GeneratorWeights, vgg: VGGWeights, config: EmbedConfig, precision: str
+) -> tuple[Embedder, int]:
+    """One slot on the GPU if there is one, and the side of the generator's pictures."""
+    keep_freed_memory()
+    dtype, maps = set_numerics(precision), map_dtype(precision)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = build_generator(generator, device, dtype, maps)
+    return Embedder(network, build_vgg(vgg, device, dtype, maps), config), network.resolution
+
+
+def _embedded(embedder: Embedder, image_id: str, target: np.ndarray, tell: Callable[[int, int], None]) -> EmbedResult:
+    embedder.put(image_id, target)
+    while True:
+        tell(embedder.in_flight[image_id], embedder.config.steps)
+        finished = embedder.advance(_after(_TELL_EVERY_S))
+        if finished:
+            return finished[0]
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    due = time.monotonic() + seconds
+    return lambda: time.monotonic() >= due

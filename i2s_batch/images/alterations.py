@@ -1,0 +1,114 @@
+"""Alterations of an image before a study embeds it: moves, turns and scales (the paper's table 1), and damage."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+Picture = np.ndarray  # uint8 [R, R, 3]
+# Changes an image, given its id and a seed, to one of the same shape.
+Alteration = Callable[[Picture, str, int], Picture]
+
+# The paper's distances are of 1024 pixels.
+_OF = 1024
+
+# By the names that image ids hold.
+TRANSFORMS = ("right-140", "left-160", "zoom-out-2x", "zoom-in-2x", "rotate-90", "rotate-180")
+DEFECTS = ("hole-8th", "hole-4th", "hole-half", "scribble", "blur-4th", "noise-4th")
+ALTERATIONS = (*TRANSFORMS, *DEFECTS)
+
+_LINES, _POINTS = 3, 5  # of a scribble
+
+
+def alter(picture: Picture, alteration: str, picture_id: str, seed: int) -> Picture:
+    """`picture` uint8 [R, R, 3] altered, of the same shape. Where a defect lies follows from the seed and the picture's
+    id; it is the same for defects of one size."""
+    if alteration in _MOVES:
+        return _MOVES[alteration](picture)
+    mask = defect_mask(alteration, picture.shape[0], picture_id, seed)
+    return np.where(mask[..., None], _damage(alteration)(picture, _stream(seed, picture_id, "values")), picture)
+
+
+def alteration(name: str) -> Alteration:
+    """Return the alteration of that name, one of ALTERATIONS, as a function."""
+    return lambda picture, picture_id, seed: alter(picture, name, picture_id, seed)
+
+
+def defect_mask(defect: str, resolution: int, picture_id: str, seed: int) -> np.ndarray:
+    """The damaged pixels, bool [R, R]; of another alteration none."""
+    if defect not in DEFECTS:
+        return np.zeros((resolution, resolution), bool)
+    if defect == "scribble":
+        return _scribble(resolution, _stream(seed, picture_id, defect))
+    size = defect.partition("-")[2]
+    side = max(1, resolution // {"8th": 8, "4th": 4, "half": 2}[size])
+    top, left = _stream(seed, picture_id, size).integers(0, resolution - side + 1, 2)
+    mask = np.zeros((resolution, resolution), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def _stream(seed: int, picture_id: str, what: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}\n{what}\n".encode() + picture_id.encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+
+def _moved(picture: Picture, pixels_of_1024: int) -> Picture:
+    """To the right; what comes into view is black."""
+    width = picture.shape[1]
+    shift = round(pixels_of_1024 * width / _OF)
+    moved = np.zeros_like(picture)
+    moved[:, max(0, shift) : width + min(0, shift)] = picture[:, max(0, -shift) : width - max(0, shift)]
+    return moved
+
+
+def _zoomed_out(picture: Picture) -> Picture:
+    """Half as large, in the middle of black."""
+    side = picture.shape[0]
+    small = np.asarray(Image.fromarray(picture).resize((side // 2, side // 2), Image.Resampling.LANCZOS))
+    zoomed = np.zeros_like(picture)
+    start = (side - side // 2) // 2
+    zoomed[start : start + side // 2, start : start + side // 2] = small
+    return zoomed
+
+
+def _zoomed_in(picture: Picture) -> Picture:
+    """The middle, twice as large."""
+    side = picture.shape[0]
+    box = (side / 4, side / 4, side * 3 / 4, side * 3 / 4)
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS, box))
+
+
+_MOVES: dict[str, Callable[[Picture], Picture]] = {
+    "right-140": lambda picture: _moved(picture, 140),
+    "left-160": lambda picture: _moved(picture, -160),
+    "zoom-out-2x": _zoomed_out,
+    "zoom-in-2x": _zoomed_in,
+    "rotate-90": lambda picture: np.ascontiguousarray(np.rot90(picture, -1)),
+    "rotate-180": lambda picture: np.ascontiguousarray(np.rot90(picture, 2)),
+}
+
+
+def _damage(defect: str) -> Callable[[Picture, np.random.Generator], Picture]:
+    """What the damaged pixels become."""
+    if defect.startswith("blur"):
+        return lambda picture, _: np.asarray(
+            Image.fromarray(picture).filter(ImageFilter.GaussianBlur(picture.shape[0] / 32))
+        )
+    if defect.startswith("noise"):
+        return lambda picture, stream: stream.integers(0, 256, picture.shape, np.uint8)
+    if defect == "scribble":
+        return lambda picture, _: np.broadcast_to(np.array([220, 30, 30], np.uint8), picture.shape)
+    return lambda picture, _: np.zeros_like(picture)
+
+
+def _scribble(resolution: int, stream: np.random.Generator) -> np.ndarray:
+    canvas = Image.new("1", (resolution, resolution))
+    pen = ImageDraw.Draw(canvas)
+    for _ in range(_LINES):
+        points = stream.uniform(0, resolution, (_POINTS, 2))
+        pen.line([tuple(point) for point in points.tolist()], fill=1, width=max(1, resolution // 32), joint="curve")
+    return np.asarray(canvas)

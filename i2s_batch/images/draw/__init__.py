@@ -1,0 +1,1 @@
+"""Grids, contact sheets, strips and animations for people to look at."""

@@ -1,0 +1,55 @@
+"""A contact sheet: every original beside its reconstruction."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+COLUMNS = 4
+MARGIN = 12
+CAPTION = 30
+LEAST_SIDE = 128  # a small generator's pictures are enlarged to this
+
+
+@dataclass(frozen=True)
+class SheetCell:
+    """An image and its reconstruction, uint8 [R, R, 3], None for what there is not; with a name and a note."""
+
+    original: np.ndarray | None
+    reconstruction: np.ndarray | None
+    name: str
+    note: str
+
+
+def contact_sheet(cells: Sequence[SheetCell], title: str) -> bytes:
+    """Draw the cells, original left and reconstruction right; return the sheet as a PNG."""
+    shown = [p for cell in cells for p in (cell.original, cell.reconstruction) if p is not None]
+    side = max([LEAST_SIDE, *(p.shape[0] for p in shown)])
+    columns = min(COLUMNS, max(1, len(cells)))
+    lines = -(-len(cells) // columns)
+    cell_width, cell_height = 2 * side + 2 * MARGIN, side + CAPTION + MARGIN
+    sheet = Image.new("RGB", (columns * cell_width + MARGIN, lines * cell_height + 3 * MARGIN), "white")
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN // 2), title, fill="black")
+    for place, cell in enumerate(cells):
+        left = MARGIN + place % columns * cell_width
+        top = 3 * MARGIN + place // columns * cell_height
+        for x, picture in ((left, cell.original), (left + side + 2, cell.reconstruction)):
+            if picture is None:
+                draw.rectangle((x, top, x + side - 1, top + side - 1), fill="#eeeeee")
+            else:
+                sheet.paste(_enlarged(picture, side), (x, top))
+        width = 2 * side // 6  # characters of the default font that fit
+        draw.text((left, top + side + 2), cell.name[:width], fill="black")
+        draw.text((left, top + side + 14), cell.note[:width], fill="#555555")
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _enlarged(picture: np.ndarray, side: int) -> Image.Image:
+    return Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)

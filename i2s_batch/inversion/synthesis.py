@@ -1,0 +1,21 @@
+"""A latent to its image: the one function that everybody uses who draws a single latent."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from i2s_batch.inversion.metrics import to_uint8
+from i2s_batch.models import Generator
+
+
+def synthesised(latent: np.ndarray, generator: Generator) -> torch.Tensor:
+    """Return the image of a latent, float32 [L * w_dim] or [L, w_dim], as [1, 3, R, R], unclipped."""
+    codes = torch.from_numpy(np.array(latent, np.float32)).reshape(1, generator.num_layers, generator.w_dim)
+    with torch.no_grad():
+        return generator.synthesize(codes.to(generator.w_avg))
+
+
+def image_of(latent: np.ndarray, generator: Generator) -> np.ndarray:
+    """Return the image of a latent as uint8 [R, R, 3]."""
+    return to_uint8(synthesised(latent, generator)[0])

@@ -1,0 +1,228 @@
+"""Several runs of the same settings and networks as one: their rows in one table, each image once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from cachetools import LRUCache
+
+from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.lease import Lease
+from i2s_batch.output.ownership import claim
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.publication import present_shard, publish_shard
+from i2s_batch.output.run_record import RunRecord, check_same_run
+from i2s_batch.output.run_summary import MergedSummary
+from i2s_batch.parquet.row_groups import RowGroupCache
+from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
+from i2s_batch.schema.columns import COLUMNS, STATUS_OK
+from i2s_batch.storage import Store, open_store
+from i2s_batch.table.shards import ShardRows, existing_shards, read_shard
+
+# Row groups of the merged runs kept in memory. All shards are sorted, so that they are needed in turn.
+_CACHE_BYTES = 256 << 20
+_SHARDS_OPEN = 16
+_JUDGED_BY = ["image_id", "status", "sha256", "loss"]
+_RANKED_BY = [*_JUDGED_BY, "run"]
+
+# Where a row lies, by image_id.
+_PLACE = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("place", pa.int32())])
+
+
+def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> MergedSummary:
+    """Write the rows of the finished runs at `outs` into a run at `new`; return the merged run's summary.
+
+    An image that several runs hold comes once: the row that is ok before one that is not, then the one with the
+    lower loss, then that of the run named first. Raises RunConflictError if the runs differ in settings or
+    networks, or hold different pictures under one id; StorageError if one is not finished. May be run again.
+    """
+    stores = [open_store(out) for out in outs]
+    records, plans = zip(*map(_finished, stores), strict=True)
+    for store, record in zip(stores[1:], records[1:], strict=True):
+        check_same_run(records[0], replace(record, source=records[0].source), stores[0].url, other=store.url)
+    chosen = spilled(_chosen(stores, plans), _PLACE)
+    target, merged_record = open_store(new), _merged_record(stores, records)
+    _check_free(target, merged_record)  # before anything is written, and again under the lease
+    doubled = sum(map(len, plans)) - chosen.num_rows
+    say(f"{chosen.num_rows} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
+    target.check_writable()
+    lease = Lease(target, RunLayout.lease)
+    lease.acquire()
+    try:
+        return _write(target, merged_record, chosen, _Shards(stores), lease)
+    finally:
+        lease.release()
+
+
+def _finished(store: Store) -> tuple[RunRecord, Plan]:
+    """The record and the plan of a run that has all its rows."""
+    try:
+        record = RunRecord.decode(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
+    except ObjectNotFoundError as error:
+        raise StorageError(f"{store.url} holds no run of i2s-batch (no run.json); give outputs of embed") from error
+    if record.is_edit:
+        raise RunConflictError(f"{store.url} holds edits; give outputs of embed, and edit the merged table")
+    plan = Plan.load(store, record.shard_size)
+    there = len(existing_shards(store))
+    waiting = next((info for info in store.list(RunLayout.all_rows_prefix)), None)
+    if there < plan.shards or waiting is not None:
+        raise StorageError(
+            f"{store.url} is not finished ({there} of {plan.shards} shards); run its command again first"
+        )
+    return record, plan
+
+
+def _merged_record(stores: Sequence[Store], records: Sequence[RunRecord]) -> RunRecord:
+    """Return the first run's record, with where the others came from."""
+    sources = " + ".join(dict.fromkeys(str(record.source) for record in records))
+    return records[0].merged_with(sources, tuple(store.url for store in stores))
+
+
+def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table]:
+    """Where the row of each image lies, one an image, sorted by id. Of all rows some thousand are in memory: those
+    of a generation of a run are sorted."""
+    streams = [
+        _judged(store, plan, run, shards)
+        for run, (store, plan) in enumerate(zip(stores, plans, strict=True))
+        for shards in plan.generation_shards()
+    ]
+    for rows in merged(streams):
+        best = rows
+        ids = rows["image_id"].combine_chunks()
+        new = np.concatenate([[True], pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)])
+        if not new.all():
+            starts = np.flatnonzero(new)
+            groups = zip(starts, [*starts[1:], len(rows)], strict=True)
+            found = [_Candidate(*values) for values in zip(*rows.select(_RANKED_BY).to_pydict().values(), strict=True)]
+            best = rows.take([start + _best(found[start:stop], stores) for start, stop in groups])
+        yield best.select(_PLACE.names)
+
+
+def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Table]:
+    """What decides between the rows of some shards and others, and where they lie; sorted."""
+    last = ""
+    for shard in shards:
+        key = RunLayout.shard(shard)
+        rows = read_shard(store, key, _JUDGED_BY).replace_schema_metadata(None)
+        ids = rows["image_id"].combine_chunks()
+        in_order = pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py()
+        if len(ids) != len(plan.shard_range(shard)) or not in_order or ids[0].as_py() <= last:
+            raise StorageError(f"{store.uri(key)!r} does not hold the rows that are planned; run i2s-batch verify")
+        last = ids[-1].as_py()
+        where = {"run": np.full(len(ids), run), "shard": np.full(len(ids), shard), "place": np.arange(len(ids))}
+        for name, values in where.items():
+            rows = rows.append_column(_PLACE.field(name), pa.array(values, _PLACE.field(name).type))
+        yield rows
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Holds what decides between rows of one image."""
+
+    image_id: str
+    status: str
+    sha256: str | None
+    loss: float | None
+    run: int
+
+
+def _best(found: Sequence[_Candidate], stores: Sequence[Store]) -> int:
+    """Return the index of the row that counts among those of one image, which come in the order of the runs."""
+    whole = [row for row in found if row.status == STATUS_OK]
+    for row in whole[1:]:
+        if row.sha256 != whole[0].sha256:
+            hashes = " and ".join(f"{str(one.sha256)[:12]}..." for one in (whole[0], row))
+            raise RunConflictError(
+                f"{row.image_id!r} is one picture in {stores[whole[0].run].url} and another in "
+                f"{stores[row.run].url} (their sha256 are {hashes}); rename one and embed it anew"
+            )
+
+    def rank(index: int) -> tuple[bool, float]:
+        row = found[index]
+        return row.status != STATUS_OK, np.inf if row.loss is None else row.loss
+
+    return min(range(len(found)), key=rank)
+
+
+class _Shards:
+    """Rows of the runs by place."""
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self._stores = stores
+        self._cache = RowGroupCache(_CACHE_BYTES)
+        self._files: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
+
+    def rows(self, places: pa.Table) -> pa.Table:
+        """The rows at `places`, in some order."""
+        by_shard: dict[tuple[int, int], list[int]] = {}
+        for run, shard, place in zip(*places.select(["run", "shard", "place"]).to_pydict().values(), strict=True):
+            by_shard.setdefault((run, shard), []).append(place)
+        parts = [self._shard(*key).take(sorted(found)) for key, found in by_shard.items()]
+        for part, (run, _) in zip(parts[1:], list(by_shard)[1:], strict=True):
+            if not part.schema.equals(parts[0].schema):
+                names = [sorted(set(p.column_names) - _own()) for p in (parts[0], part)]
+                urls = [self._stores[number].url for number in (next(iter(by_shard))[0], run)]
+                raise RunConflictError(
+                    f"{urls[0]} carries the columns {names[0]}, {urls[1]} carries {names[1]}; only runs with the same "
+                    f"columns can be merged"
+                )
+        return pa.concat_tables(parts).replace_schema_metadata(None)
+
+    def _shard(self, run: int, shard: int) -> ShardRows:
+        rows = self._files.get((run, shard))
+        if rows is None:
+            rows = self._files[run, shard] = ShardRows(self._stores[run], RunLayout.shard(shard), None, self._cache)
+        return rows
+
+
+def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shards, lease: Lease) -> MergedSummary:
+    """Write the record first, then the shards, each whole; then the plan, and the summary."""
+    _check_free(target, record)
+    size = record.shard_size
+    metadata = record.table_metadata()
+    statuses: Counter[str] = Counter()
+    target.put(RunLayout.run_json, record.encode())
+
+    def planned() -> Iterator[pa.Table]:
+        for shard, places in enumerate(in_groups(chosen.parts(), size)):
+            rows = shards.rows(places).sort_by("image_id")
+            statuses.update(rows["status"].to_pylist())
+            if not publish_shard(target, shard, rows, metadata, present_shard(target, shard), lease.confirm):
+                raise RunConflictError(
+                    f"{target.uri(RunLayout.shard(shard))} changed while it was written; merge again"
+                )
+            yield rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _own()])
+
+    parts = planned()
+    first = next(parts)
+    Plan(spilled(chain([first], parts), first.schema), size).save(target)
+    summary = MergedSummary(
+        finished=True,
+        updated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        images=chosen.num_rows,
+        done=chosen.num_rows,
+        statuses=dict(sorted(statuses.items())),
+        merged=record.merged or (),
+    )
+    target.put(RunLayout.summary, summary.encode())
+    return summary
+
+
+def _check_free(target: Store, record: RunRecord) -> None:
+    """Raise RunConflictError unless NEW is free, or holds what an interrupted merge of the same runs has left."""
+    existing = claim(target)
+    if existing is not None and existing.merged != record.merged:
+        raise RunConflictError(f"{target.url} holds another run already; give another NEW")
+
+
+def _own() -> set[str]:
+    """Return the names of the columns that every table has."""
+    return {column.name for column in COLUMNS}

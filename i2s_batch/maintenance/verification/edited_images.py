@@ -1,0 +1,77 @@
+"""A row of an edit made again: its stored picture, and what the generator makes of its code."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from i2s_batch.errors import ObjectNotFoundError, PictureError, StorageError
+from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.inversion.synthesis import image_of
+from i2s_batch.maintenance.verification.embedded_rows import Rerendered
+from i2s_batch.models import Generator
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.row import Row
+from i2s_batch.storage import Store
+
+# Levels of 255, root mean square: what another machine or batch may round differently.
+LEVELS = {"fp32": 0.5, "fp64": 0.5, "tf32": 2.0, "bf16": 4.0}
+# Beside that: a lossy picture is compared with the code's own picture in that format, which turns roundings into
+# coarser steps. With one value in fifty off by a level the demo's pictures came 0.9 (JPEG) and 1.5 (WebP) apart; the
+# next of 60 frames of a morph lies 2.0 and 2.4 away.
+LOSSY_LEVELS = {"png": 0.0, "jpeg": 1.0, "webp": 1.5}
+
+
+@dataclass(frozen=True)
+class EditedPictures:
+    """Draws the pictures of an output of `edit` or `render` again. `picture_format` and `precision` are the run's."""
+
+    store: Store
+    generator: Generator
+    picture_format: str
+    precision: str
+
+    @property
+    def tolerance(self) -> float:
+        """In levels of 255, root mean square."""
+        return LEVELS[self.precision] + LOSSY_LEVELS[self.picture_format]
+
+    @property
+    def within(self) -> str:
+        """How near the pictures must come."""
+        return f"{self.tolerance:g} levels of 255"
+
+    def check(self, row: Row) -> Rerendered:
+        """Compare the stored image of `row` with its sha256, its size and its latent."""
+        key = RunLayout.picture(row.image_id, self.picture_format)
+        uri = self.store.uri(key)
+        try:
+            data = self.store.get(key)
+        except ObjectNotFoundError:
+            return Rerendered("", [f"its picture {uri!r} is missing"])
+        except StorageError as error:
+            return Rerendered(f"its picture cannot be read ({error})", [])
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != row.sha256:
+            return Rerendered("", [f"its sha256 is {str(row.sha256)[:12]}...; that of {uri!r} is {digest[:12]}..."])
+        try:
+            stored = decode_picture(data)
+        except PictureError as error:
+            return Rerendered("", [f"its picture {uri!r} is damaged ({error})"])
+        if stored.shape[:2] != (row.height, row.width):
+            size = f"{row.width} x {row.height}"
+            return Rerendered("", [f"it is said to be {size}; {uri!r} is {stored.shape[1]} x {stored.shape[0]}"])
+        return Rerendered("", [] if row.latent is None else self._differences(stored, row.latent, uri))
+
+    def _differences(self, stored: np.ndarray, latent: np.ndarray, uri: str) -> list[str]:
+        again = image_of(latent, self.generator)
+        if self.picture_format != "png":
+            again = decode_picture(encode_picture(again, self.picture_format))
+        if stored.shape != again.shape:
+            return [f"{uri!r} is {stored.shape[1]} pixels wide; its latent gives {again.shape[1]}"]
+        levels = float(np.sqrt(np.square(stored.astype(np.float64) - again).mean()))
+        if levels <= self.tolerance:
+            return []
+        return [f"{uri!r} is {levels:.1f} levels from what its latent gives; {self.within} is near enough"]

@@ -1,0 +1,112 @@
+"""A row of an embedding made again: its picture from its code, and its figures from that picture and the source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from i2s_batch.config import TERMS, ImageSettings, LossWeights
+from i2s_batch.engine_registries import METRICS
+from i2s_batch.errors import I2SError
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.resize import fit_picture
+from i2s_batch.inversion.loss import lambdas, loss_terms
+from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_metrics, to_uint8
+from i2s_batch.inversion.synthesis import synthesised
+from i2s_batch.models import VGG16, Generator
+from i2s_batch.schema.row import Row
+from i2s_batch.sources.image_bytes import read_bytes
+
+# Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.
+TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2, "bf16": 5e-2}
+
+
+@dataclass(frozen=True)
+class Rerendered:
+    """What came of it: why it could not be done, or what differs; both empty if the row is reproduced."""
+
+    not_done: str
+    differences: list[str]
+
+
+@dataclass(frozen=True)
+class EmbeddedRows:
+    """Makes rows again with the networks and settings of their run. `vgg` None: the figures that take it are left
+    out; `lpips` None: the run had no weights for it. `precision` is the run's; `variants`: of a study, what the images
+    of each variant were embedded with, and the generator of those that are `untrained`."""
+
+    generator: Generator
+    vgg: VGG16 | None
+    lpips: PerceptualDistance | None
+    loss_weights: LossWeights
+    fit: str
+    precision: str
+    variants: Mapping[str, ImageSettings] = field(default_factory=dict)
+    untrained: Generator | None = None
+
+    @property
+    def within(self) -> str:
+        """How near the figures must come."""
+        return f"{100 * TOLERANCES[self.precision]:.1f} %"
+
+    def check(self, row: Row) -> Rerendered:
+        """Compare the metrics and loss terms of `row` with those of its latent and its source."""
+        figures = {**row.metrics} | {f"loss_{term}": value for term, value in row.terms.items()} | {"loss": row.loss}
+        if figures["mse"] is None or row.latent is None:
+            return Rerendered("it has no figures of likeness", [])
+        try:
+            data = read_bytes(row.uri)
+            if hashlib.sha256(data).hexdigest() != row.sha256:
+                return Rerendered(f"{row.uri} has changed since", [])
+            target = fit_picture(decode_picture(data), self.generator.resolution, self.fit)
+        except I2SError as error:
+            return Rerendered(f"its source cannot be read ({error})", [])
+        found = self._figures(row, row.latent, target)
+        differences = [
+            f"its {name} is {_shown(figures[name])}; its latent gives {_shown(found[name])}"
+            for name in _figure_names()
+            if name in figures and name in found and not self._alike(name, figures[name], found[name])
+        ]
+        return Rerendered("", differences)
+
+    def _alike(self, name: str, stored: float | None, found: float | None) -> bool:
+        if stored is None or found is None:
+            return stored is found
+        metric = METRICS.get(name) if name in METRICS else None
+        tolerance = TOLERANCES[self.precision] if metric is None else metric.tolerance_in(self.precision)
+        return bool(np.isclose(stored, found, rtol=tolerance, atol=0))
+
+    def _figures(self, row: Row, latent: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
+        variant = self.variants.get(str(row.extra.get("variant", "")))
+        generator = self.untrained if variant is not None and variant.untrained else self.generator
+        assert generator is not None
+        loss_weights = self.loss_weights if variant is None else variant.embed.loss_weights
+        image = synthesised(latent, generator)
+        targets = from_uint8(target, image)[None]
+        features, target_features = ((), ()) if self.vgg is None else (self.vgg(image), self.vgg(targets))
+        terms = loss_terms(image, targets, features, target_features)[0]
+        figures = picture_metrics(to_uint8(image[0]), target, self.lpips, image)
+        figures |= {f"loss_{term}": value for term, value in zip(TERMS, terms.tolist(), strict=False)}
+        if self.vgg is None:
+            figures = {name: value for name, value in figures.items() if name not in _metrics(needs_vgg=True)}
+        else:
+            figures["loss"] = float(terms @ lambdas(loss_weights, terms))
+        return figures
+
+
+def _figure_names() -> list[str]:
+    """Return the figures in the order in which they are reported; those after loss_pixel take the VGG-16."""
+    with_vgg = [*(f"loss_{term}" for term in TERMS[1:]), "loss", *_metrics(needs_vgg=True)]
+    return [*_metrics(needs_vgg=False), f"loss_{TERMS[0]}", *with_vgg]
+
+
+def _metrics(needs_vgg: bool) -> list[str]:
+    """Return the metrics of images alone, with or without those that take the VGG-16."""
+    return [metric.name for metric in METRICS if not metric.needs_latent and metric.needs_vgg == needs_vgg]
+
+
+def _shown(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.6g}"

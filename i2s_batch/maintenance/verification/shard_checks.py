@@ -1,0 +1,286 @@
+"""One shard against what the documentation promises of it. Nothing raises: what is wrong is a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from i2s_batch.config import TERMS, ImageSettings, LossWeights
+from i2s_batch.errors import StorageError
+from i2s_batch.inversion.metrics import psnr
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.publication import Checksum, recorded_checksums
+from i2s_batch.schema.codec import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
+from i2s_batch.schema.columns import COLUMNS, STATUS_OK, STATUSES
+from i2s_batch.storage import Store
+from i2s_batch.table.shards import check_ours, latent_shape
+
+SUM_TOLERANCE = 1e-4  # relative: float32 sums in another order
+_ROWS_NAMED = 5  # of each thing that is wrong in a row group
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong: in which file, in which row (None: in the file as a whole), what."""
+
+    file: str
+    row: str | None
+    what: str
+
+
+@dataclass
+class ShardReport:
+    """What a shard holds, as far as it could be read, and what is wrong with it. `as_written`: its bytes are those
+    that were published; `unrecorded`: nothing tells of them, as in the outputs of older programs; `good`: rows that
+    have a code."""
+
+    file: str
+    ids: list[str] = field(default_factory=list)
+    good: int = 0
+    unread_rows: int = 0
+    unrecorded: bool = False
+    as_written: bool = False
+    findings: list[Finding] = field(default_factory=list)
+
+    def note(self, what: str, row: str | None = None) -> None:
+        """Something is wrong."""
+        self.findings.append(Finding(self.file, row, what))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a shard must hold. `metadata`: of its file; `carried`: the columns after the documented ones;
+    `w_avg`: [w_dim] or [L, w_dim]; `loss_weights`: of the run. None: not known, so not checked. `checksum`: whether
+    one of each shard must be recorded. `variants`: of a study, by name; `untrained_w_avg`: of those without training.
+    """
+
+    metadata: Mapping[str, str] | None
+    carried: list[pa.Field] | None
+    w_avg: np.ndarray | None
+    loss_weights: LossWeights | None = None
+    checksum: bool = False
+    variants: Mapping[str, ImageSettings] = field(default_factory=dict)
+    untrained_w_avg: np.ndarray | None = None
+
+    def loss_weights_of(self, rows: pa.Table) -> np.ndarray | None:
+        """The weights of the terms in each row, [N, terms]; None if they are not known."""
+        if self.loss_weights is None:
+            return None
+        made_as = self._variants_of(rows)
+        weights = [self.loss_weights if variant is None else variant.embed.loss_weights for variant in made_as]
+        return np.array([[getattr(one, term) for term in TERMS] for one in weights])
+
+    def w_avg_of(self, rows: pa.Table) -> np.ndarray | None:
+        """What the distance of each row is from, [N, L or 1, w_dim]; None if it is not known."""
+        if self.w_avg is None:
+            return None
+        w_avg = np.broadcast_to(self.w_avg, (rows.num_rows, *np.atleast_2d(self.w_avg).shape))
+        if self.untrained_w_avg is None:
+            return w_avg
+        untrained = np.array([variant is not None and variant.untrained for variant in self._variants_of(rows)], bool)
+        return np.where(untrained[:, None, None], self.untrained_w_avg, w_avg)
+
+    def _variants_of(self, rows: pa.Table) -> list[ImageSettings | None]:
+        named = rows["variant"].to_pylist() if "variant" in rows.column_names else [""] * rows.num_rows
+        return [self.variants.get(name or "") for name in named]
+
+
+def check_shard(store: Store, key: str, promise: Promise) -> ShardReport:
+    """Read all of a shard, once: its bytes against the checksum of its publication, each page against its own."""
+    report = ShardReport(store.uri(key))
+    try:
+        data = _checked_bytes(store, key, promise, report)
+        with pa.BufferReader(data) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+            check_ours(file.schema_arrow.metadata or {}, report.file)
+            _check_metadata(file, promise, report)
+            if _check_schema(file, promise, report):
+                _check_rows(file, promise, report)
+    except StorageError as error:  # it names the file, which the finding does too
+        report.note(str(error).removeprefix(f"{report.file!r} "))
+    except (pa.ArrowException, OSError) as error:
+        report.note(f"it is damaged ({_one_line(error)}); delete it and run the embed command again")
+    return report
+
+
+def _checked_bytes(store: Store, key: str, promise: Promise, report: ShardReport) -> bytes:
+    """All of a shard, compared with what is recorded of it; a damaged record hides no damage of the shard's own."""
+    shard = RunLayout.shard_index(key)
+    assert shard is not None
+    data = store.get(key)
+    try:
+        recorded = recorded_checksums(store, shard)
+    except StorageError as error:
+        report.note(str(error))
+        return data
+    found = Checksum.of(data)
+    if recorded and found not in recorded:
+        data = store.get(key)  # a driver may have published it anew in between
+        found = Checksum.of(data)
+    report.as_written = found in recorded
+    if recorded and not report.as_written:
+        was = " or ".join(map(str, recorded))
+        report.note(f"its sha256 is {found}; it was written as {was}; delete it and run the embed command again")
+    if not recorded and promise.checksum:
+        report.note(f"its checksum {store.uri(RunLayout.checksum(shard))!r} is missing")
+    report.unrecorded = not recorded and not promise.checksum
+    return data
+
+
+def _check_metadata(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> None:
+    metadata = file.schema_arrow.metadata or {}
+    found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
+    for name, value in (promise.metadata or {}).items():
+        if found.get(name) != value:
+            report.note(f"its metadata say {name} = {_short(found.get(name))}; run.json says {_short(value)}")
+
+
+def _check_schema(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> bool:
+    """Whether the documented columns are there, of their types: without them the rows cannot be checked."""
+    layers, w_dim = latent_shape(file.schema_arrow)
+    found = list(file.schema_arrow)
+    carried = found[len(COLUMNS) :] if promise.carried is None else promise.carried
+    wanted = list(table_schema(layers * w_dim, carried))
+    for place in range(max(len(found), len(wanted))):
+        is_, must = (fields[place] if place < len(fields) else None for fields in (found, wanted))
+        if is_ is None or must is None or (is_.name, is_.type) != (must.name, must.type):
+            report.note(f"its column {place + 1} is {_field(is_)}; it must be {_field(must)}")
+            return False
+    return True
+
+
+def _check_rows(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> None:
+    last = None
+    start = 0
+    for number in range(file.num_row_groups):
+        count = file.metadata.row_group(number).num_rows
+        try:
+            rows = file.read_row_group(number, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            report.unread_rows += count
+            what = f"its rows {start} to {start + count - 1} are damaged ({_one_line(error)})"
+            report.note(f"{what}; delete the file and run the embed command again")
+        else:
+            # Not before: pyarrow aborts the process when it is asked for the name of a codec that there is not.
+            _check_encoding(file.metadata.row_group(number), f"row group {number}", report)
+            for row, what in _row_faults(rows, last, promise):
+                report.note(what, row)
+            ids = rows["image_id"].to_pylist()
+            last = ids[-1] if ids else last
+            report.ids += ids
+            report.good += pc.sum(_good(rows)).as_py() or 0
+        start += count
+
+
+def _check_encoding(group: Any, where: str, report: ShardReport) -> None:
+    """`group`: pyarrow's metadata of a row group."""
+    if group.num_rows > ROW_GROUP_ROWS:
+        report.note(f"{where} has {group.num_rows} rows; the limit is {ROW_GROUP_ROWS}")
+    for chunk in (group.column(place) for place in range(group.num_columns)):
+        name = chunk.path_in_schema
+        if chunk.compression != "ZSTD":
+            report.note(f"{where}: column {name} is compressed by {chunk.compression}, not ZSTD")
+        if not chunk.has_offset_index:
+            report.note(f"{where}: column {name} has no page index")
+        if name == LATENT_LEAF and ("BYTE_STREAM_SPLIT" not in chunk.encodings or chunk.has_dictionary_page):
+            report.note(f"{where}: column latent is encoded as {', '.join(chunk.encodings)}, not BYTE_STREAM_SPLIT")
+
+
+def _good(rows: pa.Table) -> Any:
+    return pc.and_(pc.fill_null(pc.equal(rows["status"], STATUS_OK), False), pc.is_valid(rows["latent"]))
+
+
+def _row_faults(rows: pa.Table, last: str | None, promise: Promise) -> Iterator[tuple[str, str]]:
+    """(image id, what is wrong with the row) of a row group; `last`: the id before it."""
+    ids = rows["image_id"].to_pylist()
+    for before, after in zip([last, *ids[:-1]], ids, strict=True):
+        if after is None:
+            yield "(no id)", "the row has no image_id"
+        elif before is not None and after.encode() <= before.encode():
+            yield after, f"it comes after {before!r}; rows must be sorted by image_id, each once"
+    known = pc.is_in(rows["status"], pa.array(STATUSES))
+    yield from _named(ids, ~_mask(known), f"its status is none of {', '.join(STATUSES)}")
+    ok, code = _mask(pc.equal(rows["status"], STATUS_OK)), _mask(pc.is_valid(rows["latent"]))
+    yield from _named(ids, ok & ~code, "its status is ok, but it has no latent")
+    yield from _named(ids, ~ok & code, "its status is not ok, but it has a latent")
+    yield from _named(ids, ~ok & ~_mask(pc.is_valid(rows["error"])), "its status is not ok, and it has no error")
+    yield from _named(ids, ~(_lengths(rows, "loss_curve") == _lengths(rows, "loss_curve_steps")), "its curve is cut")
+    if not code.any():
+        return
+    with_code = np.flatnonzero(code)
+    codes = rows["latent"].combine_chunks().drop_null().flatten().to_numpy().reshape(len(with_code), -1)
+    finite = np.isfinite(codes).all(axis=1)
+    yield from _named([ids[place] for place in with_code], ~finite, "its latent has values that are not finite")
+    for name in ("loss", "w_distance", "mse", "ssim"):
+        values = rows[name].to_numpy()[with_code]
+        wrong = _mask(pc.is_valid(rows[name]))[with_code] & ~np.isfinite(values)
+        yield from _named([ids[place] for place in with_code], wrong, f"its {name} is not finite")
+    yield from _figures(rows, with_code, codes, ids, promise)
+
+
+def _figures(
+    rows: pa.Table, with_code: np.ndarray, codes: np.ndarray, ids: list[str], promise: Promise
+) -> Iterator[tuple[str, str]]:
+    """Figures that follow from other columns of the row."""
+    losses = _losses(rows, promise)[:, with_code]
+    for place in np.flatnonzero(~np.isclose(losses[0], losses[1], rtol=SUM_TOLERANCE, equal_nan=True)):
+        yield ids[with_code[place]], f"its loss is {losses[0, place]:.9g}; its terms give {losses[1, place]:.9g}"
+    errors, ratios, distances = (rows[name].to_numpy()[with_code] for name in ("mse", "psnr", "w_distance"))
+    measured = _mask(pc.is_valid(rows["mse"]))[with_code]
+    expected = np.array([psnr(error) if error >= 0 else np.nan for error in errors.tolist()])
+    for place in np.flatnonzero(measured & ~np.isclose(expected, ratios, rtol=1e-9)):
+        yield ids[with_code[place]], f"its psnr is {ratios[place]:.9g}; its mse gives {expected[place]:.9g}"
+    w_avg = promise.w_avg_of(rows.take(pa.array(with_code)))
+    if w_avg is None:
+        return
+    layers = codes.astype(np.float64).reshape(len(codes), -1, w_avg.shape[-1])
+    lengths = np.linalg.norm((layers - w_avg).reshape(len(codes), -1), axis=1)
+    known = _mask(pc.is_valid(rows["w_distance"]))[with_code]
+    for place in np.flatnonzero(known & ~np.isclose(lengths, distances, rtol=SUM_TOLERANCE)):
+        yield ids[with_code[place]], f"its w_distance is {distances[place]:.9g}; its latent gives {lengths[place]:.9g}"
+
+
+def _losses(rows: pa.Table, promise: Promise) -> np.ndarray:
+    """The loss of each row, and the weighted sum of its terms: [2, N]; NaN where there is none (an edit)."""
+    losses = rows["loss"].to_numpy()
+    weights = promise.loss_weights_of(rows)
+    if weights is None:
+        return np.stack([losses, losses])
+    terms = np.stack([rows[f"loss_{term}"].to_numpy() for term in TERMS], axis=1)
+    return np.stack([losses, (terms * weights).sum(axis=1)])
+
+
+def _lengths(rows: pa.Table, name: str) -> np.ndarray:
+    lengths: np.ndarray = pc.fill_null(pc.list_value_length(rows[name]), -1).to_numpy()
+    return lengths
+
+
+def _mask(values: Any) -> np.ndarray:
+    """As numpy booleans; null is false."""
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)
+
+
+def _named(ids: list[str], wrong: np.ndarray, what: str) -> Iterator[tuple[str, str]]:
+    """The first rows that are wrong, and how many more there are."""
+    places = np.flatnonzero(wrong)
+    for place in places[:_ROWS_NAMED]:
+        more = f" (so are {len(places) - _ROWS_NAMED} more of its row group)" if len(places) > _ROWS_NAMED else ""
+        yield ids[place], what + more
+
+
+def _field(column: pa.Field | None) -> str:
+    return "missing" if column is None else f"{column.name!r} ({column.type})"
+
+
+def _short(text: str | None) -> str:
+    text = "nothing" if text is None else text
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

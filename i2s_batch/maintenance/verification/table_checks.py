@@ -1,0 +1,232 @@
+"""Every promise of a run's table, checked: the plan, each file, each row, and a sample rendered again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from i2s_batch.concurrency import map_ahead
+from i2s_batch.config import ImageSettings
+from i2s_batch.errors import ConfigError, I2SError, ObjectNotFoundError, StorageError
+from i2s_batch.maintenance.verification.embedded_rows import EmbeddedRows
+from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, doubled_ids
+from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
+from i2s_batch.maintenance.verification.shard_checks import Finding, Promise, check_shard
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_record import CHECKSUMS, RunRecord
+from i2s_batch.parquet.arrow_files import lent_to_arrow
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.metadata import table_settings, texts_of
+from i2s_batch.schema.settings import TableSettings
+from i2s_batch.storage import Store, open_store
+from i2s_batch.table.shards import NOT_OURS, existing_shards, read_shard, row_of_shard
+
+_READERS = 4  # shards at once; of each the bytes are in memory, some 30 MB, and a row group
+
+
+@dataclass
+class Verification:
+    """What was checked, what is wrong (`findings`), and what could not be checked, and why (`unchecked`).
+
+    `planned`: images of the plan, None if there is none; `as_written`: files whose bytes are those that were
+    published; `missing`: planned images of shards that are not written yet, as long as the run has not ended;
+    `rendered`: rows reproduced from their code, `within` so much.
+    """
+
+    out: str
+    planned: int | None = None
+    files: int = 0
+    as_written: int = 0
+    rows: int = 0
+    codes: int = 0
+    missing: int = 0
+    rendered: int = 0
+    within: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the table is whole and nothing is wrong."""
+        return not self.findings and not self.missing
+
+
+def check_table(
+    out: str, variants: Variants, sample: int = 8, generator: str | None = None, vgg: str | None = None
+) -> Verification:
+    """Check the table at `out`. `variants`: knows the studies; `sample`: rows that are rendered again; `generator`,
+    `vgg`: paths or URLs, None for the recorded ones.
+
+    Faults of the table are findings. Raises StorageError only if there is no output at all, and what `generator` or
+    `vgg` raises if it is given and cannot be read or is another.
+    """
+    store = open_store(out)
+    found = Verification(store.url)
+    record, plan = _record(store, variants, found), None
+    if record is not None:
+        plan = _plan(store, record, found)
+    keys = _shard_keys(store, found)
+    if not keys and record is None:
+        existing_shards(store)  # says what there is instead
+    metadata = _any_metadata(store, keys) if record is None else record.table_metadata()
+    settings = _settings(metadata)
+    of_study = {} if record is None else variants(settings.run)
+    networks = Networks(record is not None, generator, vgg)
+    check = row_check(store, metadata, settings, networks, of_study, found.unchecked)
+    promise = _promise(record, metadata, of_study, plan, check)
+    shards = _check_shards(store, keys, plan, promise, found)
+    found.findings += doubled_ids(store, shards, promise)
+    if plan is not None:
+        findings, found.missing = check_presence(store, shards, plan)
+        found.findings += findings
+    if check is not None:
+        _check_sample(store, shards, check, sample, found)
+    return found
+
+
+def _check_shards(
+    store: Store, keys: list[str], plan: Plan | None, promise: Promise, found: Verification
+) -> list[CheckedShard]:
+    """Every shard by itself and against the plan. Of each row eight bytes are kept."""
+    shards, unrecorded = [], 0
+    for key, report in zip(keys, map_ahead(lambda key: check_shard(store, key, promise), keys, _READERS), strict=True):
+        found.findings += report.findings
+        found.files += 1
+        found.rows += len(report.ids)
+        found.codes += report.good
+        found.as_written += report.as_written
+        unrecorded += report.unrecorded
+        hashes = np.fromiter(map(hash, report.ids), np.int64, len(report.ids))
+        strays = [] if plan is None else against_plan(report, RunLayout.shard_index(key) or 0, plan)
+        shards.append(CheckedShard(key, hashes, report.good, not report.findings, strays))
+    if unrecorded:
+        found.unchecked.append(f"the bytes of {unrecorded} of {len(keys)} files: no checksum of them is recorded")
+    return shards
+
+
+def _settings(metadata: Mapping[str, str]) -> TableSettings:
+    try:
+        return table_settings(metadata)
+    except ValueError:  # without run.json nothing else says what they are; check_shard says that they are damaged
+        return TableSettings.of({})
+
+
+def _record(store: Store, variants: Variants, found: Verification) -> RunRecord | None:
+    uri = store.uri(RunLayout.run_json)
+    try:
+        record = RunRecord.decode(store.get(RunLayout.run_json), uri)
+        variants(record.settings)
+        return record
+    except ObjectNotFoundError:
+        found.findings.append(Finding(uri, None, "it is missing: what the table was made with is not known"))
+    except StorageError as error:
+        found.findings.append(Finding(uri, None, str(error).removeprefix(f"{uri} ")))
+    except ConfigError as error:
+        found.findings.append(Finding(uri, None, f"it is damaged ({error})"))
+    return None
+
+
+def _plan(store: Store, record: RunRecord, found: Verification) -> Plan | None:
+    uri = store.uri(RunLayout.plan)
+    try:
+        plan = Plan.load(store, record.shard_size)
+        plan.shard_images(0).select(["image_id", "uri"])
+        found.planned = len(plan)
+        return plan
+    except ObjectNotFoundError:
+        what = "it is missing: which images were planned is not known"
+    except StorageError as error:
+        what = " ".join(str(error).removeprefix(f"{uri} ").split())
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"it is damaged ({' '.join(str(error).split())}): which images were planned is not known"
+    found.findings.append(Finding(uri, None, what))
+    return None
+
+
+def _shard_keys(store: Store, found: Verification) -> list[str]:
+    keys = []
+    for info in store.list(RunLayout.shards_prefix):
+        if RunLayout.shard_index(info.key) is None:
+            found.findings.append(Finding(store.uri(info.key), None, f"it is no shard of this table; {NOT_OURS}"))
+        else:
+            keys.append(info.key)
+    return keys
+
+
+def _any_metadata(store: Store, keys: list[str]) -> dict[str, str]:
+    """Of the first shard that can be opened; without run.json it alone says what made the table."""
+    for key in keys:
+        try:
+            with lent_to_arrow(store.open(key)) as source:
+                metadata = pq.read_schema(source).metadata or {}
+        except (pa.ArrowException, OSError, I2SError):
+            continue  # check_shard says what is wrong with it
+        return texts_of(metadata)
+    return {}
+
+
+def _promise(
+    record: RunRecord | None,
+    metadata: Mapping[str, str],
+    variants: Mapping[str, ImageSettings],
+    plan: Plan | None,
+    check: RowCheck | None,
+) -> Promise:
+    return Promise(
+        metadata=None if record is None else metadata,
+        carried=None if plan is None else _carried(plan),
+        w_avg=None if check is None else check.generator.w_avg.double().numpy(),
+        variants=variants,
+        untrained_w_avg=_untrained_w_avg(check),
+        loss_weights=None if record is None else record.settings.loss_weights,
+        checksum=record is not None and record.checksums == CHECKSUMS,
+    )
+
+
+def _untrained_w_avg(check: RowCheck | None) -> np.ndarray | None:
+    if not isinstance(check, EmbeddedRows) or check.untrained is None:
+        return None
+    return check.untrained.w_avg.double().numpy()
+
+
+def _carried(plan: Plan) -> list[pa.Field]:
+    """The columns that an input list, or an edit, carries into the table."""
+    return [plan.images.schema.field(name) for name in plan.table_columns if name not in ("image_id", "uri")]
+
+
+def _check_sample(store: Store, shards: list[CheckedShard], check: RowCheck, sample: int, found: Verification) -> None:
+    """Render rows again, spread evenly over the table; of files in which something is wrong, none."""
+    found.within = check.within
+    why: list[str] = []
+    chosen = _spread([shard for shard in shards if shard.sound], sample, store)
+    for key, image_id in chosen:
+        result = check.check(row_of_shard(store, key, image_id))
+        found.findings += [Finding(store.uri(key), image_id, text) for text in result.differences]
+        found.rendered += not result.not_done
+        why += [f"{image_id}: {result.not_done}"] if result.not_done else []
+    if why:
+        found.unchecked.append(f"{len(why)} of {len(chosen)} rows to be rendered again, the first {why[0]}")
+
+
+def _spread(shards: list[CheckedShard], count: int, store: Store) -> list[tuple[str, str]]:
+    """File and id of `count` rows with a code, as evenly spread as can be."""
+    stops = np.cumsum([0, *(shard.good for shard in shards)])
+    total = int(stops[-1])
+    count = min(count, total)
+    by_shard: dict[int, list[int]] = {}
+    for number in (place * total // count for place in range(count)):
+        shard = int(np.searchsorted(stops, number, side="right")) - 1
+        by_shard.setdefault(shard, []).append(number - int(stops[shard]))
+    chosen = []
+    for shard, places in by_shard.items():
+        key = shards[shard].key
+        rows = read_shard(store, key, ["image_id", "status"])
+        ids = rows["image_id"].filter(pc.equal(rows["status"], STATUS_OK))
+        chosen += [(key, str(ids[place].as_py())) for place in places]
+    return chosen

@@ -1,0 +1,82 @@
+"""Networks by name: a path or URL is staged to this machine, read, and built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from i2s_batch.errors import CheckpointError
+from i2s_batch.models import (
+    VGG16,
+    Generator,
+    GeneratorWeights,
+    VGGWeights,
+    build_generator,
+    build_vgg,
+    random_vgg,
+    read_generator,
+    read_vgg,
+)
+from i2s_batch.storage.urls import is_url
+
+VGG_RANDOM = "random"
+VGG_IMAGENET = "imagenet"
+
+
+def generator_weights(source: str | Path) -> GeneratorWeights:
+    """Read a StyleGAN checkpoint from a local path, `s3://` or `https://`; raises CheckpointError."""
+    return read_generator(_staged(source))
+
+
+def vgg_weights(source: str | Path) -> VGGWeights:
+    """Read VGG-16 weights: `imagenet` (torchvision's, fetched once), `random` (seeded), a path or a URL."""
+    if source == VGG_RANDOM:
+        return random_vgg()
+    return read_vgg(_imagenet_file() if source == VGG_IMAGENET else _staged(source))
+
+
+def load_generator(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> Generator:
+    """A frozen generator from an official pickle (StyleGAN1, 2, 2-ADA, 3), a rosinality file, or our own
+    safetensors; a local path, `s3://` or `https://`. Nothing in the file is executed."""
+    return build_generator(generator_weights(path), device, dtype)
+
+
+def load_vgg(
+    source: str | Path = VGG_IMAGENET, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> VGG16:
+    """The perceptual network: `imagenet`, `random`, a path or a URL of a torchvision VGG-16 state dict."""
+    return build_vgg(vgg_weights(source), device, dtype)
+
+
+def _staged(source: str | Path, sha256_prefix: str | None = None, cache_dir: Path | None = None) -> Path:
+    if not is_url(str(source)):
+        return Path(source)
+    from i2s_batch.storage.downloads import stage  # the engine alone needs no boto3
+
+    return stage(str(source), sha256_prefix, cache_dir)
+
+
+def _imagenet_file() -> Path:
+    """torchvision's ImageNet VGG-16, kept where torchvision itself keeps it."""
+    advice = "give a torchvision VGG-16 state dict with --vgg FILE (random weights for trying: --vgg random)"
+    try:
+        from torchvision.models import VGG16_Weights
+    except ImportError as error:
+        raise CheckpointError(
+            f"the address of the ImageNet VGG-16 comes with torchvision ({error}); {advice}"
+        ) from error
+    url = str(VGG16_Weights.IMAGENET1K_V1.url)
+    kept = Path(str(torch.hub.get_dir())) / "checkpoints"
+    prefix = url.rpartition("-")[2].removesuffix(".pth")
+    file = kept / url.rpartition("/")[2]
+    if file.is_file():
+        return file
+    try:
+        return _staged(url, prefix, kept)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the ImageNet weights of VGG-16 are not here and cannot be fetched ({error}); {advice}"
+        ) from error

@@ -1,0 +1,191 @@
+"""What a command may write: an OUT that is free or holds a run of ours, a FILE that no run keeps to itself.
+
+The one place that decides it, for every command, before anything is written. What stands in an OUT of ours beside the
+run stays as it is: only keys that `RunLayout` names are written or deleted there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import PurePosixPath
+
+from i2s_batch.checksums import is_marked
+from i2s_batch.errors import ObjectNotFoundError, ObjectUnreadableError, RunConflictError, StorageError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import is_plan
+from i2s_batch.output.run_record import RunRecord
+from i2s_batch.schema.settings import json_object
+from i2s_batch.storage import Store, is_remote, open_store
+from i2s_batch.storage.files import is_temporary
+from i2s_batch.storage.store import PROBES
+
+_COUNTED = 100  # files that are counted at most; of millions the first are enough to refuse them
+_NAMED = 3
+_LIMIT_BYTES = 1 << 24  # of the record of a run; it has some thousand
+# What systems and file managers put into folders by themselves. It is no reason to refuse one, and stays.
+_OF_SYSTEMS = frozenset(
+    {".DS_Store", ".localized", ".directory", "Thumbs.db", "desktop.ini", ".Spotlight-V100", ".fseventsd"}
+    | {".Trashes", ".TemporaryItems", "$RECYCLE.BIN", "System Volume Information"}
+)
+_OF_SYSTEMS_BEGIN = ("._", ".nfs0")  # AppleDouble; files on NFS that were deleted while they were open
+_LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index)
+# Fields by which JSON of ours is told from other files.
+_FIELDS = {
+    RunLayout.lease: {"id", "host", "pid", "since", "beat"},
+    RunLayout.summary: {"finished", "updated_at", "images", "done", "statuses"},
+}
+
+
+def claim(store: Store) -> RunRecord | None:
+    """Return the record of the run at an output, None if the output is free for a new one: nothing is there, or only
+    what a run of ours left that has no run.json.
+
+    Raises RunConflictError that names what else is there, StorageError if run.json is not ours.
+    """
+    record = find_record(store)
+    if record is not None:
+        return record
+    _check_outside_runs(store.url, "OUT")
+    planned = _exists(store, RunLayout.plan)
+    try:
+        check_free(store, lambda key: _is_leftover(store, key, planned))
+    except RunConflictError:
+        record = find_record(store)  # another driver may have begun a run between the two looks
+        if record is None:
+            raise
+    return record
+
+
+def check_free(store: Store, is_ours: Callable[[str], bool]) -> None:
+    """Raise RunConflictError that names what is at an output for whose key `is_ours` is false. What systems and file
+    managers put there by themselves does not count."""
+    foreign = list(
+        islice((key for key in store.everything() if not (_is_of_system(key) or is_ours(key))), _COUNTED + 1)
+    )
+    if foreign:
+        raise RunConflictError(
+            f"{store.url!r} holds {_named(foreign)} and no run.json of i2s-batch; give an OUT that is new or empty, or "
+            "the OUT of the run that is to be resumed"
+        )
+
+
+def find_record(store: Store) -> RunRecord | None:
+    """Return the record of the run at an output, None if there is no run.json; StorageError if that is not ours."""
+    try:
+        return RunRecord.decode(store.get(RunLayout.run_json, _LIMIT_BYTES), store.uri(RunLayout.run_json))
+    except ObjectNotFoundError:
+        return None
+
+
+def check_additions(store: Store, keys: Iterable[str]) -> None:
+    """Raise RunConflictError if something is at one of the `keys` of an output of which no run.json says that it is
+    a run's, such as a report beside a table that was copied here."""
+    if find_record(store) is not None:
+        return
+    for key in keys:
+        if _exists(store, key):
+            raise RunConflictError(
+                f"{store.uri(key)!r} exists, and no run.json of i2s-batch is beside it: it may be anybody's; move it"
+            )
+
+
+def check_same(store: Store, files: Mapping[str, bytes]) -> None:
+    """Raise RunConflictError if something else than `files`, which are the same each time, is at one of their keys."""
+    for key, data in files.items():
+        try:
+            found = store.get(key)
+        except ObjectNotFoundError:
+            continue
+        if found != data:
+            raise RunConflictError(f"{store.uri(key)!r} exists and is another file; move it, or give another folder")
+
+
+def _exists(store: Store, key: str) -> bool:
+    try:
+        store.get(key, limit_bytes=0)
+    except ObjectNotFoundError:
+        return False
+    except ObjectUnreadableError:
+        return True
+    return True
+
+
+def check_file(path: str) -> None:
+    """Raise RunConflictError if a run of ours keeps `path`, a file that the user names to be written, to itself."""
+    _check_outside_runs(path, "FILE")
+
+
+def _check_outside_runs(place: str, what: str) -> None:
+    for parent, key in _parents(place):
+        if RunLayout.names(key) and _holds_run(parent):
+            raise RunConflictError(
+                f"{what} {place!r} lies where the run at {parent!r} keeps its own files ({key!r}); give a path outside"
+            )
+
+
+def _parents(place: str) -> Iterator[tuple[str, str]]:
+    """Yield every folder or prefix above `place`, and what `place` is called from there. Links are followed."""
+    scheme, path = "", os.path.realpath(place)
+    if is_remote(place):
+        name, _, rest = place.partition(":/")
+        scheme, path = f"{name}:/", rest
+    whole = PurePosixPath(path)
+    for parent in whole.parents:
+        if not scheme or parent.name:
+            yield f"{scheme}{parent}", whole.relative_to(parent).as_posix()
+
+
+def _holds_run(folder: str) -> bool:
+    try:
+        return find_record(open_store(folder)) is not None
+    except StorageError:  # no run of ours, or none that we may look at
+        return False
+
+
+def _is_of_system(key: str) -> bool:
+    parts = key.split("/")
+    return not _OF_SYSTEMS.isdisjoint(parts) or parts[-1].startswith(_OF_SYSTEMS_BEGIN)
+
+
+def _is_leftover(store: Store, key: str, planned: bool) -> bool:
+    """Return whether this was left by a run of ours that has no run.json: it was killed before it had one, or it went
+    on for a moment after its OUT was deleted.
+
+    `planned`: there is a plan. Rows without one are of no use to anybody; rows with one are the work of a run whose
+    run.json was lost.
+    """
+    folder, _, name = key.rpartition("/")
+    if is_temporary(name):
+        return RunLayout.is_folder(folder)
+    logged = any(index(key) is not None for index in (*_LOGGED, RunLayout.publishing_index))
+    try:
+        return not (logged and planned) and _is_by_its_content(store, key)
+    except ObjectNotFoundError:
+        return True  # gone since it was listed: another driver is at work
+    except StorageError:
+        return False
+
+
+def _is_by_its_content(store: Store, key: str) -> bool:
+    """Return whether this is what a run keeps at a key: the name alone proves nothing where more can be told."""
+    if key == RunLayout.plan:
+        return is_plan(store)
+    if any(index(key) is not None for index in _LOGGED):  # training programs name their checkpoints likewise
+        return is_marked(store.get(key, _LIMIT_BYTES))
+    if RunLayout.publishing_index(key) is not None:
+        return {"sha256", "size"} <= json_object(store.get(key, _LIMIT_BYTES)).keys()
+    if RunLayout.is_probe(key):
+        return store.get(key, _LIMIT_BYTES) in PROBES
+    if key == RunLayout.deaths:
+        deaths = json_object(store.get(key, _LIMIT_BYTES))
+        return bool(deaths) and all(unit.isdecimal() and type(count) is int for unit, count in deaths.items())
+    return key in _FIELDS and _FIELDS[key] <= json_object(store.get(key, _LIMIT_BYTES)).keys()
+
+
+def _named(keys: list[str]) -> str:
+    """Return the first of some keys and their number, as words."""
+    count = f"more than {_COUNTED}" if len(keys) > _COUNTED else len(keys)
+    first = ", ".join(map(repr, keys[:_NAMED])) + (", ..." if len(keys) > _NAMED else "")
+    return f"{count} {'file' if len(keys) == 1 else 'files'} ({first})"

@@ -1,0 +1,125 @@
+"""Shards on their way into the table, and the checksum that is kept of each.
+
+A shard and its checksum are two objects, and a driver may be killed between any two writes. So what a shard is about
+to become is noted first, under work/, and the note goes last:
+
+    note, shard, checksum, note deleted
+
+Wherever that ends, the shard is what its checksum or its note says, and the next driver (under the lease of the
+output) has to look only at shards that have a note. Whatever else a shard may be, it was spoilt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+from i2s_batch.errors import DamagedError, ObjectNotFoundError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.codec import encode_shard
+from i2s_batch.storage import Store
+
+_LIMIT_BYTES = 10_000  # of a record; it has about 100
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What an object's bytes are: their sha256, hex, and their number."""
+
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Checksum:
+        """The checksum of `data`."""
+        return cls(hashlib.sha256(data).hexdigest(), len(data))
+
+    @classmethod
+    def read(cls, store: Store, key: str) -> Checksum | None:
+        """The one that is recorded at `key`, if there is one; DamagedError if it is damaged."""
+        try:
+            record = json.loads(store.get(key, _LIMIT_BYTES))
+            return cls(str(record["sha256"]), int(record["size"]))
+        except ObjectNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            reason = type(error).__name__
+            raise DamagedError(f"{store.uri(key)!r} is no record of a checksum ({reason}); delete it") from error
+
+    @property
+    def record(self) -> bytes:
+        """As it is stored."""
+        return json.dumps(asdict(self)).encode()
+
+    def __str__(self) -> str:
+        return f"{self.sha256[:12]}... of {self.size} bytes"
+
+
+def publish_shard(
+    store: Store,
+    shard: int,
+    rows: pa.Table,
+    metadata: Mapping[str, str],
+    present: bytes | None,
+    confirm: Callable[[], None],
+) -> bool:
+    """Write a shard where `present` is (None: nothing), and its checksum; both are durable on return. False, and
+    nothing is written, if there is something else.
+
+    `confirm` raises if the caller no longer holds the output (`Lease.confirm`).
+    """
+    confirm()
+    data = encode_shard(rows, metadata)
+    key, note, checksum = RunLayout.shard(shard), RunLayout.publishing(shard), Checksum.of(data)
+    if not store.put_new(note, checksum.record):
+        confirm()  # whoever noted it has taken the output over, or has died with it
+        store.put(note, checksum.record)
+    written = store.put_new(key, data) if present is None else store.swap(key, present, data)
+    if written:
+        store.put(RunLayout.checksum(shard), checksum.record)
+    store.delete([note])
+    return written
+
+
+def present_shard(store: Store, shard: int) -> bytes | None:
+    """The bytes of a shard; None if it is not there."""
+    try:
+        return store.get(RunLayout.shard(shard))
+    except ObjectNotFoundError:
+        return None
+
+
+def settle_publications(store: Store, say: Callable[[str], None] = lambda line: None) -> None:
+    """Complete the checksums of shards whose publication was cut off. Only while nobody else writes here.
+
+    A damaged note says nothing, which `say` is told of; its shard keeps the checksum that is recorded, if any.
+    """
+    for info in list(store.list(RunLayout.publishing_prefix)):
+        shard = RunLayout.publishing_index(info.key)
+        if shard is None:
+            continue
+        noted = _noted(store, info.key, say)
+        present = present_shard(store, shard)
+        if noted is not None and present is not None and noted == Checksum.of(present):
+            store.put(RunLayout.checksum(shard), noted.record)
+        store.delete([info.key])
+
+
+def _noted(store: Store, key: str, say: Callable[[str], None]) -> Checksum | None:
+    try:
+        return Checksum.read(store, key)
+    except DamagedError as error:
+        say(f"{str(error).removesuffix('; delete it')}; it is deleted, run i2s-batch verify when the run has ended")
+        return None
+
+
+def recorded_checksums(store: Store, shard: int) -> list[Checksum]:
+    """What the bytes of a shard may be: as they were published, or as they were just being. Empty if nothing is
+    recorded. Raises DamagedError if the record is damaged."""
+    # The note first: it goes when the checksum is there, so that whoever publishes meanwhile is never missed.
+    found = [Checksum.read(store, key) for key in (RunLayout.publishing(shard), RunLayout.checksum(shard))]
+    return [checksum for checksum in found if checksum is not None]

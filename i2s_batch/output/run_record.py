@@ -1,0 +1,243 @@
+"""run.json: what a run is. Written once; a run with other settings in the same output is refused."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from i2s_batch.config import EmbedRunConfig, Json
+from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.schema.columns import SCHEMA_VERSION
+from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord, load
+from i2s_batch.storage.urls import is_url, without_secrets
+
+# Of each shard, from its publication on; the runs of older programs have none.
+CHECKSUMS = "sha256"
+# Settings of the record that are options of the command line; the others can only be set from Python.
+_OPTIONS = (
+    *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
+    *("precision", "shard_size"),
+)
+
+
+def code_version() -> str:
+    """Return the version of this package, or 'unknown' when it runs from a folder that is not installed."""
+    try:
+        return version("i2s_batch")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.json holds.
+
+    Attributes:
+        source: Where the images are; of an edit, where the tables are.
+        settings: Those that a resumed run must agree with.
+        given: The networks by role, as they were given, for the command that resumes the run; None for one whose name
+            holds a secret.
+        checksums: CHECKSUMS, or None in the record of an older program.
+        command: The words of the command that resumes the run, without the program's name, where the settings do not
+            say it; None where none can be shown.
+        in_process: Whether the run was begun with --in-process; no part of what the run is.
+        merged: Of a merged run, the outputs that it was made of.
+    """
+
+    source: str | tuple[str, ...]
+    settings: RunSettings
+    generator: GeneratorRecord
+    vgg: VGGRecord | None
+    schema_version: int = SCHEMA_VERSION
+    created_at: str = ""
+    given: dict[str, str | None] = field(default_factory=dict)
+    checksums: str | None = None
+    code_version: str = "unknown"
+    versions: dict[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    in_process: bool = False
+    merged: tuple[str, ...] | None = None
+
+    @property
+    def shard_size(self) -> int:
+        """Images a shard."""
+        return self.settings.shard_size or 0
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether the run edited tables."""
+        return not isinstance(self.source, str)
+
+    @property
+    def identity(self) -> dict[str, Json]:
+        """The parts that a resumed run must agree with, as JSON values."""
+        return {
+            "source": self.source if isinstance(self.source, str) else list(self.source),
+            "settings": self.settings.values,
+            "generator": asdict(self.generator) | {"latent_shape": list(self.generator.latent_shape)},
+            "vgg": None if self.vgg is None else asdict(self.vgg),
+        }
+
+    def encode(self) -> bytes:
+        """Return the bytes of run.json."""
+        made: dict[str, Json] = {"schema_version": self.schema_version, "created_at": self.created_at}
+        made |= self.identity
+        made |= {
+            "given": dict(self.given),
+            "checksums": self.checksums,
+            "code_version": self.code_version,
+            "versions": dict(self.versions),
+        }
+        if self.in_process:
+            made["in_process"] = True
+        if not isinstance(self.command, msgspec.UnsetType):
+            made["command"] = None if self.command is None else list(self.command)
+        if self.merged is not None:
+            made["merged"] = list(self.merged)
+        return json.dumps(made, indent=2).encode()
+
+    @classmethod
+    def decode(cls, content: bytes, uri: str) -> RunRecord:
+        """Return the record in the bytes of a run.json at `uri`; StorageError, which names the field, if it is none."""
+        try:
+            values: dict[str, Json] = msgspec.json.decode(content, type=dict)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise StorageError(f"{uri} is no run record ({error}); use another OUT") from error
+        if not all(name in values for name in ("source", "settings", "generator", "vgg")):
+            raise StorageError(f"{uri} is no run record of i2s_batch; use another OUT")
+        settings = values["settings"]
+        if values.get("given") is None:  # as in the record of an older program
+            values["given"] = {}
+        if isinstance(settings, dict):
+            values["settings"] = settings | {"values": settings}
+        try:
+            record = load(values, cls)
+            if record.settings.shard_size is None:
+                raise ValueError("the settings lack shard_size")
+        except ValueError as error:
+            raise StorageError(f"{uri} is damaged ({error}); use another OUT") from error
+        return record
+
+    def table_metadata(self) -> dict[str, str]:
+        """Return the file metadata of every shard."""
+        identity = self.identity
+        return shard_metadata(
+            latent_shape=self.generator.latent_shape,
+            space=self.settings.space or "w+",
+            generator=self.generator.fingerprint,
+            vgg=self.vgg.fingerprint if self.vgg else "",
+            settings=self.settings.values | {name: identity[name] for name in ("source", "generator", "vgg")},
+            code_version=self.code_version,
+        )
+
+    def resume_command(self, out: str) -> str | None:
+        """Return the command that resumes the run, whose output is at `out`; None if no command line can say it."""
+        if not isinstance(self.command, msgspec.UnsetType):  # of an edit, whose options are many
+            return None if self.command is None else shlex.join(["i2s-batch", *self.command])
+        asked, usual = self.settings.values, EmbedRunConfig().identity()
+        others = [name for name in asked if name not in _OPTIONS and asked[name] != usual.get(name)]
+        networks = [(role, self.given.get(role)) for role in ("generator", "vgg")]
+        if others or not isinstance(self.source, str):
+            return None
+        words = ["i2s-batch", "embed", self.source, out]
+        for role, network in networks:
+            if not network:
+                return None
+            words += [f"--{role}", network]
+        for name in _OPTIONS:
+            if name in asked and asked[name] != usual.get(name):
+                words += [f"--{name.replace('_', '-')}", str(asked[name])]
+        if self.in_process:
+            words.append("--in-process")
+        return shlex.join(words)
+
+    def merged_with(self, source: str, outs: tuple[str, ...]) -> RunRecord:
+        """Return the record of a run that `outs` were merged into; no command resumes it."""
+        return replace(self, source=source, merged=outs, created_at=_now(), command=None, checksums=CHECKSUMS)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _recorded(place: str) -> str:
+    """Return a path or URL as it may be shown, the same from anywhere."""
+    return without_secrets(place).rstrip("/") if is_url(place) else str(Path(place).absolute())
+
+
+def new_record(
+    source: str | tuple[str, ...],
+    settings: Mapping[str, Json],
+    generator: GeneratorRecord,
+    vgg: VGGRecord | None,
+    networks: Mapping[str, str],
+) -> RunRecord:
+    """Return the record of a new run.
+
+    Args:
+        source: Where the images or, if they are edited, the tables are.
+        settings: Those that a resumed run must agree with, as JSON values.
+        generator: The generator.
+        vgg: The VGG-16; None for a run that needs none.
+        networks: Where the networks are, by role, as they were given.
+    """
+    return RunRecord(
+        source=_recorded(source) if isinstance(source, str) else tuple(_recorded(one) for one in source),
+        settings=RunSettings.of(settings),
+        generator=generator,
+        vgg=vgg,
+        created_at=_now(),
+        given={name: given(network) for name, network in networks.items()},
+        checksums=CHECKSUMS,
+        code_version=code_version(),
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("torch", "numpy", "pillow", "pyarrow")},
+    )
+
+
+def given(name: str) -> str | None:
+    """Return a network's name, path or URL as it was given, for the command that resumes a run; None if it holds
+    a secret."""
+    if not is_url(name):
+        path = Path(name)
+        return str(path.absolute()) if path.is_file() else name
+    return name if without_secrets(name) == name else None
+
+
+def check_same_run(existing: RunRecord, asked: RunRecord, url: str, other: str | None = None) -> None:
+    """Raise RunConflictError naming every setting in which two records differ: that of the run at `url`, and what
+    is asked for, or that of the run at `other`."""
+    there, here = (dict(flattened(record.identity)) for record in (existing, asked))
+    names = sorted(there.keys() | here.keys())
+    differences = [
+        f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} {'in ' + other if other else 'was asked'}"
+        for name in names
+        if there.get(name) != here.get(name)
+    ]
+    if differences:
+        what = "; ".join(differences[:4]) + ("; ..." if len(differences) > 4 else "")
+        advice = "only runs that agree can be merged" if other else "use another OUT"
+        raise RunConflictError(f"{url} holds a run with other settings: {what}; {advice}")
+
+
+def flattened(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
+    """Yield the values of nested JSON objects by their path, such as 'settings.steps'."""
+    for name, item in values.items():
+        if isinstance(item, dict):
+            yield from flattened(item, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", item
+
+
+def _short(value: Json) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:12]}..."

@@ -1,0 +1,91 @@
+"""What is done: the state of a run, read from its output and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from i2s_batch.errors import ObjectNotFoundError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.storage import Store
+
+
+def _silent(line: str) -> None:
+    """Say nothing: for those who only look at a run."""
+
+
+@dataclass
+class RunState:
+    """Which units of the plan are done, and where their rows are. Done means that the rows exist.
+
+    `done` [units] bool; `count_images`: of the units that a mask [units] selects; `logged`: units of each shard whose
+    rows wait in the work log; `published`: shards in the table; `checkpointed`: units in flight when a driver ended;
+    `deaths`: workers that died with a unit; `statuses` counts images.
+    """
+
+    done: np.ndarray
+    count_images: Callable[[np.ndarray], int]
+    logged: dict[int, set[int]]
+    published: set[int]
+    checkpointed: set[int]
+    deaths: dict[int, int]
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def remaining(self) -> int:
+        """Units that are not done."""
+        return int(len(self.done) - np.count_nonzero(self.done))
+
+    @property
+    def images(self) -> int:
+        """Images of the run."""
+        return self.count_images(np.ones_like(self.done))
+
+    @property
+    def remaining_images(self) -> int:
+        """Images without a row."""
+        return self.count_images(~self.done)
+
+
+def scan(store: Store, plan: Plan, log: WorkLog, say: Callable[[str], None] = _silent) -> RunState:
+    """Read the state of a run from its output; `say` is told of a damaged file that is as good as none."""
+    keys = (info.key for info in store.list(RunLayout.shards_prefix))
+    published = {shard for shard in map(RunLayout.shard_index, keys) if shard is not None and shard < plan.shards}
+    done = np.zeros(plan.units, bool)
+    logged: dict[int, set[int]] = {}
+    for shard in published:
+        units = plan.units_of(shard)
+        done[units.start : units.stop] = True
+    for index in log.logged_rows():
+        if index < plan.units:
+            done[index] = True
+            logged.setdefault(plan.shard_of(index), set()).add(index)
+    checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store, say)
+    return RunState(done, plan.count_images, logged, published, checkpointed, deaths)
+
+
+def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
+    """The units that have a checkpoint and no row."""
+    return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}
+
+
+def read_deaths(store: Store, say: Callable[[str], None] = _silent) -> dict[int, int]:
+    """Return how many workers have died with each unit. A damaged record is as good as none: a unit that kills its
+    workers then takes some more with it before it is given up. `say` is told of it."""
+    try:
+        counts = msgspec.json.decode(store.get(RunLayout.deaths), type=dict[int, int])
+        if any(index < 0 or count < 0 for index, count in counts.items()):
+            raise ValueError("a number is below 0")
+        return counts
+    except ObjectNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        say(f"{store.uri(RunLayout.deaths)} is damaged ({reason}); deaths of workers are counted from 0 again")
+        return {}

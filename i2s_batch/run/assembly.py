@@ -1,0 +1,167 @@
+"""From the work log to the table: a shard is put together when all its rows are there, and appears whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from i2s_batch.errors import StorageError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.logged_rows import planned_rows
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.publication import publish_shard
+from i2s_batch.output.run_state import RunState
+from i2s_batch.output.work_log import RowsGoneError, WorkLog
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.storage import Store
+from i2s_batch.table.shards import parse_shard, read_shard, read_statuses
+
+
+class Assembler:
+    """Publishes shards of the run at `store`. Publishing twice is harmless.
+
+    `confirm` raises if this driver no longer holds the output (`Lease.confirm`). It is asked before anything is
+    written or forgotten; and a shard is written only over what it was made from, so that not even a driver that is
+    stopped between the two, and goes on much later, can undo the work of another.
+    """
+
+    def __init__(
+        self, store: Store, plan: Plan, log: WorkLog, metadata: dict[str, str], confirm: Callable[[], None]
+    ) -> None:
+        self._store, self._plan, self._log, self._metadata, self._confirm = store, plan, log, metadata, confirm
+
+    def published(self, shard: int, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a shard that is already in the table, in the plan's order; `columns`: None for all."""
+        return read_shard(self._store, RunLayout.shard(shard), columns)
+
+    def statuses(self, shard: int) -> np.ndarray:
+        """The status of each row of a shard that is already in the table: object [images of the shard]."""
+        found = read_statuses(self._store, RunLayout.shard(shard))
+        planned = len(self._plan.shard_range(shard))
+        if len(found) != planned:
+            uri = self._store.uri(RunLayout.shard(shard))
+            raise StorageError(f"{uri!r} has {len(found)} rows for {planned} planned images; run `verify`")
+        return found
+
+    def mark_vanished(self, shard: int, vanished_at: pa.Array | None) -> int:
+        """Write a published shard with another column `vanished_at`, if there is one; how many are marked."""
+        if vanished_at is None:
+            return 0
+        present, rows = self._whole(shard)
+        place = rows.schema.get_field_index("vanished_at")
+        marked = rows.set_column(place, rows.schema.field(place), vanished_at)
+        if not self._put(shard, marked, present):
+            raise StorageError(
+                f"{self._store.uri(RunLayout.shard(shard))!r} changed while it was marked; run the same command again"
+            )
+        return len(vanished_at) - int(vanished_at.null_count)
+
+    def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
+        """Write a shard from the `logged` rows and, if it `exists`, from the rows that it already has; then
+        forget the logged rows. An ok row is never replaced by one that is not. A shard that has all of it already,
+        because a driver ended before it forgot the logged rows, stays as it is."""
+        logged = sorted(logged)
+        images = self._plan.shard_images(shard)
+        try:
+            rows = planned_rows(self._log, self._plan, logged)
+        except RowsGoneError:
+            self._confirm()  # the likely reason, better told
+            raise
+        present, old = self._whole(shard) if exists else (None, None)
+        if old is not None:
+            rows = self._merged(old.select(rows.column_names).cast(rows.schema), rows)
+        if rows.column("image_id").to_pylist() != images.column("image_id").to_pylist():
+            raise StorageError(
+                f"{self._store.url}: shard {shard} would have {rows.num_rows} rows for {images.num_rows} planned "
+                f"images, or other ids; the work log is damaged, run with another OUT"
+            )
+        for name in images.column_names:
+            if name not in rows.column_names:
+                rows = rows.append_column(name, images.column(name))
+        complete = old is not None and rows.equals(old.select(rows.column_names).cast(rows.schema))
+        if not complete and not self._put(shard, rows, present):
+            # It is not as it was: an earlier driver's last write has come late. Begin with what is there now.
+            self.publish(shard, logged, exists=True)
+            return
+        self._confirm()
+        self._log.delete_rows(logged)
+
+    def _whole(self, shard: int) -> tuple[bytes, pa.Table]:
+        """A shard in the table: its bytes and its rows."""
+        key = RunLayout.shard(shard)
+        data = self._store.get(key)
+        return data, parse_shard(data, self._store.uri(key))
+
+    def _put(self, shard: int, rows: pa.Table, present: bytes | None) -> bool:
+        """Write a shard where `present` is (None: nothing); False if there is something else."""
+        return publish_shard(self._store, shard, rows, self._metadata, present, self._confirm)
+
+    @staticmethod
+    def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
+        """One row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is. An ok row
+        of the same bytes is not replaced: it was made twice."""
+        kept = set(_made_of(old.filter(pc.equal(old.column("status"), STATUS_OK))))
+        new = new.filter(pa.array([made not in kept for made in _made_of(new)], pa.bool_()))
+        both = pa.concat_tables([new, old])
+        worse = pc.cast(pc.not_equal(both.column("status"), STATUS_OK), pa.int8())
+        older = pa.array(np.repeat(np.array([0, 1], np.int8), [new.num_rows, old.num_rows]))
+        keys = pa.table({"id": both.column("image_id"), "worse": worse, "older": older})
+        order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in ("id", "worse", "older")])
+        ranked = both.take(order)
+        ids = ranked.column("image_id").to_pylist()
+        first = [place for place, image_id in enumerate(ids) if place == 0 or image_id != ids[place - 1]]
+        return ranked.take(pa.array(first))
+
+
+def _made_of(rows: pa.Table) -> list[tuple[str, str]]:
+    """The images of rows and the hashes of their bytes."""
+    return list(zip(rows.column("image_id").to_pylist(), rows.column("sha256").to_pylist(), strict=True))
+
+
+class Publisher:
+    """Publishes, beside the run, every shard that has all its rows; an error comes out of `check` or `finish`."""
+
+    def __init__(self, assembler: Assembler, plan: Plan, state: RunState) -> None:
+        self._assembler, self._plan, self._state = assembler, plan, state
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
+        self._publishing: list[Future[None]] = []
+        ranges = [plan.units_of(shard) for shard in range(plan.shards)]
+        self._missing = [int(np.count_nonzero(~state.done[r.start : r.stop])) for r in ranges]
+        for shard in sorted(state.logged):
+            self._publish_if_full(shard)
+
+    def logged(self, index: int) -> None:
+        """The rows of a unit have come into the log."""
+        shard = self._plan.shard_of(index)
+        self._state.logged.setdefault(shard, set()).add(index)
+        self._missing[shard] -= 1
+        self._publish_if_full(shard)
+
+    def check(self) -> None:
+        """Raise what went wrong so far."""
+        done = [future for future in self._publishing if future.done()]
+        self._publishing = [future for future in self._publishing if not future.done()]
+        for future in done:
+            future.result()
+
+    def finish(self) -> None:
+        """Wait until everything is published."""
+        for future in self._publishing:
+            future.result()
+
+    def close(self) -> None:
+        """End the thread; a shard that is being written is completed."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _publish_if_full(self, shard: int) -> None:
+        """Publish a shard that is not in the table yet, or has fresher rows in the log."""
+        if self._missing[shard] or not self._state.logged.get(shard):
+            return
+        logged = self._state.logged.pop(shard)
+        exists = shard in self._state.published
+        self._state.published.add(shard)
+        self._publishing.append(self._thread.submit(self._assembler.publish, shard, logged, exists))

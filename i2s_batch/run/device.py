@@ -1,0 +1,63 @@
+"""What computes: its name, and what its errors mean to a run."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from i2s_batch.errors import RunFailedError
+from i2s_batch.output.run_record import code_version
+from i2s_batch.run.pools import DeviceLostError
+
+# What the libraries that PyTorch calls say of a device that no longer works, where PyTorch has no type for it.
+_LOST = re.compile(r"(CUDA|HIP|CUDA driver|cuDNN|cuBLAS|miopen) error\b", re.IGNORECASE)
+# What PyTorch, which has no type for it, says of a machine without enough memory.
+_NO_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
+
+def device_name(device: torch.device) -> str:
+    """As the table's column `device` says it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def _too_little_memory(error: Exception, batch_size: int | None) -> RunFailedError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    doing, advice = "for one image", "run the same command again on a larger device"
+    if batch_size is None:
+        doing = "for the networks"
+    elif batch_size > 1:
+        doing = f"for {batch_size} images side by side"
+        advice = "run the same command again with a smaller --batch-size"
+    return RunFailedError(f"the device has too little memory {doing}; {advice} ({reason})")
+
+
+def software() -> str:
+    """Return the versions that a measured speed depends on."""
+    return f"torch {torch.__version__}, cudnn {torch.backends.cudnn.version()}, i2s_batch {code_version()}"
+
+
+@contextmanager
+def device_errors(batch_size: int | None) -> Iterator[None]:
+    """What the device's errors mean while a worker computes at least `batch_size` images side by side (None: it loads
+    its networks).
+
+    Raises DeviceLostError after an error that leaves the process without a working device: a fresh process may go
+    on. Raises RunFailedError when the device has too little memory: a fresh process would meet that again.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        # The whole story: not a bug, so no traceback.
+        raise _too_little_memory(error, batch_size) from None
+    except RuntimeError as error:
+        if _NO_CPU_MEMORY in str(error):
+            raise _too_little_memory(error, batch_size) from None
+        if isinstance(error, torch.AcceleratorError) or _LOST.match(str(error)):
+            raise DeviceLostError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise

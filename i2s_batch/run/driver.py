@@ -1,0 +1,273 @@
+"""The driver: hands units of the plan to workers, replaces dead workers, and gives up what kills them.
+
+Knows no cluster, it sees a `Pool`; and not what is done with a unit. Every decision of a run is taken here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from i2s_batch.errors import I2SError, InternalError, RunFailedError, described
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.run_state import RunState
+from i2s_batch.output.units import Task, Unit
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.assembly import Publisher
+from i2s_batch.run.messages import Report
+from i2s_batch.run.pools import Died, Event, Failed, Pool, Ready, Reported
+from i2s_batch.run.progress import Progress
+from i2s_batch.schema.row import Row
+from i2s_batch.storage import Store
+
+# A stretch of work between two reports. Short, so that progress is fresh and a stop is heard soon.
+STRETCH_S = 1.0
+# A unit with which this many workers died gets rows with status `crashed`.
+DEATHS_TO_CRASH = 3
+# Workers that may die one after the other, without any image finished, before the run gives up: before any was
+# ready (a fleet that cannot start), and later.
+DEATHS_AT_START = 3
+DEATHS_IN_A_ROW = 10
+_LOOKED_AT_ONCE = 1 << 16
+_NAMED = 10  # images in the hands of a worker that failed
+
+
+class CrashedError(Exception):
+    """Why a unit was given up: the error of its rows."""
+
+
+@dataclass
+class _Member:
+    """A worker as the driver sees it."""
+
+    slots: int = 0
+    busy: bool = False
+    held: dict[int, Task[Unit]] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        return self.slots > 0
+
+    @property
+    def images(self) -> int:
+        return sum(len(task.unit.image_ids) for task in self.held.values())
+
+
+class Driver:
+    """Carries a planned run to its end with the workers of one pool."""
+
+    def __init__(
+        self,
+        state: RunState,
+        pool: Pool,
+        unit_of: Callable[[int], Unit],
+        crashed_rows: Callable[[Task[Unit], Exception], list[Row]],
+        store: Store,
+        log: WorkLog,
+        publisher: Publisher,
+        progress: Progress,
+    ) -> None:
+        """Args:
+        unit_of: Gives the unit of the plan with this index.
+        crashed_rows: Gives the rows of a unit that was given up.
+        """
+        self._state, self._pool, self._unit_of, self._crashed_rows = state, pool, unit_of, crashed_rows
+        self._store, self._log, self._publisher, self._progress = store, log, publisher, progress
+        self._members: dict[str, _Member] = {}
+        self._fresh = self._fresh_tasks()
+        self._again: deque[Task[Unit]] = deque()
+        self._blocked: dict[int, list[Task[Unit]]] = {}  # by the unit that has to be done before them
+        self._suspects: deque[Task[Unit]] = deque()
+        self._deaths_in_a_row = 0
+        self._ever_ready = False
+
+    def run(self, workers: int, keep_on: Callable[[], None]) -> None:
+        """Work until every unit has its rows.
+
+        `keep_on` is called often; it raises to stop the run (a lost lease, a signal).
+        """
+        for _ in range(workers):
+            self._start()
+        while self._state.remaining:
+            keep_on()
+            self._hand_out()
+            for event in self._pool.wait(STRETCH_S / 2):
+                self._handle(event)
+            self._publisher.check()
+            self._progress.tick(self._pool.waiting_for())
+
+    def save(self, timeout_s: float) -> int:
+        """Let every worker save what is in flight; how many images were saved in time."""
+        ready = [name for name, member in list(self._members.items()) if member.ready]
+        return self._pool.checkpoint(ready, timeout_s)
+
+    def _start(self) -> None:
+        name = self._pool.start()
+        self._members[name] = _Member()
+        self._progress.started(name)
+
+    # Handing out
+
+    def _fresh_tasks(self) -> Iterator[Task[Unit]]:
+        """Undone units: those in flight when an earlier driver ended, then the others, in the plan's order."""
+        state = self._state
+        order = itertools.chain(sorted(state.checkpointed), (i for i in self._undone() if i not in state.checkpointed))
+        for index in order:
+            deaths = state.deaths.get(index, 0)
+            unit = self._unit_of(index)
+            # The unit before it may have left a checkpoint to resume from.
+            task = Task(unit, deaths + 1, resume=index in state.checkpointed or unit.after is not None)
+            if deaths >= DEATHS_TO_CRASH - 1:
+                self._suspects.append(task)
+            else:
+                yield task
+
+    def _undone(self) -> Iterator[int]:
+        """Undone units, looked for as they are asked for: a list of ten million numbers has 360 MB."""
+        done = self._state.done
+        for start in range(0, len(done), _LOOKED_AT_ONCE):
+            yield from (start + np.flatnonzero(~done[start : start + _LOOKED_AT_ONCE])).tolist()
+
+    def _hand_out(self) -> None:
+        for name, member in self._members.items():
+            if not member.ready or member.busy:
+                continue
+            tasks = self._tasks_for(member)
+            if tasks or member.held:
+                member.held |= {task.index: task for task in tasks}
+                member.busy = True
+                self._pool.send(name, tasks, STRETCH_S)
+
+    def _tasks_for(self, member: _Member) -> list[Task[Unit]]:
+        """Fill the member's slots, and its queue with what no other worker has a free slot for. A unit that two
+        workers died with is tried alone, so that it cannot take others with it."""
+        if any(task.attempts >= DEATHS_TO_CRASH for task in member.held.values()):
+            return []
+        held = sum(len(other.held) for other in self._members.values())
+        waiting = self._state.remaining - held - len(self._suspects)
+        elsewhere = sum(max(0, m.slots - len(m.held)) for m in self._members.values() if m is not member)
+        to_come = sum(member.slots for m in self._members.values() if not m.ready)
+        room = member.slots - len(member.held)
+        prefetch = min(member.slots, waiting - room - elsewhere - to_come)
+        wanted = range(max(0, room + max(0, prefetch)))
+        tasks = [task for _ in wanted if (task := self._next_task()) is not None]
+        if not tasks and not member.held and (suspect := next(filter(self._may_begin, self._suspects), None)):
+            self._suspects.remove(suspect)
+            tasks = [suspect]
+        return tasks
+
+    def _next_task(self) -> Task[Unit] | None:
+        while (task := self._again.popleft() if self._again else next(self._fresh, None)) is not None:
+            if self._may_begin(task):
+                return task
+            assert task.unit.after is not None
+            self._blocked.setdefault(task.unit.after, []).append(task)
+        return None
+
+    def _may_begin(self, task: Task[Unit]) -> bool:
+        after = task.unit.after
+        return after is None or bool(self._state.done[after])
+
+    # What comes back
+
+    def _handle(self, event: Event) -> None:
+        member = self._members[event.worker]
+        if isinstance(event, Ready):
+            member.slots = event.slots
+            self._ever_ready = True
+            self._progress.ready(event.worker)
+        elif isinstance(event, Reported):
+            member.busy = False
+            self._take_note(event.worker, member, event.report)
+            if event.worker in self._pool.draining():
+                self._retire(event.worker)
+        elif isinstance(event, Died):
+            self._bury(event)
+        elif isinstance(event, Failed):
+            self._give_up(event, member)
+
+    def _take_note(self, name: str, member: _Member, report: Report) -> None:
+        self._progress.reported(name, report.steps, report.in_flight)
+        for warning in report.warnings:
+            self._progress.note(f"{name}: {warning}")
+        for finished in report.finished:
+            member.held.pop(finished.index, None)
+            self._deaths_in_a_row = 0
+            self._finish(finished.index, finished.statuses)
+
+    def _finish(self, index: int, statuses: tuple[str, ...]) -> None:
+        """A unit's rows are durable. They may come twice: rows whose report was lost are made again."""
+        if self._state.done[index]:
+            return
+        self._state.done[index] = True
+        self._again.extend(self._blocked.pop(index, ()))
+        self._state.statuses.update(statuses)
+        self._publisher.logged(index)
+
+    def _retire(self, name: str) -> None:
+        """The worker's machine is about to go: save what it holds and let others go on with it."""
+        self._pool.checkpoint([name], timeout_s=STRETCH_S * 30)
+        self._pool.end(name)
+        self._return_tasks(self._members.pop(name), count_death=False)
+        self._progress.lost(name)
+        self._start()
+
+    def _bury(self, event: Died) -> None:
+        member = self._members.pop(event.worker)
+        self._progress.lost(event.worker)
+        if not event.preempted:
+            self._deaths_in_a_row += 1
+        limit = DEATHS_IN_A_ROW if self._ever_ready else DEATHS_AT_START
+        if self._deaths_in_a_row >= limit:
+            raise RunFailedError(
+                f"{self._deaths_in_a_row} workers died one after the other and no image was finished; the last one "
+                f"({event.worker}): {event.reason}"
+            )
+        what = "went with its machine" if event.preempted else "died"
+        self._progress.note(f"{event.worker} {what} ({event.reason}); its {member.images} images go on elsewhere")
+        self._return_tasks(member, count_death=not (event.preempted or event.memory))
+        self._start()
+
+    def _return_tasks(self, member: _Member, count_death: bool) -> None:
+        deaths = self._state.deaths
+        if count_death and member.held:
+            for index in member.held:
+                deaths[index] = deaths.get(index, 0) + 1
+            self._store.put(RunLayout.deaths, json.dumps(deaths).encode())
+        for index, task in member.held.items():
+            statuses = self._log.statuses_of(index)
+            if statuses is not None:  # its rows were durable before anybody heard of it
+                self._finish(index, statuses)
+                continue
+            count = deaths.get(index, 0)
+            if count >= DEATHS_TO_CRASH:
+                self._write_crashed(task)
+                continue
+            again = replace(task, attempts=count + 1, resume=True)
+            (self._suspects if count == DEATHS_TO_CRASH - 1 else self._again).append(again)
+
+    def _write_crashed(self, task: Task[Unit]) -> None:
+        error = CrashedError(f"{DEATHS_TO_CRASH} workers died while they worked on this picture")
+        self._finish(task.index, self._log.write_rows(task, self._crashed_rows(task, error)).statuses)
+        self._deaths_in_a_row = 0
+
+    def _give_up(self, event: Failed, member: _Member) -> None:
+        error = event.error
+        if isinstance(error, InternalError):
+            what, details = str(error), error.details
+        elif isinstance(error, I2SError):
+            raise error
+        else:  # it did not pass the worker's own net
+            what, details = described(error), "".join(traceback.format_exception(error))
+        names = [repr(task.image_id) for task in itertools.islice(member.held.values(), _NAMED)]
+        more = f" and {len(member.held) - len(names)} more" if len(member.held) > len(names) else ""
+        images = (", ".join(names) or "none") + more
+        raise InternalError(
+            f"worker {event.worker} failed with {what} (images in its hands: {images})", details
+        ) from error

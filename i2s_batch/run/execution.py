@@ -1,0 +1,310 @@
+"""A run over one output, whatever it does with its images: everything that happens once, in order."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+from i2s_batch.config import RunConfig
+from i2s_batch.errors import StorageError
+from i2s_batch.models import GeneratorWeights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.lease import Lease
+from i2s_batch.output.logged_rows import forget_damaged_rows
+from i2s_batch.output.ownership import claim
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.publication import settle_publications
+from i2s_batch.output.run_record import RunRecord, check_same_run
+from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.run_summary import RunSummary
+from i2s_batch.output.summary_file import SummaryFile
+from i2s_batch.output.units import Task, Unit
+from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
+from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.driver import Driver
+from i2s_batch.run.failures import count_statuses, failed_images, forget_failures
+from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
+from i2s_batch.run.preview import RunPreview
+from i2s_batch.run.progress import Progress
+from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
+from i2s_batch.run.terminal import duration
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.row import Row
+from i2s_batch.storage import open_store
+
+_LOOKS = 3  # at what is done, by a run whose log changes under it
+_RELEASE_S = 1.0  # for the lease, by a process that ends at once
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. `summary` is what summary.json holds."""
+
+    summary: RunSummary
+    config: RunConfig
+
+    @property
+    def failed(self) -> int:
+        """Images whose row is not ok."""
+        return sum(n for status, n in self.summary.statuses.items() if status != STATUS_OK)
+
+    def counted(self, what: str) -> str:
+        """How many there are of each status, in a few words."""
+        counts = ", ".join(f"{n} {status}" for status, n in self.summary.statuses.items())
+        return f"{self.summary.images} {what}: {counts}"
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether no more images failed than the settings allow."""
+        return self.failed <= self.config.max_failed_fraction * self.summary.images
+
+
+class Run(ABC):
+    """A run over one output, new or resumed: `plan`, then `execute`."""
+
+    def __init__(
+        self,
+        out: str,
+        config: RunConfig,
+        record: RunRecord,
+        generator: GeneratorWeights,
+        say: Callable[[str], None],
+    ) -> None:
+        """`record`: what run.json is to hold (`run_record.new_record`)."""
+        self._config, self._record, self.generator, self._say = config, record, generator, say
+        self._store = open_store(out)
+        self._resumed = False
+        self._planned: Plan | None = None
+
+    # What kinds of runs differ in
+
+    steps: int  # a worker's updates on an image; 1 where it is only rendered
+
+    @abstractmethod
+    def _make_plan(self) -> Plan:
+        """The images of a new run."""
+
+    @abstractmethod
+    def unit(self, index: int) -> Unit:
+        """Return a unit of the plan, with all that its worker needs to know."""
+
+    def _prepare(self) -> None:  # noqa: B027  # most workers need nothing beside the plan
+        """Make what the workers need beside the plan. What exists already stays."""
+
+    @abstractmethod
+    def _spec(self, fleet: Fleet, spread: int) -> WorkerSpec:
+        """What the workers are; none takes more than `spread` units at a time, so that all have something to do."""
+
+    @abstractmethod
+    def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
+        """The rows of a unit that was given up."""
+
+    def _updated(self, plan: Plan) -> Plan:
+        """Return the plan of a resumed run, with what has come since if the run is to be updated."""
+        return plan
+
+    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:  # noqa: B027
+        """Mark what has changed since as not done, if the run is to be updated."""
+
+    def _complete(self) -> None:  # noqa: B027
+        """Make what is made from the whole table, once it exists."""
+
+    # What they share
+
+    def describe(self) -> RunPreview:
+        """Return what the run would do, for `--dry-run`."""
+        plan = self.plan()
+        plan = self._updated(plan) if self._resumed else plan
+        state = scan(self._store, plan, self._log)
+        if self._config.retry_failed:
+            assembler = Assembler(self._store, plan, self._log, self._record.table_metadata(), lambda: None)
+            failed = itertools.chain(*failed_images(state, assembler, self._log, plan))
+            state.done[sorted({plan.unit_of(image) for image in failed})] = False
+        return RunPreview(
+            out=self._store.url,
+            images=len(plan),
+            images_to_do=state.remaining_images,
+            shards=plan.shards,
+            resumed=self._resumed,
+            latents_bytes=len(plan) * self.generator.latent_size * 4,
+            record=self._record,
+        )
+
+    def plan(self) -> Plan:
+        """Return the plan: of a run that exists the frozen one in its output, of a new one what there is to do now.
+
+        Checks the output, and writes nothing. Raises RunConflictError if the output is not free, or holds another run.
+        """
+        if self._planned is None:
+            self._resumed = self._existing_record() is not None
+            self._planned = self._loaded_plan() if self._resumed else self._make_plan()
+        return self._planned
+
+    def execute(self, cluster: Cluster) -> Outcome:
+        """Carry the run to its end on `cluster`, under the lease of the output."""
+        self.plan()
+        self._store.check_writable()
+        lease = Lease(self._store, RunLayout.lease)
+        lease.acquire()
+        try:
+            outcome = self._look_and_work(cluster, lease)
+            self._complete()
+            lease.confirm()
+            self.clear_work()
+        except StorageError:
+            # A driver that took the output over removes what this one left half-written: then that is the reason.
+            with suppress(StorageError):
+                lease.confirm()
+            raise
+        finally:
+            lease.release()
+        return outcome
+
+    def _look_and_work(self, cluster: Cluster, lease: Lease) -> Outcome:
+        """Do what is not done. Where rows of the log are gone or damaged, what is done is looked at again: what was
+        taken away is in the table already, or is made again."""
+        for _ in range(_LOOKS - 1):
+            try:
+                return self._execute(cluster, lease)
+            except RowsGoneError as error:
+                lease.confirm()
+                self._say(f"{error}, which an earlier driver may have removed; looking again at what is done")
+            except RowsDamagedError:
+                lease.confirm()
+                forget_damaged_rows(self._log, self.plan(), self._say)
+        return self._execute(cluster, lease)
+
+    @property
+    def _log(self) -> WorkLog:
+        return WorkLog(self._store.url, self.generator.latent_size)
+
+    def _loaded_plan(self) -> Plan:
+        return Plan.load(self._store, self._config.shard_size)
+
+    def _existing_record(self) -> RunRecord | None:
+        """The run.json of the output, if it holds this very run; another run is refused, and so is what is no run."""
+        record = claim(self._store)
+        if record is not None:
+            check_same_run(record, self._record, self._store.url)
+        return record
+
+    def begin(self, confirm: Callable[[], None] = lambda: None) -> RunRecord:
+        """Write the plan and the record of a new run, or take those of the one that is resumed; return the record.
+
+        `execute` begins with it. A new run writes its record after its plan, so that a run exists only with a whole
+        plan. `confirm` raises if the output is no longer ours.
+        """
+        existing = self._existing_record()
+        if existing is not None:
+            # Another driver may have planned this output since we looked.
+            plan = self.plan() if self._resumed else self._loaded_plan()
+            self._planned = self._updated(plan)
+            if self._planned is not plan:
+                confirm()
+                self._save(self._planned)
+            return existing
+        confirm()
+        self.clear_work()  # what a run left that was ended before it had a run.json
+        self._save(self.plan())
+        self._store.put(RunLayout.run_json, self._record.encode())
+        return self._record
+
+    def _save(self, plan: Plan) -> None:
+        """Save the plan and continue with what was saved, of which only what is asked for is in memory."""
+        plan.save(self._store)
+        self._planned = self._loaded_plan()
+
+    def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
+        config, record = self._config, self.begin(lease.confirm)
+        plan, log = self.plan(), self._log
+        assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm)
+        lease.confirm()  # before another driver's publications are settled for it
+        settle_publications(self._store, self._say)
+        state = scan(self._store, plan, log, self._say)
+        lease.confirm()
+        retried = forget_failures(state, assembler, log, plan) if config.retry_failed else 0
+        if config.retry_failed:
+            self._say(f"trying {retried} failed images again")
+        self._compare(state, assembler, plan)
+        count_statuses(state, assembler, log, plan)
+        progress = Progress(state, self.steps, self._say, retried)
+        publisher = Publisher(assembler, plan, state)
+        summaries = SummaryFile(self._store, progress.note)
+        try:
+            if state.remaining:
+                self._prepare()
+                self._work(cluster, lease, log, state, publisher, progress, summaries)
+            progress.phase("writing the table")
+            publisher.finish()
+            summary = replace(progress.summary(finished=True), generator=record.generator, vgg=record.vgg)
+            summaries.finished(summary)
+        finally:
+            publisher.close()
+            summaries.close()
+        progress.end()
+        return Outcome(summary, config)
+
+    def _work(
+        self,
+        cluster: Cluster,
+        lease: Lease,
+        log: WorkLog,
+        state: RunState,
+        publisher: Publisher,
+        progress: Progress,
+        summaries: SummaryFile,
+    ) -> None:
+        """Do what remains, with the workers that the cluster offers."""
+        progress.phase("joining or starting the cluster")
+        fleet = cluster.fleet(self._config, state.remaining)
+        pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
+        resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
+        total, workers = len(self.plan()), fleet.workers
+        self._say(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
+        progress.phase("")
+        driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress)
+
+        def stop(number: int, timeout_s: float) -> int:
+            progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
+            progress.phase("stopping")
+            saved = driver.save(timeout_s)
+            summaries.stopped(progress.summary(finished=False))
+            return saved
+
+        with stopped_by_signals(stop, self._leaving(cluster, lease)) as check_signals:
+
+            def keep_on() -> None:
+                lease.check()
+                check_signals()
+                summaries.refresh(lambda: progress.summary(finished=False))
+
+            try:
+                driver.run(fleet.workers, keep_on)
+            finally:
+                pool.close()
+
+    @staticmethod
+    def _leaving(cluster: Cluster, lease: Lease) -> Leave | None:
+        """Return what ends the process in the middle of a step that this very thread computes, where that is wanted."""
+        leave = cluster.leave
+        if leave is None:
+            return None
+
+        def release_and_leave(stopped: RunInterruptedError) -> NoReturn:
+            releasing = threading.Thread(target=lease.release, daemon=True)
+            releasing.start()
+            releasing.join(_RELEASE_S)  # of a store that does not answer, the lease expires
+            leave(stopped)
+
+        return release_and_leave
+
+    def clear_work(self) -> None:
+        """Leave the work folder empty when the run has ended, but for what is not the run's; the lease goes last."""
+        keys = [info.key for info in self._store.list(RunLayout.work_prefix) if RunLayout.is_work(info.key)]
+        self._store.delete([key for key in keys if key != RunLayout.lease])
+        self._store.sweep(RunLayout.is_folder)

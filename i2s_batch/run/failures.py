@@ -1,0 +1,71 @@
+"""Which rows are not ok: counted for the summary, forgotten for `--retry-failed`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from i2s_batch.concurrency import map_ahead
+from i2s_batch.output.logged_rows import planned_rows
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_state import RunState, undone_checkpoints
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.assembly import Assembler
+from i2s_batch.schema.columns import STATUS_OK
+
+_READERS = 16  # shards looked at at once: mostly a footer each, which is waiting on S3
+
+
+def count_statuses(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> None:
+    """Fill `state.statuses` from the rows that exist and count as done."""
+
+    def counted(shard: int) -> Counter[str]:
+        images = plan.shard_range(shard)
+        there = shard in state.published
+        status = assembler.statuses(shard) if there else np.full(len(images), None, object)
+        if shard in state.logged:
+            for image, logged in _logged_statuses(state.logged[shard], log, plan):
+                if status[image - images.start] != STATUS_OK:
+                    status[image - images.start] = logged
+        return Counter(status[plan.by_image(state.done, shard)].tolist())
+
+    for counts in map_ahead(counted, sorted(state.published | state.logged.keys()), _READERS):
+        state.statuses.update(counts)
+
+
+def _logged_statuses(units: set[int], log: WorkLog, plan: Plan) -> list[tuple[int, str]]:
+    """Image and status of every logged row of `units`."""
+    ordered = sorted(units)
+    images = [image for unit in ordered for image in plan.unit_range(unit)]
+    return list(zip(images, planned_rows(log, plan, ordered).column("status").to_pylist(), strict=True))
+
+
+def failed_images(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> tuple[list[int], list[int]]:
+    """Return the images with a row that is not ok: those of the table, and those of the log.
+
+    Rows that an interrupted retry left in the log stand for their images, whatever the shard says.
+    """
+
+    def failed_in(shard: int) -> list[int]:
+        bad = np.flatnonzero(assembler.statuses(shard) != STATUS_OK)
+        images = (plan.shard_range(shard)[place] for place in bad.tolist())
+        return [image for image in images if plan.unit_of(image) not in state.logged.get(shard, set())]
+
+    published = [image for images in map_ahead(failed_in, sorted(state.published), _READERS) for image in images]
+    rows = [row for units in state.logged.values() for row in _logged_statuses(units, log, plan)]
+    return published, [image for image, status in rows if status != STATUS_OK]
+
+
+def forget_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:
+    """Mark every unit with a row that is not ok as not done (`--retry-failed`); how many such rows there are."""
+    published, logged = failed_images(state, assembler, log, plan)
+    again = {plan.unit_of(image) for image in logged}
+    log.delete_rows(again)
+    for units in state.logged.values():
+        units.difference_update(again)
+    failed = published + logged
+    state.done[sorted({plan.unit_of(image) for image in failed})] = False
+    state.deaths = {unit: n for unit, n in state.deaths.items() if unit < plan.units and state.done[unit]}
+    state.checkpointed = undone_checkpoints(state.done, log)
+    return len(failed)

@@ -1,0 +1,23 @@
+"""The reports of workers to the driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from i2s_batch.output.units import Finished
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says after a stretch of work.
+
+    `finished`: since the last report; `in_flight`: updates made on each image in a slot; `waiting`: images
+    that it holds but has not started; `steps`: updates made since the last report, over all images; `warnings`: lines
+    for the user.
+    """
+
+    finished: tuple[Finished, ...] = ()
+    in_flight: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    steps: int = 0
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,42 @@
+"""What `--dry-run` prints: what a run would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from i2s_batch.config import Json
+from i2s_batch.output.run_record import RunRecord
+
+
+@dataclass(frozen=True)
+class RunPreview:
+    """Holds what a run would do.
+
+    Attributes:
+        images_to_do: Images without a row that counts.
+        resumed: Whether the output holds this run already.
+        latents_bytes: Size of the latents of all images.
+        record: What run.json is to hold.
+    """
+
+    out: str
+    images: int
+    images_to_do: int
+    shards: int
+    resumed: bool
+    latents_bytes: int
+    record: RunRecord
+
+    def to_json(self) -> dict[str, Json]:
+        """Return what is printed, as JSON values."""
+        images: dict[str, Json] = {"images": self.images, "images_to_do": self.images_to_do}
+        return {"out": self.out} | images | self._size()
+
+    def _size(self) -> dict[str, Json]:
+        """Return the size of the table, and what a resumed run must agree with."""
+        size: dict[str, Json] = {
+            "shards": self.shards,
+            "resumed": self.resumed,
+            "latents_bytes": self.latents_bytes,
+        }
+        return size | self.record.identity

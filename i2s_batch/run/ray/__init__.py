@@ -1,0 +1,1 @@
+"""Ray as a cluster of workers: the only package that imports Ray."""

@@ -1,0 +1,135 @@
+"""What this machine has measured of its speed: a small file in the user's cache, by device, generator and precision.
+
+A help, never a need: a file that is damaged or cannot be written costs the memory and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from i2s_batch.config import Json
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of a step and image, with `batch_size` images in a batch on one `device`.
+
+    `generator`: its fingerprint; `program`: plain or compiled; `software`: versions that the figure depends on.
+    """
+
+    device: str
+    generator: str
+    precision: str
+    batch_size: int
+    seconds: float
+    program: str
+    software: str
+
+    @property
+    def key(self) -> tuple[str, str, str, int, str, str]:
+        """All but the figure."""
+        return (self.device, self.generator, self.precision, self.batch_size, self.program, self.software)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Holds how long a run would take on one device, and what it would cost there; None if no price is known."""
+
+    device: str
+    batch_size: int
+    seconds_per_step_and_image: float
+    workers: int
+    hours: float
+    cost: float | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as JSON values; without a price there is no cost."""
+        values: dict[str, Json] = asdict(self)
+        if self.cost is None:
+            del values["cost"]
+        return values
+
+
+def figures_file() -> Path:
+    """Where they are kept: $XDG_CACHE_HOME or ~/.cache, in i2s_batch/measured.json."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2s_batch" / "measured.json"
+
+
+def recall(say: Callable[[str], None]) -> list[Measured]:
+    """Everything that is remembered; nothing, and a line, if the file is damaged."""
+    file = figures_file()
+    try:
+        entries = json.loads(file.read_bytes())
+        return [_checked(entry) for entry in entries if not _is_old(entry)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        say(f"{file} is ignored: it holds no measured figures ({error}); i2s-batch bench writes it anew")
+        return []
+
+
+def remember(measured: Measured, say: Callable[[str], None]) -> None:
+    """Keep a figure, in the place of an older one of the same key."""
+    others = [one for one in recall(say) if one.key != measured.key]
+    file = figures_file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w") as out:
+                json.dump([asdict(one) for one in [*others, measured]], out, indent=1)
+            Path(temporary).replace(file)
+        finally:
+            with suppress(FileNotFoundError):
+                Path(temporary).unlink()
+    except OSError as error:
+        say(f"the measured figures are not remembered: {file} cannot be written ({error.strerror})")
+
+
+def estimate(
+    known: list[Measured], generator: str, precision: str, updates: int, workers: int | None, price: float | None
+) -> list[Estimate]:
+    """Return how long `updates` steps of one image take on each device that is known, at its fastest batch size.
+
+    `workers`: None counts one; `price`: of one worker's device an hour; None: no cost is told.
+    """
+    fitting = [one for one in known if (one.generator, one.precision) == (generator, precision)]
+    fastest: dict[str, Measured] = {}
+    for one in sorted(fitting, key=lambda one: -one.seconds):
+        fastest[one.device] = one
+    made = []
+    for device, one in sorted(fastest.items()):
+        device_hours = updates * one.seconds / 3600
+        made.append(
+            Estimate(
+                device=device,
+                batch_size=one.batch_size,
+                seconds_per_step_and_image=one.seconds,
+                workers=workers or 1,
+                hours=device_hours / (workers or 1),
+                cost=None if price is None else device_hours * price,
+            )
+        )
+    return made
+
+
+def _is_old(entry: object) -> bool:
+    """Return whether an earlier version wrote this, which did not say what its figure depends on."""
+    return isinstance(entry, dict) and entry.keys() == {"device", "generator", "precision", "batch_size", "seconds"}
+
+
+def _checked(entry: object) -> Measured:
+    if not isinstance(entry, dict):
+        raise ValueError("an entry is no object")
+    one = Measured(**entry)
+    texts = all(isinstance(text, str) for text in (one.device, one.generator, one.precision, one.program, one.software))
+    numbers = isinstance(one.batch_size, int) and isinstance(one.seconds, float) and 0 < one.seconds < float("inf")
+    if not texts or not numbers or one.batch_size < 1:
+        raise ValueError("an entry has a value out of range")
+    return one

@@ -1,0 +1,356 @@
+"""How far a run is, from its output alone: nothing is written, no lease is taken, no network is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+
+import numpy as np
+import pyarrow as pa
+
+from i2s_batch.concurrency import map_ahead
+from i2s_batch.config import Json
+from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.lease import EXPIRY_S, holder_lives, is_here, parse_holder
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_record import RunRecord
+from i2s_batch.output.run_state import read_deaths
+from i2s_batch.output.run_summary import Flight
+from i2s_batch.output.summary_file import SUMMARY_EVERY_S
+from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.terminal import duration
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.settings import load
+from i2s_batch.storage import Store, open_store
+from i2s_batch.table.shards import read_shard
+
+RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
+
+# A summary.json that missed so many of its turns says nothing of the present any more. Generous, because it is
+# the clocks of two machines that are compared.
+FRESH_S = 9 * SUMMARY_EVERY_S
+# Images named in each list.
+NAMED = 5
+
+_COLUMNS = ["status", "error_type", "error", "seconds", "embedded_at"]
+_OK = 1  # how `Survey` writes it
+_SORTED_AT_ONCE = 1 << 20
+# Failures whose texts are held before all but the latest are dropped.
+FAILURES_HELD = 10_000
+_SHARD_READERS = 8  # of a shard some columns are fetched: on S3 that is waiting
+ROW_READERS = 16
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lease. `since`: UTC, ISO 8601."""
+
+    host: str
+    pid: str
+    since: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image whose row is not ok. `at`: when it was given up, UTC, ISO 8601."""
+
+    image_id: str
+    status: str
+    error: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A finished image and the time that it spent in a slot."""
+
+    image_id: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the driver last said in summary.json. Rates are None while there is none, and `waiting_for` says why."""
+
+    age_s: float
+    in_flight: int
+    longest_in_flight: tuple[Flight, ...]
+    retried: int
+    waiting_for: str | None
+    steps_per_second: float | None
+    images_per_hour: float | None
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """What summary.json holds, of what `Live` shows."""
+
+    finished: bool
+    updated_at: datetime
+    in_flight: int
+    longest_in_flight: tuple[Flight, ...]
+    retried: int
+    waiting_for: str | None
+    steps_per_second: float | None
+    images_per_hour: float | None
+    eta_seconds: float | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What is known of the run at `out`.
+
+    `images` are planned; `statuses` counts their rows. `holder`: of the lease, alive only when `state` is
+    'running'; `live`: None when the run is not running, or the driver's last word is too old (`summary_age_s`).
+    `saved`: images with a checkpoint and no row; `deaths`: workers that died with an image; `command` goes on
+    with the run, None if a command line cannot say it.
+    """
+
+    out: str
+    state: str
+    images: int
+    steps: int
+    statuses: dict[str, int]
+    shards: int
+    shards_published: int
+    saved: int
+    holder: Holder | None
+    summary_age_s: float | None
+    live: Live | None
+    slowest: list[Slow]
+    last_failures: list[Failure]
+    deaths: dict[str, int]
+    command: str | None
+
+    @property
+    def done(self) -> int:
+        """Images with a row."""
+        return sum(self.statuses.values())
+
+    @property
+    def failed(self) -> int:
+        """Images whose row is not ok."""
+        return self.done - self.statuses.get(STATUS_OK, 0)
+
+    @property
+    def running(self) -> bool:
+        """Whether a driver works on it."""
+        return self.state == RUNNING
+
+    @property
+    def finished(self) -> bool:
+        """Whether every image has its row in the table."""
+        return self.state == FINISHED
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it as JSON values."""
+        facts: dict[str, Json] = asdict(self)
+        counts: dict[str, Json] = {"done": self.done, "failed": self.failed, "remaining": self.images - self.done}
+        return {"out": self.out, "state": self.state} | counts | facts
+
+
+def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
+    """The status of the run at `out`, a local path or s3://bucket/prefix. `say` is told of a wait: whether a
+    driver on another machine lives shows only in its heartbeat.
+
+    Raises StorageError: no such output, or one that is damaged.
+    """
+    store = open_store(out)
+    record = _record(store)
+    plan = Plan.load(store, record.shard_size)
+    log = WorkLog(store.url, record.generator.latent_size)
+    held = _get(store, RunLayout.lease)
+    table = survey(store, plan, log)
+    alive = False
+    if held is not None:
+        if not is_here(held):
+            say(f"waiting for a heartbeat from {_holder(held).host} (at most {duration(EXPIRY_S)})")
+        alive = holder_lives(store, RunLayout.lease, held)
+        if not alive and _get(store, RunLayout.lease) is None:
+            held, table = None, survey(store, plan, log)  # it ended while we looked: what it did last counts too
+    state = RUNNING if alive else STOPPED
+    if not alive and len(table.published) == plan.shards and not table.waiting:
+        state = FINISHED
+    live = _live(_get(store, RunLayout.summary))
+    return RunStatus(
+        out=store.url,
+        state=state,
+        images=len(plan),
+        steps=record.settings.steps or 1,
+        statuses=table.statuses(),
+        shards=plan.shards,
+        shards_published=len(table.published),
+        saved=table.saved(log),
+        holder=None if held is None else _holder(held),
+        summary_age_s=None if live is None else live.age_s,
+        live=live if live is not None and alive and live.age_s <= FRESH_S else None,
+        slowest=table.slowest(),
+        last_failures=table.last_failures(),
+        deaths={
+            plan.image_id(plan.unit_range(unit)[0]): n for unit, n in read_deaths(store).items() if unit < plan.units
+        },
+        command=record.resume_command(store.url),
+    )
+
+
+class Survey:
+    """Holds what the rows say, wherever they lie. Image i of the plan is position i of every array.
+
+    `failures`: status, error and time of images whose row is not ok, by image; of many, the most recent ones only.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        # As few bytes an image as will do: 0 is no row, else one more than the place in `_names`.
+        self._status = np.zeros(len(plan), np.uint8)
+        self._names = [STATUS_OK]
+        self._seconds = np.full(len(plan), np.nan, np.float32)
+        self.failures: dict[int, tuple[str, str, str]] = {}  # status, error, when
+        self._failures_held = FAILURES_HELD
+        self.published: set[int] = set()
+        self.waiting: set[int] = set()  # units whose rows are in the work log
+
+    def add(self, indices: Sequence[int], rows: pa.Table) -> None:
+        """Take `rows` for images that have none yet, or none that is ok."""
+        places = np.asarray(indices, int)
+        status = rows["status"].to_numpy()
+        for name in dict.fromkeys(status.tolist()):
+            if name not in self._names:
+                self._names.append(name)
+            self._status[places[status == name]] = 1 + self._names.index(name)
+        self._seconds[places] = rows["seconds"].to_numpy()
+        for index in self.failures.keys() & set(indices) if self.failures else ():
+            del self.failures[index]
+        bad = np.flatnonzero(status != STATUS_OK)
+        if not len(bad):
+            return
+        columns = rows.select(_COLUMNS).take(bad).to_pydict()
+        for index, name, kind, error, _, at in zip(places[bad].tolist(), *columns.values(), strict=True):
+            self.failures[index] = (name, f"{kind}: {error}", at.isoformat(timespec="seconds"))
+        if len(self.failures) > self._failures_held:
+            self._drop_early_failures()
+
+    def _drop_early_failures(self) -> None:
+        """Only the latest are named. Those of units in the work log stay: rows of a later try may take their place."""
+        final = {i: facts for i, facts in self.failures.items() if self._plan.unit_of(i) not in self.waiting}
+        for index in final.keys() - dict(_latest(final)).keys():
+            del self.failures[index]
+        self._failures_held = len(self.failures) + FAILURES_HELD
+
+    def add_better(self, images: range, rows: pa.Table) -> None:
+        """Take the rows of a later try for those of `images` that are not ok yet."""
+        better = [place for place, image in enumerate(images) if self._status[image] != _OK]
+        self.add([images[place] for place in better], rows.take(better))
+
+    def is_ok(self, images: range) -> bool:
+        """Return whether every one of the images has a row that is ok."""
+        return bool((self._status[images.start : images.stop] == _OK).all())
+
+    def statuses(self) -> dict[str, int]:
+        """How many rows there are of each status."""
+        # Not bincount, which makes eight bytes of each.
+        counts = [int(np.count_nonzero(self._status == 1 + place)) for place in range(len(self._names))]
+        return {name: n for name, n in sorted(zip(self._names, counts, strict=True)) if n}
+
+    def saved(self, log: WorkLog) -> int:
+        """Units with a checkpoint and no rows."""
+        units = (unit for unit in log.logged_checkpoints() if unit < self._plan.units)
+        return sum(not self._status[self._plan.unit_range(unit).start] for unit in units)
+
+    def slowest(self) -> list[Slow]:
+        """Return the images that spent most time in a slot, the slowest first."""
+        found: list[int] = []
+        for start in range(0, len(self._seconds), _SORTED_AT_ONCE):
+            part = self._seconds[start : start + _SORTED_AT_ONCE]
+            found += (start + np.argsort(-part, kind="stable")[:NAMED]).tolist()  # NaN, which is no time, comes last
+        timed = [index for index in found if np.isfinite(self._seconds[index])]
+        timed.sort(key=lambda index: -self._seconds[index])
+        return [Slow(self._plan.image_id(i), round(float(self._seconds[i]), 1)) for i in timed[:NAMED]]
+
+    def last_failures(self) -> list[Failure]:
+        """Return the most recent failures, newest first."""
+        return [Failure(self._plan.image_id(index), *facts) for index, facts in _latest(self.failures)]
+
+
+def _latest(failures: dict[int, tuple[str, str, str]]) -> list[tuple[int, tuple[str, str, str]]]:
+    """Those that are named; of the same moment the first in the plan."""
+    return sorted(sorted(failures.items()), key=lambda item: item[1][-1], reverse=True)[:NAMED]
+
+
+def survey(store: Store, plan: Plan, log: WorkLog) -> Survey:
+    """Read every row that counts, while a driver may be at work.
+
+    A shard is published before its rows leave the work log. So the log is listed first and the shards after it:
+    a row that was missed in the log is in a shard. One that vanishes before it can be read has gone there too,
+    and that shard is read (again).
+    """
+    table = Survey(plan)
+    table.waiting = {unit for unit in log.logged_rows() if unit < plan.units}
+    _add_shards(table, store, plan, _published(store, plan))
+    # As when a run goes on: an ok row in a shard stands; any other gives way to a row of a later try.
+    wanted = sorted(unit for unit in table.waiting if not table.is_ok(plan.unit_range(unit)))
+    vanished = []
+    for unit, rows in zip(wanted, map_ahead(log.find_rows, wanted, ROW_READERS), strict=True):
+        if rows is None:
+            vanished.append(unit)
+        else:
+            table.add_better(plan.unit_range(unit), rows)
+    if vanished:
+        table.waiting.difference_update(vanished)
+        _add_shards(table, store, plan, _published(store, plan) & {plan.shard_of(unit) for unit in vanished})
+    return table
+
+
+def _published(store: Store, plan: Plan) -> set[int]:
+    keys = (info.key for info in store.list(RunLayout.shards_prefix))
+    return {shard for shard in map(RunLayout.shard_index, keys) if shard is not None and shard < plan.shards}
+
+
+def _add_shards(table: Survey, store: Store, plan: Plan, shards: set[int]) -> None:
+    ordered = sorted(shards)
+    found = map_ahead(lambda shard: read_shard(store, RunLayout.shard(shard), _COLUMNS), ordered, _SHARD_READERS)
+    for shard, rows in zip(ordered, found, strict=True):
+        indices = plan.shard_range(shard)
+        if rows.num_rows != len(indices):
+            uri = store.uri(RunLayout.shard(shard))
+            raise StorageError(f"{uri!r} has {rows.num_rows} rows for {len(indices)} planned images; run `verify`")
+        table.add(indices, rows)
+        table.published.add(shard)
+
+
+def _record(store: Store) -> RunRecord:
+    content = _get(store, RunLayout.run_json)
+    if content is None:
+        raise StorageError(f"{store.url!r} holds no run of i2s-batch (no run.json); give the OUT of an embed command")
+    return RunRecord.decode(content, store.uri(RunLayout.run_json))
+
+
+def _get(store: Store, key: str) -> bytes | None:
+    try:
+        return store.get(key)
+    except ObjectNotFoundError:
+        return None
+
+
+def _holder(held: bytes) -> Holder:
+    found = parse_holder(held)
+    return Holder(*("unknown" if fact is None else str(fact) for fact in (found.host, found.pid, found.since)))
+
+
+def _live(content: bytes | None) -> Live | None:
+    """summary.json; None if there is none of a run under way: it is written as the run goes on, and by others."""
+    if content is None:
+        return None
+    try:
+        summary = load(json.loads(content), _Summary)
+    except (ValueError, RecursionError):
+        return None
+    if summary.finished or summary.updated_at.tzinfo is None:
+        return None
+    age_s = (datetime.now(timezone.utc) - summary.updated_at).total_seconds()
+    # Clocks may disagree: nothing was written in the future.
+    return Live(max(0.0, round(age_s, 1)), **{each.name: getattr(summary, each.name) for each in fields(Live)[1:]})

@@ -1,1 +1,0 @@
-"""The run: plan, worker, driver, pools. This is where models, inversion and storage meet."""

@@ -1,0 +1,55 @@
+"""The metadata of a shard: what each file of a table says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from i2s_batch.config import Json
+from i2s_batch.schema.columns import SCHEMA_VERSION
+from i2s_batch.schema.settings import TableSettings
+
+META_SCHEMA_VERSION = "i2s_batch.schema_version"
+META_LATENT_SHAPE = "i2s_batch.latent_shape"  # JSON [L, w_dim]
+META_SPACE = "i2s_batch.space"
+META_GENERATOR = "i2s_batch.generator"  # fingerprint, sha256 hex
+META_VGG = "i2s_batch.vgg"  # fingerprint, sha256 hex
+META_SETTINGS = "i2s_batch.settings"  # JSON
+META_CODE_VERSION = "i2s_batch.code_version"
+
+
+def shard_metadata(
+    *,
+    latent_shape: tuple[int, int],
+    space: str,
+    generator: str,
+    vgg: str,
+    settings: Mapping[str, Json],
+    code_version: str,
+) -> dict[str, str]:
+    """Return what every shard of a run says about itself. `latent_shape` is (L, w_dim); the fingerprints are hex."""
+    return {
+        META_SCHEMA_VERSION: str(SCHEMA_VERSION),
+        META_LATENT_SHAPE: json.dumps(list(latent_shape)),
+        META_SPACE: space,
+        META_GENERATOR: generator,
+        META_VGG: vgg,
+        META_SETTINGS: json.dumps(settings, sort_keys=True),
+        META_CODE_VERSION: code_version,
+    }
+
+
+def texts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """Return the metadata of a schema as texts."""
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in (metadata or {}).items()}
+
+
+def table_settings(metadata: Mapping[str, str]) -> TableSettings:
+    """Return what the metadata of a shard say of its run; ValueError if that is missing or damaged."""
+    try:
+        values = json.loads(metadata.get(META_SETTINGS, "{}"))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(values, dict):
+        raise ValueError("the settings are no JSON object")
+    return TableSettings.of(values)

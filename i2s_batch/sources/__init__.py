@@ -1,0 +1,5 @@
+"""SOURCE to images: a folder, a pattern, an S3 prefix or a list becomes ids and uris, and a uri becomes bytes.
+
+Comes in: SOURCE as the user gives it. Goes out: a sorted list of image ids and uris, bytes of one image file. It never
+imports what lies under OUT or what is done with an image.
+"""

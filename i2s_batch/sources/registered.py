@@ -1,0 +1,35 @@
+"""The kinds of SOURCE, in the order in which they are asked. A new kind is one file and one line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from i2s_batch.registry import Declaration, Registry
+
+if TYPE_CHECKING:  # whoever lists the kinds needs no pyarrow
+    from i2s_batch.parquet.sorted_rows import SpilledRows
+    from i2s_batch.sources.apart import Output
+
+
+class Lister(Protocol):
+    """Lists the images of a SOURCE."""
+
+    def __call__(self, source: str, out: Output, /) -> SpilledRows | None:
+        """Return the images of a SOURCE, sorted by image_id, with the columns `image_id`, `uri` and those that are
+        passed through, without what lies in `out`; None for a SOURCE of another kind."""
+
+
+@dataclass(frozen=True)
+class SourceKind(Declaration[Lister]):
+    """A kind of SOURCE."""
+
+
+SOURCES: Registry[SourceKind] = Registry(
+    "source",
+    [
+        SourceKind("list", "A list: .txt, .csv, .jsonl or .parquet.", "i2s_batch.sources.listed:listed"),
+        SourceKind("prefix", "Objects below a prefix of a store.", "i2s_batch.sources.prefix:below_prefix"),
+        SourceKind("files", "A folder, a pattern or an image of this machine.", "i2s_batch.sources.local_files:files"),
+    ],
+)

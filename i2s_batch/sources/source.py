@@ -1,0 +1,47 @@
+"""SOURCE: which images there are."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from i2s_batch.errors import SourceError
+from i2s_batch.parquet.sorted_rows import SpilledRows
+from i2s_batch.sources.apart import Output
+from i2s_batch.sources.items import WHAT_TO_GIVE, Item
+from i2s_batch.sources.lists import is_list
+from i2s_batch.sources.names import image_id_of, uri_of
+from i2s_batch.sources.registered import SOURCES
+from i2s_batch.sources.walk import fixed_part, is_pattern
+from i2s_batch.storage import is_remote
+
+
+def list_images(source: str, exclude: str | None = None) -> SpilledRows:
+    """Return the images of SOURCE: columns `image_id`, `uri` and those that a list passes through, sorted by image_id.
+
+    The order is that of the ids' UTF-8 bytes; ids are unique. What lies under the output `exclude` is left out of
+    folders, patterns and prefixes, whatever path or link leads there; a SOURCE under it, and a list that names
+    something under it, are refused. Hidden files and file managers' leavings are no items; every other file
+    is, whatever it holds. Raises SourceError (missing, empty, listed twice) and StorageError (not reachable).
+    However many there are, some ten thousand are in memory.
+    """
+    out = Output(exclude)
+    for kind in SOURCES:
+        images = kind.resolve()(source, out)
+        if images is None:
+            continue
+        if not images.num_rows:
+            raise SourceError(f"{source!r} holds no files; {WHAT_TO_GIVE}")
+        return images
+    raise SourceError(f"{source!r} is no kind of SOURCE that there is; {WHAT_TO_GIVE}")
+
+
+def item_in(source: str, path: str) -> Item:
+    """Return the image_id and uri that the image at `path` has in a run over `source` (an absolute path or a url); of
+    an image elsewhere the id is its name, or in a list all of its path."""
+    uri = path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100
+    base = source.rpartition("/")[0] if is_list(source) else fixed_part(source) if is_pattern(source) else source
+    base = base.rstrip("/") if is_remote(base) else os.path.normpath(base)
+    inside = uri.removeprefix(f"{base}/")
+    relative = inside if inside != uri or is_list(source) else posixpath.basename(uri)
+    return (relative, uri) if is_remote(uri) else (image_id_of(relative), uri_of(uri))

@@ -1,0 +1,314 @@
+"""Objects in a local folder (or one mounted by every machine of the cluster, such as NFS)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import io
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from i2s_batch.errors import ObjectUnreadableError, StorageError
+from i2s_batch.storage.files import COPIED_BYTES, errors_named, is_temporary, local_error, temporary_beside
+from i2s_batch.storage.store import ObjectInfo, Store
+
+LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is stopped meanwhile
+_LOCK_AGAIN_S = 0.005
+FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it is empty
+
+_OF_FILE_SYSTEM = "lost+found"  # where a file system is mounted; only root may look into it
+
+SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
+
+
+def open_regular(path: str, limit_bytes: int | None = None) -> BinaryIO:
+    """A regular file, open. Pipes and devices are never read, which may block for ever, nor opened if seen in time."""
+    try:
+        _check_regular(os.stat(path), path, limit_bytes)  # noqa: PTH116 (Path would lose a trailing slash)
+        # Something else may stand there by now. Without waiting, so that a pipe without a writer opens too.
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+        try:
+            _check_regular(os.fstat(file.fileno()), path, limit_bytes)
+        except ObjectUnreadableError:
+            file.close()
+            raise
+        return file
+    except OSError as error:
+        raise local_error(error, path) from error
+
+
+def _check_regular(info: os.stat_result, path: str, limit_bytes: int | None) -> None:
+    if stat.S_ISDIR(info.st_mode):
+        raise ObjectUnreadableError(f"{path!r} is a folder, not a file")
+    if not stat.S_ISREG(info.st_mode):
+        raise ObjectUnreadableError(f"{path!r} is a pipe, socket or device, not a file")
+    if limit_bytes is not None and info.st_size > limit_bytes:
+        raise ObjectUnreadableError(f"{path!r} has {info.st_size} bytes; the limit is {limit_bytes}")
+
+
+def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
+    """The bytes of a regular file. Under a limit, one that is written to meanwhile is refused."""
+    with open_regular(path, limit_bytes) as file, errors_named(Path(path)):
+        if limit_bytes is None:
+            return file.read()
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1)  # never more, however it grows
+    if len(data) != size:
+        raise ObjectUnreadableError(f"{path!r} had {size} bytes and changed while it was read; try again when it rests")
+    return data
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: fsync of a file does not cover its directory entry."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_all(paths: Iterable[Path]) -> None:
+    """Make files or folders of one file system durable: in one call where the system has it, which for some dozens
+    of small files costs a fifth of as many single ones."""
+    ordered = list(paths)
+    descriptor = os.open(ordered[0], os.O_RDONLY)
+    try:
+        if SYNC_FILE_SYSTEM is not None and SYNC_FILE_SYSTEM(descriptor) == 0:
+            return
+    finally:
+        os.close(descriptor)
+    for path in ordered:
+        _sync_folder(path)  # of a file it does the same
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Lock a file against other swaps of it. Raises StorageError if whoever has it locked does not go on."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"{str(path)!r} has been locked for {LOCK_TIMEOUT_S:.0f} s by a process that does not go on; end "
+                    "it and run the same command again"
+                ) from None
+            time.sleep(_LOCK_AGAIN_S)
+
+
+def _make_folder(folder: Path) -> None:
+    """`mkdir -p`, durable."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:  # made by another process; `stat` fails if yet another has removed it again
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise
+    _sync_folder(folder.parent)
+
+
+def _create(path: Path, attempts: int = FOLDER_ATTEMPTS) -> int:
+    """Create a file and its folders; the open descriptor."""
+    try:
+        _make_folder(path.parent)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileNotFoundError:  # another process deleted the folder's last object, and so the folder
+        if attempts == 1:
+            raise
+    return _create(path, attempts - 1)
+
+
+def _replace(temporary: Path, path: Path) -> bool:
+    temporary.replace(path)
+    return True
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """A hard link appears at once, with the whole content, or not at all because the name is taken."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, Path], bool]) -> bool:
+    """Write `data`, or what a file holds, beside `path` under a name that listings ignore, then
+    `publish(temporary, path)`; durable."""
+    temporary = temporary_beside(path)
+    descriptor = _create(temporary)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, COPIED_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+        published = publish(temporary, path)
+        with suppress(FileNotFoundError):  # deleted again by another process, and the empty folder with it
+            _sync_folder(path.parent)
+        return published
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class LocalStore(Store):
+    """Objects are files under `root`, an absolute path."""
+
+    root: str
+
+    @property
+    def url(self) -> str:
+        return self.root
+
+    def _path(self, key: str) -> Path:
+        if not key or any(part in ("", ".", "..") for part in key.split("/")):
+            raise StorageError(f"{key!r} is no key; keys are relative paths without empty parts, '.' or '..'")
+        return Path(self.root, key)
+
+    def uri(self, key: str) -> str:
+        return str(self._path(key))
+
+    def get(self, key: str, limit_bytes: int | None = None) -> bytes:
+        return read_regular(str(self._path(key)), limit_bytes)
+
+    def open(self, key: str) -> BinaryIO:
+        return open_regular(str(self._path(key)))
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with errors_named(path):
+            _write_through(path, data, _replace)
+
+    def put_file(self, key: str, source: Path) -> None:
+        path = self._path(key)
+        with open_regular(str(source)) as data, errors_named(path):
+            _write_through(path, data, _replace)
+
+    def put_all(self, objects: Mapping[str, bytes]) -> None:
+        paths = {self._path(key): data for key, data in objects.items()}
+        if not paths:
+            return
+        first = next(iter(paths))
+        with errors_named(first):
+            temporaries = {path: temporary_beside(path) for path in paths}
+            try:
+                for path, data in paths.items():
+                    with os.fdopen(_create(temporaries[path]), "wb") as file:
+                        file.write(data)
+                _sync_all(temporaries.values())  # before the names: a name must never stand for half a file
+                for path, temporary in temporaries.items():
+                    temporary.replace(path)
+                _sync_all({path.parent for path in paths})
+            finally:
+                for temporary in temporaries.values():
+                    temporary.unlink(missing_ok=True)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        with errors_named(path):
+            return _write_through(path, data, _link)
+
+    def swap(self, key: str, expected: bytes, data: bytes) -> bool:
+        path = self._path(key)
+        with errors_named(path):
+            while True:
+                try:
+                    file = path.open("r+b")  # writable, because NFS locks no other
+                except FileNotFoundError:
+                    return False
+                with file:
+                    _lock(file, path)
+                    if not _still_there(file.fileno(), path):
+                        continue  # replaced while this call waited for the lock: look at the new one
+                    if file.read() != expected:
+                        return False
+                    return _write_through(path, data, _replace)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        top = Path(self.root, prefix.rpartition("/")[0])
+        with errors_named(top):
+            found = [info for info in self._walk(top) if info.key.startswith(prefix)]
+        found.sort(key=lambda info: os.fsencode(info.key))
+        yield from found
+
+    def _walk(self, top: Path) -> Iterator[ObjectInfo]:
+        """Every regular file under `top`, but for temporary ones; nothing if there is no such folder."""
+        for folder, _, names in os.walk(top, onerror=_raise_unless_gone):
+            base = Path(folder).relative_to(self.root).as_posix()
+            for name in names:
+                if is_temporary(name):
+                    continue
+                key = name if base == "." else f"{base}/{name}"
+                with suppress(FileNotFoundError):  # deleted by another process since the folder was read
+                    info = Path(folder, name).stat()
+                    if stat.S_ISREG(info.st_mode):
+                        yield ObjectInfo(key, info.st_size)
+
+    def everything(self) -> Iterator[str]:
+        with errors_named(Path(self.root)):
+            for folder, folders, names in os.walk(self.root, onerror=_raise_unless_gone):
+                base = Path(folder).relative_to(self.root)
+                folders[:] = sorted(name for name in folders if base.parts or name != _OF_FILE_SYSTEM)
+                links = [name for name in folders if Path(folder, name).is_symlink()]
+                yield from ((base / name).as_posix() for name in sorted([*names, *links]))
+
+    def sweep(self, written: Callable[[str], bool]) -> None:
+        left = []
+        for key in self.everything():
+            folder, _, name = key.rpartition("/")
+            if is_temporary(name) and written(folder) and _is_plain_file(self._path(key)):
+                left.append(key)
+        self.delete(left)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        folders = set()
+        for key in keys:
+            path = self._path(key)
+            with errors_named(path), suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+            folders.add(path.parent)
+        for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+            self._remove_if_empty(folder)
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        """Remove `folder` and its parents as far as they are empty: S3 has no empty folders either."""
+        while folder != Path(self.root):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):  # the last: a link to a folder
+                    return
+                raise local_error(error, str(folder)) from error
+            folder = folder.parent
+
+
+def _is_plain_file(path: Path) -> bool:
+    """Return whether a regular file has this name, and no link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _still_there(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error

@@ -1,1 +1,0 @@
-"""The bytes of a picture file as pixels, and films from pixels."""

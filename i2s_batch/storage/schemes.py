@@ -1,0 +1,64 @@
+"""The kinds of places that hold objects: files of this machine, and whatever has a scheme in front of its urls.
+
+scheme://root/key      the root is what a store can be opened for by itself (a bucket), the key is below it
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from i2s_batch.errors import StorageError
+from i2s_batch.registry import Declaration, Registry
+from i2s_batch.storage.store import Store
+from i2s_batch.storage.urls import without_secrets
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+@dataclass(frozen=True)
+class Scheme(Declaration[Callable[[str], Store]]):
+    """A scheme of urls. Its object opens the store at a url without touching anything there. `example`: such a url."""
+
+    example: str = ""
+
+
+SCHEMES: Registry[Scheme] = Registry(
+    "storage scheme",
+    [
+        Scheme(
+            "s3",
+            "Amazon S3, or a store that speaks its language.",
+            "i2s_batch.storage.s3:open_s3",
+            "s3://bucket/prefix",
+        )
+    ],
+)
+
+
+def scheme_of(place: str) -> str:
+    """Return the scheme of a url, '' for a path of this machine."""
+    match = _SCHEME.match(place)
+    return match[1] if match else ""
+
+
+def is_remote(place: str) -> bool:
+    """Return whether a url names a place in a store that can be opened."""
+    return scheme_of(place) in SCHEMES
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return `scheme://root/key` as (`scheme://root`, key); nothing is unescaped: a key may hold '?', '#' or '%'."""
+    scheme, _, rest = url.partition("://")
+    root, _, key = rest.partition("/")
+    return f"{scheme}://{root}", key
+
+
+def opened(url: str) -> Store:
+    """Return the store at a url. Raises StorageError for a scheme that is not known."""
+    scheme = scheme_of(url)
+    if scheme not in SCHEMES:
+        known = " or ".join(known.example for known in SCHEMES)
+        raise StorageError(f"{without_secrets(url)!r} cannot be opened; give a local path or {known}")
+    return SCHEMES.get(scheme).resolve()(url)

@@ -1,1 +1,0 @@
-"""Parquet: the latent table, its shards, and what is asked of them."""

@@ -1,0 +1,29 @@
+"""Urls as they may be shown: in messages, logs, rows, records and reports."""
+
+from __future__ import annotations
+
+import re
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
+
+
+def is_url(place: str) -> bool:
+    """Return whether a text is a url, of whatever scheme, rather than a path of this machine."""
+    return "://" in place
+
+
+def without_secrets(url: str) -> str:
+    """A url without user name, password, query and fragment, any of which may let strangers in; a path as it is."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return url
+    place, slash, path = rest.partition("/")
+    bare = f"{place.rpartition('@')[2]}{slash}{path}"
+    if scheme != "s3":  # where a key may hold any letter, and nothing is a query
+        bare = re.split("[?#]", bare, maxsplit=1)[0]
+    return f"{scheme}://{bare}"
+
+
+def hide_secrets(text: str) -> str:
+    """A text, such as the message of a library, with its urls `without_secrets`."""
+    return _URL.sub(lambda url: without_secrets(url[0]), text)

@@ -1,0 +1,80 @@
+"""The end of a study: its table in Markdown, its figures, and its part of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from i2s_batch.config import LossWeights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.ownership import check_additions
+from i2s_batch.report.facts import Facts
+from i2s_batch.report.inlined import inlined
+from i2s_batch.report.parts import PageParts, ResultTable, ShownStudy
+from i2s_batch.schema.settings import RunSettings
+from i2s_batch.storage import open_store
+from i2s_batch.studies.catalogue import study_of
+from i2s_batch.studies.figures import curves_figure, images_figure
+from i2s_batch.studies.findings import findings
+from i2s_batch.studies.result_table import table_of
+from i2s_batch.studies.results import Result
+from i2s_batch.studies.study import Results, Study
+from i2s_batch.studies.study_output import StudyOutput
+from i2s_batch.studies.study_rows import StudyRow
+
+_NOTE = (
+    "Mean ± standard deviation over n pictures. Ratios are geometric means over the pictures that have both, with the "
+    "95 % interval of Student's t on their logarithms. The loss is the whole loss, whatever a variant is optimised for."
+)
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """The results of a study for people. `figures`: PNG by file name and title."""
+
+    question: str
+    findings: list[str]
+    table: ResultTable
+    note: str
+    figures: dict[tuple[str, str], bytes]
+
+
+def study_parts(out: str, facts: Facts) -> PageParts:
+    """Write study.md and figures/ of the study at `out`, from its table and its images, and return what the report
+    shows of it. The images are in its figures: not all are of one generator."""
+    page = write_study(out, facts.settings.run)
+    figures = {title: inlined("png", data) for (_, title), data in page.figures.items()}
+    name = str(facts.settings.run.study)
+    study = ShownStudy(name, page.question, page.findings, page.table, page.note, figures)
+    return PageParts(f"study {name}", study=study, metrics=False)  # a mixture of variants says nothing
+
+
+def write_study(out: str, settings: RunSettings) -> StudyPage:
+    """Write study.md and figures/ of the study at `out`, from its table and its images; `settings`: of its run.
+    Raises StorageError if there is no table."""
+    embed = settings.embed_config()
+    study = study_of(str(settings.study), embed)
+    output = StudyOutput.read(out, embed.fit, study.reads_latents)
+    results = Results(study, [_result(row, output, study, embed.loss_weights) for row in output.rows], output.failed)
+    figures = {
+        ("pictures", "Inputs and reconstructions"): images_figure(results, output),
+        ("curves", study.curves_title): curves_figure(results),
+    }
+    page = StudyPage(study.question, findings(results), table_of(results), _NOTE, figures)
+    store = open_store(out)
+    check_additions(store, [RunLayout.study, *(RunLayout.figure(name) for name, _ in figures)])
+    for (name, _), data in figures.items():
+        store.put(RunLayout.figure(name), data)
+    store.put(RunLayout.study, _markdown(study, page).encode())
+    return page
+
+
+def _result(row: StudyRow, output: StudyOutput, study: Study, weights: LossWeights) -> Result:
+    before = output.row(study.variant(row.variant).continues, row.image)
+    measured = {} if study.measure is None else study.measure(row, output)
+    return row.result(before, weights, measured)
+
+
+def _markdown(study: Study, page: StudyPage) -> str:
+    figures = [f"![{title}]({RunLayout.figure(name)})" for name, title in page.figures]
+    parts = [f"# Study: {study.name}", page.question, "\n".join(f"- {finding}" for finding in page.findings)]
+    return "\n\n".join([*parts, page.table.markdown(), page.note, *figures]) + "\n"

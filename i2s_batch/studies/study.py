@@ -1,0 +1,154 @@
+"""What a study is: variants of an image and of its settings, what is measured on them, and what is said of the results.
+
+A study is one file with a function that makes it from the settings which it does not vary, and one line in
+`registered.STUDIES`, or `STUDIES.add(...)` from another program:
+
+    def mirrored(embed: EmbedConfig) -> Study:
+        variants = (Variant("original", "original", embed), Variant("mirrored", "mirrored", embed, alter=_mirrored))
+        return Study("mirrored", "Does left matter?", variants, baseline="original", findings=_findings)
+
+Everything else follows: plan, run, table, study.md, figures, report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.images.alterations import Alteration
+from i2s_batch.studies.results import Result, Value
+from i2s_batch.studies.statistics import Ratio, paired_ratio
+from i2s_batch.studies.study_output import StudyOutput
+from i2s_batch.studies.study_rows import StudyRow
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to embed an image.
+
+    A variant may need another of the same image: `redoes` names the one whose reconstruction is its input, `continues`
+    the one whose last state is its start.
+
+    Attributes:
+        name: A part of image ids, without a slash; never renamed.
+        title: The name for people.
+        alter: What is done to the image first; None for nothing.
+        untrained: Whether the generator's weights are random ones.
+        round: Counts from 1.
+    """
+
+    name: str
+    title: str
+    embed: EmbedConfig
+    alter: Alteration | None = None
+    untrained: bool = False
+    round: int = 1
+    redoes: str = ""
+    continues: str = ""
+
+    @property
+    def after(self) -> str:
+        """Return the variant of the same image that has to be finished first, '' if none."""
+        return self.redoes or self.continues
+
+
+class Published(NamedTuple):
+    """What the paper gives: loss x 1e5, and distance to the mean latent. Only rankings can be compared with it."""
+
+    loss: float
+    distance: float
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column that only one study has: its name in `Result.measured`, its title, and the unit behind its values."""
+
+    name: str
+    title: str
+    unit: str = ""
+
+
+# The curves that a study's figure shows: the name of each, and the results whose mean it is.
+Curves: TypeAlias = "list[tuple[str, list[Result]]]"
+
+
+def curve_of_each_variant(results: Results) -> Curves:
+    """Return a curve for each variant."""
+    return [(variant.title, results.of(variant.name)) for variant in results.study.variants]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study, with the settings of every variant.
+
+    Attributes:
+        name: The name under which it is registered.
+        baseline: The variant that the others are compared with.
+        findings: Says what the results show, one sentence at a time; what cannot be said is left out.
+        paper: The paper's figures, by variant, or by class and variant.
+        measures: The columns of what `measure` returns, in order.
+        measure: Measures a row on its images and latents; what could not be measured is missing.
+        reads_latents: Whether `measure` needs the latents of the rows.
+        curves: Which curves the figure shows.
+        curves_title: The title of the figure of curves.
+    """
+
+    name: str
+    question: str
+    variants: tuple[Variant, ...]
+    baseline: str
+    findings: Callable[[Results], Iterable[str]]
+    paper: Mapping[str, Published] = field(default_factory=dict)
+    measures: tuple[Measure, ...] = ()
+    measure: Callable[[StudyRow, StudyOutput], Mapping[str, float]] | None = None
+    reads_latents: bool = False
+    curves: Callable[[Results], Curves] = curve_of_each_variant
+    curves_title: str = "Mean loss by step"
+
+    @property
+    def by_name(self) -> dict[str, Variant]:
+        """Return the variants by name."""
+        return {variant.name: variant for variant in self.variants}
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant of that name."""
+        return self.by_name[name]
+
+    @property
+    def mean_steps(self) -> int:
+        """Return how many updates a row costs on average, without those of the variant that it continues."""
+        steps = [v.embed.steps - (self.variant(v.continues).embed.steps if v.continues else 0) for v in self.variants]
+        return max(1, round(sum(steps) / len(steps)))
+
+
+@dataclass(frozen=True)
+class Results:
+    """All results of a study. `failed`: the number of rows that are not ok."""
+
+    study: Study
+    all: Sequence[Result]
+    failed: int
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the classes of the images, in order."""
+        return sorted({one.label for one in self.all})
+
+    def of(self, variant: str, label: str | None = None) -> list[Result]:
+        """Return the results of a variant, of all classes or of one, in the order of the images."""
+        found = (one for one in self.all if one.variant == variant and label in (None, one.label))
+        return sorted(found, key=lambda one: one.image)
+
+    def ratio(
+        self, variant: str, baseline: str, value: Value = lambda one: one.loss, label: str | None = None
+    ) -> Ratio | None:
+        """Return how many times that of `baseline` a value is, over the images that have both; None if none has."""
+        others = {one.image: one for one in self.of(baseline, label)}
+        pairs = [(one, others[one.image]) for one in self.of(variant, label) if one.image in others]
+        return paired_ratio([value(one) for one, _ in pairs], [value(other) for _, other in pairs])
+
+    def title(self, variant: str) -> str:
+        """Return the variant's name for people."""
+        return self.study.variant(variant).title

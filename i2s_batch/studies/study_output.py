@@ -1,0 +1,55 @@
+"""The output of a study: its rows that are ok, what each was given, and its reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from i2s_batch.errors import I2SError
+from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.resize import fit_picture
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.storage import Store, open_store
+from i2s_batch.studies.study_rows import READ_COLUMNS, StudyRow, study_image_id
+from i2s_batch.table.shards import read_table, rows_of
+
+
+class StudyOutput:
+    """Rows, and images uint8 [R, R, 3]; an image that no longer exists is None, because the table stands without it."""
+
+    def __init__(self, store: Store, rows: Sequence[StudyRow], failed: int, fit: str) -> None:
+        """Hold `rows`, which are ok, beside `failed` others, of the study in `store`; `fit`: how images are fitted."""
+        self.rows, self.failed = rows, failed
+        self._store, self._fit = store, fit
+        self._by_id = {row.row.image_id: row for row in rows}
+
+    @classmethod
+    def read(cls, out: str, fit: str, latents: bool) -> StudyOutput:
+        """Read the table at `out`, with its latents if `latents`; StorageError if there is none."""
+        rows = rows_of(read_table(out, [*READ_COLUMNS, *(["latent"] if latents else [])]))
+        done = [StudyRow.of(row) for row in rows if row.status == STATUS_OK]
+        return cls(open_store(out), done, len(rows) - len(done), fit)
+
+    def row(self, variant: str, image: str) -> StudyRow | None:
+        """Return the row of a variant of an image; None if it is not ok, or not in the study."""
+        return self._by_id.get(study_image_id(variant, image))
+
+    def reconstruction(self, row: StudyRow) -> np.ndarray | None:
+        """Return the reconstruction of a row."""
+        try:
+            return decode_picture(self._store.get(RunLayout.picture(row.row.image_id, "png")))
+        except I2SError:
+            return None
+
+    def input(self, row: StudyRow) -> np.ndarray | None:
+        """Return what was embedded, as large as the reconstruction."""
+        reconstruction = self.reconstruction(row)
+        if reconstruction is None:
+            return None
+        try:
+            return fit_picture(decode_picture(read_bytes(row.row.uri)), reconstruction.shape[0], self._fit)
+        except I2SError:
+            return None

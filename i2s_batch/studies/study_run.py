@@ -1,0 +1,129 @@
+"""The run of a study: an embedding run whose images are variants of some images of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from i2s_batch.config import ImageSettings
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.embedding.units import EmbedUnit
+from i2s_batch.errors import ConfigError, PictureError
+from i2s_batch.images.alterations import Alteration
+from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.images.resize import fit_picture
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.source import list_images
+from i2s_batch.studies.catalogue import study_of
+from i2s_batch.studies.sampling import choose, class_of
+from i2s_batch.studies.study import Variant
+from i2s_batch.studies.study_config import StudyConfig
+from i2s_batch.studies.study_plan import PlannedRow, planned_row, planned_rows, study_plan
+from i2s_batch.studies.study_rows import study_image_id
+
+_ALTERERS = 4  # images altered at once
+
+
+@dataclass(frozen=True)
+class StudyRunRequest(EmbedRunRequest):
+    """What is to be studied. `command`: the words of the command line that resumes it, without the program's name; None
+    if there is none."""
+
+    config: StudyConfig
+    command: tuple[str, ...] | None = None
+
+
+class StudyRun(EmbedRun):
+    """A run that embeds every variant of a sample of images, and keeps the reconstructions."""
+
+    def __init__(self, request: StudyRunRequest, say: Callable[[str], None]) -> None:
+        self._study_request = request
+        self.study = study_of(request.config.study, request.config.embed)
+        super().__init__(request, say)
+        self.steps = self.study.mean_steps
+
+    def _command(self) -> tuple[str, ...] | None:
+        return self._study_request.command
+
+    def _make_plan(self) -> Plan:
+        config = self._study_request.config
+        images = list_images(self._study_request.source, exclude=self._study_request.out).read()
+        ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
+        classes = self._classes(images)
+        chosen = choose(ids, classes, config.sample, config.embed.seed)
+        self._say(f"{len(chosen)} of {len(ids)} pictures in {len(self.study.variants)} variants")
+        rows = [
+            planned_row(variant, ids[index], classes[index], self._input(variant, ids[index], uris[index]), uris[index])
+            for variant in self.study.variants
+            for index in chosen
+        ]
+        return study_plan(self.study, rows, config.shard_size)
+
+    def _classes(self, images: pa.Table) -> list[str]:
+        column = self._study_request.config.classes
+        if column is None:
+            return [class_of(image_id) for image_id in images["image_id"].to_pylist()]
+        carried = [name for name in images.column_names if name not in ("image_id", "uri")]
+        if column not in carried:
+            there = ", ".join(map(repr, carried)) or "none"
+            raise ConfigError(
+                f"{self._study_request.source!r} carries no column {column!r} for --classes; there is {there}"
+            )
+        return ["" if value is None else str(value) for value in images[column].to_pylist()]
+
+    def _input(self, variant: Variant, image: str, uri: str) -> str:
+        """Return where a variant of an image is read, the image itself being at `uri`."""
+        if variant.alter is not None:
+            return self._store.uri(RunLayout.altered(study_image_id(variant.name, image)))
+        if variant.redoes:
+            return self._store.uri(RunLayout.picture(study_image_id(variant.redoes, image), "png"))
+        return uri
+
+    def _prepare(self) -> None:
+        """Write the altered images that do not exist yet."""
+        plan = self.plan()
+        alterations = {variant.name: variant.alter for variant in self.study.variants if variant.alter is not None}
+        existing = {info.key for info in self._store.list(RunLayout.inputs_prefix)} if alterations else set()
+        rows = [
+            row
+            for row in planned_rows(plan.rows(range(len(plan))))
+            if row.variant in alterations and RunLayout.altered(row.image_id) not in existing
+        ]
+        if rows:
+            self._say(f"altering pictures ({len(rows)})")
+        with ThreadPoolExecutor(_ALTERERS) as pool:
+            for _ in pool.map(lambda row: self._alter(row, alterations[row.variant]), rows):
+                pass
+
+    def _alter(self, row: PlannedRow, alteration: Alteration) -> None:
+        """Write the altered image of a row. What cannot be read is not altered, and what cannot be decoded is handed on
+        as it is: its row in the table says why."""
+        embed = self._study_request.config.embed
+        try:
+            data = read_bytes(row.source_uri)
+        except PictureError:
+            return
+        try:
+            square = fit_picture(decode_picture(data), self.generator.settings.resolution, embed.fit)
+            data = encode_picture(alteration(square, row.image, embed.seed), "png")
+        except PictureError:
+            pass
+        self._store.put(RunLayout.altered(row.image_id), data)
+
+    def unit(self, index: int) -> EmbedUnit:
+        (row,) = planned_rows(self.plan().unit_rows(index))
+        variant = self.study.variant(row.variant)
+        return EmbedUnit(
+            index=index,
+            image_ids=(row.image_id,),
+            after=row.after,
+            uri=row.uri,
+            settings=ImageSettings(variant.embed, variant.untrained),
+            keeps_image=True,
+            successor=row.successor,
+        )

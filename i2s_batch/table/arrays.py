@@ -1,0 +1,107 @@
+"""The codes of a run as arrays: whole, or a batch at a time for tables larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from i2s_batch.errors import ConfigError
+from i2s_batch.table.selection import open_chosen, read_places
+from i2s_batch.table.shards import sorted_by_id
+
+_READERS = 4  # shards read at once; each is some 30 MB
+
+
+@dataclass(frozen=True, eq=False)
+class LatentTable:
+    """The pictures with status 'ok', in the order of their ids.
+
+    latents: float32 [N, L, w_dim], W+ codes.
+    metrics: every column of single numbers by name, [N]; a null is NaN.
+    table: all columns of these rows.
+    """
+
+    ids: list[str]
+    latents: np.ndarray
+    metrics: dict[str, np.ndarray]
+    table: pa.Table
+
+
+def read_latents(out: str, columns: Sequence[str] | None = None, where: str | None = None) -> LatentTable:
+    """The latents and metrics of the run at `out`, a local path or s3://bucket/prefix.
+
+    `columns`: those read beside image_id and latent, None for all; the rest is not fetched. `where`: a condition
+    in SQL, such as "psnr > 30"; see `i2s-batch query`.
+
+    Of a run under way, the shards written so far. Raises StorageError: no such output, no shard yet, a shard
+    that is damaged or foreign; ConfigError: no such column; QueryError: `where` is no condition.
+    """
+    table, chosen = open_chosen(out, columns, where)
+    with ThreadPoolExecutor(_READERS) as pool:
+        parts = pool.map(lambda shard, at: list(read_places(shard, at, chosen.columns)), table.shards, chosen.places)
+        batches = [batch for part in parts for batch in part]
+    schema = table.shards[0].columns(chosen.columns)
+    return _arrays(sorted_by_id(pa.Table.from_batches(batches, schema)), table.latent_shape)
+
+
+def iter_latents(
+    out: str, batch_size: int = 256, columns: Sequence[str] | None = None, where: str | None = None
+) -> Iterator[LatentTable]:
+    """As `read_latents`, `batch_size` pictures at a time (fewer at the end): only they are in memory.
+
+    The order is that of the ids as long as each shard's come after the former's, as a run writes them.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch size is {batch_size}; it must be at least 1")
+    table, chosen = open_chosen(out, columns, where)
+    schema = table.shards[0].columns(chosen.columns)
+    for batches in _regrouped(chosen.batches(table), batch_size):
+        yield _arrays(pa.Table.from_batches(batches, schema), table.latent_shape)
+
+
+def _regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[list[pa.RecordBatch]]:
+    """The same rows in groups of `size`."""
+    held: list[pa.RecordBatch] = []
+    room = size
+    for batch in batches:
+        rest = batch
+        while len(rest) >= room:
+            yield [*held, rest.slice(0, room)]
+            rest = rest.slice(room)
+            held, room = [], size
+        if len(rest):
+            held.append(rest)
+            room -= len(rest)
+    if held:
+        yield held
+
+
+def _arrays(table: pa.Table, latent_shape: tuple[int, int]) -> LatentTable:
+    numbers = [field.name for field in table.schema if is_number(field.type)]
+    return LatentTable(
+        ids=table["image_id"].to_pylist(),
+        latents=stacked(table["latent"]).reshape(-1, *latent_shape),
+        metrics={name: table[name].to_numpy() for name in numbers},
+        table=table,
+    )
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds single numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def stacked(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of fixed-size lists without nulls as float32 [N, size], one copy."""
+    size = column.type.list_size
+    array = np.empty((len(column), size), np.float32)
+    start = 0
+    for chunk in column.chunks:
+        # flatten() minds the chunk's offset, which .values does not
+        array[start : start + len(chunk)] = chunk.flatten().to_numpy().reshape(len(chunk), size)
+        start += len(chunk)
+    return array

@@ -1,0 +1,36 @@
+"""The forms in which latents are exported, by the end of the file's name. A new one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from i2s_batch.registry import Declaration, Registry
+
+# Writes the chosen latents of a run into a file and returns how many there are: of OUT, an SQL condition, the file.
+Writer = Callable[[str, str | None, BinaryIO], int]
+
+
+@dataclass(frozen=True)
+class Exporter(Declaration[Writer]):
+    """A form, named as the end of the file's name without its dot. `seekable`: whether its file is written back and
+    forth, which a pipe cannot."""
+
+    seekable: bool = True
+
+
+EXPORTERS: Registry[Exporter] = Registry(
+    "the end of FILE",
+    [
+        Exporter("npy", "The codes alone, float32 [N, L, w_dim].", "i2s_batch.table.export:write_npy", seekable=False),
+        Exporter(
+            "npz", "The codes as `w`, with image_id and every column of numbers.", "i2s_batch.table.export:write_npz"
+        ),
+        Exporter(
+            "pt",
+            "The same for torch.load(FILE, weights_only=True); all of it in memory once.",
+            "i2s_batch.table.export:write_pt",
+        ),
+    ],
+)

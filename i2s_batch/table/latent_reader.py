@@ -1,0 +1,151 @@
+"""Single latents of large tables: where each lies, found once; and a reader that never holds a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from cachetools import LRUCache
+
+from i2s_batch.errors import LatentError, RunConflictError, SourceError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.parquet.row_groups import ReplacedError, RowGroupCache
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.metadata import META_GENERATOR, texts_of
+from i2s_batch.storage import open_store
+from i2s_batch.table.shards import ShardRows, existing_shards, latent_shape, open_shard, recorded_settings
+
+# Row groups kept by a reader: 128 codes of 18 x 512 are 4.7 MB.
+_CACHE_BYTES = 256 << 20
+_SHARDS_OPEN = 64  # what is kept of a footer is some 300 KB
+_SCALARS = ["image_id", "status", "w_distance"]
+
+PLACE = pa.struct([("table", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
+
+
+class LatentLocation(NamedTuple):
+    """Where a latent is: the number of its table among those that are read, its shard, and its row in the shard."""
+
+    table: int
+    shard: int
+    row: int
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What the shards of a table say of themselves. `generator`: fingerprint, hex; `origin`: where it was read."""
+
+    url: str
+    generator: str
+    origin: str
+    latent_shape: tuple[int, int]
+
+
+class LatentIndex:
+    """Where the codes of one or several tables lie, by image id. Holds no codes.
+
+    `scalars` are the rows without latents and curves, all tables one after the other.
+    """
+
+    def __init__(self, outs: Sequence[str]) -> None:
+        """Read the ids of the tables at `outs`; raises StorageError, and RunConflictError if the tables were made
+        by different generators."""
+        self.tables: list[TableFacts] = []
+        ids: list[str] = []
+        status: list[str] = []
+        places, distances = [], []
+        for number, out in enumerate(outs):
+            store = open_store(out)
+            for key in existing_shards(store):
+                shard = RunLayout.shard_index(key)
+                with open_shard(store, key, whole=False) as file:
+                    rows, schema = file.read(_SCALARS, use_threads=False), file.schema_arrow
+                if len(self.tables) == number:
+                    self.tables.append(_facts(store.url, schema))
+                ids += rows["image_id"].to_pylist()
+                status += rows["status"].to_pylist()
+                distances.append(rows["w_distance"].to_numpy())
+                numbers = np.arange(len(rows), dtype=np.int32)
+                places.append(np.stack([np.full_like(numbers, number), np.full_like(numbers, shard), numbers], 1))
+        self._check_same_generator()
+        self.ids, self.status = ids, status
+        self._places, self._distances = np.concatenate(places), np.concatenate(distances)
+        self._rows: dict[str, int] = {}
+        self._doubled: dict[str, int] = {}  # ids that several tables hold
+        for row, image_id in enumerate(ids):
+            if self._rows.setdefault(image_id, row) != row:
+                self._doubled[image_id] = row
+
+    def ok(self) -> list[str]:
+        """The images that have a code, in the order of the tables."""
+        return [image_id for image_id, status in zip(self.ids, self.status, strict=True) if status == STATUS_OK]
+
+    def location(self, image_id: str) -> LatentLocation | None:
+        """Return where the latent of an image is; None if no table holds the image. SourceError if several do."""
+        row = self._rows.get(image_id)
+        if row is None:
+            return None
+        if image_id in self._doubled:
+            here, there = (self.tables[self._places[r, 0]].url for r in (row, self._doubled[image_id]))
+            raise SourceError(f"{image_id!r} is an image of {here} and of {there}; edit one table at a time")
+        table, shard, number = self._places[row].tolist()
+        return LatentLocation(table, shard, number)
+
+    def distance(self, image_id: str) -> float | None:
+        """The image's w_distance; None if it has none."""
+        row = self._rows.get(image_id)
+        value = np.nan if row is None else float(self._distances[row])
+        return None if np.isnan(value) else value
+
+    def _check_same_generator(self) -> None:
+        first = self.tables[0]
+        for table in self.tables[1:]:
+            if table.generator != first.generator:
+                raise RunConflictError(
+                    f"{first.url} was made by the generator {first.generator[:12]}... ({first.origin}), {table.url} by "
+                    f"{table.generator[:12]}... ({table.origin}); codes of different generators do not mix"
+                )
+
+
+def _facts(url: str, schema: pa.Schema) -> TableFacts:
+    made_by = recorded_settings(schema, url).generator
+    origin = "unknown" if made_by is None else made_by.origin
+    return TableFacts(url, texts_of(schema.metadata).get(META_GENERATOR, ""), origin, latent_shape(schema))
+
+
+class LatentReader:
+    """Reads latents at the locations that a `LatentIndex` has found; keeps the row groups used last."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._stores = [open_store(url) for url in urls]
+        self._cache = RowGroupCache(_CACHE_BYTES)
+        self._shards: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
+
+    def read(self, image_id: str, location: LatentLocation | None) -> np.ndarray:
+        """Return the latent of an image, float32 [L * w_dim]. Raises LatentError if the table has none for it."""
+        if location is None:
+            raise LatentError(f"no table holds an image {image_id!r}")
+        store = self._stores[location.table]
+        try:
+            rows = self._shard(location.table, location.shard).slice(location.row, 1)
+        except ReplacedError:  # such as by a run that tries failed images again; the ids tell whether it matters
+            self._shards.pop((location.table, location.shard), None)
+            rows = self._shard(location.table, location.shard).slice(location.row, 1)
+        if not len(rows) or rows["image_id"][0].as_py() != image_id:
+            raise LatentError(f"{store.url}: {image_id!r} is not where it was when the edit was planned; plan anew")
+        status = rows["status"][0].as_py()
+        if status != STATUS_OK:
+            raise LatentError(f"{store.url}: {image_id!r} has no code, its status is {status!r}")
+        latent: np.ndarray = rows["latent"].combine_chunks().flatten().to_numpy()
+        return latent
+
+    def _shard(self, table: int, shard: int) -> ShardRows:
+        rows = self._shards.get((table, shard))
+        if rows is None:
+            columns = ["image_id", "status", "latent"]
+            rows = ShardRows(self._stores[table], RunLayout.shard(shard), columns, self._cache)
+            self._shards[table, shard] = rows
+        return rows

@@ -1,0 +1,112 @@
+"""The rows of a table that are asked for: where they lie, and their columns in the order of the shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from i2s_batch.errors import ConfigError, StorageError
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.table.dataset import Shard, TableFiles, open_table
+from i2s_batch.table.sql import answer
+
+
+@dataclass(frozen=True)
+class ChosenRows:
+    """Rows with status 'ok', by the shard that holds them. Holds no rows: it is small and can be pickled.
+
+    out: where the table is. places: for each shard the rows' places in it, ascending, int64.
+    columns: what is read of them, `image_id` and `latent` first.
+    """
+
+    out: str
+    places: list[np.ndarray]
+    columns: list[str]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.places))
+
+    @property
+    def starts(self) -> np.ndarray:
+        """The number of the first row of each shard, and of one past the last: int64 [shards + 1]."""
+        return np.cumsum([0, *map(len, self.places)])
+
+    def part(self, start: int, stop: int) -> ChosenRows:
+        """The rows with the numbers `start` to `stop`."""
+        firsts = self.starts[:-1]
+        places = [p[max(0, start - f) : max(0, stop - f)] for p, f in zip(self.places, firsts, strict=True)]
+        return ChosenRows(self.out, places, self.columns)
+
+    def batches(self, table: TableFiles) -> Iterator[pa.RecordBatch]:
+        """The rows in order, a row group or a part of one at a time."""
+        for shard, places in zip(table.shards, self.places, strict=True):
+            yield from read_places(shard, places, self.columns)
+
+
+def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) -> ChosenRows:
+    """The rows with status 'ok' for which `where` holds, a condition in SQL as `query` takes them.
+
+    `columns`: those that are read beside image_id and latent; None for all. Raises ConfigError for one that there
+    is not, QueryError for the condition.
+    """
+    for name in columns or ():
+        if name not in table.schema.names:
+            raise ConfigError(f"the table has no column {name!r}; it has {', '.join(table.schema.names)}")
+    wanted = ["image_id", "latent", *(table.schema.names if columns is None else columns)]
+    ids = None if where is None else _ids(table, where)
+    return ChosenRows(table.url, [_places(shard, ids) for shard in table.shards], list(dict.fromkeys(wanted)))
+
+
+def chosen_ids(out: str, where: str) -> list[str]:
+    """The images of the table at `out` with status 'ok' for which `where` holds. Errors as `choose`."""
+    ids: list[str] = _ids(open_table(out), f"({where}\n) AND status = '{STATUS_OK}'").to_pylist()
+    return ids
+
+
+def _ids(table: TableFiles, where: str) -> pa.Array:
+    """The images for which `where` holds."""
+    query = f"SELECT image_id FROM latents WHERE (\n{where}\n)"  # the line's end ends a comment too
+    with answer(table, query) as found:
+        ids = [batch.column(0) for batch in found.batches]
+    return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+
+
+def _places(shard: Shard, ids: pa.Array | None) -> np.ndarray:
+    rows = pa.Table.from_batches(shard.batches(columns=["image_id", "status"]), shard.columns(["image_id", "status"]))
+    chosen = pc.equal(rows["status"], STATUS_OK)
+    if ids is not None:
+        chosen = pc.and_(chosen, pc.is_in(rows["image_id"], ids))
+    return np.flatnonzero(chosen.to_numpy())
+
+
+def read_places(shard: Shard, places: np.ndarray, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows at `places` (ascending) of a shard, from the row groups that hold one; StorageError if one of them
+    has no code."""
+    if not len(places):
+        return
+    sizes = shard.row_groups
+    stops = np.cumsum(sizes)
+    groups = np.unique(np.searchsorted(stops, places, side="right"))
+    kept = np.isin(np.arange(len(sizes)), groups)
+    skipped = np.cumsum(np.where(kept, 0, sizes))  # rows of the groups left out, up to each group
+    wanted = places - skipped[np.searchsorted(stops, places, side="right")]
+    start = 0
+    for batch in shard.batches(groups=groups.tolist(), columns=columns, batch_readahead=2, fragment_readahead=1):
+        low, high = np.searchsorted(wanted, (start, start + len(batch)))
+        rows = batch.take(pa.array(wanted[low:high] - start))
+        if rows["latent"].null_count:
+            lost = rows["image_id"].filter(rows["latent"].is_null())[0].as_py()
+            raise StorageError(f"{shard.uri!r}: {lost!r} has status 'ok' but no latent; run i2s-batch verify")
+        start += len(batch)
+        if len(rows):
+            yield rows
+
+
+def open_chosen(out: str, columns: Sequence[str] | None, where: str | None) -> tuple[TableFiles, ChosenRows]:
+    """The table at `out`, and the rows that are chosen of it."""
+    table = open_table(out)
+    return table, choose(table, columns, where)

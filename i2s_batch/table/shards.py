@@ -1,0 +1,228 @@
+"""Reading the rows of a run's table, whatever their status. Codes as arrays: `stream`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from i2s_batch.errors import StorageError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.parquet.arrow_files import lent_to_arrow
+from i2s_batch.parquet.row_groups import RowGroupCache, RowGroups
+from i2s_batch.schema.columns import SCHEMA_VERSION
+from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION, table_settings, texts_of
+from i2s_batch.schema.row import Row
+from i2s_batch.schema.settings import TableSettings
+from i2s_batch.storage import Store, open_store
+
+_SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
+_READERS = 4  # shards fetched at once; each is some 30 MB
+
+NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
+
+
+def read_table(out: str, columns: list[str] | None = None, max_shards: int | None = None) -> pa.Table:
+    """Every row of the run at `out`, whatever its status, in the order of the ids.
+
+    Of a run under way, the shards written so far. Raises StorageError: no such output, no shard yet, a shard
+    that is damaged or foreign.
+
+    `columns`: None for all, else with `image_id` among them, and nothing but them is fetched. `max_shards`: no
+    more than so many shards, spread evenly over the run.
+    """
+    store = open_store(out)
+    keys = existing_shards(store)
+    if max_shards is not None and len(keys) > max_shards:
+        keys = [keys[i * len(keys) // max_shards] for i in range(max_shards)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        shards = list(pool.map(lambda key: read_shard(store, key, columns), keys))
+    for key, shard in zip(keys, shards, strict=True):
+        if shard.schema != shards[0].schema or latent_shape(shard.schema) != latent_shape(shards[0].schema):
+            raise StorageError(f"{store.uri(key)!r} has other columns than {store.uri(keys[0])!r}; {NOT_OURS}")
+    return sorted_by_id(pa.concat_tables(shards))
+
+
+def sorted_by_id(table: pa.Table) -> pa.Table:
+    """The rows by image_id; the table itself if they are so already."""
+    order = pc.sort_indices(table["image_id"])
+    in_order = pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py()
+    return table if in_order else table.take(order)
+
+
+def read_rows(out: str, image_ids: Sequence[str]) -> list[Row]:
+    """The rows of some images, all columns, in the order of `image_ids`; the rest of the table is not fetched.
+
+    Errors as `read_table`, and StorageError for an id that the table does not hold.
+    """
+    store = open_store(out)
+    wanted = pa.array(sorted(set(image_ids)), pa.string())
+    with ThreadPoolExecutor(_READERS) as pool:
+        parts = pool.map(lambda key: _rows_in_shard(store, key, wanted), existing_shards(store))
+        rows = {row.image_id: row for part in parts for row in part}
+    missing = [image_id for image_id in image_ids if image_id not in rows]
+    if missing:
+        raise StorageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
+    return [rows[image_id] for image_id in image_ids]
+
+
+def row_of_shard(store: Store, key: str, image_id: str) -> Row:
+    """One row of one shard, whatever the state of the others. Raises StorageError: it is not there, or damaged."""
+    rows = _rows_in_shard(store, key, pa.array([image_id]))
+    if not rows:
+        raise StorageError(f"{store.uri(key)!r} holds no row of image {image_id!r}")
+    return rows[0]
+
+
+def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[Row]:
+    """The wanted rows of one shard, from the row groups that may hold one: a shard is sorted by image_id."""
+    with open_shard(store, key, whole=False) as file:
+        place = file.schema_arrow.get_field_index("image_id")
+        found = []
+        for group in range(file.num_row_groups):
+            ids = file.metadata.row_group(group).column(place).statistics
+            if ids is not None and ids.has_min_max and not _any_between(wanted, ids.min, ids.max):
+                continue
+            rows = file.read_row_group(group, use_threads=False)
+            found += rows_of(rows.filter(pc.is_in(rows["image_id"], wanted)))
+    return found
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """Return the rows of an Arrow table that has all columns."""
+    return [Row.of_cells(cells) for cells in table.to_pylist()]
+
+
+def _any_between(wanted: pa.Array, low: str, high: str) -> bool:
+    inside = pc.and_(pc.greater_equal(wanted, low), pc.less_equal(wanted, high))
+    return bool(pc.any(inside).as_py())
+
+
+def _shard_keys(store: Store) -> list[str]:
+    keys = [info.key for info in store.list(RunLayout.shards_prefix) if info.key.endswith(".parquet")]
+    for key in keys:
+        if RunLayout.shard_index(key) is None:
+            raise StorageError(f"{store.uri(key)!r} is no shard of this table; {NOT_OURS}")
+    return keys
+
+
+def existing_shards(store: Store) -> list[str]:
+    """The keys of a table's shards, in order. Raises StorageError if there is none."""
+    keys = _shard_keys(store)
+    if not keys:
+        raise StorageError(_why_no_shards(store))
+    return keys
+
+
+def _why_no_shards(store: Store) -> str:
+    rows = sum(RunLayout.row_index(info.key) is not None for info in store.list(RunLayout.all_rows_prefix))
+    if rows or any(info.key == RunLayout.run_json for info in store.list(RunLayout.run_json)):
+        return (
+            f"{store.url!r} is an unfinished run without a shard yet ({rows} rows in its work log); "
+            "run its embed command again to go on"
+        )
+    return f"{store.url!r} holds no output of i2s-batch; give the OUT of an embed run"
+
+
+def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
+    """One shard of a table; `columns`: None for all. Raises StorageError if it is damaged or foreign."""
+    with open_shard(store, key, whole=columns is None) as file:
+        table: pa.Table = file.read(columns, use_threads=False)
+    return table
+
+
+class ShardRows(RowGroups):
+    """The rows of a shard by their positions, of which the row groups used last are kept."""
+
+    def __init__(self, store: Store, key: str, columns: Sequence[str] | None, cache: RowGroupCache) -> None:
+        super().__init__(store, key, columns, cache, "delete it and run its embed command again")
+        check_ours(self.metadata, store.uri(key))
+
+
+def parse_shard(data: bytes, uri: str) -> pa.Table:
+    """The rows in the bytes of a shard; errors as `read_shard`, with the name `uri`."""
+    with errors_named(uri), pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+        check_ours(file.schema_arrow.metadata or {}, uri)
+        table: pa.Table = file.read(use_threads=False)
+    return table
+
+
+def read_statuses(store: Store, key: str) -> np.ndarray:
+    """The column `status` of a shard, object [rows]; errors as `read_shard`. A row group whose statistics say that all
+    of it has one status, as nearly all do, is not read: on S3 the footer then is the only request."""
+    parts = []
+    with open_shard(store, key, whole=False) as file:
+        place = file.schema_arrow.get_field_index("status")
+        for number in range(file.num_row_groups):
+            group = file.metadata.row_group(number)
+            facts = group.column(place).statistics
+            if facts is not None and facts.has_min_max and facts.min == facts.max and facts.null_count == 0:
+                parts.append(np.full(group.num_rows, facts.min, object))
+            else:
+                rows = file.read_row_group(number, ["status"], use_threads=False)
+                parts.append(rows["status"].to_numpy())
+    return np.concatenate(parts) if parts else np.empty(0, object)
+
+
+@contextmanager
+def open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
+    """A shard that is known to be ours; what goes wrong while it is read has its name."""
+    uri = store.uri(key)
+    # All of a shard is one request; some of it is the requests for its parts, which pre_buffer joins.
+    with (
+        errors_named(uri),
+        pa.BufferReader(store.get(key)) if whole else lent_to_arrow(store.open(key)) as source,
+        pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=not whole) as file,
+    ):
+        check_ours(file.schema_arrow.metadata or {}, uri)
+        yield file
+
+
+@contextmanager
+def errors_named(uri: str) -> Iterator[None]:
+    """What goes wrong while a shard is read has the shard's name."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run its embed command again") from error
+
+
+def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
+    """Raise StorageError unless these are the file metadata of a shard that this program can read."""
+    version = metadata.get(META_SCHEMA_VERSION.encode())
+    if version is None:
+        raise StorageError(f"{uri!r} is a foreign Parquet file; {NOT_OURS}")
+    if version != str(SCHEMA_VERSION).encode():
+        raise StorageError(
+            f"{uri!r} has schema version {version.decode(errors='replace')}; this program reads {SCHEMA_VERSION}; "
+            "use the version that wrote it"
+        )
+    shape = metadata.get(META_LATENT_SHAPE.encode(), b"")
+    if not _SHAPE.fullmatch(shape):
+        raise StorageError(
+            f"{uri!r} is damaged (its metadata say that a latent is {shape.decode(errors='replace')!r}); "
+            "delete it and run its embed command again"
+        )
+
+
+def recorded_settings(schema: pa.Schema, url: str) -> TableSettings:
+    """Return what the metadata of a table's shards say of its run; StorageError, with the name `url`, if they are
+    damaged."""
+    try:
+        return table_settings(texts_of(schema.metadata))
+    except ValueError as error:
+        raise StorageError(f"{url!r}: the metadata of a shard are damaged ({error}); run i2s-batch verify") from error
+
+
+def latent_shape(schema: pa.Schema) -> tuple[int, int]:
+    """L and w_dim of the codes in a shard of ours."""
+    layers, w_dim = json.loads(schema.metadata[META_LATENT_SHAPE.encode()])
+    return layers, w_dim

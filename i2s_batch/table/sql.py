@@ -1,0 +1,230 @@
+"""SQL over a run's table: DuckDB on the shards, with nothing else in its reach.
+
+A query is one SELECT over `latents` and `failures`. Before it runs, DuckDB's own parser says what it is made of, and
+whatever is not known to be harmless is refused: other statements, other tables, functions that read files, settings
+or memory. Behind that the connection is closed against files, the network, extensions and this process's variables,
+and its settings are locked.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from i2s_batch.config import Json
+from i2s_batch.errors import QueryError
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.table.dataset import TableFiles, check_whole
+
+MEMORY_LIMIT = "4GB"  # of DuckDB's own, then a temporary folder; 1 GB is too little to compare codes of 18 x 512
+BATCH_ROWS = 1024  # 38 MB of codes of 18 x 512
+
+_STATEMENT_KINDS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+_TABLES = {"latents", "failures"}
+_TABLE_FUNCTIONS = {"range", "generate_series", "unnest"}
+# Functions of single values are harmless but for these: they tell of this process, write its log, or only wait.
+_FUNCTIONS_REFUSED = {"current_setting", "getenv", "getvariable", "nextval", "pg_sleep", "sleep_ms", "write_log"}
+_WHILE_READING = "registered as 'latents'"  # in DuckDB's message when pyarrow could not read on
+# How DuckDB begins when its memory, or the disk behind it, is used up; it goes on with settings that are locked here.
+_OUT_OF_MEMORY = "Out of Memory Error"
+_ONLY = "a query is one SELECT over the tables latents and failures, and only reads them"
+
+# PSNR is in dB; an infinite one is in the best class. The names sort as the classes do.
+# A macro's parameter must have no column's name, which may be any name of a user's list.
+_MACROS = f"""
+CREATE VIEW failures AS SELECT * EXCLUDE (latent) FROM latents WHERE status <> '{STATUS_OK}';
+CREATE MACRO layer(latent, k) AS CASE
+    WHEN k BETWEEN 0 AND $layers - 1
+    THEN list_slice(latent::FLOAT[], CAST(k * $w_dim + 1 AS BIGINT), CAST((k + 1) * $w_dim AS BIGINT))
+    WHEN k IS NOT NULL THEN error('layer ' || k || ' is asked for; the layers are 0 to ' || ($layers - 1)) END;
+CREATE MACRO latent_of(i2s_asked_id) AS (SELECT latent FROM latents WHERE image_id = i2s_asked_id);
+CREATE MACRO euclidean(a, b) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL
+    THEN list_distance(a::FLOAT[], b::FLOAT[]) END;
+CREATE MACRO cosine(a, b) AS CASE WHEN a IS NOT NULL AND b IS NOT NULL
+    THEN list_cosine_distance(a::FLOAT[], b::FLOAT[]) END;
+CREATE MACRO psnr_class(psnr) AS CASE
+    WHEN psnr < 20 THEN '00-20 dB' WHEN psnr < 25 THEN '20-25 dB' WHEN psnr < 30 THEN '25-30 dB'
+    WHEN psnr < 35 THEN '30-35 dB' WHEN psnr < 40 THEN '35-40 dB' WHEN psnr >= 40 THEN '40+ dB' END;
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query gives: its columns, and its rows as they come, never all of them in memory."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+@contextmanager
+def answer(table: TableFiles, query: str) -> Iterator[Answer]:
+    """Run `query` over `table`. Raises QueryError; StorageError when a shard proves to be damaged."""
+    with tempfile.TemporaryDirectory(prefix="i2s-query-") as spill, _connected(table, spill) as connection:
+        statement = _checked(connection, query)
+        with _errors(table):
+            reader = connection.sql(statement).to_arrow_reader(BATCH_ROWS)
+        names = _unique(reader.schema.names)
+        schema = pa.schema([field.with_name(name) for field, name in zip(reader.schema, names, strict=True)])
+        yield Answer(schema, (batch.rename_columns(names) for batch in _batches(reader, table)))
+
+
+def _unique(names: list[str]) -> list[str]:
+    """The names of a query's columns, the second and later ones of a name numbered: a file's must differ."""
+    found: list[str] = []
+    for name in names:
+        number, new = 1, name
+        while new in found:
+            number, new = number + 1, f"{name}_{number}"
+        found.append(new)
+    return found
+
+
+def _batches(reader: pa.RecordBatchReader, table: TableFiles) -> Iterator[pa.RecordBatch]:
+    while True:
+        with _errors(table):
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+        yield batch
+
+
+@contextmanager
+def _errors(table: TableFiles) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if _WHILE_READING in str(error):
+            check_whole(table)  # DuckDB does not say in which file it found a fault
+        if _OUT_OF_MEMORY in str(error):
+            raise QueryError(_out_of_memory()) from error
+        raise QueryError(f"the query fails: {_one_line(error)}") from error
+
+
+def _out_of_memory() -> str:
+    """What ran out, the limit, and what helps."""
+    return (
+        f"the query needs more memory than its {MEMORY_LIMIT} (what can wait lies in {tempfile.gettempdir()}); take "
+        "fewer columns (a latent is the largest by far) or fewer rows (WHERE), use i2s-batch neighbours for distances "
+        "to one picture, and i2s-batch export to write many codes"
+    )
+
+
+@contextmanager
+def _connected(table: TableFiles, spill: str) -> Iterator[Any]:
+    """A DuckDB in memory that holds the table and its macros, and reaches nothing else but the folder `spill`."""
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": MEMORY_LIMIT,
+        "temp_directory": spill,
+        "python_enable_replacements": "false",
+        "autoload_known_extensions": "false",
+        "autoinstall_known_extensions": "false",
+        "allow_community_extensions": "false",
+    }
+    with duckdb.connect(":memory:", config=settings) as connection:
+        connection.register("latents", table.dataset)
+        layers, w_dim = table.latent_shape
+        connection.execute(_MACROS.replace("$layers", str(layers)).replace("$w_dim", str(w_dim)))
+        connection.execute("SET enable_progress_bar = false; SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield connection
+
+
+def _checked(connection: Any, query: str) -> Any:
+    """The one statement of `query`, if it only reads the table."""
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.Error as error:
+        raise QueryError(f"the query is no SQL: {_one_line(error)}") from error
+    if len(statements) != 1:
+        raise QueryError(f"the query has {len(statements)} statements; {_ONLY}")
+    kind = _kind(statements[0])
+    if kind != "SELECT":
+        raise QueryError(f"the query is a {kind} statement; {_ONLY}")
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    tree = json.loads(text)
+    if tree["error"]:
+        raise QueryError(f"the query cannot be checked ({' '.join(tree['error_message'].split())}); {_ONLY}")
+    parts = list(_parts(tree))
+    named = {str(name).lower() for part in parts for name in _common_tables(part)} - _TABLES
+    # A name of WITH holds only in a part of the query; elsewhere it would reach a table of DuckDB's own.
+    if own := named & _own_tables(connection):
+        raise QueryError(
+            f"the query names a part of itself {min(own)!r}, as DuckDB names a table of its own; rename it"
+        )
+    tables = _TABLES | named
+    for part in parts:
+        check_part(part, tables)
+    return statements[0]
+
+
+def _kind(statement: Any) -> str:
+    """SELECT, COPY, ..."""
+    try:
+        return str(statement.type.name)
+    except ValueError:  # some kinds of DuckDB's have no name in Python
+        return "special"
+
+
+def _parts(tree: Json) -> Iterator[dict[str, Json]]:
+    """Yield every node of a syntax tree."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def _common_tables(part: dict[str, Json]) -> list[str]:
+    """Return the names that a WITH gives to its queries."""
+    match part.get("cte_map"):
+        case {"map": list() as entries}:
+            return [_text(entry, "key") for entry in entries]
+    return []
+
+
+def _own_tables(connection: Any) -> set[str]:
+    """Every table and view that DuckDB knows, whatever its schema."""
+    query = "SELECT view_name FROM duckdb_views() UNION ALL SELECT table_name FROM duckdb_tables()"
+    return {str(name).lower() for (name,) in connection.execute(query).fetchall()}
+
+
+def _text(node: Json, name: str) -> str:
+    """Return a text of a node, '' where it has none."""
+    value = node.get(name) if isinstance(node, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def check_part(part: dict[str, Json], tables: set[str]) -> None:
+    """Raise QueryError if a node of the syntax tree does anything but read one of `tables`: the first of two fences."""
+    kind = _text(part, "type")
+    if kind.endswith("_NODE") and kind not in _STATEMENT_KINDS:
+        raise QueryError(f"the query holds a {kind.partition('_')[0]}; {_ONLY}")
+    if kind == "BASE_TABLE":
+        is_qualified = bool(part.get("catalog_name") or part.get("schema_name"))
+        names = (_text(part, name) for name in ("catalog_name", "schema_name", "table_name"))
+        place = ".".join(filter(None, names))
+        if is_qualified or place.lower() not in tables:
+            raise QueryError(f"the query reads {place!r}; {_ONLY}")
+    called = _text(part.get("function"), "function_name") if kind == "TABLE_FUNCTION" else ""
+    if kind == "TABLE_FUNCTION" and called.lower() not in _TABLE_FUNCTIONS:
+        raise QueryError(f"the query calls {called!r}; {_ONLY}")
+    called = _text(part, "function_name") if kind == "FUNCTION" else ""
+    if kind == "FUNCTION" and (not called or called.lower() in _FUNCTIONS_REFUSED):
+        raise QueryError(f"the query calls {called!r}; {_ONLY}")
+
+
+def _one_line(error: Exception) -> str:
+    """DuckDB's message without its drawing of the place, and without the kind of error in front."""
+    text = str(error).partition("\n\nLINE ")[0]
+    return " ".join(text.split()).partition(" Error: ")[2] or " ".join(text.split())

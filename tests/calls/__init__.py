@@ -1,0 +1,1 @@
+"""What calls what in the package, read from its syntax trees; `tests.structure` counts with it."""

@@ -1,0 +1,28 @@
+"""An exporter of another program, in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.errors import ConfigError
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.export import export_latents
+from i2s_batch.table.exporters import EXPORTERS
+from tests.extension.text_exporter import TEXT
+from tests.runs import embed, job_over
+
+
+def test_an_exporter_from_outside(tmp_path: Path, generator: Path, vgg: Path) -> None:
+    request = job_over(tmp_path, ["00.png", "01.png"], generator, vgg, EmbedRunConfig(embed=EmbedConfig(steps=1)))
+    embed(request)
+    file, latents = tmp_path / "codes.txt", read_latents(request.out).latents
+    with EXPORTERS.added(TEXT):
+        assert export_latents(request.out, str(file)) == 2
+        with pytest.raises(ConfigError, match=r"ends in \.npy, \.npz, \.pt or \.txt"):
+            export_latents(request.out, "codes.csv")
+    assert file.read_text() == "".join(f"{i:02d}.png {latents[i].sum():.6f}\n" for i in range(2))
+    with pytest.raises(ConfigError, match=r"ends in \.npy, \.npz or \.pt"):
+        export_latents(request.out, str(file))
