@@ -21,15 +21,14 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import present_shard, publish_shard
 from i2s_batch.output.run_record import RunRecord, check_same_run
 from i2s_batch.output.run_summary import MergedSummary
-from i2s_batch.parquet.row_groups import RowGroupCache
 from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.storage import Store, open_store
-from i2s_batch.table.shards import ShardRows, existing_shards, read_shard
+from i2s_batch.table.shards import existing_shards, read_shard
 
-# Row groups of the merged runs kept in memory. All shards are sorted, so that they are needed in turn.
-_CACHE_BYTES = 256 << 20
-_SHARDS_OPEN = 16
+# Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn; each is one
+# request.
+_CACHED_SHARDS = 8
 _JUDGED_BY = ["image_id", "status", "sha256", "loss"]
 _RANKED_BY = [*_JUDGED_BY, "run"]
 
@@ -157,15 +156,14 @@ class _Shards:
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = stores
-        self._cache = RowGroupCache(_CACHE_BYTES)
-        self._files: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
+        self._cache: LRUCache[tuple[int, int], pa.Table] = LRUCache(_CACHED_SHARDS)
 
     def rows(self, places: pa.Table) -> pa.Table:
         """The rows at `places`, in some order."""
         by_shard: dict[tuple[int, int], list[int]] = {}
         for run, shard, place in zip(*places.select(["run", "shard", "place"]).to_pydict().values(), strict=True):
             by_shard.setdefault((run, shard), []).append(place)
-        parts = [self._shard(*key).take(sorted(found)) for key, found in by_shard.items()]
+        parts = [self._shard(*key).take(found) for key, found in by_shard.items()]
         for part, (run, _) in zip(parts[1:], list(by_shard)[1:], strict=True):
             if not part.schema.equals(parts[0].schema):
                 names = [sorted(set(p.column_names) - _own()) for p in (parts[0], part)]
@@ -176,10 +174,10 @@ class _Shards:
                 )
         return pa.concat_tables(parts).replace_schema_metadata(None)
 
-    def _shard(self, run: int, shard: int) -> ShardRows:
-        rows = self._files.get((run, shard))
+    def _shard(self, run: int, shard: int) -> pa.Table:
+        rows = self._cache.get((run, shard))
         if rows is None:
-            rows = self._files[run, shard] = ShardRows(self._stores[run], RunLayout.shard(shard), None, self._cache)
+            rows = self._cache[run, shard] = read_shard(self._stores[run], RunLayout.shard(shard))
         return rows
 
 

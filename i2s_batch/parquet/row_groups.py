@@ -92,15 +92,6 @@ class RowGroups:
         rows = pa.concat_tables([self._group(group) for group in range(first, last + 1)])
         return rows.slice(start - int(self._starts[first]), stop - start)
 
-    def take(self, positions: Sequence[int]) -> pa.Table:
-        """The rows at some ascending positions."""
-        groups = np.searchsorted(self._starts, positions, side="right") - 1
-        parts = [
-            self._group(int(group)).take(np.asarray(positions)[groups == group] - self._starts[group])
-            for group in np.unique(groups)
-        ]
-        return pa.concat_tables(parts)
-
     def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """All rows in order, a row group at a time; `columns`: None for all."""
         with self._opened() as file:
