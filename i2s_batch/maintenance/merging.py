@@ -26,8 +26,8 @@ from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import existing_shards, read_shard
 
-# Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn; each is one
-# request.
+# Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn, and
+# each is one request.
 _CACHED_SHARDS = 8
 _JUDGED_BY = ["image_id", "status", "sha256", "loss"]
 _RANKED_BY = [*_JUDGED_BY, "run"]
