@@ -19,6 +19,7 @@ from tests.cluster.test_ray import ROOT, wait_until
 from tests.material import scene
 
 STEPS = 150  # so that the run is not over before the death of an actor is seen
+BATCH = 2  # of four images: with more, one actor may hold all of them, and the death of an idle one changes nothing
 
 
 def test_rounds_on_two_actors_of_which_one_is_killed(
@@ -30,6 +31,7 @@ def test_rounds_on_two_actors_of_which_one_is_killed(
     out = tmp_path / "out"
     options = ["--generator", generator, "--vgg", vgg, "--steps", STEPS, "--precision", "fp64", "--actors", 2]
     command = ["python", "jobs/study.py", "iterate", tmp_path / "in", out, *options, "--checkpoint-every", 0.2]
+    command += ["--batch-size", BATCH]
     study = subprocess.Popen(list(map(str, command)), cwd=ROOT, env=ray_head.env, stderr=subprocess.PIPE, text=True)
     try:
         wait_until((out / "pictures" / "round-2").is_dir, "a picture of the second round")
