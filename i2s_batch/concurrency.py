@@ -1,9 +1,9 @@
-"""Work done by threads a little ahead of whoever takes its results."""
+"""Work done by threads a little ahead of whoever takes its results, and how the threads of operators wait."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -26,3 +26,15 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def passive_waiting(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that let the threads of an operator sleep while they wait for each other.
+
+    OpenMP's threads spin by default: on a machine that does anything else, a thread that has lost its core is waited
+    for by others that keep theirs busy, and a step takes many times as long. The variables are read when PyTorch is
+    loaded. The result is empty where `environment` has a setting of its own.
+    """
+    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & environment.keys():
+        return {}
+    return {"OMP_WAIT_POLICY": "PASSIVE"}

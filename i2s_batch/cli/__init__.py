@@ -28,6 +28,7 @@ from i2s_batch.cli.report import report
 from i2s_batch.cli.status import status
 from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
+from i2s_batch.concurrency import passive_waiting
 from i2s_batch.errors import I2SError, InternalError, described
 
 EX_SOFTWARE = 70  # of sysexits.h
@@ -58,6 +59,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     0 done, 1 images failed, 2 bad usage or input, 70 a fault of this program, 128 + N stopped by signal N.
     """
     args = sys.argv[1:] if args is None else list(args)
+    os.environ.update(passive_waiting(os.environ))
     try:
         status = _run(args)
         sys.stdout.flush()

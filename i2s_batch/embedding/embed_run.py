@@ -13,6 +13,7 @@ from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.rows import LoadedPicture, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, grown_plan
+from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import new_record
@@ -26,6 +27,9 @@ from i2s_batch.run.recorded import generator_record, vgg_record
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.source import list_images
+
+# Peak memory of a step in float32, networks of official widths: 7.8 KiB a pixel of each image at 256 x 256.
+IMAGE_BYTES_PER_PIXEL = 8 << 10
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,14 @@ class EmbedRun(Run):
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
         config = self._request.config
         return EmbedSpec(self._store.url, config, self.generator, self._vgg, fleet.device, spread, fleet.threads)
+
+    @property
+    def worker_bytes(self) -> int:
+        """Return the memory that a worker on a CPU needs, about: what every worker does, VGG-16 and its images."""
+        resolution = self.generator.settings.resolution
+        images = self._request.config.batch_size or cpu_batch_size(resolution)
+        vgg = sum(each.nbytes for each in self._vgg.tensors.values())
+        return super().worker_bytes + vgg + images * IMAGE_BYTES_PER_PIXEL * resolution**2
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         unit = self.unit(task.index)

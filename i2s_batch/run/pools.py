@@ -187,8 +187,14 @@ class Cluster(Protocol):
         """What ends the process when it is told to stop in the middle of a step that the driver's own thread computes;
         None where workers are other processes, or where the process is not the run's alone."""
 
-    def fleet(self, config: RunConfig, units: int) -> Fleet:
-        """What the cluster offers for a run with `units` to do."""
+    def fleet(self, config: RunConfig, units: int, worker_bytes: int) -> Fleet:
+        """Return what the cluster offers for a run with `units` to do.
+
+        Args:
+            config: The run's settings.
+            units: How many units are to be done.
+            worker_bytes: The memory that a worker on a CPU needs, about.
+        """
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         """A pool without workers yet."""
@@ -207,7 +213,7 @@ class InProcessCluster:
     def leave(self) -> Leave | None:
         return self._leave
 
-    def fleet(self, config: RunConfig, units: int) -> Fleet:
+    def fleet(self, config: RunConfig, units: int, worker_bytes: int) -> Fleet:
         """Offer the GPU if PyTorch sees one, else the CPU with all its threads."""
         has_gpu = torch.cuda.is_available()
         if config.device == "cuda" and not has_gpu:

@@ -36,7 +36,7 @@ def next_event(pool):
     return events[0]
 
 cluster = RayCluster()
-pool = cluster.pool(Spec(), cluster.fleet(EmbedRunConfig(actors=1), 1))
+pool = cluster.pool(Spec(), cluster.fleet(EmbedRunConfig(actors=1), 1, 2**30))
 worker = pool.start()
 print(next_event(pool))
 print("saved", pool.checkpoint([worker], timeout_s=60))
@@ -75,7 +75,7 @@ class Spec:
         raise Unpicklable(1, 2)
 
 cluster = RayCluster()
-pool = cluster.pool(Spec(), cluster.fleet(EmbedRunConfig(actors=1), 1))
+pool = cluster.pool(Spec(), cluster.fleet(EmbedRunConfig(actors=1), 1, 2**30))
 pool.start()
 while not (events := pool.wait(1.0)):
     pass

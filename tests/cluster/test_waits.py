@@ -51,7 +51,7 @@ def events(pool):
     return found
 
 cluster = ray_pool.RayCluster()
-fleet = cluster.fleet(EmbedRunConfig(actors=1), 1)
+fleet = cluster.fleet(EmbedRunConfig(actors=1), 1, 2**30)
 ray_pool.PLACE_LIMIT_S = 2.0
 pool = cluster.pool(Spec(0), Fleet(1, "cuda"))
 pool.start()

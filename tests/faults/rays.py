@@ -183,8 +183,8 @@ class _Counting:
     counts: str
     leave = None
 
-    def fleet(self, config: RunConfig, units: int) -> Fleet:
-        return self.cluster.fleet(config, units)
+    def fleet(self, config: RunConfig, units: int, worker_bytes: int) -> Fleet:
+        return self.cluster.fleet(config, units, worker_bytes)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         return self.cluster.pool(_Counted(spec, self.counts), fleet)

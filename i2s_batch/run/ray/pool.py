@@ -5,6 +5,7 @@ The driver decides everything, so actors are never restarted and calls never ret
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
+from i2s_batch.concurrency import passive_waiting
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import ClusterError
 from i2s_batch.output.units import Task, Unit
@@ -91,8 +93,12 @@ class RayCluster:
     def __init__(self) -> None:
         self._own = False
 
-    def fleet(self, config: RunConfig, units: int) -> Fleet:
-        """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
+    def fleet(self, config: RunConfig, units: int, worker_bytes: int) -> Fleet:
+        """Offer one worker a GPU; on machines without GPUs one a CPU core, as far as memory goes.
+
+        Workers of one thread share a machine with other work far better than fewer workers of more threads, which
+        wait for each other after every operator.
+        """
         self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
@@ -104,9 +110,10 @@ class RayCluster:
             return Fleet(min(units, config.actors or max(1, gpus)), "cuda")
         if cpus == 0:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
-        workers = min(units, config.actors or max(1, cpus // 2))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        workers = min(units, config.actors or max(1, sum(workers_on(node, worker_bytes) for node in nodes)))
         # An actor lives on one node, however many cores the cluster has.
-        widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+        widest = max(int(node.get("CPU", 0)) for node in nodes)
         return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
@@ -114,6 +121,12 @@ class RayCluster:
 
     def close(self) -> None:
         ray_node.disconnect()
+
+
+def workers_on(node: Mapping[str, float], worker_bytes: int) -> int:
+    """Return how many workers of one CPU core and `worker_bytes` of memory a node has room for."""
+    cores = int(node.get("CPU", 0))
+    return min(cores, int(node["memory"]) // worker_bytes) if "memory" in node else cores
 
 
 def _amount(share: Mapping[str, int | None]) -> str:
@@ -165,7 +178,10 @@ class RayPool:
         self._started += 1
         on_gpu = self._fleet.device == "cuda"
         share = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": self._fleet.threads}
-        actor = _Actor.options(max_restarts=0, max_task_retries=0, **share).remote()  # type: ignore[attr-defined]
+        # Read when PyTorch is loaded, so by a process of its own; a Ray that we started has it from this process.
+        environment = {} if self._own or (self._fleet.threads or 1) == 1 else passive_waiting(os.environ)
+        options = share | ({"runtime_env": {"env_vars": environment}} if environment else {})
+        actor = _Actor.options(max_restarts=0, max_task_retries=0, **options).remote()  # type: ignore[attr-defined]
         self._actors[name] = actor
         self._placing[actor.is_here.remote()] = name
         networks = ray.put(self._to_build) if self._shared is None else self._shared
