@@ -31,7 +31,7 @@ from i2s_batch.cli.verify import verify
 from i2s_batch.errors import I2SError, InternalError, described
 
 EX_SOFTWARE = 70  # of sysexits.h
-_MESSAGE_LETTERS = 1000
+_MESSAGE_CHARACTERS = 1000
 _RUNS = {"embed", "edit", "render", "study"}  # which resume
 
 
@@ -118,7 +118,7 @@ def _leave_with_report(what: str, details: str, args: Sequence[str]) -> NoReturn
     """Say in one line that this program is at fault, and where the file for a bug report lies."""
     from i2s_batch.cli.bug_report import without_any_secret, write_bug_report
 
-    what = " ".join(without_any_secret(what).split())[:_MESSAGE_LETTERS]
+    what = " ".join(without_any_secret(what).split())[:_MESSAGE_CHARACTERS]
     if "--debug" in args or os.environ.get("I2S_DEBUG", "0") not in ("", "0"):
         click.echo(without_any_secret(details), err=True)
     try:

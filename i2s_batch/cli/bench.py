@@ -140,7 +140,7 @@ def bench(
     config = EmbedRunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
     found = _loop(load, config, pairs, price_per_hour).to_json()
     if pictures and generator:
-        found |= asdict(_on_pictures(pictures, decoded, generator, config))
+        found |= asdict(_on_images(pictures, decoded, generator, config))
     click.echo(json.dumps(found))
     return 0
 
@@ -152,7 +152,7 @@ def _loop(
     import time
 
     from i2s_batch.bench.loop import measure_loop
-    from i2s_batch.cli.run_command import say
+    from i2s_batch.cli.run_command import log_line
     from i2s_batch.inversion.numerics import map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_vgg
     from i2s_batch.run.device import device_name, software
@@ -169,7 +169,7 @@ def _loop(
     seconds = figures.seconds_per_step_and_image
     used = device_name(network.w_avg.device)
     program = "compiled" if config.embed.compile else "plain"
-    remember(Measured(used, weights.fingerprint, precision, batch_size, seconds, program, software()), say)
+    remember(Measured(used, weights.fingerprint, precision, batch_size, seconds, program, software()), log_line)
     an_hour = 3600 / (5000 * seconds)
     cost = None if price_per_hour is None else price_per_hour / an_hour
     start = {"load": loaded - begun, "build": built - loaded, "first_step": figures.first_step_s}
@@ -201,7 +201,7 @@ def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
     }
 
 
-def _on_pictures(source: str, pictures: list[np.ndarray], generator: str, config: EmbedRunConfig) -> _ImagesReport:
+def _on_images(source: str, pictures: list[np.ndarray], generator: str, config: EmbedRunConfig) -> _ImagesReport:
     """Measure the precisions, and a run of one worker beside the bare engine. Prints both."""
     import os
     import tempfile

@@ -16,7 +16,7 @@ from i2s_batch.storage.urls import hide_secrets
 _PACKAGES = ("i2s_batch", "torch", "numpy", "pillow", "pyarrow", "ray", "boto3", "duckdb", "lpips", "click", "jinja2")
 # Variables of the environment whose values open doors, and the shortest value that is worth hiding.
 _SECRET_NAME = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|SIGNATURE", re.IGNORECASE)
-_LEAST_LETTERS = 6
+_LEAST_CHARACTERS = 6
 _HIDDEN = "***"
 # Secrets by their form: a value in a query, a value that is named as one, an access key of AWS.
 _FORMS = (
@@ -34,7 +34,7 @@ def without_any_secret(text: str) -> str:
     """Return `text` without what may let strangers in: parts of urls, keys, tokens, passwords of the environment."""
     secrets = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
     for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _LEAST_LETTERS:
+        if len(secret) >= _LEAST_CHARACTERS:
             text = text.replace(secret, _HIDDEN)
     text = hide_secrets(text)
     for form in _FORMS:

@@ -207,14 +207,14 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     if (where and ids) or (request.listed is not None and (where or ids)):
         raise click.UsageError("--where, --ids and --edit-list are ways to choose the images; give one")
     config = common.config()
-    from i2s_batch.cli.run_command import command_words, ended, execute, voice
+    from i2s_batch.cli.run_command import command_words, ended, execute, line_logger
     from i2s_batch.editing.edit_lists import read_ids
     from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 
     place, weights = _generator(common.generator, latents[0])
     chosen = None if ids is None else tuple(read_ids(ids))
     run_request = EditRunRequest(tuple(latents), out, place, request, config, chosen, where, command_words())
-    run = EditRun(run_request, weights, voice())
+    run = EditRun(run_request, weights, line_logger())
     if common.dry_run:
         click.echo(json.dumps(run.describe().to_json(), indent=2))
         return 0
@@ -242,7 +242,7 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
 
 def _shown(out: str, run: EditRun) -> None:
     """Draw the contact sheet and write the report. The run was for the pictures: it does not fail with these."""
-    from i2s_batch.cli.run_command import say, write_page
+    from i2s_batch.cli.run_command import log_line, write_page
     from i2s_batch.editing.strips import load_strips, write_edit_sheet
 
     strips = None
@@ -250,7 +250,7 @@ def _shown(out: str, run: EditRun) -> None:
         strips = load_strips(out, lambda: run.network)
         click.echo(f"Contact sheet: {write_edit_sheet(out, strips)}")
     except I2SError as error:
-        say(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
+        log_line(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
     write_page(out, run.generator, strips)
 
 

@@ -32,10 +32,10 @@ def embed(
     if not dry_run:
         refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
     config = EmbedRunConfig(embed=take_embed_config(options), **options)
-    from i2s_batch.cli.run_command import ended, execute, voice, write_page
+    from i2s_batch.cli.run_command import ended, execute, line_logger, write_page
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 
-    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), voice())
+    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), line_logger())
     if dry_run:
         preview = run.describe()
         updates = preview.images_to_do * config.embed.steps
@@ -50,11 +50,11 @@ def embed(
 
 def _expected(fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None) -> Json:
     """Return what the measured figures of this machine say of the time and cost of `updates` steps of one image."""
-    from i2s_batch.cli.run_command import say
+    from i2s_batch.cli.run_command import log_line
     from i2s_batch.run.speed_cache import estimate, recall
     from i2s_batch.storage.urls import hide_secrets
 
-    known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)
+    known = estimate(recall(log_line), fingerprint, config.precision, updates, config.actors, price)
     if known:
         return [one.to_json() for one in known]
     bench = ["i2s-batch", "bench", "--generator", hide_secrets(generator), "--precision", config.precision]

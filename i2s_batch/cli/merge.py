@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from i2s_batch.cli.run_command import say
+from i2s_batch.cli.run_command import log_line
 
 
 @click.command()
@@ -20,7 +20,7 @@ def merge(outs: tuple[str, ...]) -> int:
         raise click.UsageError("give at least two runs and NEW")
     from i2s_batch.maintenance.merging import merge_runs
 
-    summary = merge_runs(runs, new, say)
+    summary = merge_runs(runs, new, log_line)
     counts = ", ".join(f"{n} {status}" for status, n in summary.statuses.items())
     click.echo(f"{summary.images} images: {counts}. Table: {new.rstrip('/')}/latents/")
     return 0

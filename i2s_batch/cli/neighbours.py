@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
-from i2s_batch.cli.run_command import say, voice
+from i2s_batch.cli.run_command import line_logger, log_line
 from i2s_batch.run.terminal import LiveLine, duration, printable
 
 if TYPE_CHECKING:
-    from i2s_batch.embedding.single_image import NewPicture
+    from i2s_batch.embedding.single_image import NewImage
 
 
 @click.command()
@@ -60,7 +60,7 @@ def neighbours(
     rows = [(place, n.distance, n.image_id) for place, n in enumerate(found.neighbours, 1)]
     click.echo("\n".join(aligned(["rank", "distance", "image_id"], rows, terminal_columns()).lines))
     rate = max(found.seconds, 1e-9)
-    say(
+    log_line(
         f"{found.rows} codes, layers {found.layers.start} to {found.layers.stop - 1}, in {duration(found.seconds)}: "
         f"{found.rows / rate:.0f} rows/s, {found.code_bytes / rate / 1e9:.2f} GB/s"
     )
@@ -68,16 +68,16 @@ def neighbours(
         from i2s_batch.api.neighbour_sheet import write_neighbour_sheet
 
         why_none = write_neighbour_sheet(out, picture or str(image_id), found.neighbours, generator, sheet)
-        say(f"{sheet}: " + (f"without reconstructions: {why_none}" if why_none else "written"))
+        log_line(f"{sheet}: " + (f"without reconstructions: {why_none}" if why_none else "written"))
     return 0
 
 
-def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps: int | None) -> NewPicture:
+def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps: int | None) -> NewImage:
     """The picture at `file` as the run at `out` embeds it; how far that is, is told on standard error."""
-    from i2s_batch.embedding.single_image import embed_picture
+    from i2s_batch.embedding.single_image import embed_image
     from i2s_batch.run.progress import LINE_EVERY_S
 
-    voice_, began = voice(), time.monotonic()
+    log, began = line_logger(), time.monotonic()
     said = began
 
     def tell(done: int, of: int) -> None:
@@ -85,16 +85,16 @@ def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps
         now = time.monotonic()
         left = f", {duration((now - began) * (of - done) / done)} left" if done else ""
         line = f"{printable(file)}: {done} of {of} steps{left}"
-        if isinstance(voice_, LiveLine):
-            voice_.show(line)
+        if isinstance(log, LiveLine):
+            log.show(line)
         elif now - said >= LINE_EVERY_S:
             said = now
-            voice_(line)
+            log(line)
 
     try:
-        picture = embed_picture(out, file, generator, vgg, steps, tell)
+        picture = embed_image(out, file, generator, vgg, steps, tell)
     finally:
-        if isinstance(voice_, LiveLine):
-            voice_.end()
-    say(f"{printable(file)}: embedded in {duration(time.monotonic() - began)}")
+        if isinstance(log, LiveLine):
+            log.end()
+    log_line(f"{printable(file)}: embedded in {duration(time.monotonic() - began)}")
     return picture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
-from i2s_batch.cli.run_command import say
+from i2s_batch.cli.run_command import log_line
 from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ def _show(found: Answer, limit: int, by_default: bool) -> None:
     click.echo("\n".join(table.lines))
     if table.left_out:
         some = ", ".join(table.left_out[:_NAMED]) + (", ..." if len(table.left_out) > _NAMED else "")
-        say(f"{len(table.left_out)} columns do not fit ({some}); name those that you want")
+        log_line(f"{len(table.left_out)} columns do not fit ({some}); name those that you want")
     if len(rows) > limit and by_default:
-        say(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
+        log_line(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
 
 
 def _write(found: Answer, kind: str, limit: int | None, output: str | None) -> None:

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     """Write a line of progress to standard error. A reader that has gone away must not end a run of days."""
     with suppress(OSError):
         click.echo(line, err=True)
 
 
 @cache
-def voice() -> Callable[[str], None]:
+def line_logger() -> Callable[[str], None]:
     """What says the lines of a run: one live line if standard error is a terminal. A process has one of either."""
-    return LiveLine(sys.stderr) if is_terminal(sys.stderr) else say
+    return LiveLine(sys.stderr) if is_terminal(sys.stderr) else log_line
 
 
 def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: bool = False) -> T:
@@ -47,7 +47,7 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: boo
 
     cluster = _this_process() if in_process else _ray()
     try:
-        return work(cluster, voice())
+        return work(cluster, line_logger())
     except RunInterruptedError as stopped:
         status, why = 128 + stopped.signal, str(stopped)
     except KeyboardInterrupt:  # before the first image, or after the last
@@ -55,7 +55,7 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: boo
     finally:
         _rest()
         cluster.close()
-    say(_how_to_resume(why, _same_command()))
+    log_line(_how_to_resume(why, _same_command()))
     sys.exit(status)
 
 
@@ -77,7 +77,7 @@ def _this_process() -> Cluster:
     def leave(stopped: RunInterruptedError) -> NoReturn:
         try:
             _rest()
-            say(_how_to_resume(str(stopped), command))
+            log_line(_how_to_resume(str(stopped), command))
         finally:  # whatever happens: the main thread is in the middle of a step, or waits for this end
             os._exit(128 + stopped.signal)
 
@@ -90,7 +90,7 @@ def _how_to_resume(why: str, command: str) -> str:
 
 def _rest() -> None:
     """Let the live line, if there is one, come to rest."""
-    live = voice()
+    live = line_logger()
     if isinstance(live, LiveLine):
         live.end()
 
@@ -103,7 +103,7 @@ def write_page(out: str, generator: GeneratorWeights, strips: list[Strip] | None
     try:
         click.echo(f"Report: {write_report(out, generator, strips=strips)}")
     except I2SError as error:
-        say(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
+        log_line(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
 
 
 def ended(outcome: Outcome, what: str) -> int:
@@ -111,7 +111,7 @@ def ended(outcome: Outcome, what: str) -> int:
     if outcome.acceptable:
         return 0
     limit = outcome.config.max_failed_fraction
-    say(f"i2s-batch: {outcome.failed} {what} failed, more than --max-failed-fraction {limit} allows")
+    log_line(f"i2s-batch: {outcome.failed} {what} failed, more than --max-failed-fraction {limit} allows")
     return 1
 
 

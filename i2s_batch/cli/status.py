@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from i2s_batch.cli.run_command import say
+from i2s_batch.cli.run_command import log_line
 from i2s_batch.run.terminal import duration, printable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def status(out: str, as_json: bool) -> int:
     """
     from i2s_batch.run.status import read_status
 
-    found = read_status(out, say)
+    found = read_status(out, log_line)
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(_lines(found)))
     return 0
 

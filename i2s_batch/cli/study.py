@@ -39,10 +39,10 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
     if (varied := STUDIES.get(name).varies) is not None:
         refuse_without_effect([varied], f"in the study {name}, which tries every value of it")
     config = StudyConfig(embed=take_embed_config(options), study=name, **options)
-    from i2s_batch.cli.run_command import command_words, ended, execute, voice, write_page
+    from i2s_batch.cli.run_command import command_words, ended, execute, line_logger, write_page
     from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
-    run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command_words()), voice())
+    run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command_words()), line_logger())
     if dry_run:
         click.echo(json.dumps(run.describe().to_json(), indent=2))
         return 0

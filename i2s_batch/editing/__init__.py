@@ -6,14 +6,17 @@ from i2s_batch.editing.edits.reenact import Reenact
 from i2s_batch.editing.edits.render import Render
 from i2s_batch.editing.edits.style import Style
 from i2s_batch.editing.formulas import add_direction, crossover, expression_direction, morph
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import EDITS, Edit, apply_recipe
 from i2s_batch.editing.requests import ListedEdit, Request
+
+PictureSequence = ImageSequence  # the name of earlier versions
 
 __all__ = [
     "EDITS",
     "Edit",
     "Expression",
+    "ImageSequence",
     "ListedEdit",
     "Morph",
     "PictureSequence",

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.config import EditConfig, Json
-from i2s_batch.editing import EDITS, PictureSequence, Request
+from i2s_batch.editing import EDITS, ImageSequence, Request
 from i2s_batch.editing.edit_worker import EditSpec
-from i2s_batch.editing.far_latents import far_latents_warning, farthest_of_its_own
+from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
 from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
 from i2s_batch.editing.rows import failed_edit_row
 from i2s_batch.editing.sequence_animations import make_animations
@@ -39,7 +39,7 @@ from i2s_batch.table.latent_reader import LatentIndex
 from i2s_batch.table.selection import chosen_ids
 
 # Images that one run may make: its plan is held in memory.
-MOST_PICTURES = 10_000_000
+MOST_IMAGES = 10_000_000
 # Images handed out and logged as one.
 UNIT = 32
 PLANNED_AT_ONCE = 50_000
@@ -88,7 +88,7 @@ class EditRun(Run):
 
     steps = 1
 
-    def __init__(self, request: EditRunRequest, weights: GeneratorWeights, say: Callable[[str], None]) -> None:
+    def __init__(self, request: EditRunRequest, weights: GeneratorWeights, log_line: Callable[[str], None]) -> None:
         """`weights` are those of `request.generator`."""
         check_animation(request.config.animation)
         self._request = request
@@ -96,7 +96,7 @@ class EditRun(Run):
         settings = request.config.identity() | settings_of(request)
         record = new_record(self._tables, settings, generator_record(weights), None, {"generator": request.generator})
         record = replace(record, command=request.command)
-        super().__init__(request.out, request.config, record, weights, say)
+        super().__init__(request.out, request.config, record, weights, log_line)
 
     @cached_property
     def network(self) -> Generator:
@@ -118,7 +118,7 @@ class EditRun(Run):
         images, parents = self._planned_images(sequences, index)
         if not len(images):
             raise ConfigError(f"there is nothing to make of {len(chosen)} chosen images; choose more")
-        warning = far_latents_warning(index, parents, farthest_of_its_own(self.network))
+        warning = out_of_distribution_warning(index, parents, farthest_own_distance(self.network))
         if warning is not None:
             self._say(warning)
         return Plan(images, request.config.shard_size, UNIT, internal=EDIT_INTERNAL)
@@ -139,14 +139,14 @@ class EditRun(Run):
             self._say(f"{without} images without a code are left out")
         return sorted(chosen, key=_in_natural_order)
 
-    def _planned_images(self, sequences: Iterable[PictureSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
+    def _planned_images(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
         """Return the plan's images, sorted by id, and all their parents."""
         parts, parents, count = [], set(), 0
         planned = self._images_to_make(sequences, index)
         while part := list(itertools.islice(planned, PLANNED_AT_ONCE)):
             count += len(part)
-            if count > MOST_PICTURES:
-                raise ConfigError(f"more than {MOST_PICTURES} pictures would be made; choose fewer images")
+            if count > MOST_IMAGES:
+                raise ConfigError(f"more than {MOST_IMAGES} pictures would be made; choose fewer images")
             parents |= {parent for each in part for parent in each.image.recipe.parents}
             parts.append(to_table(part))
         images = pa.concat_tables(parts).sort_by("image_id") if parts else PLANNED.empty_table()
@@ -157,11 +157,11 @@ class EditRun(Run):
             self._say(f"{len(ids) - len(images)} pictures are asked for more than once; each is made once")
         return images, parents
 
-    def _images_to_make(self, sequences: Iterable[PictureSequence], index: LatentIndex) -> Iterator[PlannedImage]:
+    def _images_to_make(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> Iterator[PlannedImage]:
         for sequence in sequences:
             single = len(sequence.recipes) == 1
             name = sequence.name
-            for image_id, frame, recipe in sequence.pictures():
+            for image_id, frame, recipe in sequence.images():
                 uri = self._store.uri(RunLayout.picture(image_id, self._request.config.picture_format))
                 locations = tuple(index.location(parent) for parent in recipe.parents)
                 image = EditImage(image_id, uri, recipe, locations)

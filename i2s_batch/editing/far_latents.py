@@ -14,7 +14,7 @@ from i2s_batch.table.latent_reader import LatentIndex
 OWN_LATENTS = 1000
 
 
-def far_latents_warning(index: LatentIndex, parents: Iterable[str], limit: float) -> str | None:
+def out_of_distribution_warning(index: LatentIndex, parents: Iterable[str], limit: float) -> str | None:
     """Return a line for people if any of the parents lies farther from w_avg than `limit`, else None."""
     distances = {parent: d for parent in parents if (d := index.distance(parent)) is not None}
     far = sorted((d, parent) for parent, d in distances.items() if d > limit)
@@ -27,7 +27,7 @@ def far_latents_warning(index: LatentIndex, parents: Iterable[str], limit: float
     )
 
 
-def farthest_of_its_own(generator: Generator) -> float:
+def farthest_own_distance(generator: Generator) -> float:
     """Return the largest distance from w_avg, over all layers as in `w_distance`, of `OWN_LATENTS` seeded z."""
     z = torch.randn(OWN_LATENTS, generator.z_dim, generator=torch.Generator().manual_seed(0))
     labels = None

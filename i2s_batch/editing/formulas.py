@@ -12,12 +12,12 @@ from typing import Any
 from i2s_batch.errors import ConfigError
 
 # An array of numpy or torch: all that is used of it here is arithmetic that both have.
-Codes = Any
+Latents = Any
 
 NORM_THRESHOLD = 1.0  # of the paper: layers of a direction that are shorter carry no expression
 
 
-def morph(w1: Codes, w2: Codes, a: Codes) -> Codes:
+def morph(w1: Latents, w2: Latents, a: Latents) -> Latents:
     """a * w1 + (1 - a) * w2: `w2` at a = 0, `w1` at a = 1.
 
     `a`: a number, or an array that broadcasts against the codes ([B, 1, 1] gives each pair its own). Outside
@@ -35,7 +35,7 @@ def style_layers(layers: int, k: int | None = None) -> range:
     return range(k, layers)
 
 
-def crossover(content: Codes, style: Codes, k: int | None = None, layers: Collection[int] | None = None) -> Codes:
+def crossover(content: Latents, style: Latents, k: int | None = None, layers: Collection[int] | None = None) -> Latents:
     """Style transfer: the content's code with some layers replaced by the style's.
 
     `k`: the first k layers stay the content's, L / 2 by default (9 of 18 in the paper). `layers`, instead of
@@ -57,8 +57,8 @@ def crossover(content: Codes, style: Codes, k: int | None = None, layers: Collec
 
 
 def expression_direction(
-    neutral: Codes, expressive: Codes, threshold: float = NORM_THRESHOLD, normalise: bool = True
-) -> Codes:
+    neutral: Latents, expressive: Latents, threshold: float = NORM_THRESHOLD, normalise: bool = True
+) -> Latents:
     """From one face without to the same face with an expression: expressive - neutral, cleaned.
 
     Layers of the difference whose Euclidean norm is below `threshold` are set to zero. With `normalise` the
@@ -75,13 +75,13 @@ def expression_direction(
     return cleaned / (whole + (whole == 0))  # a zero direction stays zero
 
 
-def add_direction(w: Codes, direction: Codes, strength: Codes) -> Codes:
+def add_direction(w: Latents, direction: Latents, strength: Latents) -> Latents:
     """w + strength * direction; `strength` is a number, or an array that broadcasts ([B, 1, 1])."""
     _check_alike(w, direction)
     return w + strength * direction
 
 
-def _check_alike(first: Codes, second: Codes) -> None:
+def _check_alike(first: Latents, second: Latents) -> None:
     if first.ndim < 2 or first.shape[-2:] != second.shape[-2:]:
         shapes = f"{list(first.shape)} and {list(second.shape)}"
         raise ConfigError(f"the codes have the shapes {shapes}; both must end in the same [L, w_dim]")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
-_SLUG_LETTERS = 24  # of each parent's name
-_HASH_LETTERS = 16  # 64 bits: among ten million names, two alike once in 370,000 runs
+_SLUG_CHARACTERS = 24  # of each parent's name
+_HASH_CHARACTERS = 16  # 64 bits: among ten million names, two alike once in 370,000 runs
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class PictureSequence:
+class ImageSequence:
     """Images that belong together, in order: the frames of a morph, of a growing smile, of an animation.
 
     Attributes:
@@ -59,9 +59,9 @@ class PictureSequence:
         named = tuple(dict.fromkeys(ends)) if self.named_after is None else self.named_after
         content = json.dumps([asdict(recipe) for recipe in self.recipes], sort_keys=True)
         digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
-        return "-".join([*filter(None, map(_slug, named)), digest[:_HASH_LETTERS]])
+        return "-".join([*filter(None, map(_slug, named)), digest[:_HASH_CHARACTERS]])
 
-    def pictures(self) -> Iterator[tuple[str, int, Recipe]]:
+    def images(self) -> Iterator[tuple[str, int, Recipe]]:
         """Yield the id of each image, its index in the sequence, and its recipe."""
         name = self.name
         for index, recipe in enumerate(self.recipes):
@@ -70,4 +70,4 @@ class PictureSequence:
 
 def _slug(image_id: str) -> str:
     stem = image_id.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return _UNSAFE.sub("_", stem)[:_SLUG_LETTERS].strip("_")
+    return _UNSAFE.sub("_", stem)[:_SLUG_CHARACTERS].strip("_")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from i2s_batch.editing.edit_options import EditOptions
-from i2s_batch.editing.formulas import Codes
+from i2s_batch.editing.formulas import Latents
 from i2s_batch.editing.recipes import Recipe
 from i2s_batch.registry import Declaration, Registry
 
@@ -31,7 +31,7 @@ class Edit:
     """
 
     roles: tuple[str, ...]
-    latent: Callable[[Recipe, Sequence[Codes]], Codes]
+    latent: Callable[[Recipe, Sequence[Latents]], Latents]
     options: type[EditOptions]
 
 
@@ -62,7 +62,7 @@ EDITS: Registry[Declaration[Edit]] = Registry(
 )
 
 
-def apply_recipe(recipe: Recipe, latents: Sequence[Codes]) -> Codes:
+def apply_recipe(recipe: Recipe, latents: Sequence[Latents]) -> Latents:
     """Return the latent of a recipe, [L, w_dim], from those of its parents; of the parents' kind and dtype.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
-from i2s_batch.editing.recipes import PictureSequence
+from i2s_batch.editing.recipes import ImageSequence
 from i2s_batch.errors import ConfigError
 
 ALL_PAIRS, CHAIN, TOWARDS = "all-pairs", "chain", "to"
@@ -46,7 +46,7 @@ class Request(Protocol):
     def listed(self) -> tuple[ListedEdit, ...] | None:
         """The rows of an edit list, if there is one; then no images are chosen."""
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield what is to be made of the images `chosen`, in their order, from latents of `layers` layers."""
 
 

@@ -10,9 +10,9 @@ import msgspec
 
 from i2s_batch.config import EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.embed_worker import EmbedSpec
-from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
-from i2s_batch.embedding.update import compare, grown_plan
+from i2s_batch.embedding.update import compare, updated_plan
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import new_record
@@ -42,7 +42,7 @@ class EmbedRunRequest:
 class EmbedRun(Run):
     """A run that embeds the pictures of a source."""
 
-    def __init__(self, request: EmbedRunRequest, say: Callable[[str], None]) -> None:
+    def __init__(self, request: EmbedRunRequest, log_line: Callable[[str], None]) -> None:
         self._request = request
         self._vgg = vgg_weights(request.vgg)
         self.steps = request.config.embed.steps
@@ -54,7 +54,7 @@ class EmbedRun(Run):
         command = self._command()
         in_process = request.config.in_process and command is msgspec.UNSET  # else the command says it
         record = replace(record, in_process=in_process, command=command)
-        super().__init__(request.out, request.config, record, generator, say)
+        super().__init__(request.out, request.config, record, generator, log_line)
 
     def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:
         """Return the words of the command that resumes the run, where the record's settings do not say it."""
@@ -78,7 +78,7 @@ class EmbedRun(Run):
         return self._list()
 
     def _updated(self, plan: Plan) -> Plan:
-        return grown_plan(plan, self._listing) if self._request.config.grow else plan
+        return updated_plan(plan, self._listing) if self._request.config.grow else plan
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:
@@ -92,4 +92,4 @@ class EmbedRun(Run):
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         unit = self.unit(task.index)
-        return [failed_row(Task(unit, task.attempts), LoadedPicture(), STATUS_CRASHED, error)]
+        return [failed_row(Task(unit, task.attempts), LoadedImage(), STATUS_CRASHED, error)]

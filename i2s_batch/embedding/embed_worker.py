@@ -19,7 +19,7 @@ import torch
 
 from i2s_batch.config import EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.engine import Engine
-from i2s_batch.embedding.rows import LoadedPicture, failed_row, result_row
+from i2s_batch.embedding.rows import LoadedImage, failed_row, result_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
@@ -69,7 +69,7 @@ class EmbedSpec:
 class _Loaded:
     """A picture ready for a slot, or the reason why it is not. `damage`: why its checkpoint cannot be read."""
 
-    source: LoadedPicture
+    source: LoadedImage
     pixels: np.ndarray | None = None
     state: SlotState | None = None
     error: PictureError | None = None
@@ -112,7 +112,7 @@ class EmbedWorker:
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
         self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
-        self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedPicture]] = {}
+        self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedImage]] = {}
         self._writing: list[Future[Finished]] = []
         self._checkpointing: list[Future[None]] = []
         self._warnings: list[str] = []
@@ -203,10 +203,10 @@ class EmbedWorker:
         return embedder
 
     def _load(self, task: Task[EmbedUnit]) -> _Loaded:
-        picture = LoadedPicture()
+        picture = LoadedImage()
         try:
             data = read_bytes(task.unit.uri)
-            picture = LoadedPicture(sha256=hashlib.sha256(data).hexdigest())
+            picture = LoadedImage(sha256=hashlib.sha256(data).hexdigest())
             pixels = decode_picture(data)
             height, width = pixels.shape[:2]
             picture = replace(picture, width=width, height=height)
@@ -268,7 +268,7 @@ class EmbedWorker:
         self._warnings.append(f"{objection}; {task.image_id!r} restarts at step 0")
         return None
 
-    def _write(self, task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResult) -> None:
+    def _write(self, task: Task[EmbedUnit], picture: LoadedImage, result: EmbedResult) -> None:
         if result.status == STATUS_DIVERGED:
             message = f"the loss was not finite after {result.steps} steps"
             self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
@@ -283,7 +283,7 @@ class EmbedWorker:
     def _write_failure(
         self,
         task: Task[EmbedUnit],
-        picture: LoadedPicture,
+        picture: LoadedImage,
         status: str,
         error: Exception,
         result: EmbedResult | None = None,

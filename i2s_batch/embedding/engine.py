@@ -18,7 +18,7 @@ from i2s_batch.run.device import device_name, software
 from i2s_batch.run.speed_cache import Measured, recall, remember
 
 
-def _unsaid(line: str) -> None:
+def _discard(line: str) -> None:
     """A worker's memory is a help, never a need: nobody is told where it fails."""
 
 
@@ -51,11 +51,11 @@ class Engine:
         """Seconds a step and image with so many side by side: remembered, else measured and remembered."""
         networks = (device_name(self.device), self._weights.fingerprint, self._precision)
         wanted = (*networks, batch_size, "plain", software())
-        for one in recall(_unsaid):
+        for one in recall(_discard):
             if one.key == wanted:
                 return one.seconds
         seconds = step_seconds(self._generator, self._vgg, embed, batch_size)
-        remember(Measured(*networks, batch_size, seconds, "plain", software()), _unsaid)
+        remember(Measured(*networks, batch_size, seconds, "plain", software()), _discard)
         return seconds
 
     def embedder(self, settings: ImageSettings, slots: int) -> Embedder:

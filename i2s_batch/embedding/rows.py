@@ -20,7 +20,7 @@ CURVE_POINTS = 100
 
 
 @dataclass(frozen=True)
-class LoadedPicture:
+class LoadedImage:
     """What is known of a picture's file; None for what could not be found out."""
 
     sha256: str | None = None
@@ -37,7 +37,7 @@ def curve_steps(steps: int, end: int) -> np.ndarray:
     return np.append(every[every < end], end)
 
 
-def result_row(task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResult, device: str, worker: str) -> Row:
+def result_row(task: Task[EmbedUnit], picture: LoadedImage, result: EmbedResult, device: str, worker: str) -> Row:
     """Return the row of an embedded image."""
     assert result.latent is not None
     settings = task.unit.settings.embed
@@ -54,7 +54,7 @@ def result_row(task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResul
 
 def failed_row(
     task: Task[EmbedUnit],
-    picture: LoadedPicture,
+    picture: LoadedImage,
     status: str,
     error: Exception,
     result: EmbedResult | None = None,
@@ -67,7 +67,7 @@ def failed_row(
     return row if result is None else replace(row, **_course(result, task.unit.settings.embed))
 
 
-def _row(task: Task[EmbedUnit], picture: LoadedPicture, status: str, device: str | None, worker: str | None) -> Row:
+def _row(task: Task[EmbedUnit], picture: LoadedImage, status: str, device: str | None, worker: str | None) -> Row:
     config = task.unit.settings.embed
     return Row(
         image_id=task.image_id,

@@ -27,13 +27,13 @@ from i2s_batch.sources.source import item_in
 from i2s_batch.table.dataset import TableFiles, open_table
 from i2s_batch.table.shards import recorded_settings
 
-_TELL_EVERY_S = 0.25
+_PROGRESS_EVERY_S = 0.25
 
 _Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)
 
 
 @dataclass(frozen=True)
-class NewPicture:
+class NewImage:
     """A picture and its code. `latent`: float32 [L * w_dim]; `original` as it was fitted to the square, and
     `reconstruction`: uint8 [R, R, 3]."""
 
@@ -43,14 +43,14 @@ class NewPicture:
     reconstruction: np.ndarray
 
 
-def embed_picture(
+def embed_image(
     out: str,
     file: str,
     generator: str | None = None,
     vgg: str | None = None,
     steps: int | None = None,
-    tell: Callable[[int, int], None] = lambda done, steps: None,
-) -> NewPicture:
+    progress: Callable[[int, int], None] = lambda done, steps: None,
+) -> NewImage:
     """Embed the picture at `file` (a path or s3://) with the settings and networks of the run at `out`: its code is
     the one that the run gives to it, but for what another batch rounds differently.
 
@@ -75,18 +75,18 @@ def embed_picture(
         raise PictureError(f"{file!r} cannot be embedded: {error}") from error
     if config.init == "random":  # the start is drawn for the id
         image_id = _id_in_table(table, data) or image_id
-    weights = _there(generator_of(out, metadata.get(META_GENERATOR, ""), generator))
-    features = _there(vgg_of(out, metadata.get(META_VGG, ""), vgg))
+    weights = _required(generator_of(out, metadata.get(META_GENERATOR, ""), generator))
+    features = _required(vgg_of(out, metadata.get(META_VGG, ""), vgg))
     embedder, resolution = _embedder(weights, features, config, settings.run.precision)
     target = fit_picture(pixels, resolution, config.fit)
     try:
-        result = _embedded(embedder, image_id, target, tell)
+        result = _embedded(embedder, image_id, target, progress)
     except torch.OutOfMemoryError as error:
         advice = "with CUDA_VISIBLE_DEVICES= (empty) it is embedded on the CPU"
         raise ConfigError(f"the GPU has too little memory for a picture beside what it holds; {advice}") from error
     if result.latent is None or result.picture is None:
         raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
-    return NewPicture(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
+    return NewImage(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
 
 
 def _id_in_table(table: TableFiles, data: bytes) -> str | None:
@@ -100,7 +100,7 @@ def _id_in_table(table: TableFiles, data: bytes) -> str | None:
     return None
 
 
-def _there(found: tuple[_Weights | None, str]) -> _Weights:
+def _required(found: tuple[_Weights | None, str]) -> _Weights:
     weights, why_none = found
     if weights is None:
         raise CheckpointError(f"a picture cannot be embedded: {why_none}")
@@ -118,11 +118,13 @@ def _embedder(
     return Embedder(network, build_vgg(vgg, device, dtype, maps), config), network.resolution
 
 
-def _embedded(embedder: Embedder, image_id: str, target: np.ndarray, tell: Callable[[int, int], None]) -> EmbedResult:
+def _embedded(
+    embedder: Embedder, image_id: str, target: np.ndarray, progress: Callable[[int, int], None]
+) -> EmbedResult:
     embedder.put(image_id, target)
     while True:
-        tell(embedder.in_flight[image_id], embedder.config.steps)
-        finished = embedder.advance(_after(_TELL_EVERY_S))
+        progress(embedder.in_flight[image_id], embedder.config.steps)
+        finished = embedder.advance(_after(_PROGRESS_EVERY_S))
         if finished:
             return finished[0]
 

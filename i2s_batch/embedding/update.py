@@ -21,7 +21,7 @@ from i2s_batch.sources.image_bytes import read_bytes
 _READERS = 16  # pictures read at once: their bytes alone tell whether they are the same
 
 
-def grown_plan(plan: Plan, listing: RowGroups) -> Plan:
+def updated_plan(plan: Plan, listing: RowGroups) -> Plan:
     """`plan` with the images of `listing`, the source as it is now, that it lacks."""
     if listing.schema.names != plan.images.schema.names:
         raise RunConflictError(
@@ -31,7 +31,9 @@ def grown_plan(plan: Plan, listing: RowGroups) -> Plan:
     return plan.grown(listing)
 
 
-def compare(state: RunState, assembler: Assembler, plan: Plan, listing: RowGroups, say: Callable[[str], None]) -> None:
+def compare(
+    state: RunState, assembler: Assembler, plan: Plan, listing: RowGroups, log_line: Callable[[str], None]
+) -> None:
     """Mark the images whose bytes are no longer those that their rows tell of as not done, and in the table those
     that are gone from the source. Their rows stay. Only published rows are compared.
 
@@ -45,7 +47,7 @@ def compare(state: RunState, assembler: Assembler, plan: Plan, listing: RowGroup
             present = there.hold(rows["image_id"])
             gone += assembler.mark_vanished(shard, _vanished(rows, present))
             changed += _mark_changed(state, plan, shard, np.flatnonzero(present), rows["sha256"])
-    say(f"{changed} pictures have changed, {gone} are gone (their rows stay); {listing.num_rows} are there")
+    log_line(f"{changed} pictures have changed, {gone} are gone (their rows stay); {listing.num_rows} are there")
 
 
 def _mark_changed(state: RunState, plan: Plan, shard: int, places: np.ndarray, hashes: pa.ChunkedArray) -> int:

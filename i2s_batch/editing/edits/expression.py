@@ -14,8 +14,8 @@ from i2s_batch.editing.edit_options import (
     number_option,
     strengths_option,
 )
-from i2s_batch.editing.formulas import NORM_THRESHOLD, Codes, add_direction, expression_direction
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.formulas import NORM_THRESHOLD, Latents, add_direction, expression_direction
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import ListedEdit, check_numbers, check_threshold
 from i2s_batch.errors import ConfigError
@@ -42,7 +42,7 @@ class Expression:
         if any(given) if self.listed is not None else not all(given):
             raise ConfigError("an expression needs either the neutral and the expressive image, or an edit list")
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield one sequence over the strengths for each image."""
         listed = self.listed
         if listed is None:
@@ -51,10 +51,10 @@ class Expression:
         for edit in listed:
             strengths = edit.strengths or self.strengths
             settings = (None, self.threshold, self.normalise)
-            yield PictureSequence(tuple(Recipe(self.operation, edit.parents, a, *settings) for a in strengths))
+            yield ImageSequence(tuple(Recipe(self.operation, edit.parents, a, *settings) for a in strengths))
 
 
-def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
+def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
     """Return the first parent's latent, moved by `strength` times the cleaned difference of the other two."""
     threshold = NORM_THRESHOLD if recipe.threshold is None else recipe.threshold
     direction = expression_direction(parents[1], parents[2], threshold, bool(recipe.normalise))

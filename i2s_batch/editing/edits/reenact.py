@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from i2s_batch.editing.edit_options import EditOptions, flag_option, image_id_option, number_option, prefix_option
 from i2s_batch.editing.edits.expression import latent
 from i2s_batch.editing.formulas import NORM_THRESHOLD
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import check_frames, check_numbers, check_threshold
 
@@ -31,7 +31,7 @@ class Reenact:
         check_numbers("strength", (self.strength,))
         check_threshold(self.threshold)
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield one sequence: an image a frame."""
         if not chosen:
             return
@@ -40,7 +40,7 @@ class Reenact:
         parents = [(self.target, neutral, frame) for frame in chosen]
         settings = (self.strength, None, self.threshold, self.normalise)
         recipes = tuple(Recipe(self.operation, three, *settings) for three in parents)
-        yield PictureSequence(recipes, named_after=parents[0])
+        yield ImageSequence(recipes, named_after=parents[0])
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from i2s_batch.editing.edit_options import (
     only_one,
     whole_option,
 )
-from i2s_batch.editing.formulas import Codes, crossover, style_layers
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.formulas import Latents, crossover, style_layers
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import ALL_PAIRS, TOWARDS, ListedEdit, check_pairing, towards
 from i2s_batch.errors import ConfigError
@@ -42,7 +42,7 @@ class Style:
             raise ConfigError("a style takes either the layers that the content keeps, or those of the style, not both")
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, TOWARDS))
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield one image each."""
         usual = tuple(style_layers(layers, self.keep)) if self.layers is None else self.layers
         _check_layers(usual, layers)
@@ -50,11 +50,11 @@ class Style:
             for edit in self.listed:
                 own = usual if edit.layers is None else edit.layers
                 _check_layers(own, layers)
-                yield PictureSequence((Recipe(self.operation, edit.parents, layers=own),))
+                yield ImageSequence((Recipe(self.operation, edit.parents, layers=own),))
             return
         pairs = itertools.permutations(chosen, 2) if self.pairing == ALL_PAIRS else towards(chosen, self.to)
         for pair in pairs:
-            yield PictureSequence((Recipe(self.operation, pair, layers=usual),))
+            yield ImageSequence((Recipe(self.operation, pair, layers=usual),))
 
 
 def _check_layers(chosen: tuple[int, ...], layers: int) -> None:
@@ -63,7 +63,7 @@ def _check_layers(chosen: tuple[int, ...], layers: int) -> None:
             raise ConfigError(f"layer {layer} is to come from the style; the layers are 0 to {layers - 1}")
 
 
-def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
+def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
     """Return the content's latent with the recipe's `layers` of the style's."""
     return crossover(parents[0], parents[1], layers=recipe.layers or ())
 
