@@ -19,7 +19,7 @@ def demo(out: str) -> int:
     from i2s_batch.demo.run import run_demo
 
     folder = Path(out)
-    result = execute(lambda cluster, log_line: run_demo(folder, cluster, log_line))
+    result = execute(lambda cluster, report: run_demo(folder, cluster, report))
     shards = f"{result.table}/*.parquet"
     edits = ", ".join(map(str, result.edits))
     program = f"import duckdb; duckdb.read_parquet('{shards}').select('image_id', 'status', 'psnr', 'error').show()"

@@ -88,7 +88,7 @@ class EditRun(Run):
 
     steps = 1
 
-    def __init__(self, request: EditRunRequest, weights: GeneratorWeights, log_line: Callable[[str], None]) -> None:
+    def __init__(self, request: EditRunRequest, weights: GeneratorWeights, report: Callable[[str], None]) -> None:
         """`weights` are those of `request.generator`."""
         check_animation(request.config.animation)
         self._request = request
@@ -96,7 +96,7 @@ class EditRun(Run):
         settings = request.config.identity() | settings_of(request)
         record = new_record(self._tables, settings, generator_record(weights), None, {"generator": request.generator})
         record = replace(record, command=request.command)
-        super().__init__(request.out, request.config, record, weights, log_line)
+        super().__init__(request.out, request.config, record, weights, report)
 
     @cached_property
     def network(self) -> Generator:

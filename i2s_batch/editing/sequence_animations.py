@@ -26,7 +26,7 @@ class _Frame:
     ok: bool
 
 
-def make_animations(store: Store, config: EditConfig, animation: str, log_line: Callable[[str], None]) -> None:
+def make_animations(store: Store, config: EditConfig, animation: str, report: Callable[[str], None]) -> None:
     """Make the animations of the run in `store` that do not exist yet; one with a failed frame is left out.
 
     Args:
@@ -40,7 +40,7 @@ def make_animations(store: Store, config: EditConfig, animation: str, log_line: 
     missing = [name for name in sequences if RunLayout.animation(name, animation) not in existing]
     whole = [name for name in missing if all(frame.ok for frame in sequences[name])]
     if missing:
-        log_line(f"making {len(whole)} films ({len(missing) - len(whole)} lack a frame)")
+        report(f"making {len(whole)} films ({len(missing) - len(whole)} lack a frame)")
 
     def make(name: str) -> None:
         frames = sorted(sequences[name], key=lambda frame: frame.index)

@@ -42,7 +42,7 @@ class EmbedRunRequest:
 class EmbedRun(Run):
     """A run that embeds the pictures of a source."""
 
-    def __init__(self, request: EmbedRunRequest, log_line: Callable[[str], None]) -> None:
+    def __init__(self, request: EmbedRunRequest, report: Callable[[str], None]) -> None:
         self._request = request
         self._vgg = vgg_weights(request.vgg)
         self.steps = request.config.embed.steps
@@ -54,7 +54,7 @@ class EmbedRun(Run):
         command = self._command()
         in_process = request.config.in_process and command is msgspec.UNSET  # else the command says it
         record = replace(record, in_process=in_process, command=command)
-        super().__init__(request.out, request.config, record, generator, log_line)
+        super().__init__(request.out, request.config, record, generator, report)
 
     def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:
         """Return the words of the command that resumes the run, where the record's settings do not say it."""

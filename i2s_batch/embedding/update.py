@@ -32,7 +32,7 @@ def updated_plan(plan: Plan, listing: RowGroups) -> Plan:
 
 
 def compare(
-    state: RunState, assembler: Assembler, plan: Plan, listing: RowGroups, log_line: Callable[[str], None]
+    state: RunState, assembler: Assembler, plan: Plan, listing: RowGroups, report: Callable[[str], None]
 ) -> None:
     """Mark the images whose bytes are no longer those that their rows tell of as not done, and in the table those
     that are gone from the source. Their rows stay. Only published rows are compared.
@@ -47,7 +47,7 @@ def compare(
             present = there.hold(rows["image_id"])
             gone += assembler.mark_vanished(shard, _vanished(rows, present))
             changed += _mark_changed(state, plan, shard, np.flatnonzero(present), rows["sha256"])
-    log_line(f"{changed} pictures have changed, {gone} are gone (their rows stay); {listing.num_rows} are there")
+    report(f"{changed} pictures have changed, {gone} are gone (their rows stay); {listing.num_rows} are there")
 
 
 def _mark_changed(state: RunState, plan: Plan, shard: int, places: np.ndarray, hashes: pa.ChunkedArray) -> int:

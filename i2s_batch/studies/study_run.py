@@ -41,10 +41,10 @@ class StudyRunRequest(EmbedRunRequest):
 class StudyRun(EmbedRun):
     """A run that embeds every variant of a sample of images, and keeps the reconstructions."""
 
-    def __init__(self, request: StudyRunRequest, log_line: Callable[[str], None]) -> None:
+    def __init__(self, request: StudyRunRequest, report: Callable[[str], None]) -> None:
         self._study_request = request
         self.study = study_of(request.config.study, request.config.embed)
-        super().__init__(request, log_line)
+        super().__init__(request, report)
         self.steps = self.study.mean_steps
 
     def _command(self) -> tuple[str, ...] | None:

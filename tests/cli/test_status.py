@@ -27,7 +27,7 @@ def run(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRun:
     draw_pictures(tmp_path / "in")
     (tmp_path / "in" / "bad" / "empty.png").rename(tmp_path / "in" / "bad" / "\x1b[2Jempty.png")
     job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
-    return EmbedRun(job, log_line=lambda line: None)
+    return EmbedRun(job, report=lambda line: None)
 
 
 def test_no_such_output(tmp_path: Path) -> None:
