@@ -1,4 +1,8 @@
-"""The command line. Every fault of the user's is one line on standard error and status 2."""
+"""The command line: one file a command, which calls `api` and prints.
+
+Comes in: the words of a command line. Goes out: lines, files, an exit status. Every error of the user's is one line on
+standard error and status 2. Nothing of the package imports it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from i2s_batch.cli.demo import demo
 from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
 from i2s_batch.cli.export import export
+from i2s_batch.cli.help_groups import GroupedCommands
 from i2s_batch.cli.inspect import inspect
 from i2s_batch.cli.merge import merge
 from i2s_batch.cli.neighbours import neighbours
@@ -35,27 +40,30 @@ _MESSAGE_CHARACTERS = 1000
 _RUNS = {"embed", "edit", "render", "study"}  # which resume
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=GroupedCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="i2s_batch", prog_name="i2s-batch")
 @click.pass_context
 def commands(context: click.Context) -> None:
-    """Turn whole datasets of pictures into StyleGAN latent codes (Image2StyleGAN), on Ray, into Parquet."""
+    """Invert whole image datasets into StyleGAN latents (GAN inversion, Image2StyleGAN).
+
+    Images are embedded into W+ by Ray actors, one latent per image, into a Parquet table that can be queried, edited
+    and exported. `i2s-batch COMMAND --help` explains a command.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-_ON_TABLES = (status, query, neighbours, export, verify, merge, report)
-for command in (embed, edit, render, study, *_ON_TABLES, demo, convert, inspect, bench):
-    commands.add_command(command)
-
-
+commands.add_group("Embed and edit", (embed, edit, render, study))
+commands.add_group("Runs and their tables", (status, report, query, neighbours, export, verify, merge))
+commands.add_group("Checkpoints", (inspect, convert))
+commands.add_group("Try and measure", (demo, bench))
 add_debug(commands)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and leave the process with its status.
+    """Run a command and exit with its status.
 
-    0 done, 1 images failed, 2 bad usage or input, 70 a fault of this program, 128 + N stopped by signal N.
+    0 done, 1 images failed, 2 bad usage or input, 70 an error of this program, 128 + N stopped by signal N.
     """
     args = sys.argv[1:] if args is None else list(args)
     try:
@@ -88,7 +96,7 @@ def _run(args: list[str]) -> int:
     """Run a command and return its exit status."""
     if "_I2S_BATCH_COMPLETE" in os.environ:  # a shell asks for completions
         commands.main(args, prog_name="i2s-batch")
-    # `obj` is the command line itself: a run that is stopped shows it, to go on with.
+    # `obj` is the command line itself: a run that is stopped shows it, to be resumed with.
     words = tuple(word for word in args if word != "--debug")
     # Not `commands.main`, which takes any broken pipe, and any end of a file, for the user's.
     try:
@@ -99,7 +107,7 @@ def _run(args: list[str]) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Return whether standard output or error is a pipe whose reader has gone, as `| head` does.
+    """Return True if standard output or error is a pipe whose reader has gone, as `| head` does.
 
     What is left in such a stream goes nowhere: it would be written, and fail, when Python ends.
     """
@@ -115,7 +123,7 @@ def _nobody_reads() -> bool:
 
 
 def _leave_with_report(what: str, details: str, args: Sequence[str]) -> NoReturn:
-    """Say in one line that this program is at fault, and where the file for a bug report lies."""
+    """Report in one line an error of this program and the path of the file for a bug report, and exit."""
     from i2s_batch.cli.bug_report import without_any_secret, write_bug_report
 
     what = " ".join(without_any_secret(what).split())[:_MESSAGE_CHARACTERS]

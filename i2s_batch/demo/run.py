@@ -107,9 +107,7 @@ def _edit(
     animation = "webp" if isinstance(request, Morph) else None
     config = EditConfig(actors=1, device="cpu", animation=animation)
     faces = f"image_id <> '{NO_FACE}'"
-    run = EditRun(
-        EditRunRequest((str(table),), str(folder), checkpoint, request, config, where=faces), weights, report
-    )
+    run = EditRun(EditRunRequest((str(table),), str(folder), checkpoint, request, config, where=faces), weights, report)
     run.execute(cluster)
     strips = load_strips(str(folder), lambda: run.network)
     write_edit_sheet(str(folder), strips)

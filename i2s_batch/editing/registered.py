@@ -39,23 +39,21 @@ _HERE = "i2s_batch.editing.edits"
 EDITS: Registry[Declaration[Edit]] = Registry(
     "edit",
     (
-        Declaration("morph", "Straight lines between codes: w = a * w1 + (1 - a) * w2.", f"{_HERE}.morph:MORPH"),
-        Declaration(
-            "style", "Crossovers: the content's code with the finer layers of the style's.", f"{_HERE}.style:STYLE"
-        ),
+        Declaration("morph", "Morph between images along straight lines in W+.", f"{_HERE}.morph:MORPH"),
+        Declaration("style", "Transfer style: the finer layers come from another image.", f"{_HERE}.style:STYLE"),
         Declaration(
             "expression",
-            "Give the chosen images an expression: w = w1 + a * (w3 - w2), cleaned.",
+            "Transfer an expression from one face to others.",
             f"{_HERE}.expression:EXPRESSION",
         ),
         Declaration(
             "reenact",
-            "Let a face move as the face of a film: the expression of every frame, given to the target.",
+            "Animate a face with the expressions of a video.",
             f"{_HERE}.reenact:REENACT",
         ),
         Declaration(
             "render",
-            "Draw the chosen images of LATENTS, or all, as the generator draws them.",
+            "Render latents as the generator draws them.",
             f"{_HERE}.render:RENDER",
         ),
     ),

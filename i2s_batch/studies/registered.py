@@ -34,12 +34,12 @@ def _kind(name: str, summary: str, varies: str | None = None) -> StudyDeclaratio
 STUDIES: Registry[StudyDeclaration] = Registry(
     "study",
     (
-        _kind("transforms", "Must they be aligned? Moved, scaled and turned images."),
-        _kind("init", "Which start? The mean latent against a random one.", "--init"),
+        _kind("transforms", "Must images be aligned? Shifted, scaled and rotated ones."),
+        _kind("init", "Which initialisation? The mean latent or a random one.", "--init"),
         _kind("space", "Which latent space? Z, W, W+, and W+ without training.", "--space"),
-        _kind("loss", "Which terms of the loss? Each alone, all together."),
-        _kind("steps", "How many are enough? The loss after 1, 10, 100, ... steps."),
+        _kind("loss", "Which terms of the loss? Each alone, and all together."),
+        _kind("steps", "How many steps are enough? The loss after 1, 10, 100, ..."),
         _kind("iterate", "What remains? The result embedded again, seven times."),
-        _kind("defects", "What does damage do? Holes, scribbles, blur, noise."),
+        _kind("defects", "What do defects do? Holes, scribbles, blur, noise."),
     ),
 )

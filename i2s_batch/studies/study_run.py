@@ -56,7 +56,7 @@ class StudyRun(EmbedRun):
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)
-        self._say(f"{len(chosen)} of {len(ids)} pictures in {len(self.study.variants)} variants")
+        self._say(f"{len(chosen)} of {len(ids)} images in {len(self.study.variants)} variants")
         rows = [
             planned_row(variant, ids[index], classes[index], self._input(variant, ids[index], uris[index]), uris[index])
             for variant in self.study.variants
@@ -68,12 +68,10 @@ class StudyRun(EmbedRun):
         column = self._study_request.config.classes
         if column is None:
             return [class_of(image_id) for image_id in images["image_id"].to_pylist()]
-        carried = [name for name in images.column_names if name not in ("image_id", "uri")]
-        if column not in carried:
-            there = ", ".join(map(repr, carried)) or "none"
-            raise ConfigError(
-                f"{self._study_request.source!r} carries no column {column!r} for --classes; there is {there}"
-            )
+        extra = [name for name in images.column_names if name not in ("image_id", "uri")]
+        if column not in extra:
+            source, known = self._study_request.source, ", ".join(map(repr, extra)) or "none"
+            raise ConfigError(f"{source!r} has no column {column!r} for --class-column; its extra columns: {known}")
         return ["" if value is None else str(value) for value in images[column].to_pylist()]
 
     def _input(self, variant: Variant, image: str, uri: str) -> str:
@@ -95,7 +93,7 @@ class StudyRun(EmbedRun):
             if row.variant in alterations and RunLayout.altered(row.image_id) not in existing
         ]
         if rows:
-            self._say(f"altering pictures ({len(rows)})")
+            self._say(f"altering images ({len(rows)})")
         with ThreadPoolExecutor(_ALTERERS) as pool:
             for _ in pool.map(lambda row: self._alter(row, alterations[row.variant]), rows):
                 pass

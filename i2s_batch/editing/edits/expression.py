@@ -67,12 +67,23 @@ class ExpressionOptions(EditOptions):
 
     animation = "none"
 
-    neutral: str | None = image_id_option("A face without the expression.")
-    expressive: str | None = image_id_option("The same face with it.")
-    edit_list: str | None = edit_list_option("CSV or Parquet: content, neutral, expressive, and perhaps strengths.")
-    strengths: tuple[float, ...] = strengths_option("1 is the change itself.", default=(1.0,))
-    threshold: float = number_option("Layers of the change that are shorter are left out.", default=NORM_THRESHOLD)
-    normalise: bool = flag_option("Divide the change by its norm: strengths are lengths.")
+    neutral: str | None = image_id_option(
+        "Image of a face without the expression; needed unless there is an --edit-list."
+    )
+    expressive: str | None = image_id_option(
+        "Image of the same face with the expression; needed unless there is an --edit-list."
+    )
+    edit_list: str | None = edit_list_option(
+        "CSV or Parquet file with the edits, one per row: columns content, neutral, expressive and, optionally, "
+        "strengths."
+    )
+    strengths: tuple[float, ...] = strengths_option(
+        "Strengths of the expression; 1 is the difference of the two faces itself.", default=(1.0,)
+    )
+    threshold: float = number_option(
+        "Smallest norm of a layer of the difference; smaller layers are left out.", default=NORM_THRESHOLD
+    )
+    normalise: bool = flag_option("Divide the difference by its norm, so that strengths are lengths in W+.")
 
     def request(self) -> Expression:
         """Return the request that the options ask for."""

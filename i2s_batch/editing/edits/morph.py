@@ -81,13 +81,18 @@ class MorphOptions(EditOptions):
 
     animation = "none"
 
-    all_pairs: bool = flag_option("Between every two images.")
-    chain: bool = flag_option("From each image to the next, as one sequence.")
-    to: str | None = image_id_option("From every image to this one.")
-    edit_list: str | None = edit_list_option("CSV or Parquet with columns from, to, and perhaps strengths.")
-    frames: int = whole_option("Evenly from 0 to 1.", default=9, least=2, most=MOST_STRENGTHS)
+    all_pairs: bool = flag_option("Morph between every two images.")
+    chain: bool = flag_option("Morph from each image to the next, as one sequence.")
+    to: str | None = image_id_option("Image that every other image is morphed to.")
+    edit_list: str | None = edit_list_option(
+        "CSV or Parquet file with the morphs, one per row: columns from, to and, optionally, strengths."
+    )
+    frames: int = whole_option(
+        "Frames per morph, with strengths evenly from 0 to 1.", default=9, least=2, most=MOST_STRENGTHS
+    )
     strengths: tuple[float, ...] | None = strengths_option(
-        "Instead of --frames: 0 is the first image, 1 the second.", replaces="frames"
+        "Strengths of the frames in place of --frames: 0 is the first image, 1 the second. Default: as --frames says.",
+        replaces="frames",
     )
 
     def request(self) -> Morph:

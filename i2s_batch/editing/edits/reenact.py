@@ -1,4 +1,4 @@
-"""Reenactments: the expressions of the frames of a film, given to another face."""
+"""Reenactments: the expressions of the frames of a video, given to another face."""
 
 from __future__ import annotations
 
@@ -49,12 +49,16 @@ class ReenactOptions(EditOptions):
 
     animation = "webp"
 
-    target: str = image_id_option("The face that is to move.", required=True)
-    frames: str | None = prefix_option("Choose the images whose ids begin so, such as a folder: clip/")
-    neutral: str | None = image_id_option("The frame without expression; default: the first.")
-    strength: float = number_option("1 is the change itself.", default=1.0)
-    threshold: float = number_option("Layers of the change that are shorter are left out.", default=NORM_THRESHOLD)
-    normalise: bool = flag_option("Divide the change by its norm: strengths are lengths.")
+    target: str = image_id_option("Image of the face that is animated.", required=True)
+    frames: str | None = prefix_option(
+        "Prefix of the ids of the frames, such as a folder: clip/. Default: --where or --ids chooses them."
+    )
+    neutral: str | None = image_id_option("Frame without expression. Default: the first.")
+    strength: float = number_option("Strength of the expressions; 1 is that of the frames.", default=1.0)
+    threshold: float = number_option(
+        "Smallest norm of a layer of the difference; smaller layers are left out.", default=NORM_THRESHOLD
+    )
+    normalise: bool = flag_option("Divide the difference by its norm, so that strengths are lengths in W+.")
 
     def request(self) -> Reenact:
         """Return the request that the options ask for."""

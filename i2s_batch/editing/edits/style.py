@@ -72,12 +72,16 @@ def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
 class StyleOptions(EditOptions):
     """Holds the options of `i2s-batch edit style`."""
 
-    all_pairs: bool = flag_option("Every image in the style of every other.")
-    to: str | None = image_id_option("Every image in the style of this one.")
-    edit_list: str | None = edit_list_option("CSV or Parquet with columns content, style, and perhaps layers.")
-    keep: int | None = whole_option("Layers that the content keeps; default: the first half.", least=0)
+    all_pairs: bool = flag_option("Give every image the style of every other.")
+    to: str | None = image_id_option("Image whose style every other image is given.")
+    edit_list: str | None = edit_list_option(
+        "CSV or Parquet file with the crossovers, one per row: columns content, style and, optionally, layers."
+    )
+    keep: int | None = whole_option(
+        "Number of layers that the content keeps, the coarsest first. Default: the first half.", least=0
+    )
     layers: tuple[int, ...] | None = layers_option(
-        "Instead of --keep: layers that come from the style, 0 the coarsest."
+        "Layers that come from the style, in place of --keep; 0 is the coarsest. Default: as --keep says."
     )
 
     def request(self) -> Style:
