@@ -1,4 +1,4 @@
-"""The command line: one file a command, which calls `api` and prints.
+"""Defines the command line: one file a command, which calls `api` and prints.
 
 Comes in: the words of a command line. Goes out: lines, files, an exit status. Every error of the user's is one line on
 standard error and status 2. Nothing of the package imports it.
@@ -63,7 +63,8 @@ add_debug(commands)
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its status.
 
-    0 done, 1 images failed, 2 bad usage or input, 70 an error of this program, 128 + N stopped by signal N.
+    The status is 0 when all is done, 1 if images failed, 2 for bad usage or input, 70 for an error of this program, and
+    128 + N when signal N stopped it.
     """
     args = sys.argv[1:] if args is None else list(args)
     try:
@@ -84,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         reason = f" ({error})" if str(error) else ""
         _leave(f"this machine has too little memory{reason}; give it more, or ask for less at a time", 2)
     except Exception as error:  # noqa: BLE001 - the last net of the command line: a bug, whatever it is, is one line
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
+        if isinstance(error, BrokenPipeError) and _is_output_closed():
             sys.exit(128 + signal.SIGPIPE)
         doing = " ".join(["i2s-batch", *args[:1]])
         what = f"{described(error)}, while carrying out {doing}"
@@ -98,7 +99,7 @@ def _run(args: list[str]) -> int:
         commands.main(args, prog_name="i2s-batch")
     # `obj` is the command line itself: a run that is stopped shows it, to be resumed with.
     words = tuple(word for word in args if word != "--debug")
-    # Not `commands.main`, which takes any broken pipe, and any end of a file, for the user's.
+    # Not `commands.main`, which takes every BrokenPipeError and EOFError for the user's, a bug's, too.
     try:
         with commands.make_context("i2s-batch", list(args), obj=words) as context:
             return commands.invoke(context) or 0
@@ -106,10 +107,10 @@ def _run(args: list[str]) -> int:
         return done.exit_code
 
 
-def _nobody_reads() -> bool:
-    """Return True if standard output or error is a pipe whose reader has gone, as `| head` does.
+def _is_output_closed() -> bool:
+    """Return True if standard output or error is a pipe whose reader has gone, as with `| head`.
 
-    What is left in such a stream goes nowhere: it would be written, and fail, when Python ends.
+    What is left in such a stream is discarded: it would be written, and fail, when Python ends.
     """
     poll = select.poll()
     for descriptor in (1, 2):
@@ -134,11 +135,11 @@ def _leave_with_report(what: str, details: str, args: Sequence[str]) -> NoReturn
     except OSError as error:
         report = f"no file for a report could be written ({error}), --debug shows what it would hold"
     kept = "; what was finished is kept, and the same command resumes the run" if _RUNS & {*args[:1]} else ""
-    _leave(f"{what}; this is a fault of i2s-batch: {report}{kept}", EX_SOFTWARE)
+    _leave(f"{what}; this is an error of i2s-batch: {report}{kept}", EX_SOFTWARE)
 
 
 def _leave(message: str, status: int) -> NoReturn:
     with suppress(BrokenPipeError):
         click.echo("i2s-batch: " + " ".join(message.split()), err=True)
-    _nobody_reads()
+    _is_output_closed()
     sys.exit(status)

@@ -55,7 +55,7 @@ class _Parsed(_Numbers):
 
 @dataclass(frozen=True)
 class _CommonOptions:
-    """Holds the options that every edit has, by the names of `_edit_options` and `run_options`."""
+    """Holds the options that every edit has, by the names that `_edit_options` and `run_options` give them."""
 
     places: tuple[str, ...]
     generator: str | None

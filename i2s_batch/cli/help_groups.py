@@ -1,11 +1,11 @@
-"""What `--help` looks like: options and commands in groups under headings, the important ones first.
+"""Defines the look of `--help`: options and commands in groups under headings, the important ones first.
 
     @click.command(cls=GroupedCommand)
     @option("--steps", default=5000, group=EMBEDDING, help="Optimizer steps per image.")
 
 An option carries its heading with it, so that options which several commands share stand under the same one everywhere.
-The headings that only one command has come first, then those below, in their order. These few lines take the place of
-a library for option groups, such as cloup, whose commands and formatter would replace Click's for the headings alone.
+The headings that only one command has come first, then those below, in their order. These few lines take the place of a
+library for option groups, such as cloup, whose commands and formatter would replace Click's for the headings alone.
 """
 
 from __future__ import annotations

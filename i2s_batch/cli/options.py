@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their texts become values."""
+"""Defines the options that several commands share, and the types of their values."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Price(_Number):
     name = "float"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
         try:
             number = float(str(value))
         except ValueError:
@@ -46,6 +47,7 @@ class AutoOr(_WholeOrNone):
     name = "auto|N"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the number, or None for `auto`."""
         if value is None or value == "auto":
             return None
         try:
@@ -69,6 +71,7 @@ class Location(_Text):
         self.names = names
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is."""
         return str(value)
 
     def absolute(self, value: str) -> str:
@@ -91,7 +94,7 @@ def refuse_without_effect(options: Sequence[str], unless: str) -> None:
 
 
 def add_debug(command: click.Command) -> None:
-    """Let a command, and those below it, take `--debug`, which `cli.main` looks for."""
+    """Give a command, and those below it, the option `--debug`, which `cli.main` looks for."""
     text = "Show the traceback of an internal error at once, as I2S_DEBUG=1 does."
     command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
     for below in command.commands.values() if isinstance(command, click.Group) else ():

@@ -22,7 +22,22 @@ _NAMED = 6  # of the columns that do not fit
 TABLE_ROWS = 50  # shown when no --limit is given
 
 
-@click.command(cls=GroupedCommand)
+_HELP = """Query a table with SQL.
+
+OUT is the folder or s3:// prefix of a run. SQL is one SELECT in the SQL of DuckDB, which can only read the table:
+
+\b
+latents                all rows; "DESCRIBE latents" lists the columns
+failures               the rows whose status is not ok
+layer(latent, k)       layer k of a latent, 0 is the coarsest
+latent_of(image_id)    the latent of one image
+euclidean(a, b)        distance of two latents or layers
+cosine(a, b)           1 - their cosine
+psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
+"""
+
+
+@click.command(cls=GroupedCommand, help=_HELP)
 @click.argument("out")
 @click.argument("sql")
 @option(
@@ -46,19 +61,7 @@ TABLE_ROWS = 50  # shown when no --limit is given
     help="File on this machine that gets the result. Default: standard output.",
 )
 def query(out: str, sql: str, kind: str | None, limit: int | None, output: str | None) -> int:
-    """Query a table with SQL.
-
-    OUT is the folder or s3:// prefix of a run. SQL is one SELECT in the SQL of DuckDB, which can only read the table:
-
-    \b
-    latents                all rows; "DESCRIBE latents" lists the columns
-    failures               the rows whose status is not ok
-    layer(latent, k)       layer k of a latent, 0 is the coarsest
-    latent_of(image_id)    the latent of one image
-    euclidean(a, b)        distance of two latents or layers
-    cosine(a, b)           1 - their cosine
-    psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
-    """
+    """Run a query and print its result, or write it into a file."""
     kind = _kind(kind, output)
     from i2s_batch.output.ownership import check_file
     from i2s_batch.table.dataset import open_table

@@ -1,4 +1,4 @@
-"""`i2s-batch status`: how far a run is, from its output alone."""
+"""`i2s-batch status`: the progress of a run, from its output alone."""
 
 from __future__ import annotations
 

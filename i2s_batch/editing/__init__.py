@@ -1,4 +1,8 @@
-"""Edits of W+ codes: pure functions on arrays, for numpy and torch alike, and what is made with them."""
+"""Edits latents and renders the results: morphs, style transfer, expressions.
+
+Comes in: tables of latents, the request for an edit. Goes out: images and a table of their latents, through `run`. The
+formulas are pure functions on arrays of NumPy and PyTorch alike. It never imports embedding or the command line.
+"""
 
 from i2s_batch.editing.edits.expression import Expression
 from i2s_batch.editing.edits.morph import Morph

@@ -1,4 +1,4 @@
-"""How one image is made from latents, and the sequences in which such images belong together."""
+"""Describes how one image is made from latents, and the sequences in which such images belong together."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _HASH_CHARACTERS = 16  # 64 bits: among ten million names, two alike once in 370
 
 @dataclass(frozen=True)
 class Recipe:
-    """Describes how one image is made; `registered.apply_recipe` makes its latent. Each field is a column of the table.
+    """Describes how one image is made; each field is a column of the table.
 
     Attributes:
-        operation: The name of a registered edit.
+        operation: The name of a registered edit, which makes the latent (`registered.apply_recipe`).
         parents: Image ids, in the order of the edit's roles.
-        strength: Of a morph 0 is the first parent and 1 the second; of an expression it multiplies the direction.
+        strength: In a morph 0 is the first parent and 1 the second; in an expression it multiplies the direction.
         layers: The layers that come from the style.
-        threshold: `formulas.expression_direction`'s; None, as the fields above, where an edit has no such thing.
-        normalise: `formulas.expression_direction`'s.
+        threshold: That of `formulas.expression_direction`; None, as the fields above, where an edit has no such thing.
+        normalise: That of `formulas.expression_direction`.
     """
 
     operation: str
@@ -42,10 +42,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class ImageSequence:
-    """Images that belong together, in order: the frames of a morph, of a growing smile, of an animation.
+    """Holds images that belong together, in order: the frames of a morph, of a growing smile, of an animation.
 
     Attributes:
-        recipes: One an image.
+        recipes: One for each image.
         named_after: Image ids that its name shows; None for the first parent of all and the last.
     """
 

@@ -1,12 +1,12 @@
-"""The registered edits: a new one is a new file under `edits/` and a line here. Standard library only.
+"""Registers the edits: a new one is a new file under `edits/` and a line here. It needs the standard library only.
 
     EDITS.names                          ("morph", "style", "expression", "reenact", "render")
     EDITS.get("morph").resolve()         the `Edit`; only now is its file imported
     apply_recipe(recipe, latents)        the latent of an image, by the edit that its recipe names
 
 The name of an edit is the value of `operation` in run.json and in the table, and its command: `i2s-batch edit NAME`.
-Another program adds its own with `EDITS.add`; `tests/extension/blend.py` is one. What an image is made by beside its
-parents is a `Recipe`: strength, layers, threshold, normalise, which are columns of the table.
+Another program adds its own with `EDITS.add`; `tests/extension/blend.py` is one. Beside its parents, an image is made
+by a `Recipe`: strength, layers, threshold, normalise, which are columns of the table.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Edit:
     """Describes an edit.
 
     Attributes:
-        roles: What the parents of an image are, in the order in which a recipe names them: the columns of an edit list.
-        latent: Returns the latent of a recipe, [L, w_dim], from those of its parents; of their kind and dtype.
+        roles: The parents of an image, in the order in which a recipe names them: the columns of an edit list.
+        latent: Returns the latent of a recipe, [L, w_dim], from those of its parents; of their type and dtype.
         options: The options of its command, which make a request.
     """
 
@@ -61,7 +61,7 @@ EDITS: Registry[Declaration[Edit]] = Registry(
 
 
 def apply_recipe(recipe: Recipe, latents: Sequence[Latents]) -> Latents:
-    """Return the latent of a recipe, [L, w_dim], from those of its parents; of the parents' kind and dtype.
+    """Return the latent of a recipe, [L, w_dim], from those of its parents; of the parents' type and dtype.
 
     Raises:
         ConfigError: No edit of that name is registered in this process, or the latents do not fit each other.

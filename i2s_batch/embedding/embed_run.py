@@ -1,4 +1,4 @@
-"""The run that embeds pictures: what it is recorded as, its plan, its workers, its failed rows."""
+"""Defines the run that embeds images: its record, its plan, its workers, its failed rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from i2s_batch.sources.source import list_images
 
 @dataclass(frozen=True)
 class EmbedRunRequest:
-    """What is to be embedded, with what, into where. Paths or URLs."""
+    """Holds what is embedded, with which networks, and the path or URL of the output."""
 
     source: str
     out: str
@@ -40,7 +40,7 @@ class EmbedRunRequest:
 
 
 class EmbedRun(Run):
-    """A run that embeds the pictures of a source."""
+    """Embeds the images of a source."""
 
     def __init__(self, request: EmbedRunRequest, report: Callable[[str], None]) -> None:
         self._request = request
@@ -52,7 +52,7 @@ class EmbedRun(Run):
             request.source, request.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
         )
         command = self._command()
-        in_process = request.config.in_process and command is msgspec.UNSET  # else the command says it
+        in_process = request.config.in_process and command is msgspec.UNSET  # else the command has the option
         record = replace(record, in_process=in_process, command=command)
         super().__init__(request.out, request.config, record, generator, report)
 
@@ -64,6 +64,7 @@ class EmbedRun(Run):
         return Plan(self._list(), self._request.config.shard_size)
 
     def unit(self, index: int) -> EmbedUnit:
+        """Return the unit of an index of the plan."""
         row = self.plan().unit_rows(index)
         image_id, uri = row["image_id"][0].as_py(), row["uri"][0].as_py()
         settings = ImageSettings(self._request.config.embed)
@@ -74,7 +75,7 @@ class EmbedRun(Run):
 
     @cached_property
     def _listing(self) -> SpilledRows:
-        """The source as it is now, for a run that is to grow."""
+        """Return the source as it is now, for an incremental update."""
         return self._list()
 
     def _updated(self, plan: Plan) -> Plan:
@@ -83,7 +84,7 @@ class EmbedRun(Run):
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:
             compare(state, assembler, plan, self._listing, self._say)
-            # Images that are to be embedded again now may have been in flight when an earlier driver ended.
+            # An image that is embedded again now may have been in flight when an earlier driver ended.
             state.checkpointed = undone_checkpoints(state.done, self._log)
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:

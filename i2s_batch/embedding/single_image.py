@@ -1,4 +1,4 @@
-"""A picture embedded as the run that made a table would have embedded it, in this process."""
+"""Embeds one image as the run that made a table would have embedded it, in this process."""
 
 from __future__ import annotations
 
@@ -34,8 +34,14 @@ _Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)
 
 @dataclass(frozen=True)
 class NewImage:
-    """A picture and its code. `latent`: float32 [L * w_dim]; `original` as it was fitted to the square, and
-    `reconstruction`: uint8 [R, R, 3]."""
+    """Holds an image and its latent.
+
+    Attributes:
+        image_id: The id that the run would give it.
+        latent: float32 [L * w_dim].
+        original: The image fitted to the generator's square, uint8 [R, R, 3].
+        reconstruction: The image that the generator makes of the latent, uint8 [R, R, 3].
+    """
 
     image_id: str
     latent: np.ndarray
@@ -51,20 +57,32 @@ def embed_image(
     steps: int | None = None,
     progress: Callable[[int, int], None] = lambda done, steps: None,
 ) -> NewImage:
-    """Embed the picture at `file` (a path or s3://) with the settings and networks of the run at `out`: its code is
-    the one that the run gives to it, but for what another batch rounds differently.
+    """Embed the image at `file` with the settings and networks of the run at `out`.
 
-    `generator`, `vgg`: where they are, None for the recorded places; `steps`: None for the run's; `tell` hears of the
-    steps made and of how many there will be.
+    Its latent is the one that the run would give it, but for what another batch rounds differently.
 
-    Raises PictureError (no picture, or it diverged), ConfigError (the table holds edits), CheckpointError or
-    RunConflictError (the networks are not to be had, or are others), StorageError (no table).
+    Args:
+        out: The output of the run, a local path or s3://.
+        file: A local path or s3://.
+        generator: A path or URL; None for the recorded one.
+        vgg: The VGG-16 weights, likewise.
+        steps: Optimizer steps; None for those of the run.
+        progress: Is called with the steps taken and the steps in total, a few times a second.
+
+    Raises:
+        PictureError: The file is no image, or the optimisation diverged.
+        ConfigError: The table holds edits.
+        CheckpointError: A network cannot be read.
+        RunConflictError: A network is not that of the run.
+        StorageError: There is no table.
     """
     table = open_table(out)
     metadata = texts_of(table.schema.metadata)
     settings = recorded_settings(table.schema, table.url)
     if settings.run.steps is None or not isinstance(settings.source, str):
-        raise ConfigError(f"{table.url} holds edits; a picture can be embedded only as the run of an embedding does it")
+        raise ConfigError(
+            f"{table.url} holds edits; an image can be embedded only with the settings of an embedding run"
+        )
     config = settings.run.embed_config()
     config = replace(config, batch_size=1, steps=config.steps if steps is None else steps)
     image_id, uri = item_in(settings.source, file)
@@ -83,34 +101,34 @@ def embed_image(
         result = _embedded(embedder, image_id, target, progress)
     except torch.OutOfMemoryError as error:
         advice = "with CUDA_VISIBLE_DEVICES= (empty) it is embedded on the CPU"
-        raise ConfigError(f"the GPU has too little memory for a picture beside what it holds; {advice}") from error
+        raise ConfigError(f"the GPU has too little memory for an image beside what it holds; {advice}") from error
     if result.latent is None or result.picture is None:
         raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
     return NewImage(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
 
 
 def _id_in_table(table: TableFiles, data: bytes) -> str | None:
-    """The image that is this very file, wherever it lies now; None if the table has none."""
+    """Return the id of the image with the bytes `data`, wherever its file is now; None if the table has none."""
     sha256 = hashlib.sha256(data).hexdigest()
     for shard in table.shards:
         for batch in shard.batches(columns=["image_id", "sha256"]):
-            place = pc.index(batch["sha256"], sha256).as_py()
-            if place >= 0:
-                return str(batch["image_id"][place])
+            index = pc.index(batch["sha256"], sha256).as_py()
+            if index >= 0:
+                return str(batch["image_id"][index])
     return None
 
 
 def _required(found: tuple[_Weights | None, str]) -> _Weights:
     weights, why_none = found
     if weights is None:
-        raise CheckpointError(f"a picture cannot be embedded: {why_none}")
+        raise CheckpointError(f"an image cannot be embedded: {why_none}")
     return weights
 
 
 def _embedder(
     generator: GeneratorWeights, vgg: VGGWeights, config: EmbedConfig, precision: str
 ) -> tuple[Embedder, int]:
-    """One slot on the GPU if there is one, and the side of the generator's pictures."""
+    """Return an embedder with one slot, on the GPU if there is one, and the side of the generator's images."""
     keep_freed_memory()
     dtype, maps = set_numerics(precision), map_dtype(precision)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

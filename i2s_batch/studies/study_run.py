@@ -1,4 +1,4 @@
-"""The run of a study: an embedding run whose images are variants of some images of a source."""
+"""Defines the run of a study: an embedding run whose images are variants of some images of a source."""
 
 from __future__ import annotations
 
@@ -31,15 +31,18 @@ _ALTERERS = 4  # images altered at once
 
 @dataclass(frozen=True)
 class StudyRunRequest(EmbedRunRequest):
-    """What is to be studied. `command`: the words of the command line that resumes it, without the program's name; None
-    if there is none."""
+    """Holds what is studied, with which networks, and where the output goes.
+
+    Attributes:
+        command: The words of the command line that resumes it, without the program's name; None if there is none.
+    """
 
     config: StudyConfig
     command: tuple[str, ...] | None = None
 
 
 class StudyRun(EmbedRun):
-    """A run that embeds every variant of a sample of images, and keeps the reconstructions."""
+    """Embeds every variant of a sample of images, and keeps the reconstructions."""
 
     def __init__(self, request: StudyRunRequest, report: Callable[[str], None]) -> None:
         self._study_request = request
@@ -99,8 +102,11 @@ class StudyRun(EmbedRun):
                 pass
 
     def _alter(self, row: PlannedRow, alteration: Alteration) -> None:
-        """Write the altered image of a row. What cannot be read is not altered, and what cannot be decoded is handed on
-        as it is: its row in the table says why."""
+        """Write the altered image of a row.
+
+        An image that cannot be read is not altered, and one that cannot be decoded is copied: its row in the table
+        gives the reason.
+        """
         embed = self._study_request.config.embed
         try:
             data = read_bytes(row.source_uri)
@@ -114,6 +120,7 @@ class StudyRun(EmbedRun):
         self._store.put(RunLayout.altered(row.image_id), data)
 
     def unit(self, index: int) -> EmbedUnit:
+        """Return the unit of an index of the plan, which may wait for another."""
         (row,) = planned_rows(self.plan().unit_rows(index))
         variant = self.study.variant(row.variant)
         return EmbedUnit(

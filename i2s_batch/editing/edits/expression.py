@@ -1,4 +1,4 @@
-"""Expressions: the change between two images of a face, given to other images."""
+"""Transfers an expression: the difference between two images of a face is added to other images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROLES = ("content", "neutral", "expressive")
 
 @dataclass(frozen=True)
 class Expression:
-    """Asks for the change from `neutral` to `expressive`, given at `strengths` to every chosen image."""
+    """Asks for the change from `neutral` to `expressive`, at `strengths`, in every chosen image."""
 
     strengths: tuple[float, ...] = (1.0,)
     neutral: str | None = None

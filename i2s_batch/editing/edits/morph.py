@@ -1,4 +1,4 @@
-"""Morphs: straight lines between two latents."""
+"""Morphs along straight lines between two latents."""
 
 from __future__ import annotations
 

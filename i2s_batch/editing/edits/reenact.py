@@ -1,4 +1,4 @@
-"""Reenactments: the expressions of the frames of a video, given to another face."""
+"""Animates a face with the expressions of the frames of a video."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROLES = ("target", "neutral", "frame")
 
 @dataclass(frozen=True)
 class Reenact:
-    """Asks for what each chosen frame differs in from `neutral`, their first if None, to be given to `target`."""
+    """Asks for the change from `neutral` (None: the first frame) to each chosen frame, in the image `target`."""
 
     target: str
     neutral: str | None = None
@@ -32,7 +32,7 @@ class Reenact:
         check_threshold(self.threshold)
 
     def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
-        """Yield one sequence: an image a frame."""
+        """Yield one sequence with an image a frame."""
         if not chosen:
             return
         check_frames(len(chosen))

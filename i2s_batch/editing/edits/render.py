@@ -1,4 +1,4 @@
-"""Renderings: images of latents as they are."""
+"""Renders latents as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Styles: crossovers of two latents."""
+"""Transfers style: crossovers of two latents."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ ROLES = ("content", "style")
 
 @dataclass(frozen=True)
 class Style:
-    """Asks for crossovers of every ordered pair, or of every image with the style `to`. The content keeps its first
-    `keep` layers (half of them if None), or all but `layers`."""
+    """Asks for crossovers of every ordered pair, or of every image with the style `to`.
+
+    The content keeps its first `keep` layers (half of them if None), or all but `layers`.
+    """
 
     pairing: str | None = None
     to: str | None = None
