@@ -18,7 +18,7 @@ from i2s_batch import LatentDataset, iter_latents, read_latents
 from i2s_batch.api.reports import write_report
 from i2s_batch.api.verification import verify
 from i2s_batch.editing import Morph
-from i2s_batch.embedding.single_image import embed_picture
+from i2s_batch.embedding.single_image import embed_image
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.maintenance.merging import merge_runs
 from i2s_batch.models.loading import generator_weights
@@ -142,7 +142,7 @@ def test_neighbours_of_old_latents(outputs: Path) -> None:
     far = {name: np.linalg.norm(code.astype(float) - codes[LISTED[0]]) for name, code in codes.items()}
     assert [n.image_id for n in found.neighbours] == sorted(far, key=far.__getitem__)[1:]
     assert found.neighbours[0].distance == pytest.approx(sorted(far.values())[1], rel=1e-6)
-    new = embed_picture(out, str(outputs / "in/dogs/4.png"))
+    new = embed_image(out, str(outputs / "in/dogs/4.png"))
     np.testing.assert_allclose(new.latent, codes[LISTED[4]].ravel(), rtol=0, atol=1e-3)
 
 

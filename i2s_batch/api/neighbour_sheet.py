@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from i2s_batch.embedding.samples import load_samples
-from i2s_batch.embedding.single_image import NewPicture
+from i2s_batch.embedding.single_image import NewImage
 from i2s_batch.errors import ConfigError
 from i2s_batch.images.draw.contact_sheet import SheetCell, contact_sheet
 from i2s_batch.models import build_generator
@@ -28,7 +28,7 @@ def check_sheet(path: str) -> None:
 
 
 def write_neighbour_sheet(
-    out: str, query: str | NewPicture, neighbours: list[Neighbour], generator: str | None, path: str
+    out: str, query: str | NewImage, neighbours: list[Neighbour], generator: str | None, path: str
 ) -> str:
     """Draw `query`, an image of the table or a picture that was embedded for this, and its neighbours, each original
     beside its reconstruction, into the PNG file `path`.
@@ -41,17 +41,17 @@ def write_neighbour_sheet(
     texts = texts_of(schema.metadata)
     weights, why_none = generator_of(out, texts.get(META_GENERATOR, ""), generator)
     network = None if weights is None else build_generator(weights)
-    shown = [] if isinstance(query, NewPicture) else [Neighbour(query, 0.0)]
+    shown = [] if isinstance(query, NewImage) else [Neighbour(query, 0.0)]
     shown += neighbours
     rows = read_rows(out, [one.image_id for one in shown])
     cells = [
         replace(sample.cell, note=f"distance {one.distance:.4g}")
         for sample, one in zip(load_samples(rows, network, recorded_settings(schema, out).run.fit), shown, strict=True)
     ]
-    if isinstance(query, NewPicture):
+    if isinstance(query, NewImage):
         note = "embedded for this search"
         cells.insert(0, SheetCell(query.original, query.reconstruction, query.image_id, note))
-    name = query.image_id if isinstance(query, NewPicture) else query
+    name = query.image_id if isinstance(query, NewImage) else query
     with written_whole(Path(path), seekable=True) as file:
         file.write(contact_sheet(cells, f"Nearest to {name}"))
     return why_none

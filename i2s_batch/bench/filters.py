@@ -38,7 +38,7 @@ def measure(generator: StyleGAN3, batch_size: int, repeats: int) -> list[dict[st
         }
         row: dict[str, float] = {"layer": index}
         for name, part in parts.items():
-            work = _there_and_back(part, x)
+            work = _forward_and_backward(part, x)
             peak = peak_memory(work, x.device)
             row[f"{name}_s"] = statistics.median(timed(work, x.device) for _ in range(repeats))
             row[f"{name}_peak_bytes"] = -1 if peak is None else peak
@@ -49,7 +49,7 @@ def measure(generator: StyleGAN3, batch_size: int, repeats: int) -> list[dict[st
     return rows
 
 
-def _there_and_back(part: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Callable[[], object]:
+def _forward_and_backward(part: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Callable[[], object]:
     def work() -> None:
         start = x.detach().requires_grad_()
         torch.autograd.grad(part(start).square().sum(), start)

@@ -1,17 +1,17 @@
-"""How long it takes to list many keys of S3, whose pages of a thousand each take their time.
+"""Measures how long it takes to list many keys of S3, which sends them in pages of a thousand.
 
     python -m i2s_batch.bench.listing [KEYS] [SECONDS]
 
-lists KEYS simulated keys (a million), SECONDS (0.1) a page, side by side as the program does, for keys that are
-numbers, hashes, or in folders. One after the other the pages would take KEYS / 1000 * SECONDS. The last line is JSON.
+Lists KEYS simulated keys at SECONDS a page, with pages requested in parallel as the program does, for keys that are
+numbers, hashes, or in folders. One after another the pages would take KEYS / 1000 * SECONDS. The last line is JSON.
 """
 
 from __future__ import annotations
 
+import argparse
 import bisect
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ PAGE_KEYS = 1000
 
 
 class SimulatedBucket:
-    """Keys in the order of their bytes; a page comes after `seconds`."""
+    """Holds keys in the order of their bytes; a page takes `seconds`."""
 
     def __init__(self, keys: Sequence[str], seconds: float) -> None:
-        self._keys, self._seconds = sorted(keys), seconds  # ASCII: the order of the letters is that of the bytes
+        self._keys, self._seconds = sorted(keys), seconds  # ASCII: the order of the characters is that of the bytes
         self.requests = 0
 
     def fetch(self, stem: str, after: str) -> Page:
-        """The first page of the keys that begin with `stem` and come after `after`."""
+        """Return the first page of the keys that begin with `stem` and come after `after`."""
         self.requests += 1
         time.sleep(self._seconds)
         start = max(bisect.bisect_left(self._keys, stem), bisect.bisect_right(self._keys, after))
@@ -36,8 +36,8 @@ class SimulatedBucket:
         return Page([(key, 0) for key in self._keys[start : min(stop, start + PAGE_KEYS)]], stop - start > PAGE_KEYS)
 
 
-def main(keys: int, seconds: float) -> None:
-    """Print the figures."""
+def measure(keys: int, seconds: float) -> dict[str, float]:
+    """Return the seconds and requests of each layout of `keys` keys, at `seconds` a page."""
     layouts = {
         "numbers": [f"{number:08d}.png" for number in range(keys)],
         "hashes": [hashlib.sha256(str(number).encode()).hexdigest() for number in range(keys)],
@@ -48,8 +48,21 @@ def main(keys: int, seconds: float) -> None:
         bucket, began = SimulatedBucket(layout, seconds), time.perf_counter()
         assert sum(1 for _ in list_keys(bucket.fetch, "")) == keys
         figures |= {f"{name}_s": round(time.perf_counter() - began, 2), f"{name}_requests": bucket.requests}
-    print(json.dumps(figures))
+    return figures
+
+
+def main() -> None:
+    """Run the command line and print the figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m i2s_batch.bench.listing",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("keys", nargs="?", type=int, default=1_000_000, help="Number of keys. [default: %(default)s]")
+    parser.add_argument("seconds", nargs="?", type=float, default=0.1, help="Seconds per page. [default: %(default)s]")
+    given = parser.parse_args()
+    print(json.dumps(measure(given.keys, given.seconds)))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000, float(sys.argv[2]) if len(sys.argv) > 2 else 0.1)
+    main()

@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from i2s_batch.api.verification import verify
 from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
-from i2s_batch.embedding.update import grown_plan
+from i2s_batch.embedding.update import updated_plan
 from i2s_batch.maintenance.merging import merge_runs
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
@@ -59,12 +59,12 @@ def make_plan(out: str, rows: int, shape: Shape) -> float:
     return _timed(lambda: Plan(sorted_images(items(rows)), SHARD_ROWS).save(open_store(f"{out}-planned")))
 
 
-def grow_plan(out: str, rows: int, shape: Shape) -> float:
+def update_plan(out: str, rows: int, shape: Shape) -> float:
     """What `--grow` does to the plan when a hundredth more pictures are there. Their bytes are not compared."""
     more = rows + rows // 100
 
     def work() -> None:
-        grown = grown_plan(Plan.load(open_store(out), SHARD_ROWS), sorted_images(items(more)))
+        grown = updated_plan(Plan.load(open_store(out), SHARD_ROWS), sorted_images(items(more)))
         assert len(grown) == more
         grown.save(open_store(f"{out}-grown"))
 
@@ -175,7 +175,7 @@ def neighbours(out: str, rows: int, shape: Shape) -> float:
     return _timed(lambda: find_neighbours(out, first))
 
 
-LIGHT: dict[str, Step] = {"plan": make_plan, "grow": grow_plan, "load": load_plan, "resume": resume, "status": status}
+LIGHT: dict[str, Step] = {"plan": make_plan, "grow": update_plan, "load": load_plan, "resume": resume, "status": status}
 STEPS: dict[str, Step] = LIGHT | {
     "assemble": assemble,
     "merge": merge,

@@ -1,4 +1,8 @@
-"""The command line. Every fault of the user's is one line on standard error and status 2."""
+"""Defines the command line: one file a command, which calls `api` and prints.
+
+Comes in: the words of a command line. Goes out: lines, files, an exit status. Every error of the user's is one line on
+standard error and status 2. Nothing of the package imports it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from i2s_batch.cli.demo import demo
 from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
 from i2s_batch.cli.export import export
+from i2s_batch.cli.help_groups import GroupedCommands
 from i2s_batch.cli.inspect import inspect
 from i2s_batch.cli.merge import merge
 from i2s_batch.cli.neighbours import neighbours
@@ -32,31 +37,35 @@ from i2s_batch.concurrency import passive_waiting
 from i2s_batch.errors import I2SError, InternalError, described
 
 EX_SOFTWARE = 70  # of sysexits.h
-_MESSAGE_LETTERS = 1000
+_MESSAGE_CHARACTERS = 1000
 _RUNS = {"embed", "edit", "render", "study"}  # which resume
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=GroupedCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="i2s_batch", prog_name="i2s-batch")
 @click.pass_context
 def commands(context: click.Context) -> None:
-    """Turn whole datasets of pictures into StyleGAN latent codes (Image2StyleGAN), on Ray, into Parquet."""
+    """Invert whole image datasets into StyleGAN latents (GAN inversion, Image2StyleGAN).
+
+    Images are embedded into W+ by Ray actors, one latent per image, into a Parquet table that can be queried, edited
+    and exported. `i2s-batch COMMAND --help` explains a command.
+    """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
 
 
-_ON_TABLES = (status, query, neighbours, export, verify, merge, report)
-for command in (embed, edit, render, study, *_ON_TABLES, demo, convert, inspect, bench):
-    commands.add_command(command)
-
-
+commands.add_group("Embed and edit", (embed, edit, render, study))
+commands.add_group("Runs and their tables", (status, report, query, neighbours, export, verify, merge))
+commands.add_group("Checkpoints", (inspect, convert))
+commands.add_group("Try and measure", (demo, bench))
 add_debug(commands)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and leave the process with its status.
+    """Run a command and exit with its status.
 
-    0 done, 1 images failed, 2 bad usage or input, 70 a fault of this program, 128 + N stopped by signal N.
+    The status is 0 when all is done, 1 if images failed, 2 for bad usage or input, 70 for an error of this program, and
+    128 + N when signal N stopped it.
     """
     args = sys.argv[1:] if args is None else list(args)
     os.environ.update(passive_waiting(os.environ))
@@ -78,7 +87,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         reason = f" ({error})" if str(error) else ""
         _leave(f"this machine has too little memory{reason}; give it more, or ask for less at a time", 2)
     except Exception as error:  # noqa: BLE001 - the last net of the command line: a bug, whatever it is, is one line
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
+        if isinstance(error, BrokenPipeError) and _is_output_closed():
             sys.exit(128 + signal.SIGPIPE)
         doing = " ".join(["i2s-batch", *args[:1]])
         what = f"{described(error)}, while carrying out {doing}"
@@ -90,9 +99,9 @@ def _run(args: list[str]) -> int:
     """Run a command and return its exit status."""
     if "_I2S_BATCH_COMPLETE" in os.environ:  # a shell asks for completions
         commands.main(args, prog_name="i2s-batch")
-    # `obj` is the command line itself: a run that is stopped shows it, to go on with.
+    # `obj` is the command line itself: a run that is stopped shows it, to be resumed with.
     words = tuple(word for word in args if word != "--debug")
-    # Not `commands.main`, which takes any broken pipe, and any end of a file, for the user's.
+    # Not `commands.main`, which takes every BrokenPipeError and EOFError for the user's, a bug's, too.
     try:
         with commands.make_context("i2s-batch", list(args), obj=words) as context:
             return commands.invoke(context) or 0
@@ -100,10 +109,10 @@ def _run(args: list[str]) -> int:
         return done.exit_code
 
 
-def _nobody_reads() -> bool:
-    """Return whether standard output or error is a pipe whose reader has gone, as `| head` does.
+def _is_output_closed() -> bool:
+    """Return True if standard output or error is a pipe whose reader has gone, as with `| head`.
 
-    What is left in such a stream goes nowhere: it would be written, and fail, when Python ends.
+    What is left in such a stream is discarded: it would be written, and fail, when Python ends.
     """
     poll = select.poll()
     for descriptor in (1, 2):
@@ -117,10 +126,10 @@ def _nobody_reads() -> bool:
 
 
 def _leave_with_report(what: str, details: str, args: Sequence[str]) -> NoReturn:
-    """Say in one line that this program is at fault, and where the file for a bug report lies."""
+    """Report in one line an error of this program and the path of the file for a bug report, and exit."""
     from i2s_batch.cli.bug_report import without_any_secret, write_bug_report
 
-    what = " ".join(without_any_secret(what).split())[:_MESSAGE_LETTERS]
+    what = " ".join(without_any_secret(what).split())[:_MESSAGE_CHARACTERS]
     if "--debug" in args or os.environ.get("I2S_DEBUG", "0") not in ("", "0"):
         click.echo(without_any_secret(details), err=True)
     try:
@@ -128,11 +137,11 @@ def _leave_with_report(what: str, details: str, args: Sequence[str]) -> NoReturn
     except OSError as error:
         report = f"no file for a report could be written ({error}), --debug shows what it would hold"
     kept = "; what was finished is kept, and the same command resumes the run" if _RUNS & {*args[:1]} else ""
-    _leave(f"{what}; this is a fault of i2s-batch: {report}{kept}", EX_SOFTWARE)
+    _leave(f"{what}; this is an error of i2s-batch: {report}{kept}", EX_SOFTWARE)
 
 
 def _leave(message: str, status: int) -> NoReturn:
     with suppress(BrokenPipeError):
         click.echo("i2s-batch: " + " ".join(message.split()), err=True)
-    _nobody_reads()
+    _is_output_closed()
     sys.exit(status)

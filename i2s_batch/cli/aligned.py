@@ -1,4 +1,4 @@
-"""Rows as an aligned table in the width of the terminal."""
+"""Prints rows as an aligned table in the width of the terminal."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ _LIST_ITEMS = 3  # shown of a list
 
 @dataclass(frozen=True)
 class Aligned:
-    """The lines of a table, and the names of the columns for which the terminal is too narrow."""
+    """Holds the lines of a table, and the names of the columns for which the terminal is too narrow."""
 
     lines: list[str]
     left_out: list[str]
 
 
 def terminal_columns() -> int | None:
-    """The width of the terminal (or what COLUMNS says); None when the output goes elsewhere."""
+    """Return the width of the terminal (or the value of COLUMNS); None when the output goes elsewhere."""
     return shutil.get_terminal_size((0, 0)).columns or None
 
 
 def aligned(names: Sequence[str], rows: Sequence[Sequence[Any]], columns: int | None) -> Aligned:
-    """Numbers to the right, texts to the left and shortened, in at most `columns` letters a line (None: any)."""
-    numbers = [_is_number([row[place] for row in rows]) for place in range(len(names))]
+    """Return rows as lines of at most `columns` characters (None: any number), texts shortened to fit.
+
+    Numbers are aligned to the right, texts to the left.
+    """
+    numbers = [_is_number([row[index] for row in rows]) for index in range(len(names))]
     cells = [[printable(name) for name in names], *([cell(value) for value in row] for row in rows)]
-    widths = [min(_TEXT_COLUMNS, max(len(line[place]) for line in cells)) for place in range(len(names))]
+    widths = [min(_TEXT_COLUMNS, max(len(line[index]) for line in cells)) for index in range(len(names))]
     if columns is not None:
         _narrow(widths, numbers, columns)
     shown = len(widths) if columns is None else _fitting(widths, columns)
@@ -50,38 +53,38 @@ def aligned(names: Sequence[str], rows: Sequence[Sequence[Any]], columns: int | 
 
 
 def cell(value: Any) -> str:
-    """One value in a few letters."""
+    """Return one value in a few characters."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
         items = ", ".join(cell(item) for item in value[:_LIST_ITEMS])
-        return f"[{items}]" if len(value) <= _LIST_ITEMS else f"[{items}, ... {len(value)} in all]"
+        return f"[{items}]" if len(value) <= _LIST_ITEMS else f"[{items}, ... {len(value)} in total]"
     if isinstance(value, datetime.datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return "null" if value is None else printable(str(value))
 
 
 def _is_number(values: list[Any]) -> bool:
-    kinds = {type(value) for value in values if value is not None}
-    return bool(kinds) and kinds <= {int, float, decimal.Decimal}
+    types = {type(value) for value in values if value is not None}
+    return bool(types) and types <= {int, float, decimal.Decimal}
 
 
 def _narrow(widths: list[int], numbers: list[bool], columns: int) -> None:
-    """Take from the widest texts until everything fits, or nothing more can be taken."""
+    """Narrow the widest text columns in place until everything fits, or no text can be narrowed further."""
     while sum(widths) + len(_GAP) * (len(widths) - 1) > columns:
-        texts = [place for place, number in enumerate(numbers) if not number and widths[place] > _LEAST_COLUMNS]
+        texts = [index for index, number in enumerate(numbers) if not number and widths[index] > _LEAST_COLUMNS]
         if not texts:
             return
-        widths[max(texts, key=lambda place: widths[place])] -= 1
+        widths[max(texts, key=lambda index: widths[index])] -= 1
 
 
 def _fitting(widths: list[int], columns: int) -> int:
-    """How many columns fit, at least one."""
+    """Return how many columns fit, at least one."""
     used = 0
-    for place, width in enumerate(widths):
-        used += width + (len(_GAP) if place else 0)
+    for index, width in enumerate(widths):
+        used += width + (len(_GAP) if index else 0)
         if used > columns:
-            return max(1, place)
+            return max(1, index)
     return len(widths)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from i2s_batch.cli.options import refuse_without_effect
+from i2s_batch.cli.help_groups import SPEED, GroupedCommand, option
+from i2s_batch.cli.options import Price, refuse_without_effect
 from i2s_batch.config import PRECISIONS
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from i2s_batch.config import EmbedRunConfig, Json
     from i2s_batch.models import GeneratorWeights
 
+_NETWORKS, _MEASURED = "Networks", "What is measured"
+
 
 @dataclass(frozen=True)
 class _Widths:
-    """Holds what random weights of a family are made with; None: as the family has it."""
+    """Holds the settings of the random weights of a family; None stands for the family's own."""
 
     family: str
     radial: bool = False
@@ -33,7 +36,7 @@ class _Widths:
 
 @dataclass(frozen=True)
 class _LoopReport:
-    """Holds the figures of the step by itself, and of the start-up. `cost`: of an image; None if no price is known."""
+    """Holds the figures of the step by itself and of the start-up; `cost` is that of an image, None without a price."""
 
     figures: LoopFigures
     load_s: float
@@ -66,35 +69,61 @@ _FAMILIES = {
 _PRECISIONS = {"cpu": ("fp32", "fp64", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp64")}
 
 
-@click.command()
-@click.option("--generator", default=None, help="Checkpoint to measure with; default: random weights.")
-@click.option(
+@click.command(cls=GroupedCommand)
+@option(
+    "--generator",
+    group=_NETWORKS,
+    metavar="CHECKPOINT",
+    help="StyleGAN checkpoint: a path, s3:// or https://. Default: random weights of --family.",
+)
+@option(
     "--family",
+    group=_NETWORKS,
     type=click.Choice(list(_FAMILIES)),
     default="stylegan1",
-    show_default=True,
-    help="Of the random weights.",
+    help="Architecture of a generator with random weights, at the official widths.",
 )
-@click.option("--resolution", default=256, show_default=True, help="Of the random weights.")
-@click.option("--batch-size", type=click.IntRange(1, 1024), default=4, show_default=True, help="Images side by side.")
-@click.option(
+@option(
+    "--resolution",
+    group=_NETWORKS,
+    default=256,
+    help="Side of the images of a generator with random weights, in pixels.",
+)
+@option(
     "--pairs",
+    group=_MEASURED,
     type=click.IntRange(1, 1000),
     default=5,
-    show_default=True,
-    help="Timed stretches of each loop; the median counts.",
+    help="Number of timed stretches of each loop; their median counts.",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True)
-@click.option("--compile/--no-compile", default=False, show_default=True, help="As of embed.")
-@click.option("--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of the device.")
-@click.option(
+@option(
+    "--price-per-hour",
+    group=_MEASURED,
+    type=Price(),
+    default=None,
+    help="Price of the device per hour, for the cost of an image. Default: no cost is estimated.",
+)
+@option(
     "--pictures",
+    group=_MEASURED,
     metavar="SOURCE",
     default=None,
-    help="Also, on these: the quality of each precision, and a run through Ray beside the engine. Needs --generator.",
+    help="Images on which the quality of each precision, and a run through Ray beside the engine, are measured, too; "
+    "needs --generator. Default: neither is measured.",
 )
-@click.option("--steps", type=click.IntRange(1), default=300, show_default=True, help="An image, of --pictures.")
+@option(
+    "--steps", group=_MEASURED, type=click.IntRange(1), default=300, help="Optimizer steps per image of --pictures."
+)
+@option("--device", group=SPEED, type=click.Choice(["cpu", "cuda"]), default="cpu", help="Device that is measured.")
+@option(
+    "--precision",
+    group=SPEED,
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    help="Precision of the networks; tf32 and bf16 are faster on a GPU.",
+)
+@option("--batch-size", group=SPEED, type=click.IntRange(1, 1024), default=4, help="Images in a batch.")
+@option("--compile/--no-compile", group=SPEED, default=False, help="Compile the step of a full batch.")
 def bench(
     generator: str | None,
     family: str,
@@ -108,8 +137,12 @@ def bench(
     pictures: str | None,
     steps: int,
 ) -> int:
-    """Measure seconds a step and image, FLOP a step, and the fraction of this machine's matrix rate, beside a
-    plain loop of one image in the same precision; and the start-up. The last line is JSON."""
+    """Measure the speed of the embedding loop on this machine.
+
+    The loop is measured beside a plain loop of one image in the same precision: seconds per step and image, FLOP per
+    step, the fraction of the machine's matrix rate, peak memory, and the start-up. `embed --dry-run` uses the measured
+    speed. The last line is JSON.
+    """
     from i2s_batch.bench.loop import check_device
     from i2s_batch.config import EmbedConfig, EmbedRunConfig
     from i2s_batch.errors import ConfigError
@@ -140,7 +173,7 @@ def bench(
     config = EmbedRunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
     found = _loop(load, config, pairs, price_per_hour).to_json()
     if pictures and generator:
-        found |= asdict(_on_pictures(pictures, decoded, generator, config))
+        found |= asdict(_on_images(pictures, decoded, generator, config))
     click.echo(json.dumps(found))
     return 0
 
@@ -148,11 +181,11 @@ def bench(
 def _loop(
     load: Callable[[], GeneratorWeights], config: EmbedRunConfig, pairs: int, price_per_hour: float | None
 ) -> _LoopReport:
-    """Measure the step by itself, on images of noise. Prints a table."""
+    """Measure the step by itself, on images of noise, and print a table."""
     import time
 
     from i2s_batch.bench.loop import measure_loop
-    from i2s_batch.cli.run_command import say
+    from i2s_batch.cli.run_command import log_line
     from i2s_batch.inversion.numerics import map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_vgg
     from i2s_batch.run.device import device_name, software
@@ -169,7 +202,7 @@ def _loop(
     seconds = figures.seconds_per_step_and_image
     used = device_name(network.w_avg.device)
     program = "compiled" if config.embed.compile else "plain"
-    remember(Measured(used, weights.fingerprint, precision, batch_size, seconds, program, software()), say)
+    remember(Measured(used, weights.fingerprint, precision, batch_size, seconds, program, software()), log_line)
     an_hour = 3600 / (5000 * seconds)
     cost = None if price_per_hour is None else price_per_hour / an_hour
     start = {"load": loaded - begun, "build": built - loaded, "first_step": figures.first_step_s}
@@ -177,8 +210,8 @@ def _loop(
         click.echo(f"{name:<21}  {value}")
     click.echo(f"{'5000 steps':<21}  {5000 * seconds:.0f} s an image, {an_hour:.2f} images an hour")
     click.echo(f"{'cost':<21}  {'give --price-per-hour' if cost is None else f'{cost:.4f} an image'}")
-    said = ", ".join(f"{name} {value:.1f} s" for name, value in start.items())
-    click.echo(f"{'start-up':<21}  {said}")
+    times = ", ".join(f"{name} {value:.1f} s" for name, value in start.items())
+    click.echo(f"{'start-up':<21}  {times}")
     return _LoopReport(figures, start["load"], start["build"], precision, cost)
 
 
@@ -201,8 +234,8 @@ def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
     }
 
 
-def _on_pictures(source: str, pictures: list[np.ndarray], generator: str, config: EmbedRunConfig) -> _ImagesReport:
-    """Measure the precisions, and a run of one worker beside the bare engine. Prints both."""
+def _on_images(source: str, pictures: list[np.ndarray], generator: str, config: EmbedRunConfig) -> _ImagesReport:
+    """Measure the precisions, and a run of one worker beside the bare engine, and print both."""
     import os
     import tempfile
 
@@ -211,7 +244,7 @@ def _on_pictures(source: str, pictures: list[np.ndarray], generator: str, config
     from i2s_batch.models import random_vgg
     from i2s_batch.models.loading import VGG_RANDOM, generator_weights
 
-    click.echo(f"\n{len(pictures)} pictures, {config.embed.steps} steps each, judged in fp32\n\n{quality.HEAD}")
+    click.echo(f"\n{len(pictures)} images, {config.embed.steps} steps each, evaluated in fp32\n\n{quality.HEAD}")
     precisions = []
     for one in quality.measure(
         generator_weights(generator), random_vgg(), pictures, config.device, _PRECISIONS[config.device], config.embed
@@ -223,7 +256,7 @@ def _on_pictures(source: str, pictures: list[np.ndarray], generator: str, config
         *_, run = overhead.measure(overhead.Case(request, threads=os.cpu_count() or 1), rounds=1)
     click.echo(
         f"\nengine alone {run['engine_s']:.1f} s, through Ray {run['run_seconds']:.1f} s "
-        f"({run['run_over_engine'] - 1:+.1%}; slots {run['run_occupancy']:.1%} full; before the first picture "
+        f"({run['run_over_engine'] - 1:+.1%}; batch occupancy {run['run_occupancy']:.1%}; before the first image "
         f"{run['run_before_s']:.1f} s, after the last {run['run_after_s']:.1f} s)"
     )
     return _ImagesReport(precisions, run)

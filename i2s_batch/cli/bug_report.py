@@ -1,4 +1,4 @@
-"""The file that a bug report needs: what went wrong, where, and in which versions. Nothing secret enters it."""
+"""Writes the file that a bug report needs: the error, the command, and the versions. No secret enters it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from i2s_batch.storage.urls import hide_secrets
 
 _PACKAGES = ("i2s_batch", "torch", "numpy", "pillow", "pyarrow", "ray", "boto3", "duckdb", "lpips", "click", "jinja2")
-# Variables of the environment whose values open doors, and the shortest value that is worth hiding.
+# Names of environment variables whose values are secrets, and the shortest value that is worth hiding.
 _SECRET_NAME = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|SIGNATURE", re.IGNORECASE)
-_LEAST_LETTERS = 6
+_LEAST_CHARACTERS = 6
 _HIDDEN = "***"
 # Secrets by their form: a value in a query, a value that is named as one, an access key of AWS.
 _FORMS = (
@@ -31,10 +31,10 @@ _FORMS = (
 
 
 def without_any_secret(text: str) -> str:
-    """Return `text` without what may let strangers in: parts of urls, keys, tokens, passwords of the environment."""
+    """Return `text` without secrets: parts of URLs, keys, tokens, and passwords of the environment."""
     secrets = {value for name, value in os.environ.items() if _SECRET_NAME.search(name)}
     for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _LEAST_LETTERS:
+        if len(secret) >= _LEAST_CHARACTERS:
             text = text.replace(secret, _HIDDEN)
     text = hide_secrets(text)
     for form in _FORMS:
@@ -43,9 +43,15 @@ def without_any_secret(text: str) -> str:
 
 
 def write_bug_report(what: str, details: str, command: Sequence[str]) -> str:
-    """Write a report into the folder for temporary files, readable by the user only; return its path.
+    """Write a report into the folder for temporary files, readable by the user only, and return its path.
 
-    `what`: one line; `details`: the traceback; `command`: the words of the command line. Raises OSError.
+    Args:
+        what: The error, in one line.
+        details: The traceback.
+        command: The words of the command line.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     now = datetime.now(timezone.utc)
     descriptor, path = tempfile.mkstemp(prefix=f"i2s-batch-bug-{now:%Y%m%d-%H%M%S}-", suffix=".txt")

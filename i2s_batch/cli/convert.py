@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import click
 
+from i2s_batch.cli.help_groups import GroupedCommand
 from i2s_batch.storage.urls import is_url
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("checkpoint")
 @click.argument("out", metavar="OUT.safetensors")
 def convert(checkpoint: str, out: str) -> int:
-    """Write the generator of CHECKPOINT (a path, s3:// or https://) as OUT.safetensors, which loads fast and
-    anywhere. The fingerprint stays the same."""
+    """Convert a checkpoint to safetensors.
+
+    CHECKPOINT is a StyleGAN checkpoint: a path, s3:// or https://. OUT.safetensors is the file on this machine that
+    gets its generator; it loads fast, and its fingerprint is the same.
+    """
     if not out.endswith(".safetensors"):
         raise click.UsageError(f"OUT is {out!r}; it must end in .safetensors")
     from pathlib import Path

@@ -1,17 +1,21 @@
-"""`i2s-batch demo`: the whole path on eight drawn pictures, offline."""
+"""`i2s-batch demo`: the whole way on eight drawn images, offline."""
 
 from __future__ import annotations
 
 import click
 
+from i2s_batch.cli.help_groups import GroupedCommand
 
-@click.command()
+
+@click.command(cls=GroupedCommand)
 @click.argument("out", default="i2s-demo")
 def demo(out: str) -> int:
-    """Embed and edit eight drawn pictures with a small bundled generator, on this machine, into OUT (i2s-demo).
+    """Embed and edit eight drawn images, offline.
 
-    The generator draws cartoon faces at 64 x 64 and the perceptual network has random weights: this shows
-    the path, not StyleGAN's quality.
+    OUT is the folder that gets the images, the tables and the reports [default: i2s-demo].
+
+    The bundled generator draws cartoon faces at 64 x 64 and the perceptual network has random weights: the demo shows
+    the whole way from images to edits, not StyleGAN's quality.
     """
     from pathlib import Path
 
@@ -19,28 +23,28 @@ def demo(out: str) -> int:
     from i2s_batch.demo.run import run_demo
 
     folder = Path(out)
-    result = execute(lambda cluster, say: run_demo(folder, cluster, say))
+    result = execute(lambda cluster, report: run_demo(folder, cluster, report))
     shards = f"{result.table}/*.parquet"
     edits = ", ".join(map(str, result.edits))
     program = f"import duckdb; duckdb.read_parquet('{shards}').select('image_id', 'status', 'psnr', 'error').show()"
     click.echo(
         f"""
-{result.outcome.counted("pictures through Ray")} (one picture is damaged on purpose).
-The generator is a small one for drawn faces and the VGG is random: they show the path, not StyleGAN's quality.
+{result.outcome.counted("images through Ray")} (one image is damaged on purpose).
+The generator is a small one for drawn faces and the VGG is random: they show the way, not StyleGAN's quality.
 
-pictures        {result.pictures}
+images          {result.pictures}
 latent table    {result.table}
 contact sheet   {result.contact_sheet}
 report          {result.report}   (open it in a browser)
 edits           {edits}
-                (in each: pictures, a table, contact-sheet.png, report.html; in the first a film)
+                (in each: images, a table, contact-sheet.png, report.html; in the first an animation)
 
-Look into the table:
+Query the table:
   python -c "{program}"
 
-Your own pictures, your own StyleGAN checkpoint, a folder or S3:
-  i2s-batch embed path/to/pictures latents --generator path/to/stylegan.pkl
-  i2s-batch embed s3://bucket/pictures s3://bucket/latents --generator path/to/stylegan.pkl
+Your own images, your own StyleGAN checkpoint, a folder or S3:
+  i2s-batch embed path/to/images latents --generator path/to/stylegan.pkl
+  i2s-batch embed s3://bucket/images s3://bucket/latents --generator path/to/stylegan.pkl
   i2s-batch edit morph latents morphs --all-pairs --animation webp"""
     )
     return 0

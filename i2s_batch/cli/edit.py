@@ -1,4 +1,4 @@
-"""`i2s-batch edit` and `i2s-batch render`: pictures from tables of latents."""
+"""`i2s-batch edit` and `i2s-batch render`: images from tables of latents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from i2s_batch.cli.options import Location, Renamed, add_debug, refuse_without_effect, run_options
+from i2s_batch.cli.help_groups import OUTPUT, SELECTION, GroupedCommand
+from i2s_batch.cli.help_groups import option as grouped_option
+from i2s_batch.cli.options import Location, add_debug, refuse_without_effect, run_options
 from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS, EditConfig
 from i2s_batch.editing.edit_options import OPTION, EditOptions, Kind, Option, OptionsError
 from i2s_batch.editing.registered import EDITS, Edit
@@ -26,11 +28,18 @@ else:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _RENDER = "render"  # has a command of its own: i2s-batch render
+_EDIT = "What the edit does"
 _OLD_NAMES = ("--jobs",)  # of --edit-list
 
 
+_ARGUMENTS = """LATENTS are one or several tables: outputs of `i2s-batch embed` or of an edit, folders or s3://
+prefixes. OUT is the folder or s3:// prefix that gets the images and the table of their latents, new or of the run that
+is to be resumed.
+"""
+
+
 class _Parsed(_Numbers):
-    """A text that one of `editing.edit_lists`' functions reads."""
+    """Reads a list of numbers with one of the functions of `editing.edit_lists`."""
 
     def __init__(self, name: str, parser: str) -> None:
         self.name, self._parser = name, parser
@@ -46,7 +55,7 @@ class _Parsed(_Numbers):
 
 @dataclass(frozen=True)
 class _CommonOptions:
-    """Holds the options that every edit has, by the names of `_edit_options` and `run_options`."""
+    """Holds the options that every edit has, by the names that `_edit_options` and `run_options` give them."""
 
     places: tuple[str, ...]
     generator: str | None
@@ -85,18 +94,37 @@ class _CommonOptions:
 
 
 def _edit_options(command: F) -> F:
-    """Where the codes are, which of them, and what files are made."""
+    """Give a command what every edit takes: the tables, the choice of images, and the format of the results."""
     options = [
         click.argument("places", type=Location(), nargs=-1, required=True, metavar="LATENTS... OUT"),
-        click.option(
-            "--generator", type=Location(), help="Checkpoint; default: the one that the first table's run recorded."
+        grouped_option(
+            "--where",
+            group=SELECTION,
+            metavar="SQL",
+            help="Condition that chooses the images, such as 'psnr > 22'. Default: all that have a latent.",
         ),
-        click.option("--where", metavar="SQL", help="Choose images by a condition, such as 'psnr > 22'."),
-        click.option(
-            "--ids", type=Location(), metavar="FILE", help="Choose images by a list of ids, one a line, in its order."
+        grouped_option(
+            "--ids",
+            group=SELECTION,
+            type=Location(),
+            metavar="FILE",
+            help="Text file with the ids of the images, one per line, in their order. Default: all that have a latent.",
         ),
-        click.option(
-            "--format", "picture_format", type=click.Choice(PICTURE_FORMATS), default="png", show_default=True
+        grouped_option(
+            "--generator",
+            group=SELECTION,
+            type=Location(),
+            metavar="CHECKPOINT",
+            help="StyleGAN checkpoint: a path, s3:// or https://. Default: the one that the run of the first table "
+            "recorded.",
+        ),
+        grouped_option(
+            "--format",
+            "picture_format",
+            group=OUTPUT,
+            type=click.Choice(PICTURE_FORMATS),
+            default="png",
+            help="File format of the images.",
         ),
     ]
     for option in reversed(options):
@@ -105,18 +133,23 @@ def _edit_options(command: F) -> F:
 
 
 def _animation(default: str) -> Callable[[F], F]:
-    """Let a command make an animation of every sequence; those without one take no options of it."""
-    choices = click.Choice(("none", *ANIMATIONS))
-    animation = click.option("--animation", type=choices, default=default, show_default=True, help="Of every sequence.")
-    fps = click.option("--fps", default=12.0, show_default=True, help="Pictures a second of an animation.")
+    """Return what gives a command the options of animations; an edit that makes no sequences has none of them."""
+    animation = grouped_option(
+        "--animation",
+        group=OUTPUT,
+        type=click.Choice(("none", *ANIMATIONS)),
+        default=default,
+        help="File format of the animation that is made of every sequence.",
+    )
+    fps = grouped_option("--fps", group=OUTPUT, default=12.0, help="Frames per second of an animation.")
     return lambda command: animation(fps(command))
 
 
 class _Edits(click.Group):
-    """The commands of the registered edits, built when they are asked for."""
+    """Shows the commands of the registered edits, which are built when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(name for name in EDITS.names if name != _RENDER)
+        return [name for name in EDITS.names if name != _RENDER]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
@@ -128,10 +161,10 @@ class _Edits(click.Group):
 
 @click.group(cls=_Edits)
 def edit() -> None:
-    """Make pictures from tables of latents: morph, style, expression, reenact.
+    """Edit latents: morphs, style transfer, expressions.
 
-    LATENTS are outputs of `embed` or `edit`, OUT is a folder or an s3:// prefix. OUT gets the pictures and a table
-    of their codes, which can be edited again. Run the same command again to go on with one that was stopped.
+    Each edit takes tables of latents and writes the edited images, and a table of their latents that can be edited
+    again. Run the same command again to resume an edit that was stopped.
     """
 
 
@@ -152,7 +185,8 @@ def _command(declaration: Declaration[Edit]) -> click.Command:
         callback = _animation(kind.animation)(callback)
     for each in reversed(own.values()):
         callback = _own_option(each)(callback)
-    return click.command(declaration.name, help=declaration.summary)(_edit_options(callback))
+    text = f"{declaration.summary}\n\n{_ARGUMENTS}"
+    return click.command(declaration.name, cls=GroupedCommand, help=text)(_edit_options(callback))
 
 
 def _own_option(own: Field[Any]) -> Callable[[F], F]:
@@ -160,11 +194,11 @@ def _own_option(own: Field[Any]) -> Callable[[F], F]:
     option: Option = own.metadata[OPTION]
     name = f"--{own.name.replace('_', '-')}"
     if option.kind is Kind.FLAG:
-        return click.option(name, is_flag=True, help=option.help)
+        return grouped_option(name, group=_EDIT, is_flag=True, help=option.help)
     if option.kind is Kind.EDIT_LIST:
-        return click.option(name, *_OLD_NAMES, own.name, cls=Renamed, type=Location(), metavar="FILE", help=option.help)
+        return grouped_option(name, group=_EDIT, aliases=_OLD_NAMES, type=Location(), metavar="FILE", help=option.help)
     if option.kind in (Kind.IMAGE_ID, Kind.PREFIX):
-        return click.option(name, required=option.required, metavar=option.kind.value, help=option.help)
+        return grouped_option(name, group=_EDIT, required=option.required, metavar=option.kind.value, help=option.help)
     default = None if own.default is MISSING else own.default
     if isinstance(default, tuple):
         default = ",".join(f"{value:g}" for value in default)
@@ -174,7 +208,7 @@ def _own_option(own: Field[Any]) -> Callable[[F], F]:
         Kind.STRENGTHS: _Parsed(Kind.STRENGTHS.value, "parse_strengths"),
         Kind.LAYERS: _Parsed(Kind.LAYERS.value, "parse_layers"),
     }
-    return click.option(name, type=types[option.kind], default=default, show_default=True, help=option.help)
+    return grouped_option(name, group=_EDIT, type=types[option.kind], default=default, help=option.help)
 
 
 def _where(options: EditOptions, common: _CommonOptions) -> str | None:
@@ -207,28 +241,28 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     if (where and ids) or (request.listed is not None and (where or ids)):
         raise click.UsageError("--where, --ids and --edit-list are ways to choose the images; give one")
     config = common.config()
-    from i2s_batch.cli.run_command import command_words, ended, execute, voice
+    from i2s_batch.cli.run_command import command_words, ended, execute, line_logger
     from i2s_batch.editing.edit_lists import read_ids
     from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 
     place, weights = _generator(common.generator, latents[0])
     chosen = None if ids is None else tuple(read_ids(ids))
     run_request = EditRunRequest(tuple(latents), out, place, request, config, chosen, where, command_words())
-    run = EditRun(run_request, weights, voice())
+    run = EditRun(run_request, weights, line_logger())
     if common.dry_run:
         click.echo(json.dumps(run.describe().to_json(), indent=2))
         return 0
     outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
     folder = out.rstrip("/")
-    click.echo(f"{outcome.counted('pictures')}. Pictures: {folder}/pictures/ Table: {folder}/latents/")
+    click.echo(f"{outcome.counted('images')}. Images: {folder}/pictures/ Table: {folder}/latents/")
     if config.animation:
         click.echo(f"Animations: {folder}/animations/")
     _shown(out, run)
-    return ended(outcome, "pictures")
+    return ended(outcome, "images")
 
 
 def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
-    """The generator and where it is: as given, or as the run of `table` recorded it."""
+    """Return the path or URL of the generator and its weights: as given, or as the run of `table` recorded it."""
     from i2s_batch.models.loading import generator_weights
     from i2s_batch.run.recorded import recorded_generator, recorded_place
 
@@ -241,8 +275,8 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
 
 
 def _shown(out: str, run: EditRun) -> None:
-    """Draw the contact sheet and write the report. The run was for the pictures: it does not fail with these."""
-    from i2s_batch.cli.run_command import say, write_page
+    """Draw the contact sheet and write the report. The run was for the images: it does not fail with these."""
+    from i2s_batch.cli.run_command import log_line, write_page
     from i2s_batch.editing.strips import load_strips, write_edit_sheet
 
     strips = None
@@ -250,7 +284,7 @@ def _shown(out: str, run: EditRun) -> None:
         strips = load_strips(out, lambda: run.network)
         click.echo(f"Contact sheet: {write_edit_sheet(out, strips)}")
     except I2SError as error:
-        say(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
+        log_line(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
     write_page(out, run.generator, strips)
 
 

@@ -1,4 +1,4 @@
-"""`i2s-batch embed`: pictures into a table of latents."""
+"""`i2s-batch embed`: images into a table of latents."""
 
 from __future__ import annotations
 
@@ -8,34 +8,47 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.options import embed_options, refuse_without_effect, run_options, take_embed_config
+from i2s_batch.cli.help_groups import RUN, GroupedCommand, option
+from i2s_batch.cli.options import Price, embed_options, embed_run_options, refuse_without_effect, take_embed_config
 from i2s_batch.config import EmbedRunConfig, Json
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("source")
 @click.argument("out")
 @embed_options
-@click.option("--grow", is_flag=True, help="Embed what is new or has changed in SOURCE since the run was planned.")
-@click.option(
-    "--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of one worker; for --dry-run."
+@option(
+    "--update",
+    group=RUN,
+    aliases=["--grow"],
+    is_flag=True,
+    help="Update the table incrementally: embed what is new or has changed in SOURCE since the run was planned.",
 )
-@run_options
+@embed_run_options
+@option(
+    "--price-per-hour",
+    group=RUN,
+    type=Price(),
+    default=None,
+    help="Price of one worker per hour, for the estimate of --dry-run. Default: no cost is estimated.",
+)
 def embed(
     source: str, out: str, generator: str, vgg: str, dry_run: bool, price_per_hour: float | None, **options: Any
 ) -> int:
-    """Embed the pictures of SOURCE and write one row for each into OUT.
+    """Embed images: one row with a W+ latent per image.
 
-    SOURCE is a folder, a glob, a picture, an s3:// prefix, or a list (.txt, .csv, .jsonl, .parquet). OUT is a
-    folder or an s3:// prefix. Run the same command again to go on with a run that was stopped.
+    SOURCE is a folder, a glob pattern, an image, an s3:// prefix, or a list of images (.txt, .csv, .jsonl, .parquet).
+    OUT is the folder or s3:// prefix that gets the table, new or of the run that is to be resumed.
+
+    Run the same command again to resume a run that was stopped.
     """
     if not dry_run:
         refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
-    config = EmbedRunConfig(embed=take_embed_config(options), **options)
-    from i2s_batch.cli.run_command import ended, execute, voice, write_page
+    config = EmbedRunConfig(embed=take_embed_config(options), grow=options.pop("update"), **options)
+    from i2s_batch.cli.run_command import ended, execute, line_logger, write_page
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 
-    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), voice())
+    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), line_logger())
     if dry_run:
         preview = run.describe()
         updates = preview.images_to_do * config.embed.steps
@@ -49,14 +62,14 @@ def embed(
 
 
 def _expected(fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None) -> Json:
-    """Return what the measured figures of this machine say of the time and cost of `updates` steps of one image."""
-    from i2s_batch.cli.run_command import say
+    """Return the time and cost of `updates` steps of one image, estimated from what was measured on this machine."""
+    from i2s_batch.cli.run_command import log_line
     from i2s_batch.run.speed_cache import estimate, recall
     from i2s_batch.storage.urls import hide_secrets
 
-    known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)
+    known = estimate(recall(log_line), fingerprint, config.precision, updates, config.actors, price)
     if known:
         return [one.to_json() for one in known]
     bench = ["i2s-batch", "bench", "--generator", hide_secrets(generator), "--precision", config.precision]
-    measure = "no speed is remembered for this generator and precision; measure it with"
+    measure = "no measured speed is cached for this generator and precision; measure it with"
     return f"{measure}: {shlex.join(bench)} --device cpu|cuda"

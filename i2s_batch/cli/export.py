@@ -1,21 +1,34 @@
-"""`i2s-batch export`: codes for other programs."""
+"""`i2s-batch export`: latents for other programs."""
 
 from __future__ import annotations
 
 import click
 
+from i2s_batch.cli.help_groups import SELECTION, GroupedCommand, option
 from i2s_batch.table.exporters import EXPORTERS
 
-_FORMS = "\n".join(f"FILE.{exporter.name:5} {exporter.summary}" for exporter in EXPORTERS)
+_FORMATS = "\n".join(f"FILE.{exporter.name:5} {exporter.summary}" for exporter in EXPORTERS)
+_HELP = f"""Export latents for NumPy or PyTorch.
+
+OUT is the folder or s3:// prefix of a run. FILE gets the latents in the order of their ids; its ending says how:
+
+\b
+{_FORMATS}
+"""
 
 
-@click.command(help=f"Write the codes of OUT into FILE, in the order of their ids.\n\n\b\n{_FORMS}")
+@click.command(cls=GroupedCommand, help=_HELP)
 @click.argument("out")
 @click.argument("file")
-@click.option("--where", metavar="CONDITION", help='In SQL, such as "psnr > 30"; see i2s-batch query.')
+@option(
+    "--where",
+    group=SELECTION,
+    metavar="SQL",
+    help="Condition that chooses the images, such as 'psnr > 30'. Default: all that have a latent.",
+)
 def export(out: str, file: str, where: str | None) -> int:
-    """Write the codes of OUT into FILE."""
+    """Write the latents of OUT into FILE."""
     from i2s_batch.table.export import export_latents
 
-    click.echo(f"{file}: {export_latents(out, file, where)} codes")
+    click.echo(f"{file}: {export_latents(out, file, where)} latents")
     return 0

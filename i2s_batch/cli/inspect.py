@@ -1,17 +1,21 @@
-"""`i2s-batch inspect`: what a checkpoint is, without building it."""
+"""`i2s-batch inspect`: what a checkpoint holds, without building it."""
 
 from __future__ import annotations
 
 import click
 
+from i2s_batch.cli.help_groups import GroupedCommand
 from i2s_batch.storage.urls import is_url
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("checkpoint")
 def inspect(checkpoint: str) -> int:
-    """Print what CHECKPOINT (a path, s3:// or https://) holds: format, family, sizes, fingerprint, and what else is
-    in the file. Nothing in it is executed, and no network is built."""
+    """Show what a checkpoint holds: format, family, sizes.
+
+    CHECKPOINT is a path, s3:// or https://. Its fingerprint, and what else is in the file, is shown, too. Nothing in it
+    is executed, and no network is built.
+    """
     from pathlib import Path
 
     from i2s_batch.models.checkpoints import facts, inspect_checkpoint

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import click
 
-from i2s_batch.cli.run_command import say
+from i2s_batch.cli.help_groups import GroupedCommand
+from i2s_batch.cli.run_command import log_line
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("outs", nargs=-1, required=True, metavar="OUT... NEW")
 def merge(outs: tuple[str, ...]) -> int:
-    """Write the rows of finished runs with the same settings and networks into one table, at NEW.
+    """Merge finished runs into one table.
 
-    An image that several runs hold comes once: the row that is ok first, then the one with the lower loss, then
-    that of the run named first. One id for different pictures is refused.
+    OUT... are two or more finished runs with the same settings and networks, folders or s3:// prefixes. NEW is the
+    folder or s3:// prefix that gets the merged table.
+
+    Of an image that several runs hold, the row that is ok is kept, then the one with the lower loss, then that of the
+    run named first. One id for different images is refused.
     """
     *runs, new = outs
     if len(runs) < 2:
         raise click.UsageError("give at least two runs and NEW")
     from i2s_batch.maintenance.merging import merge_runs
 
-    summary = merge_runs(runs, new, say)
+    summary = merge_runs(runs, new, log_line)
     counts = ", ".join(f"{n} {status}" for status, n in summary.statuses.items())
     click.echo(f"{summary.images} images: {counts}. Table: {new.rstrip('/')}/latents/")
     return 0

@@ -1,4 +1,4 @@
-"""`i2s-batch neighbours`: the nearest codes."""
+"""`i2s-batch neighbours`: the nearest latents."""
 
 from __future__ import annotations
 
@@ -8,24 +8,64 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
-from i2s_batch.cli.run_command import say, voice
+from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
+from i2s_batch.cli.run_command import line_logger, log_line
 from i2s_batch.run.terminal import LiveLine, duration, printable
 
 if TYPE_CHECKING:
-    from i2s_batch.embedding.single_image import NewPicture
+    from i2s_batch.embedding.single_image import NewImage
 
 
-@click.command()
+_SEARCH, _NEW_IMAGE = "The search", "An image that is not in the table"
+
+
+@click.command(cls=GroupedCommand)
 @click.argument("out")
 @click.argument("image_id", required=False)
-@click.option("--image", metavar="FILE", help="A picture, embedded for this as the run embedded its own.")
-@click.option("-k", "k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many.")
-@click.option("--layers", default="all", show_default=True, help="all, coarse, middle, fine, a layer, or first-last.")
-@click.option("--metric", type=click.Choice(["euclidean", "cosine"]), default="euclidean", show_default=True)
-@click.option("--sheet", metavar="FILE.png", help="Draw them, too.")
-@click.option("--generator", help="For --sheet and --image; by default the one that the run recorded.")
-@click.option("--vgg", help="For --image: imagenet, random, path or URL; by default the one that the run recorded.")
-@click.option("--steps", type=click.IntRange(min=1), help="For --image; by default as many as the run made.")
+@option("-k", "k", group=_SEARCH, type=click.IntRange(1, 10_000), default=10, help="Number of neighbours.")
+@option(
+    "--layers",
+    group=_SEARCH,
+    default="all",
+    help="Layers that are compared: all, coarse, middle, fine, a number, or a range such as 4-7.",
+)
+@option(
+    "--metric",
+    group=_SEARCH,
+    type=click.Choice(["euclidean", "cosine"]),
+    default="euclidean",
+    help="Distance between two latents.",
+)
+@option(
+    "--image",
+    group=_NEW_IMAGE,
+    metavar="FILE",
+    help="Image file that is embedded for this search as the run embedded its own, in place of IMAGE_ID.",
+)
+@option(
+    "--steps",
+    group=_NEW_IMAGE,
+    type=click.IntRange(min=1),
+    help="Optimizer steps for --image. Default: as many as the run took.",
+)
+@option(
+    "--vgg",
+    group=_NEW_IMAGE,
+    metavar="WEIGHTS",
+    help="VGG-16 weights for --image: imagenet, random, a path or a URL. Default: those that the run recorded.",
+)
+@option(
+    "--sheet",
+    group=OUTPUT,
+    metavar="FILE.png",
+    help="File that gets a contact sheet of the neighbours. Default: none is drawn.",
+)
+@option(
+    "--generator",
+    group=OUTPUT,
+    metavar="CHECKPOINT",
+    help="StyleGAN checkpoint for --sheet and --image. Default: the one that the run recorded.",
+)
 def neighbours(
     out: str,
     image_id: str | None,
@@ -38,9 +78,12 @@ def neighbours(
     vgg: str | None,
     steps: int | None,
 ) -> int:
-    """List the pictures of OUT whose codes are nearest to that of IMAGE_ID, or of the picture --image FILE.
+    """Find nearest neighbours in latent space.
 
-    Exact: every code is compared. Layers are numbered from 0, the coarsest: coarse is 0-3, middle 4-7, fine the rest.
+    OUT is the folder or s3:// prefix of a run, IMAGE_ID an image of its table. The search is exact: every latent is
+    compared.
+
+    Layers are numbered from 0, the coarsest: coarse is 0-3, middle 4-7, fine the rest.
     """
     if (image_id is None) == (image is None):
         raise click.UsageError("give either IMAGE_ID, an image of OUT, or --image FILE")
@@ -60,24 +103,24 @@ def neighbours(
     rows = [(place, n.distance, n.image_id) for place, n in enumerate(found.neighbours, 1)]
     click.echo("\n".join(aligned(["rank", "distance", "image_id"], rows, terminal_columns()).lines))
     rate = max(found.seconds, 1e-9)
-    say(
-        f"{found.rows} codes, layers {found.layers.start} to {found.layers.stop - 1}, in {duration(found.seconds)}: "
+    log_line(
+        f"{found.rows} latents, layers {found.layers.start} to {found.layers.stop - 1}, in {duration(found.seconds)}: "
         f"{found.rows / rate:.0f} rows/s, {found.code_bytes / rate / 1e9:.2f} GB/s"
     )
     if sheet:
         from i2s_batch.api.neighbour_sheet import write_neighbour_sheet
 
         why_none = write_neighbour_sheet(out, picture or str(image_id), found.neighbours, generator, sheet)
-        say(f"{sheet}: " + (f"without reconstructions: {why_none}" if why_none else "written"))
+        log_line(f"{sheet}: " + (f"without reconstructions: {why_none}" if why_none else "written"))
     return 0
 
 
-def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps: int | None) -> NewPicture:
-    """The picture at `file` as the run at `out` embeds it; how far that is, is told on standard error."""
-    from i2s_batch.embedding.single_image import embed_picture
+def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps: int | None) -> NewImage:
+    """Return the image at `file` as the run at `out` embeds it; lines on standard error report the progress."""
+    from i2s_batch.embedding.single_image import embed_image
     from i2s_batch.run.progress import LINE_EVERY_S
 
-    voice_, began = voice(), time.monotonic()
+    log, began = line_logger(), time.monotonic()
     said = began
 
     def tell(done: int, of: int) -> None:
@@ -85,16 +128,16 @@ def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps
         now = time.monotonic()
         left = f", {duration((now - began) * (of - done) / done)} left" if done else ""
         line = f"{printable(file)}: {done} of {of} steps{left}"
-        if isinstance(voice_, LiveLine):
-            voice_.show(line)
+        if isinstance(log, LiveLine):
+            log.show(line)
         elif now - said >= LINE_EVERY_S:
             said = now
-            voice_(line)
+            log(line)
 
     try:
-        picture = embed_picture(out, file, generator, vgg, steps, tell)
+        picture = embed_image(out, file, generator, vgg, steps, tell)
     finally:
-        if isinstance(voice_, LiveLine):
-            voice_.end()
-    say(f"{printable(file)}: embedded in {duration(time.monotonic() - began)}")
+        if isinstance(log, LiveLine):
+            log.end()
+    log_line(f"{printable(file)}: embedded in {duration(time.monotonic() - began)}")
     return picture

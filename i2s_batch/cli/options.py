@@ -1,7 +1,8 @@
-"""Options that several commands share, and how their texts become values."""
+"""Defines the options that several commands share, and the types of their values."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import click
 from click.core import ParameterSource
 
+from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
 from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 from i2s_batch.storage.urls import is_url
@@ -16,18 +18,36 @@ from i2s_batch.storage.urls import is_url
 if TYPE_CHECKING:
     _WholeOrNone: TypeAlias = click.ParamType[int | None]
     _Text: TypeAlias = click.ParamType[str]
+    _Number: TypeAlias = click.ParamType[float]
 else:
-    _WholeOrNone = _Text = click.ParamType  # which older releases of Click cannot subscript
+    _WholeOrNone = _Text = _Number = click.ParamType  # which older releases of Click cannot subscript
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Price(_Number):
+    """Reads a positive, finite number: Click's own range lets nan and inf pass."""
+
+    name = "float"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            number = float(str(value))
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is no price; give a finite number above 0", param, ctx)
+        return number
+
+
 class AutoOr(_WholeOrNone):
-    """`auto` (None) or a positive whole number."""
+    """Reads an option that is `auto` (None) or a positive whole number."""
 
     name = "auto|N"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the number, or None for `auto`."""
         if value is None or value == "auto":
             return None
         try:
@@ -40,8 +60,10 @@ class AutoOr(_WholeOrNone):
 
 
 class Location(_Text):
-    """A path or a URL. A recorded command holds a path as an absolute one (`run.command_words`); `names` are the values
-    that mean no file."""
+    """Reads a path or a URL; `names` are the values that mean no file.
+
+    A recorded command holds a path as an absolute one (`run_command.command_words`).
+    """
 
     name = "text"
 
@@ -49,6 +71,7 @@ class Location(_Text):
         self.names = names
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is."""
         return str(value)
 
     def absolute(self, value: str) -> str:
@@ -57,123 +80,188 @@ class Location(_Text):
 
 
 def is_given(option: str) -> bool:
-    """Return whether the command line of this command has the option, such as "--fps", whatever its value."""
+    """Return True if the command line of this command has the option, such as "--fps", whatever its value."""
     context = click.get_current_context()
     sources = {name: each.name for each in context.command.params for name in each.opts}
     return context.get_parameter_source(sources.get(option) or "") is ParameterSource.COMMANDLINE
 
 
 def refuse_without_effect(options: Sequence[str], unless: str) -> None:
-    """Refuse each of the options that the command line has: nothing would come of it `unless` something else is."""
-    for option in options:
-        if is_given(option):
-            raise click.UsageError(f"{option} has no effect {unless}; leave it out")
-
-
-class Renamed(click.Option):
-    """An option that is shown under its first name; the others are old ones, which keep working."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the option's line in `--help`."""
-        names, self.opts = self.opts, self.opts[:1]
-        try:
-            return super().get_help_record(ctx)
-        finally:
-            self.opts = names
+    """Refuse those of the options that the command line has: they have no effect `unless` something else is given."""
+    for name in options:
+        if is_given(name):
+            raise click.UsageError(f"{name} has no effect {unless}; leave it out")
 
 
 def add_debug(command: click.Command) -> None:
-    """Let a command, and those below it, take `--debug`, which `cli.main` looks for."""
-    text = "Show the traceback of a fault of this program at once, as I2S_DEBUG=1 does."
+    """Give a command, and those below it, the option `--debug`, which `cli.main` looks for."""
+    text = "Show the traceback of an internal error at once, as I2S_DEBUG=1 does."
     command.params.append(click.Option(["--debug"], is_flag=True, expose_value=False, help=text))
     for below in command.commands.values() if isinstance(command, click.Group) else ():
         add_debug(below)
 
 
 def embed_options(command: F) -> F:
-    """With what pictures are embedded, and how each is: the networks, and `config.EmbedConfig`."""
-    options = [
-        click.option(
-            "--generator", type=Location(), required=True, help="StyleGAN checkpoint: a path, s3:// or https://."
+    """Give a command the options of the images and networks, and those of `config.EmbedConfig`."""
+    return _decorated(command, _network_options() + _embedding_options())
+
+
+def _decorated(command: F, options: Sequence[Callable[[F], F]]) -> F:
+    """Return the command with the options, which `--help` shows in their order."""
+    for each in reversed(options):
+        command = each(command)
+    return command
+
+
+def _network_options() -> list[Callable[[F], F]]:
+    return [
+        option(
+            "--generator",
+            group=INPUT,
+            type=Location(),
+            required=True,
+            metavar="CHECKPOINT",
+            help="StyleGAN checkpoint: a path, s3:// or https://.",
         ),
-        click.option(
+        option(
             "--vgg",
+            group=INPUT,
             type=Location("imagenet", "random"),
             default="imagenet",
-            show_default=True,
-            help="VGG-16 weights: imagenet, random, path or URL.",
+            metavar="WEIGHTS",
+            help="VGG-16 weights of the perceptual loss: imagenet, random, a path or a URL.",
         ),
-        click.option("--steps", default=5000, show_default=True, help="Of the optimizer, an image."),
-        click.option(
+        option(
+            "--fit",
+            group=INPUT,
+            type=click.Choice(FITS),
+            default="crop",
+            help="Fitting to the generator's square: crop the middle, pad with black, or stretch.",
+        ),
+    ]
+
+
+def _embedding_options() -> list[Callable[[F], F]]:
+    return [
+        option("--steps", group=EMBEDDING, default=5000, help="Optimizer steps per image."),
+        option(
             "--optimizer",
+            group=EMBEDDING,
             type=click.Choice(OPTIMIZERS.names),
             default="adam",
-            show_default=True,
-            help="adam is the paper's; lbfgs needs fewer --steps.",
+            help="Optimizer: adam is the paper's; lbfgs needs fewer --steps for the same loss.",
         ),
-        click.option("--space", type=click.Choice(SPACES), default="w+", show_default=True, help="Latent space."),
-        click.option(
-            "--init",
-            type=click.Choice(INITIALISATIONS.names),
-            default="mean",
-            show_default=True,
-            help="mean suits faces.",
-        ),
-        click.option("--seed", default=0, show_default=True, help="Of everything that is drawn at random."),
-        click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square."),
-        click.option(
-            "--stop-plateau",
+        option(
+            "--early-stopping",
+            group=EMBEDDING,
+            aliases=["--stop-plateau"],
             type=float,
             default=None,
             metavar="PERCENT",
-            help="End an image early whose best loss gained less than this in --plateau-steps.",
+            help="Minimum improvement of the best loss, in percent, within --patience steps; an image that improves "
+            "less ends early. Default: none, every image takes all --steps.",
         ),
-        click.option("--plateau-steps", default=250, show_default=True, help="Of --stop-plateau."),
-        click.option(
-            "--compile/--no-compile",
-            default=None,
-            help="Compile the step of a full batch. Default: on a GPU in tf32 or bf16, from 256 pixels on.",
+        option(
+            "--patience",
+            group=EMBEDDING,
+            aliases=["--plateau-steps"],
+            default=250,
+            help="Steps within which --early-stopping expects its minimum improvement.",
         ),
-        click.option(
-            "--checkpoint-every",
-            "checkpoint_every_s",
-            default=60.0,
-            show_default=True,
-            metavar="SECONDS",
-            help="Save images in flight.",
+        option(
+            "--space",
+            group=EMBEDDING,
+            type=click.Choice(SPACES),
+            default="w+",
+            help="Latent space that is searched: w+ has a vector per layer, w one for all, z is the mapping's input.",
         ),
+        option(
+            "--init",
+            group=EMBEDDING,
+            type=click.Choice(INITIALISATIONS.names),
+            default="mean",
+            help="Start of the optimization; the mean latent suits faces.",
+        ),
+        option("--seed", group=EMBEDDING, default=0, help="Seed of everything that is drawn at random."),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 # `Any`: what a command is called with by click, a value of another type for each option.
 def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
-    """Take the options out that say how an image is embedded."""
-    if options["stop_plateau"] is None:
-        refuse_without_effect(["--plateau-steps"], "without --stop-plateau")
-    names = ("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps", "compile")
-    return EmbedConfig(**{name: options.pop(name) for name in names})
+    """Take out the options that say how an image is embedded, and return them as settings."""
+    if options["early_stopping"] is None:
+        refuse_without_effect(["--patience"], "without --early-stopping")
+    names = ("steps", "space", "init", "seed", "fit", "optimizer", "compile")
+    stopping = {"stop_plateau": options.pop("early_stopping"), "plateau_steps": options.pop("patience")}
+    return EmbedConfig(**stopping, **{name: options.pop(name) for name in names})
+
+
+def embed_run_options(command: F) -> F:
+    """Give a command that embeds the options of `config.EmbedRunConfig` beside those of every run."""
+    options = [
+        option(
+            "--checkpoint-every",
+            "checkpoint_every_s",
+            group=RUN,
+            default=60.0,
+            metavar="SECONDS",
+            help="Seconds between two checkpoints of the images in flight.",
+        ),
+        option(
+            "--compile/--no-compile",
+            group=SPEED,
+            default=None,
+            help="Compile the step of a full batch. Default: only on a GPU in tf32 or bf16, from 256 pixels on.",
+        ),
+    ]
+    return run_options(_decorated(command, options))
 
 
 def run_options(command: F) -> F:
-    """How a run is carried out, as `config.RunConfig` names it."""
+    """Give a command the options of every run, which are `config.RunConfig`."""
     options = [
-        click.option("--batch-size", type=AutoOr(), default="auto", show_default=True, help="Images side by side."),
-        click.option("--actors", type=AutoOr(), default="auto", show_default=True, help="Workers; auto: one a GPU."),
-        click.option(
-            "--in-process",
-            is_flag=True,
-            help="Work with one worker in this very process, without Ray: for one GPU, a debugger or a profiler.",
+        option("--dry-run", group=RUN, is_flag=True, help="Print as JSON what would be done, and stop."),
+        option("--retry-failed", group=RUN, is_flag=True, help="Try the images again whose row is not ok."),
+        option(
+            "--max-failed-fraction",
+            group=RUN,
+            default=0.1,
+            help="Fraction of the images that may fail, from 0 to 1; with more the exit status is 1.",
         ),
-        click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True),
-        click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
-        click.option("--shard-size", default=1000, show_default=True, help="Rows a Parquet file."),
-        click.option("--max-failed-fraction", default=0.1, show_default=True, help="More failed images: status 1."),
-        click.option("--retry-failed", is_flag=True, help="Try images again whose row is not ok."),
-        click.option("--dry-run", is_flag=True, help="Print what would be done, as JSON, and stop."),
+        option("--shard-size", group=RUN, default=1000, help="Rows per Parquet file of the table."),
+        option(
+            "--device",
+            group=SPEED,
+            type=click.Choice(DEVICES),
+            default="auto",
+            help="Device of the workers; auto takes the GPUs if there are any.",
+        ),
+        option(
+            "--precision",
+            group=SPEED,
+            type=click.Choice(PRECISIONS),
+            default="fp32",
+            help="Precision of the networks; tf32 and bf16 are faster on a GPU.",
+        ),
+        option(
+            "--batch-size",
+            group=SPEED,
+            type=AutoOr(),
+            default="auto",
+            help="Images in a batch of one worker; auto suits the device.",
+        ),
+        option(
+            "--actors",
+            group=SPEED,
+            type=AutoOr(),
+            default="auto",
+            help="Number of workers; auto is one per GPU, or one per two CPU cores.",
+        ),
+        option(
+            "--in-process",
+            group=SPEED,
+            is_flag=True,
+            help="Work in this very process with one worker, without Ray: for one GPU, a debugger or a profiler.",
+        ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _decorated(command, options)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
-from i2s_batch.cli.run_command import say
+from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
+from i2s_batch.cli.run_command import log_line
 from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -21,24 +22,46 @@ _NAMED = 6  # of the columns that do not fit
 TABLE_ROWS = 50  # shown when no --limit is given
 
 
-@click.command()
+_HELP = """Query a table with SQL.
+
+OUT is the folder or s3:// prefix of a run. SQL is one SELECT in the SQL of DuckDB, which can only read the table:
+
+\b
+latents                all rows; "DESCRIBE latents" lists the columns
+failures               the rows whose status is not ok
+layer(latent, k)       layer k of a latent, 0 is the coarsest
+latent_of(image_id)    the latent of one image
+euclidean(a, b)        distance of two latents or layers
+cosine(a, b)           1 - their cosine
+psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
+"""
+
+
+@click.command(cls=GroupedCommand, help=_HELP)
 @click.argument("out")
 @click.argument("sql")
-@click.option("--format", "kind", type=click.Choice(FORMATS), help="By default what FILE's name ends in, or table.")
-@click.option("--limit", type=click.IntRange(min=1), help=f"Rows at most; of a table {TABLE_ROWS}, else all.")
-@click.option("-o", "--output", metavar="FILE", help="Instead of standard output.")
+@option(
+    "--format",
+    "kind",
+    group=OUTPUT,
+    type=click.Choice(FORMATS),
+    help="Format of the result. Default: the ending of FILE, or a table for people on standard output.",
+)
+@option(
+    "--limit",
+    group=OUTPUT,
+    type=click.IntRange(min=1),
+    help=f"Largest number of rows. Default: {TABLE_ROWS} of a table for people, otherwise all.",
+)
+@option(
+    "-o",
+    "--output",
+    group=OUTPUT,
+    metavar="FILE",
+    help="File on this machine that gets the result. Default: standard output.",
+)
 def query(out: str, sql: str, kind: str | None, limit: int | None, output: str | None) -> int:
-    """Ask the table of OUT with one SELECT in DuckDB's SQL, which can only read it.
-
-    \b
-    latents                every row: i2s-batch query OUT "DESCRIBE latents" names the columns
-    failures               the rows whose status is not ok
-    layer(latent, k)       layer k of a code, 0 the coarsest
-    latent_of(image_id)    the code of one picture
-    euclidean(a, b)        distance of two codes or layers
-    cosine(a, b)           1 - their cosine
-    psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
-    """
+    """Run a query and print its result, or write it into a file."""
     kind = _kind(kind, output)
     from i2s_batch.output.ownership import check_file
     from i2s_batch.table.dataset import open_table
@@ -59,7 +82,7 @@ def _kind(kind: str | None, output: str | None) -> str:
         ending = "" if output is None else Path(output).suffix.removeprefix(".").lower()
         kind = ending if ending in FORMATS else "table"
         if output is not None and kind == "table":
-            raise click.UsageError(f"{output!r} ends in no format; end it in .csv, .json or .parquet, or say --format")
+            raise click.UsageError(f"{output!r} ends in no format; end it in .csv, .json or .parquet, or give --format")
     if output is None and kind == "parquet":
         raise click.UsageError("Parquet is not for a terminal; name a file with --output FILE.parquet")
     if output is not None and kind == "table":
@@ -70,7 +93,7 @@ def _kind(kind: str | None, output: str | None) -> str:
 
 
 def _show(found: Answer, limit: int, by_default: bool) -> None:
-    """The first rows as a table; what is not shown is said on standard error."""
+    """Print the first rows as a table; a line on standard error says what is not shown."""
     from i2s_batch.table.query_output import limited
 
     rows: list[tuple[Any, ...]] = []
@@ -80,9 +103,9 @@ def _show(found: Answer, limit: int, by_default: bool) -> None:
     click.echo("\n".join(table.lines))
     if table.left_out:
         some = ", ".join(table.left_out[:_NAMED]) + (", ..." if len(table.left_out) > _NAMED else "")
-        say(f"{len(table.left_out)} columns do not fit ({some}); name those that you want")
+        log_line(f"{len(table.left_out)} columns do not fit ({some}); name those that you want")
     if len(rows) > limit and by_default:
-        say(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
+        log_line(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
 
 
 def _write(found: Answer, kind: str, limit: int | None, output: str | None) -> None:

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import click
 
+from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
+from i2s_batch.cli.options import refuse_without_effect
 
-@click.command()
+
+@click.command(cls=GroupedCommand)
 @click.argument("out")
-@click.option("--generator", help="The checkpoint that made the run; by default the one that the run recorded.")
+@option(
+    "--generator",
+    group=INPUT,
+    metavar="CHECKPOINT",
+    help="StyleGAN checkpoint of the run, which renders the reconstructions. Default: the one that the run recorded.",
+)
 def report(out: str, generator: str | None) -> int:
-    """Write OUT/report.html from the table of a run: figures, failures, pictures.
+    """Write report.html: metrics, failures and images of a run.
 
-    OUT is the folder or s3:// prefix of an `embed` run, whole or unfinished. The page needs no network.
+    OUT is the folder or s3:// prefix of a run, finished or not. The page is one file that needs no network.
     """
     from i2s_batch.api.reports import write_report
     from i2s_batch.models.loading import generator_weights
     from i2s_batch.run.recorded import recorded_generator
+    from i2s_batch.schema.settings import STUDY
+    from i2s_batch.table.dataset import open_table
+    from i2s_batch.table.shards import recorded_settings
+
+    if generator and recorded_settings(open_table(out).schema, out).run.kind == STUDY:
+        refuse_without_effect(["--generator"], "on a study, whose page shows the reconstructions that it kept")
 
     weights, why_none = (generator_weights(generator), "") if generator else recorded_generator(out)
     click.echo(write_report(out, weights, why_none))

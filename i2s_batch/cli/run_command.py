@@ -1,4 +1,4 @@
-"""What the commands share that carry out runs: the lines they say, the cluster's life, and being stopped."""
+"""Shares among the commands that carry out runs: the lines they log, the life of the cluster, and being stopped."""
 
 from __future__ import annotations
 
@@ -26,41 +26,47 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def say(line: str) -> None:
-    """Write a line of progress to standard error. A reader that has gone away must not end a run of days."""
+def log_line(line: str) -> None:
+    """Write a line of progress to standard error.
+
+    A reader of standard error that has gone away must not end a run of days: the failure is ignored.
+    """
     with suppress(OSError):
         click.echo(line, err=True)
 
 
 @cache
-def voice() -> Callable[[str], None]:
-    """What says the lines of a run: one live line if standard error is a terminal. A process has one of either."""
-    return LiveLine(sys.stderr) if is_terminal(sys.stderr) else say
+def line_logger() -> Callable[[str], None]:
+    """Return what logs the lines of a run: one live line if standard error is a terminal, else `log_line`.
+
+    It is the same object throughout a process.
+    """
+    return LiveLine(sys.stderr) if is_terminal(sys.stderr) else log_line
 
 
 def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: bool = False) -> T:
     """Run `work` with a Ray cluster, or with this process as the cluster.
 
-    A run that was stopped by a signal leaves with 128 + its number.
+    If a signal stops the run, the process exits with status 128 + the number of the signal.
     """
     from i2s_batch.run.stopping import RunInterruptedError
 
     cluster = _this_process() if in_process else _ray()
     try:
-        return work(cluster, voice())
+        return work(cluster, line_logger())
     except RunInterruptedError as stopped:
         status, why = 128 + stopped.signal, str(stopped)
     except KeyboardInterrupt:  # before the first image, or after the last
-        status, why = 130, "stopped; run the same command again to go on"
+        status, why = 130, "stopped; run the same command again to resume"
     finally:
-        _rest()
+        _end_live_line()
         cluster.close()
-    say(_how_to_resume(why, _same_command()))
+    log_line(_how_to_resume(why, _same_command()))
     sys.exit(status)
 
 
 def _ray() -> Cluster:
-    # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
+    # Ray would log a dead worker in ten lines on standard output; the driver logs one. Ray reads this at its import.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     from i2s_batch.run.ray.pool import RayCluster
 
@@ -68,7 +74,7 @@ def _ray() -> Cluster:
 
 
 def _this_process() -> Cluster:
-    """Return a cluster of one worker in this process, which is stopped in the middle of a step if it must be."""
+    """Return a cluster of one worker in this process, whose step is abandoned if the run is stopped."""
     from i2s_batch.run.pools import InProcessCluster
     from i2s_batch.run.stopping import RunInterruptedError
 
@@ -76,8 +82,8 @@ def _this_process() -> Cluster:
 
     def leave(stopped: RunInterruptedError) -> NoReturn:
         try:
-            _rest()
-            say(_how_to_resume(str(stopped), command))
+            _end_live_line()
+            log_line(_how_to_resume(str(stopped), command))
         finally:  # whatever happens: the main thread is in the middle of a step, or waits for this end
             os._exit(128 + stopped.signal)
 
@@ -88,37 +94,42 @@ def _how_to_resume(why: str, command: str) -> str:
     return f"i2s-batch: {why}:\n  {command}"
 
 
-def _rest() -> None:
-    """Let the live line, if there is one, come to rest."""
-    live = voice()
+def _end_live_line() -> None:
+    """End the live line, if there is one."""
+    live = line_logger()
     if isinstance(live, LiveLine):
         live.end()
 
 
 def write_page(out: str, generator: GeneratorWeights, strips: list[Strip] | None = None) -> None:
-    """Write the report; `strips`, of an edit, are not loaded again. The table is what a run is for: a report that fails
-    does not make the run fail."""
+    """Write the report of a run; if it cannot be written, a line says so and the run does not fail.
+
+    Args:
+        out: The output.
+        generator: The generator of the run.
+        strips: Those of an edit, which are then not loaded again.
+    """
     from i2s_batch.api.reports import write_report
 
     try:
         click.echo(f"Report: {write_report(out, generator, strips=strips)}")
     except I2SError as error:
-        say(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
+        log_line(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
 
 
 def ended(outcome: Outcome, what: str) -> int:
-    """The exit status of a run that came to its end, and why if it is not 0."""
+    """Return the exit status of a run that has ended, and log the reason if it is not 0."""
     if outcome.acceptable:
         return 0
     limit = outcome.config.max_failed_fraction
-    say(f"i2s-batch: {outcome.failed} {what} failed, more than --max-failed-fraction {limit} allows")
+    log_line(f"i2s-batch: {outcome.failed} {what} failed, more than --max-failed-fraction {limit} allows")
     return 1
 
 
 def command_words() -> tuple[str, ...] | None:
     """Return this command line with its paths absolute, to be run again from anywhere; None if it holds a secret.
 
-    Which words are paths, the parameters of the command say: those whose type is `options.Location`.
+    Paths are the parameters of the command whose type is `options.Location`.
     """
     from i2s_batch.output.run_record import given
 
@@ -154,7 +165,7 @@ def _absolute(word: str, parameter: click.Parameter) -> str:
 
 
 def _same_command() -> str:
-    """The command line of this process, to be pasted. What it holds of secrets belongs in no log."""
+    """Return the command line of this process, to be pasted; secrets are left out, since lines end in logs."""
     words = click.get_current_context().obj
     shown = [hide_secrets(word) for word in words]
     return shlex.join(["i2s-batch", *shown]) + ("" if shown == list(words) else "  (add what is secret in its urls)")

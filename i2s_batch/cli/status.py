@@ -1,4 +1,4 @@
-"""`i2s-batch status`: how far a run is, from its output alone."""
+"""`i2s-batch status`: the progress of a run, from its output alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from i2s_batch.cli.run_command import say
+from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
+from i2s_batch.cli.run_command import log_line
 from i2s_batch.run.terminal import duration, printable
 
 if TYPE_CHECKING:
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
 _NAMED = 5  # of the longest in flight
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("out")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@option("--json", "as_json", group=OUTPUT, is_flag=True, help="Print JSON, for programs.")
 def status(out: str, as_json: bool) -> int:
-    """Say how far the run of OUT is, whoever runs it and wherever.
+    """Show the progress of a run, and what failed.
 
-    OUT is the folder or s3:// prefix of an embed command. Only reads: it may be asked while the run goes on.
+    OUT is the folder or s3:// prefix of the run, which may be running anywhere: the output is only read.
     """
     from i2s_batch.run.status import read_status
 
-    found = read_status(out, say)
+    found = read_status(out, log_line)
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(_lines(found)))
     return 0
 
@@ -48,11 +49,11 @@ def _lines(found: RunStatus) -> list[str]:
 
 
 def _counts(found: RunStatus) -> list[str]:
-    """Who works, and how much is done."""
+    """Return lines on who works, and how much is done."""
     lines = []
     if found.holder is not None:
         who = f"process {found.holder.pid} on {found.holder.host}, since {found.holder.since}"
-        lines.append(f"driver      {who}" + ("" if found.running else "; it is gone without having said so"))
+        lines.append(f"driver      {who}" + ("" if found.running else "; it ended without releasing its lease"))
     flying = f", {found.live.in_flight} in flight" if found.live else ""
     counts = f"{found.done}/{found.images} done ({found.failed} failed){flying}, {found.images - found.done} to go"
     lines.append(f"images      {counts}")
@@ -69,7 +70,7 @@ def _counts(found: RunStatus) -> list[str]:
 def _speed(found: RunStatus) -> str:
     live = found.live
     if live is None:
-        age = "is not there" if found.summary_age_s is None else f"is {duration(found.summary_age_s)} old"
+        age = "does not exist" if found.summary_age_s is None else f"is {duration(found.summary_age_s)} old"
         return f"not known: summary.json {age}"
     ago = f"; {duration(live.age_s)} ago"
     if live.waiting_for or not live.steps_per_second or live.images_per_hour is None or live.eta_seconds is None:
@@ -85,13 +86,13 @@ def _listed(title: str, names: list[str], texts: list[str]) -> list[str]:
 
 
 def _next(found: RunStatus) -> list[str]:
-    """What to do now."""
+    """Return lines on what to do next."""
     command = found.command
     if found.finished:
         if not found.failed:
             return []
-        return ["To try the failed images again, run:", f"  {command or '(the command that made it)'} --retry-failed"]
+        return ["To try the failed images again, run:", f"  {command or '(the command of the run)'} --retry-failed"]
     if found.running:
         return []
     saved = f" ({found.saved} images from a checkpoint)" if found.saved else ""
-    return [f"Nobody is working on it. To go on{saved}, run:", f"  {command or '(the command that began it)'}"]
+    return [f"No driver is running. To resume{saved}, run:", f"  {command or '(the command that started it)'}"]

@@ -1,4 +1,4 @@
-"""`i2s-batch verify`: whether a table is what it is documented to be."""
+"""`i2s-batch verify`: checks a table against what is documented of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
 from i2s_batch.run.terminal import printable
 
 if TYPE_CHECKING:
@@ -14,16 +15,34 @@ if TYPE_CHECKING:
 _SHOWN = 100  # findings
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("out")
-@click.option("--sample", type=click.IntRange(min=0), default=8, show_default=True, help="Rows rendered again.")
-@click.option("--generator", help="The checkpoint that made the run; by default the one that the run recorded.")
-@click.option("--vgg", help="Its VGG-16: imagenet, random, path or URL; by default the one that the run recorded.")
+@option(
+    "--sample",
+    group=INPUT,
+    type=click.IntRange(min=0),
+    default=8,
+    help="Number of rows that are rendered again and compared; 0 renders none.",
+)
+@option(
+    "--generator",
+    group=INPUT,
+    metavar="CHECKPOINT",
+    help="StyleGAN checkpoint of the run. Default: the one that the run recorded.",
+)
+@option(
+    "--vgg",
+    group=INPUT,
+    metavar="WEIGHTS",
+    help="VGG-16 weights of the run: imagenet, random, a path or a URL. Default: those that the run recorded.",
+)
 def verify(out: str, sample: int, generator: str | None, vgg: str | None) -> int:
-    """Check every promise of the table of OUT: the plan, each file and row, and a sample rendered again.
+    """Verify a table: every file, every row, a sample rendered.
 
-    Status 0: all is as it should be. 1: something is wrong, each in a line that names file and row; or the run is
-    not finished.
+    OUT is the folder or s3:// prefix of a run.
+
+    The exit status is 0 if everything is as it should be. It is 1 if something is wrong, which a line with its file
+    and row says, or if the run is not finished.
     """
     from i2s_batch.api.verification import verify as check
 
@@ -36,7 +55,7 @@ def _lines(found: Verification) -> list[str]:
     planned = "unknown" if found.planned is None else str(found.planned)
     lines = [
         found.out,
-        f"  images      {planned} planned, {found.rows} rows in {found.files} files, {found.codes} with a code",
+        f"  images      {planned} planned, {found.rows} rows in {found.files} files, {found.codes} with a latent",
         f"  checksums   {found.as_written} of {found.files} files are as they were written",
         f"  rendered    {found.rendered} rows again" + (f", within {found.within}" if found.rendered else ""),
         *(f"  unchecked   {text}" for text in found.unchecked),
@@ -47,5 +66,5 @@ def _lines(found: Verification) -> list[str]:
     if len(found.findings) > _SHOWN:
         lines.append(f"wrong: {len(found.findings) - _SHOWN} more")
     if found.missing:
-        lines.append(f"unfinished: {found.missing} images have no row in the table yet; i2s-batch status says more")
+        lines.append(f"unfinished: {found.missing} images have no row in the table yet; see i2s-batch status")
     return lines if not found.sound else [*lines, "everything is as it should be"]

@@ -51,7 +51,7 @@ class DemoResult:
     edits: list[Path]
 
 
-def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> DemoResult:
+def run_demo(folder: Path, cluster: Cluster, report: Callable[[str], None]) -> DemoResult:
     """Make eight pictures under `folder`, embed them, and draw the contact sheet. May be run again.
 
     Raises RunConflictError, before anything is written, if `folder` holds something that is not the demo's.
@@ -63,10 +63,10 @@ def run_demo(folder: Path, cluster: Cluster, say: Callable[[str], None]) -> Demo
     config = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), actors=WORKERS, device="cpu", max_failed_fraction=0.2)
     with as_file(files("i2s_batch.demo") / "generator.safetensors") as checkpoint:
         request = EmbedRunRequest(str(pictures), str(out), str(checkpoint), VGG_RANDOM, config)
-        run = EmbedRun(request, say)
+        run = EmbedRun(request, report)
         outcome = run.execute(cluster)
         edits = [
-            _edit(folder / name, request, str(checkpoint), run.generator, out, cluster, say)
+            _edit(folder / name, request, str(checkpoint), run.generator, out, cluster, report)
             for name, request in EDITS.items()
         ]
     title = f"original | reconstruction after {STEPS} steps in W+ (small demo generator, random VGG)"
@@ -101,13 +101,13 @@ def _edit(
     weights: GeneratorWeights,
     table: Path,
     cluster: Cluster,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Path:
     """Make one edit of the faces of `table` into `folder`."""
     animation = "webp" if isinstance(request, Morph) else None
     config = EditConfig(actors=1, device="cpu", animation=animation)
     faces = f"image_id <> '{NO_FACE}'"
-    run = EditRun(EditRunRequest((str(table),), str(folder), checkpoint, request, config, where=faces), weights, say)
+    run = EditRun(EditRunRequest((str(table),), str(folder), checkpoint, request, config, where=faces), weights, report)
     run.execute(cluster)
     strips = load_strips(str(folder), lambda: run.network)
     write_edit_sheet(str(folder), strips)

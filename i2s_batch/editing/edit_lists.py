@@ -1,4 +1,4 @@
-"""Edit lists: .csv and .parquet files with one edit a row; and lists of image ids, one a line."""
+"""Reads edit lists, .csv and .parquet files with one edit a row, and lists of image ids, one a line."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _LAYERS = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 
 
 @dataclass(frozen=True)
-class Kind(Generic[Number]):
-    """Describes a list of numbers: `parse` takes it from a text, `check` from the values of a Parquet list."""
+class NumberList(Generic[Number]):
+    """Describes a list of numbers: `parse` reads it from a text, `check` from the values of a Parquet list."""
 
     parse: Callable[[str], list[Number]]
     check: Callable[[Sequence[object]], list[Number]]
@@ -59,7 +59,7 @@ def read_edit_list(source: str, roles: Sequence[str]) -> list[ListedEdit]:
             raise SourceError(f"{source!r} has no column {name!r}; it has {', '.join(header) or 'no columns'}")
     other = [name for name in header if name not in known]
     if other:
-        raise SourceError(f"{source!r}: column {other[0]!r} means nothing here; known are {', '.join(sorted(known))}")
+        raise SourceError(f"{source!r}: column {other[0]!r} is not known; an edit list has {', '.join(sorted(known))}")
     if not cells:
         raise SourceError(f"{source!r} lists no edit")
     at = {name: column for column, name in enumerate(header)}
@@ -73,9 +73,12 @@ def read_edit_list(source: str, roles: Sequence[str]) -> list[ListedEdit]:
 
 
 def read_ids(source: str) -> list[str]:
-    """Return the image ids in a text file, one a line, in their order; blank lines are ignored. Raises SourceError.
+    """Return the image ids in a text file, one a line, in their order; blank lines are ignored.
 
     A byte order mark at the beginning and any ends of lines that editors write are no part of an id.
+
+    Raises:
+        SourceError: The file cannot be read, or lists no id.
     """
     try:
         text = io.TextIOWrapper(io.BytesIO(read_bytes(source)), "utf-8-sig")
@@ -116,7 +119,7 @@ def _listed(row: _Row, roles: Sequence[str]) -> ListedEdit:
     return ListedEdit(tuple(ids), strengths, _numbers(row.layers, LAYERS, row.where))
 
 
-def _numbers(cell: object, kind: Kind[Number], where: str) -> tuple[Number, ...] | None:
+def _numbers(cell: object, kind: NumberList[Number], where: str) -> tuple[Number, ...] | None:
     if cell is None or cell == "":
         return None
     try:
@@ -128,7 +131,11 @@ def _numbers(cell: object, kind: Kind[Number], where: str) -> tuple[Number, ...]
 
 
 def parse_strengths(text: str) -> list[float]:
-    """Return '0, 0.5 1' as numbers; ValueError for what is no number, or not finite, and for none."""
+    """Return '0, 0.5 1' as numbers.
+
+    Raises:
+        ValueError: A word is no finite number, or there is none.
+    """
     try:
         numbers = [float(word) for word in _words(text)]
     except ValueError:
@@ -137,7 +144,11 @@ def parse_strengths(text: str) -> list[float]:
 
 
 def check_strengths(values: Sequence[object]) -> list[float]:
-    """Return the values as finite numbers; ValueError if one is none, or if there are none or too many."""
+    """Return the values as finite numbers.
+
+    Raises:
+        ValueError: A value is no finite number, or there are none or too many.
+    """
     _check_count("strengths", values, MOST_STRENGTHS)
     strengths = []
     for value in values:
@@ -148,7 +159,11 @@ def check_strengths(values: Sequence[object]) -> list[float]:
 
 
 def parse_layers(text: str) -> list[int]:
-    """Return '4-7, 9' as layer numbers, ascending; ValueError for what is none, and for none."""
+    """Return '4-7, 9' as layer numbers, in ascending order.
+
+    Raises:
+        ValueError: A word is no layer or range of layers, or there is none.
+    """
     found: set[int] = set()
     for word in _words(text):
         match = _LAYERS.fullmatch(word)
@@ -162,7 +177,11 @@ def parse_layers(text: str) -> list[int]:
 
 
 def check_layers(values: Sequence[object]) -> list[int]:
-    """Return the values as layer numbers, ascending, each once; ValueError if one is none, and if there are none."""
+    """Return the values as layer numbers, in ascending order, each once.
+
+    Raises:
+        ValueError: A value is no layer, or there are none or too many.
+    """
     _check_count("layers", values, MOST_LAYERS)
     layers = set()
     for value in values:
@@ -181,5 +200,5 @@ def _words(text: str) -> list[str]:
     return text.replace(",", " ").replace(";", " ").split()
 
 
-STRENGTHS = Kind(parse_strengths, check_strengths)
-LAYERS = Kind(parse_layers, check_layers)
+STRENGTHS = NumberList(parse_strengths, check_strengths)
+LAYERS = NumberList(parse_layers, check_layers)

@@ -1,14 +1,14 @@
-"""An edit's own options of the command line, as data: the fields of a frozen dataclass, each made by a function here.
+"""Describes an edit's own options of the command line as fields of a frozen dataclass, made by functions.
 
     @dataclass(frozen=True)
     class FadeOptions(EditOptions):
-        to: str = image_id_option("The image that all others fade to.", required=True)
-        strengths: tuple[float, ...] = strengths_option("0 is the first image, 1 the second.", default=(0.5,))
+        to: str = image_id_option("Image that all others fade to.", required=True)
+        strengths: tuple[float, ...] = strengths_option("Strengths of the fade; 1 is its end.", default=(0.5,))
 
         def request(self) -> Fade: ...
 
-`cli/edit.py` offers them: `to_image` becomes --to-image. What this module knows nothing of: Click, and the options that
-all edits have.
+`cli/edit.py` offers them: `to_image` becomes --to-image. This module knows neither Click nor the options that all edits
+have.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ OPTION = "i2s_batch.option"  # the key of an `Option` in the metadata of a field
 
 
 class OptionsError(ConfigError):
-    """Options that do not go together."""
+    """Reports options that do not go together."""
 
 
 class Kind(Enum):
-    """What the value of an option is, and how it is written."""
+    """Names the type of an option's value; the text is how `--help` shows the value."""
 
     FLAG = "flag"
     IMAGE_ID = "ID"
-    PREFIX = "PREFIX"  # chooses the images whose ids begin so
+    PREFIX = "PREFIX"  # chooses the images whose ids begin with it
     EDIT_LIST = "FILE"
     WHOLE = "INTEGER"
     NUMBER = "FLOAT"
@@ -44,8 +44,16 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Option:
-    """Describes an option: its kind, one sentence for `--help`, and of a whole number the least and the most.
-    `replaces`: another option, which has no effect beside this one."""
+    """Describes an option.
+
+    Attributes:
+        kind: The type of its value.
+        help: One sentence for `--help`, with the unit of the value.
+        least: The smallest whole number; None for any.
+        most: The largest whole number; None for any.
+        required: True if there is no edit without it.
+        replaces: Another option, which has no effect beside this one.
+    """
 
     kind: Kind
     help: str
@@ -57,18 +65,22 @@ class Option:
 
 @dataclass(frozen=True)
 class EditOptions(ABC):
-    """Holds the values of an edit's own options. Each edit derives one, with a field an option.
+    """Holds the values of an edit's own options; each edit derives a class, with a field an option.
 
     Attributes:
-        animation: What its sequences are made into beside single images, unless --animation says otherwise: a key of
-            `config.ANIMATIONS` or "none". None for an edit that makes no sequences.
+        animation: The file format into which its sequences are made beside single images, unless --animation is given:
+            one of `config.ANIMATIONS` or "none". None for an edit that makes no sequences.
     """
 
     animation: ClassVar[str | None] = None
 
     @abstractmethod
     def request(self) -> Request:
-        """Return the request that the options ask for . Raises OptionsError or ConfigError."""
+        """Return the request that the options ask for.
+
+        Raises:
+            ConfigError: The options do not go together (OptionsError), or a value is out of its range.
+        """
 
 
 # Each function returns a field, typed Any as `dataclasses.field` is for whoever assigns it to a field of another type.
@@ -106,8 +118,10 @@ def number_option(text: str, default: float) -> Any:
 
 
 def strengths_option(text: str, default: tuple[float, ...] | None = None, replaces: str | None = None) -> Any:
-    """Return the field of an option whose value is a list of strengths (tuple[float, ...]); where it is given, the
-    option `replaces` has no effect."""
+    """Return the field of an option whose value is a list of strengths (tuple[float, ...]).
+
+    Where it is given, the option `replaces` has no effect.
+    """
     return field(default=default, metadata={OPTION: Option(Kind.STRENGTHS, text, replaces=replaces)})
 
 
@@ -117,16 +131,16 @@ def layers_option(text: str) -> Any:
 
 
 def only_one(given: Mapping[str, bool]) -> str | None:
-    """Return the one pairing that was asked for, of `given` by option name; None if it is an edit list.
+    """Return the one pairing that was asked for, of `given` by option name; None for an edit list.
 
     Raises:
-        OptionsError: None is asked for, or several.
+        OptionsError: No pairing is asked for, or several.
     """
     asked = [name for name, is_asked in given.items() if is_asked]
     if len(asked) != 1:
         ways = ", ".join(f"--{name}" for name in given)
         found = " and ".join(f"--{name}" for name in asked) or "none"
-        raise OptionsError(f"exactly one of {ways} says what goes with what; given: {found}")
+        raise OptionsError(f"give exactly one of {ways}, which pair the images; given: {found}")
     return None if asked[0] == "edit-list" else asked[0]
 
 

@@ -1,4 +1,4 @@
-"""The run that makes images from latent tables: its plan, its workers, its failed rows, its animations."""
+"""Defines the run that makes images from latent tables: its plan, its workers, its failed rows, its animations."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.config import EditConfig, Json
-from i2s_batch.editing import EDITS, PictureSequence, Request
+from i2s_batch.editing import EDITS, ImageSequence, Request
 from i2s_batch.editing.edit_worker import EditSpec
-from i2s_batch.editing.far_latents import far_latents_warning, farthest_of_its_own
+from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
 from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
 from i2s_batch.editing.rows import failed_edit_row
 from i2s_batch.editing.sequence_animations import make_animations
@@ -39,7 +39,7 @@ from i2s_batch.table.latent_reader import LatentIndex
 from i2s_batch.table.selection import chosen_ids
 
 # Images that one run may make: its plan is held in memory.
-MOST_PICTURES = 10_000_000
+MOST_IMAGES = 10_000_000
 # Images handed out and logged as one.
 UNIT = 32
 PLANNED_AT_ONCE = 50_000
@@ -49,11 +49,13 @@ _RECORDED_AS = {"listed": "jobs"}
 
 @dataclass(frozen=True)
 class EditRunRequest:
-    """Holds what is to be made from which tables, into where. Paths or URLs.
+    """Holds the request for an edit, the tables it takes, and where the output goes; all are paths or URLs.
 
-    Images are chosen by `ids`, in their order, or by `where`, an SQL condition, or are all that have a latent, both
-    in the order in which people count: frame 9 before frame 10.
-    `command`: the words of the command line that resumes the run, without the program's name; None if there is none.
+    Attributes:
+        ids: The images, in this order.
+        where: An SQL condition that chooses the images. Without `ids` and `where` all that have a latent are chosen;
+            like those of `where`, in natural order: frame 9 before frame 10.
+        command: The words of the command line that resumes the run, without the program's name; None if there is none.
     """
 
     latents: tuple[str, ...]
@@ -84,23 +86,23 @@ class EditPreview(RunPreview):
 
 
 class EditRun(Run):
-    """A run that edits latents and renders them."""
+    """Edits latents and renders them."""
 
     steps = 1
 
-    def __init__(self, request: EditRunRequest, weights: GeneratorWeights, say: Callable[[str], None]) -> None:
-        """`weights` are those of `request.generator`."""
+    def __init__(self, request: EditRunRequest, weights: GeneratorWeights, report: Callable[[str], None]) -> None:
+        """Take the weights of `request.generator` beside the request."""
         check_animation(request.config.animation)
         self._request = request
         self._tables = tuple(open_store(table).url for table in request.latents)
         settings = request.config.identity() | settings_of(request)
         record = new_record(self._tables, settings, generator_record(weights), None, {"generator": request.generator})
         record = replace(record, command=request.command)
-        super().__init__(request.out, request.config, record, weights, say)
+        super().__init__(request.out, request.config, record, weights, report)
 
     @cached_property
     def network(self) -> Generator:
-        """The generator on the driver, built when something is first drawn or mapped here."""
+        """Return the generator on the driver, built when something is first drawn or mapped here."""
         return build_generator(self.generator)
 
     def describe(self) -> RunPreview:
@@ -118,12 +120,13 @@ class EditRun(Run):
         images, parents = self._planned_images(sequences, index)
         if not len(images):
             raise ConfigError(f"there is nothing to make of {len(chosen)} chosen images; choose more")
-        warning = far_latents_warning(index, parents, farthest_of_its_own(self.network))
+        warning = out_of_distribution_warning(index, parents, farthest_own_distance(self.network))
         if warning is not None:
             self._say(warning)
         return Plan(images, request.config.shard_size, UNIT, internal=EDIT_INTERNAL)
 
     def unit(self, index: int) -> EditUnit:
+        """Return the unit of an index of the plan."""
         images = tuple(from_table(self.plan().unit_rows(index)))
         return EditUnit(index=index, image_ids=tuple(image.image_id for image in images), images=images)
 
@@ -136,17 +139,17 @@ class EditRun(Run):
             return sorted(chosen, key=_in_natural_order)
         without = len(index.ids) - len(chosen := index.ok())
         if without:
-            self._say(f"{without} images without a code are left out")
+            self._say(f"{without} images without a latent are left out")
         return sorted(chosen, key=_in_natural_order)
 
-    def _planned_images(self, sequences: Iterable[PictureSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
+    def _planned_images(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
         """Return the plan's images, sorted by id, and all their parents."""
         parts, parents, count = [], set(), 0
         planned = self._images_to_make(sequences, index)
         while part := list(itertools.islice(planned, PLANNED_AT_ONCE)):
             count += len(part)
-            if count > MOST_PICTURES:
-                raise ConfigError(f"more than {MOST_PICTURES} pictures would be made; choose fewer images")
+            if count > MOST_IMAGES:
+                raise ConfigError(f"more than {MOST_IMAGES} images would be made; choose fewer images")
             parents |= {parent for each in part for parent in each.image.recipe.parents}
             parts.append(to_table(part))
         images = pa.concat_tables(parts).sort_by("image_id") if parts else PLANNED.empty_table()
@@ -154,14 +157,14 @@ class EditRun(Run):
         if len(ids.unique()) < len(ids):  # the same edit twice makes one image
             first = np.append(True, np.asarray(ids[1:]) != np.asarray(ids[:-1]))
             images = images.filter(pa.array(first))
-            self._say(f"{len(ids) - len(images)} pictures are asked for more than once; each is made once")
+            self._say(f"{len(ids) - len(images)} images are requested more than once; each is made once")
         return images, parents
 
-    def _images_to_make(self, sequences: Iterable[PictureSequence], index: LatentIndex) -> Iterator[PlannedImage]:
+    def _images_to_make(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> Iterator[PlannedImage]:
         for sequence in sequences:
             single = len(sequence.recipes) == 1
             name = sequence.name
-            for image_id, frame, recipe in sequence.pictures():
+            for image_id, frame, recipe in sequence.images():
                 uri = self._store.uri(RunLayout.picture(image_id, self._request.config.picture_format))
                 locations = tuple(index.location(parent) for parent in recipe.parents)
                 image = EditImage(image_id, uri, recipe, locations)
@@ -195,9 +198,9 @@ def settings_of(request: EditRunRequest) -> dict[str, Json]:
 
 
 def _in_natural_order(image_id: str) -> list[tuple[int, str]]:
-    """A key for sorting: numbers within a name by their value."""
+    """Return a key for sorting in natural order: numbers within a name by their value."""
     parts = re.split(r"(\d+)", image_id)
-    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
+    return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)]
 
 
 def check_generator(index: LatentIndex, weights: GeneratorWeights) -> None:
@@ -205,6 +208,6 @@ def check_generator(index: LatentIndex, weights: GeneratorWeights) -> None:
     table = index.tables[0]
     if table.generator != weights.fingerprint:
         raise RunConflictError(
-            f"{table.url} was made by the generator {table.generator[:12]}... ({table.origin}), not by "
-            f"{weights.fingerprint[:12]}... ({weights.origin}); give the one that made it"
+            f"{table.url} holds latents of the generator {table.generator[:12]}... ({table.origin}), not of "
+            f"{weights.fingerprint[:12]}... ({weights.origin}); give the generator of the table"
         )

@@ -1,4 +1,4 @@
-"""The rendering worker: makes codes by their recipes, draws them, and writes the pictures, then their rows."""
+"""Renders edits on one device: makes latents by their recipes, renders them, writes the images, and logs their rows."""
 
 from __future__ import annotations
 
@@ -35,22 +35,25 @@ from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 from i2s_batch.table.latent_reader import LatentReader
 
-# Units held: enough that a worker is never without work while the driver hears of what it has done.
+# Units that a worker holds: enough to keep it busy while its results travel to the driver.
 _SLOTS = 6
 WRITER_THREADS = 4
-# Units whose pictures may wait to be written; then drawing waits for the store.
+# Units whose images may wait to be written; with more, rendering waits for the store.
 _WRITES_AHEAD = 4
-# A batch holds so many values in its largest feature maps: on a CPU 8 pictures of 64 x 64 are fastest (README,
-# Speed); a GPU wants more.
+# Pixels of all images of a batch: on a CPU 8 images of 64 x 64 are fastest (README,
+# Speed); a GPU needs more to be busy.
 _BATCH_PIXELS = {"cpu": 8 * 64**2, "cuda": 8 * 1024**2}
 _LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True)
 class EditSpec:
-    """Everything a rendering worker needs, as values that travel to other processes. `tables`: where the codes of
-    the parents lie, by number. `edit`: by which latents are made; another program's is registered in its process
-    alone."""
+    """Holds everything a rendering worker needs, as values that travel to other processes.
+
+    Attributes:
+        tables: The tables that hold the latents of the parents, by number.
+        edit: Makes the latents; an edit that another program registered is known in its own process alone.
+    """
 
     out: str
     config: EditConfig
@@ -71,22 +74,22 @@ class EditSpec:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """The codes of a unit, float32 [n, L, w_dim], and why some images have none (by place)."""
+    """Holds the latents of a unit, float32 [n, L, w_dim], and why some images have none (by index in the unit)."""
 
-    codes: np.ndarray
+    latents: np.ndarray
     missing: dict[int, Exception]
 
 
 class _Drawn:
-    """Holds the pictures of a unit, uint8 [R, R, 3], and why some images have none (both by index in the unit)."""
+    """Holds the images of a unit, uint8 [R, R, 3], and why some are missing (both by index in the unit)."""
 
     def __init__(self, failed: dict[int, Exception]) -> None:
-        self.pictures: dict[int, np.ndarray] = {}
+        self.images: dict[int, np.ndarray] = {}
         self.failed = dict(failed)
 
 
 class EditWorker:
-    """One device with a loaded generator."""
+    """Renders latents on one device, which has the generator loaded."""
 
     def __init__(self, name: str, spec: EditSpec) -> None:
         self.name = name
@@ -111,12 +114,12 @@ class EditWorker:
         self._interrupted = threading.Event()
 
     def advance(self, tasks: Sequence[Task[EditUnit]], budget_s: float) -> Report:
-        """Take `tasks`, then draw for about `budget_s` seconds, or until there is nothing left to draw."""
+        """Take `tasks`, then render for about `budget_s` seconds, or until there is nothing left to render."""
         try:
             with device_errors(self._batch):
                 return self._advance(tasks, budget_s)
         except DeviceLostError:
-            wait_for(self._writing)  # what was drawn before stays drawn
+            wait_for(self._writing)  # the images that were rendered before are kept
             raise
 
     def _advance(self, tasks: Sequence[Task[EditUnit]], budget_s: float) -> Report:
@@ -138,11 +141,11 @@ class EditWorker:
         return Report(finished, in_flight, len(self._waiting), drawn)
 
     def interrupt(self) -> None:
-        """Make a running `advance` return after its current unit. May be called from another thread."""
+        """Make a running `advance` return after its current unit; may be called from another thread."""
         self._interrupted.set()
 
     def checkpoint(self) -> int:
-        """Wait until everything drawn is durable. A picture takes less time than saving a part of it: 0."""
+        """Wait until everything rendered is durable; return 0, since an image takes less time than a checkpoint."""
         wait_for(self._writing)
         self._interrupted.clear()
         return 0
@@ -153,53 +156,55 @@ class EditWorker:
         self._writer.shutdown()
 
     def _load(self, task: Task[EditUnit]) -> _Loaded:
-        """Read the parents and make the codes, in float64, as the table will hold them."""
+        """Read the parents and make the latents, in float64, as the table will hold them."""
         layers, w_dim = self._generator.num_layers, self._generator.w_dim
-        codes = np.empty((len(task.unit.images), layers, w_dim), np.float32)
+        latents = np.empty((len(task.unit.images), layers, w_dim), np.float32)
         missing: dict[int, Exception] = {}
-        for place, image in enumerate(task.unit.images):
+        for index, image in enumerate(task.unit.images):
             pairs = zip(image.recipe.parents, image.locations, strict=True)
             try:
                 parents = [self._reader.read(*pair).reshape(layers, w_dim).astype(np.float64) for pair in pairs]
-                codes[place] = _latent_of(image.recipe, parents)
+                latents[index] = _latent_of(image.recipe, parents)
             except (LatentError, FloatingPointError) as error:
-                missing[place] = error
-        return _Loaded(codes, missing)
+                missing[index] = error
+        return _Loaded(latents, missing)
 
     def _draw(self, task: Task[EditUnit], loaded: _Loaded) -> int:
-        """Draw the pictures of a unit and let them be written; how many."""
+        """Render the images of a unit, submit them to be written, and return how many there are."""
         begun = time.monotonic()
-        drawn = [place for place in range(len(task.unit.images)) if place not in loaded.missing]
+        drawn = [index for index in range(len(task.unit.images)) if index not in loaded.missing]
         result = _Drawn(loaded.missing)
         for start in range(0, len(drawn), self._batch):
-            places = drawn[start : start + self._batch]
+            indices = drawn[start : start + self._batch]
             with torch.no_grad():
-                made = self._generator.synthesize(torch.from_numpy(loaded.codes[places]).to(self._generator.w_avg))
-            for place, image, finite in zip(places, made, made.isfinite().flatten(1).all(1).tolist(), strict=True):
+                ws = torch.from_numpy(loaded.latents[indices]).to(self._generator.w_avg)
+                rendered = self._generator.synthesize(ws)
+            all_finite = rendered.isfinite().flatten(1).all(1).tolist()
+            for index, image, finite in zip(indices, rendered, all_finite, strict=True):
                 if finite:
-                    result.pictures[place] = to_uint8(image)
+                    result.images[index] = to_uint8(image)
                 else:
-                    what = task.unit.images[place].recipe.description
-                    result.failed[place] = FloatingPointError(f"the picture of {what} has values that are not finite")
+                    what = task.unit.images[index].recipe.description
+                    result.failed[index] = FloatingPointError(f"the image of {what} has values that are not finite")
         seconds = (time.monotonic() - begun) / max(1, len(drawn))
-        self._writing.append(self._writer.submit(self._write, task, loaded.codes, result, seconds))
+        self._writing.append(self._writer.submit(self._write, task, loaded.latents, result, seconds))
         return len(drawn)
 
-    def _write(self, task: Task[EditUnit], codes: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
-        """The pictures first: a row says that its picture is there."""
+    def _write(self, task: Task[EditUnit], latents: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
+        """Write the images, then their rows: a row promises that its image exists."""
         rows: list[Row] = []
         files: dict[str, bytes] = {}
-        for place, image in enumerate(task.unit.images):
-            if (error := drawn.failed.get(place)) is not None:
+        for index, image in enumerate(task.unit.images):
+            if (error := drawn.failed.get(index)) is not None:
                 status = STATUS_UNREADABLE if isinstance(error, LatentError) else STATUS_DIVERGED
                 row = failed_edit_row(image, task.attempts, status, error)
             else:
-                data = encode_picture(drawn.pictures[place], self._spec.config.picture_format)
+                data = encode_picture(drawn.images[index], self._spec.config.picture_format)
                 files[RunLayout.picture(image.image_id, self._spec.config.picture_format)] = data
                 digest = hashlib.sha256(data).hexdigest()
-                code = codes[place]
-                distance = float(np.linalg.norm(code - self._w_avg))
-                row = edited_row(image, task.attempts, code, distance, digest, drawn.pictures[place].shape)
+                latent = latents[index]
+                distance = float(np.linalg.norm(latent - self._w_avg))
+                row = edited_row(image, task.attempts, latent, distance, digest, drawn.images[index].shape)
                 row = replace(row, seconds=seconds)
             rows.append(replace(row, device=self._device_name, worker=self.name))
         self._store.put_all(files)
@@ -207,8 +212,11 @@ class EditWorker:
 
 
 def _latent_of(recipe: Recipe, parents: list[np.ndarray]) -> np.ndarray:
-    """Return the latent of a recipe in float32, as the table holds it. Raises FloatingPointError if it is not finite:
-    of too large a strength, or of parents that are not."""
+    """Return the latent of a recipe in float32, as the table holds it.
+
+    Raises:
+        FloatingPointError: It is not finite: of too large a strength, or of parents that are not finite.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         latent = np.asarray(apply_recipe(recipe, parents), np.float32)
     if not np.isfinite(latent).all():
@@ -217,6 +225,6 @@ def _latent_of(recipe: Recipe, parents: list[np.ndarray]) -> np.ndarray:
 
 
 def batch_size(generator: Generator) -> int:
-    """How many pictures are drawn at once when the user does not say."""
+    """Return how many images are rendered in a batch unless the user gives a number."""
     pixels = _BATCH_PIXELS["cuda" if generator.w_avg.device.type == "cuda" else "cpu"]
     return max(1, min(_LARGEST_BATCH, pixels // generator.resolution**2))

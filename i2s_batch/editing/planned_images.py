@@ -1,4 +1,4 @@
-"""The images of an edit's plan: written as columns of the plan's file, and read back for a worker."""
+"""Writes the images of an edit's plan as columns of the plan's file, and reads them back for a worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECIPE = pa.schema(
         ("frame", pa.int32()),
     ]
 )
-# Where the parents' latents lie: the plan's file alone has this column.
+# The locations of the parents' latents; only the plan's file has this column.
 (LOCATIONS,) = EDIT_INTERNAL
 PLANNED = pa.schema([("image_id", pa.string()), ("uri", pa.string()), *RECIPE, (LOCATIONS, pa.list_(PLACE))])
 
@@ -71,10 +71,10 @@ def recipe_of(cells: Mapping[str, Cell]) -> Recipe:
 def from_table(rows: pa.Table) -> Iterator[EditImage]:
     """Yield the images in rows of the plan's file."""
     names = ("image_id", "uri", "operation", "parents", "strength", "layers", "threshold", "normalise", LOCATIONS)
-    for image_id, uri, operation, parents, strength, layers, threshold, normalise, places in zip(
+    for image_id, uri, operation, parents, strength, layers, threshold, normalise, stored in zip(
         *(rows[name].to_pylist() for name in names), strict=True
     ):
         of_style = None if layers is None else tuple(layers)
         recipe = Recipe(operation, tuple(parents), strength, of_style, threshold, normalise)
-        locations = tuple(None if place is None else LatentLocation(**place) for place in places)
+        locations = tuple(None if one is None else LatentLocation(**one) for one in stored)
         yield EditImage(image_id, uri, recipe, locations)

@@ -1,4 +1,4 @@
-"""How one image is made from latents, and the sequences in which such images belong together."""
+"""Describes how one image is made from latents, and the sequences in which such images belong together."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
-_SLUG_LETTERS = 24  # of each parent's name
-_HASH_LETTERS = 16  # 64 bits: among ten million names, two alike once in 370,000 runs
+_SLUG_CHARACTERS = 24  # of each parent's name
+_HASH_CHARACTERS = 16  # 64 bits: among ten million names, two alike once in 370,000 runs
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Describes how one image is made; `registered.apply_recipe` makes its latent. Each field is a column of the table.
+    """Describes how one image is made; each field is a column of the table.
 
     Attributes:
-        operation: The name of a registered edit.
+        operation: The name of a registered edit, which makes the latent (`registered.apply_recipe`).
         parents: Image ids, in the order of the edit's roles.
-        strength: Of a morph 0 is the first parent and 1 the second; of an expression it multiplies the direction.
+        strength: In a morph 0 is the first parent and 1 the second; in an expression it multiplies the direction.
         layers: The layers that come from the style.
-        threshold: `formulas.expression_direction`'s; None, as the fields above, where an edit has no such thing.
-        normalise: `formulas.expression_direction`'s.
+        threshold: That of `formulas.expression_direction`; None, as the fields above, where an edit has no such thing.
+        normalise: That of `formulas.expression_direction`.
     """
 
     operation: str
@@ -41,11 +41,11 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class PictureSequence:
-    """Images that belong together, in order: the frames of a morph, of a growing smile, of an animation.
+class ImageSequence:
+    """Holds images that belong together, in order: the frames of a morph, of a growing smile, of an animation.
 
     Attributes:
-        recipes: One an image.
+        recipes: One for each image.
         named_after: Image ids that its name shows; None for the first parent of all and the last.
     """
 
@@ -59,9 +59,9 @@ class PictureSequence:
         named = tuple(dict.fromkeys(ends)) if self.named_after is None else self.named_after
         content = json.dumps([asdict(recipe) for recipe in self.recipes], sort_keys=True)
         digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
-        return "-".join([*filter(None, map(_slug, named)), digest[:_HASH_LETTERS]])
+        return "-".join([*filter(None, map(_slug, named)), digest[:_HASH_CHARACTERS]])
 
-    def pictures(self) -> Iterator[tuple[str, int, Recipe]]:
+    def images(self) -> Iterator[tuple[str, int, Recipe]]:
         """Yield the id of each image, its index in the sequence, and its recipe."""
         name = self.name
         for index, recipe in enumerate(self.recipes):
@@ -70,4 +70,4 @@ class PictureSequence:
 
 def _slug(image_id: str) -> str:
     stem = image_id.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return _UNSAFE.sub("_", stem)[:_SLUG_LETTERS].strip("_")
+    return _UNSAFE.sub("_", stem)[:_SLUG_CHARACTERS].strip("_")

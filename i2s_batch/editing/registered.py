@@ -1,12 +1,12 @@
-"""The registered edits: a new one is a new file under `edits/` and a line here. Standard library only.
+"""Registers the edits: a new one is a new file under `edits/` and a line here. It needs the standard library only.
 
     EDITS.names                          ("morph", "style", "expression", "reenact", "render")
     EDITS.get("morph").resolve()         the `Edit`; only now is its file imported
     apply_recipe(recipe, latents)        the latent of an image, by the edit that its recipe names
 
 The name of an edit is the value of `operation` in run.json and in the table, and its command: `i2s-batch edit NAME`.
-Another program adds its own with `EDITS.add`; `tests/extension/blend.py` is one. What an image is made by beside its
-parents is a `Recipe`: strength, layers, threshold, normalise, which are columns of the table.
+Another program adds its own with `EDITS.add`; `tests/extension/blend.py` is one. Beside its parents, an image is made
+by a `Recipe`: strength, layers, threshold, normalise, which are columns of the table.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from i2s_batch.editing.edit_options import EditOptions
-from i2s_batch.editing.formulas import Codes
+from i2s_batch.editing.formulas import Latents
 from i2s_batch.editing.recipes import Recipe
 from i2s_batch.registry import Declaration, Registry
 
@@ -25,13 +25,13 @@ class Edit:
     """Describes an edit.
 
     Attributes:
-        roles: What the parents of an image are, in the order in which a recipe names them: the columns of an edit list.
-        latent: Returns the latent of a recipe, [L, w_dim], from those of its parents; of their kind and dtype.
+        roles: The parents of an image, in the order in which a recipe names them: the columns of an edit list.
+        latent: Returns the latent of a recipe, [L, w_dim], from those of its parents; of their type and dtype.
         options: The options of its command, which make a request.
     """
 
     roles: tuple[str, ...]
-    latent: Callable[[Recipe, Sequence[Codes]], Codes]
+    latent: Callable[[Recipe, Sequence[Latents]], Latents]
     options: type[EditOptions]
 
 
@@ -39,31 +39,29 @@ _HERE = "i2s_batch.editing.edits"
 EDITS: Registry[Declaration[Edit]] = Registry(
     "edit",
     (
-        Declaration("morph", "Straight lines between codes: w = a * w1 + (1 - a) * w2.", f"{_HERE}.morph:MORPH"),
-        Declaration(
-            "style", "Crossovers: the content's code with the finer layers of the style's.", f"{_HERE}.style:STYLE"
-        ),
+        Declaration("morph", "Morph between images along straight lines in W+.", f"{_HERE}.morph:MORPH"),
+        Declaration("style", "Transfer style: the finer layers come from another image.", f"{_HERE}.style:STYLE"),
         Declaration(
             "expression",
-            "Give the chosen images an expression: w = w1 + a * (w3 - w2), cleaned.",
+            "Transfer an expression from one face to others.",
             f"{_HERE}.expression:EXPRESSION",
         ),
         Declaration(
             "reenact",
-            "Let a face move as the face of a film: the expression of every frame, given to the target.",
+            "Animate a face with the expressions of a video.",
             f"{_HERE}.reenact:REENACT",
         ),
         Declaration(
             "render",
-            "Draw the chosen images of LATENTS, or all, as the generator draws them.",
+            "Render latents as the generator draws them.",
             f"{_HERE}.render:RENDER",
         ),
     ),
 )
 
 
-def apply_recipe(recipe: Recipe, latents: Sequence[Codes]) -> Codes:
-    """Return the latent of a recipe, [L, w_dim], from those of its parents; of the parents' kind and dtype.
+def apply_recipe(recipe: Recipe, latents: Sequence[Latents]) -> Latents:
+    """Return the latent of a recipe, [L, w_dim], from those of its parents; of the parents' type and dtype.
 
     Raises:
         ConfigError: No edit of that name is registered in this process, or the latents do not fit each other.

@@ -1,4 +1,4 @@
-"""What the report of an edit shows beside the figures of its table: what was edited, and what came of it."""
+"""Adds to the report of an edit run: some edits, before and after."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ STRIP_SIDE = 96  # of an image in a strip of edits
 
 
 def edit_parts(out: str, network: Callable[[], Generator] | None, strips: Sequence[Strip] | None = None) -> PageParts:
-    """Return some edits as one picture each, before and after; none without a generator. `strips`: if they are loaded
-    already."""
+    """Return some edits as one picture each, before and after; none without a generator.
+
+    Args:
+        out: The output.
+        network: Builds the generator, when something is to be drawn.
+        strips: The edits, if they are loaded already.
+    """
     if strips is None:
         strips = [] if network is None else load_strips(out, network)
     shown = [

@@ -1,4 +1,4 @@
-"""What every request for an edit has: what may be asked of it, rows of an edit list, and checks that edits share.
+"""Defines what every request for an edit has: its protocol, rows of an edit list, and checks that edits share.
 
 An edit's own request is in its file under `edits/`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
-from i2s_batch.editing.recipes import PictureSequence
+from i2s_batch.editing.recipes import ImageSequence
 from i2s_batch.errors import ConfigError
 
 ALL_PAIRS, CHAIN, TOWARDS = "all-pairs", "chain", "to"
@@ -19,7 +19,7 @@ MOST_FRAMES = 1_000_000  # of one sequence, whose recipes are in memory together
 
 @dataclass(frozen=True)
 class ListedEdit:
-    """Holds a row of an edit list: the parents, and what the row sets of its own; None leaves the request's.
+    """Holds a row of an edit list: the parents, and the settings of the row; None leaves the request's.
 
     run.json holds the sha256 of such rows, by the names and the order of these fields.
     """
@@ -40,14 +40,14 @@ class Request(Protocol):
 
     @property
     def operation(self) -> str:
-        """The name of a registered edit."""
+        """Return the name of a registered edit."""
 
     @property
     def listed(self) -> tuple[ListedEdit, ...] | None:
-        """The rows of an edit list, if there is one; then no images are chosen."""
+        """Return the rows of an edit list, if there is one; then no images are chosen."""
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
-        """Yield what is to be made of the images `chosen`, in their order, from latents of `layers` layers."""
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
+        """Yield the sequences that are made of the images `chosen`, in their order, from latents of `layers` layers."""
 
 
 def towards(chosen: Sequence[str], to: str | None) -> Iterator[tuple[str, str]]:
@@ -60,7 +60,7 @@ def check_pairing(
 ) -> None:
     """Raise ConfigError unless exactly one of the `known` pairings and a list pairs the images."""
     if (pairing is None) == (listed is None):
-        raise ConfigError(f"what goes with what is to be said by exactly one of: {', '.join(known)}, an edit list")
+        raise ConfigError(f"images are paired in exactly one way: give one of {', '.join(known)}, or an edit list")
     if pairing is not None and pairing not in known:
         raise ConfigError(f"the pairing is {pairing!r}; it must be one of {', '.join(known)}")
     if (pairing == TOWARDS) != (to is not None):
@@ -68,7 +68,7 @@ def check_pairing(
 
 
 def check_numbers(name: str, values: tuple[float, ...]) -> None:
-    """Raise ConfigError unless there are values, all finite, and no more than one sequence may have frames."""
+    """Raise ConfigError unless there are values, all finite, and at most as many as a sequence may have frames."""
     if not values:
         raise ConfigError(f"there are no {name}; give at least one")
     for value in values:
@@ -80,10 +80,10 @@ def check_numbers(name: str, values: tuple[float, ...]) -> None:
 def check_frames(frames: int) -> None:
     """Raise ConfigError if one sequence would have more frames than memory holds."""
     if frames > MOST_FRAMES:
-        raise ConfigError(f"one sequence would have {frames} pictures; at most {MOST_FRAMES} are made, choose fewer")
+        raise ConfigError(f"one sequence would have {frames} images; at most {MOST_FRAMES} are made, choose fewer")
 
 
 def check_threshold(threshold: float) -> None:
-    """Raise ConfigError for a threshold that no length can be compared with."""
+    """Raise ConfigError for a threshold that no norm can be compared with."""
     if not 0 <= threshold < float("inf"):
         raise ConfigError(f"threshold is {threshold}; it must be finite and at least 0")

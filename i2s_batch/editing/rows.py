@@ -1,4 +1,4 @@
-"""Rows of the latent table from edited latents."""
+"""Makes rows of the latent table from edited latents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def edited_row(
 ) -> Row:
     """Return the row of an image that was made from a latent, float32 [L, w_dim]; `shape`: the image's, [H, W, 3].
 
-    There is no target, so there is no loss and no metric of likeness. The recipe's columns come from the plan.
+    There is no target, so there is no loss and no image metric. The recipe's columns come from the plan.
     """
     return replace(
         _row(image, attempts, STATUS_OK),

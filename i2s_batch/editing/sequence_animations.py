@@ -1,4 +1,4 @@
-"""The animations of an edit: each sequence of images as one file, made on the driver when the run has ended."""
+"""Makes the animations of an edit: each sequence of images as one file, on the driver when the run has ended."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _ANIMATIONS_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class _Frame:
-    """Holds what the table says of one frame."""
+    """Holds the id of a frame, its index in the sequence, and True if it was made."""
 
     image_id: str
     index: int
     ok: bool
 
 
-def make_animations(store: Store, config: EditConfig, animation: str, say: Callable[[str], None]) -> None:
+def make_animations(store: Store, config: EditConfig, animation: str, report: Callable[[str], None]) -> None:
     """Make the animations of the run in `store` that do not exist yet; one with a failed frame is left out.
 
     Args:
         store: The output of the run.
-        config: The run's.
-        animation: Their format, of `config.ANIMATIONS`.
-        say: Takes lines for people.
+        config: The settings of the run.
+        animation: The file format, one of `config.ANIMATIONS`.
+        report: Takes lines for people.
     """
     sequences = _sequences(store)
     existing = {info.key for info in store.list(RunLayout.animations_prefix)}
     missing = [name for name in sequences if RunLayout.animation(name, animation) not in existing]
     whole = [name for name in missing if all(frame.ok for frame in sequences[name])]
     if missing:
-        say(f"making {len(whole)} films ({len(missing) - len(whole)} lack a frame)")
+        report(f"making {len(whole)} animations ({len(missing) - len(whole)} lack a frame)")
 
     def make(name: str) -> None:
         frames = sorted(sequences[name], key=lambda frame: frame.index)

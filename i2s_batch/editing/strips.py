@@ -1,4 +1,4 @@
-"""Edited pictures beside what they were made from: strips for the report and the contact sheet."""
+"""Shows edited images beside those they were made from: strips for the report and the contact sheet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from i2s_batch.table.shards import read_rows, read_table
 
 Item = TypeVar("Item")
 
-STRIPS = 8  # sequences, or single pictures, that are shown
+STRIPS = 8  # sequences, or single images, that are shown
 FRAMES = 8  # of each sequence, spread evenly
 SIDE = 128
 MARGIN = 10
@@ -38,8 +38,12 @@ CAPTION = 16
 
 @dataclass(frozen=True)
 class Strip:
-    """A sequence, or one picture: `before` are the pictures of its parents, `after` what was made, all
-    uint8 [R, R, 3]; None for one that is not to be had."""
+    """Holds a sequence, or one image, and its parents; all are uint8 [R, R, 3], None for one that is not available.
+
+    Attributes:
+        before: The images of the parents.
+        after: The edited images.
+    """
 
     name: str
     caption: str
@@ -48,16 +52,16 @@ class Strip:
 
     @property
     def alt(self) -> str:
-        """In words."""
+        """Return a description in words."""
         return f"{self.caption}: {len(self.before)} before, {len(self.after)} after"
 
 
 def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
     """Return some of the edits at `out`, spread evenly over the run.
 
-    What was made is read from its files. Parents have none: `network` draws them from the tables that the run names (if
-    those are gone, they are missing), and draws again what was made where a file is not as it was written. It is called
-    only when something is to be drawn.
+    Edited images are read from their files. Parents have none: `network` renders them from the tables that the run
+    names (if those are gone, they are missing), and renders again an edited image whose file has changed. It is called
+    only when something is to be rendered.
     """
     table = read_table(out, ["image_id", "sequence", "frame"])
     group = pc.coalesce(table["sequence"], table["image_id"])
@@ -65,7 +69,7 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
     chosen = table.append_column("group", group).filter(pc.is_in(group, pa.array(names, pa.string())))
     groups: dict[str, list[tuple[int, str]]] = {name: [] for name in names}
     for name, frame, image_id in zip(*(chosen[c].to_pylist() for c in ("group", "frame", "image_id")), strict=True):
-        groups[name].append((frame or 0, image_id))  # of a million rows, some
+        groups[name].append((frame or 0, image_id))  # only the shown names: a run may have a million rows
     shown = {name: [image_id for _, image_id in _spread(sorted(groups[name]), FRAMES)] for name in names}
     rows = {row.image_id: row for row in read_rows(out, [image_id for ids in shown.values() for image_id in ids])}
     results, parents = _Results(out, network), _Parents(out, network)
@@ -74,19 +78,19 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
         first, last = (recipe_of(rows[image_id].extra) for image_id in (ids[0], ids[-1]))
         before = list(dict.fromkeys((*first.parents, *last.parents)))
         caption = f"{first.operation} of {', '.join(before)}"
-        after = [results.picture(rows[image_id]) for image_id in ids]
-        strips.append(Strip(name, caption, [parents.picture(image_id) for image_id in before], after))
+        after = [results.image(rows[image_id]) for image_id in ids]
+        strips.append(Strip(name, caption, [parents.image(image_id) for image_id in before], after))
     return strips
 
 
 class _Results:
-    """Reads the pictures that an edit has made."""
+    """Reads the images that an edit has made."""
 
     def __init__(self, out: str, network: Callable[[], Generator]) -> None:
         self._store, self._network = open_store(out), network
 
-    def picture(self, row: Row) -> np.ndarray | None:
-        """Return the picture of a row, drawn again if its file is gone or has changed; None if the row is not ok."""
+    def image(self, row: Row) -> np.ndarray | None:
+        """Return the image of a row, rendered again if its file is gone or has changed; None if the row is not ok."""
         if row.latent is None:
             return None
         suffix = row.uri.rpartition(".")[2]
@@ -98,24 +102,24 @@ class _Results:
 
 
 class _Parents:
-    """Draws the codes of parents, each once."""
+    """Renders the latents of parents, each once."""
 
     def __init__(self, out: str, network: Callable[[], Generator]) -> None:
         self._network = network
         self._index: LatentIndex | None = None
-        self._pictures: dict[str, np.ndarray | None] = {}
+        self._images: dict[str, np.ndarray | None] = {}
         try:
             tables = recorded_tables(out)
             if tables:
                 self._index, self._reader = LatentIndex(tables), LatentReader(tables)
-        except I2SError:  # whatever has become of the tables, the edits stand
+        except I2SError:  # whatever has become of the tables, the edits are valid
             self._index = None
 
-    def picture(self, image_id: str) -> np.ndarray | None:
-        """Return the picture of a parent; None where its code is not to be had."""
-        if image_id not in self._pictures:
-            self._pictures[image_id] = self._draw(image_id)
-        return self._pictures[image_id]
+    def image(self, image_id: str) -> np.ndarray | None:
+        """Return the image of a parent; None if its latent is not available."""
+        if image_id not in self._images:
+            self._images[image_id] = self._draw(image_id)
+        return self._images[image_id]
 
     def _draw(self, image_id: str) -> np.ndarray | None:
         if self._index is None:
@@ -128,20 +132,20 @@ class _Parents:
 
 
 def _spread(items: list[Item], count: int) -> list[Item]:
-    """At most `count` of the items, the first and the last among them."""
+    """Return at most `count` of the items, the first and the last among them."""
     if len(items) <= count:
         return items
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
 def strip_image(strip: Strip, side: int = SIDE) -> Image.Image:
-    """The strip as one picture: what there was, a gap, what was made."""
+    """Return the strip as one picture: the parents, a gap, the edited images."""
     gap = side // 4
     width = (len(strip.before) + len(strip.after)) * (side + 2) + gap
     image = Image.new("RGB", (width, side), "white")
     x = 0
-    for pictures in (strip.before, strip.after):
-        for pixels in pictures:
+    for images in (strip.before, strip.after):
+        for pixels in images:
             if pixels is None:
                 ImageDraw.Draw(image).rectangle((x, 0, x + side - 1, side - 1), fill="#dddddd")
             else:
@@ -154,15 +158,15 @@ def strip_image(strip: Strip, side: int = SIDE) -> Image.Image:
 
 
 def write_edit_sheet(out: str, strips: list[Strip]) -> str:
-    """Draw OUT/contact-sheet.png: some of the edits at `out`, before and after; its path or s3 url."""
+    """Draw OUT/contact-sheet.png, some of the edits at `out`, before and after, and return its path or URL."""
     store = open_store(out)
     check_additions(store, [RunLayout.contact_sheet])
     images = [strip_image(strip) for strip in strips]
     width = max(image.width for image in images) + 2 * MARGIN
     sheet = Image.new("RGB", (width, len(images) * (SIDE + CAPTION + MARGIN) + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
-    for place, (strip, image) in enumerate(zip(strips, images, strict=True)):
-        top = MARGIN + place * (SIDE + CAPTION + MARGIN)
+    for row, (strip, image) in enumerate(zip(strips, images, strict=True)):
+        top = MARGIN + row * (SIDE + CAPTION + MARGIN)
         sheet.paste(image, (MARGIN, top))
         draw.text((MARGIN, top + SIDE + 2), strip.caption[: width // 6], fill="#333333")
     stream = io.BytesIO()

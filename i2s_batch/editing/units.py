@@ -1,4 +1,4 @@
-"""The units of an edit: what a worker needs to know of the images that it renders."""
+"""Defines the units of an edit: what a worker needs to know of the images that it renders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from i2s_batch.table.latent_reader import LatentLocation
 
 @dataclass(frozen=True)
 class EditImage:
-    """One image to render: its id, where it is written, how it is made, and where the latents of its parents are (None
-    for a parent that no table holds)."""
+    """Describes one image to render.
+
+    Attributes:
+        image_id: Its id.
+        uri: Where it is written.
+        recipe: How it is made.
+        locations: Where the latents of its parents are; None for a parent that no table holds.
+    """
 
     image_id: str
     uri: str
@@ -22,6 +28,6 @@ class EditImage:
 
 @dataclass(frozen=True, kw_only=True)
 class EditUnit(Unit):
-    """Some neighbouring images to render."""
+    """Holds some neighbouring images to render."""
 
     images: tuple[EditImage, ...]

@@ -1,4 +1,4 @@
-"""The run that embeds pictures: what it is recorded as, its plan, its workers, its failed rows."""
+"""Defines the run that embeds images: its record, its plan, its workers, its failed rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 
 from i2s_batch.config import EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.embed_worker import EmbedSpec
-from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
-from i2s_batch.embedding.update import compare, grown_plan
+from i2s_batch.embedding.update import compare, updated_plan
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.output.plan import Plan
@@ -34,7 +34,7 @@ IMAGE_BYTES_PER_PIXEL = 8 << 10
 
 @dataclass(frozen=True)
 class EmbedRunRequest:
-    """What is to be embedded, with what, into where. Paths or URLs."""
+    """Holds what is embedded, with which networks, and the path or URL of the output."""
 
     source: str
     out: str
@@ -44,9 +44,9 @@ class EmbedRunRequest:
 
 
 class EmbedRun(Run):
-    """A run that embeds the pictures of a source."""
+    """Embeds the images of a source."""
 
-    def __init__(self, request: EmbedRunRequest, say: Callable[[str], None]) -> None:
+    def __init__(self, request: EmbedRunRequest, report: Callable[[str], None]) -> None:
         self._request = request
         self._vgg = vgg_weights(request.vgg)
         self.steps = request.config.embed.steps
@@ -56,9 +56,9 @@ class EmbedRun(Run):
             request.source, request.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
         )
         command = self._command()
-        in_process = request.config.in_process and command is msgspec.UNSET  # else the command says it
+        in_process = request.config.in_process and command is msgspec.UNSET  # else the command has the option
         record = replace(record, in_process=in_process, command=command)
-        super().__init__(request.out, request.config, record, generator, say)
+        super().__init__(request.out, request.config, record, generator, report)
 
     def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:
         """Return the words of the command that resumes the run, where the record's settings do not say it."""
@@ -68,6 +68,7 @@ class EmbedRun(Run):
         return Plan(self._list(), self._request.config.shard_size)
 
     def unit(self, index: int) -> EmbedUnit:
+        """Return the unit of an index of the plan."""
         row = self.plan().unit_rows(index)
         image_id, uri = row["image_id"][0].as_py(), row["uri"][0].as_py()
         settings = ImageSettings(self._request.config.embed)
@@ -78,16 +79,16 @@ class EmbedRun(Run):
 
     @cached_property
     def _listing(self) -> SpilledRows:
-        """The source as it is now, for a run that is to grow."""
+        """Return the source as it is now, for an incremental update."""
         return self._list()
 
     def _updated(self, plan: Plan) -> Plan:
-        return grown_plan(plan, self._listing) if self._request.config.grow else plan
+        return updated_plan(plan, self._listing) if self._request.config.grow else plan
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:
             compare(state, assembler, plan, self._listing, self._say)
-            # Images that are to be embedded again now may have been in flight when an earlier driver ended.
+            # An image that is embedded again now may have been in flight when an earlier driver ended.
             state.checkpointed = undone_checkpoints(state.done, self._log)
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
@@ -104,4 +105,4 @@ class EmbedRun(Run):
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         unit = self.unit(task.index)
-        return [failed_row(Task(unit, task.attempts), LoadedPicture(), STATUS_CRASHED, error)]
+        return [failed_row(Task(unit, task.attempts), LoadedImage(), STATUS_CRASHED, error)]

@@ -1,6 +1,6 @@
-"""The embedding worker: loads pictures, embeds them in its slots, and writes rows and checkpoints to the work log.
+"""Embeds images on one device: loads them, optimises them in a batch, and logs their rows and checkpoints.
 
-A plain class that knows no cluster; `pools` and `ray_pool` call the same three methods.
+`EmbedWorker` is a plain class that knows no cluster; `run.pools` and `run.ray.pool` call the same three methods.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from i2s_batch.config import EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.engine import Engine
-from i2s_batch.embedding.rows import LoadedPicture, failed_row, result_row
+from i2s_batch.embedding.rows import LoadedImage, failed_row, result_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
@@ -44,11 +44,12 @@ WRITER_THREADS = 4
 
 @dataclass(frozen=True)
 class EmbedSpec:
-    """Everything an embedding worker needs, as values that travel to other processes.
+    """Holds everything an embedding worker needs, as values that travel to other processes.
 
-    `out` is absolute: a worker's current folder is not the driver's. `max_slots` bounds the batch so that a
-    small run is spread evenly over the workers; `threads`: CPU threads of a worker without a GPU, None leaves
-    PyTorch's own choice.
+    Attributes:
+        out: The output, absolute: a worker's current folder is not the driver's.
+        max_slots: Bounds the batch, so that a small run is spread evenly over the workers.
+        threads: CPU threads of a worker without a GPU; None leaves PyTorch's own choice.
     """
 
     out: str
@@ -60,16 +61,16 @@ class EmbedSpec:
     threads: int | None = None
 
     def build(self, name: str) -> EmbedWorker:
-        """Load the networks."""
+        """Load the networks and return the worker."""
         with device_errors(None):
             return EmbedWorker(name, self)
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture ready for a slot, or the reason why it is not. `damage`: why its checkpoint cannot be read."""
+    """Holds an image that is ready for a slot, or why it is not; `damage`: why its checkpoint cannot be read."""
 
-    source: LoadedPicture
+    source: LoadedImage
     pixels: np.ndarray | None = None
     state: SlotState | None = None
     error: PictureError | None = None
@@ -77,7 +78,7 @@ class _Loaded:
 
 
 class _Released:
-    """A lock, held by the caller, that others may have meanwhile."""
+    """Releases a lock that the caller holds while the body runs, and takes it back."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
@@ -90,7 +91,7 @@ class _Released:
 
 
 class EmbedWorker:
-    """One device with a loaded generator and VGG-16, and B slots."""
+    """Embeds images in B slots of one device, which has the generator and the VGG-16 loaded."""
 
     def __init__(self, name: str, spec: EmbedSpec) -> None:
         self.name = name
@@ -112,7 +113,7 @@ class EmbedWorker:
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
         self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
-        self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedPicture]] = {}
+        self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedImage]] = {}
         self._writing: list[Future[Finished]] = []
         self._checkpointing: list[Future[None]] = []
         self._warnings: list[str] = []
@@ -120,13 +121,16 @@ class EmbedWorker:
         self._interrupted = threading.Event()
 
     def advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
-        """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable. At least one step
-        is made if there is anything to embed."""
+        """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable.
+
+        At least one step is taken if there is anything to embed.
+        """
         try:
-            with self._settled, device_errors(1):  # of more, the embedder sets some aside
+            # device_errors(1): with more images in the batch, the embedder itself puts some back when memory is short.
+            with self._settled, device_errors(1):
                 return self._advance(tasks, budget_s)
         except DeviceLostError:
-            wait_for(self._writing)  # what was finished before stays finished
+            wait_for(self._writing)  # the rows that were finished before are kept
             raise
 
     def _advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
@@ -141,21 +145,21 @@ class EmbedWorker:
             return late or self._interrupted.is_set() or self._next_is_loaded()
 
         for result in self._embedder.advance(stop):
-            task, picture = self._in_slots.pop(result.image_id)
-            self._write(task, picture, result)
+            task, image = self._in_slots.pop(result.image_id)
+            self._write(task, image, result)
         updates = self._embedder.updates - updates_before
         self._fill_slots()
         if time.monotonic() >= self._checkpoint_at:
             self._write_checkpoints()
         if not self._embedder.in_flight and (self._waiting or self._writing):
-            # Nothing to compute: the files are what everybody waits for.
+            # There is nothing to compute: wait for the files.
             pending: list[Future[Any]] = [future for _, future in self._waiting]
             pending += self._writing
             wait_for(pending, timeout=max(0.0, deadline - time.monotonic()), return_when="FIRST_COMPLETED")
         return Report(self._durable(), self._embedder.in_flight, len(self._waiting), updates, self._take_warnings())
 
     def _await_first_batch(self, deadline: float) -> None:
-        """On a GPU, begin with a full batch: cuDNN chooses its algorithms again for each size of it."""
+        """Wait on a GPU until the first batch is full: cuDNN chooses its algorithms again for each batch size."""
         while self._engine.device.type == "cuda" and not self._embedder.updates and self._embedder.free:
             loading = [future for _, future in self._waiting if not future.done()]
             timeout = deadline - time.monotonic()
@@ -165,11 +169,13 @@ class EmbedWorker:
             self._fill_slots()
 
     def _take_warnings(self) -> tuple[str, ...]:
-        """Return what the user should know since the last report: of checkpoints that do not count, a batch that has
-        become smaller, a missing compiler."""
+        """Return what the user should know since the last report, once each.
+
+        That is: damaged or unusable checkpoints, a batch that has become smaller, a missing compiler.
+        """
         before, self._capacity = self._capacity, self._embedder.capacity
         if self._capacity != before:
-            smaller = f"too little memory for {before} images side by side; going on with {self._capacity}"
+            smaller = f"too little memory for a batch of {before} images; continuing with {self._capacity}"
             self._warnings.append(f"{smaller}, nothing is lost")
         elif warning := self._embedder.take_warning():
             self._warnings.append(warning)
@@ -177,12 +183,14 @@ class EmbedWorker:
         return taken
 
     def interrupt(self) -> None:
-        """Make a running `advance` return after its current step. May be called from another thread."""
+        """Make a running `advance` return after its current step; may be called from another thread."""
         self._interrupted.set()
 
     def checkpoint(self) -> int:
-        """Save every image in flight now and wait until that, and every finished row, is durable; how many
-        images in flight were saved. May be called from another thread in the middle of a step, which is not saved."""
+        """Save every image in flight, wait until that and all finished rows are durable, and return their number.
+
+        It may be called from another thread in the middle of a step, which is not saved.
+        """
         with self._settled, device_errors(1):
             self._write_checkpoints()
         wait_for(self._writing)
@@ -203,24 +211,28 @@ class EmbedWorker:
         return embedder
 
     def _load(self, task: Task[EmbedUnit]) -> _Loaded:
-        picture = LoadedPicture()
+        image = LoadedImage()
         try:
             data = read_bytes(task.unit.uri)
-            picture = LoadedPicture(sha256=hashlib.sha256(data).hexdigest())
+            image = LoadedImage(sha256=hashlib.sha256(data).hexdigest())
             pixels = decode_picture(data)
             height, width = pixels.shape[:2]
-            picture = replace(picture, width=width, height=height)
+            image = replace(image, width=width, height=height)
         except PictureError as error:
-            return _Loaded(picture, error=error)
+            return _Loaded(image, error=error)
         pixels = fit_picture(pixels, self._engine.resolution, self._config.embed.fit)
         try:
             state = self._saved_state(task.index) if task.resume else None
         except DamagedError as error:
-            return _Loaded(picture, pixels, damage=str(error))
-        return _Loaded(picture, pixels, state)
+            return _Loaded(image, pixels, damage=str(error))
+        return _Loaded(image, pixels, state)
 
     def _saved_state(self, index: int) -> SlotState | None:
-        """Return the last saved state of an image, None if there is none; DamagedError, which names its file."""
+        """Return the last saved state of an image, None if there is none.
+
+        Raises:
+            DamagedError: The state cannot be read; the message names its file.
+        """
         content = self._log.read_checkpoint(index)
         try:
             return None if content is None else SlotState.from_bytes(content)
@@ -234,12 +246,12 @@ class EmbedWorker:
         return any(future.done() and self._can_take(task) for task, future in self._waiting)
 
     def _can_take(self, task: Task[EmbedUnit]) -> bool:
-        """Whether there is a free slot for a picture. Those in the slots at one time have the same settings."""
+        """Return True if a slot is free for the image of a task; all slots have the same settings at any time."""
         same = task.unit.settings == self._settings
         return self._embedder.free > 0 if same else not self._embedder.in_flight
 
     def _fill_slots(self) -> None:
-        """Move loaded pictures into free slots; a picture that cannot be read becomes a row at once."""
+        """Move loaded images into free slots; an image that cannot be read becomes a row at once."""
         still_waiting = []
         for task, future in self._waiting:
             if not future.done() or not self._can_take(task):
@@ -258,8 +270,10 @@ class EmbedWorker:
         self._waiting = still_waiting
 
     def _resumable(self, task: Task[EmbedUnit], loaded: _Loaded) -> SlotState | None:
-        """Return the state that an image resumes from: none if its checkpoint is damaged or of another image file, so
-        that no row is of two images. The embedder must be that of the image's settings."""
+        """Return the state that an image resumes from; None if its checkpoint is damaged or of another image file.
+
+        No row must come from two images. The embedder must be that of the image's settings.
+        """
         state, objection = loaded.state, loaded.damage
         if state is not None:
             objection = self._embedder.objection_to(state, task.image_id, loaded.source.sha256 or "")
@@ -268,45 +282,45 @@ class EmbedWorker:
         self._warnings.append(f"{objection}; {task.image_id!r} restarts at step 0")
         return None
 
-    def _write(self, task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResult) -> None:
+    def _write(self, task: Task[EmbedUnit], image: LoadedImage, result: EmbedResult) -> None:
         if result.status == STATUS_DIVERGED:
             message = f"the loss was not finite after {result.steps} steps"
-            self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
+            self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
-        row = result_row(task, picture, result, self._device_name, self.name)
+        row = result_row(task, image, result, self._device_name, self.name)
         if row.latent is None or not np.isfinite(row.latent).all():
             message = "the latent is not finite in float32, in which the table holds it"
-            self._write_failure(task, picture, STATUS_DIVERGED, FloatingPointError(message), result)
+            self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
         self._submit_row(task, row, result)
 
     def _write_failure(
         self,
         task: Task[EmbedUnit],
-        picture: LoadedPicture,
+        image: LoadedImage,
         status: str,
         error: Exception,
         result: EmbedResult | None = None,
     ) -> None:
-        row = failed_row(task, picture, status, error, result, self._device_name, self.name)
+        row = failed_row(task, image, status, error, result, self._device_name, self.name)
         self._submit_row(task, row)
 
-    def _submit_row(self, task: Task[EmbedUnit], row: Row, made: EmbedResult | None = None) -> None:
-        self._writing.append(self._writer.submit(self._finish, task, row, made))
+    def _submit_row(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None = None) -> None:
+        self._writing.append(self._writer.submit(self._finish, task, row, result))
 
-    def _finish(self, task: Task[EmbedUnit], row: Row, made: EmbedResult | None) -> Finished:
-        """Make a row durable. What others need of the image comes before: a row says that it exists."""
-        if made is not None and task.unit.keeps_image:
-            assert made.picture is not None
-            self._store.put(RunLayout.picture(task.image_id, "png"), encode_picture(made.picture, "png"))
+    def _finish(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None) -> Finished:
+        """Make a row durable, and before it the files that others need of the image: a row promises that they exist."""
+        if result is not None and task.unit.keeps_image:
+            assert result.picture is not None
+            self._store.put(RunLayout.picture(task.image_id, "png"), encode_picture(result.picture, "png"))
         successor = task.unit.successor
-        if made is not None and successor is not None:
-            assert made.state is not None
-            self._save(successor.index, replace(made.state, image_id=successor.image_id))
+        if result is not None and successor is not None:
+            assert result.state is not None
+            self._save(successor.index, replace(result.state, image_id=successor.image_id))
         return self._log.write_rows(task, [row])
 
     def _durable(self) -> tuple[Finished, ...]:
-        """The rows that have been written; an error of the storage comes out here."""
+        """Return the rows that have been written since the last call; an error of the storage is raised here."""
         written = [future for future in self._writing if future.done()]
         self._writing = [future for future in self._writing if not future.done()]
         return tuple(future.result() for future in written)

@@ -1,4 +1,4 @@
-"""A worker's networks on its device, and the embedders that use them."""
+"""Builds the networks of a worker on its device, and the embedders that use them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from i2s_batch.run.device import device_name, software
 from i2s_batch.run.speed_cache import Measured, recall, remember
 
 
-def _unsaid(line: str) -> None:
-    """A worker's memory is a help, never a need: nobody is told where it fails."""
+def _discard(line: str) -> None:
+    """Discard the warnings about the cache of measured speeds: a worker works without it."""
 
 
 class Engine:
-    """Generator, VGG-16 and perhaps LPIPS, loaded once."""
+    """Holds the generator, the VGG-16 and, with ImageNet weights, LPIPS; each is loaded once."""
 
     def __init__(self, generator: GeneratorWeights, vgg: VGGWeights, device: str, precision: str) -> None:
         self.device, self._precision = torch.device(device), precision
@@ -35,12 +35,14 @@ class Engine:
 
     @property
     def resolution(self) -> int:
-        """Of the pictures."""
+        """Return the side of the generator's images, in pixels."""
         return self._generator.resolution
 
     def choose_batch_size(self, embed: EmbedConfig, limit: int) -> int:
-        """How many pictures side by side, at most `limit`, the device does best. A GPU is measured, once for each
-        generator and precision: the figures are remembered (`runtime.remembered`)."""
+        """Return the batch size that suits the device best, at most `limit`.
+
+        A GPU is measured once for each generator and precision; the figures are cached (`run.speed_cache`).
+        """
         if self.device.type != "cuda":
             return min(limit, cpu_batch_size(self.resolution))
         if choose_program(embed, self._generator).graph:
@@ -48,22 +50,22 @@ class Engine:
         return fastest_batch_size(partial(self.step_seconds, embed), limit)
 
     def step_seconds(self, embed: EmbedConfig, batch_size: int) -> float:
-        """Seconds a step and image with so many side by side: remembered, else measured and remembered."""
+        """Return the seconds per step and image at a batch size, from the cache or measured now."""
         networks = (device_name(self.device), self._weights.fingerprint, self._precision)
         wanted = (*networks, batch_size, "plain", software())
-        for one in recall(_unsaid):
+        for one in recall(_discard):
             if one.key == wanted:
                 return one.seconds
         seconds = step_seconds(self._generator, self._vgg, embed, batch_size)
-        remember(Measured(*networks, batch_size, seconds, "plain", software()), _unsaid)
+        remember(Measured(*networks, batch_size, seconds, "plain", software()), _discard)
         return seconds
 
     def embedder(self, settings: ImageSettings, slots: int) -> Embedder:
-        """One with `slots` free slots."""
+        """Return an embedder with `slots` free slots."""
         generator = self._untrained if settings.untrained else self._generator
         return Embedder(generator, self._vgg, replace(settings.embed, batch_size=slots), self._lpips)
 
     @cached_property
     def _untrained(self) -> Generator:
-        """For those who want it, which is one variant of one study."""
+        """Return the generator with random weights, which one variant of one study embeds with."""
         return build_generator(untrained(self._weights), self.device, self._dtype, self._maps)

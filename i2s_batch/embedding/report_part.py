@@ -1,4 +1,4 @@
-"""What the report of an embedding shows beside the figures of its table: images and their reconstructions."""
+"""Adds to the report of an embedding run: images and their reconstructions."""
 
 from __future__ import annotations
 

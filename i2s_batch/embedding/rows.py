@@ -1,4 +1,4 @@
-"""Rows of the latent table from results of embeddings; every column of `schema.columns.COLUMNS` is decided here."""
+"""Makes rows of the latent table from results of embeddings; every column of `schema.columns.COLUMNS` is set here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from i2s_batch.output.units import Task
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.row import Row
 
-# Evenly spaced values kept of a loss curve, beside 1, 3, 10, 30, 100, ...
+# Evenly spaced values that are kept of a loss curve, beside 1, 3, 10, 30, 100, ...
 CURVE_POINTS = 100
 
 
 @dataclass(frozen=True)
-class LoadedPicture:
-    """What is known of a picture's file; None for what could not be found out."""
+class LoadedImage:
+    """Holds what is known of an image file; None for what could not be determined."""
 
     sha256: str | None = None
     width: int | None = None
@@ -29,32 +29,34 @@ class LoadedPicture:
 
 
 def curve_steps(steps: int, end: int) -> np.ndarray:
-    """The numbers of updates at which the table keeps the loss of an image that ended after `end` of `steps`: evenly
-    spaced, and 1, 3, 10, 30, ..., the same for all images as far as they came."""
+    """Return the numbers of steps at which the table keeps the loss of an image that ended after `end` of `steps`.
+
+    They are evenly spaced, and 1, 3, 10, 30, ..., the same for all images as far as they got.
+    """
     even = np.arange(0, steps + 1, max(1, steps // CURVE_POINTS))
     decades = [factor * 10**power for power in range(7) for factor in (1, 3)]
     every = np.unique([*even, *(step for step in decades if step < steps), steps])
     return np.append(every[every < end], end)
 
 
-def result_row(task: Task[EmbedUnit], picture: LoadedPicture, result: EmbedResult, device: str, worker: str) -> Row:
+def result_row(task: Task[EmbedUnit], image: LoadedImage, result: EmbedResult, device: str, worker: str) -> Row:
     """Return the row of an embedded image."""
     assert result.latent is not None
     settings = task.unit.settings.embed
     return replace(
-        _row(task, picture, STATUS_OK, device, worker),
+        _row(task, image, STATUS_OK, device, worker),
         latent=result.latent.astype(np.float32).ravel(),
         z=None if result.z is None else result.z.astype(np.float32),
         loss=result.loss,
         terms=result.terms,
         metrics=result.metrics,
-        **_course(result, settings),
+        **_optimisation(result, settings),
     )
 
 
 def failed_row(
     task: Task[EmbedUnit],
-    picture: LoadedPicture,
+    image: LoadedImage,
     status: str,
     error: Exception,
     result: EmbedResult | None = None,
@@ -62,12 +64,12 @@ def failed_row(
     worker: str | None = None,
 ) -> Row:
     """Return the row of an image that has no latent, and why."""
-    row = _row(task, picture, status, device, worker)
+    row = _row(task, image, status, device, worker)
     row = replace(row, error_type=type(error).__name__, error=" ".join(str(error).split()))
-    return row if result is None else replace(row, **_course(result, task.unit.settings.embed))
+    return row if result is None else replace(row, **_optimisation(result, task.unit.settings.embed))
 
 
-def _row(task: Task[EmbedUnit], picture: LoadedPicture, status: str, device: str | None, worker: str | None) -> Row:
+def _row(task: Task[EmbedUnit], image: LoadedImage, status: str, device: str | None, worker: str | None) -> Row:
     config = task.unit.settings.embed
     return Row(
         image_id=task.image_id,
@@ -76,9 +78,9 @@ def _row(task: Task[EmbedUnit], picture: LoadedPicture, status: str, device: str
         attempts=task.attempts,
         space=config.space,
         embedded_at=datetime.now(timezone.utc),
-        sha256=picture.sha256,
-        width=picture.width,
-        height=picture.height,
+        sha256=image.sha256,
+        width=image.width,
+        height=image.height,
         init=config.init,
         seed=config.seed,
         device=device,
@@ -86,7 +88,7 @@ def _row(task: Task[EmbedUnit], picture: LoadedPicture, status: str, device: str
     )
 
 
-class _Course(TypedDict):
+class _Optimisation(TypedDict):
     steps: int
     stop_reason: str
     seconds: float
@@ -94,8 +96,8 @@ class _Course(TypedDict):
     loss_curve_steps: np.ndarray
 
 
-def _course(result: EmbedResult, config: EmbedConfig) -> _Course:
-    """Return the columns that tell how the optimisation went."""
+def _optimisation(result: EmbedResult, config: EmbedConfig) -> _Optimisation:
+    """Return the columns that describe the optimisation."""
     steps = curve_steps(config.steps, len(result.curve) - 1)
     return {
         "steps": result.steps,

@@ -1,4 +1,4 @@
-"""Rows of the table as pictures: the original as it was embedded, and what the generator makes of the latent."""
+"""Shows rows of the table: the original as it was embedded, and what the generator makes of the latent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FITTED_WITHOUT_GENERATOR = 256  # side of an original that stands alone
 
 @dataclass(frozen=True)
 class Sample:
-    """A row with its pictures, uint8 [R, R, 3]; None for what there is not, and why the original is missing."""
+    """Holds a row with its images, uint8 [R, R, 3]; None for one that is missing, and why the original is."""
 
     row: Row
     original: np.ndarray | None
@@ -32,7 +32,7 @@ class Sample:
 
     @property
     def caption(self) -> str:
-        """What the row says of the picture, in a few words."""
+        """Return the caption of the row in a few words."""
         row = self.row
         return f"{row.metrics['psnr']:.1f} dB, loss {row.loss:.3f}" if row.status == STATUS_OK else row.status
 
@@ -44,7 +44,7 @@ class Sample:
 
 
 def load_samples(rows: Iterable[Row], generator: Generator | None, fit: str) -> list[Sample]:
-    """The pictures of `rows`, each with all columns; without a generator the originals alone."""
+    """Return the images of `rows`, which have all columns; without a generator the originals alone."""
     return [_sample(row, generator, fit) for row in rows]
 
 
@@ -58,5 +58,5 @@ def _sample(row: Row, generator: Generator | None, fit: str) -> Sample:
         if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
             return Sample(row, None, reconstruction, "changed since")
         return Sample(row, fit_picture(decode_picture(data), side, fit), reconstruction)
-    except I2SError:  # the run is over; whatever has become of its pictures, the table stands
+    except I2SError:  # the run is over: whatever has become of its images, the table is valid
         return Sample(row, None, reconstruction, "gone" if row.status == STATUS_OK else "not readable")

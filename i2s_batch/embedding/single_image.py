@@ -1,4 +1,4 @@
-"""A picture embedded as the run that made a table would have embedded it, in this process."""
+"""Embeds one image as the run that made a table would have embedded it, in this process."""
 
 from __future__ import annotations
 
@@ -27,15 +27,21 @@ from i2s_batch.sources.source import item_in
 from i2s_batch.table.dataset import TableFiles, open_table
 from i2s_batch.table.shards import recorded_settings
 
-_TELL_EVERY_S = 0.25
+_PROGRESS_EVERY_S = 0.25
 
 _Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)
 
 
 @dataclass(frozen=True)
-class NewPicture:
-    """A picture and its code. `latent`: float32 [L * w_dim]; `original` as it was fitted to the square, and
-    `reconstruction`: uint8 [R, R, 3]."""
+class NewImage:
+    """Holds an image and its latent.
+
+    Attributes:
+        image_id: The id that the run would give it.
+        latent: float32 [L * w_dim].
+        original: The image fitted to the generator's square, uint8 [R, R, 3].
+        reconstruction: The image that the generator makes of the latent, uint8 [R, R, 3].
+    """
 
     image_id: str
     latent: np.ndarray
@@ -43,28 +49,40 @@ class NewPicture:
     reconstruction: np.ndarray
 
 
-def embed_picture(
+def embed_image(
     out: str,
     file: str,
     generator: str | None = None,
     vgg: str | None = None,
     steps: int | None = None,
-    tell: Callable[[int, int], None] = lambda done, steps: None,
-) -> NewPicture:
-    """Embed the picture at `file` (a path or s3://) with the settings and networks of the run at `out`: its code is
-    the one that the run gives to it, but for what another batch rounds differently.
+    progress: Callable[[int, int], None] = lambda done, steps: None,
+) -> NewImage:
+    """Embed the image at `file` with the settings and networks of the run at `out`.
 
-    `generator`, `vgg`: where they are, None for the recorded places; `steps`: None for the run's; `tell` hears of the
-    steps made and of how many there will be.
+    Its latent is the one that the run would give it, but for what another batch rounds differently.
 
-    Raises PictureError (no picture, or it diverged), ConfigError (the table holds edits), CheckpointError or
-    RunConflictError (the networks are not to be had, or are others), StorageError (no table).
+    Args:
+        out: The output of the run, a local path or s3://.
+        file: A local path or s3://.
+        generator: A path or URL; None for the recorded one.
+        vgg: The VGG-16 weights, likewise.
+        steps: Optimizer steps; None for those of the run.
+        progress: Is called with the steps taken and the steps in total, a few times a second.
+
+    Raises:
+        PictureError: The file is no image, or the optimisation diverged.
+        ConfigError: The table holds edits.
+        CheckpointError: A network cannot be read.
+        RunConflictError: A network is not that of the run.
+        StorageError: There is no table.
     """
     table = open_table(out)
     metadata = texts_of(table.schema.metadata)
     settings = recorded_settings(table.schema, table.url)
     if settings.run.steps is None or not isinstance(settings.source, str):
-        raise ConfigError(f"{table.url} holds edits; a picture can be embedded only as the run of an embedding does it")
+        raise ConfigError(
+            f"{table.url} holds edits; an image can be embedded only with the settings of an embedding run"
+        )
     config = settings.run.embed_config()
     config = replace(config, batch_size=1, steps=config.steps if steps is None else steps)
     image_id, uri = item_in(settings.source, file)
@@ -75,42 +93,42 @@ def embed_picture(
         raise PictureError(f"{file!r} cannot be embedded: {error}") from error
     if config.init == "random":  # the start is drawn for the id
         image_id = _id_in_table(table, data) or image_id
-    weights = _there(generator_of(out, metadata.get(META_GENERATOR, ""), generator))
-    features = _there(vgg_of(out, metadata.get(META_VGG, ""), vgg))
+    weights = _required(generator_of(out, metadata.get(META_GENERATOR, ""), generator))
+    features = _required(vgg_of(out, metadata.get(META_VGG, ""), vgg))
     embedder, resolution = _embedder(weights, features, config, settings.run.precision)
     target = fit_picture(pixels, resolution, config.fit)
     try:
-        result = _embedded(embedder, image_id, target, tell)
+        result = _embedded(embedder, image_id, target, progress)
     except torch.OutOfMemoryError as error:
         advice = "with CUDA_VISIBLE_DEVICES= (empty) it is embedded on the CPU"
-        raise ConfigError(f"the GPU has too little memory for a picture beside what it holds; {advice}") from error
+        raise ConfigError(f"the GPU has too little memory for an image beside what it holds; {advice}") from error
     if result.latent is None or result.picture is None:
         raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
-    return NewPicture(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
+    return NewImage(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
 
 
 def _id_in_table(table: TableFiles, data: bytes) -> str | None:
-    """The image that is this very file, wherever it lies now; None if the table has none."""
+    """Return the id of the image with the bytes `data`, wherever its file is now; None if the table has none."""
     sha256 = hashlib.sha256(data).hexdigest()
     for shard in table.shards:
         for batch in shard.batches(columns=["image_id", "sha256"]):
-            place = pc.index(batch["sha256"], sha256).as_py()
-            if place >= 0:
-                return str(batch["image_id"][place])
+            index = pc.index(batch["sha256"], sha256).as_py()
+            if index >= 0:
+                return str(batch["image_id"][index])
     return None
 
 
-def _there(found: tuple[_Weights | None, str]) -> _Weights:
+def _required(found: tuple[_Weights | None, str]) -> _Weights:
     weights, why_none = found
     if weights is None:
-        raise CheckpointError(f"a picture cannot be embedded: {why_none}")
+        raise CheckpointError(f"an image cannot be embedded: {why_none}")
     return weights
 
 
 def _embedder(
     generator: GeneratorWeights, vgg: VGGWeights, config: EmbedConfig, precision: str
 ) -> tuple[Embedder, int]:
-    """One slot on the GPU if there is one, and the side of the generator's pictures."""
+    """Return an embedder with one slot, on the GPU if there is one, and the side of the generator's images."""
     keep_freed_memory()
     dtype, maps = set_numerics(precision), map_dtype(precision)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -118,11 +136,13 @@ def _embedder(
     return Embedder(network, build_vgg(vgg, device, dtype, maps), config), network.resolution
 
 
-def _embedded(embedder: Embedder, image_id: str, target: np.ndarray, tell: Callable[[int, int], None]) -> EmbedResult:
+def _embedded(
+    embedder: Embedder, image_id: str, target: np.ndarray, progress: Callable[[int, int], None]
+) -> EmbedResult:
     embedder.put(image_id, target)
     while True:
-        tell(embedder.in_flight[image_id], embedder.config.steps)
-        finished = embedder.advance(_after(_TELL_EVERY_S))
+        progress(embedder.in_flight[image_id], embedder.config.steps)
+        finished = embedder.advance(_after(_PROGRESS_EVERY_S))
         if finished:
             return finished[0]
 

@@ -1,4 +1,4 @@
-"""The units of an embedding run: what a worker needs to know of one image."""
+"""Defines the units of an embedding run: what a worker needs to know of one image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from i2s_batch.output.units import Unit
 
 @dataclass(frozen=True)
 class Successor:
-    """The unit that resumes from the last state of another: its index, and its image's id."""
+    """Names the unit that resumes from the last state of another: its index, and its image's id."""
 
     index: int
     image_id: str
@@ -18,12 +18,12 @@ class Successor:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbedUnit(Unit):
-    """One image to embed.
+    """Describes one image to embed.
 
     Attributes:
-        uri: Where the image is read.
-        settings: What it is embedded with.
-        keeps_image: Whether the reconstruction is written under OUT, too.
+        uri: The path or URL of the image.
+        settings: The settings it is embedded with.
+        keeps_image: True if the reconstruction is written under OUT, too.
         successor: The unit that resumes from this one's last state, if there is one.
     """
 
@@ -34,5 +34,5 @@ class EmbedUnit(Unit):
 
     @property
     def image_id(self) -> str:
-        """The id of its image."""
+        """Return the id of its image."""
         return self.image_ids[0]

@@ -1,4 +1,4 @@
-"""Growing a run (`--grow`): what has come to its source, changed there or gone, since its plan was made."""
+"""Updates a run incrementally (`--update`): finds what is new, changed or gone in its source since it was planned."""
 
 from __future__ import annotations
 
@@ -18,59 +18,74 @@ from i2s_batch.parquet.sorted_rows import PassingIds
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.sources.image_bytes import read_bytes
 
-_READERS = 16  # pictures read at once: their bytes alone tell whether they are the same
+_READERS = 16  # images read at once: only their bytes show whether they are the same
 
 
-def grown_plan(plan: Plan, listing: RowGroups) -> Plan:
-    """`plan` with the images of `listing`, the source as it is now, that it lacks."""
+def updated_plan(plan: Plan, listing: RowGroups) -> Plan:
+    """Return `plan` with the images of `listing`, the source as it is now, that it lacks.
+
+    Raises:
+        RunConflictError: The columns of an input list are not those of the plan.
+    """
     if listing.schema.names != plan.images.schema.names:
         raise RunConflictError(
-            f"the list has the columns {', '.join(listing.schema.names)} now, the run was planned with "
+            f"the list has the columns {', '.join(listing.schema.names)} now, but the run was planned with "
             f"{', '.join(plan.images.schema.names)}; give the same columns, or another OUT"
         )
     return plan.grown(listing)
 
 
-def compare(state: RunState, assembler: Assembler, plan: Plan, listing: RowGroups, say: Callable[[str], None]) -> None:
-    """Mark the images whose bytes are no longer those that their rows tell of as not done, and in the table those
-    that are gone from the source. Their rows stay. Only published rows are compared.
+def compare(
+    state: RunState, assembler: Assembler, plan: Plan, listing: RowGroups, report: Callable[[str], None]
+) -> None:
+    """Mark changed images as not done, and the rows of images that are gone from the source.
 
-    The ids of a generation are sorted as those of the listing are, which is gone through once with each.
+    An image has changed if its bytes are not those of the checksum in its row. Rows of images that are gone stay in the
+    table. Only published rows are compared. The ids of a generation are sorted as those of the listing are, which is
+    read once for each.
     """
     changed = gone = 0
     for shards in plan.generation_shards():
-        there = PassingIds(listing.parts(["image_id"]))
+        current = PassingIds(listing.parts(["image_id"]))
         for shard in filter(state.published.__contains__, shards):
             rows = assembler.published(shard, ["image_id", "sha256", "vanished_at"])
-            present = there.hold(rows["image_id"])
+            present = current.hold(rows["image_id"])
             gone += assembler.mark_vanished(shard, _vanished(rows, present))
             changed += _mark_changed(state, plan, shard, np.flatnonzero(present), rows["sha256"])
-    say(f"{changed} pictures have changed, {gone} are gone (their rows stay); {listing.num_rows} are there")
+    report(f"{changed} images have changed, {gone} are gone (their rows stay); SOURCE holds {listing.num_rows} now")
 
 
-def _mark_changed(state: RunState, plan: Plan, shard: int, places: np.ndarray, hashes: pa.ChunkedArray) -> int:
-    """How many of the images at `places` of a shard have other bytes now than those that `hashes` tell of."""
+def _mark_changed(state: RunState, plan: Plan, shard: int, positions: np.ndarray, hashes: pa.ChunkedArray) -> int:
+    """Mark the changed images among those at `positions` of a shard as not done, and return how many changed.
+
+    Args:
+        state: The state of the run, which is updated.
+        plan: The plan.
+        shard: The number of the shard.
+        positions: Positions in the shard of the images that still exist.
+        hashes: The checksums in the rows of the shard.
+    """
     first, changed = plan.shard_range(shard).start, 0
-    uris = plan.shard_images(shard)["uri"].take(places).to_pylist()
-    stored = hashes.take(places).to_pylist()
+    uris = plan.shard_images(shard)["uri"].take(positions).to_pylist()
+    stored = hashes.take(positions).to_pylist()
     with ThreadPoolExecutor(_READERS) as pool:
-        for place, old, new in zip(places, stored, pool.map(_sha256, uris), strict=True):
+        for position, old, new in zip(positions, stored, pool.map(_sha256, uris), strict=True):
             if new is not None and new != old:
-                state.done[plan.unit_of(first + int(place))] = False
+                state.done[plan.unit_of(first + int(position))] = False
                 changed += 1
     return changed
 
 
 def _vanished(rows: pa.Table, present: np.ndarray) -> pa.Array | None:
-    """The column `vanished_at` as it ought to be; None if it is."""
+    """Return the column `vanished_at` as it ought to be; None if it is so already."""
     now = datetime.now(timezone.utc)
     before = rows["vanished_at"].to_pylist()
-    wanted = [None if there else (since or now) for there, since in zip(present, before, strict=True)]
+    wanted = [None if exists else (since or now) for exists, since in zip(present, before, strict=True)]
     return None if wanted == before else pa.array(wanted, rows["vanished_at"].type)
 
 
 def _sha256(uri: str) -> str | None:
-    """None if it cannot be read now: the row that there is tells more than one that says so."""
+    """Return the checksum of a file; None if it cannot be read now, and the row stays as it is."""
     try:
         return hashlib.sha256(read_bytes(uri)).hexdigest()
     except PictureError:

@@ -27,6 +27,8 @@ _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
     *("precision", "shard_size"),
 )
+# Options that have another name than the setting: run.json keeps the names of earlier versions.
+_OPTION_OF = {"stop_plateau": "early-stopping", "plateau_steps": "patience"}
 
 
 def code_version() -> str:
@@ -155,7 +157,7 @@ class RunRecord:
             words += [f"--{role}", network]
         for name in _OPTIONS:
             if name in asked and asked[name] != usual.get(name):
-                words += [f"--{name.replace('_', '-')}", str(asked[name])]
+                words += [f"--{_OPTION_OF.get(name, name.replace('_', '-'))}", str(asked[name])]
         if self.in_process:
             words.append("--in-process")
         return shlex.join(words)

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: no script, no network; colours come from the page's style, so that they follow dark mode."""
+"""Draws charts as inline SVG, without scripts; colours come from the page's style, so that they follow dark mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNITS = ((" d", 86400), (" h", 3600), (" min", 60), (" s", 1))
 
 
 def number(value: float) -> str:
-    """A number for an axis or a table: four significant digits, never an exponent where it can be avoided."""
+    """Return a number for an axis or a table: four significant digits, without an exponent where it can be avoided."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞" if value < 0 else "none"
     if value == round(value) and abs(value) < 1e6:
@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 
 def histogram(values: np.ndarray, name: str) -> Markup:
-    """How often which value occurs; the median is marked. Values that are not finite are left out."""
+    """Return a histogram with the median marked; values that are not finite are left out."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return Markup("")
@@ -36,7 +36,7 @@ def histogram(values: np.ndarray, name: str) -> Markup:
 
 
 def bars_over_time(counts: np.ndarray, edges: np.ndarray, name: str) -> Markup:
-    """Counts between edges in seconds; the axis is in the unit that suits their span."""
+    """Return a chart of counts between edges in seconds; the axis is in the unit that suits their span."""
     unit, seconds = next((pair for pair in UNITS if edges[-1] >= 2 * pair[1]), UNITS[-1])
     scaled = edges / seconds
     x = Scale(scaled[0], scaled[-1], LEFT, WIDTH - RIGHT)
@@ -44,7 +44,7 @@ def bars_over_time(counts: np.ndarray, edges: np.ndarray, name: str) -> Markup:
 
 
 def bands(steps: np.ndarray, quantiles: np.ndarray, name: str) -> Markup:
-    """Five quantiles [5, K] over steps [K] as two bands round a line; both axes are logarithmic."""
+    """Return a chart of five quantiles [5, K] over steps [K], as two bands round a line; both axes are logarithmic."""
     seen = (steps > 0) & (quantiles > 0).all(axis=0) & np.isfinite(quantiles).all(axis=0)
     if not seen.any():
         return Markup("")
@@ -59,17 +59,18 @@ def bands(steps: np.ndarray, quantiles: np.ndarray, name: str) -> Markup:
 
 
 class Scale:
-    """A linear map from values to user units, and the values worth a tick."""
+    """Maps values linearly to user units, and chooses the values of the ticks."""
 
     def __init__(self, low: float, high: float, first: float, last: float) -> None:
         self.low, self.high = float(low), float(high) if high > low else float(low) + 1
         self.first, self.last = first, last
 
     def __call__(self, value: float) -> float:
+        """Return the position of a value in user units."""
         return self.first + (value - self.low) / (self.high - self.low) * (self.last - self.first)
 
     def ticks(self) -> list[float]:
-        """About four round numbers."""
+        """Return about four round numbers."""
         rough = (self.high - self.low) / 4
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
@@ -78,16 +79,17 @@ class Scale:
 
 
 class LogScale(Scale):
-    """A logarithmic map; its values are positive."""
+    """Maps positive values logarithmically."""
 
     def __init__(self, low: float, high: float, first: float, last: float) -> None:
         super().__init__(math.log10(low), math.log10(max(high, low * 1.01)), first, last)
 
     def __call__(self, value: float) -> float:
+        """Return the position of a value in user units."""
         return super().__call__(math.log10(value))
 
     def ticks(self) -> list[float]:
-        """Powers of ten; between them 1, 2, 5 where there are too few."""
+        """Return powers of ten; between them 1, 2, 5 where there are too few."""
         powers = range(math.floor(self.low), math.ceil(self.high) + 1)
         for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
             found = [f * 10.0**p for p in powers for f in factors]
@@ -98,7 +100,7 @@ class LogScale(Scale):
 
 
 class _CountScale(Scale):
-    """From nothing to the largest count, upwards; its ticks are whole numbers."""
+    """Maps counts from 0 to the largest, upwards; its ticks are whole numbers."""
 
     def __init__(self, counts: np.ndarray) -> None:
         super().__init__(0, counts.max(), HEIGHT - BOTTOM, TOP)
@@ -109,13 +111,13 @@ class _CountScale(Scale):
 
 def _bars(counts: np.ndarray, edges: np.ndarray, x: Scale) -> str:
     y = _CountScale(counts)
-    made = []
+    bars = []
     for count, low, high in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         if count:
             width = max(0.5, x(high) - x(low) - 1)
-            place = f'x="{x(low):.1f}" y="{y(count):.1f}" width="{width:.1f}" height="{y(0) - y(count):.1f}"'
-            made.append(f'<rect class="bar" {place}><title>{number(low)} to {number(high)}: {count}</title></rect>')
-    return "".join(made)
+            box = f'x="{x(low):.1f}" y="{y(count):.1f}" width="{width:.1f}" height="{y(0) - y(count):.1f}"'
+            bars.append(f'<rect class="bar" {box}><title>{number(low)} to {number(high)}: {count}</title></rect>')
+    return "".join(bars)
 
 
 def _points(points: Sequence[tuple[float, float]]) -> str:
@@ -123,7 +125,7 @@ def _points(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _frame(body: str, x: Scale, y: Scale, name: str, unit: str = "") -> Markup:
-    """Axes and ticks round `body`. All text but `name` is made here; `name` is escaped."""
+    """Return axes and ticks round `body`; `name` is escaped, all other text is made here."""
     base = HEIGHT - BOTTOM
     axes = [f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>']
     for value in y.ticks():

@@ -1,4 +1,4 @@
-"""The figures of a run, from its table alone: no work log, no run record, no generator."""
+"""Gathers the figures of a run from its table alone: no work log, no run record, no generator."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from i2s_batch.schema.settings import EDIT, TableSettings
 from i2s_batch.table.shards import read_table, recorded_settings
 
 _LEFT_OUT = {"latent", "z", "loss_curve", "loss_curve_steps"}  # large: not needed of every row
-PER_GROUP = 6  # pictures shown of the best, the worst and a random sample
+PER_GROUP = 6  # images shown of the best, the worst and a random sample
 EXAMPLES = 5  # failed images named for each reason
 REASONS = 40  # reasons named
 TIME_BINS = 48
@@ -32,7 +32,7 @@ CURVE_SHARDS = 8  # loss curves are read of so many shards, spread evenly
 
 @dataclass(frozen=True)
 class Failure:
-    """A reason why images failed, how many did, and some of their names."""
+    """Holds a reason why images failed, the number of images, and some of their ids."""
 
     status: str
     error_type: str
@@ -42,7 +42,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Share:
-    """What one worker did: images finished, their optimiser steps, median seconds an image."""
+    """Holds what one worker did: images finished, their optimiser steps, median seconds an image."""
 
     worker: str
     device: str
@@ -53,7 +53,13 @@ class Share:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images finished over time, `counts` [bins] between `edges` [bins + 1], seconds since the first; and by worker."""
+    """Holds the images finished over time, and by worker.
+
+    Attributes:
+        edges: Seconds since the first image, [bins + 1].
+        counts: Images between two edges, [bins].
+        shares: The work of each worker.
+    """
 
     edges: np.ndarray
     counts: np.ndarray
@@ -62,7 +68,13 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Curves:
-    """Loss curves of some images: `steps` [K] and quantiles 5, 25, 50, 75, 95 % [5, K], of `images` images."""
+    """Holds loss curves of some images.
+
+    Attributes:
+        steps: [K].
+        quantiles: The 5, 25, 50, 75 and 95 % quantiles of the loss, [5, K].
+        images: The number of images.
+    """
 
     steps: np.ndarray
     quantiles: np.ndarray
@@ -71,7 +83,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the report says. `metrics`: by name, the values of the images that are ok and have one."""
+    """Holds all that the report shows of a table; `metrics`: by name, the values of the images that have one."""
 
     rows: int
     statuses: dict[str, int]
@@ -87,12 +99,12 @@ class Facts:
 
     @property
     def is_edit(self) -> bool:
-        """Whether the images were made from other latents."""
+        """Return True if the images were made from other latents."""
         return self.settings.run.kind == EDIT
 
 
 def titles() -> dict[str, tuple[str, str]]:
-    """Return the title and the reading of each figure that the report has a chart of, by column."""
+    """Return the title and the explanation of each figure that the report has a chart of, by column."""
     shown = [metric for metric in METRICS if metric.reported]
     of_images, of_latents = (
         {metric.name: (metric.title or metric.name, metric.reading) for metric in shown if metric.needs_latent == needs}
@@ -103,7 +115,11 @@ def titles() -> dict[str, tuple[str, str]]:
 
 
 def gather(out: str, seed: int = 0) -> Facts:
-    """Read the table at `out`, without its latents. Raises StorageError if there is none."""
+    """Read the table at `out`, without its latents.
+
+    Raises:
+        StorageError: There is no table.
+    """
     table = read_table(out, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
     done = table.filter(pc.equal(table["status"], STATUS_OK))
     metadata = texts_of(table.schema.metadata)
@@ -126,20 +142,23 @@ def gather(out: str, seed: int = 0) -> Facts:
 def _failures(failed: pa.Table) -> list[Failure]:
     reasons = Counter(zip(failed["status"].to_pylist(), failed["error_type"].to_pylist(), strict=True))
     found = []
-    for (status, kind), count in reasons.most_common(REASONS):
-        same = failed.filter(pc.and_(pc.equal(failed["status"], status), pc.equal(failed["error_type"], kind)))
+    for (status, error_type), count in reasons.most_common(REASONS):
+        same = failed.filter(pc.and_(pc.equal(failed["status"], status), pc.equal(failed["error_type"], error_type)))
         some = same.slice(0, EXAMPLES)
         examples = list(zip(some["image_id"].to_pylist(), some["error"].to_pylist(), strict=True))
-        found.append(Failure(status, kind or "", count, examples))
+        found.append(Failure(status, error_type or "", count, examples))
     return found
 
 
 def _picks(done: pa.Table, seed: int) -> dict[str, list[str]]:
-    """Which images are shown. A small run is shown whole, best first; a larger one by its ends and at random."""
+    """Return the ids of the images that are shown, by title.
+
+    A small run is shown whole, best first; a larger one by its best and worst images and a random sample.
+    """
     order = pc.sort_indices(done, sort_keys=[("psnr", "descending"), ("image_id", "ascending")])
     ids = done["image_id"].take(order)
     if len(ids) <= 2 * PER_GROUP:
-        return {"Every picture, the best first": ids.to_pylist()} if len(ids) else {}
+        return {"All images, the best first": ids.to_pylist()} if len(ids) else {}
     middle = np.random.default_rng(seed).choice(np.arange(PER_GROUP, len(ids) - PER_GROUP), _at_most(len(ids)), False)
     return {
         "Best": ids.slice(0, PER_GROUP).to_pylist(),
@@ -166,7 +185,7 @@ def _throughput(table: pa.Table) -> Throughput | None:
             row["worker"],
             row["device"],
             row["image_id_count"],
-            row["steps_sum"] or 0,  # a worker whose images all failed made none
+            row["steps_sum"] or 0,  # a worker whose images all failed took none
             row["seconds_approximate_median"] or 0.0,
         )
         for row in sums.sort_by("worker").to_pylist()
@@ -175,7 +194,7 @@ def _throughput(table: pa.Table) -> Throughput | None:
 
 
 def _curves(out: str) -> Curves | None:
-    """Of the images with a code. One that ended early keeps its loss to the end of the longest."""
+    """Return the loss curves of images with a latent; one that ended early keeps its last loss to the end."""
     table = read_table(out, ["image_id", "status", "loss_curve_steps", "loss_curve"], max_shards=CURVE_SHARDS)
     rows = table.filter(pc.and_(pc.equal(table["status"], STATUS_OK), pc.is_valid(table["loss_curve"])))
     if not len(rows):

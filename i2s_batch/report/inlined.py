@@ -1,4 +1,4 @@
-"""Images inside the page itself, as data urls."""
+"""Puts images into the page itself, as data URLs."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def inlined_image(image: Image.Image) -> str:
     return inlined("jpeg", stream.getvalue())
 
 
-def inlined(kind: str, data: bytes) -> str:
-    """Return the bytes of an image file as a data url; `kind`: png, jpeg or another name after `image/`."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+def inlined(file_type: str, data: bytes) -> str:
+    """Return the bytes of an image file as a data URL; `file_type`: png, jpeg or another name after `image/`."""
+    return f"data:image/{file_type};base64,{base64.b64encode(data).decode()}"

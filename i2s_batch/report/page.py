@@ -1,4 +1,4 @@
-"""report.html: one file that shows a run, with nothing to fetch and no script."""
+"""Writes report.html: one file that shows a run, without scripts and with nothing to fetch."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from i2s_batch.report.parts import PageParts
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.storage import open_store
 
-AMPLIFIED = 4  # the difference picture shows so many times the error
+AMPLIFIED = 4  # factor of the error in the image of differences
 
 
 def write_page(out: str, facts: Facts, parts: PageParts, why_none: str = "", command: str | None = None) -> str:
-    """Write OUT/report.html; its path or s3 url.
+    """Write OUT/report.html and return its path or URL.
 
     Args:
         out: The output.
-        facts: What its table says.
+        facts: The figures of its table.
         parts: What its kind of run adds.
-        why_none: Why there are no reconstructions.
+        why_none: The reason why there are no reconstructions.
         command: The command that resumes the run, where it is known.
     """
     store = open_store(out)
@@ -59,7 +59,7 @@ def _shown(value: Json) -> str:
 
 
 def _template() -> Template:
-    # autoescape: file names and error texts come from other people
+    # autoescape: file names and error texts are not trusted
     loader = PackageLoader("i2s_batch.report", package_path="")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -69,7 +69,7 @@ def _template() -> Template:
 
 @dataclass(frozen=True)
 class _Summary:
-    """A metric that some image has: its title, what it means, its quantiles and its values."""
+    """Holds a metric that some image has: its title, what it means, its quantiles and its values."""
 
     name: str
     meaning: str
@@ -88,18 +88,18 @@ def _summaries(facts: Facts) -> Iterator[_Summary]:
 
 
 def _commands(url: str, facts: Facts, parts: PageParts, command: str | None) -> list[tuple[str, str]]:
-    """What to do next, ready to paste."""
+    """Return the titles and commands of what to do next, ready to paste."""
     quoted = shlex.quote(url)
     load = f"from i2s_batch import read_latents; print(read_latents({json.dumps(url)}).latents.shape)"
-    made = [("The latents as one array", f"python -c {shlex.quote(load)}")]
+    commands = [("The latents as one array", f"python -c {shlex.quote(load)}")]
     if not url.startswith("s3://"):
         rows = f"duckdb.read_parquet({json.dumps(url + '/latents/*.parquet')})"
         columns = '"image_id", "parents", "strength"' if facts.is_edit else '"image_id", "psnr", "loss"'
         query = f"import duckdb; {rows}.select({columns}).order({columns.split(',')[0 if facts.is_edit else 1]}).show()"
         what = "The table in DuckDB" if facts.is_edit else "The table in DuckDB, the worst first"
-        made.append((what, f"python -c {shlex.quote(query)}"))
+        commands.append((what, f"python -c {shlex.quote(query)}"))
     if sum(facts.statuses.values()) > facts.statuses.get(STATUS_OK, 0):
         source = shlex.quote(_shown(facts.settings.run.values.get("source")))
         command = command or f"i2s-batch {parts.command} {source} {quoted} --generator G"
-        made.append(("Try the failed images again", f"{command} --retry-failed"))
-    return [*made, ("Write this page again", f"i2s-batch report {quoted}")]
+        commands.append(("Try the failed images again", f"{command} --retry-failed"))
+    return [*commands, ("Write this page again", f"i2s-batch report {quoted}")]

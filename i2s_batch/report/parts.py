@@ -1,4 +1,4 @@
-"""What a kind of run adds to its report: images and reconstructions, strips of edits, the results of a study."""
+"""Defines what a kind of run adds to its report: images and reconstructions, strips of edits, results of a study."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ShownImage:
-    """An image beside its reconstruction. `pictures`: data urls of the original, the reconstruction and their
-    difference; None for what there is not. `missing`: why there is no original."""
+    """Holds an image beside its reconstruction.
+
+    Attributes:
+        missing: The reason why there is no original.
+        pictures: Data URLs of the original, the reconstruction and their difference; None for one that is missing.
+    """
 
     image_id: str
     caption: str
@@ -20,7 +24,7 @@ class ShownImage:
 
 @dataclass(frozen=True)
 class ShownStrip:
-    """An edit as one picture, before and after. `picture`: a data url."""
+    """Holds an edit as one picture, before and after; `picture`: a data URL."""
 
     name: str
     caption: str
@@ -30,7 +34,7 @@ class ShownStrip:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table of texts. The first `words` columns are names, the others figures."""
+    """Holds a table of texts. The first `words` columns are names, the others figures."""
 
     headers: list[str]
     rows: list[list[str]]
@@ -45,7 +49,7 @@ class ResultTable:
 
 @dataclass(frozen=True)
 class ShownStudy:
-    """The results of a study. `figures`: data urls by title."""
+    """Holds the results of a study; `figures`: data URLs by title."""
 
     name: str
     question: str
@@ -57,14 +61,14 @@ class ShownStudy:
 
 @dataclass(frozen=True)
 class PageParts:
-    """What a kind of run adds.
+    """Holds what a kind of run adds.
 
     Attributes:
         command: The words after `i2s-batch` that begin such a run, such as "study init".
         groups: Titles, and images beside their reconstructions.
         strips: Edits.
         study: The results of a study.
-        metrics: Whether metrics and loss curves of all rows together say something.
+        metrics: True if metrics and loss curves of all rows together mean something.
     """
 
     command: str

@@ -43,7 +43,7 @@ _COLUMNS: tuple[Column, ...] = (
     Column("init", "string", "mean or random"),
     Column("seed", "int64", "of the random start"),
     Column("steps", "int32", "optimiser steps that made the latent"),
-    Column("stop_reason", "string", "steps (all done), plateau (--stop-plateau) or diverged"),
+    Column("stop_reason", "string", "steps (all done), plateau (--early-stopping) or diverged"),
     Column("loss", "float64", "weighted sum of the terms, at the stored latent"),
     *(Column(f"loss_{term}", "float64", "this term before its weight: a mean of squares") for term in TERMS),
     Column("loss_curve", "floats", "loss at loss_curve_steps"),
@@ -53,7 +53,9 @@ _COLUMNS: tuple[Column, ...] = (
     Column("device", "string", "what computed it"),
     Column("worker", "string", "which worker finished it"),
     Column("embedded_at", "timestamp", "UTC"),
-    Column("vanished_at", "timestamp", "UTC, when `--grow` found the picture gone from SOURCE; null while it is there"),
+    Column(
+        "vanished_at", "timestamp", "UTC, when `--update` found the picture gone from SOURCE; null while it is there"
+    ),
 )
 
 

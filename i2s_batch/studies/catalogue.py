@@ -1,4 +1,4 @@
-"""Studies by name."""
+"""Finds studies by name."""
 
 from __future__ import annotations
 
@@ -23,8 +23,14 @@ def study_of(name: str, embed: EmbedConfig) -> Study:
 
 
 def variant_settings(settings: RunSettings) -> dict[str, ImageSettings]:
-    """Return what the images of each variant of a study were embedded with, by the variant's name, from the settings of
-    a run; none for a run that is no study. Raises ConfigError for a study that there is not."""
+    """Return the settings with which the images of each variant of a study were embedded, by the variant's name.
+
+    Args:
+        settings: Those of a run; a run that is no study has no variants.
+
+    Raises:
+        ConfigError: The study is not registered.
+    """
     if settings.study is None:
         return {}
     study = study_of(settings.study, settings.embed_config())

@@ -1,4 +1,4 @@
-"""The figures of a study as PNG: images in the paper's layout, and loss curves."""
+"""Draws the figures of a study as PNG: images in the paper's layout, and loss curves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES_SHOWN = 4
 SIDE = 128  # of an image; smaller ones are enlarged without smoothing
 _GAP, _LABEL, _HEAD = 4, 22, 40
 _TEXT, _SOFT, _GRID = "#1d2129", "#5d6675", "#e1e4ea"
-# Told apart by people who do not tell red from green: the palette of Okabe and Ito.
+# The palette of Okabe and Ito, which people who cannot distinguish red from green can read.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a8a")
 
 _CHART = (900, 480)
@@ -27,8 +27,11 @@ Column = tuple[str, Sequence[np.ndarray | None]]  # head, and images from top to
 
 
 def images_figure(results: Results, output: StudyOutput) -> bytes:
-    """Draw some images in every variant. Where variants are of the input, each input stands above its reconstruction;
-    else the one input stands left of them all."""
+    """Draw some images in every variant.
+
+    Where variants are of the input, each input stands above its reconstruction; else the one input stands to their
+    left.
+    """
     study = results.study
     chosen = _chosen(results)
     altered = any(variant.alter is not None for variant in study.variants)

@@ -1,4 +1,4 @@
-"""The error of one image against another, over some of its pixels."""
+"""Measures the error of one image against another, over some of its pixels."""
 
 from __future__ import annotations
 

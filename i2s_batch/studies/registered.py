@@ -1,6 +1,7 @@
-"""The studies that there are. A new one is a file beside those in `kinds`, and a line here.
+"""Registers the studies. A new one is a file beside those in `kinds`, and a line here.
 
-Standard library only: the command line offers the names without loading anything else. `study.py` says what a study is.
+It needs the standard library only: the command line offers the names without loading anything else. `study.py` defines
+what a study is.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
     from i2s_batch.config import EmbedConfig
     from i2s_batch.studies.study import Study
 
-# Makes a study from the settings that it does not vary. ConfigError for settings that leave it nothing to compare.
+# Makes a study from the settings that it does not vary; ConfigError if they leave it nothing to compare.
 StudyMaker = Callable[["EmbedConfig"], "Study"]
 
 
 @dataclass(frozen=True)
 class StudyDeclaration(Declaration[StudyMaker]):
-    """A study. `varies`: the option of the command line that it sets in every variant, None if there is none."""
+    """Declares a study; `varies`: the option of the command line that it sets in every variant, None for none."""
 
     varies: str | None = None
 
 
-def _kind(name: str, summary: str, varies: str | None = None) -> StudyDeclaration:
+def _declared(name: str, summary: str, varies: str | None = None) -> StudyDeclaration:
     """Return the declaration of the function `name` in the file of that name."""
     return StudyDeclaration(name, summary, f"i2s_batch.studies.kinds.{name}:{name}", varies)
 
@@ -34,12 +35,12 @@ def _kind(name: str, summary: str, varies: str | None = None) -> StudyDeclaratio
 STUDIES: Registry[StudyDeclaration] = Registry(
     "study",
     (
-        _kind("transforms", "Must they be aligned? Moved, scaled and turned images."),
-        _kind("init", "Which start? The mean latent against a random one.", "--init"),
-        _kind("space", "Which latent space? Z, W, W+, and W+ without training.", "--space"),
-        _kind("loss", "Which terms of the loss? Each alone, all together."),
-        _kind("steps", "How many are enough? The loss after 1, 10, 100, ... steps."),
-        _kind("iterate", "What remains? The result embedded again, seven times."),
-        _kind("defects", "What does damage do? Holes, scribbles, blur, noise."),
+        _declared("transforms", "Must images be aligned? Shifted, scaled and rotated ones."),
+        _declared("init", "Which initialisation? The mean latent or a random one.", "--init"),
+        _declared("space", "Which latent space? Z, W, W+, and W+ without training.", "--space"),
+        _declared("loss", "Which terms of the loss? Each alone, and all together."),
+        _declared("steps", "How many steps are enough? The loss after 1, 10, 100, ..."),
+        _declared("iterate", "What remains? The result embedded again, seven times."),
+        _declared("defects", "What do defects do? Holes, scribbles, blur, noise."),
     ),
 )

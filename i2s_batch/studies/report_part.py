@@ -1,4 +1,4 @@
-"""The end of a study: its table in Markdown, its figures, and its part of the report."""
+"""Writes the results of a study: its table in Markdown, its figures, and its part of the report."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from i2s_batch.studies.study_output import StudyOutput
 from i2s_batch.studies.study_rows import StudyRow
 
 _NOTE = (
-    "Mean ± standard deviation over n pictures. Ratios are geometric means over the pictures that have both, with the "
+    "Mean ± standard deviation over n images. Ratios are geometric means over the images that have both, with the "
     "95 % interval of Student's t on their logarithms. The loss is the whole loss, whatever a variant is optimised for."
 )
 
 
 @dataclass(frozen=True)
 class StudyPage:
-    """The results of a study for people. `figures`: PNG by file name and title."""
+    """Holds the results of a study for people; `figures`: PNG by file name and title."""
 
     question: str
     findings: list[str]
@@ -39,18 +39,28 @@ class StudyPage:
 
 
 def study_parts(out: str, facts: Facts) -> PageParts:
-    """Write study.md and figures/ of the study at `out`, from its table and its images, and return what the report
-    shows of it. The images are in its figures: not all are of one generator."""
+    """Write study.md and figures/ of the study at `out`, and return its part of the report.
+
+    They are made from its table and its images. The report shows the figures, not the images of single rows: not all
+    are of one generator.
+    """
     page = write_study(out, facts.settings.run)
     figures = {title: inlined("png", data) for (_, title), data in page.figures.items()}
     name = str(facts.settings.run.study)
     study = ShownStudy(name, page.question, page.findings, page.table, page.note, figures)
-    return PageParts(f"study {name}", study=study, metrics=False)  # a mixture of variants says nothing
+    return PageParts(f"study {name}", study=study, metrics=False)  # means over a mixture of variants mean nothing
 
 
 def write_study(out: str, settings: RunSettings) -> StudyPage:
-    """Write study.md and figures/ of the study at `out`, from its table and its images; `settings`: of its run.
-    Raises StorageError if there is no table."""
+    """Write study.md and figures/ of the study at `out` from its table and its images, and return what they show.
+
+    Args:
+        out: The output.
+        settings: Those of its run.
+
+    Raises:
+        StorageError: There is no table.
+    """
     embed = settings.embed_config()
     study = study_of(str(settings.study), embed)
     output = StudyOutput.read(out, embed.fit, study.reads_latents)

@@ -1,4 +1,4 @@
-"""The table of a study, in the shape of the paper's: loss and distance to the mean, by variant and class."""
+"""Tabulates the results of a study as the paper does: loss and distance to the mean, by variant and class."""
 
 from __future__ import annotations
 

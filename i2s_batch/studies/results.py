@@ -1,4 +1,4 @@
-"""The rows of a study as its findings need them."""
+"""Holds the rows of a study as its findings need them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Result:
-    """One embedded variant of an image.
+    """Holds one embedded variant of an image.
 
     Attributes:
         image: The image's id in the source.
         label: The image's class, '' if it has none.
-        loss: The sum of the terms with the weights that the study was given, whatever its variant was optimised for.
+        loss: The sum of the terms with the weights of the study, whatever its variant was optimised for.
         distance: The distance to the mean latent, norm(w* - w_avg) over all layers.
         psnr: In dB, peak 255.
         curve: The variant's own loss after each of some steps.
-        busy: When a worker had it in a slot, start and end in seconds of some clock, without the time of an earlier
-            variant that it continues.
-        measured: What the study measures beside, by name; what could not be measured is missing.
+        busy: Start and end of its time in a slot, in seconds of some clock, without the time of an earlier variant that
+            it continues.
+        measured: The values of the study's own measures, by name; what could not be measured is missing.
     """
 
     variant: str

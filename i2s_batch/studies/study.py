@@ -1,4 +1,4 @@
-"""What a study is: variants of an image and of its settings, what is measured on them, and what is said of the results.
+"""Defines a study: variants of an image and its settings, measures of them, and the findings of their results.
 
 A study is one file with a function that makes it from the settings which it does not vary, and one line in
 `registered.STUDIES`, or `STUDIES.add(...)` from another program:
@@ -26,7 +26,7 @@ from i2s_batch.studies.study_rows import StudyRow
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to embed an image.
+    """Describes one way to embed an image.
 
     A variant may need another of the same image: `redoes` names the one whose reconstruction is its input, `continues`
     the one whose last state is its start.
@@ -34,8 +34,8 @@ class Variant:
     Attributes:
         name: A part of image ids, without a slash; never renamed.
         title: The name for people.
-        alter: What is done to the image first; None for nothing.
-        untrained: Whether the generator's weights are random ones.
+        alter: Alters the image first; None for no alteration.
+        untrained: True if the generator's weights are random.
         round: Counts from 1.
     """
 
@@ -55,7 +55,7 @@ class Variant:
 
 
 class Published(NamedTuple):
-    """What the paper gives: loss x 1e5, and distance to the mean latent. Only rankings can be compared with it."""
+    """Holds the paper's figures: loss x 1e5, and distance to the mean latent. Only their rankings can be compared."""
 
     loss: float
     distance: float
@@ -63,7 +63,7 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True)
 class Measure:
-    """A column that only one study has: its name in `Result.measured`, its title, and the unit behind its values."""
+    """Describes a column that only one study has: its name in `Result.measured`, its title, and its unit."""
 
     name: str
     title: str
@@ -81,17 +81,17 @@ def curve_of_each_variant(results: Results) -> Curves:
 
 @dataclass(frozen=True)
 class Study:
-    """One study, with the settings of every variant.
+    """Describes a study, with the settings of every variant.
 
     Attributes:
         name: The name under which it is registered.
         baseline: The variant that the others are compared with.
-        findings: Says what the results show, one sentence at a time; what cannot be said is left out.
+        findings: Yields the findings, one sentence at a time; what the results do not show is left out.
         paper: The paper's figures, by variant, or by class and variant.
         measures: The columns of what `measure` returns, in order.
         measure: Measures a row on its images and latents; what could not be measured is missing.
-        reads_latents: Whether `measure` needs the latents of the rows.
-        curves: Which curves the figure shows.
+        reads_latents: True if `measure` needs the latents of the rows.
+        curves: Chooses the curves of the figure.
         curves_title: The title of the figure of curves.
     """
 
@@ -125,7 +125,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Results:
-    """All results of a study. `failed`: the number of rows that are not ok."""
+    """Holds all results of a study; `failed`: the number of rows that are not ok."""
 
     study: Study
     all: Sequence[Result]

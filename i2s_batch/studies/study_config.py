@@ -1,4 +1,4 @@
-"""The settings of a study."""
+"""Holds the settings of a study."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from i2s_batch.studies.registered import STUDIES
 
 @dataclass(frozen=True)
 class StudyConfig(EmbedRunConfig):
-    """How a study is carried out. `embed` is what its variants do not vary.
+    """Holds the settings of a study's run; `embed` is what its variants do not vary.
 
     Attributes:
         study: The name of a registered study.
-        sample: The number of images that it looks at, as many of each class as possible.
+        sample: The number of images in the sample, as many of each class as possible.
         classes: The column of an input list that names the class of an image; None for its first folder.
     """
 
@@ -27,7 +27,7 @@ class StudyConfig(EmbedRunConfig):
         super().__post_init__()
         STUDIES.get(self.study)
         if not 1 <= self.sample <= 100_000:
-            raise ConfigError(f"sample is {self.sample}; it must be between 1 and 100000 pictures")
+            raise ConfigError(f"sample is {self.sample}; it must be between 1 and 100000 images")
 
     def identity(self) -> dict[str, Json]:
         """Return what a resumed run must agree with, as JSON values."""

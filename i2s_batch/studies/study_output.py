@@ -1,4 +1,4 @@
-"""The output of a study: its rows that are ok, what each was given, and its reconstruction."""
+"""Reads the output of a study: its rows that are ok, the input of each, and its reconstruction."""
 
 from __future__ import annotations
 
@@ -18,17 +18,24 @@ from i2s_batch.table.shards import read_table, rows_of
 
 
 class StudyOutput:
-    """Rows, and images uint8 [R, R, 3]; an image that no longer exists is None, because the table stands without it."""
+    """Holds rows, and reads their images, uint8 [R, R, 3].
+
+    An image that no longer exists is None: the table is valid without it.
+    """
 
     def __init__(self, store: Store, rows: Sequence[StudyRow], failed: int, fit: str) -> None:
-        """Hold `rows`, which are ok, beside `failed` others, of the study in `store`; `fit`: how images are fitted."""
+        """Hold the `rows` of a study that are ok; `failed` counts the others, `fit` is the setting of its images."""
         self.rows, self.failed = rows, failed
         self._store, self._fit = store, fit
         self._by_id = {row.row.image_id: row for row in rows}
 
     @classmethod
     def read(cls, out: str, fit: str, latents: bool) -> StudyOutput:
-        """Read the table at `out`, with its latents if `latents`; StorageError if there is none."""
+        """Read the table at `out`, with its latents if `latents`.
+
+        Raises:
+            StorageError: There is no table.
+        """
         rows = rows_of(read_table(out, [*READ_COLUMNS, *(["latent"] if latents else [])]))
         done = [StudyRow.of(row) for row in rows if row.status == STATUS_OK]
         return cls(open_store(out), done, len(rows) - len(done), fit)

@@ -1,4 +1,4 @@
-"""The plan of a study: its rows as values, and the columns that hold them in the plan's file."""
+"""Defines the plan of a study: its rows as values, and the columns that hold them in the plan's file."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRow:
-    """A variant of an image, to be embedded.
+    """Describes a variant of an image that is to be embedded.
 
     Attributes:
-        uri: Where the input is read; it may be written by the run itself.
+        uri: The path or URL of the input, which may be written by the run itself.
         image: The id of the image in the source.
         label: Its class.
-        source_uri: Where the image itself is read.
+        source_uri: The path or URL of the image itself.
         after: The index of the row that has to be finished first; None if none.
         successor: The row that resumes from the last state of this one; None if none.
     """

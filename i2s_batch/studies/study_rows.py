@@ -1,4 +1,4 @@
-"""The rows of a study's table that are ok, with their types."""
+"""Holds the rows of a study's table that are ok, with their types."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def study_image_id(variant: str, image: str) -> str:
 
 @dataclass(frozen=True)
 class StudyRow:
-    """A row, and what a study's plan says of it: the variant, the image's id in the source, and its class."""
+    """Holds a row, and what the study's plan says of it: the variant, the image's id in the source, and its class."""
 
     row: Row
     variant: str
@@ -37,7 +37,7 @@ class StudyRow:
 
     @classmethod
     def of(cls, row: Row) -> StudyRow:
-        """Return a row of a study's table, which has the plan's columns among its extra ones."""
+        """Return a row of a study's table, whose extra columns are those of the plan."""
         return cls(row, *(str(row.extra[name]) for name in ("variant", "picture", "class")))
 
     def known(self, value: T | None, column: str) -> T:
@@ -51,7 +51,12 @@ class StudyRow:
         return value
 
     def result(self, before: StudyRow | None, weights: LossWeights, measured: Mapping[str, float]) -> Result:
-        """Return the row as a result. `before`: the row that it continues; `weights`: those of the study.
+        """Return the row as a result.
+
+        Args:
+            before: The row that it continues.
+            weights: The loss weights of the study.
+            measured: The values of the study's own measures.
 
         Raises:
             StorageError: A column is null that no row lacks which is ok.

@@ -1,4 +1,4 @@
-"""The run of a study: an embedding run whose images are variants of some images of a source."""
+"""Defines the run of a study: an embedding run whose images are variants of some images of a source."""
 
 from __future__ import annotations
 
@@ -31,20 +31,23 @@ _ALTERERS = 4  # images altered at once
 
 @dataclass(frozen=True)
 class StudyRunRequest(EmbedRunRequest):
-    """What is to be studied. `command`: the words of the command line that resumes it, without the program's name; None
-    if there is none."""
+    """Holds what is studied, with which networks, and where the output goes.
+
+    Attributes:
+        command: The words of the command line that resumes it, without the program's name; None if there is none.
+    """
 
     config: StudyConfig
     command: tuple[str, ...] | None = None
 
 
 class StudyRun(EmbedRun):
-    """A run that embeds every variant of a sample of images, and keeps the reconstructions."""
+    """Embeds every variant of a sample of images, and keeps the reconstructions."""
 
-    def __init__(self, request: StudyRunRequest, say: Callable[[str], None]) -> None:
+    def __init__(self, request: StudyRunRequest, report: Callable[[str], None]) -> None:
         self._study_request = request
         self.study = study_of(request.config.study, request.config.embed)
-        super().__init__(request, say)
+        super().__init__(request, report)
         self.steps = self.study.mean_steps
 
     def _command(self) -> tuple[str, ...] | None:
@@ -56,7 +59,7 @@ class StudyRun(EmbedRun):
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)
-        self._say(f"{len(chosen)} of {len(ids)} pictures in {len(self.study.variants)} variants")
+        self._say(f"{len(chosen)} of {len(ids)} images in {len(self.study.variants)} variants")
         rows = [
             planned_row(variant, ids[index], classes[index], self._input(variant, ids[index], uris[index]), uris[index])
             for variant in self.study.variants
@@ -68,12 +71,10 @@ class StudyRun(EmbedRun):
         column = self._study_request.config.classes
         if column is None:
             return [class_of(image_id) for image_id in images["image_id"].to_pylist()]
-        carried = [name for name in images.column_names if name not in ("image_id", "uri")]
-        if column not in carried:
-            there = ", ".join(map(repr, carried)) or "none"
-            raise ConfigError(
-                f"{self._study_request.source!r} carries no column {column!r} for --classes; there is {there}"
-            )
+        extra = [name for name in images.column_names if name not in ("image_id", "uri")]
+        if column not in extra:
+            source, known = self._study_request.source, ", ".join(map(repr, extra)) or "none"
+            raise ConfigError(f"{source!r} has no column {column!r} for --class-column; its extra columns: {known}")
         return ["" if value is None else str(value) for value in images[column].to_pylist()]
 
     def _input(self, variant: Variant, image: str, uri: str) -> str:
@@ -95,14 +96,17 @@ class StudyRun(EmbedRun):
             if row.variant in alterations and RunLayout.altered(row.image_id) not in existing
         ]
         if rows:
-            self._say(f"altering pictures ({len(rows)})")
+            self._say(f"altering images ({len(rows)})")
         with ThreadPoolExecutor(_ALTERERS) as pool:
             for _ in pool.map(lambda row: self._alter(row, alterations[row.variant]), rows):
                 pass
 
     def _alter(self, row: PlannedRow, alteration: Alteration) -> None:
-        """Write the altered image of a row. What cannot be read is not altered, and what cannot be decoded is handed on
-        as it is: its row in the table says why."""
+        """Write the altered image of a row.
+
+        An image that cannot be read is not altered, and one that cannot be decoded is copied: its row in the table
+        gives the reason.
+        """
         embed = self._study_request.config.embed
         try:
             data = read_bytes(row.source_uri)
@@ -116,6 +120,7 @@ class StudyRun(EmbedRun):
         self._store.put(RunLayout.altered(row.image_id), data)
 
     def unit(self, index: int) -> EmbedUnit:
+        """Return the unit of an index of the plan, which may wait for another."""
         (row,) = planned_rows(self.plan().unit_rows(index))
         variant = self.study.variant(row.variant)
         return EmbedUnit(

@@ -1,4 +1,4 @@
-"""How figures are written in the table and the findings of a study, and what several studies say alike."""
+"""Formats the figures in the table and the findings of a study, and the sentences that several studies share."""
 
 from __future__ import annotations
 

@@ -23,13 +23,15 @@ class Exporter(Declaration[Writer]):
 EXPORTERS: Registry[Exporter] = Registry(
     "the end of FILE",
     [
-        Exporter("npy", "The codes alone, float32 [N, L, w_dim].", "i2s_batch.table.export:write_npy", seekable=False),
         Exporter(
-            "npz", "The codes as `w`, with image_id and every column of numbers.", "i2s_batch.table.export:write_npz"
+            "npy", "The latents alone, float32 [N, L, w_dim].", "i2s_batch.table.export:write_npy", seekable=False
+        ),
+        Exporter(
+            "npz", "The latents as `w`, with image_id and all columns of numbers.", "i2s_batch.table.export:write_npz"
         ),
         Exporter(
             "pt",
-            "The same for torch.load(FILE, weights_only=True); all of it in memory once.",
+            "The same for torch.load, weights only.",
             "i2s_batch.table.export:write_pt",
         ),
     ],

@@ -131,7 +131,7 @@ def test_a_signal_saves_what_is_in_flight(job: EmbedRunRequest, tmp_path: Path, 
     done, saved = rows(job), saved_steps(job)
     assert len(saved) == IMAGES - len(done) > 0 and not (Path(job.out) / "work/lease.json").exists()
     shown = i2s_batch("status", job.out).stdout
-    assert "To go on" in shown and " --in-process\n" in shown
+    assert "To resume" in shown and " --in-process\n" in shown
     assert i2s_batch(*command(job), env=env).returncode == 0
     session = json.loads((Path(job.out) / "summary.json").read_text())["this_session"]
     assert session["images"] == len(saved) and session["steps"] == STEPS * len(saved) - sum(saved)

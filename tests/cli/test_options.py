@@ -26,8 +26,8 @@ def refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
     ("words", "message"),
     [
         ((*EMBED, "--price-per-hour", "2"), "--price-per-hour has no effect without --dry-run"),
-        ((*EMBED, "--plateau-steps", "100"), "--plateau-steps has no effect without --stop-plateau"),
-        ((*EMBED, "--plateau-steps", "250"), "--plateau-steps has no effect"),  # the default, but asked for
+        ((*EMBED, "--patience", "100"), "--patience has no effect without --early-stopping"),
+        ((*EMBED, "--patience", "250"), "--patience has no effect"),  # the default, but asked for
         (("study", "init", "SOURCE", "OUT", "--generator", "g", "--init", "mean"), "--init has no effect in the study"),
         (("study", "space", "SOURCE", "OUT", "--generator", "g", "--space", "w"), "--space has no effect in the study"),
         ((*MORPH, "--fps", "24"), "--fps has no effect without --animation webp|gif|mp4; leave it out"),
@@ -51,7 +51,7 @@ def test_an_option_without_effect(words: tuple[str, ...], message: str, capsys: 
 def test_ids_beside_a_list_of_edits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edits = tmp_path / "edits.csv"
     edits.write_text("content,neutral,expressive\na,b,c\n")
-    words = ("edit", "expression", "TABLE", "OUT", "--jobs", str(edits))
+    words = ("edit", "expression", "TABLE", "OUT", "--edit-list", str(edits))
     for more in (("--neutral", "b"), ("--expressive", "c"), ("--neutral", "b", "--expressive", "c")):
         assert "or an edit list" in refused((*words, *more), capsys)
 
@@ -81,5 +81,5 @@ def test_numbers_that_nothing_has_room_for(words: tuple[str, ...], capsys: pytes
 def test_ranges_of_layers_in_a_list_of_edits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edits = tmp_path / "edits.csv"
     edits.write_text("content,style,layers\n" + "a,b,0-9999999\n" * 30)
-    line = refused(("edit", "style", "TABLE", "OUT", "--jobs", str(edits)), capsys)
+    line = refused(("edit", "style", "TABLE", "OUT", "--edit-list", str(edits)), capsys)
     assert "row 1: '0-9999999' is no list of layers" in line and "from 0 to 999" in line

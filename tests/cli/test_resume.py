@@ -49,10 +49,10 @@ def test_a_path_with_the_name_of_a_word_of_the_command(folder: Path, monkeypatch
 
 def test_values_after_an_equals_sign_and_lists_are_paths_as_well(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "morph.csv").write_text("from,to,strengths\n01.png,02.png,0.5\n")
-    words = ["edit", "morph", "--jobs=morph.csv", "edit", "--animation", "none", "--in-process", "--", "morph"]
+    words = ["edit", "morph", "--edit-list=morph.csv", "edit", "--animation", "none", "--in-process", "--", "morph"]
     assert status_of(*words) == 0
     expected = [
-        *["edit", "morph", f"--jobs={folder}/morph.csv", f"{folder}/edit"],
+        *["edit", "morph", f"--edit-list={folder}/morph.csv", f"{folder}/edit"],
         *["--animation", "none", "--in-process", "--", f"{folder}/morph"],
     ]
     assert resumed(folder, "morph", monkeypatch) == expected

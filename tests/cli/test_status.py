@@ -27,7 +27,7 @@ def run(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRun:
     draw_pictures(tmp_path / "in")
     (tmp_path / "in" / "bad" / "empty.png").rename(tmp_path / "in" / "bad" / "\x1b[2Jempty.png")
     job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
-    return EmbedRun(job, say=lambda line: None)
+    return EmbedRun(job, report=lambda line: None)
 
 
 def test_no_such_output(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_what_is_said_of_a_run_that_was_planned_and_then_finished(run: EmbedRun,
     assert planned.returncode == 0 and planned.stderr == ""
     assert planned.stdout.startswith(f"{out}: stopped\n")
     assert "0/26 done (0 failed), 26 to go" in planned.stdout
-    assert f"Nobody is working on it. To go on, run:\n  i2s-batch embed {tmp_path}/in {out} --gen" in planned.stdout
+    assert f"No driver is running. To resume, run:\n  i2s-batch embed {tmp_path}/in {out} --gen" in planned.stdout
 
     run.execute(InProcessCluster())
     finished = i2s_batch("status", out)
@@ -103,7 +103,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, generator: Path, vgg
     assert seen.endswith(f"\r\n  i2s-batch embed '{source}' {' '.join(arguments[2:])}\r\n")
     assert len(list((out / "work/checkpoints").iterdir())) == 2 and not (out / "work/lease.json").exists()
     status = i2s_batch("status", out)
-    assert "To go on (2 images from a checkpoint), run:" in status.stdout
+    assert "To resume (2 images from a checkpoint), run:" in status.stdout
     assert f"  i2s-batch embed '{source}' {out} --generator {generator} --vgg {vgg} --steps 1000000" in status.stdout
 
 

@@ -145,7 +145,7 @@ def test_inspect_says_what_a_checkpoint_is(tmp_path: Path, generator: Path) -> N
     [
         ("faces", [], "'faces' is not one of 'transforms', 'init'"),
         ("init", ["--sample", "0"], "sample is 0; it must be between 1 and"),
-        ("init", ["--classes", "kind"], "carries no column 'kind' for --classes; there is none"),
+        ("init", ["--class-column", "kind"], "has no column 'kind' for --class-column; its extra columns: none"),
         ("steps", ["--steps", "3"], "steps is 3; the steps study needs at least 10"),
     ],
 )
@@ -160,5 +160,5 @@ def test_a_study_that_cannot_be(
 def test_what_a_study_would_do(source: Path, tmp_path: Path, generator: Path) -> None:
     options = ("--generator", generator, "--vgg", "random", "--dry-run")
     result = i2s_batch("study", "space", source, tmp_path / "out", *options)
-    assert json.loads(result.stdout)["images"] == 4 and "1 of 1 pictures in 4 variants" in result.stderr
+    assert json.loads(result.stdout)["images"] == 4 and "1 of 1 images in 4 variants" in result.stderr
     assert not (tmp_path / "out").exists()

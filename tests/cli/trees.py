@@ -150,8 +150,8 @@ def make_command(tree: Tree, templates: Templates, stream: random.Random) -> Com
     if kind == "embed":
         if tree.runs and stream.random() < 0.4:
             source, out = str(templates.source), str(stream.choice(tree.runs))
-        grow = ["--grow"] if stream.random() < 0.3 else []
-        return Command(["embed", source, out, *networks, *few, *grow], Path(out))
+        update = ["--update"] if stream.random() < 0.3 else []
+        return Command(["embed", source, out, *networks, *few, *update], Path(out))
     if kind == "study":
         return Command(["study", "space", source, out, "--sample", "1", *networks, *few], Path(out))
     if kind in ("edit", "render"):

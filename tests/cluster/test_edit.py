@@ -51,7 +51,7 @@ def test_each_edit_in_one_command(ray_head: RayHead, latents: Path, tmp_path: Pa
         head, rest = (command[:2], command[2:]) if command[0] == "edit" else (command[:1], command[1:])
         result = i2s_batch(*head, latents, tmp_path / name, *rest, option, value, env=ray_head.env)
         assert result.returncode == 0, result.stderr
-        assert "Pictures: " in result.stdout and "Report: " in result.stdout
+        assert "Images: " in result.stdout and "Report: " in result.stdout
         made[name] = len(list((tmp_path / name / "pictures").rglob("*.*")))
         assert (tmp_path / name / "contact-sheet.png").stat().st_size and (tmp_path / name / "report.html").is_file()
     assert made == {"morph": 13, "style": 1, "expression": 4, "reenact": 4, "render": 4}

@@ -9,9 +9,9 @@ import torch
 from i2s_batch.editing import (
     EDITS,
     Expression,
+    ImageSequence,
     ListedEdit,
     Morph,
-    PictureSequence,
     Recipe,
     Reenact,
     Render,
@@ -125,7 +125,7 @@ def test_requests_that_make_no_sense_are_refused(make, message: str) -> None:
 
 def test_names_are_readable_safe_and_never_collide() -> None:
     def name(*parents: str, strength: float | None = 0.5) -> str:
-        return PictureSequence((Recipe("morph", parents, strength),)).name
+        return ImageSequence((Recipe("morph", parents, strength),)).name
 
     assert name("a/face 1.png", "b/../ü\n.jpg").startswith("face_1-")
     awkward = ["a/x.png", "b/x.png", "a/x.jpg", "A/X.png", "../../etc/passwd", "CON", "x" * 300, "a\0b", "\udcff", ""]
@@ -134,8 +134,8 @@ def test_names_are_readable_safe_and_never_collide() -> None:
     assert len(set(map(str.lower, names))) == len(names), "also where case does not count"
     assert all(set(n) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for n in names)
     assert max(map(len, names)) < 100
-    two = PictureSequence(tuple(Recipe("morph", ("a", "b"), s) for s in (0.0, 1.0)))
-    assert [image_id for image_id, _, _ in two.pictures()] == [f"{two.name}/00000", f"{two.name}/00001"]
+    two = ImageSequence(tuple(Recipe("morph", ("a", "b"), s) for s in (0.0, 1.0)))
+    assert [image_id for image_id, _, _ in two.images()] == [f"{two.name}/00000", f"{two.name}/00001"]
 
 
 def test_every_edit_names_its_parents() -> None:

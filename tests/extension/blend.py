@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from i2s_batch.editing import Edit, ListedEdit, PictureSequence, Recipe, morph
+from i2s_batch.editing import Edit, ImageSequence, ListedEdit, Recipe, morph
 from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
@@ -18,7 +18,7 @@ from i2s_batch.editing.edit_options import (
     strengths_option,
     whole_option,
 )
-from i2s_batch.editing.formulas import Codes
+from i2s_batch.editing.formulas import Latents
 
 ROLES = ("content", "other")
 
@@ -33,15 +33,15 @@ class Blend:
     listed: tuple[ListedEdit, ...] | None = None
     operation: str = field(default="blend", init=False)
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield one sequence over the strengths for each image."""
         for edit in self.listed or tuple(ListedEdit((image_id, self.other)) for image_id in chosen):
             strengths = edit.strengths or self.strengths
             recipes = [Recipe(self.operation, edit.parents, strength, self.layers) for strength in strengths]
-            yield PictureSequence(tuple(recipes))
+            yield ImageSequence(tuple(recipes))
 
 
-def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
+def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
     """Return the content's latent, moved towards the other's in the recipe's layers."""
     content, other = parents
     blended = content + 0

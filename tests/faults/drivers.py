@@ -117,7 +117,7 @@ def _drive(driver: Driver) -> None:
     began = time.monotonic()
     try:
         with Path(f"{driver.job.out}.said").open("a", buffering=1) as said:
-            EmbedRun(driver.job, say=lambda line: print(line, file=said)).execute(driver.on())
+            EmbedRun(driver.job, report=lambda line: print(line, file=said)).execute(driver.on())
     except RunInterruptedError:
         sys.exit(INTERRUPTED)
     except I2SError as error:

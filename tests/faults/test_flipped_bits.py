@@ -15,7 +15,7 @@ import pytest
 from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
-from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, InternalError
 from i2s_batch.models.loading import generator_weights
@@ -215,7 +215,7 @@ def test_a_failed_row_replaces_a_damaged_one_and_no_other(stopped: Scene) -> Non
     whole, index = path.read_bytes(), int(path.stem)
     log = WorkLog(stopped.job.out, stopped.latent_size)
     task = Task(EmbedUnit(index=index, image_ids=(NAMES[index],), uri="x", settings=ImageSettings(EmbedConfig())))
-    failed = [failed_row(task, LoadedPicture(), "crashed", ValueError("scripted"))]
+    failed = [failed_row(task, LoadedImage(), "crashed", ValueError("scripted"))]
     assert log.write_rows(task, failed).statuses == ("ok",) and path.read_bytes() == whole
     path.write_bytes(flipped(whole, 30_000))
     assert log.statuses_of(index) is None

@@ -19,7 +19,7 @@ from i2s_batch import load_generator
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.embed_worker import EmbedSpec
-from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.models.loading import vgg_weights
@@ -202,7 +202,7 @@ def task_of(job: EmbedRunRequest, index: int) -> Task[EmbedUnit]:
 
 
 def rows_of(status: str, task: Task[EmbedUnit]) -> list[Row]:
-    return [failed_row(task, LoadedPicture(), status, ValueError("scripted"))]
+    return [failed_row(task, LoadedImage(), status, ValueError("scripted"))]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ _NETWORKS = (*GENERATOR, "--vgg", f"{CWD}vgg.pth")
 _IN_PROCESS = ("--in-process", "--batch-size", "2")
 _EXACT = ("--precision", "fp64", "--shard-size")
 _LBFGS = ("--space", "z", "--init", "random", "--seed", "7", "--optimizer", "lbfgs")
-_EARLY_STOPPING = ("--stop-plateau", "0.5", "--plateau-steps", "30")
+_EARLY_STOPPING = ("--early-stopping", "0.5", "--patience", "30")
 MISSING = object()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
-from i2s_batch.embedding.rows import LoadedPicture, failed_row
+from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import InternalError, RunFailedError, StorageError
 from i2s_batch.output.layout import RunLayout
@@ -35,7 +35,7 @@ Script = Callable[["ScriptedPool", str, list[Task]], Event]
 
 
 def crashed_rows(task: Task, error: Exception) -> list[Row]:
-    return [failed_row(task, LoadedPicture(), "crashed", error)]
+    return [failed_row(task, LoadedImage(), "crashed", error)]
 
 
 class ScriptedPool:
@@ -64,7 +64,7 @@ class ScriptedPool:
     def finish(self, worker: str, tasks: list[Task]) -> Reported:
         done = []
         for task in list(tasks):
-            row = failed_row(task, LoadedPicture(), "unreadable", ValueError("scripted"))
+            row = failed_row(task, LoadedImage(), "unreadable", ValueError("scripted"))
             done.append(self.log.write_rows(task, [row]))
             self.held[worker].remove(task)
         return Reported(worker, Report(finished=tuple(done)))
@@ -232,7 +232,7 @@ def test_a_row_that_was_durable_before_its_worker_could_report_is_not_made_again
     def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
         if worker == "w0":
             for task in tasks:
-                row = failed_row(task, LoadedPicture(), "ok", ValueError("scripted"))
+                row = failed_row(task, LoadedImage(), "ok", ValueError("scripted"))
                 pool.log.write_rows(task, [row])
             return Died(worker, "right after writing", preempted)
         return pool.finish(worker, tasks)

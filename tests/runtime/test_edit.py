@@ -21,7 +21,7 @@ from i2s_batch.api.verification import verify
 from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Expression, ListedEdit, Morph, Reenact, Render, Request, Style, crossover, morph
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
-from i2s_batch.editing.far_latents import farthest_of_its_own
+from i2s_batch.editing.far_latents import farthest_own_distance
 from i2s_batch.editing.formulas import add_direction, expression_direction
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, QueryError, RunConflictError, SourceError
@@ -252,11 +252,11 @@ def test_codes_far_from_the_mean_are_told_of(job: EditRunRequest, monkeypatch: p
     said: list[str] = []
     run(job, said=said)
     assert not any("warning" in line for line in said)
-    monkeypatch.setattr("i2s_batch.editing.edit_run.farthest_of_its_own", lambda network: 0.001)
+    monkeypatch.setattr("i2s_batch.editing.edit_run.farthest_own_distance", lambda network: 0.001)
     run(replace(job, out=f"{job.out}-far"), said=said)
     (warning,) = [line for line in said if "warning" in line]
     assert "10 of 10 codes lie farther" in warning
-    assert 1 < farthest_of_its_own(load_generator(job.generator)) < 1000
+    assert 1 < farthest_own_distance(load_generator(job.generator)) < 1000
 
 
 @pytest.mark.parametrize("animation", ["webp", "gif"])
@@ -318,7 +318,7 @@ def test_what_would_be_made(job: EditRunRequest) -> None:
 
 
 def test_no_run_plans_more_than_memory_holds(job: EditRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.editing.edit_run.MOST_PICTURES", 89)
+    monkeypatch.setattr("i2s_batch.editing.edit_run.MOST_IMAGES", 89)
     monkeypatch.setattr("i2s_batch.editing.edit_run.PLANNED_AT_ONCE", 40)
     with pytest.raises(ConfigError, match="more than 89 pictures"):
         run(replace(job, request=Style("all-pairs")))

@@ -70,7 +70,7 @@ def test_new_pictures_come_into_shards_of_their_own(job: EmbedRunRequest, writte
         scene(10 + number, (40, 40)).save(Path(job.source) / f"{name}.png")
     run(replace(job, config=CONFIG))
     assert written == [], "a run that is not to grow has its plan"
-    what = EmbedRun(job, say=print).describe()
+    what = EmbedRun(job, report=print).describe()
     assert (what.images, what.images_to_do, what.shards) == (9, 4, 4)
     run(job)
     assert sorted(written) == ["a.png", "c.png", "e.png", "g.png"]

@@ -170,7 +170,7 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedRunRequest) -
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert {(row["stop_reason"], row["steps"], row["loss_curve_steps"][-1]) for row in rows} == {("plateau", 4, 4)}
     command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
-    assert command is not None and command.endswith("--stop-plateau 99 --plateau-steps 4 --shard-size 10")
+    assert command is not None and command.endswith("--early-stopping 99 --patience 4 --shard-size 10")
     with pytest.raises(RunConflictError, match="stop_plateau"):
         run(replace(job, config=CONFIG))
 
@@ -272,7 +272,7 @@ def test_leavings_of_another_run_are_never_taken_for_this_one(
 
 def test_rows_whose_run_json_is_lost_are_neither_taken_nor_deleted(job: EmbedRunRequest) -> None:
     """They may be the work of weeks, and the plan says whose they are."""
-    EmbedRun(job, say=lambda line: None).begin()
+    EmbedRun(job, report=lambda line: None).begin()
     store = open_store(job.out)
     store.put("work/rows/00000/00000003.arrow", b"of this plan")
     store.delete([RunLayout.run_json])
@@ -292,7 +292,7 @@ def test_a_table_without_a_run_json_is_refused(job: EmbedRunRequest) -> None:
 def test_a_damaged_checkpoint_costs_steps_and_nothing_else(
     job: EmbedRunRequest, pictures: tuple[Path, set[str]], generator: Path
 ) -> None:
-    first = EmbedRun(job, say=lambda line: None)
+    first = EmbedRun(job, report=lambda line: None)
     first.begin()
     open_store(job.out).put("work/checkpoints/00000004.npz", b"PK\x03\x04 cut off")
     run(job)
@@ -339,7 +339,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoints(
 
 
 def test_a_dry_run_writes_nothing(job: EmbedRunRequest, pictures: tuple[Path, set[str]]) -> None:
-    what = EmbedRun(job, say=lambda line: None).describe()
+    what = EmbedRun(job, report=lambda line: None).describe()
     assert what.images == what.images_to_do == len(pictures[1]) and what.shards == 3
     assert not Path(job.out).exists()
 
@@ -350,7 +350,7 @@ def test_a_dry_run_counts_what_a_retry_would_do_and_forgets_nothing(
     run(job)
     retry = replace(job, config=replace(job.config, retry_failed=True))
     for config, to_do in ((job, 0), (retry, len(BAD)), (retry, len(BAD)), (job, 0)):
-        assert EmbedRun(config, say=lambda line: None).describe().images_to_do == to_do
+        assert EmbedRun(config, report=lambda line: None).describe().images_to_do == to_do
 
 
 def test_an_empty_source_is_refused_before_anything_is_written(job: EmbedRunRequest, tmp_path: Path) -> None:

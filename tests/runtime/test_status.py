@@ -108,7 +108,7 @@ def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> N
 
 
 def test_a_run_that_is_planned_and_not_begun(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None).begin()
+    EmbedRun(job, report=lambda line: None).begin()
     found = status(job.out)
     assert (found.state, found.images, found.done, found.shards, found.shards_published) == ("stopped", 26, 0, 3, 0)
     assert (found.holder, found.live, found.summary_age_s, found.slowest, found.last_failures) == (
@@ -208,7 +208,7 @@ def say_in_summary(store: Store, age_s: float, **facts: object) -> None:
 
 
 def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None).begin()
+    EmbedRun(job, report=lambda line: None).begin()
     store = open_store(job.out)
     lease = Lease(store, RunLayout.lease)
     lease.acquire()
@@ -243,7 +243,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
 ) -> None:
     monkeypatch.setattr(lease_module, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(lease_module, "EXPIRY_S", 20.0 if lives else 0.5)
-    EmbedRun(job, say=lambda line: None).begin()
+    EmbedRun(job, report=lambda line: None).begin()
     store = open_store(job.out)
     said: list[str] = []
     lease = Lease(store, RunLayout.lease)
@@ -261,7 +261,7 @@ def test_a_driver_on_another_machine_is_known_by_its_heartbeat(
 
 
 def test_a_driver_of_this_machine_that_was_killed(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None).begin()
+    EmbedRun(job, report=lambda line: None).begin()
     code = f"""
 import os
 from i2s_batch.output.lease import Lease
@@ -355,13 +355,13 @@ def test_of_many_failures_only_the_latest_are_held(
 
 
 def test_pictures_that_workers_died_with_are_named(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None).begin()
+    EmbedRun(job, report=lambda line: None).begin()
     open_store(job.out).put(RunLayout.deaths, b'{"0": 2, "99": 1}')
     assert status(job.out).deaths == {"a/0.png": 2}
 
 
 def test_a_look_loads_neither_torch_nor_ray(job: EmbedRunRequest) -> None:
-    EmbedRun(job, say=lambda line: None).begin()
+    EmbedRun(job, report=lambda line: None).begin()
     code = f"import sys; from i2s_batch.run.status import read_status; read_status({job.out!r}, print)"
     code += "; print(sorted({'torch', 'ray', 'boto3'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -248,7 +248,9 @@ def test_classes_from_a_column(job: StudyRunRequest, tmp_path: Path) -> None:
     job = replace(of(job, "init", classes="kind"), source=str(tmp_path / "pictures" / "list.csv"))
     carry_out(job)
     assert {row["class"] for row in rows_of(job).values()} == {"a", "b"}
-    with pytest.raises(ConfigError, match=r"list.csv' carries no column 'sort' for --classes; there is 'kind'"):
+    with pytest.raises(
+        ConfigError, match=r"list.csv' has no column 'sort' for --class-column; its extra columns: 'kind'"
+    ):
         StudyRun(replace(of(job, "init", classes="sort"), out=str(tmp_path / "new")), [].append).plan()
 
 

@@ -15,7 +15,7 @@ from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig, LossWeight
 from i2s_batch.editing import Render
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.embedding.embed_run import EmbedRunRequest
-from i2s_batch.embedding.single_image import embed_picture
+from i2s_batch.embedding.single_image import embed_image
 from i2s_batch.errors import CheckpointError, ConfigError, PictureError, RunConflictError, StorageError
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.run.pools import InProcessCluster
@@ -42,7 +42,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) ->
 
 def test_a_picture_of_the_run_finds_itself(job: EmbedRunRequest) -> None:
     told: list[tuple[int, int]] = []
-    picture = embed_picture(job.out, f"{job.source}/deep/2.png", tell=lambda *steps: told.append(steps))
+    picture = embed_image(job.out, f"{job.source}/deep/2.png", progress=lambda *steps: told.append(steps))
     first, second, *_ = find_neighbours(job.out, picture.latent).neighbours
     assert picture.image_id == first.image_id == "deep/2.png"
     assert first.distance < 1e-4 * second.distance, "batches of three and of one round differently"
@@ -57,11 +57,11 @@ def test_a_copy_of_a_picture_of_the_run_starts_where_the_picture_did(job: EmbedR
     job = replace(job, out=str(tmp_path / "out"), config=config)
     embed(job)
     shutil.copy(f"{job.source}/deep/4.png", tmp_path / "copy.png")
-    picture = embed_picture(job.out, str(tmp_path / "copy.png"))
+    picture = embed_image(job.out, str(tmp_path / "copy.png"))
     (found,) = find_neighbours(job.out, picture.latent, 1).neighbours
     assert picture.image_id == found.image_id == "deep/4.png" and found.distance < 1e-5
     scene(9, (50, 40)).save(tmp_path / "copy.png")
-    assert embed_picture(job.out, str(tmp_path / "copy.png")).image_id == "copy.png"
+    assert embed_image(job.out, str(tmp_path / "copy.png")).image_id == "copy.png"
 
 
 SETTINGS = {
@@ -86,7 +86,7 @@ def test_a_new_picture_gets_the_code_that_the_run_would_give_it(
     job = replace(job, source=str(source), out=str(tmp_path / "out"), config=config)
     embed(job)
     scene(9, (30, 44)).save(source / "deep" / "new.png")
-    picture = embed_picture(job.out, str(source / "deep" / "new.png"))
+    picture = embed_image(job.out, str(source / "deep" / "new.png"))
     embed(replace(job, config=replace(config, grow=True)))
     table = read_latents(job.out)
     code = table.latents[table.ids.index("deep/new.png")].ravel()
@@ -117,24 +117,24 @@ def test_what_cannot_be_embedded(job: EmbedRunRequest, generator: Path, tmp_path
     page.write_text("<html>")
     good = f"{job.source}/deep/1.png"
     with pytest.raises(PictureError, match=r"page\.png' cannot be embedded: the file is no picture but "):
-        embed_picture(job.out, str(page))
+        embed_image(job.out, str(page))
     with pytest.raises(PictureError, match=r"nowhere\.png"):
-        embed_picture(job.out, str(tmp_path / "nowhere.png"))
+        embed_image(job.out, str(tmp_path / "nowhere.png"))
     with pytest.raises(StorageError, match=r"holds no output"):
-        embed_picture(str(tmp_path / "nowhere"), good)
+        embed_image(str(tmp_path / "nowhere"), good)
     with pytest.raises(RunConflictError, match=r"was made by the VGG-16 "):
-        embed_picture(job.out, good, vgg="random")
+        embed_image(job.out, good, vgg="random")
     lost = tmp_path / "out"
     shutil.copytree(job.out, lost)
     record = lost / "run.json"
     record.write_text(record.read_text().replace("vgg.pth", "lost.pth"))
     with pytest.raises(CheckpointError, match=r"the VGG-16 is not to be had here \(.*lost\.pth.*give it with --vgg"):
-        embed_picture(str(lost), good)
-    assert embed_picture(str(lost), good, vgg=job.vgg, steps=1).image_id == "deep/1.png"
+        embed_image(str(lost), good)
+    assert embed_image(str(lost), good, vgg=job.vgg, steps=1).image_id == "deep/1.png"
     edits = EditRunRequest((job.out,), str(tmp_path / "edits"), str(generator), Render(), EditConfig())
     EditRun(edits, generator_weights(generator), [].append).execute(InProcessCluster())
     with pytest.raises(ConfigError, match=r"edits holds edits; a picture can be embedded only"):
-        embed_picture(edits.out, good)
+        embed_image(edits.out, good)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Expressions: the change between two images of a face, given to other images."""
+"""Transfers an expression: the difference between two images of a face is added to other images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from i2s_batch.editing.edit_options import (
     number_option,
     strengths_option,
 )
-from i2s_batch.editing.formulas import NORM_THRESHOLD, Codes, add_direction, expression_direction
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.formulas import NORM_THRESHOLD, Latents, add_direction, expression_direction
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import ListedEdit, check_numbers, check_threshold
 from i2s_batch.errors import ConfigError
@@ -25,7 +25,7 @@ ROLES = ("content", "neutral", "expressive")
 
 @dataclass(frozen=True)
 class Expression:
-    """Asks for the change from `neutral` to `expressive`, given at `strengths` to every chosen image."""
+    """Asks for the change from `neutral` to `expressive`, at `strengths`, in every chosen image."""
 
     strengths: tuple[float, ...] = (1.0,)
     neutral: str | None = None
@@ -42,7 +42,7 @@ class Expression:
         if any(given) if self.listed is not None else not all(given):
             raise ConfigError("an expression needs either the neutral and the expressive image, or an edit list")
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield one sequence over the strengths for each image."""
         listed = self.listed
         if listed is None:
@@ -51,10 +51,10 @@ class Expression:
         for edit in listed:
             strengths = edit.strengths or self.strengths
             settings = (None, self.threshold, self.normalise)
-            yield PictureSequence(tuple(Recipe(self.operation, edit.parents, a, *settings) for a in strengths))
+            yield ImageSequence(tuple(Recipe(self.operation, edit.parents, a, *settings) for a in strengths))
 
 
-def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
+def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
     """Return the first parent's latent, moved by `strength` times the cleaned difference of the other two."""
     threshold = NORM_THRESHOLD if recipe.threshold is None else recipe.threshold
     direction = expression_direction(parents[1], parents[2], threshold, bool(recipe.normalise))
@@ -67,12 +67,23 @@ class ExpressionOptions(EditOptions):
 
     animation = "none"
 
-    neutral: str | None = image_id_option("A face without the expression.")
-    expressive: str | None = image_id_option("The same face with it.")
-    edit_list: str | None = edit_list_option("CSV or Parquet: content, neutral, expressive, and perhaps strengths.")
-    strengths: tuple[float, ...] = strengths_option("1 is the change itself.", default=(1.0,))
-    threshold: float = number_option("Layers of the change that are shorter are left out.", default=NORM_THRESHOLD)
-    normalise: bool = flag_option("Divide the change by its norm: strengths are lengths.")
+    neutral: str | None = image_id_option(
+        "Image of a face without the expression; needed unless there is an --edit-list."
+    )
+    expressive: str | None = image_id_option(
+        "Image of the same face with the expression; needed unless there is an --edit-list."
+    )
+    edit_list: str | None = edit_list_option(
+        "CSV or Parquet file with the edits, one per row: columns content, neutral, expressive and, optionally, "
+        "strengths."
+    )
+    strengths: tuple[float, ...] = strengths_option(
+        "Strengths of the expression; 1 is the difference of the two faces itself.", default=(1.0,)
+    )
+    threshold: float = number_option(
+        "Smallest norm of a layer of the difference; smaller layers are left out.", default=NORM_THRESHOLD
+    )
+    normalise: bool = flag_option("Divide the difference by its norm, so that strengths are lengths in W+.")
 
     def request(self) -> Expression:
         """Return the request that the options ask for."""

@@ -1,4 +1,4 @@
-"""Morphs: straight lines between two latents."""
+"""Morphs along straight lines between two latents."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from i2s_batch.editing.edit_options import (
     strengths_option,
     whole_option,
 )
-from i2s_batch.editing.formulas import Codes, morph
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.formulas import Latents, morph
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import (
     ALL_PAIRS,
@@ -48,11 +48,11 @@ class Morph:
         check_numbers("strengths", self.strengths)
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, CHAIN, TOWARDS))
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield one sequence a pair; a chain is one sequence, in which every image comes once."""
         if self.listed is not None:
             for edit in self.listed:
-                yield PictureSequence(tuple(self._frames(edit.parents, edit.strengths or self.strengths)))
+                yield ImageSequence(tuple(self._frames(edit.parents, edit.strengths or self.strengths)))
         elif self.pairing == CHAIN:
             links = list(itertools.pairwise(chosen))
             check_frames(len(links) * len(self.strengths))
@@ -60,17 +60,17 @@ class Morph:
             for link in links[1:]:
                 frames += self._frames(link, tuple(a for a in self.strengths if a != 0))
             if frames:
-                yield PictureSequence(tuple(frames))
+                yield ImageSequence(tuple(frames))
         else:
             pairs = itertools.combinations(chosen, 2) if self.pairing == ALL_PAIRS else towards(chosen, self.to)
             for pair in pairs:
-                yield PictureSequence(tuple(self._frames(pair, self.strengths)))
+                yield ImageSequence(tuple(self._frames(pair, self.strengths)))
 
     def _frames(self, pair: tuple[str, ...], strengths: tuple[float, ...]) -> Iterator[Recipe]:
         return (Recipe(self.operation, pair, strength) for strength in strengths)
 
 
-def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
+def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
     """Return the latent at `strength` of the way from the first parent to the second."""
     return morph(parents[1], parents[0], recipe.strength)
 
@@ -81,13 +81,18 @@ class MorphOptions(EditOptions):
 
     animation = "none"
 
-    all_pairs: bool = flag_option("Between every two images.")
-    chain: bool = flag_option("From each image to the next, as one sequence.")
-    to: str | None = image_id_option("From every image to this one.")
-    edit_list: str | None = edit_list_option("CSV or Parquet with columns from, to, and perhaps strengths.")
-    frames: int = whole_option("Evenly from 0 to 1.", default=9, least=2, most=MOST_STRENGTHS)
+    all_pairs: bool = flag_option("Morph between every two images.")
+    chain: bool = flag_option("Morph from each image to the next, as one sequence.")
+    to: str | None = image_id_option("Image that every other image is morphed to.")
+    edit_list: str | None = edit_list_option(
+        "CSV or Parquet file with the morphs, one per row: columns from, to and, optionally, strengths."
+    )
+    frames: int = whole_option(
+        "Frames per morph, with strengths evenly from 0 to 1.", default=9, least=2, most=MOST_STRENGTHS
+    )
     strengths: tuple[float, ...] | None = strengths_option(
-        "Instead of --frames: 0 is the first image, 1 the second.", replaces="frames"
+        "Strengths of the frames in place of --frames: 0 is the first image, 1 the second. Default: as --frames says.",
+        replaces="frames",
     )
 
     def request(self) -> Morph:

@@ -1,4 +1,4 @@
-"""Reenactments: the expressions of the frames of a film, given to another face."""
+"""Animates a face with the expressions of the frames of a video."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from i2s_batch.editing.edit_options import EditOptions, flag_option, image_id_option, number_option, prefix_option
 from i2s_batch.editing.edits.expression import latent
 from i2s_batch.editing.formulas import NORM_THRESHOLD
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import check_frames, check_numbers, check_threshold
 
@@ -17,7 +17,7 @@ ROLES = ("target", "neutral", "frame")
 
 @dataclass(frozen=True)
 class Reenact:
-    """Asks for what each chosen frame differs in from `neutral`, their first if None, to be given to `target`."""
+    """Asks for the change from `neutral` (None: the first frame) to each chosen frame, in the image `target`."""
 
     target: str
     neutral: str | None = None
@@ -31,8 +31,8 @@ class Reenact:
         check_numbers("strength", (self.strength,))
         check_threshold(self.threshold)
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
-        """Yield one sequence: an image a frame."""
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
+        """Yield one sequence with an image a frame."""
         if not chosen:
             return
         check_frames(len(chosen))
@@ -40,7 +40,7 @@ class Reenact:
         parents = [(self.target, neutral, frame) for frame in chosen]
         settings = (self.strength, None, self.threshold, self.normalise)
         recipes = tuple(Recipe(self.operation, three, *settings) for three in parents)
-        yield PictureSequence(recipes, named_after=parents[0])
+        yield ImageSequence(recipes, named_after=parents[0])
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,16 @@ class ReenactOptions(EditOptions):
 
     animation = "webp"
 
-    target: str = image_id_option("The face that is to move.", required=True)
-    frames: str | None = prefix_option("Choose the images whose ids begin so, such as a folder: clip/")
-    neutral: str | None = image_id_option("The frame without expression; default: the first.")
-    strength: float = number_option("1 is the change itself.", default=1.0)
-    threshold: float = number_option("Layers of the change that are shorter are left out.", default=NORM_THRESHOLD)
-    normalise: bool = flag_option("Divide the change by its norm: strengths are lengths.")
+    target: str = image_id_option("Image of the face that is animated.", required=True)
+    frames: str | None = prefix_option(
+        "Prefix of the ids of the frames, such as a folder: clip/. Default: --where or --ids chooses them."
+    )
+    neutral: str | None = image_id_option("Frame without expression. Default: the first.")
+    strength: float = number_option("Strength of the expressions; 1 is that of the frames.", default=1.0)
+    threshold: float = number_option(
+        "Smallest norm of a layer of the difference; smaller layers are left out.", default=NORM_THRESHOLD
+    )
+    normalise: bool = flag_option("Divide the difference by its norm, so that strengths are lengths in W+.")
 
     def request(self) -> Reenact:
         """Return the request that the options ask for."""

@@ -1,4 +1,4 @@
-"""Renderings: images of latents as they are."""
+"""Renders latents as they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from i2s_batch.editing.edit_options import EditOptions
-from i2s_batch.editing.formulas import Codes
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.formulas import Latents
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
 
 
@@ -18,12 +18,12 @@ class Render:
     operation: str = field(default="render", init=False)
     listed: None = field(default=None, init=False)
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield one image each."""
-        return (PictureSequence((Recipe(self.operation, (image_id,)),)) for image_id in chosen)
+        return (ImageSequence((Recipe(self.operation, (image_id,)),)) for image_id in chosen)
 
 
-def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
+def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
     """Return the latent of the one parent."""
     return parents[0]
 

@@ -1,4 +1,4 @@
-"""Styles: crossovers of two latents."""
+"""Transfers style: crossovers of two latents."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from i2s_batch.editing.edit_options import (
     only_one,
     whole_option,
 )
-from i2s_batch.editing.formulas import Codes, crossover, style_layers
-from i2s_batch.editing.recipes import PictureSequence, Recipe
+from i2s_batch.editing.formulas import Latents, crossover, style_layers
+from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
 from i2s_batch.editing.requests import ALL_PAIRS, TOWARDS, ListedEdit, check_pairing, towards
 from i2s_batch.errors import ConfigError
@@ -27,8 +27,10 @@ ROLES = ("content", "style")
 
 @dataclass(frozen=True)
 class Style:
-    """Asks for crossovers of every ordered pair, or of every image with the style `to`. The content keeps its first
-    `keep` layers (half of them if None), or all but `layers`."""
+    """Asks for crossovers of every ordered pair, or of every image with the style `to`.
+
+    The content keeps its first `keep` layers (half of them if None), or all but `layers`.
+    """
 
     pairing: str | None = None
     to: str | None = None
@@ -42,7 +44,7 @@ class Style:
             raise ConfigError("a style takes either the layers that the content keeps, or those of the style, not both")
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, TOWARDS))
 
-    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[PictureSequence]:
+    def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield one image each."""
         usual = tuple(style_layers(layers, self.keep)) if self.layers is None else self.layers
         _check_layers(usual, layers)
@@ -50,11 +52,11 @@ class Style:
             for edit in self.listed:
                 own = usual if edit.layers is None else edit.layers
                 _check_layers(own, layers)
-                yield PictureSequence((Recipe(self.operation, edit.parents, layers=own),))
+                yield ImageSequence((Recipe(self.operation, edit.parents, layers=own),))
             return
         pairs = itertools.permutations(chosen, 2) if self.pairing == ALL_PAIRS else towards(chosen, self.to)
         for pair in pairs:
-            yield PictureSequence((Recipe(self.operation, pair, layers=usual),))
+            yield ImageSequence((Recipe(self.operation, pair, layers=usual),))
 
 
 def _check_layers(chosen: tuple[int, ...], layers: int) -> None:
@@ -63,7 +65,7 @@ def _check_layers(chosen: tuple[int, ...], layers: int) -> None:
             raise ConfigError(f"layer {layer} is to come from the style; the layers are 0 to {layers - 1}")
 
 
-def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
+def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
     """Return the content's latent with the recipe's `layers` of the style's."""
     return crossover(parents[0], parents[1], layers=recipe.layers or ())
 
@@ -72,12 +74,16 @@ def latent(recipe: Recipe, parents: Sequence[Codes]) -> Codes:
 class StyleOptions(EditOptions):
     """Holds the options of `i2s-batch edit style`."""
 
-    all_pairs: bool = flag_option("Every image in the style of every other.")
-    to: str | None = image_id_option("Every image in the style of this one.")
-    edit_list: str | None = edit_list_option("CSV or Parquet with columns content, style, and perhaps layers.")
-    keep: int | None = whole_option("Layers that the content keeps; default: the first half.", least=0)
+    all_pairs: bool = flag_option("Give every image the style of every other.")
+    to: str | None = image_id_option("Image whose style every other image is given.")
+    edit_list: str | None = edit_list_option(
+        "CSV or Parquet file with the crossovers, one per row: columns content, style and, optionally, layers."
+    )
+    keep: int | None = whole_option(
+        "Number of layers that the content keeps, the coarsest first. Default: the first half.", least=0
+    )
     layers: tuple[int, ...] | None = layers_option(
-        "Instead of --keep: layers that come from the style, 0 the coarsest."
+        "Layers that come from the style, in place of --keep; 0 is the coarsest. Default: as --keep says."
     )
 
     def request(self) -> Style:

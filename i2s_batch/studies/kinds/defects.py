@@ -1,4 +1,4 @@
-"""Holes, scribbles, blur and noise: what damage does inside its area and to the rest of the image."""
+"""Studies defects: how holes, scribbles, blur and noise affect their area and the rest of the image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def defects(embed: EmbedConfig) -> Study:
     damaged = [Variant(name, title, embed, alter=alteration(name)) for name, title in _TITLES.items()]
     return Study(
         name="defects",
-        question="What does damage in a picture do to the rest of it?",
+        question="How do defects in an image affect the rest of it?",
         variants=(Variant(_UNDAMAGED, "undamaged", embed), *damaged),
         baseline=_UNDAMAGED,
         findings=_findings,
@@ -48,11 +48,11 @@ def defects(embed: EmbedConfig) -> Study:
 
 
 def _measure(seed: int, row: StudyRow, output: StudyOutput) -> Mapping[str, float]:
-    """Measure what a defect did, as mean squared errors, peak 255.
+    """Measure the effect of a defect as mean squared errors, peak 255.
 
-    `inside` and `outside`: of the reconstruction against its input, in the damaged area and around it;
-    `inside_original`: against what was there before; `outside_undamaged`: around it, of the reconstruction of the
-    undamaged image; `changed`: around it, between the two reconstructions.
+    `inside` and `outside` compare the reconstruction with its input, in the damaged area and around it;
+    `inside_original` with the undamaged input. `outside_undamaged` is the error around the area of the reconstruction
+    of the undamaged image; `changed` compares the two reconstructions around it.
     """
     whole = output.row(_UNDAMAGED, row.image)
     if row.variant == _UNDAMAGED or whole is None:
@@ -76,13 +76,13 @@ def _findings(results: Results) -> Iterable[str]:
     outside = {name: _within(results.of(name), "outside", "outside_undamaged") for name in damaged}
     known = {name: ratio for name, ratio in outside.items() if ratio is not None}
     if known:
-        yield f"Outside the damage, against the undamaged picture, {listed(results, known, 'error')}."
+        yield f"Outside the damage, against the undamaged image, {listed(results, known, 'error')}."
         worse = [results.title(name) for name, ratio in known.items() if direction(ratio) == "higher"]
         yield f"The outside is shown to suffer from {', '.join(worse) if worse else 'none of them'}."
     inside = {name: _within(results.of(name), "inside", "inside_original") for name in damaged}
     kept = [results.title(name) for name, ratio in inside.items() if ratio is not None and ratio.value < 1]
     yield (
-        f"Inside, the reconstruction is nearer to the damage than to what was there before for "
+        f"Inside, the reconstruction is nearer to the damage than to the original for "
         f"{', '.join(kept) if kept else 'none of them'}."
     )
 

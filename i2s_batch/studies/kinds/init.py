@@ -1,4 +1,4 @@
-"""The mean latent against a random one as the start."""
+"""Studies the initialisation: the mean latent against a random one."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PAPER = {
 
 
 def init(embed: EmbedConfig) -> Study:
-    """Return the study of the start."""
+    """Return the study of the initialisation."""
     return Study(
         name="init",
-        question="Which start: the mean latent or a random one?",
+        question="Which initialisation: the mean latent or a random one?",
         variants=tuple(Variant(start, f"{start} start", replace(embed, init=start)) for start in ("mean", "random")),
         baseline="mean",
         findings=_findings,
@@ -45,4 +45,4 @@ def _findings(results: Results) -> Iterable[str]:
         yield f"{stated(labelled(label, 'random start against mean start'), ratio)}: {advice}."
     distance = results.ratio("random", "mean", lambda one: one.distance)
     if distance is not None:
-        yield f"{stated('The codes of a random start', distance, 'distance to w_avg')}."
+        yield f"{stated('The latents of a random start', distance, 'distance to w_avg')}."

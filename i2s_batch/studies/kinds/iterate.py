@@ -1,4 +1,4 @@
-"""A reconstruction embedded again and again."""
+"""Studies iterated embedding: a reconstruction embedded again and again."""
 
 from __future__ import annotations
 
@@ -39,8 +39,11 @@ def iterate(embed: EmbedConfig) -> Study:
 
 
 def _measure(first: str, redone: Mapping[str, str], row: StudyRow, output: StudyOutput) -> Mapping[str, float]:
-    """Measure a round. `drift`: the distance of its latent from that of the round before, NaN in the first;
-    `psnr_to_first`: dB, of its reconstruction against the input of the first round."""
+    """Measure a round.
+
+    `drift` is the distance of its latent from that of the round before, NaN in the first; `psnr_to_first` compares its
+    reconstruction with the input of the first round, in dB.
+    """
     first_row = output.row(first, row.image)
     before = output.row(redone.get(row.variant, ""), row.image)
     reconstruction, first_input = output.reconstruction(row), None if first_row is None else output.input(first_row)
@@ -72,4 +75,4 @@ def _findings(results: Results) -> Iterable[str]:
         yield f"To the first input, the PSNR goes from {after}."
     second, end = (mean_of(results.of(name), lambda one: one.measure("drift")) for name in (rounds[1], rounds[-1]))
     if second is not None and end is not None:
-        yield f"The code moves by {figure(second)} in round 2 and by {figure(end)} in round {len(rounds)}."
+        yield f"The latent moves by {figure(second)} in round 2 and by {figure(end)} in round {len(rounds)}."

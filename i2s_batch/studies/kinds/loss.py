@@ -1,4 +1,4 @@
-"""Each term of the loss alone, all layers without the pixel term, and everything."""
+"""Studies the loss: each term alone, all layers without the pixel term, and everything."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ def _findings(results: Results) -> Iterable[str]:
     layers = {name: ratio for name, ratio in ratios.items() if name in _LAYERS}
     if layers:
         best = min(layers, key=lambda name: layers[name].value)
-        yield f"The single layer that does best is {best}."
+        yield f"The best single layer is {best}."

@@ -1,4 +1,4 @@
-"""The latent spaces Z, W and W+, and W+ of a generator without training."""
+"""Studies the latent space: Z, W and W+, and W+ of a generator without training."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def _findings(results: Results) -> Iterable[str]:
     for label in results.labels:
         ratio = results.ratio("w+untrained", "w+", label=label)
         if ratio is not None:
-            what = {"higher": "the training matters", "lower": "even random weights fit these pictures better"}
+            what = {"higher": "the training matters", "lower": "even random weights fit these images better"}
             verdict = what.get(direction(ratio), "it is not shown that the training matters")
             yield f"{stated(labelled(label, 'W+ with random weights against W+'), ratio)}: {verdict}."

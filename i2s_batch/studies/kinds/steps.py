@@ -1,4 +1,4 @@
-"""The loss after 1, 10, 100, ... steps, each number continuing the one before it."""
+"""Studies the number of steps: the loss after 1, 10, 100, ..., each continuing the one before it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ GAIN_LEFT = 0.05
 
 
 def steps(embed: EmbedConfig) -> Study:
-    """Return the study of the number of steps; ConfigError for too few to compare."""
+    """Return the study of the number of steps.
+
+    Raises:
+        ConfigError: There are too few steps to compare.
+    """
     if embed.steps < 10:
         raise ConfigError(f"steps is {embed.steps}; the steps study needs at least 10 to compare anything")
     counts = [*(n for n in COMPARED_STEPS if n < embed.steps), embed.steps]
-    # Adam does not know when it will be looked at; L-BFGS goes back to its best point for it, and is then elsewhere.
+    # Adam's path does not depend on where it ends; L-BFGS returns to its best point at its end, so it cannot continue.
     continued = OPTIMIZERS.get(embed.optimizer).continues
     variants = tuple(
         Variant(
@@ -69,7 +73,7 @@ def _findings(results: Results) -> Iterable[str]:
         yield (
             f"{labelled(label, f'--steps {enough}')} is enough: the {total - enough} steps after it lower the mean "
             f"loss by less than {GAIN_LEFT:.0%} (n = {len(found)}); that saves {1 - enough / total:.0%} of {total} "
-            f"steps, {figure(hours)} h of {found[0].device} for 1000 pictures."
+            f"steps, {figure(hours)} h of {found[0].device} for 1000 images."
         )
 
 
@@ -80,7 +84,7 @@ def enough_steps(results: Sequence[Result]) -> int:
 
 
 def device_hours(results: Sequence[Result]) -> float:
-    """Return for how long workers had any of them in a slot, as if it had been from their first step on."""
+    """Return the hours that workers had any of them in a slot, as if it had been from their first step on."""
     seconds = 0.0
     for worker in {one.worker for one in results}:
         until = -np.inf

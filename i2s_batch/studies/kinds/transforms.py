@@ -1,4 +1,4 @@
-"""Moved, scaled and turned images against the originals (the paper's table 1)."""
+"""Studies transformations: shifted, scaled and rotated images against the originals (the paper's table 1)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def transforms(embed: EmbedConfig) -> Study:
     altered = [Variant(name, title, embed, alter=alteration(name)) for name, title in _TITLES.items()]
     return Study(
         name="transforms",
-        question="Must the pictures be aligned?",
+        question="Must the images be aligned?",
         variants=(Variant("original", "original", embed), *altered),
         baseline="original",
         findings=_findings,
@@ -45,7 +45,7 @@ def _findings(results: Results) -> Iterable[str]:
     for label in results.labels:
         ratios = loss_ratios(results, label)
         higher = [name for name, ratio in ratios.items() if direction(ratio) == "higher"]
-        advice = "align such pictures before they are embedded" if higher else "such pictures need no alignment"
+        advice = "align such images before they are embedded" if higher else "such images need no alignment"
         if ratios:
             yield f"{labelled(label, 'against the original')}, {listed(results, ratios)}."
             share = labelled(label, f"{len(higher)} of {len(ratios)}")
