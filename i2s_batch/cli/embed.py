@@ -51,10 +51,10 @@ def embed(
 def _expected(fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None) -> Json:
     """Return what the measured figures of this machine say of the time and cost of `updates` steps of one image."""
     from i2s_batch.cli.run_command import say
-    from i2s_batch.run.speed_cache import estimate, recall
+    from i2s_batch.run.speed_cache import estimate, load_measured
     from i2s_batch.storage.urls import hide_secrets
 
-    known = estimate(recall(say), fingerprint, config.precision, updates, config.actors, price)
+    known = estimate(load_measured(say), fingerprint, config.precision, updates, config.actors, price)
     if known:
         return [one.to_json() for one in known]
     bench = ["i2s-batch", "bench", "--generator", hide_secrets(generator), "--precision", config.precision]

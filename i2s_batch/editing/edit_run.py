@@ -120,7 +120,7 @@ class EditRun(Run):
             raise ConfigError(f"there is nothing to make of {len(chosen)} chosen images; choose more")
         warning = far_latents_warning(index, parents, farthest_of_its_own(self.network))
         if warning is not None:
-            self._say(warning)
+            self._report(warning)
         return Plan(images, request.config.shard_size, UNIT, internal=EDIT_INTERNAL)
 
     def unit(self, index: int) -> EditUnit:
@@ -136,7 +136,7 @@ class EditRun(Run):
             return sorted(chosen, key=_in_natural_order)
         without = len(index.ids) - len(chosen := index.ok())
         if without:
-            self._say(f"{without} images without a code are left out")
+            self._report(f"{without} images without a code are left out")
         return sorted(chosen, key=_in_natural_order)
 
     def _planned_images(self, sequences: Iterable[PictureSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
@@ -154,7 +154,7 @@ class EditRun(Run):
         if len(ids.unique()) < len(ids):  # the same edit twice makes one image
             first = np.append(True, np.asarray(ids[1:]) != np.asarray(ids[:-1]))
             images = images.filter(pa.array(first))
-            self._say(f"{len(ids) - len(images)} pictures are asked for more than once; each is made once")
+            self._report(f"{len(ids) - len(images)} pictures are asked for more than once; each is made once")
         return images, parents
 
     def _images_to_make(self, sequences: Iterable[PictureSequence], index: LatentIndex) -> Iterator[PlannedImage]:
@@ -179,7 +179,7 @@ class EditRun(Run):
         """Make the animations that do not exist yet."""
         config = self._request.config
         if config.animation is not None:
-            make_animations(self._store, config, config.animation, self._say)
+            make_animations(self._store, config, config.animation, self._report)
 
 
 def settings_of(request: EditRunRequest) -> dict[str, Json]:

@@ -82,7 +82,7 @@ class EmbedRun(Run):
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:
-            compare(state, assembler, plan, self._listing, self._say)
+            compare(state, assembler, plan, self._listing, self._report)
             # Images that are to be embedded again now may have been in flight when an earlier driver ended.
             state.checkpointed = undone_checkpoints(state.done, self._log)
 
