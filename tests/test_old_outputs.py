@@ -31,7 +31,7 @@ from i2s_batch.table.dataset import open_table
 from i2s_batch.table.export import export_latents
 from i2s_batch.table.neighbours import find_neighbours
 from i2s_batch.table.shards import read_table
-from i2s_batch.table.sql import answer
+from i2s_batch.table.sql import run_query
 from tests.conftest import S3Server
 from tests.data.outputs import jobs
 from tests.data.outputs.jobs import IMAGES, LIST
@@ -64,7 +64,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def query(out: Path | str, sql: str) -> list[dict]:
     """Answer an SQL query, a dict a row."""
-    with answer(open_table(str(out)), sql) as found:
+    with run_query(open_table(str(out)), sql) as found:
         return [row for batch in found.batches for row in batch.to_pylist()]
 
 

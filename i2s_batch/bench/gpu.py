@@ -22,7 +22,7 @@ from i2s_batch.bench.loop import check_device, measure_loop
 from i2s_batch.bench.traffic import memory_rate
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.numerics import map_dtype, set_numerics
+from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg
 from i2s_batch.models import random_generator as drawn_generator
 from i2s_batch.models import random_vgg as drawn_vgg
@@ -37,7 +37,7 @@ def cases(batch_sizes: list[int]) -> Iterator[tuple[str, bool, int]]:
 
 def networks(generator: GeneratorWeights, vgg: VGGWeights, device: str, precision: str) -> tuple[Generator, VGG16]:
     """On the device, in `precision`."""
-    dtype, maps = set_numerics(precision), map_dtype(precision)
+    dtype, maps = set_numerics(precision), feature_map_dtype(precision)
     return build_generator(generator, device, dtype, maps), build_vgg(vgg, device, dtype, maps)
 
 

@@ -31,7 +31,7 @@ from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.loss import loss_terms
-from i2s_batch.inversion.metrics import from_uint8, picture_metrics, to_uint8
+from i2s_batch.inversion.metrics import from_uint8, image_metrics, to_uint8
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, random_vgg, read_generator, read_vgg
 
@@ -76,7 +76,7 @@ def judged(judge: Judge, latent: torch.Tensor, picture: np.ndarray) -> list[floa
     with torch.no_grad():
         image = generator.synthesize(latent[None].to(like.device, like.dtype))
         terms = loss_terms(image, target, features(image), features(target))[0]
-    metrics = picture_metrics(to_uint8(image[0]), picture, None, like)
+    metrics = image_metrics(to_uint8(image[0]), picture, None, like)
     return [float(terms.sum()), float(terms[1:].sum()), metrics["psnr"] or 0.0, metrics["ssim"] or 0.0]
 
 

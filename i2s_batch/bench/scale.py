@@ -42,7 +42,7 @@ from i2s_batch.sources.items import sorted_images
 from i2s_batch.storage import open_store
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.neighbours import find_neighbours
-from i2s_batch.table.sql import answer
+from i2s_batch.table.sql import run_query
 
 Shape = tuple[int, int]
 Step = Callable[[str, int, Shape], float]  # seconds
@@ -144,7 +144,7 @@ def query_filtered(out: str, rows: int, shape: Shape) -> float:
 
 def _ask(out: str, sql: str) -> float:
     def work() -> None:
-        with answer(open_table(out), sql) as found:
+        with run_query(open_table(out), sql) as found:
             assert sum(len(batch) for batch in found.batches) > 0
 
     return _timed(work)

@@ -186,13 +186,13 @@ def _loop(
 
     from i2s_batch.bench.loop import measure_loop
     from i2s_batch.cli.run_command import log_line
-    from i2s_batch.inversion.numerics import map_dtype, set_numerics
+    from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_vgg
     from i2s_batch.run.device import device_name, software
-    from i2s_batch.run.speed_cache import Measured, remember
+    from i2s_batch.run.speed_cache import Measured, save_measured
 
     device, precision, batch_size = config.device, config.precision, config.embed.batch_size
-    dtype, maps = set_numerics(precision), map_dtype(precision)
+    dtype, maps = set_numerics(precision), feature_map_dtype(precision)
     begun = time.perf_counter()
     weights = load()
     loaded = time.perf_counter()
@@ -202,7 +202,7 @@ def _loop(
     seconds = figures.seconds_per_step_and_image
     used = device_name(network.w_avg.device)
     program = "compiled" if config.embed.compile else "plain"
-    remember(Measured(used, weights.fingerprint, precision, batch_size, seconds, program, software()), log_line)
+    save_measured(Measured(used, weights.fingerprint, precision, batch_size, seconds, program, software()), log_line)
     an_hour = 3600 / (5000 * seconds)
     cost = None if price_per_hour is None else price_per_hour / an_hour
     start = {"load": loaded - begun, "build": built - loaded, "first_step": figures.first_step_s}

@@ -264,14 +264,14 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
 def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
     """Return the path or URL of the generator and its weights: as given, or as the run of `table` recorded it."""
     from i2s_batch.models.loading import generator_weights
-    from i2s_batch.run.recorded import recorded_generator, recorded_place
+    from i2s_batch.run.recorded import recorded_generator, recorded_generator_path
 
     if given is not None:
         return given, generator_weights(given)
     weights, why_none = recorded_generator(table)
     if weights is None:
         raise ConfigError(f"{table}: {why_none}")
-    return recorded_place(table) or "", weights
+    return recorded_generator_path(table) or "", weights
 
 
 def _shown(out: str, run: EditRun) -> None:

@@ -64,10 +64,10 @@ def embed(
 def _expected(fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None) -> Json:
     """Return the time and cost of `updates` steps of one image, estimated from what was measured on this machine."""
     from i2s_batch.cli.run_command import log_line
-    from i2s_batch.run.speed_cache import estimate, recall
+    from i2s_batch.run.speed_cache import estimate, load_measured
     from i2s_batch.storage.urls import hide_secrets
 
-    known = estimate(recall(log_line), fingerprint, config.precision, updates, config.actors, price)
+    known = estimate(load_measured(log_line), fingerprint, config.precision, updates, config.actors, price)
     if known:
         return [one.to_json() for one in known]
     bench = ["i2s-batch", "bench", "--generator", hide_secrets(generator), "--precision", config.precision]

@@ -105,7 +105,7 @@ def neighbours(
     rate = max(found.seconds, 1e-9)
     log_line(
         f"{found.rows} latents, layers {found.layers.start} to {found.layers.stop - 1}, in {duration(found.seconds)}: "
-        f"{found.rows / rate:.0f} rows/s, {found.code_bytes / rate / 1e9:.2f} GB/s"
+        f"{found.rows / rate:.0f} rows/s, {found.latent_bytes / rate / 1e9:.2f} GB/s"
     )
     if sheet:
         from i2s_batch.api.neighbour_sheet import write_neighbour_sheet

@@ -15,7 +15,7 @@ from i2s_batch.cli.run_command import log_line
 from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
-    from i2s_batch.table.sql import Answer
+    from i2s_batch.table.sql import QueryResult
 
 FORMATS = ("table", "csv", "json", "parquet")
 _NAMED = 6  # of the columns that do not fit
@@ -65,11 +65,11 @@ def query(out: str, sql: str, kind: str | None, limit: int | None, output: str |
     kind = _kind(kind, output)
     from i2s_batch.output.ownership import check_file
     from i2s_batch.table.dataset import open_table
-    from i2s_batch.table.sql import answer
+    from i2s_batch.table.sql import run_query
 
     if output is not None:
         check_file(output)
-    with answer(open_table(out), sql) as found:
+    with run_query(open_table(out), sql) as found:
         if kind == "table" and output is None:
             _show(found, TABLE_ROWS if limit is None else limit, limit is None)
         else:
@@ -92,7 +92,7 @@ def _kind(kind: str | None, output: str | None) -> str:
     return kind
 
 
-def _show(found: Answer, limit: int, by_default: bool) -> None:
+def _show(found: QueryResult, limit: int, by_default: bool) -> None:
     """Print the first rows as a table; a line on standard error says what is not shown."""
     from i2s_batch.table.query_output import limited
 
@@ -108,7 +108,7 @@ def _show(found: Answer, limit: int, by_default: bool) -> None:
         log_line(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
 
 
-def _write(found: Answer, kind: str, limit: int | None, output: str | None) -> None:
+def _write(found: QueryResult, kind: str, limit: int | None, output: str | None) -> None:
     from i2s_batch.storage.files import written_whole
     from i2s_batch.table.query_output import limited, write_csv, write_json, write_parquet
 

@@ -55,7 +55,7 @@ def _lines(found: Verification) -> list[str]:
     planned = "unknown" if found.planned is None else str(found.planned)
     lines = [
         found.out,
-        f"  images      {planned} planned, {found.rows} rows in {found.files} files, {found.codes} with a latent",
+        f"  images      {planned} planned, {found.rows} rows in {found.files} files, {found.latents} with a latent",
         f"  checksums   {found.as_written} of {found.files} files are as they were written",
         f"  rendered    {found.rendered} rows again" + (f", within {found.within}" if found.rendered else ""),
         *(f"  unchecked   {text}" for text in found.unchecked),

@@ -122,7 +122,7 @@ class EditRun(Run):
             raise ConfigError(f"there is nothing to make of {len(chosen)} chosen images; choose more")
         warning = out_of_distribution_warning(index, parents, farthest_own_distance(self.network))
         if warning is not None:
-            self._say(warning)
+            self._report(warning)
         return Plan(images, request.config.shard_size, UNIT, internal=EDIT_INTERNAL)
 
     def unit(self, index: int) -> EditUnit:
@@ -139,7 +139,7 @@ class EditRun(Run):
             return sorted(chosen, key=_in_natural_order)
         without = len(index.ids) - len(chosen := index.ok())
         if without:
-            self._say(f"{without} images without a latent are left out")
+            self._report(f"{without} images without a latent are left out")
         return sorted(chosen, key=_in_natural_order)
 
     def _planned_images(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
@@ -157,7 +157,7 @@ class EditRun(Run):
         if len(ids.unique()) < len(ids):  # the same edit twice makes one image
             first = np.append(True, np.asarray(ids[1:]) != np.asarray(ids[:-1]))
             images = images.filter(pa.array(first))
-            self._say(f"{len(ids) - len(images)} images are requested more than once; each is made once")
+            self._report(f"{len(ids) - len(images)} images are requested more than once; each is made once")
         return images, parents
 
     def _images_to_make(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> Iterator[PlannedImage]:
@@ -182,7 +182,7 @@ class EditRun(Run):
         """Make the animations that do not exist yet."""
         config = self._request.config
         if config.animation is not None:
-            make_animations(self._store, config, config.animation, self._say)
+            make_animations(self._store, config, config.animation, self._report)
 
 
 def settings_of(request: EditRunRequest) -> dict[str, Json]:

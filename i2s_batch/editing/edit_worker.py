@@ -21,7 +21,7 @@ from i2s_batch.errors import LatentError
 from i2s_batch.images.read.decoding import encode_picture
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.metrics import to_uint8
-from i2s_batch.inversion.numerics import map_dtype, set_numerics
+from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task
@@ -99,7 +99,7 @@ class EditWorker:
             torch.set_num_threads(spec.threads)
         dtype = set_numerics(spec.config.precision)
         device = torch.device(spec.device)
-        self._generator = build_generator(spec.generator, device, dtype, map_dtype(spec.config.precision))
+        self._generator = build_generator(spec.generator, device, dtype, feature_map_dtype(spec.config.precision))
         self._w_avg = self._generator.w_avg.double().cpu().numpy()
         self._batch = spec.config.batch_size or batch_size(self._generator)
         self.slots = max(1, min(_SLOTS, spec.max_slots))

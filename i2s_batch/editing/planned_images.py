@@ -12,7 +12,7 @@ from i2s_batch.editing.units import EditImage
 from i2s_batch.output.plan import EDIT_INTERNAL
 from i2s_batch.schema.row import Cell
 from i2s_batch.schema.settings import load
-from i2s_batch.table.latent_reader import PLACE, LatentLocation
+from i2s_batch.table.latent_reader import LOCATION, LatentLocation
 
 # The columns of a recipe and of its sequence, which the table has too, beside those of `schema.columns.COLUMNS`.
 RECIPE = pa.schema(
@@ -29,7 +29,7 @@ RECIPE = pa.schema(
 )
 # The locations of the parents' latents; only the plan's file has this column.
 (LOCATIONS,) = EDIT_INTERNAL
-PLANNED = pa.schema([("image_id", pa.string()), ("uri", pa.string()), *RECIPE, (LOCATIONS, pa.list_(PLACE))])
+PLANNED = pa.schema([("image_id", pa.string()), ("uri", pa.string()), *RECIPE, (LOCATIONS, pa.list_(LOCATION))])
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class EmbedRun(Run):
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:
-            compare(state, assembler, plan, self._listing, self._say)
+            compare(state, assembler, plan, self._listing, self._report)
             # An image that is embedded again now may have been in flight when an earlier driver ended.
             state.checkpointed = undone_checkpoints(state.done, self._log)
 

@@ -11,11 +11,11 @@ from i2s_batch.config import EmbedConfig, ImageSettings
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.batch_size import GRAPH_BATCH_SIZE, cpu_batch_size, fastest_batch_size, step_seconds
 from i2s_batch.inversion.metrics import build_lpips
-from i2s_batch.inversion.numerics import map_dtype, set_numerics
+from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.inversion.step_program import choose_program
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
 from i2s_batch.run.device import device_name, software
-from i2s_batch.run.speed_cache import Measured, recall, remember
+from i2s_batch.run.speed_cache import Measured, load_measured, save_measured
 
 
 def _discard(line: str) -> None:
@@ -27,7 +27,7 @@ class Engine:
 
     def __init__(self, generator: GeneratorWeights, vgg: VGGWeights, device: str, precision: str) -> None:
         self.device, self._precision = torch.device(device), precision
-        self._dtype, self._maps = set_numerics(precision), map_dtype(precision)
+        self._dtype, self._maps = set_numerics(precision), feature_map_dtype(precision)
         self._weights = generator
         self._generator = build_generator(generator, self.device, self._dtype, self._maps)
         self._vgg = build_vgg(vgg, self.device, self._dtype, self._maps)
@@ -53,11 +53,11 @@ class Engine:
         """Return the seconds per step and image at a batch size, from the cache or measured now."""
         networks = (device_name(self.device), self._weights.fingerprint, self._precision)
         wanted = (*networks, batch_size, "plain", software())
-        for one in recall(_discard):
+        for one in load_measured(_discard):
             if one.key == wanted:
                 return one.seconds
         seconds = step_seconds(self._generator, self._vgg, embed, batch_size)
-        remember(Measured(*networks, batch_size, seconds, "plain", software()), _discard)
+        save_measured(Measured(*networks, batch_size, seconds, "plain", software()), _discard)
         return seconds
 
     def embedder(self, settings: ImageSettings, slots: int) -> Embedder:

@@ -18,7 +18,7 @@ from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.memory import keep_freed_memory
-from i2s_batch.inversion.numerics import map_dtype, set_numerics
+from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
 from i2s_batch.run.networks import generator_of, vgg_of
 from i2s_batch.schema.metadata import META_GENERATOR, META_VGG, texts_of
@@ -130,7 +130,7 @@ def _embedder(
 ) -> tuple[Embedder, int]:
     """Return an embedder with one slot, on the GPU if there is one, and the side of the generator's images."""
     keep_freed_memory()
-    dtype, maps = set_numerics(precision), map_dtype(precision)
+    dtype, maps = set_numerics(precision), feature_map_dtype(precision)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = build_generator(generator, device, dtype, maps)
     return Embedder(network, build_vgg(vgg, device, dtype, maps), config), network.resolution

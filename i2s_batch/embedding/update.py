@@ -14,7 +14,7 @@ from i2s_batch.errors import PictureError, RunConflictError
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_state import RunState
 from i2s_batch.parquet.row_groups import RowGroups
-from i2s_batch.parquet.sorted_rows import PassingIds
+from i2s_batch.parquet.sorted_rows import SortedIds
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.sources.image_bytes import read_bytes
 
@@ -32,7 +32,7 @@ def updated_plan(plan: Plan, listing: RowGroups) -> Plan:
             f"the list has the columns {', '.join(listing.schema.names)} now, but the run was planned with "
             f"{', '.join(plan.images.schema.names)}; give the same columns, or another OUT"
         )
-    return plan.grown(listing)
+    return plan.with_new_images(listing)
 
 
 def compare(
@@ -46,10 +46,10 @@ def compare(
     """
     changed = gone = 0
     for shards in plan.generation_shards():
-        current = PassingIds(listing.parts(["image_id"]))
+        current = SortedIds(listing.parts(["image_id"]))
         for shard in filter(state.published.__contains__, shards):
             rows = assembler.published(shard, ["image_id", "sha256", "vanished_at"])
-            present = current.hold(rows["image_id"])
+            present = current.contain(rows["image_id"])
             gone += assembler.mark_vanished(shard, _vanished(rows, present))
             changed += _mark_changed(state, plan, shard, np.flatnonzero(present), rows["sha256"])
     report(f"{changed} images have changed, {gone} are gone (their rows stay); SOURCE holds {listing.num_rows} now")

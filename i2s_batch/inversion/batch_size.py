@@ -22,7 +22,7 @@ CPU_BATCH_SIZE = 4
 GRAPH_BATCH_SIZE = 16
 # On a GPU it is measured otherwise.
 GPU_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-WORTHWHILE = 0.03  # of the seconds a step and image; less is not worth twice the images that wait for a checkpoint
+MINIMUM_GAIN = 0.03  # of the seconds a step and image; less is not worth twice the images that wait for a checkpoint
 TIMED_STEPS = 4
 # What is left to the allocator's fragments and to the metrics.
 MEMORY_FRACTION = 0.8
@@ -43,12 +43,12 @@ def fastest_batch_size(seconds: Callable[[int], float], limit: int) -> int:
         if size > limit:
             break
         try:
-            found = seconds(size)
+            measured = seconds(size)
         except torch.OutOfMemoryError:
             break
-        if found > best_seconds * (1 - WORTHWHILE):
+        if measured > best_seconds * (1 - MINIMUM_GAIN):
             break
-        best, best_seconds = size, found
+        best, best_seconds = size, measured
     return best
 
 
@@ -64,10 +64,10 @@ def step_seconds(generator: GeneratorLike, features: Features, config: EmbedConf
         free, _ = torch.cuda.mem_get_info(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-    endless = replace(config, batch_size=batch_size, compile=False, steps=10 * TIMED_STEPS)
-    embedder = Embedder(generator, features, endless)
-    for place in range(batch_size):
-        embedder.put(str(place), np.zeros((generator.resolution, generator.resolution, 3), np.uint8))
+    timed = replace(config, batch_size=batch_size, compile=False, steps=10 * TIMED_STEPS)
+    embedder = Embedder(generator, features, timed)
+    for position in range(batch_size):
+        embedder.put(str(position), np.zeros((generator.resolution, generator.resolution, 3), np.uint8))
     seconds = min(_timed(embedder, device) for _ in range(1 + TIMED_STEPS))  # the first one is never the fastest
     if on_gpu and torch.cuda.max_memory_allocated(device) - before > MEMORY_FRACTION * free:
         raise torch.OutOfMemoryError(f"{batch_size} images take more than {MEMORY_FRACTION:.0%} of the free memory")

@@ -101,7 +101,7 @@ class CompiledStep:
 
     def _check(
         self,
-        found: tuple[torch.Tensor, ...],
+        outcome: tuple[torch.Tensor, ...],
         variable: torch.Tensor,
         target: torch.Tensor,
         target_features: list[torch.Tensor],
@@ -113,8 +113,8 @@ class CompiledStep:
         """
         one = (variable[:1], target[:1], [features[:1] for features in target_features])
         plain_gradient, _, plain_loss = evaluate(self._plain.losses, *one)
-        a, b = found[0][0].flatten().double(), plain_gradient.flatten().double()
-        loss, plain = float(found[2][0]), float(plain_loss)
+        a, b = outcome[0][0].flatten().double(), plain_gradient.flatten().double()
+        loss, plain = float(outcome[2][0]), float(plain_loss)
         if not math.isfinite(plain) or not float(b.norm()):
             return
         off = abs(loss - plain) / max(abs(plain), 1e-300)

@@ -77,7 +77,7 @@ class _Occupant:
 
 
 @dataclass(frozen=True)
-class _Parked:
+class _Pending:
     """An image on its way into a slot, with its fitted picture; `state`: None if it has not begun; `sha256`: of its
     file."""
 
@@ -111,7 +111,7 @@ class Embedder:
         self.program = program or choose_program(self.config, generator)
         self._slots = Slots(generator, features, self._space, self.config, self.program)
         self._occupants: list[_Occupant | None] = []
-        self._parked: list[_Parked] = []
+        self._pending: list[_Pending] = []
         self._advances = 0
         self.capacity = self.config.batch_size  # images in a batch; less after the device's memory was not enough
         self.updates = 0  # made so far, over all images
@@ -134,7 +134,7 @@ class Embedder:
         """Return the images in the slots, or waiting for one to become free again, and the updates made on each."""
         steps = self.config.steps
         in_slots = {o.image_id: min(o.evaluations, steps) for o in self._occupants if o is not None}
-        return in_slots | {p.image_id: 0 if p.state is None else p.state.step for p in self._parked}
+        return in_slots | {p.image_id: 0 if p.state is None else p.state.step for p in self._pending}
 
     def put(self, image_id: str, picture: np.ndarray, state: SlotState | None = None, sha256: str = "") -> None:
         """Start `picture` (uint8 [H, W, 3], any size) in a free slot, or resume it from `state`.
@@ -150,8 +150,8 @@ class Embedder:
         if objection:
             raise ConfigError(objection)
         target = fit_picture(picture, self._generator.resolution, self.config.fit)
-        self._parked.append(_Parked(image_id, target, sha256, state))
-        self._unpark()
+        self._pending.append(_Pending(image_id, target, sha256, state))
+        self._fill_slots()
 
     def advance(self, stop: Callable[[], bool] = lambda: False) -> list[EmbedResult]:
         """Step all slots until at least one image is finished or `stop()` is true; the finished images.
@@ -160,7 +160,7 @@ class Embedder:
         enough, half of the images are set aside as they are and go on when others have finished; raises
         torch.OutOfMemoryError where it is not enough for one.
         """
-        self._unpark()
+        self._fill_slots()
         self._drop_free_slots()
         while self.in_flight:
             if not self._step():
@@ -171,9 +171,9 @@ class Embedder:
                 if occupant is not None:
                     self.updates += occupant.evaluations < self.config.steps
                     occupant.evaluations += 1
-            finished = self._finished_places()
+            finished = self._finished_positions()
             if finished:
-                return [self._take(place) for place in finished]
+                return [self._take(position) for position in finished]
             if stop():
                 break
         return []
@@ -184,15 +184,15 @@ class Embedder:
 
     def snapshot(self) -> list[SlotState]:
         """Return the state of every image in flight, as values."""
-        in_slots = [self._state(place, o) for place, o in enumerate(self._occupants) if o is not None]
-        return in_slots + [parked.state for parked in self._parked if parked.state is not None]
+        in_slots = [self._state(position, o) for position, o in enumerate(self._occupants) if o is not None]
+        return in_slots + [pending.state for pending in self._pending if pending.state is not None]
 
-    def _state(self, place: int, occupant: _Occupant) -> SlotState:
+    def _state(self, position: int, occupant: _Occupant) -> SlotState:
         # A step that ends meanwhile replaces all tensors at once; these are those of before it, or of after.
         tensors = vars(self._slots).copy()
-        step = int(tensors["step"][place])
+        step = int(tensors["step"][position])
         arrays = {
-            name: tensors[name][place].detach().cpu().numpy().copy() for name in ("variable", "m", "v", "history")
+            name: tensors[name][position].detach().cpu().numpy().copy() for name in ("variable", "m", "v", "history")
         }
         arrays["history"] = arrays["history"][:step]
         return SlotState(occupant.image_id, step, seconds=occupant.seconds, sha256=occupant.sha256, **arrays)
@@ -229,36 +229,36 @@ class Embedder:
     def _halve(self) -> None:
         """Set half of the images aside (of three, one), for ever fewer in a batch."""
         self.capacity = (len(self._occupants) + 1) // 2
-        for place in range(self.capacity, len(self._occupants)):
-            if (occupant := self._occupants[place]) is not None:
-                state = self._state(place, occupant)
-                self._parked.append(_Parked(occupant.image_id, occupant.target, occupant.sha256, state))
+        for position in range(self.capacity, len(self._occupants)):
+            if (occupant := self._occupants[position]) is not None:
+                state = self._state(position, occupant)
+                self._pending.append(_Pending(occupant.image_id, occupant.target, occupant.sha256, state))
         self._keep_slots(range(self.capacity))
         if self._like.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _unpark(self) -> None:
+    def _fill_slots(self) -> None:
         """Put what is parked into slots, as many as there may be."""
-        while self._parked and (busy := sum(o is not None for o in self._occupants)) < self.capacity:
-            if not self._place(self._parked[0], busy):
+        while self._pending and (busy := sum(o is not None for o in self._occupants)) < self.capacity:
+            if not self._fill_slot(self._pending[0], busy):
                 self.capacity = busy
                 return
-            self._parked.pop(0)
+            self._pending.pop(0)
 
-    def _place(self, parked: _Parked, busy: int) -> bool:
+    def _fill_slot(self, pending: _Pending, busy: int) -> bool:
         """Put an image beside `busy` others; False if there is no memory for it."""
-        place = self._occupants.index(None) if None in self._occupants else len(self._occupants)
-        state = parked.state
+        position = self._occupants.index(None) if None in self._occupants else len(self._occupants)
+        state = pending.state
         try:
-            self._slots.put(place, from_uint8(parked.target, self._like), state, parked.image_id)
+            self._slots.put(position, from_uint8(pending.target, self._like), state, pending.image_id)
         except torch.OutOfMemoryError:
             if not busy:
                 raise
             return False
         self._reserve()
         step, seconds = (0, 0.0) if state is None else (state.step, state.seconds)
-        occupant = _Occupant(parked.image_id, parked.target, parked.sha256, step, seconds, time.monotonic())
-        self._occupants[place : place + 1] = [occupant]
+        occupant = _Occupant(pending.image_id, pending.target, pending.sha256, step, seconds, time.monotonic())
+        self._occupants[position : position + 1] = [occupant]
         return True
 
     def _reserve(self) -> None:
@@ -279,15 +279,15 @@ class Embedder:
     def _drop_free_slots(self) -> None:
         """At the end of a dataset, do not compute slots that nobody needs. A graph computes them all: one of a full
         batch is as fast as a plain step of a single image."""
-        busy = [place for place, occupant in enumerate(self._occupants) if occupant is not None]
+        busy = [position for position, occupant in enumerate(self._occupants) if occupant is not None]
         if len(busy) < len(self._occupants) and not self.program.graph:
             self._keep_slots(busy)
 
-    def _keep_slots(self, places: Sequence[int]) -> None:
-        self._slots.keep(places)
-        self._occupants = [self._occupants[place] for place in places]
+    def _keep_slots(self, positions: Sequence[int]) -> None:
+        self._slots.keep(positions)
+        self._occupants = [self._occupants[position] for position in positions]
 
-    def _finished_places(self) -> list[int]:
+    def _finished_positions(self) -> list[int]:
         done = {p for p, o in enumerate(self._occupants) if o is not None and o.evaluations > self.config.steps}
         if done or self._advances % STEPS_PER_SYNC == 0 or self._judged():
             ended = (~self._slots.finite | (self._slots.limit < self.config.steps)).tolist()  # host sync
@@ -301,15 +301,15 @@ class Embedder:
             o is not None and (o.evaluations - 1) % window == 0 for o in self._occupants
         )
 
-    def _take(self, place: int) -> EmbedResult:
+    def _take(self, position: int) -> EmbedResult:
         """Empty a slot whose image is finished. The picture is made anew from the stored code, alone in its
         batch, so that the metrics belong to the code and to nothing else."""
-        occupant = self._occupants[place]
+        occupant = self._occupants[position]
         assert occupant is not None
-        self._occupants[place] = None
-        steps = int(self._slots.limit[place])
-        losses = self._slots.losses(place).cpu().numpy()[: steps + 1]
-        terms = self._slots.history[place].cpu().numpy()[: steps + 1].copy()  # the slot is filled anew
+        self._occupants[position] = None
+        steps = int(self._slots.limit[position])
+        losses = self._slots.losses(position).cpu().numpy()[: steps + 1]
+        terms = self._slots.history[position].cpu().numpy()[: steps + 1].copy()  # the slot is filled anew
         if not np.isfinite(losses[: occupant.evaluations]).all():
             end = int(np.flatnonzero(~np.isfinite(losses))[0])
             return EmbedResult(
@@ -322,11 +322,11 @@ class Embedder:
                 term_curves=terms[: end + 1],
                 seconds=occupant.seconds,
             )
-        variable = self._slots.variable[place][None]
+        variable = self._slots.variable[position][None]
         with torch.no_grad():
             ws = self._space.to_ws(variable)
             picture = to_uint8(self._generator.synthesize(ws)[0])
-        made = Reconstruction(picture, occupant.target, self._like, self._lpips, ws[0], self._generator.w_avg)
+        reconstruction = Reconstruction(picture, occupant.target, self._like, self._lpips, ws[0], self._generator.w_avg)
         return EmbedResult(
             image_id=occupant.image_id,
             status=STATUS_OK,
@@ -339,8 +339,8 @@ class Embedder:
             latent=ws[0].cpu().numpy().copy(),
             z=variable[0].cpu().numpy().copy() if self._space.name == "z" else None,
             picture=picture,
-            state=self._state(place, occupant),
-            metrics=measure(made),
+            state=self._state(position, occupant),
+            metrics=measure(reconstruction),
         )
 
     def objection_to(self, state: SlotState, image_id: str, sha256: str = "") -> str:

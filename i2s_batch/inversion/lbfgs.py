@@ -86,8 +86,8 @@ class LBFGS:
         points = torch.where(stuck[:, None, None], best[:, None], points)
         gradients = torch.where(stuck[:, None, None], gradients[:, -1:], gradients)
         step = torch.where((better | lost)[:, None], self.direction(points, gradients), back)
-        looked_at = t == self.steps if self.window is None else (t == self.steps) | (t % self.window == 0)
-        new = torch.where(looked_at[:, None], best, best + step)
+        is_inspected = t == self.steps if self.window is None else (t == self.steps) | (t % self.window == 0)
+        new = torch.where(is_inspected[:, None], best, best + step)
         return new.reshape(shape), points.reshape(m.shape), gradients.reshape(v.shape)
 
     def direction(self, points: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:

@@ -61,6 +61,6 @@ def loss_terms(
     return torch.stack([mean_square(images, targets), *(mean_square(f, t) for f, t in pairs)], dim=1)
 
 
-def lambdas(weights: LossWeights, like: torch.Tensor) -> torch.Tensor:
+def loss_weight_vector(weights: LossWeights, like: torch.Tensor) -> torch.Tensor:
     """Return the weights of the terms as a vector [5], with the dtype and device of `like`."""
     return torch.tensor([getattr(weights, term) for term in TERMS], dtype=like.dtype, device=like.device)

@@ -26,9 +26,9 @@ def to_uint8(image: torch.Tensor) -> np.ndarray:
     return levels.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
-def from_uint8(picture: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+def from_uint8(image: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     """uint8 [R, R, 3] as [3, R, R] in [-1, 1], with the dtype and device of `like`."""
-    levels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(like.device, like.dtype)
+    levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(like.device, like.dtype)
     return levels / (PEAK / 2) - 1
 
 
@@ -131,12 +131,12 @@ def measure(reconstruction: Reconstruction) -> dict[str, float | None]:
     return values
 
 
-def picture_metrics(
-    picture: np.ndarray, target: np.ndarray, perceptual: PerceptualDistance | None, like: torch.Tensor
+def image_metrics(
+    image: np.ndarray, target: np.ndarray, perceptual: PerceptualDistance | None, like: torch.Tensor
 ) -> dict[str, float | None]:
     """Return the metrics of two uint8 [R, R, 3] images that need no latent: mse, psnr, ssim and lpips (None without a
     perceptual network)."""
-    return measure(Reconstruction(picture, target, like, perceptual))
+    return measure(Reconstruction(image, target, like, perceptual))
 
 
 def measure_w_distance(reconstruction: Reconstruction) -> float | None:

@@ -12,8 +12,8 @@ def set_numerics(precision: str) -> torch.dtype:
     """Set the process-wide matrix arithmetic for `precision` and return the dtype of the networks.
 
     `fp32`: true float32 products everywhere (PyTorch would use TF32 in convolutions by default);
-    `tf32`: TF32 products on GPUs that have them; `bf16`: float32, but for the feature maps (`map_dtype`); `fp64`: for
-    checking.
+    `tf32`: TF32 products on GPUs that have them; `bf16`: float32, but bfloat16 feature maps (`feature_map_dtype`);
+    `fp64`: float64, for checking.
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
@@ -25,6 +25,6 @@ def set_numerics(precision: str) -> torch.dtype:
     return torch.float64 if precision == "fp64" else torch.float32
 
 
-def map_dtype(precision: str) -> torch.dtype | None:
+def feature_map_dtype(precision: str) -> torch.dtype | None:
     """Return the dtype of the networks' feature maps where it is not that of everything else."""
     return torch.bfloat16 if precision == "bf16" else None

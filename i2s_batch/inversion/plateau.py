@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-class Plateau:
+class EarlyStopping:
     """An image ends when its best loss gained less than `percent` % in `window` steps.
 
     Looked at after every `window` steps of the image itself, so that what its neighbours do, or when somebody looks,
@@ -13,7 +13,7 @@ class Plateau:
     """
 
     def __init__(self, percent: float, window: int) -> None:
-        self._kept = 1 - percent / 100
+        self._fraction = 1 - percent / 100
         self._window = window
 
     def judge(
@@ -22,11 +22,11 @@ class Plateau:
         """`loss` [B] after `step` [B] updates; `best` [B], the least so far; `before` [B], the least at the end of the
         last window (infinite at the start). The new `best` and `before`, and which images end now [B]."""
         best = torch.minimum(best, loss)
-        looked_at = step % self._window == 0
-        return best, torch.where(looked_at, best, before), looked_at & (best > before * self._kept)
+        window_ends = step % self._window == 0
+        return best, torch.where(window_ends, best, before), window_ends & (best > before * self._fraction)
 
     def replay(self, losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`best` and `before` after the losses [s] of steps 0 to s - 1, as scalars."""
-        nothing = losses.new_full((1,), torch.inf)
+        infinite = losses.new_full((1,), torch.inf)
         ends = (max(len(losses) - 1, 0) // self._window) * self._window + 1
-        return torch.cat([nothing, losses]).min(), torch.cat([nothing, losses[:ends]]).min()
+        return torch.cat([infinite, losses]).min(), torch.cat([infinite, losses[:ends]]).min()

@@ -15,10 +15,10 @@ from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.inversion.compiled import CompiledStep
 from i2s_batch.inversion.graph import GraphedStep
 from i2s_batch.inversion.initialisation import start_of
-from i2s_batch.inversion.loss import Features, lambdas
+from i2s_batch.inversion.loss import Features, loss_weight_vector
 from i2s_batch.inversion.objective import Evaluate, Objective, evaluate
 from i2s_batch.inversion.optimizer import optimizer_of
-from i2s_batch.inversion.plateau import Plateau
+from i2s_batch.inversion.plateau import EarlyStopping
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.inversion.step_program import PLAIN, StepProgram
@@ -32,8 +32,8 @@ class Slots:
     """B images in a batch. All tensors have the slot as their first dimension.
 
     variable: [B, *space shape]; m, v: the optimiser's state; step: [B] int64, updates made; limit: [B] int64,
-    updates after which it ends; best: [B], the least loss so far; best_before: [B], what `Plateau` compares it with;
-    finite: [B] bool, every loss so far was;
+    updates after which it ends; best: [B], the least loss so far; best_before: [B], what `EarlyStopping` compares it
+    with; finite: [B] bool, every loss so far was;
     history: [B, steps + 1, 5], loss terms at each evaluation; target: [B, 3, R, R] in [-1, 1];
     target_features: the perceptual features of the targets, computed once an image.
 
@@ -64,8 +64,10 @@ class Slots:
         self.program = program
         self.optimizer = optimizer_of(config)
         self._start = start_of(space, config)
-        self._plateau = None if config.stop_plateau is None else Plateau(config.stop_plateau, config.plateau_steps)
-        self._weights = lambdas(config.loss_weights, generator.w_avg)
+        self._early_stopping = (
+            None if config.stop_plateau is None else EarlyStopping(config.stop_plateau, config.plateau_steps)
+        )
+        self._weights = loss_weight_vector(config.loss_weights, generator.w_avg)
         self.objective = Objective(generator.synthesize, features, space, self._weights)
         self._compiled = self._compiled_step(generator) if program.compiled else None
         self._graph: GraphedStep | None = None
@@ -197,8 +199,8 @@ class Slots:
         """Return the state of every slot after this step, by name. Changes nothing."""
         better = loss < best
         after = {"finite": finite & loss.isfinite(), "best": torch.minimum(best, loss)}
-        if self._plateau is not None:
-            after |= self._after_plateau(self._plateau, loss, step, limit, best, best_before)
+        if self._early_stopping is not None:
+            after |= self._after_early_stopping(self._early_stopping, loss, step, limit, best, best_before)
         running = step < after.get("limit", limit)
         updated = self.optimizer.update(variable, gradient, m, v, step + 1, better)
         for name, new, old in zip(("variable", "m", "v"), updated, (variable, m, v), strict=True):
@@ -206,8 +208,8 @@ class Slots:
         return after | {"step": step + running}
 
     @staticmethod
-    def _after_plateau(
-        plateau: Plateau,
+    def _after_early_stopping(
+        early_stopping: EarlyStopping,
         loss: torch.Tensor,
         step: torch.Tensor,
         limit: torch.Tensor,
@@ -215,7 +217,7 @@ class Slots:
         best_before: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """An image that ends now has had its last update. One that has ended is judged again, which changes nothing."""
-        best, before, ends = plateau.judge(loss, step, best, best_before)
+        best, before, ends = early_stopping.judge(loss, step, best, best_before)
         running = step < limit
         ended = torch.where(running & ends, step, limit)
         return {"best": best, "best_before": torch.where(running, before, best_before), "limit": ended}
@@ -237,8 +239,8 @@ class Slots:
         losses = history[:step] @ like
         best_before = like.new_tensor(torch.inf)
         best = torch.cat([best_before[None], losses]).min()
-        if self._plateau is not None:
-            best, best_before = self._plateau.replay(losses)
+        if self._early_stopping is not None:
+            best, best_before = self._early_stopping.replay(losses)
         values = {
             "variable": variable,
             "m": m,

@@ -11,9 +11,9 @@ from i2s_batch.models import Generator
 
 def synthesised(latent: np.ndarray, generator: Generator) -> torch.Tensor:
     """Return the image of a latent, float32 [L * w_dim] or [L, w_dim], as [1, 3, R, R], unclipped."""
-    codes = torch.from_numpy(np.array(latent, np.float32)).reshape(1, generator.num_layers, generator.w_dim)
+    latents = torch.from_numpy(np.array(latent, np.float32)).reshape(1, generator.num_layers, generator.w_dim)
     with torch.no_grad():
-        return generator.synthesize(codes.to(generator.w_avg))
+        return generator.synthesize(latents.to(generator.w_avg))
 
 
 def image_of(latent: np.ndarray, generator: Generator) -> np.ndarray:

@@ -33,10 +33,10 @@ _JUDGED_BY = ["image_id", "status", "sha256", "loss"]
 _RANKED_BY = [*_JUDGED_BY, "run"]
 
 # Where a row lies, by image_id.
-_PLACE = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("place", pa.int32())])
+_LOCATION = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("place", pa.int32())])
 
 
-def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> MergedSummary:
+def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> MergedSummary:
     """Write the rows of the finished runs at `outs` into a run at `new`; return the merged run's summary.
 
     An image that several runs hold comes once: the row that is ok before one that is not, then the one with the
@@ -47,11 +47,11 @@ def merge_runs(outs: Sequence[str], new: str, say: Callable[[str], None]) -> Mer
     records, plans = zip(*map(_finished, stores), strict=True)
     for store, record in zip(stores[1:], records[1:], strict=True):
         check_same_run(records[0], replace(record, source=records[0].source), stores[0].url, other=store.url)
-    chosen = spilled(_chosen(stores, plans), _PLACE)
+    chosen = spilled(_chosen(stores, plans), _LOCATION)
     target, merged_record = open_store(new), _merged_record(stores, records)
     _check_free(target, merged_record)  # before anything is written, and again under the lease
     doubled = sum(map(len, plans)) - chosen.num_rows
-    say(f"{chosen.num_rows} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
+    report(f"{chosen.num_rows} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
     target.check_writable()
     lease = Lease(target, RunLayout.lease)
     lease.acquire()
@@ -70,11 +70,11 @@ def _finished(store: Store) -> tuple[RunRecord, Plan]:
     if record.is_edit:
         raise RunConflictError(f"{store.url} holds edits; give outputs of embed, and edit the merged table")
     plan = Plan.load(store, record.shard_size)
-    there = len(existing_shards(store))
+    shard_count = len(existing_shards(store))
     waiting = next((info for info in store.list(RunLayout.all_rows_prefix)), None)
-    if there < plan.shards or waiting is not None:
+    if shard_count < plan.shards or waiting is not None:
         raise StorageError(
-            f"{store.url} is not finished ({there} of {plan.shards} shards); run its command again first"
+            f"{store.url} is not finished ({shard_count} of {plan.shards} shards); run its command again first"
         )
     return record, plan
 
@@ -102,7 +102,7 @@ def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table
             groups = zip(starts, [*starts[1:], len(rows)], strict=True)
             found = [_Candidate(*values) for values in zip(*rows.select(_RANKED_BY).to_pydict().values(), strict=True)]
             best = rows.take([start + _best(found[start:stop], stores) for start, stop in groups])
-        yield best.select(_PLACE.names)
+        yield best.select(_LOCATION.names)
 
 
 def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Table]:
@@ -118,7 +118,7 @@ def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Ta
         last = ids[-1].as_py()
         where = {"run": np.full(len(ids), run), "shard": np.full(len(ids), shard), "place": np.arange(len(ids))}
         for name, values in where.items():
-            rows = rows.append_column(_PLACE.field(name), pa.array(values, _PLACE.field(name).type))
+            rows = rows.append_column(_LOCATION.field(name), pa.array(values, _LOCATION.field(name).type))
         yield rows
 
 
@@ -158,15 +158,17 @@ class _Shards:
         self._stores = stores
         self._cache: LRUCache[tuple[int, int], pa.Table] = LRUCache(_CACHED_SHARDS)
 
-    def rows(self, places: pa.Table) -> pa.Table:
-        """The rows at `places`, in some order."""
+    def rows(self, locations: pa.Table) -> pa.Table:
+        """The rows at `locations`, in some order."""
         by_shard: dict[tuple[int, int], list[int]] = {}
-        for run, shard, place in zip(*places.select(["run", "shard", "place"]).to_pydict().values(), strict=True):
-            by_shard.setdefault((run, shard), []).append(place)
+        for run, shard, row_number in zip(
+            *locations.select(["run", "shard", "place"]).to_pydict().values(), strict=True
+        ):
+            by_shard.setdefault((run, shard), []).append(row_number)
         parts = [self._shard(*key).take(found) for key, found in by_shard.items()]
         for part, (run, _) in zip(parts[1:], list(by_shard)[1:], strict=True):
             if not part.schema.equals(parts[0].schema):
-                names = [sorted(set(p.column_names) - _own()) for p in (parts[0], part)]
+                names = [sorted(set(p.column_names) - _table_columns()) for p in (parts[0], part)]
                 urls = [self._stores[number].url for number in (next(iter(by_shard))[0], run)]
                 raise RunConflictError(
                     f"{urls[0]} carries the columns {names[0]}, {urls[1]} carries {names[1]}; only runs with the same "
@@ -190,14 +192,16 @@ def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shard
     target.put(RunLayout.run_json, record.encode())
 
     def planned() -> Iterator[pa.Table]:
-        for shard, places in enumerate(in_groups(chosen.parts(), size)):
-            rows = shards.rows(places).sort_by("image_id")
+        for shard, locations in enumerate(in_groups(chosen.parts(), size)):
+            rows = shards.rows(locations).sort_by("image_id")
             statuses.update(rows["status"].to_pylist())
             if not publish_shard(target, shard, rows, metadata, present_shard(target, shard), lease.confirm):
                 raise RunConflictError(
                     f"{target.uri(RunLayout.shard(shard))} changed while it was written; merge again"
                 )
-            yield rows.select([name for name in rows.column_names if name in ("image_id", "uri") or name not in _own()])
+            yield rows.select(
+                [name for name in rows.column_names if name in ("image_id", "uri") or name not in _table_columns()]
+            )
 
     parts = planned()
     first = next(parts)
@@ -221,6 +225,6 @@ def _check_free(target: Store, record: RunRecord) -> None:
         raise RunConflictError(f"{target.url} holds another run already; give another NEW")
 
 
-def _own() -> set[str]:
+def _table_columns() -> set[str]:
     """Return the names of the columns that every table has."""
     return {column.name for column in COLUMNS}

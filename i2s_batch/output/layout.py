@@ -22,7 +22,7 @@ _OTHER = "_other"
 _NAME_BYTES = 255  # of a file or folder, on most file systems
 _PATH_BYTES = 800  # S3 allows 1,024 for a whole key, with the prefix of OUT
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
-_READABLE_LETTERS = 60
+_READABLE_CHARACTERS = 60
 
 
 def file_name(image_id: str, suffix: str) -> str:
@@ -35,7 +35,7 @@ def file_name(image_id: str, suffix: str) -> str:
     if _is_path(image_id, suffix):
         return f"{image_id}.{suffix}"
     digest = hashlib.sha256(image_id.encode("utf-8", "surrogatepass")).hexdigest()
-    readable = _UNSAFE.sub("_", image_id)[-_READABLE_LETTERS:].strip("_")
+    readable = _UNSAFE.sub("_", image_id)[-_READABLE_CHARACTERS:].strip("_")
     return f"{_OTHER}/{readable}-{digest}.{suffix}"
 
 

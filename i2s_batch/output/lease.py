@@ -57,16 +57,16 @@ def _process_start(pid: int | None) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
-def is_here(held: bytes) -> bool:
+def is_on_this_machine(held: bytes) -> bool:
     """Whether the driver that wrote `held` into the lease is a process of this machine."""
     machine = parse_holder(held).machine
     return machine is not None and machine == this_machine()
 
 
-def holder_lives(store: Store, key: str, held: bytes) -> bool:
+def is_holder_alive(store: Store, key: str, held: bytes) -> bool:
     """Whether the driver that wrote `held` into the lease still works. Of a process of this machine that is
     known at once; of another, from its next heartbeat, which is waited for up to `EXPIRY_S`."""
-    if is_here(held):
+    if is_on_this_machine(held):
         holder = parse_holder(held)
         started = _process_start(holder.pid)
         return started is not None and started == holder.process_start
@@ -98,11 +98,11 @@ class Lease:
         self._store, self._key = store, key
         self._id = uuid.uuid4().hex
         self._since = ""
-        self._beats = 0
+        self._heartbeats = 0
         self._content = b""
         self._stop = threading.Event()
         self._lost: str | None = None
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
 
     def acquire(self) -> None:
         """Take the lease; waits until a holder on another machine has shown whether it lives.
@@ -116,7 +116,7 @@ class Lease:
                 held = self._store.get(self._key)
             except ObjectNotFoundError:
                 continue
-            if holder_lives(self._store, self._key, held):
+            if is_holder_alive(self._store, self._key, held):
                 raise RunConflictError(self._refusal(parse_holder(held)))
             if self._store.swap(self._key, held, self._content):
                 break
@@ -136,8 +136,8 @@ class Lease:
         a process that was stopped for a while has none.
         """
         self.check()
-        if self._ours() is None:
-            self._lost = self._loss()
+        if self._own_content() is None:
+            self._lost = self._reason_of_loss()
             raise RunConflictError(self._lost)
 
     def release(self) -> None:
@@ -146,7 +146,7 @@ class Lease:
         self._stop.set()
         self._thread.join()
         with suppress(StorageError):
-            if self._ours() is not None:
+            if self._own_content() is not None:
                 self._store.delete([self._key])
 
     def _refusal(self, holder: LeaseHolder) -> str:
@@ -154,7 +154,7 @@ class Lease:
         return f"{self._store.url}: another driver is working on this output ({who}); wait for it or end it first"
 
     def _render(self) -> bytes:
-        self._beats += 1
+        self._heartbeats += 1
         holder = LeaseHolder(
             id=self._id,
             host=socket.gethostname(),
@@ -162,25 +162,25 @@ class Lease:
             pid=os.getpid(),
             process_start=_process_start(os.getpid()),
             since=self._since,
-            beat=self._beats,
+            beat=self._heartbeats,
         )
         return json.dumps(asdict(holder)).encode()
 
-    def _beat(self) -> None:
+    def _keep_renewing(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
             fresh = self._render()
             try:
                 renewed = self._store.swap(self._key, self._content, fresh)
                 # An earlier beat may have arrived although its answer did not.
-                found = fresh if renewed else self._ours()
+                found = fresh if renewed else self._own_content()
                 if found is None:
-                    self._lost = self._loss()
+                    self._lost = self._reason_of_loss()
                     return
             except StorageError:
                 continue  # the next beat tries again; rows that cannot be written stop the run elsewhere
             self._content = found
 
-    def _loss(self) -> str:
+    def _reason_of_loss(self) -> str:
         """Why the lease is no longer ours."""
         try:
             self._store.get(self._key)
@@ -191,7 +191,7 @@ class Lease:
             )
         return f"{self._store.url}: another driver took this output over; this one stops"
 
-    def _ours(self) -> bytes | None:
+    def _own_content(self) -> bytes | None:
         """What the lease holds, if it is this driver's."""
         try:
             content = self._store.get(self._key)

@@ -43,7 +43,7 @@ def _of_other_images(log: WorkLog, planned: Mapping[int, list[str]]) -> dict[int
     return wrong
 
 
-def forget_damaged_rows(log: WorkLog, plan: Plan, say: Callable[[str], None]) -> int:
+def delete_damaged_rows(log: WorkLog, plan: Plan, report: Callable[[str], None]) -> int:
     """Delete every damaged row of the log and say which they were; how many. Their images are made again."""
     damaged: dict[int, str] = {}
     units = (unit for unit in log.logged_rows() if unit < plan.units)
@@ -56,7 +56,7 @@ def forget_damaged_rows(log: WorkLog, plan: Plan, say: Callable[[str], None]) ->
     for unit, reason in list(damaged.items())[:_NAMED]:
         images = plan.unit_range(unit)
         others = f" and {len(images) - 1} more images are" if len(images) > 1 else " is"
-        say(f"{reason}; {plan.image_id(images[0])!r}{others} made again, unless the table has a row already")
+        report(f"{reason}; {plan.image_id(images[0])!r}{others} made again, unless the table has a row already")
     if len(damaged) > _NAMED:
-        say(f"{len(damaged) - _NAMED} more files of the work log are damaged; their images are made again")
+        report(f"{len(damaged) - _NAMED} more files of the work log are damaged; their images are made again")
     return len(damaged)

@@ -25,11 +25,11 @@ _COUNTED = 100  # files that are counted at most; of millions the first are enou
 _NAMED = 3
 _LIMIT_BYTES = 1 << 24  # of the record of a run; it has some thousand
 # What systems and file managers put into folders by themselves. It is no reason to refuse one, and stays.
-_OF_SYSTEMS = frozenset(
+_SYSTEM_FILES = frozenset(
     {".DS_Store", ".localized", ".directory", "Thumbs.db", "desktop.ini", ".Spotlight-V100", ".fseventsd"}
     | {".Trashes", ".TemporaryItems", "$RECYCLE.BIN", "System Volume Information"}
 )
-_OF_SYSTEMS_BEGIN = ("._", ".nfs0")  # AppleDouble; files on NFS that were deleted while they were open
+_SYSTEM_PREFIXES = ("._", ".nfs0")  # AppleDouble; files on NFS that were deleted while they were open
 _LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index)
 # Fields by which JSON of ours is told from other files.
 _FIELDS = {
@@ -62,7 +62,7 @@ def check_free(store: Store, is_ours: Callable[[str], bool]) -> None:
     """Raise RunConflictError that names what is at an output for whose key `is_ours` is false. What systems and file
     managers put there by themselves does not count."""
     foreign = list(
-        islice((key for key in store.everything() if not (_is_of_system(key) or is_ours(key))), _COUNTED + 1)
+        islice((key for key in store.everything() if not (_is_system_file(key) or is_ours(key))), _COUNTED + 1)
     )
     if foreign:
         raise RunConflictError(
@@ -117,19 +117,20 @@ def check_file(path: str) -> None:
     _check_outside_runs(path, "FILE")
 
 
-def _check_outside_runs(place: str, what: str) -> None:
-    for parent, key in _parents(place):
+def _check_outside_runs(location: str, what: str) -> None:
+    for parent, key in _parents(location):
         if RunLayout.names(key) and _holds_run(parent):
             raise RunConflictError(
-                f"{what} {place!r} lies where the run at {parent!r} keeps its own files ({key!r}); give a path outside"
+                f"{what} {location!r} lies where the run at {parent!r} keeps its own files ({key!r}); "
+                "give a path outside"
             )
 
 
-def _parents(place: str) -> Iterator[tuple[str, str]]:
-    """Yield every folder or prefix above `place`, and what `place` is called from there. Links are followed."""
-    scheme, path = "", os.path.realpath(place)
-    if is_remote(place):
-        name, _, rest = place.partition(":/")
+def _parents(location: str) -> Iterator[tuple[str, str]]:
+    """Yield every folder or prefix above `location`, and what `location` is called from there. Links are followed."""
+    scheme, path = "", os.path.realpath(location)
+    if is_remote(location):
+        name, _, rest = location.partition(":/")
         scheme, path = f"{name}:/", rest
     whole = PurePosixPath(path)
     for parent in whole.parents:
@@ -144,9 +145,9 @@ def _holds_run(folder: str) -> bool:
         return False
 
 
-def _is_of_system(key: str) -> bool:
+def _is_system_file(key: str) -> bool:
     parts = key.split("/")
-    return not _OF_SYSTEMS.isdisjoint(parts) or parts[-1].startswith(_OF_SYSTEMS_BEGIN)
+    return not _SYSTEM_FILES.isdisjoint(parts) or parts[-1].startswith(_SYSTEM_PREFIXES)
 
 
 def _is_leftover(store: Store, key: str, planned: bool) -> bool:

@@ -22,7 +22,7 @@ from i2s_batch.config import Json
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.row_groups import RowGroups
-from i2s_batch.parquet.sorted_rows import PassingIds, Scratch, in_groups, spilled
+from i2s_batch.parquet.sorted_rows import Scratch, SortedIds, in_groups, spilled
 from i2s_batch.schema.settings import MOST_ROWS, load
 from i2s_batch.storage import Store
 
@@ -134,21 +134,21 @@ class Plan:
         ends = np.searchsorted(self._shard_starts, np.cumsum((0, *(self.generations or (len(self),)))))
         return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
 
-    def grown(self, images: RowGroups) -> Plan:
+    def with_new_images(self, images: RowGroups) -> Plan:
         """This plan and one more generation: the images of `images`, sorted by id, that it does not hold."""
         schema = self.images.schema
-        new = spilled((part.select(schema.names).cast(schema) for part in self._unknown(images.parts())), schema)
+        new = spilled((part.select(schema.names).cast(schema) for part in self._unplanned(images.parts())), schema)
         if not new.num_rows:
             return self
         both = spilled(chain(self._parts(), new.parts()), schema)
         return replace(self, images=both, generations=(*(self.generations or (len(self),)), new.num_rows))
 
-    def _unknown(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    def _unplanned(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Those of sorted images that the plan does not hold. It goes through each generation once."""
-        generations = [PassingIds(self._generation(shards)) for shards in self.generation_shards()]
+        generations = [SortedIds(self._generation(shards)) for shards in self.generation_shards()]
         for part in parts:
-            known = [ids.hold(part["image_id"]) for ids in generations]
-            yield part.filter(pa.array(~np.any(known, axis=0)))
+            planned = [ids.contain(part["image_id"]) for ids in generations]
+            yield part.filter(pa.array(~np.any(planned, axis=0)))
 
     def _generation(self, shards: range) -> Iterator[pa.Table]:
         """The images of a generation, some at a time."""
@@ -205,9 +205,9 @@ class _Facts:
 def _digest(facts: Mapping[str, Json], stored: pa.Schema) -> str:
     """Return the sha256 of what the file's footer says beside the rows, whose pages have checksums of their own.
     `stored`: the columns as Parquet gives them back, which calls some types by another name."""
-    said = {name: value for name, value in facts.items() if name != "sha256"}
+    facts_without_hash = {name: value for name, value in facts.items() if name != "sha256"}
     columns = [(field.name, str(field.type)) for field in stored]
-    return hashlib.sha256(json.dumps([said, columns], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([facts_without_hash, columns], sort_keys=True).encode()).hexdigest()
 
 
 def _as_stored(schema: pa.Schema) -> pa.Schema:

@@ -74,14 +74,14 @@ def publish_shard(
     """
     confirm()
     data = encode_shard(rows, metadata)
-    key, note, checksum = RunLayout.shard(shard), RunLayout.publishing(shard), Checksum.of(data)
-    if not store.put_new(note, checksum.record):
+    key, intent, checksum = RunLayout.shard(shard), RunLayout.publishing(shard), Checksum.of(data)
+    if not store.put_new(intent, checksum.record):
         confirm()  # whoever noted it has taken the output over, or has died with it
-        store.put(note, checksum.record)
+        store.put(intent, checksum.record)
     written = store.put_new(key, data) if present is None else store.swap(key, present, data)
     if written:
         store.put(RunLayout.checksum(shard), checksum.record)
-    store.delete([note])
+    store.delete([intent])
     return written
 
 
@@ -93,27 +93,27 @@ def present_shard(store: Store, shard: int) -> bytes | None:
         return None
 
 
-def settle_publications(store: Store, say: Callable[[str], None] = lambda line: None) -> None:
+def settle_publications(store: Store, report: Callable[[str], None] = lambda line: None) -> None:
     """Complete the checksums of shards whose publication was cut off. Only while nobody else writes here.
 
-    A damaged note says nothing, which `say` is told of; its shard keeps the checksum that is recorded, if any.
+    A damaged note says nothing, which `report` is told of; its shard keeps the checksum that is recorded, if any.
     """
     for info in list(store.list(RunLayout.publishing_prefix)):
         shard = RunLayout.publishing_index(info.key)
         if shard is None:
             continue
-        noted = _noted(store, info.key, say)
+        intended = _read_intent(store, info.key, report)
         present = present_shard(store, shard)
-        if noted is not None and present is not None and noted == Checksum.of(present):
-            store.put(RunLayout.checksum(shard), noted.record)
+        if intended is not None and present is not None and intended == Checksum.of(present):
+            store.put(RunLayout.checksum(shard), intended.record)
         store.delete([info.key])
 
 
-def _noted(store: Store, key: str, say: Callable[[str], None]) -> Checksum | None:
+def _read_intent(store: Store, key: str, report: Callable[[str], None]) -> Checksum | None:
     try:
         return Checksum.read(store, key)
     except DamagedError as error:
-        say(f"{str(error).removesuffix('; delete it')}; it is deleted, run i2s-batch verify when the run has ended")
+        report(f"{str(error).removesuffix('; delete it')}; it is deleted, run i2s-batch verify when the run has ended")
         return None
 
 

@@ -91,21 +91,21 @@ class RunRecord:
 
     def encode(self) -> bytes:
         """Return the bytes of run.json."""
-        made: dict[str, Json] = {"schema_version": self.schema_version, "created_at": self.created_at}
-        made |= self.identity
-        made |= {
+        values: dict[str, Json] = {"schema_version": self.schema_version, "created_at": self.created_at}
+        values |= self.identity
+        values |= {
             "given": dict(self.given),
             "checksums": self.checksums,
             "code_version": self.code_version,
             "versions": dict(self.versions),
         }
         if self.in_process:
-            made["in_process"] = True
+            values["in_process"] = True
         if not isinstance(self.command, msgspec.UnsetType):
-            made["command"] = None if self.command is None else list(self.command)
+            values["command"] = None if self.command is None else list(self.command)
         if self.merged is not None:
-            made["merged"] = list(self.merged)
-        return json.dumps(made, indent=2).encode()
+            values["merged"] = list(self.merged)
+        return json.dumps(values, indent=2).encode()
 
     @classmethod
     def decode(cls, content: bytes, uri: str) -> RunRecord:
@@ -150,17 +150,17 @@ class RunRecord:
         networks = [(role, self.given.get(role)) for role in ("generator", "vgg")]
         if others or not isinstance(self.source, str):
             return None
-        words = ["i2s-batch", "embed", self.source, out]
+        arguments = ["i2s-batch", "embed", self.source, out]
         for role, network in networks:
             if not network:
                 return None
-            words += [f"--{role}", network]
+            arguments += [f"--{role}", network]
         for name in _OPTIONS:
             if name in asked and asked[name] != usual.get(name):
-                words += [f"--{_OPTION_OF.get(name, name.replace('_', '-'))}", str(asked[name])]
+                arguments += [f"--{_OPTION_OF.get(name, name.replace('_', '-'))}", str(asked[name])]
         if self.in_process:
-            words.append("--in-process")
-        return shlex.join(words)
+            arguments.append("--in-process")
+        return shlex.join(arguments)
 
     def merged_with(self, source: str, outs: tuple[str, ...]) -> RunRecord:
         """Return the record of a run that `outs` were merged into; no command resumes it."""
@@ -218,12 +218,12 @@ def given(name: str) -> str | None:
 def check_same_run(existing: RunRecord, asked: RunRecord, url: str, other: str | None = None) -> None:
     """Raise RunConflictError naming every setting in which two records differ: that of the run at `url`, and what
     is asked for, or that of the run at `other`."""
-    there, here = (dict(flattened(record.identity)) for record in (existing, asked))
-    names = sorted(there.keys() | here.keys())
+    old, new = (dict(flattened(record.identity)) for record in (existing, asked))
+    where = f"in {other}" if other else "was asked"
     differences = [
-        f"{name} is {_short(there.get(name))} there, {_short(here.get(name))} {'in ' + other if other else 'was asked'}"
-        for name in names
-        if there.get(name) != here.get(name)
+        f"{name} is {_short(old.get(name))} there, {_short(new.get(name))} {where}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
     ]
     if differences:
         what = "; ".join(differences[:4]) + ("; ..." if len(differences) > 4 else "")

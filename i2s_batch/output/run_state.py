@@ -16,7 +16,7 @@ from i2s_batch.output.work_log import WorkLog
 from i2s_batch.storage import Store
 
 
-def _silent(line: str) -> None:
+def _ignore(line: str) -> None:
     """Say nothing: for those who only look at a run."""
 
 
@@ -53,8 +53,8 @@ class RunState:
         return self.count_images(~self.done)
 
 
-def scan(store: Store, plan: Plan, log: WorkLog, say: Callable[[str], None] = _silent) -> RunState:
-    """Read the state of a run from its output; `say` is told of a damaged file that is as good as none."""
+def scan(store: Store, plan: Plan, log: WorkLog, report: Callable[[str], None] = _ignore) -> RunState:
+    """Read the state of a run from its output; `report` is told of a damaged file that is as good as none."""
     keys = (info.key for info in store.list(RunLayout.shards_prefix))
     published = {shard for shard in map(RunLayout.shard_index, keys) if shard is not None and shard < plan.shards}
     done = np.zeros(plan.units, bool)
@@ -66,7 +66,7 @@ def scan(store: Store, plan: Plan, log: WorkLog, say: Callable[[str], None] = _s
         if index < plan.units:
             done[index] = True
             logged.setdefault(plan.shard_of(index), set()).add(index)
-    checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store, say)
+    checkpointed, deaths = undone_checkpoints(done, log), read_deaths(store, report)
     return RunState(done, plan.count_images, logged, published, checkpointed, deaths)
 
 
@@ -75,9 +75,9 @@ def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
     return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}
 
 
-def read_deaths(store: Store, say: Callable[[str], None] = _silent) -> dict[int, int]:
+def read_deaths(store: Store, report: Callable[[str], None] = _ignore) -> dict[int, int]:
     """Return how many workers have died with each unit. A damaged record is as good as none: a unit that kills its
-    workers then takes some more with it before it is given up. `say` is told of it."""
+    workers then takes some more with it before it is given up. `report` is told of it."""
     try:
         counts = msgspec.json.decode(store.get(RunLayout.deaths), type=dict[int, int])
         if any(index < 0 or count < 0 for index, count in counts.items()):
@@ -87,5 +87,5 @@ def read_deaths(store: Store, say: Callable[[str], None] = _silent) -> dict[int,
         return {}
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        say(f"{store.uri(RunLayout.deaths)} is damaged ({reason}); deaths of workers are counted from 0 again")
+        report(f"{store.uri(RunLayout.deaths)} is damaged ({reason}); deaths of workers are counted from 0 again")
         return {}

@@ -16,10 +16,10 @@ SUMMARY_EVERY_S = 10.0
 
 
 class SummaryFile:
-    """Writes the summary of the run at `store`; `note` is told when that begins to fail."""
+    """Writes the summary of the run at `store`; `report` is told when that begins to fail."""
 
-    def __init__(self, store: Store, note: Callable[[str], None]) -> None:
-        self._store, self._note = store, note
+    def __init__(self, store: Store, report: Callable[[str], None]) -> None:
+        self._store, self._report = store, report
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="summary")
         self._writing: Future[None] | None = None
         self._next = time.monotonic()
@@ -29,7 +29,7 @@ class SummaryFile:
         """Begin to write what `make` returns if it is time. Never waits for the store and never fails."""
         if time.monotonic() < self._next or (self._writing is not None and not self._writing.done()):
             return
-        self._hear()
+        self._check_last_write()
         self._next = time.monotonic() + SUMMARY_EVERY_S
         self._writing = self._thread.submit(self._put, make())
 
@@ -56,9 +56,9 @@ class SummaryFile:
         """Wait for the write under way: it must not come after a later one."""
         if self._writing is not None:
             self._writing.exception()
-        self._hear()
+        self._check_last_write()
 
-    def _hear(self) -> None:
+    def _check_last_write(self) -> None:
         """Take note of how the last write ended; only the first failure in a row is told."""
         if self._writing is None:
             return
@@ -66,5 +66,5 @@ class SummaryFile:
         if error is not None and not isinstance(error, StorageError):
             raise error
         if error is not None and not self._failing:
-            self._note(f"summary.json could not be written ({error}); the run goes on and tries again")
+            self._report(f"summary.json could not be written ({error}); the run goes on and tries again")
         self._failing = error is not None

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_LETTING_GO_S = 2.0  # at the end of the process, at most
+_RELEASE_LIMIT_S = 2.0  # at the end of the process, at most
 
 _lent: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
 
@@ -34,7 +34,7 @@ def count_lent() -> int:
 
 @atexit.register
 def _wait_for_threads() -> None:
-    deadline = time.monotonic() + _LETTING_GO_S
+    deadline = time.monotonic() + _RELEASE_LIMIT_S
     while count_lent() and time.monotonic() < deadline:
         time.sleep(0.001)
 

@@ -169,14 +169,14 @@ def in_groups(parts: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-class PassingIds:
+class SortedIds:
     """Which ids a sorted stream of rows holds, asked from the smallest to the largest; goes through it once."""
 
     def __init__(self, parts: Iterable[pa.Table]) -> None:
         self._parts = iter(parts)
         self._ids = self._next()
 
-    def hold(self, ids: pa.ChunkedArray) -> np.ndarray:
+    def contain(self, ids: pa.ChunkedArray) -> np.ndarray:
         """A mask of some sorted ids, none smaller than any that was asked for before: bool [ids]."""
         found = np.zeros(len(ids), bool)
         if not len(ids):

@@ -51,9 +51,9 @@ class Assembler:
         """Write a published shard with another column `vanished_at`, if there is one; how many are marked."""
         if vanished_at is None:
             return 0
-        present, rows = self._whole(shard)
-        place = rows.schema.get_field_index("vanished_at")
-        marked = rows.set_column(place, rows.schema.field(place), vanished_at)
+        present, rows = self._read_shard(shard)
+        position = rows.schema.get_field_index("vanished_at")
+        marked = rows.set_column(position, rows.schema.field(position), vanished_at)
         if not self._put(shard, marked, present):
             raise StorageError(
                 f"{self._store.uri(RunLayout.shard(shard))!r} changed while it was marked; run the same command again"
@@ -71,7 +71,7 @@ class Assembler:
         except RowsGoneError:
             self._confirm()  # the likely reason, better told
             raise
-        present, old = self._whole(shard) if exists else (None, None)
+        present, old = self._read_shard(shard) if exists else (None, None)
         if old is not None:
             rows = self._merged(old.select(rows.column_names).cast(rows.schema), rows)
         if rows.column("image_id").to_pylist() != images.column("image_id").to_pylist():
@@ -90,7 +90,7 @@ class Assembler:
         self._confirm()
         self._log.delete_rows(logged)
 
-    def _whole(self, shard: int) -> tuple[bytes, pa.Table]:
+    def _read_shard(self, shard: int) -> tuple[bytes, pa.Table]:
         """A shard in the table: its bytes and its rows."""
         key = RunLayout.shard(shard)
         data = self._store.get(key)
@@ -104,8 +104,8 @@ class Assembler:
     def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
         """One row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is. An ok row
         of the same bytes is not replaced: it was made twice."""
-        kept = set(_made_of(old.filter(pc.equal(old.column("status"), STATUS_OK))))
-        new = new.filter(pa.array([made not in kept for made in _made_of(new)], pa.bool_()))
+        kept = set(_images_and_hashes(old.filter(pc.equal(old.column("status"), STATUS_OK))))
+        new = new.filter(pa.array([image not in kept for image in _images_and_hashes(new)], pa.bool_()))
         both = pa.concat_tables([new, old])
         worse = pc.cast(pc.not_equal(both.column("status"), STATUS_OK), pa.int8())
         older = pa.array(np.repeat(np.array([0, 1], np.int8), [new.num_rows, old.num_rows]))
@@ -113,11 +113,11 @@ class Assembler:
         order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in ("id", "worse", "older")])
         ranked = both.take(order)
         ids = ranked.column("image_id").to_pylist()
-        first = [place for place, image_id in enumerate(ids) if place == 0 or image_id != ids[place - 1]]
+        first = [position for position, image_id in enumerate(ids) if position == 0 or image_id != ids[position - 1]]
         return ranked.take(pa.array(first))
 
 
-def _made_of(rows: pa.Table) -> list[tuple[str, str]]:
+def _images_and_hashes(rows: pa.Table) -> list[tuple[str, str]]:
     """The images of rows and the hashes of their bytes."""
     return list(zip(rows.column("image_id").to_pylist(), rows.column("sha256").to_pylist(), strict=True))
 
@@ -132,14 +132,14 @@ class Publisher:
         ranges = [plan.units_of(shard) for shard in range(plan.shards)]
         self._missing = [int(np.count_nonzero(~state.done[r.start : r.stop])) for r in ranges]
         for shard in sorted(state.logged):
-            self._publish_if_full(shard)
+            self._publish_if_complete(shard)
 
     def logged(self, index: int) -> None:
         """The rows of a unit have come into the log."""
         shard = self._plan.shard_of(index)
         self._state.logged.setdefault(shard, set()).add(index)
         self._missing[shard] -= 1
-        self._publish_if_full(shard)
+        self._publish_if_complete(shard)
 
     def check(self) -> None:
         """Raise what went wrong so far."""
@@ -157,7 +157,7 @@ class Publisher:
         """End the thread; a shard that is being written is completed."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _publish_if_full(self, shard: int) -> None:
+    def _publish_if_complete(self, shard: int) -> None:
         """Publish a shard that is not in the table yet, or has fresher rows in the log."""
         if self._missing[shard] or not self._state.logged.get(shard):
             return

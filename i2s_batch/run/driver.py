@@ -80,22 +80,22 @@ class Driver:
         self._state, self._pool, self._unit_of, self._crashed_rows = state, pool, unit_of, crashed_rows
         self._store, self._log, self._publisher, self._progress = store, log, publisher, progress
         self._members: dict[str, _Member] = {}
-        self._fresh = self._fresh_tasks()
-        self._again: deque[Task[Unit]] = deque()
+        self._new_tasks = self._generate_tasks()
+        self._retries: deque[Task[Unit]] = deque()
         self._blocked: dict[int, list[Task[Unit]]] = {}  # by the unit that has to be done before them
         self._suspects: deque[Task[Unit]] = deque()
         self._deaths_in_a_row = 0
         self._ever_ready = False
 
-    def run(self, workers: int, keep_on: Callable[[], None]) -> None:
+    def run(self, workers: int, check_stop: Callable[[], None]) -> None:
         """Work until every unit has its rows.
 
-        `keep_on` is called often; it raises to stop the run (a lost lease, a signal).
+        `check_stop` is called often; it raises to stop the run (a lost lease, a signal).
         """
         for _ in range(workers):
             self._start()
         while self._state.remaining:
-            keep_on()
+            check_stop()
             self._hand_out()
             for event in self._pool.wait(STRETCH_S / 2):
                 self._handle(event)
@@ -114,7 +114,7 @@ class Driver:
 
     # Handing out
 
-    def _fresh_tasks(self) -> Iterator[Task[Unit]]:
+    def _generate_tasks(self) -> Iterator[Task[Unit]]:
         """Undone units: those in flight when an earlier driver ended, then the others, in the plan's order."""
         state = self._state
         order = itertools.chain(sorted(state.checkpointed), (i for i in self._undone() if i not in state.checkpointed))
@@ -152,9 +152,9 @@ class Driver:
         held = sum(len(other.held) for other in self._members.values())
         waiting = self._state.remaining - held - len(self._suspects)
         elsewhere = sum(max(0, m.slots - len(m.held)) for m in self._members.values() if m is not member)
-        to_come = sum(member.slots for m in self._members.values() if not m.ready)
+        starting = sum(member.slots for m in self._members.values() if not m.ready)
         room = member.slots - len(member.held)
-        prefetch = min(member.slots, waiting - room - elsewhere - to_come)
+        prefetch = min(member.slots, waiting - room - elsewhere - starting)
         wanted = range(max(0, room + max(0, prefetch)))
         tasks = [task for _ in wanted if (task := self._next_task()) is not None]
         if not tasks and not member.held and (suspect := next(filter(self._may_begin, self._suspects), None)):
@@ -163,7 +163,7 @@ class Driver:
         return tasks
 
     def _next_task(self) -> Task[Unit] | None:
-        while (task := self._again.popleft() if self._again else next(self._fresh, None)) is not None:
+        while (task := self._retries.popleft() if self._retries else next(self._new_tasks, None)) is not None:
             if self._may_begin(task):
                 return task
             assert task.unit.after is not None
@@ -184,18 +184,18 @@ class Driver:
             self._progress.ready(event.worker)
         elif isinstance(event, Reported):
             member.busy = False
-            self._take_note(event.worker, member, event.report)
+            self._take_report(event.worker, member, event.report)
             if event.worker in self._pool.draining():
                 self._retire(event.worker)
         elif isinstance(event, Died):
-            self._bury(event)
+            self._handle_death(event)
         elif isinstance(event, Failed):
-            self._give_up(event, member)
+            self._raise_failure(event, member)
 
-    def _take_note(self, name: str, member: _Member, report: Report) -> None:
+    def _take_report(self, name: str, member: _Member, report: Report) -> None:
         self._progress.reported(name, report.steps, report.in_flight)
         for warning in report.warnings:
-            self._progress.note(f"{name}: {warning}")
+            self._progress.log(f"{name}: {warning}")
         for finished in report.finished:
             member.held.pop(finished.index, None)
             self._deaths_in_a_row = 0
@@ -206,7 +206,7 @@ class Driver:
         if self._state.done[index]:
             return
         self._state.done[index] = True
-        self._again.extend(self._blocked.pop(index, ()))
+        self._retries.extend(self._blocked.pop(index, ()))
         self._state.statuses.update(statuses)
         self._publisher.logged(index)
 
@@ -218,7 +218,7 @@ class Driver:
         self._progress.lost(name)
         self._start()
 
-    def _bury(self, event: Died) -> None:
+    def _handle_death(self, event: Died) -> None:
         member = self._members.pop(event.worker)
         self._progress.lost(event.worker)
         if not event.preempted:
@@ -230,7 +230,7 @@ class Driver:
                 f"({event.worker}): {event.reason}"
             )
         what = "went with its machine" if event.preempted else "died"
-        self._progress.note(f"{event.worker} {what} ({event.reason}); its {member.images} images go on elsewhere")
+        self._progress.log(f"{event.worker} {what} ({event.reason}); its {member.images} images go on elsewhere")
         self._return_tasks(member, count_death=not (event.preempted or event.memory))
         self._start()
 
@@ -249,15 +249,15 @@ class Driver:
             if count >= DEATHS_TO_CRASH:
                 self._write_crashed(task)
                 continue
-            again = replace(task, attempts=count + 1, resume=True)
-            (self._suspects if count == DEATHS_TO_CRASH - 1 else self._again).append(again)
+            retry = replace(task, attempts=count + 1, resume=True)
+            (self._suspects if count == DEATHS_TO_CRASH - 1 else self._retries).append(retry)
 
     def _write_crashed(self, task: Task[Unit]) -> None:
         error = CrashedError(f"{DEATHS_TO_CRASH} workers died while they worked on this picture")
         self._finish(task.index, self._log.write_rows(task, self._crashed_rows(task, error)).statuses)
         self._deaths_in_a_row = 0
 
-    def _give_up(self, event: Failed, member: _Member) -> None:
+    def _raise_failure(self, event: Failed, member: _Member) -> None:
         error = event.error
         if isinstance(error, InternalError):
             what, details = str(error), error.details

@@ -15,7 +15,7 @@ from i2s_batch.errors import StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
-from i2s_batch.output.logged_rows import forget_damaged_rows
+from i2s_batch.output.logged_rows import delete_damaged_rows
 from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import settle_publications
@@ -27,7 +27,7 @@ from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.driver import Driver
-from i2s_batch.run.failures import count_statuses, failed_images, forget_failures
+from i2s_batch.run.failures import count_statuses, failed_images, reset_failures
 from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.progress import Progress
@@ -37,7 +37,7 @@ from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 
-_LOOKS = 3  # at what is done, by a run whose log changes under it
+_SCANS = 3  # at what is done, by a run whose log changes under it
 # What Python, PyTorch and Ray take in a worker on a CPU, beside its networks and images: 0.65 GB with the demo's.
 WORKER_BYTES = 700 << 20
 _RELEASE_S = 1.0  # for the lease, by a process that ends at once
@@ -75,10 +75,10 @@ class Run(ABC):
         config: RunConfig,
         record: RunRecord,
         generator: GeneratorWeights,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         """`record`: what run.json is to hold (`run_record.new_record`)."""
-        self._config, self._record, self.generator, self._say = config, record, generator, say
+        self._config, self._record, self.generator, self._report = config, record, generator, report
         self._store = open_store(out)
         self._resumed = False
         self._planned: Plan | None = None
@@ -159,7 +159,7 @@ class Run(ABC):
         lease = Lease(self._store, RunLayout.lease)
         lease.acquire()
         try:
-            outcome = self._look_and_work(cluster, lease)
+            outcome = self._execute_with_rescans(cluster, lease)
             self._complete()
             lease.confirm()
             self.clear_work()
@@ -172,18 +172,18 @@ class Run(ABC):
             lease.release()
         return outcome
 
-    def _look_and_work(self, cluster: Cluster, lease: Lease) -> Outcome:
+    def _execute_with_rescans(self, cluster: Cluster, lease: Lease) -> Outcome:
         """Do what is not done. Where rows of the log are gone or damaged, what is done is looked at again: what was
         taken away is in the table already, or is made again."""
-        for _ in range(_LOOKS - 1):
+        for _ in range(_SCANS - 1):
             try:
                 return self._execute(cluster, lease)
             except RowsGoneError as error:
                 lease.confirm()
-                self._say(f"{error}, which an earlier driver may have removed; looking again at what is done")
+                self._report(f"{error}, which an earlier driver may have removed; looking again at what is done")
             except RowsDamagedError:
                 lease.confirm()
-                forget_damaged_rows(self._log, self.plan(), self._say)
+                delete_damaged_rows(self._log, self.plan(), self._report)
         return self._execute(cluster, lease)
 
     @property
@@ -231,17 +231,17 @@ class Run(ABC):
         plan, log = self.plan(), self._log
         assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm)
         lease.confirm()  # before another driver's publications are settled for it
-        settle_publications(self._store, self._say)
-        state = scan(self._store, plan, log, self._say)
+        settle_publications(self._store, self._report)
+        state = scan(self._store, plan, log, self._report)
         lease.confirm()
-        retried = forget_failures(state, assembler, log, plan) if config.retry_failed else 0
+        retried = reset_failures(state, assembler, log, plan) if config.retry_failed else 0
         if config.retry_failed:
-            self._say(f"trying {retried} failed images again")
+            self._report(f"trying {retried} failed images again")
         self._compare(state, assembler, plan)
         count_statuses(state, assembler, log, plan)
-        progress = Progress(state, self.steps, self._say, retried)
+        progress = Progress(state, self.steps, self._report, retried)
         publisher = Publisher(assembler, plan, state)
-        summaries = SummaryFile(self._store, progress.note)
+        summaries = SummaryFile(self._store, progress.log)
         try:
             if state.remaining:
                 self._prepare()
@@ -272,12 +272,12 @@ class Run(ABC):
         pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
         total, workers = len(self.plan()), fleet.workers
-        self._say(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
+        self._report(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
         progress.phase("")
         driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress)
 
         def stop(number: int, timeout_s: float) -> int:
-            progress.note(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
+            progress.log(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
             progress.phase("stopping")
             saved = driver.save(timeout_s)
             summaries.stopped(progress.summary(finished=False))
@@ -285,13 +285,13 @@ class Run(ABC):
 
         with stopped_by_signals(stop, self._leaving(cluster, lease)) as check_signals:
 
-            def keep_on() -> None:
+            def check_stop() -> None:
                 lease.check()
                 check_signals()
                 summaries.refresh(lambda: progress.summary(finished=False))
 
             try:
-                driver.run(fleet.workers, keep_on)
+                driver.run(fleet.workers, check_stop)
             finally:
                 pool.close()
 

@@ -22,8 +22,8 @@ def count_statuses(state: RunState, assembler: Assembler, log: WorkLog, plan: Pl
 
     def counted(shard: int) -> Counter[str]:
         images = plan.shard_range(shard)
-        there = shard in state.published
-        status = assembler.statuses(shard) if there else np.full(len(images), None, object)
+        is_published = shard in state.published
+        status = assembler.statuses(shard) if is_published else np.full(len(images), None, object)
         if shard in state.logged:
             for image, logged in _logged_statuses(state.logged[shard], log, plan):
                 if status[image - images.start] != STATUS_OK:
@@ -49,7 +49,7 @@ def failed_images(state: RunState, assembler: Assembler, log: WorkLog, plan: Pla
 
     def failed_in(shard: int) -> list[int]:
         bad = np.flatnonzero(assembler.statuses(shard) != STATUS_OK)
-        images = (plan.shard_range(shard)[place] for place in bad.tolist())
+        images = (plan.shard_range(shard)[position] for position in bad.tolist())
         return [image for image in images if plan.unit_of(image) not in state.logged.get(shard, set())]
 
     published = [image for images in map_ahead(failed_in, sorted(state.published), _READERS) for image in images]
@@ -57,13 +57,13 @@ def failed_images(state: RunState, assembler: Assembler, log: WorkLog, plan: Pla
     return published, [image for image, status in rows if status != STATUS_OK]
 
 
-def forget_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:
+def reset_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:
     """Mark every unit with a row that is not ok as not done (`--retry-failed`); how many such rows there are."""
     published, logged = failed_images(state, assembler, log, plan)
-    again = {plan.unit_of(image) for image in logged}
-    log.delete_rows(again)
+    retried = {plan.unit_of(image) for image in logged}
+    log.delete_rows(retried)
     for units in state.logged.values():
-        units.difference_update(again)
+        units.difference_update(retried)
     failed = published + logged
     state.done[sorted({plan.unit_of(image) for image in failed})] = False
     state.deaths = {unit: n for unit, n in state.deaths.items() if unit < plan.units and state.done[unit]}

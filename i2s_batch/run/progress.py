@@ -65,14 +65,14 @@ class _Flight:
 
 
 class Progress:
-    """Counts what happens and says so through `say`: every `LINE_EVERY_S` as a line, or on a terminal
-    (`say` is a `LiveLine`) in one line that is redrawn. `retried`: failed images that are tried again."""
+    """Counts what happens and says so through `report`: every `LINE_EVERY_S` as a line, or on a terminal
+    (`report` is a `LiveLine`) in one line that is redrawn. `retried`: failed images that are tried again."""
 
-    def __init__(self, state: RunState, steps: int, say: Callable[[str], None], retried: int = 0) -> None:
-        self._state, self._steps, self._say, self._retried = state, steps, say, retried
+    def __init__(self, state: RunState, steps: int, report: Callable[[str], None], retried: int = 0) -> None:
+        self._state, self._steps, self._report, self._retried = state, steps, report, retried
         self._total = state.images
         self._done_before = self._total - state.remaining_images
-        self._started = self._last_said = self._last_step = time.monotonic()
+        self._started = self._last_line = self._last_step = time.monotonic()
         self._phase = self._waiting_for = ""
         self._updates = 0
         self._rate = Rate()
@@ -114,26 +114,26 @@ class Progress:
 
     # What is said
 
-    def note(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Say something out of turn."""
-        self._say(line)
+        self._report(line)
 
     def tick(self, waiting_for: str = "") -> None:
         """Say or draw a line if it is time. `waiting_for`: what workers wait for before they load their networks."""
         self._waiting_for = waiting_for
-        every = DRAW_EVERY_S if isinstance(self._say, LiveLine) else LINE_EVERY_S
-        if time.monotonic() - self._last_said >= every:
-            self._last_said = time.monotonic()
-            if isinstance(self._say, LiveLine):
+        every = DRAW_EVERY_S if isinstance(self._report, LiveLine) else LINE_EVERY_S
+        if time.monotonic() - self._last_line >= every:
+            self._last_line = time.monotonic()
+            if isinstance(self._report, LiveLine):
                 self._draw()
             else:
-                self._say(self.line())
+                self._report(self.line())
 
     def end(self) -> None:
         """The run is over: the live line comes to rest."""
-        if isinstance(self._say, LiveLine):
-            self._say.show(f"{self._counts()}, {duration(time.monotonic() - self._started)}")
-            self._say.end()
+        if isinstance(self._report, LiveLine):
+            self._report.show(f"{self._counts()}, {duration(time.monotonic() - self._started)}")
+            self._report.end()
 
     def line(self) -> str:
         """Images done, failed and in flight, the time left (counting the images in flight), and the rate: what
@@ -183,8 +183,8 @@ class Progress:
         )
 
     def _draw(self) -> None:
-        if isinstance(self._say, LiveLine):
-            self._say.show(self.line())
+        if isinstance(self._report, LiveLine):
+            self._report.show(self.line())
 
     def _counts(self) -> str:
         failed = sum(n for status, n in self._state.statuses.items() if status != STATUS_OK)
@@ -205,5 +205,5 @@ class Progress:
 
     def _left(self, rate: float) -> float:
         """Seconds until all images are done, at `rate` updates a second."""
-        made = sum(flight.steps for images in self._in_flight.values() for flight in images.values())
-        return max(0, self._state.remaining_images * self._steps - made) / rate
+        updates = sum(flight.steps for images in self._in_flight.values() for flight in images.values())
+        return max(0, self._state.remaining_images * self._steps - updates) / rate

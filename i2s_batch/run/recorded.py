@@ -46,15 +46,15 @@ def _recorded(
     advice = f"give it with --{role}"
     if record is None:
         return None, f"there is no run.json that says where the {what} is; {advice}"
-    place = record.given.get(role)
-    if not place:
+    path = record.given.get(role)
+    if not path:
         return None, f"run.json does not say where the {what} is; {advice}"
     try:
-        weights = read(place)
+        weights = read(path)
     except I2SError as error:
         return None, f"the {what} is not to be had here ({error}); {advice}"
     if weights.fingerprint != fingerprint:
-        return None, f"{place} is another {what} now; give the one that made the run with --{role}"
+        return None, f"{path} is another {what} now; give the one that made the run with --{role}"
     return weights, ""
 
 
@@ -65,7 +65,7 @@ def recorded_command(out: str) -> str | None:
     return None if record is None else record.resume_command(store.url)
 
 
-def recorded_place(out: str) -> str | None:
+def recorded_generator_path(out: str) -> str | None:
     """Return where the generator of the run at `out` is, as the run was given it."""
     record = find_record(open_store(out))
     return None if record is None else record.given.get("generator")

@@ -61,7 +61,7 @@ def figures_file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2s_batch" / "measured.json"
 
 
-def recall(say: Callable[[str], None]) -> list[Measured]:
+def load_measured(report: Callable[[str], None]) -> list[Measured]:
     """Everything that is remembered; nothing, and a line, if the file is damaged."""
     file = figures_file()
     try:
@@ -70,13 +70,13 @@ def recall(say: Callable[[str], None]) -> list[Measured]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        say(f"{file} is ignored: it holds no measured figures ({error}); i2s-batch bench writes it anew")
+        report(f"{file} is ignored: it holds no measured figures ({error}); i2s-batch bench writes it anew")
         return []
 
 
-def remember(measured: Measured, say: Callable[[str], None]) -> None:
+def save_measured(measured: Measured, report: Callable[[str], None]) -> None:
     """Keep a figure, in the place of an older one of the same key."""
-    others = [one for one in recall(say) if one.key != measured.key]
+    others = [one for one in load_measured(report) if one.key != measured.key]
     file = figures_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def remember(measured: Measured, say: Callable[[str], None]) -> None:
             with suppress(FileNotFoundError):
                 Path(temporary).unlink()
     except OSError as error:
-        say(f"the measured figures are not remembered: {file} cannot be written ({error.strerror})")
+        report(f"the measured figures are not remembered: {file} cannot be written ({error.strerror})")
 
 
 def estimate(
@@ -103,10 +103,10 @@ def estimate(
     fastest: dict[str, Measured] = {}
     for one in sorted(fitting, key=lambda one: -one.seconds):
         fastest[one.device] = one
-    made = []
+    estimates = []
     for device, one in sorted(fastest.items()):
         device_hours = updates * one.seconds / 3600
-        made.append(
+        estimates.append(
             Estimate(
                 device=device,
                 batch_size=one.batch_size,
@@ -116,7 +116,7 @@ def estimate(
                 cost=None if price is None else device_hours * price,
             )
         )
-    return made
+    return estimates
 
 
 def _is_old(entry: object) -> bool:

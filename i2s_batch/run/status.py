@@ -14,7 +14,7 @@ from i2s_batch.concurrency import map_ahead
 from i2s_batch.config import Json
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.lease import EXPIRY_S, holder_lives, is_here, parse_holder
+from i2s_batch.output.lease import EXPIRY_S, is_holder_alive, is_on_this_machine, parse_holder
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.run_state import read_deaths
@@ -153,8 +153,8 @@ class RunStatus:
         return {"out": self.out, "state": self.state} | counts | facts
 
 
-def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
-    """The status of the run at `out`, a local path or s3://bucket/prefix. `say` is told of a wait: whether a
+def read_status(out: str, report: Callable[[str], None]) -> RunStatus:
+    """The status of the run at `out`, a local path or s3://bucket/prefix. `report` is told of a wait: whether a
     driver on another machine lives shows only in its heartbeat.
 
     Raises StorageError: no such output, or one that is damaged.
@@ -167,9 +167,9 @@ def read_status(out: str, say: Callable[[str], None]) -> RunStatus:
     table = survey(store, plan, log)
     alive = False
     if held is not None:
-        if not is_here(held):
-            say(f"waiting for a heartbeat from {_holder(held).host} (at most {duration(EXPIRY_S)})")
-        alive = holder_lives(store, RunLayout.lease, held)
+        if not is_on_this_machine(held):
+            report(f"waiting for a heartbeat from {_holder(held).host} (at most {duration(EXPIRY_S)})")
+        alive = is_holder_alive(store, RunLayout.lease, held)
         if not alive and _get(store, RunLayout.lease) is None:
             held, table = None, survey(store, plan, log)  # it ended while we looked: what it did last counts too
     state = RUNNING if alive else STOPPED
@@ -216,21 +216,21 @@ class Survey:
 
     def add(self, indices: Sequence[int], rows: pa.Table) -> None:
         """Take `rows` for images that have none yet, or none that is ok."""
-        places = np.asarray(indices, int)
+        positions = np.asarray(indices, int)
         status = rows["status"].to_numpy()
         for name in dict.fromkeys(status.tolist()):
             if name not in self._names:
                 self._names.append(name)
-            self._status[places[status == name]] = 1 + self._names.index(name)
-        self._seconds[places] = rows["seconds"].to_numpy()
+            self._status[positions[status == name]] = 1 + self._names.index(name)
+        self._seconds[positions] = rows["seconds"].to_numpy()
         for index in self.failures.keys() & set(indices) if self.failures else ():
             del self.failures[index]
         bad = np.flatnonzero(status != STATUS_OK)
         if not len(bad):
             return
         columns = rows.select(_COLUMNS).take(bad).to_pydict()
-        for index, name, kind, error, _, at in zip(places[bad].tolist(), *columns.values(), strict=True):
-            self.failures[index] = (name, f"{kind}: {error}", at.isoformat(timespec="seconds"))
+        for index, name, error_type, error, _, at in zip(positions[bad].tolist(), *columns.values(), strict=True):
+            self.failures[index] = (name, f"{error_type}: {error}", at.isoformat(timespec="seconds"))
         if len(self.failures) > self._failures_held:
             self._drop_early_failures()
 
@@ -243,8 +243,8 @@ class Survey:
 
     def add_better(self, images: range, rows: pa.Table) -> None:
         """Take the rows of a later try for those of `images` that are not ok yet."""
-        better = [place for place, image in enumerate(images) if self._status[image] != _OK]
-        self.add([images[place] for place in better], rows.take(better))
+        better = [position for position, image in enumerate(images) if self._status[image] != _OK]
+        self.add([images[position] for position in better], rows.take(better))
 
     def is_ok(self, images: range) -> bool:
         """Return whether every one of the images has a row that is ok."""
@@ -253,7 +253,7 @@ class Survey:
     def statuses(self) -> dict[str, int]:
         """How many rows there are of each status."""
         # Not bincount, which makes eight bytes of each.
-        counts = [int(np.count_nonzero(self._status == 1 + place)) for place in range(len(self._names))]
+        counts = [int(np.count_nonzero(self._status == 1 + position)) for position in range(len(self._names))]
         return {name: n for name, n in sorted(zip(self._names, counts, strict=True)) if n}
 
     def saved(self, log: WorkLog) -> int:

@@ -43,7 +43,7 @@ class Stopping:
         self._begun = threading.Lock()  # taken for good by the thread that stops the run
         self._over = threading.Event()
 
-    def note(self, number: int, frame: FrameType | None) -> None:
+    def receive(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal, as Python calls handlers: between two steps of the main thread."""
         self._received.append(number)
 
@@ -99,7 +99,7 @@ def stopped_by_signals(stop: Stop, leave: Leave | None = None) -> Iterator[Calla
         yield lambda: None
         return
     stopping = Stopping(stop)
-    before = {number: signal.signal(number, stopping.note) for number in SAVE_TIMEOUT_S}
+    before = {number: signal.signal(number, stopping.receive) for number in SAVE_TIMEOUT_S}
     try:
         if leave is None:
             yield stopping.check

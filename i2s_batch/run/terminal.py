@@ -74,4 +74,6 @@ def duration(seconds: float) -> str:
 
 def printable(text: str) -> str:
     """`text` without letters that would move the cursor or recolour the screen: file names may hold any."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

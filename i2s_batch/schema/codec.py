@@ -24,7 +24,7 @@ LATENT_LEAF = "latent.list.element"
 
 _ELEMENT = "element"  # the name that Parquet gives a list's values; Arrow's own would differ after a round trip
 
-_KINDS = {
+_ARROW_TYPES = {
     "string": pa.string(),
     "int32": pa.int32(),
     "int64": pa.int64(),
@@ -35,11 +35,11 @@ _KINDS = {
 }
 
 
-def table_schema(latent_size: int, carried: Iterable[pa.Field] = ()) -> pa.Schema:
+def table_schema(latent_size: int, extra: Iterable[pa.Field] = ()) -> pa.Schema:
     """The table's columns in order, then those that an input list carries. `latent_size` is L * w_dim."""
     latent = pa.list_(pa.field(_ELEMENT, pa.float32()), latent_size)
-    own = [pa.field(c.name, latent if c.kind == "latent" else _KINDS[c.kind]) for c in COLUMNS]
-    return pa.schema([*own, *(pa.field(field.name, field.type) for field in carried)])
+    columns = [pa.field(c.name, latent if c.kind == "latent" else _ARROW_TYPES[c.kind]) for c in COLUMNS]
+    return pa.schema([*columns, *(pa.field(field.name, field.type) for field in extra)])
 
 
 def encode_rows(rows: Sequence[Row], schema: pa.Schema) -> bytes:

@@ -114,7 +114,7 @@ def _fetched(url: str, identity: str, expected: str, cache: Path, fetch: Fetch) 
 def _plain_name(url: str) -> str:
     """The last part of the url, for people who look into the cache."""
     name = without_secrets(url).rpartition("/")[2][-80:]
-    return "".join(letter if letter.isalnum() or letter in ".-_" else "_" for letter in name) or "weights"
+    return "".join(character if character.isalnum() or character in ".-_" else "_" for character in name) or "weights"
 
 
 @contextmanager

@@ -28,7 +28,7 @@ _MOST_LINKS = 40  # in a row; Linux follows as many
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)
 # Where a file may be written although its folder, or what is mounted on its name, lets no other take its place.
-_NOT_BESIDE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
+_NOT_REPLACEABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 _REMEDIES = {
     errno.EACCES: "permission denied; change its permissions or choose another place",
     errno.EPERM: "the file system does not permit it; choose another place",
@@ -152,7 +152,7 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except OSError as error:
-        if before is None or error.errno not in _NOT_BESIDE:
+        if before is None or error.errno not in _NOT_REPLACEABLE:
             raise
         with tempfile.TemporaryFile() as buffer:
             yield cast("BinaryIO", buffer)
@@ -165,16 +165,16 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
             if before is not None:
                 _keep_owner_and_mode(file.fileno(), before)
             os.fsync(file.fileno())
-            _take_place(temporary, target, file, before is not None)
+            _replace_target(temporary, target, file, before is not None)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _take_place(temporary: Path, target: Path, file: BinaryIO, exists: bool) -> None:
+def _replace_target(temporary: Path, target: Path, file: BinaryIO, exists: bool) -> None:
     try:
         temporary.replace(target)
     except OSError as error:  # a file that is mounted by itself, or is another's in a folder such as /tmp
-        if not exists or error.errno not in _NOT_BESIDE:
+        if not exists or error.errno not in _NOT_REPLACEABLE:
             raise
         _overwrite(target, file)
 

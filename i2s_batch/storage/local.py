@@ -21,10 +21,10 @@ from i2s_batch.storage.files import COPIED_BYTES, errors_named, is_temporary, lo
 from i2s_batch.storage.store import ObjectInfo, Store
 
 LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is stopped meanwhile
-_LOCK_AGAIN_S = 0.005
+_LOCK_RETRY_S = 0.005
 FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it is empty
 
-_OF_FILE_SYSTEM = "lost+found"  # where a file system is mounted; only root may look into it
+_LOST_AND_FOUND = "lost+found"  # where a file system is mounted; only root may look into it
 
 SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
 
@@ -101,7 +101,7 @@ def _lock(file: BinaryIO, path: Path) -> None:
                     f"{str(path)!r} has been locked for {LOCK_TIMEOUT_S:.0f} s by a process that does not go on; end "
                     "it and run the same command again"
                 ) from None
-            time.sleep(_LOCK_AGAIN_S)
+            time.sleep(_LOCK_RETRY_S)
 
 
 def _make_folder(folder: Path) -> None:
@@ -228,7 +228,7 @@ class LocalStore(Store):
                     return False
                 with file:
                     _lock(file, path)
-                    if not _still_there(file.fileno(), path):
+                    if not _is_current(file.fileno(), path):
                         continue  # replaced while this call waited for the lock: look at the new one
                     if file.read() != expected:
                         return False
@@ -243,7 +243,7 @@ class LocalStore(Store):
 
     def _walk(self, top: Path) -> Iterator[ObjectInfo]:
         """Every regular file under `top`, but for temporary ones; nothing if there is no such folder."""
-        for folder, _, names in os.walk(top, onerror=_raise_unless_gone):
+        for folder, _, names in os.walk(top, onerror=_raise_unless_missing):
             base = Path(folder).relative_to(self.root).as_posix()
             for name in names:
                 if is_temporary(name):
@@ -256,9 +256,9 @@ class LocalStore(Store):
 
     def everything(self) -> Iterator[str]:
         with errors_named(Path(self.root)):
-            for folder, folders, names in os.walk(self.root, onerror=_raise_unless_gone):
+            for folder, folders, names in os.walk(self.root, onerror=_raise_unless_missing):
                 base = Path(folder).relative_to(self.root)
-                folders[:] = sorted(name for name in folders if base.parts or name != _OF_FILE_SYSTEM)
+                folders[:] = sorted(name for name in folders if base.parts or name != _LOST_AND_FOUND)
                 links = [name for name in folders if Path(folder, name).is_symlink()]
                 yield from ((base / name).as_posix() for name in sorted([*names, *links]))
 
@@ -302,13 +302,13 @@ def _is_plain_file(path: Path) -> bool:
         return False
 
 
-def _still_there(descriptor: int, path: Path) -> bool:
+def _is_current(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _raise_unless_gone(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
         raise error

@@ -73,9 +73,9 @@ class S3Store(Store):
 
     def open(self, key: str) -> BinaryIO:
         response = self._fetch(key, Range=f"bytes=-{TAIL_BYTES}")
-        data, place = response.data, response.content_range
+        data, content_range = response.data, response.content_range
         # An empty object has no part: some stores then send all of nothing, without saying of how much it is a part.
-        size = len(data) if place is None else int(place.rpartition("/")[2])
+        size = len(data) if content_range is None else int(content_range.rpartition("/")[2])
         version = response.etag
 
         def part(start: int, stop: int) -> bytes:
@@ -152,18 +152,18 @@ class S3Store(Store):
 
     def _page(self, stem: str, after: str) -> Page:
         """The first page of the keys that begin with `stem` and come after `after`."""
-        uri, where = f"s3://{self.bucket}/{stem}", {"StartAfter": after} if after else {}
+        uri, position = f"s3://{self.bucket}/{stem}", {"StartAfter": after} if after else {}
         while True:
-            answer = s3_call(uri, partial(self._ask_page, stem, where))
-            entries = [(item["Key"], item["Size"]) for item in answer.get("Contents", ())]
+            response = s3_call(uri, partial(self._ask_page, stem, position))
+            entries = [(item["Key"], item["Size"]) for item in response.get("Contents", ())]
             if entries and entries[0][0] <= after:
                 raise StorageError(f"{uri!r}: the store ignores StartAfter when it lists; use one that honours it")
-            if entries or not answer["IsTruncated"]:
-                return Page(entries, answer["IsTruncated"])
-            where = {"ContinuationToken": answer["NextContinuationToken"]}  # S3 may send a page with nothing
+            if entries or not response["IsTruncated"]:
+                return Page(entries, response["IsTruncated"])
+            position = {"ContinuationToken": response["NextContinuationToken"]}  # S3 may send a page with nothing
 
-    def _ask_page(self, stem: str, where: dict[str, str], client: Any) -> Any:
-        return client.list_objects_v2(Bucket=self.bucket, Prefix=stem, **where)
+    def _ask_page(self, stem: str, position: dict[str, str], client: Any) -> Any:
+        return client.list_objects_v2(Bucket=self.bucket, Prefix=stem, **position)
 
     def everything(self) -> Iterator[str]:
         # An empty object whose name ends in '/' stands for an empty folder.
@@ -174,8 +174,8 @@ class S3Store(Store):
 
     def _delete(self, names: Sequence[dict[str, str]], client: Any) -> Sequence[dict[str, str]]:
         """Delete up to DELETE_BATCH objects; what was refused, and why."""
-        answer = client.delete_objects(Bucket=self.bucket, Delete={"Objects": names, "Quiet": True})
-        refused: Sequence[dict[str, str]] = answer.get("Errors", [])
+        response = client.delete_objects(Bucket=self.bucket, Delete={"Objects": names, "Quiet": True})
+        refused: Sequence[dict[str, str]] = response.get("Errors", [])
         for failure in refused:  # some of them may have met a busy store
             error = ClientError({"Error": failure}, "DeleteObjects")
             if is_transient(error):

@@ -74,7 +74,7 @@ _TRANSIENT_CODES = (
 # The answer did not come, or not whole, or not as it was sent.
 _BROKEN = (HTTPClientError, HTTPError, EndpointError, IncompleteReadError, FlexibleChecksumError, ResponseParserError)
 
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Response")
 
 _clients: dict[tuple[object, ...], BaseClient] = {}  # by process and settings; the keys stay in this module
 _creation = threading.Lock()
@@ -102,11 +102,11 @@ def _make_client() -> Any:
         client = boto3.session.Session().client("s3", config=config)
     except ValueError as error:  # an endpoint that is no url; the message would show all of it
         raise StorageError("AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) is no url of a server; correct it") from error
-    client._endpoint.http_session = _WholeAnswers(client._endpoint.http_session)
+    client._endpoint.http_session = _CompleteResponses(client._endpoint.http_session)
     return client
 
 
-class _WholeAnswers:
+class _CompleteResponses:
     """botocore's HTTP session, with answers that come whole and not too slowly, or fail."""
 
     def __init__(self, session: Any) -> None:
@@ -157,7 +157,7 @@ def attempts() -> int:
     return max(1, int(asked)) if asked.isdecimal() else ATTEMPTS
 
 
-def s3_call(uri: str, ask: Callable[[Any], _Answer]) -> _Answer:
+def s3_call(uri: str, ask: Callable[[Any], _Response]) -> _Response:
     """What `ask(client)` returns, a request with all of its answer. It is tried again when the store is busy, the
     network fails or the answer is not whole, and must be such that twice is harmless. Raises StorageError that names
     `uri`."""
@@ -200,9 +200,9 @@ def s3_errors(uri: str) -> Iterator[None]:
         ) from error
     except (HTTPClientError, EndpointError) as error:
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        place = without_secrets(endpoint) if endpoint else "Amazon S3"
+        server = without_secrets(endpoint) if endpoint else "Amazon S3"
         raise StorageError(
-            f"{uri!r}: no answer from {place} ({type(error).__name__}); "
+            f"{uri!r}: no answer from {server} ({type(error).__name__}); "
             "check the network, AWS_ENDPOINT_URL_S3 and AWS_REGION"
         ) from error
     except BotoCoreError as error:

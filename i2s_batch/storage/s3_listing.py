@@ -52,7 +52,7 @@ class _Part:
         self.page: Future[Page] | None = None
         self.entries: list[Entry] | None = None
 
-    def come(self) -> list[_Part]:
+    def take_page(self) -> list[_Part]:
         """Take the page, which has come; what remains of the range after it."""
         assert self.page is not None
         page, taken = self.page.result(), self.keys.taken
@@ -66,31 +66,31 @@ def list_keys(fetch: Callable[[str, str], Page], prefix: str) -> Iterator[Entry]
     first = fetch(prefix, "")
     yield from first.entries
     if first.more:
-        yield from _side_by_side(fetch, Range(prefix).rest(first.entries[-1][0]))
+        yield from _list_concurrently(fetch, Range(prefix).rest(first.entries[-1][0]))
 
 
-def _side_by_side(fetch: Callable[[str, str], Page], ranges: list[Range]) -> Iterator[Entry]:
-    line = [_Part(keys) for keys in ranges]  # in the order of the keys, however the pages come
+def _list_concurrently(fetch: Callable[[str, str], Page], ranges: list[Range]) -> Iterator[Entry]:
+    parts = [_Part(keys) for keys in ranges]  # in the order of the keys, however the pages come
     with ThreadPoolExecutor(READERS) as pool:
         try:
-            while line:
-                _ask(line, pool, fetch)
-                if line[0].entries is not None:
-                    yield from line.pop(0).entries or ()
+            while parts:
+                _ask(parts, pool, fetch)
+                if parts[0].entries is not None:
+                    yield from parts.pop(0).entries or ()
                     continue
-                wait([part.page for part in line if part.page and part.entries is None], None, FIRST_COMPLETED)
-                line = [new for part in line for new in _with_rest(part)]
+                wait([part.page for part in parts if part.page and part.entries is None], None, FIRST_COMPLETED)
+                parts = [new for part in parts for new in _with_rest(part)]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ask(line: list[_Part], pool: ThreadPoolExecutor, fetch: Callable[[str, str], Page]) -> None:
+def _ask(parts: list[_Part], pool: ThreadPoolExecutor, fetch: Callable[[str, str], Page]) -> None:
     """Ask for the first pages that are not asked for yet, the foremost first, as many as there are threads."""
-    asked = [part for part in line if part.page is not None]
+    asked = [part for part in parts if part.page is not None]
     under_way = sum(part.entries is None for part in asked)
     free = min(READERS - under_way, _AHEAD - len(asked))
-    for place, part in enumerate(line):
-        if part.page is None and (place == 0 or free > 0):
+    for index, part in enumerate(parts):
+        if part.page is None and (index == 0 or free > 0):
             part.page = pool.submit(fetch, part.keys.stem, part.keys.after)
             free -= 1
 
@@ -99,4 +99,4 @@ def _with_rest(part: _Part) -> list[_Part]:
     """The part and, if its page has just come, what remains of its range after it."""
     if part.page is None or part.entries is not None or not part.page.done():
         return [part]
-    return [part, *part.come()]
+    return [part, *part.take_page()]

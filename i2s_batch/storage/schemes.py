@@ -37,15 +37,15 @@ SCHEMES: Registry[Scheme] = Registry(
 )
 
 
-def scheme_of(place: str) -> str:
+def scheme_of(url: str) -> str:
     """Return the scheme of a url, '' for a path of this machine."""
-    match = _SCHEME.match(place)
+    match = _SCHEME.match(url)
     return match[1] if match else ""
 
 
-def is_remote(place: str) -> bool:
+def is_remote(url: str) -> bool:
     """Return whether a url names a place in a store that can be opened."""
-    return scheme_of(place) in SCHEMES
+    return scheme_of(url) in SCHEMES
 
 
 def split_url(url: str) -> tuple[str, str]:

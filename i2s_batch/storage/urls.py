@@ -7,9 +7,9 @@ import re
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
 
 
-def is_url(place: str) -> bool:
+def is_url(host: str) -> bool:
     """Return whether a text is a url, of whatever scheme, rather than a path of this machine."""
-    return "://" in place
+    return "://" in host
 
 
 def without_secrets(url: str) -> str:
@@ -17,8 +17,8 @@ def without_secrets(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     if not mark:
         return url
-    place, slash, path = rest.partition("/")
-    bare = f"{place.rpartition('@')[2]}{slash}{path}"
+    host, slash, path = rest.partition("/")
+    bare = f"{host.rpartition('@')[2]}{slash}{path}"
     if scheme != "s3":  # where a key may hold any letter, and nothing is a query
         bare = re.split("[?#]", bare, maxsplit=1)[0]
     return f"{scheme}://{bare}"

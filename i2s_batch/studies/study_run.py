@@ -59,7 +59,7 @@ class StudyRun(EmbedRun):
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)
-        self._say(f"{len(chosen)} of {len(ids)} images in {len(self.study.variants)} variants")
+        self._report(f"{len(chosen)} of {len(ids)} images in {len(self.study.variants)} variants")
         rows = [
             planned_row(variant, ids[index], classes[index], self._input(variant, ids[index], uris[index]), uris[index])
             for variant in self.study.variants
@@ -96,7 +96,7 @@ class StudyRun(EmbedRun):
             if row.variant in alterations and RunLayout.altered(row.image_id) not in existing
         ]
         if rows:
-            self._say(f"altering images ({len(rows)})")
+            self._report(f"altering images ({len(rows)})")
         with ThreadPoolExecutor(_ALTERERS) as pool:
             for _ in pool.map(lambda row: self._alter(row, alterations[row.variant]), rows):
                 pass

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.table.selection import open_chosen, read_places
+from i2s_batch.table.selection import open_chosen, read_positions
 from i2s_batch.table.shards import sorted_by_id
 
 _READERS = 4  # shards read at once; each is some 30 MB
@@ -42,7 +42,9 @@ def read_latents(out: str, columns: Sequence[str] | None = None, where: str | No
     """
     table, chosen = open_chosen(out, columns, where)
     with ThreadPoolExecutor(_READERS) as pool:
-        parts = pool.map(lambda shard, at: list(read_places(shard, at, chosen.columns)), table.shards, chosen.places)
+        parts = pool.map(
+            lambda shard, at: list(read_positions(shard, at, chosen.columns)), table.shards, chosen.positions
+        )
         batches = [batch for part in parts for batch in part]
     schema = table.shards[0].columns(chosen.columns)
     return _arrays(sorted_by_id(pa.Table.from_batches(batches, schema)), table.latent_shape)
@@ -90,9 +92,9 @@ def _arrays(table: pa.Table, latent_shape: tuple[int, int]) -> LatentTable:
     )
 
 
-def is_number(kind: pa.DataType) -> bool:
+def is_number(data_type: pa.DataType) -> bool:
     """Whether a column of this type holds single numbers."""
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    return bool(pa.types.is_integer(data_type) or pa.types.is_floating(data_type))
 
 
 def stacked(column: pa.ChunkedArray) -> np.ndarray:

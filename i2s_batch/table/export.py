@@ -21,7 +21,7 @@ from i2s_batch.table.dataset import TableFiles
 from i2s_batch.table.exporters import EXPORTERS
 from i2s_batch.table.selection import ChosenRows, open_chosen
 
-_CODES = "w"  # their name in .npz and .pt
+_LATENTS = "w"  # their name in .npz and .pt
 
 
 def export_latents(out: str, file: str, where: str | None = None) -> int:
@@ -46,7 +46,7 @@ def export_latents(out: str, file: str, where: str | None = None) -> int:
 def write_npy(out: str, where: str | None, stream: BinaryIO) -> int:
     """Write the codes alone, float32 [N, L, w_dim]."""
     table, chosen = open_chosen(out, [], where)
-    _write_codes(table, chosen, stream)
+    _write_latents(table, chosen, stream)
     return len(chosen)
 
 
@@ -56,8 +56,8 @@ def write_npz(out: str, where: str | None, file: BinaryIO) -> int:
     names = ["image_id", *(field.name for field in table.schema if is_number(field.type))]
     chosen = replace(chosen, columns=["latent", *names])
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        with archive.open(f"{_CODES}.npy", "w", force_zip64=True) as stream:
-            others = _write_codes(table, chosen, stream)
+        with archive.open(f"{_LATENTS}.npy", "w", force_zip64=True) as stream:
+            others = _write_latents(table, chosen, stream)
         for name in names:
             values = np.array(others[name].to_pylist(), np.str_) if name == "image_id" else others[name].to_numpy()
             with archive.open(f"{_free_name(name, names)}.npy", "w", force_zip64=True) as stream:
@@ -68,7 +68,7 @@ def write_npz(out: str, where: str | None, file: BinaryIO) -> int:
 def write_pt(out: str, where: str | None, stream: BinaryIO) -> int:
     """Write what `write_npz` writes as a dict of tensors and a list, for `torch.load`."""
     found = read_latents(out, None, where)
-    content: dict[str, torch.Tensor | list[str]] = {_CODES: torch.from_numpy(found.latents), "image_id": found.ids}
+    content: dict[str, torch.Tensor | list[str]] = {_LATENTS: torch.from_numpy(found.latents), "image_id": found.ids}
     metrics = found.metrics
     content |= {_free_name(name, metrics): torch.from_numpy(values.copy()) for name, values in metrics.items()}
     torch.save(content, stream)
@@ -77,7 +77,7 @@ def write_pt(out: str, where: str | None, stream: BinaryIO) -> int:
 
 def _free_name(name: str, others: Iterable[str]) -> str:
     """Return the name of a column in the file: `list_w` for one of a user's list that is called as the codes are."""
-    if name != _CODES:
+    if name != _LATENTS:
         return name
     free = f"list_{name}"
     while free in others:
@@ -85,7 +85,7 @@ def _free_name(name: str, others: Iterable[str]) -> str:
     return free
 
 
-def _write_codes(table: TableFiles, chosen: ChosenRows, stream: Any) -> pa.Table:
+def _write_latents(table: TableFiles, chosen: ChosenRows, stream: Any) -> pa.Table:
     """float32 [N, L, w_dim] in numpy's format, a row group at a time; the other columns of the rows."""
     shape = (len(chosen), *table.latent_shape)
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}

@@ -23,7 +23,7 @@ _CACHE_BYTES = 256 << 20
 _SHARDS_OPEN = 64  # what is kept of a footer is some 300 KB
 _SCALARS = ["image_id", "status", "w_distance"]
 
-PLACE = pa.struct([("table", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
+LOCATION = pa.struct([("table", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
 
 
 class LatentLocation(NamedTuple):
@@ -56,7 +56,7 @@ class LatentIndex:
         self.tables: list[TableFacts] = []
         ids: list[str] = []
         status: list[str] = []
-        places, distances = [], []
+        locations, distances = [], []
         for number, out in enumerate(outs):
             store = open_store(out)
             for key in existing_shards(store):
@@ -69,15 +69,15 @@ class LatentIndex:
                 status += rows["status"].to_pylist()
                 distances.append(rows["w_distance"].to_numpy())
                 numbers = np.arange(len(rows), dtype=np.int32)
-                places.append(np.stack([np.full_like(numbers, number), np.full_like(numbers, shard), numbers], 1))
+                locations.append(np.stack([np.full_like(numbers, number), np.full_like(numbers, shard), numbers], 1))
         self._check_same_generator()
         self.ids, self.status = ids, status
-        self._places, self._distances = np.concatenate(places), np.concatenate(distances)
+        self._locations, self._distances = np.concatenate(locations), np.concatenate(distances)
         self._rows: dict[str, int] = {}
-        self._doubled: dict[str, int] = {}  # ids that several tables hold
+        self._duplicates: dict[str, int] = {}  # ids that several tables hold
         for row, image_id in enumerate(ids):
             if self._rows.setdefault(image_id, row) != row:
-                self._doubled[image_id] = row
+                self._duplicates[image_id] = row
 
     def ok(self) -> list[str]:
         """The images that have a code, in the order of the tables."""
@@ -88,10 +88,10 @@ class LatentIndex:
         row = self._rows.get(image_id)
         if row is None:
             return None
-        if image_id in self._doubled:
-            here, there = (self.tables[self._places[r, 0]].url for r in (row, self._doubled[image_id]))
-            raise SourceError(f"{image_id!r} is an image of {here} and of {there}; edit one table at a time")
-        table, shard, number = self._places[row].tolist()
+        if image_id in self._duplicates:
+            first, second = (self.tables[self._locations[r, 0]].url for r in (row, self._duplicates[image_id]))
+            raise SourceError(f"{image_id!r} is an image of {first} and of {second}; edit one table at a time")
+        table, shard, number = self._locations[row].tolist()
         return LatentLocation(table, shard, number)
 
     def distance(self, image_id: str) -> float | None:
@@ -111,8 +111,8 @@ class LatentIndex:
 
 
 def _facts(url: str, schema: pa.Schema) -> TableFacts:
-    made_by = recorded_settings(schema, url).generator
-    origin = "unknown" if made_by is None else made_by.origin
+    generator = recorded_settings(schema, url).generator
+    origin = "unknown" if generator is None else generator.origin
     return TableFacts(url, texts_of(schema.metadata).get(META_GENERATOR, ""), origin, latent_shape(schema))
 
 

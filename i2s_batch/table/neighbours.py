@@ -40,7 +40,7 @@ class Search:
     neighbours: list[Neighbour]
     layers: range
     rows: int
-    code_bytes: int
+    latent_bytes: int
     seconds: float
 
 
@@ -72,16 +72,16 @@ def find_neighbours(
     distances are in the order of the ids. Raises StorageError (no such image, or it has no code), ConfigError.
     """
     table, chosen = check_search(out, k, layers, metric)
-    code = _code_of(table, query) if isinstance(query, str) else query
+    latent = _latent_of(table, query) if isinstance(query, str) else query
     size = table.latent_shape[0] * table.latent_shape[1]
-    if code.shape != (size,):
-        raise ConfigError(f"the code has the shape {list(code.shape)}; those here are [{size}]")
-    left_out = query if isinstance(query, str) else None
-    nearest = _Nearest(_layers(code[None], table, chosen)[0], k, metric)
+    if latent.shape != (size,):
+        raise ConfigError(f"the code has the shape {list(latent.shape)}; those here are [{size}]")
+    excluded_id = query if isinstance(query, str) else None
+    nearest = _Nearest(_layers(latent[None], table, chosen)[0], k, metric)
     began, rows = time.perf_counter(), 0
-    for ids, codes in _codes(table):
-        rows += len(codes)
-        nearest.look(ids, _layers(codes, table, chosen), left_out)
+    for ids, latents in _latents(table):
+        rows += len(latents)
+        nearest.update(ids, _layers(latents, table, chosen), excluded_id)
     found = [Neighbour(name, float(distance)) for name, distance in zip(nearest.ids, nearest.distances, strict=True)]
     seconds = time.perf_counter() - began
     return Search(found, chosen, rows, rows * size * np.dtype(np.float32).itemsize, seconds)
@@ -97,14 +97,14 @@ def check_search(out: str, k: int, layers: str, metric: str) -> tuple[TableFiles
     return table, layer_range(layers, table.latent_shape[0])
 
 
-def _code_of(table: TableFiles, image_id: str) -> np.ndarray:
+def _latent_of(table: TableFiles, image_id: str) -> np.ndarray:
     (row,) = read_rows(table.url, [image_id])
     if row.latent is None:
         raise StorageError(f"{table.url!r}: {image_id!r} has no code, its status is {row.status!r}")
     return row.latent
 
 
-def _codes(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
+def _latents(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
     """Every code, float32 [N, L * w_dim], with its id, in parts of row groups; only rows that are ok have one.
 
     A part ends where a row has none: what lies between two of those is looked at where Arrow has put it, and to leave
@@ -113,10 +113,10 @@ def _codes(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
     size = table.latent_shape[0] * table.latent_shape[1]
     for shard in table.shards:
         for batch in shard.batches(columns=["image_id", "latent"], batch_readahead=4):
-            ids, latents = batch["image_id"].to_pylist(), batch["latent"]
-            for start, stop in _runs(latents.is_valid().to_numpy(zero_copy_only=False)):
-                codes = latents.slice(start, stop - start).flatten().to_numpy()
-                yield ids[start:stop], codes.reshape(-1, size)
+            ids, column = batch["image_id"].to_pylist(), batch["latent"]
+            for start, stop in _runs(column.is_valid().to_numpy(zero_copy_only=False)):
+                latents = column.slice(start, stop - start).flatten().to_numpy()
+                yield ids[start:stop], latents.reshape(-1, size)
 
 
 def _runs(chosen: np.ndarray) -> np.ndarray:
@@ -125,10 +125,10 @@ def _runs(chosen: np.ndarray) -> np.ndarray:
     return np.flatnonzero(edges).reshape(-1, 2)
 
 
-def _layers(codes: np.ndarray, table: TableFiles, chosen: range) -> np.ndarray:
+def _layers(latents: np.ndarray, table: TableFiles, chosen: range) -> np.ndarray:
     """[N, L * w_dim] -> [N, len(chosen) * w_dim]."""
     w_dim = table.latent_shape[1]
-    return np.ascontiguousarray(codes[:, chosen.start * w_dim : chosen.stop * w_dim])
+    return np.ascontiguousarray(latents[:, chosen.start * w_dim : chosen.stop * w_dim])
 
 
 class _Nearest:
@@ -142,22 +142,22 @@ class _Nearest:
         self.ids: list[str] = []
         self.distances = np.empty(0)
 
-    def look(self, ids: list[str], codes: np.ndarray, left_out: str | None) -> None:
-        """Take what is near among `codes`, float32 [N, n]."""
+    def update(self, ids: list[str], latents: np.ndarray, excluded_id: str | None) -> None:
+        """Take what is near among `latents`, float32 [N, n]."""
         worst = self.distances[-1] if len(self.ids) == self._k else np.inf
-        near = np.flatnonzero(self._lower_bounds(codes) <= worst)
-        near = near[[ids[place] != left_out for place in near]] if len(near) else near
+        near = np.flatnonzero(self._lower_bounds(latents) <= worst)
+        near = near[[ids[index] != excluded_id for index in near]] if len(near) else near
         if not len(near):
             return
-        names = [*self.ids, *(ids[place] for place in near)]
-        distances = np.concatenate([self.distances, self._exact(codes[near])])
-        order = sorted(range(len(names)), key=lambda place: (distances[place], names[place]))[: self._k]
-        self.ids, self.distances = [names[place] for place in order], distances[order]
+        names = [*self.ids, *(ids[index] for index in near)]
+        distances = np.concatenate([self.distances, self._exact(latents[near])])
+        order = sorted(range(len(names)), key=lambda index: (distances[index], names[index]))[: self._k]
+        self.ids, self.distances = [names[index] for index in order], distances[order]
 
-    def _lower_bounds(self, codes: np.ndarray) -> np.ndarray:
+    def _lower_bounds(self, latents: np.ndarray) -> np.ndarray:
         """Distances that the true ones do not fall below, float64 [N]."""
-        dots = (codes @ self._query).astype(np.float64)
-        squares = np.einsum("ij,ij->i", codes, codes).astype(np.float64)
+        dots = (latents @ self._query).astype(np.float64)
+        squares = np.einsum("ij,ij->i", latents, latents).astype(np.float64)
         norms = np.sqrt(squares)
         if self._metric == "cosine":
             return _cosine(dots, norms * self._norm) - 4 * self._rounding
@@ -165,11 +165,11 @@ class _Nearest:
         bounds: np.ndarray = np.sqrt(np.maximum(square, 0))
         return bounds
 
-    def _exact(self, codes: np.ndarray) -> np.ndarray:
-        codes64 = codes.astype(np.float64)
+    def _exact(self, latents: np.ndarray) -> np.ndarray:
+        latents64 = latents.astype(np.float64)
         if self._metric == "cosine":
-            return _cosine(codes64 @ self._query64, np.linalg.norm(codes64, axis=1) * self._norm)
-        lengths: np.ndarray = np.linalg.norm(codes64 - self._query64, axis=1)
+            return _cosine(latents64 @ self._query64, np.linalg.norm(latents64, axis=1) * self._norm)
+        lengths: np.ndarray = np.linalg.norm(latents64 - self._query64, axis=1)
         return lengths
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from i2s_batch.errors import ConfigError, StorageError
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.table.dataset import Shard, TableFiles, open_table
-from i2s_batch.table.sql import answer
+from i2s_batch.table.sql import run_query
 
 
 @dataclass(frozen=True)
@@ -24,27 +24,27 @@ class ChosenRows:
     """
 
     out: str
-    places: list[np.ndarray]
+    positions: list[np.ndarray]
     columns: list[str]
 
     def __len__(self) -> int:
-        return sum(map(len, self.places))
+        return sum(map(len, self.positions))
 
     @property
     def starts(self) -> np.ndarray:
         """The number of the first row of each shard, and of one past the last: int64 [shards + 1]."""
-        return np.cumsum([0, *map(len, self.places)])
+        return np.cumsum([0, *map(len, self.positions)])
 
     def part(self, start: int, stop: int) -> ChosenRows:
         """The rows with the numbers `start` to `stop`."""
         firsts = self.starts[:-1]
-        places = [p[max(0, start - f) : max(0, stop - f)] for p, f in zip(self.places, firsts, strict=True)]
-        return ChosenRows(self.out, places, self.columns)
+        positions = [p[max(0, start - f) : max(0, stop - f)] for p, f in zip(self.positions, firsts, strict=True)]
+        return ChosenRows(self.out, positions, self.columns)
 
     def batches(self, table: TableFiles) -> Iterator[pa.RecordBatch]:
         """The rows in order, a row group or a part of one at a time."""
-        for shard, places in zip(table.shards, self.places, strict=True):
-            yield from read_places(shard, places, self.columns)
+        for shard, positions in zip(table.shards, self.positions, strict=True):
+            yield from read_positions(shard, positions, self.columns)
 
 
 def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) -> ChosenRows:
@@ -58,7 +58,7 @@ def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) 
             raise ConfigError(f"the table has no column {name!r}; it has {', '.join(table.schema.names)}")
     wanted = ["image_id", "latent", *(table.schema.names if columns is None else columns)]
     ids = None if where is None else _ids(table, where)
-    return ChosenRows(table.url, [_places(shard, ids) for shard in table.shards], list(dict.fromkeys(wanted)))
+    return ChosenRows(table.url, [_positions(shard, ids) for shard in table.shards], list(dict.fromkeys(wanted)))
 
 
 def chosen_ids(out: str, where: str) -> list[str]:
@@ -70,12 +70,12 @@ def chosen_ids(out: str, where: str) -> list[str]:
 def _ids(table: TableFiles, where: str) -> pa.Array:
     """The images for which `where` holds."""
     query = f"SELECT image_id FROM latents WHERE (\n{where}\n)"  # the line's end ends a comment too
-    with answer(table, query) as found:
+    with run_query(table, query) as found:
         ids = [batch.column(0) for batch in found.batches]
     return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
 
 
-def _places(shard: Shard, ids: pa.Array | None) -> np.ndarray:
+def _positions(shard: Shard, ids: pa.Array | None) -> np.ndarray:
     rows = pa.Table.from_batches(shard.batches(columns=["image_id", "status"]), shard.columns(["image_id", "status"]))
     chosen = pc.equal(rows["status"], STATUS_OK)
     if ids is not None:
@@ -83,17 +83,17 @@ def _places(shard: Shard, ids: pa.Array | None) -> np.ndarray:
     return np.flatnonzero(chosen.to_numpy())
 
 
-def read_places(shard: Shard, places: np.ndarray, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The rows at `places` (ascending) of a shard, from the row groups that hold one; StorageError if one of them
+def read_positions(shard: Shard, positions: np.ndarray, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows at `positions` (ascending) of a shard, from the row groups that hold one; StorageError if one of them
     has no code."""
-    if not len(places):
+    if not len(positions):
         return
     sizes = shard.row_groups
     stops = np.cumsum(sizes)
-    groups = np.unique(np.searchsorted(stops, places, side="right"))
+    groups = np.unique(np.searchsorted(stops, positions, side="right"))
     kept = np.isin(np.arange(len(sizes)), groups)
     skipped = np.cumsum(np.where(kept, 0, sizes))  # rows of the groups left out, up to each group
-    wanted = places - skipped[np.searchsorted(stops, places, side="right")]
+    wanted = positions - skipped[np.searchsorted(stops, positions, side="right")]
     start = 0
     for batch in shard.batches(groups=groups.tolist(), columns=columns, batch_readahead=2, fragment_readahead=1):
         low, high = np.searchsorted(wanted, (start, start + len(batch)))

@@ -84,10 +84,10 @@ def row_of_shard(store: Store, key: str, image_id: str) -> Row:
 def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[Row]:
     """The wanted rows of one shard, from the row groups that may hold one: a shard is sorted by image_id."""
     with open_shard(store, key, whole=False) as file:
-        place = file.schema_arrow.get_field_index("image_id")
+        column_index = file.schema_arrow.get_field_index("image_id")
         found = []
         for group in range(file.num_row_groups):
-            ids = file.metadata.row_group(group).column(place).statistics
+            ids = file.metadata.row_group(group).column(column_index).statistics
             if ids is not None and ids.has_min_max and not _any_between(wanted, ids.min, ids.max):
                 continue
             rows = file.read_row_group(group, use_threads=False)
@@ -101,8 +101,8 @@ def rows_of(table: pa.Table) -> list[Row]:
 
 
 def _any_between(wanted: pa.Array, low: str, high: str) -> bool:
-    inside = pc.and_(pc.greater_equal(wanted, low), pc.less_equal(wanted, high))
-    return bool(pc.any(inside).as_py())
+    in_range = pc.and_(pc.greater_equal(wanted, low), pc.less_equal(wanted, high))
+    return bool(pc.any(in_range).as_py())
 
 
 def _shard_keys(store: Store) -> list[str]:
@@ -159,10 +159,10 @@ def read_statuses(store: Store, key: str) -> np.ndarray:
     of it has one status, as nearly all do, is not read: on S3 the footer then is the only request."""
     parts = []
     with open_shard(store, key, whole=False) as file:
-        place = file.schema_arrow.get_field_index("status")
+        column_index = file.schema_arrow.get_field_index("status")
         for number in range(file.num_row_groups):
             group = file.metadata.row_group(number)
-            facts = group.column(place).statistics
+            facts = group.column(column_index).statistics
             if facts is not None and facts.has_min_max and facts.min == facts.max and facts.null_count == 0:
                 parts.append(np.full(group.num_rows, facts.min, object))
             else:

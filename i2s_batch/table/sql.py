@@ -56,7 +56,7 @@ CREATE MACRO psnr_class(psnr) AS CASE
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryResult:
     """What a query gives: its columns, and its rows as they come, never all of them in memory."""
 
     schema: pa.Schema
@@ -64,7 +64,7 @@ class Answer:
 
 
 @contextmanager
-def answer(table: TableFiles, query: str) -> Iterator[Answer]:
+def run_query(table: TableFiles, query: str) -> Iterator[QueryResult]:
     """Run `query` over `table`. Raises QueryError; StorageError when a shard proves to be damaged."""
     with tempfile.TemporaryDirectory(prefix="i2s-query-") as spill, _connected(table, spill) as connection:
         statement = _checked(connection, query)
@@ -72,7 +72,7 @@ def answer(table: TableFiles, query: str) -> Iterator[Answer]:
             reader = connection.sql(statement).to_arrow_reader(BATCH_ROWS)
         names = _unique(reader.schema.names)
         schema = pa.schema([field.with_name(name) for field, name in zip(reader.schema, names, strict=True)])
-        yield Answer(schema, (batch.rename_columns(names) for batch in _batches(reader, table)))
+        yield QueryResult(schema, (batch.rename_columns(names) for batch in _batches(reader, table)))
 
 
 def _unique(names: list[str]) -> list[str]:
@@ -145,9 +145,9 @@ def _checked(connection: Any, query: str) -> Any:
         raise QueryError(f"the query is no SQL: {_one_line(error)}") from error
     if len(statements) != 1:
         raise QueryError(f"the query has {len(statements)} statements; {_ONLY}")
-    kind = _kind(statements[0])
-    if kind != "SELECT":
-        raise QueryError(f"the query is a {kind} statement; {_ONLY}")
+    node_type = _statement_type(statements[0])
+    if node_type != "SELECT":
+        raise QueryError(f"the query is a {node_type} statement; {_ONLY}")
     ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
     tree = json.loads(text)
     if tree["error"]:
@@ -155,9 +155,9 @@ def _checked(connection: Any, query: str) -> Any:
     parts = list(_parts(tree))
     named = {str(name).lower() for part in parts for name in _common_tables(part)} - _TABLES
     # A name of WITH holds only in a part of the query; elsewhere it would reach a table of DuckDB's own.
-    if own := named & _own_tables(connection):
+    if shadowed := named & _own_tables(connection):
         raise QueryError(
-            f"the query names a part of itself {min(own)!r}, as DuckDB names a table of its own; rename it"
+            f"the query names a part of itself {min(shadowed)!r}, as DuckDB names a table of its own; rename it"
         )
     tables = _TABLES | named
     for part in parts:
@@ -165,7 +165,7 @@ def _checked(connection: Any, query: str) -> Any:
     return statements[0]
 
 
-def _kind(statement: Any) -> str:
+def _statement_type(statement: Any) -> str:
     """SELECT, COPY, ..."""
     try:
         return str(statement.type.name)
@@ -207,20 +207,20 @@ def _text(node: Json, name: str) -> str:
 
 def check_part(part: dict[str, Json], tables: set[str]) -> None:
     """Raise QueryError if a node of the syntax tree does anything but read one of `tables`: the first of two fences."""
-    kind = _text(part, "type")
-    if kind.endswith("_NODE") and kind not in _STATEMENT_KINDS:
-        raise QueryError(f"the query holds a {kind.partition('_')[0]}; {_ONLY}")
-    if kind == "BASE_TABLE":
+    node_type = _text(part, "type")
+    if node_type.endswith("_NODE") and node_type not in _STATEMENT_KINDS:
+        raise QueryError(f"the query holds a {node_type.partition('_')[0]}; {_ONLY}")
+    if node_type == "BASE_TABLE":
         is_qualified = bool(part.get("catalog_name") or part.get("schema_name"))
         names = (_text(part, name) for name in ("catalog_name", "schema_name", "table_name"))
-        place = ".".join(filter(None, names))
-        if is_qualified or place.lower() not in tables:
-            raise QueryError(f"the query reads {place!r}; {_ONLY}")
-    called = _text(part.get("function"), "function_name") if kind == "TABLE_FUNCTION" else ""
-    if kind == "TABLE_FUNCTION" and called.lower() not in _TABLE_FUNCTIONS:
+        table_name = ".".join(filter(None, names))
+        if is_qualified or table_name.lower() not in tables:
+            raise QueryError(f"the query reads {table_name!r}; {_ONLY}")
+    called = _text(part.get("function"), "function_name") if node_type == "TABLE_FUNCTION" else ""
+    if node_type == "TABLE_FUNCTION" and called.lower() not in _TABLE_FUNCTIONS:
         raise QueryError(f"the query calls {called!r}; {_ONLY}")
-    called = _text(part, "function_name") if kind == "FUNCTION" else ""
-    if kind == "FUNCTION" and (not called or called.lower() in _FUNCTIONS_REFUSED):
+    called = _text(part, "function_name") if node_type == "FUNCTION" else ""
+    if node_type == "FUNCTION" and (not called or called.lower() in _FUNCTIONS_REFUSED):
         raise QueryError(f"the query calls {called!r}; {_ONLY}")
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from i2s_batch.errors import ConfigError
 from i2s_batch.table.arrays import is_number, stacked
 from i2s_batch.table.dataset import TableFiles, open_table
-from i2s_batch.table.selection import ChosenRows, open_chosen, read_places
+from i2s_batch.table.selection import ChosenRows, open_chosen, read_positions
 
 _KEPT_GROUPS = 8  # row groups in memory: 128 codes of 18 x 512 are 4.7 MB
 
@@ -46,11 +46,11 @@ class _Rows:
 
     def items(self, batch: pa.RecordBatch) -> Iterator[Item]:
         """The rows of a batch: `latent` float32 [L, w_dim], image_id and the columns; a null is NaN or ''."""
-        codes = torch.from_numpy(stacked(pa.chunked_array([batch["latent"]]))).reshape(-1, *self.latent_shape)
+        latents = torch.from_numpy(stacked(pa.chunked_array([batch["latent"]]))).reshape(-1, *self.latent_shape)
         names = [name for name in self.chosen.columns if name != "latent"]
         columns = [_filled(batch[name]) for name in names]
-        for code, *values in zip(codes, *columns, strict=True):
-            yield {"latent": code, **dict(zip(names, values, strict=True))}
+        for latent, *values in zip(latents, *columns, strict=True):
+            yield {"latent": latent, **dict(zip(names, values, strict=True))}
 
 
 class LatentDataset(Dataset[Item]):
@@ -75,8 +75,8 @@ class LatentDataset(Dataset[Item]):
         if not -count <= index < count:
             raise IndexError(f"index {index} is outside of the {count} pictures")
         shard = int(np.searchsorted(self._starts, index % count, side="right")) - 1
-        place = int(self._rows.chosen.places[shard][index % count - self._starts[shard]])
-        return self._group(shard, place)[place]
+        position = int(self._rows.chosen.positions[shard][index % count - self._starts[shard]])
+        return self._group(shard, position)[position]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
         """A batch, with each row group read once."""
@@ -86,18 +86,18 @@ class LatentDataset(Dataset[Item]):
     def __getstate__(self) -> object:
         return self.__dict__ | {"_groups": LRUCache(_KEPT_GROUPS)}
 
-    def _group(self, shard: int, place: int) -> dict[int, Item]:
-        """The chosen rows of the row group of `place`, by their place in the shard."""
+    def _group(self, shard: int, position: int) -> dict[int, Item]:
+        """The chosen rows of the row group of `position`, by their place in the shard."""
         file = self._rows.table().shards[shard]
         stops = np.cumsum(file.row_groups)
-        group = int(np.searchsorted(stops, place, side="right"))
+        group = int(np.searchsorted(stops, position, side="right"))
         found = self._groups.get((shard, group))
         if found is None:
-            places = self._rows.chosen.places[shard]
-            mine = places[np.searchsorted(stops, places, side="right") == group]
-            batches = read_places(file, mine, self._rows.chosen.columns)
+            positions = self._rows.chosen.positions[shard]
+            group_positions = positions[np.searchsorted(stops, positions, side="right") == group]
+            batches = read_positions(file, group_positions, self._rows.chosen.columns)
             items = [item for batch in batches for item in self._rows.items(batch)]
-            found = self._groups[shard, group] = dict(zip(mine.tolist(), items, strict=True))
+            found = self._groups[shard, group] = dict(zip(group_positions.tolist(), items, strict=True))
         return found
 
 
@@ -122,7 +122,7 @@ class LatentStream(IterableDataset[Item]):
         if rank is not None and world_size is not None and not 0 <= rank < world_size:
             raise ConfigError(f"rank is {rank}; it must be between 0 and world_size - 1, {world_size - 1}")
         self._rows = _Rows(out, columns, where)
-        self._place = (rank, world_size)
+        self._given_rank = (rank, world_size)
 
     def __iter__(self) -> Iterator[Item]:
         rank, ranks = self._ranks()
@@ -138,7 +138,7 @@ class LatentStream(IterableDataset[Item]):
         return len(self._part(rank, ranks))
 
     def _ranks(self) -> tuple[int, int]:
-        rank, ranks = self._place
+        rank, ranks = self._given_rank
         if rank is not None and ranks is not None:
             return rank, ranks
         distributed = torch.distributed

@@ -52,7 +52,7 @@ def events(pool):
 
 cluster = ray_pool.RayCluster()
 fleet = cluster.fleet(EmbedRunConfig(actors=1), 1, 2**30)
-ray_pool.PLACE_LIMIT_S = 2.0
+ray_pool.PLACEMENT_LIMIT_S = 2.0
 pool = cluster.pool(Spec(0), Fleet(1, "cuda"))
 pool.start()
 print(pool.waiting_for())
@@ -62,7 +62,7 @@ except ClusterError as error:
     print(error)
 pool.close()
 
-ray_pool.PLACE_LIMIT_S, ray_pool.LOAD_LIMIT_S = 600.0, 2.0
+ray_pool.PLACEMENT_LIMIT_S, ray_pool.LOAD_LIMIT_S = 600.0, 2.0
 pool = cluster.pool(Spec(3600), fleet)
 pool.start()
 print(events(pool))

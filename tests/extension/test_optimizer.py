@@ -12,7 +12,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.engine_registries import OPTIMIZERS, OptimizerDeclaration
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.loss import lambdas, loss_terms
+from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
 from i2s_batch.inversion.metrics import from_uint8
 from i2s_batch.schema.settings import RunSettings
 from tests.inversion.linear import LinearGenerator, features
@@ -53,7 +53,7 @@ DECLARATION = OptimizerDeclaration(
 def expected(generator: LinearGenerator, image: np.ndarray) -> torch.Tensor:
     """The same steps by hand."""
     target = from_uint8(image, generator.w_avg)[None]
-    weights = lambdas(EmbedConfig().loss_weights, generator.w_avg)
+    weights = loss_weight_vector(EmbedConfig().loss_weights, generator.w_avg)
     w = generator.w_avg.expand(generator.num_layers, -1).clone()
     for _ in range(STEPS):
         leaf = w.clone().requires_grad_()

@@ -63,13 +63,13 @@ def build(case: Case, options: argparse.Namespace) -> Any:
     """Return an embedder with a full batch of drawn images, untrained networks of official widths."""
     from i2s_batch.config import EmbedConfig
     from i2s_batch.inversion import Embedder
-    from i2s_batch.inversion.numerics import map_dtype, set_numerics
+    from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
     from tests.gpu.materials import image
 
     small: dict[str, Any] = {"width": 16, "channel_base": 256} if options.smoke else {}
     resolution = 32 if options.smoke else 1024
-    dtype, maps = set_numerics(case.precision), map_dtype(case.precision)
+    dtype, maps = set_numerics(case.precision), feature_map_dtype(case.precision)
     weights = random_generator(case.family, resolution, **small)
     generator = build_generator(weights, options.device, dtype, maps)
     vgg = build_vgg(random_vgg(narrow=16 if options.smoke else 1), options.device, dtype, maps)

@@ -25,10 +25,10 @@ class Loop:
 
     def build(self) -> None:
         """Build the networks, or take those of the case before if they are the same."""
-        from i2s_batch.inversion.numerics import map_dtype, set_numerics
+        from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 
         case = self._case
-        dtype, maps = set_numerics(case.precision), map_dtype(case.precision)
+        dtype, maps = set_numerics(case.precision), feature_map_dtype(case.precision)
         key = (case.family, case.precision, case.layout)
         if self._bench.cached[0] != key:
             self._bench.cached = (None, None)  # frees the memory before more is taken

@@ -21,7 +21,7 @@ import pytest
 from i2s_batch.output import lease
 from i2s_batch.output.lease import this_machine
 from i2s_batch.output.run_record import RunRecord
-from i2s_batch.run.speed_cache import figures_file, recall
+from i2s_batch.run.speed_cache import figures_file, load_measured
 from tests.data.outputs import jobs
 from tests.hostile.damaged import (
     ADDED,
@@ -204,6 +204,6 @@ def test_a_nested_file_of_measured_figures_is_ignored(tmp_path: Path, monkeypatc
     figures_file().parent.mkdir(parents=True)
     figures_file().write_bytes(b"[" * 100_000)
     said: list[str] = []
-    assert recall(said.append) == [] and "is ignored" in said[0]
+    assert load_measured(said.append) == [] and "is ignored" in said[0]
     figures_file().write_bytes(encoded(nested("list", 900)))
-    assert recall(said.append) == []
+    assert load_measured(said.append) == []

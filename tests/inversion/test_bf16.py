@@ -12,7 +12,7 @@ from PIL import Image
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.loss import mean_square
-from i2s_batch.inversion.numerics import map_dtype, set_numerics
+from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.models import VGGWeights, build_generator, build_vgg, random_generator, read_generator
 
 DATA = Path(__file__).parents[1] / "data"
@@ -25,7 +25,7 @@ def small_vgg() -> VGGWeights:
 
 
 def embedder(name: str, precision: str) -> Embedder:
-    dtype, maps = set_numerics(precision), map_dtype(precision)
+    dtype, maps = set_numerics(precision), feature_map_dtype(precision)
     generator = build_generator(read_generator(DATA / f"{name}.pkl"), "cpu", dtype, maps)
     return Embedder(generator, build_vgg(small_vgg(), "cpu", dtype, maps), EmbedConfig(steps=6))
 

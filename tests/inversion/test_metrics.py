@@ -9,8 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from i2s_batch.config import LossWeights
 from i2s_batch.images.resize import fit_picture
-from i2s_batch.inversion.loss import lambdas, loss_terms
-from i2s_batch.inversion.metrics import build_lpips, from_uint8, mse, picture_metrics, psnr, ssim, to_uint8
+from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
+from i2s_batch.inversion.metrics import build_lpips, from_uint8, image_metrics, mse, psnr, ssim, to_uint8
 from i2s_batch.models import random_vgg
 
 
@@ -64,7 +64,7 @@ def test_loss_is_a_plain_mean_of_squares_per_image_and_layer() -> None:
         pairs = [(images, targets), *zip(a, b, strict=True)]
         expected = [((p[image] - q[image]) ** 2).sum() / p[image].numel() for p, q in pairs]
         torch.testing.assert_close(terms[image], torch.stack(expected))
-    weighted = terms @ lambdas(LossWeights(pixel=2, conv3_2=0), terms)
+    weighted = terms @ loss_weight_vector(LossWeights(pixel=2, conv3_2=0), terms)
     torch.testing.assert_close(weighted, 2 * terms[:, 0] + terms[:, 1] + terms[:, 2] + terms[:, 4])
 
 
@@ -102,5 +102,5 @@ def test_lpips_takes_its_trunk_from_the_given_vgg() -> None:
 
 def test_picture_metrics_without_lpips() -> None:
     a, b = noisy_pair()
-    metrics = picture_metrics(a, b, None, torch.zeros(1))
+    metrics = image_metrics(a, b, None, torch.zeros(1))
     assert metrics["lpips"] is None and metrics["psnr"] == psnr(mse(a, b)) and metrics["ssim"] == ssim(a, b)

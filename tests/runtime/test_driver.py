@@ -121,7 +121,7 @@ class Scene:
         driver = Driver(state, self.pool, self.unit, crashed_rows, self.store, self.log, publisher, progress)
         rounds = iter(range(2000))
         try:
-            driver.run(workers, keep_on=lambda: next(rounds))
+            driver.run(workers, check_stop=lambda: next(rounds))
             publisher.finish()
         finally:
             publisher.close()

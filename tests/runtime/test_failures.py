@@ -18,7 +18,7 @@ from i2s_batch.output.run_state import RunState, scan
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Assembler, Publisher
-from i2s_batch.run.failures import count_statuses, forget_failures
+from i2s_batch.run.failures import count_statuses, reset_failures
 from i2s_batch.schema.codec import encode_shard, table_schema
 from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.schema.row import Row
@@ -87,7 +87,7 @@ def test_rows_are_counted_once_and_a_later_try_counts(scene: Scene) -> None:
 
 def test_failures_are_forgotten_by_the_unit(scene: Scene) -> None:
     state = scene.state()
-    assert forget_failures(state, scene.assembler, scene.log, scene.plan) == 5
+    assert reset_failures(state, scene.assembler, scene.log, scene.plan) == 5
     units = {scene.plan.unit_of(image) for image in (0, 299, 450, 451, 452)}
     assert set(np.flatnonzero(~state.done)) == units | set(scene.plan.units_of(3))
     count_statuses(state, scene.assembler, scene.log, scene.plan)

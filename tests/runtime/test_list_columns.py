@@ -14,7 +14,7 @@ from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.export import export_latents
 from i2s_batch.table.shards import read_table
-from i2s_batch.table.sql import answer
+from i2s_batch.table.sql import run_query
 from tests.material import scene
 from tests.runs import embed
 
@@ -57,7 +57,7 @@ def test_columns_that_are_called_as_we_call_things_take_the_place_of_nothing(
     table = read_table(job.out)
     codes = np.array(table["latent"].to_pylist(), np.float32)
     nearest = "SELECT id, w FROM latents ORDER BY euclidean(latent, latent_of('1.png')), layer(latent, 0) LIMIT 1"
-    with answer(open_table(job.out), nearest) as found:
+    with run_query(open_table(job.out), nearest) as found:
         assert [row for batch in found.batches for row in batch.to_pylist()] == [{"id": 8, "w": 2}]
     for name in ("e.npz", "e.pt"):
         assert export_latents(job.out, str(tmp_path / name), "id < 9") == 2

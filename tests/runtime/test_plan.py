@@ -57,14 +57,14 @@ def test_every_image_has_one_shard_and_one_unit(count: int, shard_size: int, uni
 
 def test_growing_leaves_every_shard_as_it_was(tmp_path: Path) -> None:
     plan = Plan(images("b", "d", "f"), 2, 1)
-    grown = plan.grown(listed("a", "b", "c", "d", "e"))
+    grown = plan.with_new_images(listed("a", "b", "c", "d", "e"))
     assert grown.rows(range(6))["image_id"].to_pylist() == ["b", "d", "f", "a", "c", "e"]
     assert grown.generations == (3, 3)
     ids = [grown.shard_images(shard)["image_id"].to_pylist() for shard in range(grown.shards)]
     assert ids == [["b", "d"], ["f"], ["a", "c"], ["e"]]
     assert [grown.shard_of(unit) for unit in range(grown.units)] == [0, 0, 1, 2, 2, 3]
-    assert grown.grown(listed("a", "f")) is grown
-    again = grown.grown(listed("g"))
+    assert grown.with_new_images(listed("a", "f")) is grown
+    again = grown.with_new_images(listed("g"))
     store = open_store(str(tmp_path))
     again.save(store)
     loaded = Plan.load(store, 2)
@@ -84,7 +84,7 @@ def test_growing_in_parts_is_growing(size: int, monkeypatch: pytest.MonkeyPatch)
     for generation in range(5):
         ids = sorted({f"{number:03d}" for number in stream.integers(0, 200, 60)})
         new = [image_id for image_id in ids if image_id not in held]
-        plan = plan.grown(listed(*ids)) if generation else Plan(images(*ids), 4)
+        plan = plan.with_new_images(listed(*ids)) if generation else Plan(images(*ids), 4)
         held += new
         assert plan.rows(range(len(plan)))["image_id"].to_pylist() == held
         assert (plan.generations or (len(plan),))[-1] == len(new)

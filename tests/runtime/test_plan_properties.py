@@ -92,7 +92,7 @@ def test_a_plan_that_grows_holds_what_came_in_the_order_in_which_it_came(
         plan = Plan(images(*first), shard_size, unit_size)
         for ids in later:
             new = [image_id for image_id in ids if image_id not in held]
-            grown = plan.grown(listed(*ids))
+            grown = plan.with_new_images(listed(*ids))
             assert (grown is plan) == (not new)
             before = [plan.shard_images(shard) for shard in range(plan.shards)]
             assert [grown.shard_images(shard) for shard in range(plan.shards)] == before, "growing leaves every shard"

@@ -43,7 +43,7 @@ def new_state(images: int = 10) -> RunState:
 
 def test_rate_and_time_left_count_the_images_in_flight_and_not_the_start(now: list[float]) -> None:
     state, lines = new_state(), []
-    progress = Progress(state, steps=100, say=lines.append)
+    progress = Progress(state, steps=100, report=lines.append)
     progress.started("a")
     now[0] = 19.0  # the worker loads its networks
     progress.ready("a")
@@ -68,7 +68,7 @@ def test_rate_and_time_left_count_the_images_in_flight_and_not_the_start(now: li
 
 
 def test_before_there_is_a_rate_the_line_says_what_is_waited_for(now: list[float]) -> None:
-    progress = Progress(new_state(), steps=100, say=lambda line: None)
+    progress = Progress(new_state(), steps=100, report=lambda line: None)
     progress.phase("joining or starting the cluster")
     assert progress.line().endswith("0 in flight, joining or starting the cluster")
     progress.phase("")
@@ -93,7 +93,7 @@ def test_before_there_is_a_rate_the_line_says_what_is_waited_for(now: list[float
 
 
 def test_a_stall_is_told_and_then_forgotten(now: list[float]) -> None:
-    progress = Progress(new_state(1000), steps=100, say=lambda line: None)
+    progress = Progress(new_state(1000), steps=100, report=lambda line: None)
     progress.started("a")
     progress.ready("a")
 
@@ -116,7 +116,7 @@ def test_a_stall_is_told_and_then_forgotten(now: list[float]) -> None:
 
 
 def test_the_rate_of_many_workers_does_not_hang_on_when_they_report(now: list[float]) -> None:
-    progress = Progress(new_state(1000), steps=100, say=lambda line: None)
+    progress = Progress(new_state(1000), steps=100, report=lambda line: None)
     for report in range(4000):
         now[0] = report / 100
         progress.reported(f"w{report % 100}", 3, {})
@@ -124,7 +124,7 @@ def test_the_rate_of_many_workers_does_not_hang_on_when_they_report(now: list[fl
 
 
 def test_the_summary_names_the_images_that_are_in_flight_longest(now: list[float]) -> None:
-    progress = Progress(new_state(100), steps=100, say=lambda line: None)
+    progress = Progress(new_state(100), steps=100, report=lambda line: None)
     progress.reported("a", 4, {"old": 1, "gone": 1})
     now[0] = 10.0
     progress.reported("a", 9, {"old": 9})
@@ -137,7 +137,7 @@ def test_the_summary_names_the_images_that_are_in_flight_longest(now: list[float
 
 
 def summary_of(images: int) -> RunSummary:
-    return Progress(new_state(images), steps=1, say=print).summary(finished=False)
+    return Progress(new_state(images), steps=1, report=print).summary(finished=False)
 
 
 def images_on_disk(folder: Path) -> int:
@@ -156,7 +156,7 @@ def test_a_store_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(LocalStore, "put", hang)
     made: list[int] = []
-    file = SummaryFile(open_store(str(tmp_path)), note=pytest.fail)
+    file = SummaryFile(open_store(str(tmp_path)), report=pytest.fail)
 
     def make() -> RunSummary:
         made.append(len(made))
@@ -196,7 +196,7 @@ def test_a_summary_that_cannot_be_written_is_told_once_and_stops_nothing(
 
 
 def test_the_keys_of_the_summary_stay_as_other_programs_read_them(now: list[float]) -> None:
-    progress = Progress(new_state(3), steps=2, say=print)
+    progress = Progress(new_state(3), steps=2, report=print)
     progress.reported("a", 1, {"x": 1})
     summary = progress.summary(finished=False)
     text = json.dumps(

@@ -11,7 +11,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.embedding import engine
 from i2s_batch.embedding.engine import Engine
 from i2s_batch.models import random_generator, random_vgg
-from i2s_batch.run.speed_cache import Measured, estimate, figures_file, recall, remember
+from i2s_batch.run.speed_cache import Measured, estimate, figures_file, load_measured, save_measured
 
 HOW = ("plain", "torch 2.15")
 FAST = Measured("some GPU", "abc", "fp32", 8, 0.002, *HOW)
@@ -28,8 +28,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_last_figure_of_each_kind_is_kept(cache: Path) -> None:
     lines: list[str] = []
     for one in (FAST, SLOW, Measured("some GPU", "abc", "fp32", 8, 9.0, *HOW), FAST):
-        remember(one, lines.append)
-    assert sorted(recall(lines.append), key=lambda one: one.seconds) == [FAST, SLOW]
+        save_measured(one, lines.append)
+    assert sorted(load_measured(lines.append), key=lambda one: one.seconds) == [FAST, SLOW]
     assert figures_file().is_relative_to(cache)
     assert [path.name for path in figures_file().parent.iterdir()] == ["measured.json"]
     assert lines == []
@@ -42,10 +42,10 @@ def test_a_damaged_file_is_ignored_with_a_line_and_written_anew(text: str) -> No
     figures_file().parent.mkdir(parents=True)
     figures_file().write_text(text, errors="surrogateescape")
     lines: list[str] = []
-    assert recall(lines.append) == []
+    assert load_measured(lines.append) == []
     assert len(lines) == 1 and "is ignored" in lines[0]
-    remember(FAST, lines.append)
-    assert recall(lines.append) == [FAST]
+    save_measured(FAST, lines.append)
+    assert load_measured(lines.append) == [FAST]
 
 
 def test_figures_of_an_earlier_version_are_not_taken_and_stop_nothing() -> None:
@@ -54,20 +54,20 @@ def test_figures_of_an_earlier_version_are_not_taken_and_stop_nothing() -> None:
     figures_file().parent.mkdir(parents=True)
     figures_file().write_text(json.dumps([old, vars(FAST)]))
     lines: list[str] = []
-    assert recall(lines.append) == [FAST] and lines == []
+    assert load_measured(lines.append) == [FAST] and lines == []
 
 
 def test_a_compiled_figure_is_another_one() -> None:
     compiled = Measured("some GPU", "abc", "fp32", 8, 0.001, "compiled", "torch 2.15")
     for one in (FAST, compiled):
-        remember(one, print)
-    assert recall(print) == [FAST, compiled]
+        save_measured(one, print)
+    assert load_measured(print) == [FAST, compiled]
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path) -> None:
     (cache / "i2s_batch").write_text("a file, where a folder should be")
     lines: list[str] = []
-    remember(FAST, lines.append)
+    save_measured(FAST, lines.append)
     assert any("not remembered" in line for line in lines)
 
 
@@ -99,7 +99,7 @@ def test_a_gpu_that_was_measured_is_not_measured_again(monkeypatch: pytest.Monke
             worker = Engine(generator, features, "cpu", precision)
             assert [worker.step_seconds(EmbedConfig(), size) for size in (1, 2)] == [1.0, 0.5]
     assert measured == [1, 2, 1, 2]
-    assert {(one.generator, one.precision) for one in recall(print)} == {
+    assert {(one.generator, one.precision) for one in load_measured(print)} == {
         (generator.fingerprint, "fp32"),
         (generator.fingerprint, "fp64"),
     }

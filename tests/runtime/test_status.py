@@ -47,7 +47,7 @@ def status(out: str) -> RunStatus:
     """The status, and that reading it changes nothing."""
     store = open_store(out)
     before = {info.key: store.get(info.key) for info in store.list()}
-    found = read_status(out, say=pytest.fail)
+    found = read_status(out, report=pytest.fail)
     assert {info.key: store.get(info.key) for info in store.list()} == before
     assert json.loads(json.dumps(found.as_json()))["done"] == found.done
     return found
@@ -89,7 +89,7 @@ def rows_of(out: str) -> list[int]:
 
 def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"holds no run of i2s-batch \(no run.json\)"):
-        read_status(str(tmp_path / "nowhere"), say=pytest.fail)
+        read_status(str(tmp_path / "nowhere"), report=pytest.fail)
     generator = {"fingerprint": "f", "family": "stylegan1", "origin": "o", "latent_shape": [2, 3]}
     identity = {"source": "s", "settings": {"shard_size": 10}, "vgg": None, "generator": generator}
     for content, reason in [
@@ -104,7 +104,7 @@ def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> N
     ]:
         (tmp_path / "run.json").write_text(content)
         with pytest.raises(StorageError, match=reason):
-            read_status(str(tmp_path), say=pytest.fail)
+            read_status(str(tmp_path), report=pytest.fail)
 
 
 def test_a_run_that_is_planned_and_not_begun(job: EmbedRunRequest) -> None:
@@ -189,7 +189,7 @@ def test_a_run_under_way(
         upload(Path(job.source), f"s3://{bucket}/in")
         job = replace(job, source=f"s3://{bucket}/in", out=f"s3://{bucket}/out")
     seen: list[RunStatus] = []
-    running(job, monkeypatch, lambda: seen.append(read_status(job.out, say=pytest.fail)))
+    running(job, monkeypatch, lambda: seen.append(read_status(job.out, report=pytest.fail)))
     (found,) = seen
     assert found.state == "running" and found.running and found.steps == 20
     assert 6 <= found.done < IMAGES and found.holder is not None and found.holder.pid == str(os.getpid())
@@ -214,22 +214,22 @@ def test_the_driver_s_word_counts_while_it_lives_and_the_word_is_fresh(job: Embe
     lease.acquire()
     try:
         say_in_summary(store, age_s=20)
-        found = read_status(job.out, say=pytest.fail)
+        found = read_status(job.out, report=pytest.fail)
         assert found.live is not None and found.live.steps_per_second == 20.0 and found.live.retried == 3
         assert found.live.longest_in_flight[0].steps == 7 and 20 <= found.live.age_s < 80
         say_in_summary(store, age_s=-50)
-        ahead = read_status(job.out, say=pytest.fail)
+        ahead = read_status(job.out, report=pytest.fail)
         assert ahead.live is not None and ahead.live.age_s == 0, "the clock of another machine"
         say_in_summary(store, age_s=3600)
-        old = read_status(job.out, say=pytest.fail)
+        old = read_status(job.out, report=pytest.fail)
         assert old.running and old.live is None and old.summary_age_s is not None and old.summary_age_s >= 3600
         say_in_summary(store, age_s=0, finished=True)
-        assert read_status(job.out, say=pytest.fail).live is None, "that was the session before"
+        assert read_status(job.out, report=pytest.fail).live is None, "that was the session before"
         say_in_summary(store, age_s=0, in_flight="many")
-        assert read_status(job.out, say=pytest.fail).live is None, "a field has another type"
+        assert read_status(job.out, report=pytest.fail).live is None, "a field has another type"
         for damaged in (b"{", b"[]", b'{"updated_at": 3}', b'{"updated_at": "2026-01-01T00:00:00"}', b"[" * 9999):
             store.put("summary.json", damaged)
-            unknown = read_status(job.out, say=pytest.fail)
+            unknown = read_status(job.out, report=pytest.fail)
             assert (unknown.state, unknown.live, unknown.summary_age_s) == ("running", None, None)
     finally:
         lease.release()
@@ -315,7 +315,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
 
     monkeypatch.setattr("i2s_batch.run.status.ROW_READERS", 1)
     monkeypatch.setattr(WorkLog, "find_rows", find)
-    found = read_status(job.out, say=pytest.fail)
+    found = read_status(job.out, report=pytest.fail)
     assert len(asked) == IMAGES and rows_of(job.out) == []
     assert (found.done, found.failed, found.shards_published) == (IMAGES, len(BAD), 1)
     assert {failure.image_id for failure in found.last_failures} == BAD, "and each of them once"

@@ -114,11 +114,11 @@ def test_progress_on_a_terminal_is_one_line_that_comes_to_rest(screen: Screen) -
     state = RunState(
         done=np.zeros(8, bool), count_images=np.count_nonzero, logged={}, published=set(), checkpointed=set(), deaths={}
     )
-    progress = Progress(state, steps=100, say=LiveLine(screen.stream))
+    progress = Progress(state, steps=100, report=LiveLine(screen.stream))
     progress.phase("joining or starting the cluster")
     progress.started("actor-0")
     progress.phase("")
-    progress.note("actor-0 died (out of memory); its 0 images go on elsewhere")
+    progress.log("actor-0 died (out of memory); its 0 images go on elsewhere")
     before = screen.lines()
     assert before[0].startswith("actor-0 died") and before[1].endswith("0 in flight, loading the networks (0 s)")
     state.done[:] = True

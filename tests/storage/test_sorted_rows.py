@@ -13,7 +13,7 @@ import pytest
 
 from i2s_batch.errors import StorageError
 from i2s_batch.parquet import sorted_rows as module
-from i2s_batch.parquet.sorted_rows import PassingIds, in_groups, merged, sorted_rows, spilled
+from i2s_batch.parquet.sorted_rows import SortedIds, in_groups, merged, sorted_rows, spilled
 
 LETTERS = "bé猫😀a\U0010ffff"
 
@@ -76,10 +76,10 @@ def test_groups_are_even() -> None:
 def test_ids_are_found_in_one_pass(size: int) -> None:
     stream = np.random.default_rng(size)
     held, asked = (sorted({f"{n:03d}" for n in stream.integers(0, 200, 90)}) for _ in range(2))
-    there = PassingIds(parts(numbered(held), size))
-    found = [flag for part in parts(numbered(asked), 7) for flag in there.hold(part["image_id"])]
+    there = SortedIds(parts(numbered(held), size))
+    found = [flag for part in parts(numbered(asked), 7) for flag in there.contain(part["image_id"])]
     assert found == [image_id in held for image_id in asked]
-    assert PassingIds(iter([])).hold(numbered(["a"])["image_id"]).tolist() == [False]
+    assert SortedIds(iter([])).contain(numbered(["a"])["image_id"]).tolist() == [False]
 
 
 def test_temporary_files_go_with_who_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

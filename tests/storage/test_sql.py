@@ -19,12 +19,12 @@ from i2s_batch.schema.codec import encode_shard
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.query_output import limited, write_csv, write_json, write_parquet
-from i2s_batch.table.sql import answer
+from i2s_batch.table.sql import run_query
 from tests.storage.test_table import META, W_DIM, L, latent, out, shard  # noqa: F401
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:
-    with answer(open_table(url), query) as found:
+    with run_query(open_table(url), query) as found:
         rows = [row for batch in found.batches for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)]
         assert all(len(row) == len(found.schema.names) for row in rows)
     return rows
@@ -293,23 +293,23 @@ def test_answers_as_files(tmp_path: Path) -> None:
     store.put(RunLayout.shard(0), shard(range(150)))
     table = open_table(store.url)
     query = "SELECT image_id, psnr, latent, embedded_at, 1 AS image_id, sum(1) OVER () AS n FROM latents"
-    with answer(table, query) as found:
+    with run_query(table, query) as found:
         text = io.StringIO()
         write_csv(found.schema, limited(found.batches, 3), text)
     header, first, _, third = text.getvalue().splitlines()
     assert header == "image_id,psnr,latent,embedded_at,image_id_1,n"
     assert first.startswith('00000.png,inf,"[0.1257302') and first.endswith(",1,150") and "2026-01-02T03:04:05" in first
     assert third == "00002.png,,,,1,150"
-    with answer(table, query) as found:
+    with run_query(table, query) as found:
         text = io.StringIO()
         write_json(found.schema, limited(found.batches, 3), text)
     rows = json.loads(text.getvalue())
     assert [row["psnr"] for row in rows] == [None] * 3 and rows[0]["n"] == 150 and len(rows[1]["latent"]) == L * W_DIM
-    with answer(table, "SELECT 1 AS a FROM latents WHERE false") as found:
+    with run_query(table, "SELECT 1 AS a FROM latents WHERE false") as found:
         text = io.StringIO()
         write_json(found.schema, found.batches, text)
     assert json.loads(text.getvalue()) == []
-    with answer(table, "SELECT * FROM latents") as found, (tmp_path / "x.parquet").open("wb") as file:
+    with run_query(table, "SELECT * FROM latents") as found, (tmp_path / "x.parquet").open("wb") as file:
         write_parquet(found.schema, found.batches, file)
     with pq.ParquetFile(tmp_path / "x.parquet") as found:
         assert (found.metadata.num_rows, found.metadata.num_row_groups) == (150, 2)

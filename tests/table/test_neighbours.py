@@ -43,7 +43,7 @@ def test_the_nearest(out: Store, metric: str, layers: str) -> None:  # noqa: F81
         reference = expected(query, k, chosen, metric)
         assert [n.image_id for n in found.neighbours] == [name for name, _ in reference]
         np.testing.assert_allclose([n.distance for n in found.neighbours], [d for _, d in reference], rtol=1e-12)
-        assert (found.rows, found.code_bytes, found.layers) == (200, 200 * L * W_DIM * 4, chosen)
+        assert (found.rows, found.latent_bytes, found.layers) == (200, 200 * L * W_DIM * 4, chosen)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])

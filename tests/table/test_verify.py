@@ -23,7 +23,7 @@ from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import Rerendered
 from i2s_batch.maintenance.verification.row_checks import Networks, row_check
-from i2s_batch.maintenance.verification.shard_checks import Promise, check_shard
+from i2s_batch.maintenance.verification.shard_checks import Expected, check_shard
 from i2s_batch.maintenance.verification.table_checks import Verification
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.weights import VGG_LAYERS, VGG_WIDTHS
@@ -98,7 +98,7 @@ def first(row: dict[str, Any]) -> Callable[[list[dict[str, Any]]], list[dict[str
 def test_a_sound_table(finished: Path, s3_bucket: str) -> None:
     found = verify(str(finished))
     assert told(found) == [] and found.sound and found.unchecked == []
-    assert (found.planned, found.files, found.rows, found.codes, found.missing, found.rendered) == (8, 3, 8, 7, 0, 7)
+    assert (found.planned, found.files, found.rows, found.latents, found.missing, found.rendered) == (8, 3, 8, 7, 0, 7)
     assert found.as_written == 3
     local, remote = open_store(str(finished)), open_store(f"s3://{s3_bucket}/out")
     for info in local.list():
@@ -113,7 +113,7 @@ def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: P
     job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), EmbedRunConfig())
     embed(job)
     found = verify(str(tmp_path / "out"))
-    assert told(found) == [] and (found.rows, found.codes, found.rendered) == (1, 0, 0)
+    assert told(found) == [] and (found.rows, found.latents, found.rendered) == (1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_no_flipped_bit_goes_unseen_if_it_changes_a_value(out: str) -> None:
         flipped = bytearray(whole)
         flipped[place] ^= 0x10
         store.put(SHARDS[0], bytes(flipped))
-        if not check_shard(store, SHARDS[0], Promise(None, None, None)).findings:
+        if not check_shard(store, SHARDS[0], Expected(None, None, None)).findings:
             assert shard_table(out, SHARDS[0]).equals(values), f"byte {place}"
 
 

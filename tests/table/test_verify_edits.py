@@ -80,7 +80,7 @@ def change(out: str, place: int, **values: object) -> None:
 def test_sound_edits(made: dict[str, Path], kind: str, within: float) -> None:
     found = verify(str(made[kind]), sample=4)
     assert told(found) == [] and found.sound and found.unchecked == []
-    assert (found.planned, found.files, found.as_written, found.codes, found.rendered) == (6, 2, 2, 6, 4)
+    assert (found.planned, found.files, found.as_written, found.latents, found.rendered) == (6, 2, 2, 6, 4)
     assert found.within == f"{within} levels of 255"
 
 

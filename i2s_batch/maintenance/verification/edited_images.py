@@ -25,7 +25,7 @@ LOSSY_LEVELS = {"png": 0.0, "jpeg": 1.0, "webp": 1.5}
 
 
 @dataclass(frozen=True)
-class EditedPictures:
+class EditedImages:
     """Draws the pictures of an output of `edit` or `render` again. `picture_format` and `precision` are the run's."""
 
     store: Store
@@ -66,12 +66,12 @@ class EditedPictures:
         return Rerendered("", [] if row.latent is None else self._differences(stored, row.latent, uri))
 
     def _differences(self, stored: np.ndarray, latent: np.ndarray, uri: str) -> list[str]:
-        again = image_of(latent, self.generator)
+        expected = image_of(latent, self.generator)
         if self.picture_format != "png":
-            again = decode_picture(encode_picture(again, self.picture_format))
-        if stored.shape != again.shape:
-            return [f"{uri!r} is {stored.shape[1]} pixels wide; its latent gives {again.shape[1]}"]
-        levels = float(np.sqrt(np.square(stored.astype(np.float64) - again).mean()))
+            expected = decode_picture(encode_picture(expected, self.picture_format))
+        if stored.shape != expected.shape:
+            return [f"{uri!r} is {stored.shape[1]} pixels wide; its latent gives {expected.shape[1]}"]
+        levels = float(np.sqrt(np.square(stored.astype(np.float64) - expected).mean()))
         if levels <= self.tolerance:
             return []
         return [f"{uri!r} is {levels:.1f} levels from what its latent gives; {self.within} is near enough"]

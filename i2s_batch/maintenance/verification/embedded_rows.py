@@ -13,8 +13,8 @@ from i2s_batch.engine_registries import METRICS
 from i2s_batch.errors import I2SError
 from i2s_batch.images.read.decoding import decode_picture
 from i2s_batch.images.resize import fit_picture
-from i2s_batch.inversion.loss import lambdas, loss_terms
-from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, picture_metrics, to_uint8
+from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
+from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, image_metrics, to_uint8
 from i2s_batch.inversion.synthesis import synthesised
 from i2s_batch.models import VGG16, Generator
 from i2s_batch.schema.row import Row
@@ -88,12 +88,12 @@ class EmbeddedRows:
         targets = from_uint8(target, image)[None]
         features, target_features = ((), ()) if self.vgg is None else (self.vgg(image), self.vgg(targets))
         terms = loss_terms(image, targets, features, target_features)[0]
-        figures = picture_metrics(to_uint8(image[0]), target, self.lpips, image)
+        figures = image_metrics(to_uint8(image[0]), target, self.lpips, image)
         figures |= {f"loss_{term}": value for term, value in zip(TERMS, terms.tolist(), strict=False)}
         if self.vgg is None:
             figures = {name: value for name, value in figures.items() if name not in _metrics(needs_vgg=True)}
         else:
-            figures["loss"] = float(terms @ lambdas(loss_weights, terms))
+            figures["loss"] = float(terms @ loss_weight_vector(loss_weights, terms))
         return figures
 
 

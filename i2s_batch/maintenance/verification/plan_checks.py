@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2s_batch.errors import ObjectNotFoundError
-from i2s_batch.maintenance.verification.shard_checks import Finding, Promise, ShardReport, check_shard
+from i2s_batch.maintenance.verification.shard_checks import Expected, Finding, ShardReport, check_shard
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
 from i2s_batch.storage import Store
@@ -18,16 +18,16 @@ from i2s_batch.storage import Store
 @dataclass(frozen=True)
 class CheckedShard:
     """What is kept of a shard that was checked. `hashes`: int64, of its rows' ids; `good`: rows with a code; `sound`:
-    nothing is wrong with it by itself; `strays`: it against the plan."""
+    nothing is wrong with it by itself; `plan_findings`: it against the plan."""
 
     key: str
     hashes: np.ndarray
     good: int
     sound: bool
-    strays: list[Finding]
+    plan_findings: list[Finding]
 
 
-def doubled_ids(store: Store, shards: list[CheckedShard], promise: Promise) -> Iterator[Finding]:
+def duplicate_ids(store: Store, shards: list[CheckedShard], expected: Expected) -> Iterator[Finding]:
     """Images with rows in several shards. Equal hashes are suspects; their files are read once more."""
     hashes = np.sort(np.concatenate([np.unique(shard.hashes) for shard in shards] or [np.empty(0, np.int64)]))
     suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
@@ -35,7 +35,7 @@ def doubled_ids(store: Store, shards: list[CheckedShard], promise: Promise) -> I
     for shard in shards if len(suspects) else ():
         if not np.isin(shard.hashes, suspects).any():
             continue
-        report = check_shard(store, shard.key, promise)
+        report = check_shard(store, shard.key, expected)
         for image_id in dict.fromkeys(report.ids):
             if hash(image_id) in suspects:
                 if image_id in where:
@@ -46,19 +46,19 @@ def doubled_ids(store: Store, shards: list[CheckedShard], promise: Promise) -> I
 def check_presence(store: Store, shards: list[CheckedShard], plan: Plan) -> tuple[list[Finding], int]:
     """What of the plan is not in the table, or the other way round; and how many planned images belong to shards that
     are not written yet, as long as the run has not ended."""
-    strays, ended, missing = {shard.key: shard.strays for shard in shards}, _has_ended(store), 0
+    plan_findings, ended, missing = {shard.key: shard.plan_findings for shard in shards}, _has_ended(store), 0
     findings: list[Finding] = []
     for shard in range(plan.shards):
         key = RunLayout.shard(shard)
-        if key in strays:
-            findings += strays.pop(key)
+        if key in plan_findings:
+            findings += plan_findings.pop(key)
         elif ended:
             ids = plan.shard_images(shard)["image_id"]
             what = f"it is missing, with {len(ids)} rows from {ids[0].as_py()!r} to {ids[-1].as_py()!r}"
             findings.append(Finding(store.uri(key), None, f"{what}; run the embed command again"))
         else:
             missing += len(plan.shard_range(shard))
-    for beyond in strays.values():
+    for beyond in plan_findings.values():
         findings += beyond
     return findings, missing
 

@@ -11,7 +11,7 @@ from i2s_batch.config import PICTURE_FORMATS, ImageSettings, LossWeights
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
-from i2s_batch.maintenance.verification.edited_images import EditedPictures
+from i2s_batch.maintenance.verification.edited_images import EditedImages
 from i2s_batch.maintenance.verification.embedded_rows import TOLERANCES, EmbeddedRows
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
 from i2s_batch.run.networks import generator_of, vgg_of
@@ -19,13 +19,13 @@ from i2s_batch.schema.metadata import META_GENERATOR, META_VGG
 from i2s_batch.schema.settings import RunSettings, TableSettings
 from i2s_batch.storage import Store
 
-RowCheck = EmbeddedRows | EditedPictures
+RowCheck = EmbeddedRows | EditedImages
 
 # What the images of each variant of a study were embedded with, by the variant's name, from the settings of a run; none
 # for a run that is no study. Raises ConfigError for the settings of a study that there is not.
 Variants = Callable[[RunSettings], Mapping[str, ImageSettings]]
 
-_NOWHERE = "without run.json nothing says where the {0} is; give it with --{1}"
+_LOCATION_UNKNOWN = "without run.json nothing says where the {0} is; give it with --{1}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def row_check(
 
     Raises what `generator_of` and `vgg_of` raise.
     """
-    weights, why_none = None, _NOWHERE.format("generator", "generator")
+    weights, why_none = None, _LOCATION_UNKNOWN.format("generator", "generator")
     if networks.recorded or networks.generator is not None:
         weights, why_none = generator_of(store.url, metadata.get(META_GENERATOR, ""), networks.generator)
     if weights is None:
@@ -74,8 +74,8 @@ def row_check(
                 f"{store.url} is an edit, and edits use no VGG-16; {networks.vgg!r} is given, leave it out"
             )
         picture_format = run.picture_format if run.picture_format in PICTURE_FORMATS else "png"
-        return EditedPictures(store, generator, picture_format, precision)
-    vgg_weights, why_none = None, _NOWHERE.format("VGG-16", "vgg")
+        return EditedImages(store, generator, picture_format, precision)
+    vgg_weights, why_none = None, _LOCATION_UNKNOWN.format("VGG-16", "vgg")
     if networks.recorded or networks.vgg is not None:
         vgg_weights, why_none = vgg_of(store.url, metadata.get(META_VGG, ""), networks.vgg)
     if vgg_weights is None:

@@ -48,20 +48,20 @@ class ShardReport:
     as_written: bool = False
     findings: list[Finding] = field(default_factory=list)
 
-    def note(self, what: str, row: str | None = None) -> None:
+    def add_finding(self, what: str, row: str | None = None) -> None:
         """Something is wrong."""
         self.findings.append(Finding(self.file, row, what))
 
 
 @dataclass(frozen=True)
-class Promise:
-    """What a shard must hold. `metadata`: of its file; `carried`: the columns after the documented ones;
+class Expected:
+    """What a shard must hold. `metadata`: of its file; `extra_columns`: the columns after the documented ones;
     `w_avg`: [w_dim] or [L, w_dim]; `loss_weights`: of the run. None: not known, so not checked. `checksum`: whether
     one of each shard must be recorded. `variants`: of a study, by name; `untrained_w_avg`: of those without training.
     """
 
     metadata: Mapping[str, str] | None
-    carried: list[pa.Field] | None
+    extra_columns: list[pa.Field] | None
     w_avg: np.ndarray | None
     loss_weights: LossWeights | None = None
     checksum: bool = False
@@ -72,8 +72,8 @@ class Promise:
         """The weights of the terms in each row, [N, terms]; None if they are not known."""
         if self.loss_weights is None:
             return None
-        made_as = self._variants_of(rows)
-        weights = [self.loss_weights if variant is None else variant.embed.loss_weights for variant in made_as]
+        variants = self._variants_of(rows)
+        weights = [self.loss_weights if variant is None else variant.embed.loss_weights for variant in variants]
         return np.array([[getattr(one, term) for term in TERMS] for one in weights])
 
     def w_avg_of(self, rows: pa.Table) -> np.ndarray | None:
@@ -91,24 +91,24 @@ class Promise:
         return [self.variants.get(name or "") for name in named]
 
 
-def check_shard(store: Store, key: str, promise: Promise) -> ShardReport:
+def check_shard(store: Store, key: str, expected: Expected) -> ShardReport:
     """Read all of a shard, once: its bytes against the checksum of its publication, each page against its own."""
     report = ShardReport(store.uri(key))
     try:
-        data = _checked_bytes(store, key, promise, report)
+        data = _checked_bytes(store, key, expected, report)
         with pa.BufferReader(data) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             check_ours(file.schema_arrow.metadata or {}, report.file)
-            _check_metadata(file, promise, report)
-            if _check_schema(file, promise, report):
-                _check_rows(file, promise, report)
+            _check_metadata(file, expected, report)
+            if _check_schema(file, expected, report):
+                _check_rows(file, expected, report)
     except StorageError as error:  # it names the file, which the finding does too
-        report.note(str(error).removeprefix(f"{report.file!r} "))
+        report.add_finding(str(error).removeprefix(f"{report.file!r} "))
     except (pa.ArrowException, OSError) as error:
-        report.note(f"it is damaged ({_one_line(error)}); delete it and run the embed command again")
+        report.add_finding(f"it is damaged ({_one_line(error)}); delete it and run the embed command again")
     return report
 
 
-def _checked_bytes(store: Store, key: str, promise: Promise, report: ShardReport) -> bytes:
+def _checked_bytes(store: Store, key: str, expected: Expected, report: ShardReport) -> bytes:
     """All of a shard, compared with what is recorded of it; a damaged record hides no damage of the shard's own."""
     shard = RunLayout.shard_index(key)
     assert shard is not None
@@ -116,7 +116,7 @@ def _checked_bytes(store: Store, key: str, promise: Promise, report: ShardReport
     try:
         recorded = recorded_checksums(store, shard)
     except StorageError as error:
-        report.note(str(error))
+        report.add_finding(str(error))
         return data
     found = Checksum.of(data)
     if recorded and found not in recorded:
@@ -125,36 +125,40 @@ def _checked_bytes(store: Store, key: str, promise: Promise, report: ShardReport
     report.as_written = found in recorded
     if recorded and not report.as_written:
         was = " or ".join(map(str, recorded))
-        report.note(f"its sha256 is {found}; it was written as {was}; delete it and run the embed command again")
-    if not recorded and promise.checksum:
-        report.note(f"its checksum {store.uri(RunLayout.checksum(shard))!r} is missing")
-    report.unrecorded = not recorded and not promise.checksum
+        report.add_finding(f"its sha256 is {found}; it was written as {was}; delete it and run the embed command again")
+    if not recorded and expected.checksum:
+        report.add_finding(f"its checksum {store.uri(RunLayout.checksum(shard))!r} is missing")
+    report.unrecorded = not recorded and not expected.checksum
     return data
 
 
-def _check_metadata(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> None:
+def _check_metadata(file: pq.ParquetFile, expected: Expected, report: ShardReport) -> None:
     metadata = file.schema_arrow.metadata or {}
     found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
-    for name, value in (promise.metadata or {}).items():
+    for name, value in (expected.metadata or {}).items():
         if found.get(name) != value:
-            report.note(f"its metadata say {name} = {_short(found.get(name))}; run.json says {_short(value)}")
+            report.add_finding(f"its metadata say {name} = {_short(found.get(name))}; run.json says {_short(value)}")
 
 
-def _check_schema(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> bool:
+def _check_schema(file: pq.ParquetFile, expected: Expected, report: ShardReport) -> bool:
     """Whether the documented columns are there, of their types: without them the rows cannot be checked."""
     layers, w_dim = latent_shape(file.schema_arrow)
     found = list(file.schema_arrow)
-    carried = found[len(COLUMNS) :] if promise.carried is None else promise.carried
-    wanted = list(table_schema(layers * w_dim, carried))
-    for place in range(max(len(found), len(wanted))):
-        is_, must = (fields[place] if place < len(fields) else None for fields in (found, wanted))
-        if is_ is None or must is None or (is_.name, is_.type) != (must.name, must.type):
-            report.note(f"its column {place + 1} is {_field(is_)}; it must be {_field(must)}")
+    extra_columns = found[len(COLUMNS) :] if expected.extra_columns is None else expected.extra_columns
+    wanted = list(table_schema(layers * w_dim, extra_columns))
+    for position in range(max(len(found), len(wanted))):
+        found_field, wanted_field = (fields[position] if position < len(fields) else None for fields in (found, wanted))
+        if (
+            found_field is None
+            or wanted_field is None
+            or (found_field.name, found_field.type) != (wanted_field.name, wanted_field.type)
+        ):
+            report.add_finding(f"its column {position + 1} is {_field(found_field)}; it must be {_field(wanted_field)}")
             return False
     return True
 
 
-def _check_rows(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> None:
+def _check_rows(file: pq.ParquetFile, expected: Expected, report: ShardReport) -> None:
     last = None
     start = 0
     for number in range(file.num_row_groups):
@@ -164,12 +168,12 @@ def _check_rows(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> 
         except (pa.ArrowException, OSError) as error:
             report.unread_rows += count
             what = f"its rows {start} to {start + count - 1} are damaged ({_one_line(error)})"
-            report.note(f"{what}; delete the file and run the embed command again")
+            report.add_finding(f"{what}; delete the file and run the embed command again")
         else:
             # Not before: pyarrow aborts the process when it is asked for the name of a codec that there is not.
             _check_encoding(file.metadata.row_group(number), f"row group {number}", report)
-            for row, what in _row_faults(rows, last, promise):
-                report.note(what, row)
+            for row, what in _row_faults(rows, last, expected):
+                report.add_finding(what, row)
             ids = rows["image_id"].to_pylist()
             last = ids[-1] if ids else last
             report.ids += ids
@@ -180,22 +184,24 @@ def _check_rows(file: pq.ParquetFile, promise: Promise, report: ShardReport) -> 
 def _check_encoding(group: Any, where: str, report: ShardReport) -> None:
     """`group`: pyarrow's metadata of a row group."""
     if group.num_rows > ROW_GROUP_ROWS:
-        report.note(f"{where} has {group.num_rows} rows; the limit is {ROW_GROUP_ROWS}")
-    for chunk in (group.column(place) for place in range(group.num_columns)):
+        report.add_finding(f"{where} has {group.num_rows} rows; the limit is {ROW_GROUP_ROWS}")
+    for chunk in (group.column(position) for position in range(group.num_columns)):
         name = chunk.path_in_schema
         if chunk.compression != "ZSTD":
-            report.note(f"{where}: column {name} is compressed by {chunk.compression}, not ZSTD")
+            report.add_finding(f"{where}: column {name} is compressed by {chunk.compression}, not ZSTD")
         if not chunk.has_offset_index:
-            report.note(f"{where}: column {name} has no page index")
+            report.add_finding(f"{where}: column {name} has no page index")
         if name == LATENT_LEAF and ("BYTE_STREAM_SPLIT" not in chunk.encodings or chunk.has_dictionary_page):
-            report.note(f"{where}: column latent is encoded as {', '.join(chunk.encodings)}, not BYTE_STREAM_SPLIT")
+            report.add_finding(
+                f"{where}: column latent is encoded as {', '.join(chunk.encodings)}, not BYTE_STREAM_SPLIT"
+            )
 
 
 def _good(rows: pa.Table) -> Any:
     return pc.and_(pc.fill_null(pc.equal(rows["status"], STATUS_OK), False), pc.is_valid(rows["latent"]))
 
 
-def _row_faults(rows: pa.Table, last: str | None, promise: Promise) -> Iterator[tuple[str, str]]:
+def _row_faults(rows: pa.Table, last: str | None, expected: Expected) -> Iterator[tuple[str, str]]:
     """(image id, what is wrong with the row) of a row group; `last`: the id before it."""
     ids = rows["image_id"].to_pylist()
     for before, after in zip([last, *ids[:-1]], ids, strict=True):
@@ -205,50 +211,56 @@ def _row_faults(rows: pa.Table, last: str | None, promise: Promise) -> Iterator[
             yield after, f"it comes after {before!r}; rows must be sorted by image_id, each once"
     known = pc.is_in(rows["status"], pa.array(STATUSES))
     yield from _named(ids, ~_mask(known), f"its status is none of {', '.join(STATUSES)}")
-    ok, code = _mask(pc.equal(rows["status"], STATUS_OK)), _mask(pc.is_valid(rows["latent"]))
-    yield from _named(ids, ok & ~code, "its status is ok, but it has no latent")
-    yield from _named(ids, ~ok & code, "its status is not ok, but it has a latent")
+    ok, has_latent = _mask(pc.equal(rows["status"], STATUS_OK)), _mask(pc.is_valid(rows["latent"]))
+    yield from _named(ids, ok & ~has_latent, "its status is ok, but it has no latent")
+    yield from _named(ids, ~ok & has_latent, "its status is not ok, but it has a latent")
     yield from _named(ids, ~ok & ~_mask(pc.is_valid(rows["error"])), "its status is not ok, and it has no error")
     yield from _named(ids, ~(_lengths(rows, "loss_curve") == _lengths(rows, "loss_curve_steps")), "its curve is cut")
-    if not code.any():
+    if not has_latent.any():
         return
-    with_code = np.flatnonzero(code)
-    codes = rows["latent"].combine_chunks().drop_null().flatten().to_numpy().reshape(len(with_code), -1)
-    finite = np.isfinite(codes).all(axis=1)
-    yield from _named([ids[place] for place in with_code], ~finite, "its latent has values that are not finite")
+    with_latent = np.flatnonzero(has_latent)
+    latents = rows["latent"].combine_chunks().drop_null().flatten().to_numpy().reshape(len(with_latent), -1)
+    finite = np.isfinite(latents).all(axis=1)
+    yield from _named([ids[position] for position in with_latent], ~finite, "its latent has values that are not finite")
     for name in ("loss", "w_distance", "mse", "ssim"):
-        values = rows[name].to_numpy()[with_code]
-        wrong = _mask(pc.is_valid(rows[name]))[with_code] & ~np.isfinite(values)
-        yield from _named([ids[place] for place in with_code], wrong, f"its {name} is not finite")
-    yield from _figures(rows, with_code, codes, ids, promise)
+        values = rows[name].to_numpy()[with_latent]
+        wrong = _mask(pc.is_valid(rows[name]))[with_latent] & ~np.isfinite(values)
+        yield from _named([ids[position] for position in with_latent], wrong, f"its {name} is not finite")
+    yield from _figures(rows, with_latent, latents, ids, expected)
 
 
 def _figures(
-    rows: pa.Table, with_code: np.ndarray, codes: np.ndarray, ids: list[str], promise: Promise
+    rows: pa.Table, with_latent: np.ndarray, latents: np.ndarray, ids: list[str], expected: Expected
 ) -> Iterator[tuple[str, str]]:
     """Figures that follow from other columns of the row."""
-    losses = _losses(rows, promise)[:, with_code]
-    for place in np.flatnonzero(~np.isclose(losses[0], losses[1], rtol=SUM_TOLERANCE, equal_nan=True)):
-        yield ids[with_code[place]], f"its loss is {losses[0, place]:.9g}; its terms give {losses[1, place]:.9g}"
-    errors, ratios, distances = (rows[name].to_numpy()[with_code] for name in ("mse", "psnr", "w_distance"))
-    measured = _mask(pc.is_valid(rows["mse"]))[with_code]
-    expected = np.array([psnr(error) if error >= 0 else np.nan for error in errors.tolist()])
-    for place in np.flatnonzero(measured & ~np.isclose(expected, ratios, rtol=1e-9)):
-        yield ids[with_code[place]], f"its psnr is {ratios[place]:.9g}; its mse gives {expected[place]:.9g}"
-    w_avg = promise.w_avg_of(rows.take(pa.array(with_code)))
+    losses = _losses(rows, expected)[:, with_latent]
+    for position in np.flatnonzero(~np.isclose(losses[0], losses[1], rtol=SUM_TOLERANCE, equal_nan=True)):
+        yield (
+            ids[with_latent[position]],
+            f"its loss is {losses[0, position]:.9g}; its terms give {losses[1, position]:.9g}",
+        )
+    errors, ratios, distances = (rows[name].to_numpy()[with_latent] for name in ("mse", "psnr", "w_distance"))
+    measured = _mask(pc.is_valid(rows["mse"]))[with_latent]
+    from_mse = np.array([psnr(error) if error >= 0 else np.nan for error in errors.tolist()])
+    for position in np.flatnonzero(measured & ~np.isclose(from_mse, ratios, rtol=1e-9)):
+        yield ids[with_latent[position]], f"its psnr is {ratios[position]:.9g}; its mse gives {from_mse[position]:.9g}"
+    w_avg = expected.w_avg_of(rows.take(pa.array(with_latent)))
     if w_avg is None:
         return
-    layers = codes.astype(np.float64).reshape(len(codes), -1, w_avg.shape[-1])
-    lengths = np.linalg.norm((layers - w_avg).reshape(len(codes), -1), axis=1)
-    known = _mask(pc.is_valid(rows["w_distance"]))[with_code]
-    for place in np.flatnonzero(known & ~np.isclose(lengths, distances, rtol=SUM_TOLERANCE)):
-        yield ids[with_code[place]], f"its w_distance is {distances[place]:.9g}; its latent gives {lengths[place]:.9g}"
+    layers = latents.astype(np.float64).reshape(len(latents), -1, w_avg.shape[-1])
+    lengths = np.linalg.norm((layers - w_avg).reshape(len(latents), -1), axis=1)
+    known = _mask(pc.is_valid(rows["w_distance"]))[with_latent]
+    for position in np.flatnonzero(known & ~np.isclose(lengths, distances, rtol=SUM_TOLERANCE)):
+        yield (
+            ids[with_latent[position]],
+            f"its w_distance is {distances[position]:.9g}; its latent gives {lengths[position]:.9g}",
+        )
 
 
-def _losses(rows: pa.Table, promise: Promise) -> np.ndarray:
+def _losses(rows: pa.Table, expected: Expected) -> np.ndarray:
     """The loss of each row, and the weighted sum of its terms: [2, N]; NaN where there is none (an edit)."""
     losses = rows["loss"].to_numpy()
-    weights = promise.loss_weights_of(rows)
+    weights = expected.loss_weights_of(rows)
     if weights is None:
         return np.stack([losses, losses])
     terms = np.stack([rows[f"loss_{term}"].to_numpy() for term in TERMS], axis=1)
@@ -267,10 +279,10 @@ def _mask(values: Any) -> np.ndarray:
 
 def _named(ids: list[str], wrong: np.ndarray, what: str) -> Iterator[tuple[str, str]]:
     """The first rows that are wrong, and how many more there are."""
-    places = np.flatnonzero(wrong)
-    for place in places[:_ROWS_NAMED]:
-        more = f" (so are {len(places) - _ROWS_NAMED} more of its row group)" if len(places) > _ROWS_NAMED else ""
-        yield ids[place], what + more
+    positions = np.flatnonzero(wrong)
+    for position in positions[:_ROWS_NAMED]:
+        more = f" (so are {len(positions) - _ROWS_NAMED} more of its row group)" if len(positions) > _ROWS_NAMED else ""
+        yield ids[position], what + more
 
 
 def _field(column: pa.Field | None) -> str:

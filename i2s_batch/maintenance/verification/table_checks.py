@@ -14,9 +14,9 @@ from i2s_batch.concurrency import map_ahead
 from i2s_batch.config import ImageSettings
 from i2s_batch.errors import ConfigError, I2SError, ObjectNotFoundError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import EmbeddedRows
-from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, doubled_ids
+from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, duplicate_ids
 from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
-from i2s_batch.maintenance.verification.shard_checks import Finding, Promise, check_shard
+from i2s_batch.maintenance.verification.shard_checks import Expected, Finding, check_shard
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import CHECKSUMS, RunRecord
@@ -44,7 +44,7 @@ class Verification:
     files: int = 0
     as_written: int = 0
     rows: int = 0
-    codes: int = 0
+    latents: int = 0
     missing: int = 0
     rendered: int = 0
     within: str = ""
@@ -79,9 +79,9 @@ def check_table(
     of_study = {} if record is None else variants(settings.run)
     networks = Networks(record is not None, generator, vgg)
     check = row_check(store, metadata, settings, networks, of_study, found.unchecked)
-    promise = _promise(record, metadata, of_study, plan, check)
-    shards = _check_shards(store, keys, plan, promise, found)
-    found.findings += doubled_ids(store, shards, promise)
+    expected = _expected(record, metadata, of_study, plan, check)
+    shards = _check_shards(store, keys, plan, expected, found)
+    found.findings += duplicate_ids(store, shards, expected)
     if plan is not None:
         findings, found.missing = check_presence(store, shards, plan)
         found.findings += findings
@@ -91,20 +91,20 @@ def check_table(
 
 
 def _check_shards(
-    store: Store, keys: list[str], plan: Plan | None, promise: Promise, found: Verification
+    store: Store, keys: list[str], plan: Plan | None, expected: Expected, found: Verification
 ) -> list[CheckedShard]:
     """Every shard by itself and against the plan. Of each row eight bytes are kept."""
     shards, unrecorded = [], 0
-    for key, report in zip(keys, map_ahead(lambda key: check_shard(store, key, promise), keys, _READERS), strict=True):
+    for key, report in zip(keys, map_ahead(lambda key: check_shard(store, key, expected), keys, _READERS), strict=True):
         found.findings += report.findings
         found.files += 1
         found.rows += len(report.ids)
-        found.codes += report.good
+        found.latents += report.good
         found.as_written += report.as_written
         unrecorded += report.unrecorded
         hashes = np.fromiter(map(hash, report.ids), np.int64, len(report.ids))
-        strays = [] if plan is None else against_plan(report, RunLayout.shard_index(key) or 0, plan)
-        shards.append(CheckedShard(key, hashes, report.good, not report.findings, strays))
+        plan_findings = [] if plan is None else against_plan(report, RunLayout.shard_index(key) or 0, plan)
+        shards.append(CheckedShard(key, hashes, report.good, not report.findings, plan_findings))
     if unrecorded:
         found.unchecked.append(f"the bytes of {unrecorded} of {len(keys)} files: no checksum of them is recorded")
     return shards
@@ -171,16 +171,16 @@ def _any_metadata(store: Store, keys: list[str]) -> dict[str, str]:
     return {}
 
 
-def _promise(
+def _expected(
     record: RunRecord | None,
     metadata: Mapping[str, str],
     variants: Mapping[str, ImageSettings],
     plan: Plan | None,
     check: RowCheck | None,
-) -> Promise:
-    return Promise(
+) -> Expected:
+    return Expected(
         metadata=None if record is None else metadata,
-        carried=None if plan is None else _carried(plan),
+        extra_columns=None if plan is None else _extra_columns(plan),
         w_avg=None if check is None else check.generator.w_avg.double().numpy(),
         variants=variants,
         untrained_w_avg=_untrained_w_avg(check),
@@ -195,7 +195,7 @@ def _untrained_w_avg(check: RowCheck | None) -> np.ndarray | None:
     return check.untrained.w_avg.double().numpy()
 
 
-def _carried(plan: Plan) -> list[pa.Field]:
+def _extra_columns(plan: Plan) -> list[pa.Field]:
     """The columns that an input list, or an edit, carries into the table."""
     return [plan.images.schema.field(name) for name in plan.table_columns if name not in ("image_id", "uri")]
 
@@ -220,13 +220,13 @@ def _spread(shards: list[CheckedShard], count: int, store: Store) -> list[tuple[
     total = int(stops[-1])
     count = min(count, total)
     by_shard: dict[int, list[int]] = {}
-    for number in (place * total // count for place in range(count)):
+    for number in (position * total // count for position in range(count)):
         shard = int(np.searchsorted(stops, number, side="right")) - 1
         by_shard.setdefault(shard, []).append(number - int(stops[shard]))
     chosen = []
-    for shard, places in by_shard.items():
+    for shard, positions in by_shard.items():
         key = shards[shard].key
         rows = read_shard(store, key, ["image_id", "status"])
         ids = rows["image_id"].filter(pc.equal(rows["status"], STATUS_OK))
-        chosen += [(key, str(ids[place].as_py())) for place in places]
+        chosen += [(key, str(ids[position].as_py())) for position in positions]
     return chosen

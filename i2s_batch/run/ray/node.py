@@ -23,8 +23,8 @@ from i2s_batch.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10.0
 # Ray waits for ever for the goodbye of a node process that does not answer; a healthy one takes a second or two.
-GOODBYE_S = 20.0
-_REASON_LETTERS = 300
+SHUTDOWN_LIMIT_S = 20.0
+_REASON_CHARACTERS = 300
 # How often Ray is asked whether the node lives; its processes are looked at each time.
 ASK_S = 5.0
 # Processes without which a Ray is none. What else it starts may end without harm.
@@ -39,11 +39,11 @@ def connect() -> bool:
     """
     if ray.is_initialized():
         return False
-    address = os.environ.get("RAY_ADDRESS") or _started_here() or "local"
+    address = os.environ.get("RAY_ADDRESS") or _running_cluster() or "local"
     if address == "local":
         start_own()
         return True
-    if not _answers(address):
+    if not _is_listening(address):
         raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={address}; start it, or unset RAY_ADDRESS")
     _init(address)
     return False
@@ -58,7 +58,7 @@ def start_own() -> None:
 def disconnect() -> None:
     """Leave the cluster; a Ray of our own ends, even if it does not answer any more."""
     if ray.is_initialized():
-        with _killed_after(GOODBYE_S):
+        with _killed_after(SHUTDOWN_LIMIT_S):
             ray.shutdown()
 
 
@@ -150,28 +150,28 @@ def _init(address: str, **options: Any) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        reason = " ".join(str(error).split())[:_REASON_LETTERS]
+        reason = " ".join(str(error).split())[:_REASON_CHARACTERS]
         raise ClusterError(f"Ray ({address}) cannot be joined or started: {reason}") from error
 
 
-def _started_here() -> str | None:
+def _running_cluster() -> str | None:
     """The address of this machine's running cluster. Ray notes it in a file, which outlives a cluster that was
     killed; Ray's own search would then try the dead address for minutes."""
-    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    address_file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
     try:
-        address = note.read_text().strip()
+        address = address_file.read_text().strip()
     except OSError:
         return None
-    return address if _answers(address) else None
+    return address if _is_listening(address) else None
 
 
-def _answers(address: str) -> bool:
+def _is_listening(address: str) -> bool:
     """Whether something listens at host:port; true for forms that only Ray understands."""
     try:
-        place = urlsplit(address if "://" in address else f"//{address}")
-        if place.hostname is None or place.port is None:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        if parts.hostname is None or parts.port is None:
             return True
-        socket.create_connection((place.hostname, place.port), timeout=CONNECT_TIMEOUT_S).close()
+        socket.create_connection((parts.hostname, parts.port), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError):  # ValueError: no address at all
         return False
     return True

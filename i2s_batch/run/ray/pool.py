@@ -39,20 +39,20 @@ DRAIN_CHECK_S = 5.0
 # Of a machine that is shut down, the death of an actor may be heard of before its own.
 NODE_DEATH_DELAY_S = 2.0
 # Of a machine that is gone at once, Ray notices only that it does not answer; it takes some 20 s to call it dead.
-UNSEEN_LIMIT_S = 60.0
+UNREACHABLE_LIMIT_S = 60.0
 # Rays that are started one after the other, without any report of a worker in between.
 RAYS_IN_A_ROW = 3
 # Longest waits for a worker: until some node has room for it (new machines take minutes), until it has loaded its
 # networks, and for the end of a stretch of work, in which it may compile for minutes or make a very long step.
-PLACE_LIMIT_S = 1800.0
+PLACEMENT_LIMIT_S = 1800.0
 LOAD_LIMIT_S = 1200.0
 STRETCH_LIMIT_S = 3600.0
 # Ray's account of a dead actor goes on for a screen: ids first, the cause after one of these, advice at the end.
 _CAUSE_FOLLOWS = ("Worker exit detail: ", "The actor is dead because ")
 _ADVICE_FOLLOWS = " Some common causes include:"
-_REASON_LETTERS = 300
+_REASON_CHARACTERS = 300
 # In Ray's account of an actor that it killed because the machine was short of memory.
-_OF_MEMORY = ("NODE_OUT_OF_MEMORY", "low on memory", "memory pressure")
+_MEMORY_MARKS = ("NODE_OUT_OF_MEMORY", "low on memory", "memory pressure")
 
 
 @ray.remote(concurrency_groups={"control": 1})
@@ -136,7 +136,7 @@ def _amount(share: Mapping[str, int | None]) -> str:
     return "a CPU" if share["num_cpus"] == 1 else f"{share['num_cpus']} CPUs"
 
 
-def _of_ray(reason: str) -> str:
+def _ray_died(reason: str) -> str:
     return f"Ray on this machine died: {reason}"
 
 
@@ -146,7 +146,7 @@ def _cause(reason: str) -> str:
         if mark in reason:
             reason = reason.partition(mark)[2]
             break
-    return reason.partition(_ADVICE_FOLLOWS)[0][:_REASON_LETTERS].rstrip(". ")
+    return reason.partition(_ADVICE_FOLLOWS)[0][:_REASON_CHARACTERS].rstrip(". ")
 
 
 class RayPool:
@@ -168,7 +168,7 @@ class RayPool:
         self._actors: dict[str, ActorHandle] = {}
         self._nodes: dict[str, str] = {}
         self._calls: dict[ray.ObjectRef, str] = {}
-        self._unseen: dict[str, float] = {}  # workers that do not answer, and since when
+        self._unreachable_since: dict[str, float] = {}  # workers that do not answer, and since when
         self._drain_checked = 0.0
         self._draining_nodes: set[str] = set()
         self._started = 0
@@ -186,7 +186,7 @@ class RayPool:
         self._placing[actor.is_here.remote()] = name
         networks = ray.put(self._to_build) if self._shared is None else self._shared
         self._calls[actor.setup.remote(name, networks)] = name
-        self._waits[name] = Wait.begin(f"a node with {_amount(share)} free for {name}", PLACE_LIMIT_S)
+        self._waits[name] = Wait.begin(f"a node with {_amount(share)} free for {name}", PLACEMENT_LIMIT_S)
         return name
 
     def send(self, worker: str, tasks: list[Task[Unit]], budget_s: float) -> None:
@@ -206,7 +206,7 @@ class RayPool:
         if not self._calls:
             time.sleep(timeout_s)
             return []
-        self._look_for_places()
+        self._check_placements()
         ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
         ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         events = [self._event(worker, call) for worker, call in [(self._calls.pop(call), call) for call in ready]]
@@ -215,7 +215,7 @@ class RayPool:
         lost = [event for event in found if isinstance(event, Died) and event.preempted]
         if self._own and lost and (reason := self._watch.why_dead(at_once=True)) is not None:
             others = [event for event in found if event not in lost]
-            return [*others, *(replace(event, reason=_of_ray(reason)) for event in lost), *self._restart(reason)]
+            return [*others, *(replace(event, reason=_ray_died(reason)) for event in lost), *self._restart(reason)]
         return found
 
     def draining(self) -> set[str]:
@@ -227,7 +227,7 @@ class RayPool:
         return {name for name, node in self._nodes.items() if node in self._draining_nodes}
 
     def end(self, worker: str) -> None:
-        self._forget(worker)
+        self._remove(worker)
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         if self._watch.why_dead() is not None:
@@ -255,7 +255,7 @@ class RayPool:
         if self._watch.why_dead(ask=False) is not None:
             return  # they went with it, and a call of it may end this process
         for name in list(self._actors):
-            self._forget(name)
+            self._remove(name)
 
     def _restart(self, reason: str) -> list[Event]:
         """Start another Ray in place of one of our own that has died. All workers went with it."""
@@ -269,15 +269,15 @@ class RayPool:
                 f"one: {reason}; free some memory, or run the same command again with --in-process"
             )
         self._rays += 1
-        lost: list[Event] = [Died(name, _of_ray(reason), preempted=True) for name in self._actors]
-        for state in (self._actors, self._nodes, self._calls, self._unseen, self._waits, self._placing):
+        lost: list[Event] = [Died(name, _ray_died(reason), preempted=True) for name in self._actors]
+        for state in (self._actors, self._nodes, self._calls, self._unreachable_since, self._waits, self._placing):
             state.clear()
         self._draining_nodes = set()
         ray_node.restart_own()
         self._watch = ray_node.NodeWatch()
         return lost
 
-    def _look_for_places(self) -> None:
+    def _check_placements(self) -> None:
         """Take note of the workers that have got a process: from now on they load their networks."""
         if not self._placing:
             return
@@ -307,30 +307,30 @@ class RayPool:
     def _event(self, worker: str, call: ray.ObjectRef) -> Event | None:
         """What a call came to; None while it is not known whether its worker lives."""
         try:
-            answer = ray.get(call)
+            result = ray.get(call)
         except RayTaskError as error:
             if isinstance(error.cause, DeviceLostError):  # another process begins with a whole device
                 return self._died(worker, str(error.cause), lost=False)
             return Failed(worker, error.cause)
         except RayError as error:
-            return self._unanswered(worker, error)
-        if worker in self._unseen:
+            return self._failed_call(worker, error)
+        if worker in self._unreachable_since:
             return self._died(worker, "it could not be reached, and what it was doing then has no answer", lost=True)
-        if isinstance(answer, Report):
+        if isinstance(result, Report):
             self._rays = 1
-            return Reported(worker, answer)
-        slots, self._nodes[worker] = answer
+            return Reported(worker, result)
+        slots, self._nodes[worker] = result
         return Ready(worker, slots)
 
-    def _unanswered(self, worker: str, error: RayError) -> Event | None:
+    def _failed_call(self, worker: str, error: RayError) -> Event | None:
         """A worker that is dead, or is asked for a sign of life, which ends when Ray knows what has become of it."""
         if isinstance(error, ActorUnavailableError):
-            since = self._unseen.setdefault(worker, time.monotonic())
-            if time.monotonic() - since < UNSEEN_LIMIT_S:
+            since = self._unreachable_since.setdefault(worker, time.monotonic())
+            if time.monotonic() - since < UNREACHABLE_LIMIT_S:
                 self._calls[self._actors[worker].interrupt.remote()] = worker
                 return None
             return self._died(worker, str(error), lost=True)
-        if isinstance(error, OutOfMemoryError) or any(mark in str(error) for mark in _OF_MEMORY):
+        if isinstance(error, OutOfMemoryError) or any(mark in str(error) for mark in _MEMORY_MARKS):
             return replace(self._died(worker, str(error), lost=False), memory=True)
         # A machine that goes away is not the pictures' fault, announced or not.
         lost = (isinstance(error, RayActorError) and error.preempted) or "node has died" in str(error)
@@ -338,7 +338,7 @@ class RayPool:
 
     def _died(self, worker: str, reason: str, lost: bool) -> Died:
         """The end of a worker, and of its process if that still lives. `lost`: with its machine."""
-        self._forget(worker)
+        self._remove(worker)
         return Died(worker, _cause(" ".join(reason.split())), preempted=lost)
 
     def _node_died(self, worker: str) -> bool:
@@ -352,9 +352,9 @@ class RayPool:
             time.sleep(NODE_DEATH_DELAY_S / 10)
         return False
 
-    def _forget(self, worker: str) -> None:
+    def _remove(self, worker: str) -> None:
         self._calls = {call: name for call, name in self._calls.items() if name != worker}
         self._placing = {call: name for call, name in self._placing.items() if name != worker}
-        for state in (self._nodes, self._unseen, self._waits):
+        for state in (self._nodes, self._unreachable_since, self._waits):
             state.pop(worker, None)
         ray.kill(self._actors.pop(worker))
