@@ -1,4 +1,4 @@
-"""Alterations of an image before a study embeds it: moves, turns and scales (the paper's table 1), and damage."""
+"""Alters an image before a study embeds it: moves, turns and scales (the paper's table 1), and damage."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Picture = np.ndarray  # uint8 [R, R, 3]
 # Changes an image, given its id and a seed, to one of the same shape.
 Alteration = Callable[[Picture, str, int], Picture]
 
-# The paper's distances are of 1024 pixels.
+# The paper gives distances for images of 1024 pixels.
 _OF = 1024
 
-# By the names that image ids hold.
+# Named as image ids name them.
 TRANSFORMS = ("right-140", "left-160", "zoom-out-2x", "zoom-in-2x", "rotate-90", "rotate-180")
 DEFECTS = ("hole-8th", "hole-4th", "hole-half", "scribble", "blur-4th", "noise-4th")
 ALTERATIONS = (*TRANSFORMS, *DEFECTS)
@@ -24,8 +24,10 @@ _LINES, _POINTS = 3, 5  # of a scribble
 
 
 def alter(picture: Picture, alteration: str, picture_id: str, seed: int) -> Picture:
-    """`picture` uint8 [R, R, 3] altered, of the same shape. Where a defect lies follows from the seed and the picture's
-    id; it is the same for defects of one size."""
+    """Return `picture` uint8 [R, R, 3] altered, of the same shape.
+
+    The position of a defect follows from the seed and the image's id; it is the same for defects of one size.
+    """
     if alteration in _MOVES:
         return _MOVES[alteration](picture)
     mask = defect_mask(alteration, picture.shape[0], picture_id, seed)
@@ -38,7 +40,7 @@ def alteration(name: str) -> Alteration:
 
 
 def defect_mask(defect: str, resolution: int, picture_id: str, seed: int) -> np.ndarray:
-    """The damaged pixels, bool [R, R]; of another alteration none."""
+    """Return which pixels are damaged, bool [R, R]: none by an alteration that is not a defect."""
     if defect not in DEFECTS:
         return np.zeros((resolution, resolution), bool)
     if defect == "scribble":
@@ -57,7 +59,7 @@ def _stream(seed: int, picture_id: str, what: str) -> np.random.Generator:
 
 
 def _moved(picture: Picture, pixels_of_1024: int) -> Picture:
-    """To the right; what comes into view is black."""
+    """Return the image moved to the right; what comes into view is black."""
     width = picture.shape[1]
     shift = round(pixels_of_1024 * width / _OF)
     moved = np.zeros_like(picture)
@@ -66,7 +68,7 @@ def _moved(picture: Picture, pixels_of_1024: int) -> Picture:
 
 
 def _zoomed_out(picture: Picture) -> Picture:
-    """Half as large, in the middle of black."""
+    """Return the image half as large, in the middle of black."""
     side = picture.shape[0]
     small = np.asarray(Image.fromarray(picture).resize((side // 2, side // 2), Image.Resampling.LANCZOS))
     zoomed = np.zeros_like(picture)
@@ -76,7 +78,7 @@ def _zoomed_out(picture: Picture) -> Picture:
 
 
 def _zoomed_in(picture: Picture) -> Picture:
-    """The middle, twice as large."""
+    """Return the middle of the image, twice as large."""
     side = picture.shape[0]
     box = (side / 4, side / 4, side * 3 / 4, side * 3 / 4)
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS, box))
@@ -93,7 +95,7 @@ _MOVES: dict[str, Callable[[Picture], Picture]] = {
 
 
 def _damage(defect: str) -> Callable[[Picture, np.random.Generator], Picture]:
-    """What the damaged pixels become."""
+    """Return the function that computes the values of damaged pixels."""
     if defect.startswith("blur"):
         return lambda picture, _: np.asarray(
             Image.fromarray(picture).filter(ImageFilter.GaussianBlur(picture.shape[0] / 32))

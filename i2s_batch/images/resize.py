@@ -1,4 +1,4 @@
-"""Fitting a picture of any size to the generator's square."""
+"""Fits an image of any size to the generator's square."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from i2s_batch.errors import ConfigError
 
 
 def fit_picture(picture: np.ndarray, resolution: int, fit: str) -> np.ndarray:
-    """`picture` uint8 [H, W, 3] as uint8 [resolution, resolution, 3], by Lanczos resampling.
+    """Return `picture` uint8 [H, W, 3] as uint8 [resolution, resolution, 3], by Lanczos resampling.
 
-    `crop` takes the central square, `pad` puts the whole picture on black, `stretch` ignores the
-    aspect ratio. A picture that already has the right size is returned as it is.
+    `crop` takes the central square, `pad` puts the whole image on black, `stretch` ignores the
+    aspect ratio. An image that already has the right size is returned as it is.
     """
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise ConfigError(f"a picture is {picture.dtype} {list(picture.shape)}; it must be uint8 [H, W, 3]")
+        raise ConfigError(f"an image is {picture.dtype} {list(picture.shape)}; it must be uint8 [H, W, 3]")
     if picture.shape[:2] == (resolution, resolution):
         return picture
     image = Image.fromarray(picture)

@@ -1,4 +1,4 @@
-"""SOURCE and OUT are apart: what a run makes is never an image of its own source."""
+"""Keeps SOURCE and OUT apart: what a run writes is never an image of its own source."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from i2s_batch.errors import SourceError
 from i2s_batch.sources.names import path_of_uri
 from i2s_batch.storage import is_remote, open_store
 
-_FOLDERS_KNOWN = 4096  # of a list, whose images mostly lie in a few folders
+_FOLDERS_CACHED = 4096  # the images of a list mostly lie in a few folders
 
 
 class Output:
-    """Where a run writes, as seen by the listing of its source: what lies there, whatever path leads to it.
+    """Tells the listing of a source what lies in OUT, whatever path leads there.
 
-    `out`: a path or an s3:// url; None: nothing lies there.
+    Args:
+        out: A path or an s3:// url; None if there is no OUT.
     """
 
     def __init__(self, out: str | None) -> None:
@@ -26,24 +27,28 @@ class Output:
             self._prefix = f"{open_store(out).url}/"
         elif out is not None:
             self._folder = _as_folder(out)
-        self._holds_folder = lru_cache(_FOLDERS_KNOWN)(self._holds_by_any_name)
+        self._holds_folder = lru_cache(_FOLDERS_CACHED)(self._holds_by_any_name)
 
     @property
     def folder(self) -> str | None:
-        """The local folder that is OUT, if it exists; nothing can lie in it before."""
+        """Return the local folder that is OUT if it exists; before that nothing can lie in it."""
         return self._folder if self._folder is not None and os.path.isdir(self._folder) else None  # noqa: PTH112
 
     def check_source(self, source: str, top: str) -> None:
-        """Raise SourceError if `top`, the folder, the file or the prefix with its last '/' that `source` names, is OUT
-        or lies in it."""
+        """Raise SourceError if `top` is OUT or lies in it.
+
+        `top`: the folder, the file or the prefix with its last '/' that `source` names.
+        """
         if self._holds_by_any_name(top):
             out = str(self._prefix or self._folder)
             what = "is both SOURCE and OUT" if self._is_out(top) else f"lies in OUT, {out.rstrip('/')!r}"
             raise SourceError(f"{source!r} {what}; give OUT a folder or prefix of its own")
 
     def check_listed(self, source: str, uri: str) -> None:
-        """Raise SourceError if an image that the list `source` names lies in OUT. Of the image itself nothing is
-        asked: a list may name millions; links are followed in the path of its folder."""
+        """Raise SourceError if an image that the list `source` names lies in OUT.
+
+        The image itself is not looked at, since a list may name millions; links in the path of its folder are followed.
+        """
         folder = uri if is_remote(uri) else os.path.dirname(path_of_uri(uri))  # noqa: PTH120
         if self._holds_folder(folder):
             raise SourceError(
@@ -51,8 +56,10 @@ class Output:
             )
 
     def holds(self, path: str) -> bool:
-        """Return whether `path` is OUT or lies in it (links are followed, also in paths that lead to nothing), or
-        whether an s3:// url lies in it."""
+        """Return whether a path is OUT or lies in it, or whether an s3:// url lies in it.
+
+        Links are followed, also in paths that lead to nothing.
+        """
         if is_remote(path):
             return self._prefix is not None and path.startswith(self._prefix)
         return self._folder is not None and _as_folder(path).startswith(self._folder)

@@ -1,4 +1,4 @@
-"""Types of a list's columns: which the table holds as they are, which it holds as another, and which it cannot."""
+"""Decides with which type the table holds a column of a list, and which columns it cannot hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 def check_fields(source: str, name: str, kind: pa.DataType) -> None:
     """Raise SourceError for a struct, however deep in a column, whose fields cannot be told apart."""
-    fields = [kind.field(place) for place in range(kind.num_fields)]
+    fields = [kind.field(index) for index in range(kind.num_fields)]
     names = [field.name.lower() for field in fields]
     if pa.types.is_struct(kind) and len(set(names)) < len(names):
         doubled = next(one for one in names if names.count(one) > 1)

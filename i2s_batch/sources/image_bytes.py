@@ -1,4 +1,4 @@
-"""The bytes of one image, wherever it is."""
+"""Reads the bytes of one image, local or in a store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ MAX_PICTURE_BYTES = 512 * 2**20
 
 
 def read_bytes(uri: str, limit_bytes: int = MAX_PICTURE_BYTES) -> bytes:
-    """Return the bytes of one image. Raises PictureError if this one cannot be read, StorageError if none could be."""
+    """Return the bytes of one image.
+
+    Raises:
+        PictureError: This image cannot be read.
+        StorageError: No image could be read there.
+    """
     try:
         if is_remote(uri):
             root, key = split_url(uri)

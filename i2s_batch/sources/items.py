@@ -1,4 +1,4 @@
-"""What SOURCE holds, as it is listed: ids and uris of images, sorted outside memory."""
+"""Sorts the ids and uris of listed images outside memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from i2s_batch.parquet.sorted_rows import SpilledRows, sorted_rows
 
 Item = tuple[str, str]  # image_id and uri
 IMAGE = pa.schema([("image_id", pa.string()), ("uri", pa.string())])
-_ITEMS_AT_ONCE = 8192  # as Python's texts they take three times the memory
+_ITEMS_AT_ONCE = 8192  # Python strings take three times the memory of a table
 
 WHAT_TO_GIVE = "give a folder, a pattern, an image, a list (.txt, .csv, .jsonl, .parquet) or s3://bucket/prefix"
 

@@ -1,4 +1,4 @@
-"""SOURCE as a list of images, local or in a store."""
+"""Lists the images of a SOURCE that is a list, local or in a store."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from i2s_batch.storage.local import open_regular
 from i2s_batch.storage.schemes import scheme_of
 from i2s_batch.storage.urls import without_secrets
 
-_LIST_BYTES_AT_ONCE = 8 << 20  # of a list in a store
+_LIST_BYTES_AT_ONCE = 8 << 20  # read at a time of a list in a store
 
 
 def listed(source: str, out: Output) -> SpilledRows | None:
-    """Return the images that a list names, with its other columns; None for a SOURCE that is no list.
+    """Return the images that a list names, with its extra columns; None for a SOURCE that is no list.
 
     Raises SourceError: the list names no image, or one twice, or one that lies in OUT, or cannot be read.
     """
@@ -39,7 +39,7 @@ def listed(source: str, out: Output) -> SpilledRows | None:
         carried, parts = read_list(source, file)
         images = sorted_rows((_resolved(source, base, rows, out) for rows in parts), pa.schema([*IMAGE, *carried]))
         if not images.num_rows:
-            raise SourceError(f"{source!r} lists no picture")
+            raise SourceError(f"{source!r} lists no image")
         doubled = _first_doubled(images)
         if doubled is not None:
             raise _named_twice(source, base, read_list(source, file)[1], doubled)
@@ -64,7 +64,9 @@ def _open_remote(url: str) -> BinaryIO:
 
 def _resolved(source: str, base: str, rows: ListRows, out: Output) -> pa.Table:
     """Return some rows of a list as images; SourceError if one lies in OUT."""
-    items = [_list_item(source, place, base, path) for path, place in zip(rows.paths, rows.places, strict=True)]
+    items = [
+        _list_item(source, position, base, path) for path, position in zip(rows.paths, rows.positions, strict=True)
+    ]
     for _, uri in items:
         out.check_listed(source, uri)
     table = image_table(items)
@@ -74,45 +76,47 @@ def _resolved(source: str, base: str, rows: ListRows, out: Output) -> pa.Table:
 
 
 def _first_doubled(images: SpilledRows) -> str | None:
-    """The first id that comes twice."""
+    """Return the first id that appears twice."""
     last = pa.array([], pa.string())
     for rows in images.parts(["image_id"]):
         ids = pa.concat_arrays([last, *rows["image_id"].chunks])
-        place = pc.index(pc.equal(ids[1:], ids[:-1]), value=True).as_py()
-        if place >= 0:
-            return str(ids[place])
+        position = pc.index(pc.equal(ids[1:], ids[:-1]), value=True).as_py()
+        if position >= 0:
+            return str(ids[position])
         last = ids[-1:]
     return None
 
 
 def _named_twice(source: str, base: str, parts: Iterable[ListRows], image_id: str) -> SourceError:
-    """Where a list names what has `image_id`."""
-    entries = ((path, place) for rows in parts for path, place in zip(rows.paths, rows.places, strict=True))
-    items = ((*_list_item(source, place, base, path), path, place) for path, place in entries)
+    """Return the error that says where a list names `image_id`."""
+    entries = ((path, position) for rows in parts for path, position in zip(rows.paths, rows.positions, strict=True))
+    items = ((*_list_item(source, position, base, path), path, position) for path, position in entries)
     (_, one, _, first), (_, other, path, second) = islice((item for item in items if item[0] == image_id), 2)
     if one == other:
         return SourceError(f"{source!r} names {path!r} twice, in {first} and {second}; remove one")
     return SourceError(
-        f"{source!r} names two pictures that would both be {image_id!r}: {one!r} in {first} and {other!r} in {second}; "
+        f"{source!r} names two images that would both be {image_id!r}: {one!r} in {first} and {other!r} in {second}; "
         "remove one"
     )
 
 
-def _list_item(source: str, place: str, base: str, path: str) -> Item:
-    """An entry as item. A relative path counts from the list's folder; '..' is resolved as text.
+def _list_item(source: str, position: str, base: str, path: str) -> Item:
+    """Return an entry as an item. A relative path is relative to the list's folder; '..' is resolved as text.
 
-    The image_id is the path below the list's folder, or the whole path or url for a picture elsewhere.
+    The image_id is the path below the list's folder, or the whole path or url of an image elsewhere.
     """
     if scheme_of(path) and not is_remote(path):
         shown = without_secrets(path)
-        raise SourceError(f"{source!r}: {place} holds {shown!r}; local paths and s3:// urls can be read")
+        raise SourceError(f"{source!r}: {position} holds {shown!r}; local paths and s3:// urls can be read")
     if is_remote(path) and "@" in split_url(path)[0]:  # it would be in the table, for everybody
         shown = without_secrets(path)
-        raise SourceError(f"{source!r}: {place} holds a key to {shown!r}; remove it, and give keys by AWS_* variables")
+        raise SourceError(
+            f"{source!r}: {position} holds a key to {shown!r}; remove it, and give keys by AWS_* variables"
+        )
     absolute = path.startswith("/")
     if is_remote(path) or (is_remote(base) and not absolute):
         if not is_text(path):
-            raise SourceError(f"{source!r}: {place} holds {path!r}, which is not UTF-8; keys on S3 are")
+            raise SourceError(f"{source!r}: {position} holds {path!r}, which is not UTF-8; keys on S3 are")
         root, key = split_url(base)
         # Of a list at the root of its bucket `key` is empty, and `normpath` keeps two slashes at the beginning.
         uri = path if is_remote(path) else f"{root}/{posixpath.normpath(f'/{key}/{path}').lstrip('/')}"

@@ -1,4 +1,4 @@
-"""Lists of pictures: .txt, .csv, .jsonl and .parquet files that name one picture a row."""
+"""Reads lists of images: .txt, .csv, .jsonl and .parquet files that name one image a row."""
 
 from __future__ import annotations
 
@@ -32,53 +32,57 @@ _Item = TypeVar("_Item")
 # What a CSV column must consist of to become numbers. Leading zeros are labels, not numbers, and longer
 # integers would lose digits: both stay text.
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
-# What no file name holds: NUL, and the halves of letters that JSON can spell and that stand for no byte.
+# What no file name holds: NUL, and the halves of characters that JSON can spell and that stand for no byte.
 _NO_NAME = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 _NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 
 @dataclass(frozen=True)
 class ListRows:
-    """Some rows of a list in its own order: the path as written, where it stands, the other columns."""
+    """Holds some rows of a list in its own order: the path as written, its position, the extra columns."""
 
     paths: list[str]
-    places: list[str]  # "line 3" or "row 3", counted from 1
+    positions: list[str]  # "line 3" or "row 3", counted from 1
     carried: pa.Table
 
 
-# The columns that a list carries, and its rows.
+# The extra columns of a list, and its rows.
 _List = tuple[pa.Schema, Iterator[ListRows]]
 
 
 def is_list(source: str) -> bool:
+    """Return whether the name of SOURCE is that of a list."""
     return source.lower().endswith(LIST_SUFFIXES)
 
 
 def read_list(source: str, file: BinaryIO) -> _List:
-    """The columns beside the paths of the list in `file`, whose format the suffix of `source` tells, and its rows,
-    some thousand at a time; SourceError names the fault, which may lie in rows that come late.
+    """Return the extra columns of the list in `file`, and its rows, some thousand at a time.
 
-    What kind of values a column holds depends on all of its rows: a CSV or JSONL file is gone through twice.
+    The suffix of `source` tells the format. The type of a column depends on all of its rows: a CSV or JSONL file is
+    read twice.
+
+    Raises:
+        SourceError: The list is faulty, perhaps in a late row.
     """
     schema, parts = _READERS[source.lower().rpartition(".")[2]](source, file)
     return schema, (_checked(source, rows) for rows in parts)
 
 
 def _checked(source: str, rows: ListRows) -> ListRows:
-    for path, place in zip(rows.paths, rows.places, strict=True):
-        _path(source, path, place)
+    for path, position in zip(rows.paths, rows.positions, strict=True):
+        _path(source, path, position)
     return rows
 
 
-def _path(source: str, value: object, place: str) -> str:
+def _path(source: str, value: object, position: str) -> str:
     """Return the path in a row of a list; SourceError if it is none."""
     if not isinstance(value, str) or not value or _NO_NAME.search(value):
-        raise SourceError(f"{source!r}: {place} holds {value!r}; every row must name a picture")
+        raise SourceError(f"{source!r}: {position} holds {value!r}; every row must name an image")
     return value
 
 
 def _some(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """The items, as many at a time as are in memory at once."""
+    """Yield the items, as many at a time as are in memory at once."""
     waiting = iter(items)
     while part := list(islice(waiting, ROWS_AT_ONCE)):
         yield part
@@ -86,8 +90,7 @@ def _some(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 
 @contextmanager
 def _lines(source: str, file: BinaryIO, end: str = "\n", errors: str = "strict") -> Iterator[TextIO]:
-    """The lines of a file from its beginning, without the mark that some editors write there; `end` as `newline` of
-    `open`."""
+    """Open a file from its beginning as lines, without a byte order mark; `end` is the `newline` of `open`."""
     file.seek(0)
     text = io.TextIOWrapper(file, "utf-8-sig", errors, end)
     try:
@@ -95,12 +98,12 @@ def _lines(source: str, file: BinaryIO, end: str = "\n", errors: str = "strict")
     except UnicodeDecodeError as error:
         raise SourceError(f"{source!r} is not UTF-8 (byte {_first_fault(file)}); save it as UTF-8") from error
     finally:
-        if not file.closed:  # as it is when the rows were not all wanted
+        if not file.closed:  # it is closed when not all rows were read
             text.detach()  # else it would close the file
 
 
 def _first_fault(file: BinaryIO) -> int:
-    """The place of the first byte that is no UTF-8."""
+    """Return the position of the first byte that is not UTF-8."""
     file.seek(0)
     start = 0
     for line in file:
@@ -113,7 +116,7 @@ def _first_fault(file: BinaryIO) -> int:
 
 
 def _read_txt(source: str, file: BinaryIO) -> _List:
-    """One path a line; blank lines and lines that begin with '#' are ignored. Any bytes are a valid name."""
+    """Read one path a line; blank lines and lines that begin with '#' are ignored. Any bytes are a valid name."""
 
     def parts() -> Iterator[ListRows]:
         with _lines(source, file, errors="surrogateescape") as lines:
@@ -127,21 +130,21 @@ def _read_txt(source: str, file: BinaryIO) -> _List:
 
 @dataclass(frozen=True)
 class Cells:
-    """A CSV file: its header, and its rows, each as long as the header."""
+    """Holds a CSV file: its header, and its rows, each as long as the header."""
 
     header: list[str]
     rows: list[list[str]]
 
 
 def read_csv(source: str, data: bytes) -> Cells:
-    """The cells of `data`, text all of them; SourceError names `source` and the line."""
+    """Return the cells of `data` as text; SourceError names `source` and the line."""
     with _lines(source, io.BytesIO(data), end="") as lines:
         (_, header), *rows = _csv_rows(source, lines)
     return Cells(header, [row for _, row in rows])
 
 
 def _csv_rows(source: str, lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """The header, empty if there is none, and the rows, each with its last line ("line 3")."""
+    """Yield the header, empty if there is none, and the rows, each with its last line ("line 3")."""
     reader = csv.reader(lines, strict=True)
     try:
         header = next(reader, [])
@@ -158,7 +161,7 @@ def _csv_rows(source: str, lines: Iterable[str]) -> Iterator[tuple[str, list[str
 
 
 def _read_csv(source: str, file: BinaryIO) -> _List:
-    """Comma-separated with a header line; an empty cell is null; a column of numbers becomes numbers."""
+    """Read comma-separated cells below a header line; an empty cell is null; a column of numbers becomes numbers."""
     with _lines(source, file, end="") as lines:
         rows = _csv_rows(source, lines)
         _, header = next(rows)
@@ -167,16 +170,16 @@ def _read_csv(source: str, file: BinaryIO) -> _List:
         for part in _some(rows):
             for kind, column in zip(kinds, _columns(part), strict=True):
                 kind.look(column)
-    others = [place for place in range(len(header)) if place != path_column]
-    schema = pa.schema([(header[place], kinds[place].type) for place in others])
+    others = [index for index in range(len(header)) if index != path_column]
+    schema = pa.schema([(header[index], kinds[index].type) for index in others])
 
     def parts() -> Iterator[ListRows]:
         with _lines(source, file, end="") as lines:
             for part in _some(islice(_csv_rows(source, lines), 1, None)):
                 columns = _columns(part)
-                carried = [columns[place].cast(kinds[place].type) for place in others]
+                carried = [columns[index].cast(kinds[index].type) for index in others]
                 paths = columns[path_column].fill_null("").to_pylist()
-                yield ListRows(paths, [place for place, _ in part], pa.table(carried, schema=schema))
+                yield ListRows(paths, [position for position, _ in part], pa.table(carried, schema=schema))
 
     return schema, parts()
 
@@ -189,7 +192,7 @@ def _columns(rows: list[tuple[str, list[str]]]) -> list[pa.Array]:
 
 
 class _Kind:
-    """Whether all texts of a column are written as numbers."""
+    """Finds out whether all texts of a column are written as numbers."""
 
     def __init__(self) -> None:
         self._empty = self._integers = self._numbers = True
@@ -204,14 +207,14 @@ class _Kind:
 
     @property
     def type(self) -> pa.DataType:
-        """What the column is to hold."""
+        """Return the type of the column."""
         if self._empty or not (self._integers or self._numbers):
             return pa.string()
         return pa.int64() if self._integers else pa.float64()
 
 
 def _read_jsonl(source: str, file: BinaryIO) -> _List:
-    """One JSON object a line; a key that a line lacks is null there."""
+    """Read one JSON object a line; a key that a line lacks is null there."""
     types: dict[str, pa.DataType | Exception] = {}
     with _lines(source, file) as lines:
         for part in _some(_json_rows(source, lines)):
@@ -225,8 +228,8 @@ def _read_jsonl(source: str, file: BinaryIO) -> _List:
         with _lines(source, file) as lines:
             for part in _some(_json_rows(source, lines)):
                 carried = [_converted(source, field, [value.get(field.name) for _, value in part]) for field in schema]
-                paths = [_path(source, value.get(path_name, ""), place) for place, value in part]
-                yield ListRows(paths, [place for place, _ in part], pa.table(carried, schema=schema))
+                paths = [_path(source, value.get(path_name, ""), position) for position, value in part]
+                yield ListRows(paths, [position for position, _ in part], pa.table(carried, schema=schema))
 
     return schema, parts()
 
@@ -249,8 +252,10 @@ _MIXED = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 
 
 def _joined(known: pa.DataType | Exception | None, values: list[Any]) -> pa.DataType | Exception:
-    """The type of a column that was `known` so far, with some more values; the error if there is none. Whether that
-    matters is not known before the column of paths is."""
+    """Return the type of a column that was `known` so far, with some more values; the error if there is none.
+
+    Whether the error matters is not known before the column of paths is.
+    """
     if isinstance(known, Exception):
         return known
     try:
@@ -275,7 +280,7 @@ def _converted(source: str, field: pa.Field, values: list[Any]) -> pa.Array:
 
 
 def _mixed(source: str, name: str, error: Exception) -> SourceError:
-    return SourceError(f"{source!r}: column {name!r} mixes kinds of values: {_one_line(error)}")
+    return SourceError(f"{source!r}: column {name!r} mixes types of values: {_one_line(error)}")
 
 
 def _read_parquet(source: str, file: BinaryIO) -> _List:
@@ -299,11 +304,11 @@ def _read_parquet(source: str, file: BinaryIO) -> _List:
         try:
             for batch in table.iter_batches(ROWS_AT_ONCE, use_threads=False):
                 carried = [batch[name].cast(kind) for name, kind in plain.items()]
-                places = [f"row {number}" for number in range(first, first + len(batch))]
+                positions = [f"row {number}" for number in range(first, first + len(batch))]
                 first += len(batch)
                 rows = pa.table(carried, schema=schema)
                 rows.validate(full=True)  # text may be any bytes
-                yield ListRows(batch[path_name].to_pylist(), places, rows)
+                yield ListRows(batch[path_name].to_pylist(), positions, rows)
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{unreadable}: {_one_line(error)}") from error
 
@@ -319,7 +324,7 @@ _READERS: dict[str, Callable[[str, BinaryIO], _List]] = {
 
 
 def _path_column(source: str, names: Sequence[str]) -> int:
-    """Which column holds the paths; also checks that the others can stand beside the table's own columns."""
+    """Return the index of the column of paths; check that the others can be columns of the table too."""
     lower = [name.lower() for name in names]
     doubled = sorted({name for name in lower if lower.count(name) > 1})
     if doubled:

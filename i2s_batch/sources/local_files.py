@@ -1,4 +1,4 @@
-"""SOURCE as a folder, a pattern or one image of this machine."""
+"""Lists the images of a SOURCE that is a folder, a pattern or one image of this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from i2s_batch.storage.urls import without_secrets
 
 
 def files(source: str, out: Output) -> SpilledRows:
-    """Return the images of a local SOURCE. Raises SourceError for a url, of which nothing else has taken care."""
+    """Return the images of a local SOURCE; raise SourceError for a url that no other kind of SOURCE took."""
     return sorted_images(_local_items(source, out))
 
 

@@ -1,4 +1,4 @@
-"""Names of local files as text that Arrow, JSON and SQL can hold, and back.
+"""Converts names of local files to text that Arrow, JSON and SQL can hold, and back.
 
 A Linux file name is bytes. A name that is valid UTF-8 is used as it is. In any other the bytes that are not
 UTF-8, and '%' itself, are percent-escaped. To keep the two kinds apart an escaped id begins with './' (no
@@ -15,7 +15,7 @@ _ESCAPED_URI = "file://"
 
 
 def is_text(name: str) -> bool:
-    """Whether `name`, as Python decodes file names, was valid UTF-8."""
+    """Return whether `name`, as Python decodes file names, was valid UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -24,31 +24,32 @@ def is_text(name: str) -> bool:
 
 
 def _escaped(name: str) -> str:
-    def escape(letter: str) -> str:
-        if letter == "%":
+    def escape(character: str) -> str:
+        if character == "%":
             return "%25"
-        return letter if is_text(letter) else f"%{ord(letter) - 0xDC00:02X}"  # 0xDC80 + n stands for byte 0x80 + n
+        # 0xDC80 + n stands for byte 0x80 + n
+        return character if is_text(character) else f"%{ord(character) - 0xDC00:02X}"
 
     return "".join(map(escape, name))
 
 
 def image_id_of(relative_path: str) -> str:
-    """The image_id of a local file: its path itself, or './' and the path escaped."""
+    """Return the image_id of a local file: its path itself, or './' and the path escaped."""
     return relative_path if is_text(relative_path) else _ESCAPED_ID + _escaped(relative_path)
 
 
 def path_of_image_id(image_id: str) -> str:
-    """The path that `image_id_of` was given."""
+    """Return the path that `image_id_of` was given."""
     escaped = image_id.startswith(_ESCAPED_ID)
     return os.fsdecode(unquote_to_bytes(image_id[len(_ESCAPED_ID) :])) if escaped else image_id
 
 
 def uri_of(path: str) -> str:
-    """The uri of a local file: its absolute path itself, or 'file://' and the path escaped."""
+    """Return the uri of a local file: its absolute path itself, or 'file://' and the path escaped."""
     return path if is_text(path) else _ESCAPED_URI + _escaped(path)
 
 
 def path_of_uri(uri: str) -> str:
-    """The path that `uri_of` was given."""
+    """Return the path that `uri_of` was given."""
     escaped = uri.startswith(_ESCAPED_URI)
     return os.fsdecode(unquote_to_bytes(uri[len(_ESCAPED_URI) :])) if escaped else uri

@@ -1,4 +1,4 @@
-"""SOURCE as a prefix of a store, such as s3://bucket/prefix."""
+"""Lists the images of a SOURCE that is a prefix of a store, such as s3://bucket/prefix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def below_prefix(source: str, out: Output) -> SpilledRows | None:
 
 
 def _items(source: str, out: Output) -> Iterator[Item]:
-    """Objects under a prefix, which ends at a '/'; if there is none, the one object of that name."""
+    """Yield the objects under a prefix, which ends at a '/'; if there is none, the one object of that name."""
     store = open_store(source)
     out.check_source(source, f"{store.url}/")
     empty = True

@@ -1,4 +1,4 @@
-"""The kinds of SOURCE, in the order in which they are asked. A new kind is one file and one line here."""
+"""Registers the kinds of SOURCE in the order in which they are tried. A new kind is one file and one line here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ class Lister(Protocol):
     """Lists the images of a SOURCE."""
 
     def __call__(self, source: str, out: Output, /) -> SpilledRows | None:
-        """Return the images of a SOURCE, sorted by image_id, with the columns `image_id`, `uri` and those that are
-        passed through, without what lies in `out`; None for a SOURCE of another kind."""
+        """Return the images of a SOURCE, sorted by image_id, without what lies in `out`; None for another kind.
+
+        The columns are `image_id`, `uri` and those that are passed through.
+        """
 
 
 @dataclass(frozen=True)
 class SourceKind(Declaration[Lister]):
-    """A kind of SOURCE."""
+    """Declares a kind of SOURCE."""
 
 
 SOURCES: Registry[SourceKind] = Registry(

@@ -1,4 +1,4 @@
-"""SOURCE: which images there are."""
+"""Lists the images of SOURCE, whatever kind of SOURCE it is."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ def list_images(source: str, exclude: str | None = None) -> SpilledRows:
 
     The order is that of the ids' UTF-8 bytes; ids are unique. What lies under the output `exclude` is left out of
     folders, patterns and prefixes, whatever path or link leads there; a SOURCE under it, and a list that names
-    something under it, are refused. Hidden files and file managers' leavings are no items; every other file
-    is, whatever it holds. Raises SourceError (missing, empty, listed twice) and StorageError (not reachable).
-    However many there are, some ten thousand are in memory.
+    something under it, are refused. Hidden files and the files of file managers are no items; every other file
+    is, whatever it holds. Some ten thousand are in memory at a time.
+
+    Raises:
+        SourceError: SOURCE is missing, empty, or names an image twice.
+        StorageError: It cannot be reached.
     """
     out = Output(exclude)
     for kind in SOURCES:
@@ -33,12 +36,14 @@ def list_images(source: str, exclude: str | None = None) -> SpilledRows:
         if not images.num_rows:
             raise SourceError(f"{source!r} holds no files; {WHAT_TO_GIVE}")
         return images
-    raise SourceError(f"{source!r} is no kind of SOURCE that there is; {WHAT_TO_GIVE}")
+    raise SourceError(f"{source!r} is no SOURCE of a known kind; {WHAT_TO_GIVE}")
 
 
 def item_in(source: str, path: str) -> Item:
-    """Return the image_id and uri that the image at `path` has in a run over `source` (an absolute path or a url); of
-    an image elsewhere the id is its name, or in a list all of its path."""
+    """Return the image_id and uri that the image at `path` has in a run over `source`, an absolute path or a url.
+
+    The id of an image elsewhere is its name, or in a list its whole path.
+    """
     uri = path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100
     base = source.rpartition("/")[0] if is_list(source) else fixed_part(source) if is_pattern(source) else source
     base = base.rstrip("/") if is_remote(base) else os.path.normpath(base)

@@ -1,4 +1,4 @@
-"""Files of a local folder or pattern: symbolic links are followed, loops end, nothing special is opened."""
+"""Walks a local folder or pattern: symbolic links are followed, loops end, nothing special is opened."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Identity = tuple[int, int]  # device and inode: what a folder is, whatever path 
 
 
 def is_skipped(name: str) -> bool:
-    """Whether a file or folder of this name is never part of a dataset: hidden, or left by a file manager."""
+    """Return whether a file of this name is never part of a dataset: hidden, or written by a file manager."""
     return name.startswith(".") or name in JUNK
 
 
 def identity(path: str) -> Identity | None:
-    """What `path` is, links followed; None if it does not exist."""
+    """Return the identity of `path`, links followed; None if it does not exist."""
     try:
         info = os.stat(path)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
@@ -33,7 +33,7 @@ def identity(path: str) -> Identity | None:
 
 
 class _Seen:
-    """The folders that need not be walked: those that were, and OUT."""
+    """Holds the folders that need not be walked: those that were, and OUT."""
 
     def __init__(self, out: Output) -> None:
         self._out = out if out.folder is not None else None
@@ -52,11 +52,11 @@ class _Seen:
 
 
 def walk_files(top: str, out: Output) -> Iterator[str]:
-    """Paths, relative to `top`, of every regular file under it, and of every link that leads nowhere; in no order.
+    """Yield the path, relative to `top`, of every regular file and every link that leads nowhere, in no order.
 
     Each real folder is walked once, however many links lead to it: under its own name if it lies in `top`,
-    else under the first link met. What lies in `out` is left out, whatever link leads there.
-    A link that leads nowhere is kept, so that its picture becomes an `unreadable` row rather than vanish; so is a
+    else under the first link found. What lies in `out` is left out, whatever link leads there.
+    A link that leads nowhere is kept, so that its image becomes an `unreadable` row rather than vanish; so is a
     folder too deep for any path. Raises SourceError for a folder that may not be read.
     """
     yield from _walk(top, _Seen(out))
@@ -72,11 +72,11 @@ def _walk(top: str, seen: _Seen) -> Iterator[str]:
 
 
 def _walk_real(top: str, start: str, seen: _Seen, links: list[str]) -> Iterator[str]:
-    """Files under `start` without following links to folders, which are added to `links`."""
+    """Yield the files under `start`; links to folders are not followed but added to `links`."""
     folders = [start]
     while folders:
         folder = folders.pop()
-        path = os.path.join(top, folder)  # noqa: PTH118 (Path would be made a million times)
+        path = os.path.join(top, folder)  # noqa: PTH118 (a Path a file would cost seconds per million)
         try:
             what = identity(path)
         except OSError as error:
@@ -103,7 +103,7 @@ def _walk_real(top: str, start: str, seen: _Seen, links: list[str]) -> Iterator[
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, in no order: it may be ten million files, of which only some are in memory."""
+    """Yield what is in a folder, in no order: it may be ten million files, of which only some are in memory."""
     try:
         with os.scandir(folder) as entries:
             yield from (entry for entry in entries if not is_skipped(entry.name))
@@ -112,7 +112,7 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _is_item(path: str) -> bool:
-    """A regular file, or a link to one, or a link to nothing; no pipe, socket or device."""
+    """Return whether `path` is a regular file, or a link to one or to nothing; no pipe, socket or device."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except OSError:
@@ -121,18 +121,19 @@ def _is_item(path: str) -> bool:
 
 
 def is_pattern(source: str) -> bool:
+    """Return whether `source` holds a wildcard."""
     return glob.has_magic(source)
 
 
 def fixed_part(pattern: str) -> str:
-    """The folder before the first part with a wildcard; '' for the working directory."""
+    """Return the folder before the first part with a wildcard; '' for the working directory."""
     parts = pattern.split("/")
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else "")
 
 
 def glob_files(pattern: str, out: Output) -> Iterator[str]:
-    """Files that match; `**` stands for any number of folders, a wildcard for no hidden name.
+    """Yield the files that match; `**` stands for any number of folders, a wildcard for no hidden name.
 
     Files in `out` are left out.
     """
@@ -146,7 +147,7 @@ def glob_files(pattern: str, out: Output) -> Iterator[str]:
 
 
 def _glob_deep(parts: Sequence[str], first: int, out: Output) -> Iterator[str]:
-    """Files that match a pattern whose part `first` is `**`; glob.glob would go round and round in loops."""
+    """Yield the files that match a pattern whose part `first` is `**`; glob.glob would not end in loops."""
     seen = _Seen(out)
     head = "/".join([*parts[:first], ""])
     for folder in sorted(glob.glob(head)) if head else [""]:  # noqa: PTH207

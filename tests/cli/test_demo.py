@@ -67,7 +67,7 @@ def test_bench_on_pictures_needs_a_generator(tmp_path: Path) -> None:
 def test_bench_names_a_picture_that_cannot_be_read_before_it_measures_anything(tmp_path: Path) -> None:
     (tmp_path / "page.jpg").write_text("<html></html>")
     result = i2s_batch("bench", "--generator", BUNDLED, "--pictures", tmp_path)
-    assert "page.jpg: the file is no picture but an HTML page" in refusal(result) and result.stdout == ""
+    assert "page.jpg: the file is not an image but an HTML page" in refusal(result) and result.stdout == ""
 
 
 def test_bench_counts_the_work_of_one_image_and_ends_with_json() -> None:

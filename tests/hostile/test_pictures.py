@@ -159,9 +159,9 @@ def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (r'{"path": "a\udc00b.png"}', "every row must name a picture"),
-        (r'{"path": "\ud800.png"}', "every row must name a picture"),
-        (r'{"path": "a\u0000.png"}', "every row must name a picture"),
+        (r'{"path": "a\udc00b.png"}', "every row must name an image"),
+        (r'{"path": "\ud800.png"}', "every row must name an image"),
+        (r'{"path": "a\u0000.png"}', "every row must name an image"),
         ('{"path": "a.png", "n": ' + "9" * 5000 + "}", "is no JSON"),
         ('{"path": ' + "[" * 100_000, "is no JSON"),
     ],

@@ -103,9 +103,9 @@ def kinds() -> Iterator[tuple[str, bytes, str | None]]:
         data = save(whole, kind, **options)
         yield f"whole.{kind}", data, OK
         yield f"half.{kind}", data[: len(data) // 2], "damaged"
-        yield f"few-bytes.{kind}", data[:11], "damaged|no picture but"
+        yield f"few-bytes.{kind}", data[:11], "damaged|not an image but"
     yield "empty.png", b"", "the file is empty"
-    yield "one-byte.png", b"\x89", "no picture but"
+    yield "one-byte.png", b"\x89", "not an image but"
     yield "zeros.jpg", bytes(100_000), "nothing but zero bytes"
     yield "noise.jpg", np.random.default_rng(5).bytes(20_000), "unknown data"
     yield "page.jpg", b"<!DOCTYPE html><html>quota exceeded</html>", "an HTML page"
@@ -136,7 +136,7 @@ def kinds() -> Iterator[tuple[str, bytes, str | None]]:
     yield "tile.tif", tiff((322, 4, 1, 1 << 19), (323, 4, 1, 1 << 11), (259, 3, 1, 8)), "a tile of it has 1073741824"
     yield "claims.tif", tiff((65_000, 7, 0xFFFFFFF0, 8), (34_665, 4, 0xFFFFFFFF, 8)), OK
     yield "own-child.tif", tiff((330, 4, 1, 8), (34_665, 4, 1, 8), following=8), OK
-    yield "samples.tif", tiff((277, 3, 1, 65_535)), "damaged|no picture"
+    yield "samples.tif", tiff((277, 3, 1, 65_535)), "damaged|not an image"
     yield "outside.tif", tiff((273, 4, 1, 0xFFFFFF00)), "damaged"
     yield "text-bomb.png", png_with(_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(60_000_000)))), "too large"
     yield "icc-bomb.png", png_with(_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(60_000_000)))), "too large"

@@ -284,10 +284,10 @@ def test_what_is_no_picture_is_named(data: bytes, found: str) -> None:
 
 def test_pixel_limit_comes_before_decoding() -> None:
     bomb = png(30_000, 30_000, 8, 2, b"")  # 900 megapixels announced, none there
-    with pytest.raises(PictureError, match="the picture has 900000000 pixels; the limit is 200000000"):
+    with pytest.raises(PictureError, match="the image has 900000000 pixels; the limit is 200000000"):
         decode_picture(bomb)
     large = png(15_000, 14_000, 8, 2, b"")
-    with pytest.raises(PictureError, match="the picture has 210000000 pixels; the limit is 200000000"):
+    with pytest.raises(PictureError, match="the image has 210000000 pixels; the limit is 200000000"):
         decode_picture(large)
     with pytest.raises(PictureError, match="3 x 2 pixels; the limit is 5"):
         decode_picture(save(four(), "PNG"), max_pixels=5)

@@ -264,9 +264,9 @@ def test_parquet_list_carries_columns(tmp_path: Path) -> None:
         ("a.csv", "path,n\na.png\n", "line 2 has 1 cells; the header has 2"),
         ("a.csv", 'path\n"a.png\n', "is no CSV"),
         ("a.csv", "path,n\n,3\n", "line 2 holds ''"),
-        ("a.csv", "path\n", "lists no picture"),
+        ("a.csv", "path\n", "lists no image"),
         ("a.csv", "", "it has no columns"),
-        ("a.txt", "# nothing\n", "lists no picture"),
+        ("a.txt", "# nothing\n", "lists no image"),
         ("a.txt", "a.png\n\n./a.png\n", "names './a.png' twice, in line 1 and line 3"),
         ("a.txt", "a.png\nhttps://host/b.png\n", "line 2 holds 'https://host/b.png'; local paths"),
         ("a.txt", "a\0.png\n", "line 1 holds"),
@@ -274,7 +274,7 @@ def test_parquet_list_carries_columns(tmp_path: Path) -> None:
         ("a.jsonl", '["a.png"]\n', "line 1 is no JSON object"),
         ("a.jsonl", '{"path": "a.png"}\n{"path": 7}\n', "line 2 holds 7"),
         ("a.jsonl", '{"path": "a.png"}\n{"n": 7}\n', "line 2 holds ''"),
-        ("a.jsonl", '{"path": "a", "n": 1}\n{"path": "b", "n": "x"}\n', "column 'n' mixes kinds"),
+        ("a.jsonl", '{"path": "a", "n": 1}\n{"path": "b", "n": "x"}\n', "column 'n' mixes types"),
         ("a.parquet", "PAR1 no more", "is no readable Parquet file"),
     ],
 )
@@ -403,9 +403,7 @@ def test_what_a_list_names_twice_is_found_across_its_parts(tmp_path: Path, monke
 def test_two_pictures_of_a_list_do_not_get_one_id(s3: Any, s3_bucket: str) -> None:
     content = f"/x.png\ns3://{s3_bucket}/sets//x.png\n".encode()
     s3.client().put_object(Bucket=s3_bucket, Key="sets/two.txt", Body=content)
-    with pytest.raises(
-        SourceError, match=r"two pictures that would both be '/x\.png': '/x\.png' in line 1 and 's3:.* 2"
-    ):
+    with pytest.raises(SourceError, match=r"two images that would both be '/x\.png': '/x\.png' in line 1 and 's3:.* 2"):
         list_images(f"s3://{s3_bucket}/sets/two.txt")
 
 

@@ -116,7 +116,7 @@ def test_what_cannot_be_embedded(job: EmbedRunRequest, generator: Path, tmp_path
     page = tmp_path / "page.png"
     page.write_text("<html>")
     good = f"{job.source}/deep/1.png"
-    with pytest.raises(PictureError, match=r"page\.png' cannot be embedded: the file is no picture but "):
+    with pytest.raises(PictureError, match=r"page\.png' cannot be embedded: the file is not an image but "):
         embed_image(job.out, str(page))
     with pytest.raises(PictureError, match=r"nowhere\.png"):
         embed_image(job.out, str(tmp_path / "nowhere.png"))

@@ -1,1 +1,1 @@
-"""Grids, contact sheets, strips and animations for people to look at."""
+"""Draws grids, contact sheets, strips and animations for people to look at."""

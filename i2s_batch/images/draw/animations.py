@@ -1,4 +1,4 @@
-"""Films from single pictures; one frame at a time is in memory."""
+"""Encodes animations and videos from single images, with one frame in memory at a time."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from i2s_batch.errors import ConfigError, StorageError
 _QUALITY = 90
 _MP4_CRF = "18"  # visually lossless
 
-# The picture of a place in the film: uint8 [H, W, 3].
+# Returns the frame at an index: uint8 [H, W, 3].
 Frames = Callable[[int], np.ndarray]
 
 
-class _Film(Image.Image):
-    """What Pillow's encoders take for an opened file of many frames."""
+class _Animation(Image.Image):
+    """Stands for an opened file of many frames, as Pillow's encoders expect it."""
 
     def __init__(self, frames: Frames, count: int) -> None:
         super().__init__()
         self._frames, self.n_frames, self.is_animated = frames, count, count > 1
-        self._place = -1
+        self._index = -1
         self.seek(0)
 
     def seek(self, frame: int) -> None:
         if not 0 <= frame < self.n_frames:
             raise EOFError
-        if frame != self._place:
-            self._place = frame
+        if frame != self._index:
+            self._index = frame
             picture = Image.fromarray(self._frames(frame))
             self._im, self._mode, self._size = picture.im, picture.mode, picture.size
 
     def tell(self) -> int:
-        return self._place
+        return self._index
 
 
 def check_animation(animation: str | None) -> None:
-    """Raise ConfigError if films of this kind cannot be made on this machine."""
+    """Raise ConfigError if this machine lacks the program that encodes `animation`."""
     if animation == "mp4" and shutil.which("ffmpeg") is None:
         raise ConfigError(
             "an MP4 is made by the program ffmpeg, which is not installed; install it, or choose webp or gif"
@@ -51,7 +51,7 @@ def check_animation(animation: str | None) -> None:
 
 
 def encode_animation(frames: Frames, count: int, animation: str, frames_per_second: float) -> bytes:
-    """A film of `count` frames as a file of the kind `animation`, of `config.ANIMATIONS`; it is repeated for ever.
+    """Return `count` frames as a file of the format `animation`, one of `config.ANIMATIONS`, that repeats for ever.
 
     Raises StorageError if ffmpeg fails.
     """
@@ -60,7 +60,7 @@ def encode_animation(frames: Frames, count: int, animation: str, frames_per_seco
     stream = io.BytesIO()
     duration = round(1000 / frames_per_second)
     options = {"quality": _QUALITY} if animation == "webp" else {}
-    _Film(frames, count).save(stream, animation.upper(), save_all=True, duration=duration, loop=0, **options)
+    _Animation(frames, count).save(stream, animation.upper(), save_all=True, duration=duration, loop=0, **options)
     return stream.getvalue()
 
 
@@ -70,7 +70,7 @@ def _mp4(frames: Frames, count: int, frames_per_second: float) -> bytes:
     # yuv420p is what every player shows; it needs even sides
     write = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-crf", _MP4_CRF, "-movflags", "+faststart"]
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "film.mp4")
+        file = Path(folder, "video.mp4")
         command = ["ffmpeg", "-loglevel", "error", "-y", *read, *write, str(file)]
         with (
             tempfile.TemporaryFile() as errors,
@@ -78,13 +78,13 @@ def _mp4(frames: Frames, count: int, frames_per_second: float) -> bytes:
         ):
             assert process.stdin is not None
             try:
-                for place in range(count):
-                    process.stdin.write(frames(place).tobytes())
+                for index in range(count):
+                    process.stdin.write(frames(index).tobytes())
                 process.stdin.close()
             except BrokenPipeError:
-                pass  # it has ended; why follows
+                pass  # ffmpeg has ended; its reason is read below
             if process.wait():
                 errors.seek(0)
                 reason = " ".join(errors.read().decode(errors="replace").split())[-300:]
-                raise StorageError(f"ffmpeg could not make the film: {reason}")
+                raise StorageError(f"ffmpeg could not encode the video: {reason}")
         return file.read_bytes()

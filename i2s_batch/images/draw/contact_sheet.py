@@ -1,4 +1,4 @@
-"""A contact sheet: every original beside its reconstruction."""
+"""Draws a contact sheet: every original beside its reconstruction."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw
 COLUMNS = 4
 MARGIN = 12
 CAPTION = 30
-LEAST_SIDE = 128  # a small generator's pictures are enlarged to this
+LEAST_SIDE = 128  # a small generator's images are enlarged to this
 
 
 @dataclass(frozen=True)
 class SheetCell:
-    """An image and its reconstruction, uint8 [R, R, 3], None for what there is not; with a name and a note."""
+    """Holds an image and its reconstruction, uint8 [R, R, 3] or None, with a name and a note."""
 
     original: np.ndarray | None
     reconstruction: np.ndarray | None
@@ -35,9 +35,9 @@ def contact_sheet(cells: Sequence[SheetCell], title: str) -> bytes:
     sheet = Image.new("RGB", (columns * cell_width + MARGIN, lines * cell_height + 3 * MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN // 2), title, fill="black")
-    for place, cell in enumerate(cells):
-        left = MARGIN + place % columns * cell_width
-        top = 3 * MARGIN + place // columns * cell_height
+    for index, cell in enumerate(cells):
+        left = MARGIN + index % columns * cell_width
+        top = 3 * MARGIN + index // columns * cell_height
         for x, picture in ((left, cell.original), (left + side + 2, cell.reconstruction)):
             if picture is None:
                 draw.rectangle((x, top, x + side - 1, top + side - 1), fill="#eeeeee")

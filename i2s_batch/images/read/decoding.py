@@ -1,8 +1,8 @@
-"""The bytes of a picture file as uint8 sRGB. What a viewer on a white page would show.
+"""Decodes the bytes of an image file to uint8 sRGB, as a viewer on a white page would show it.
 
 The files are not trusted. Bytes, pixels, pieces and the passes over them are limited, and with them time and memory;
-a limit in seconds would need a process of its own for every picture, and would make an answer depend on the machine's
-load.
+a limit in seconds would need a process of its own for every image, and would make results depend on the load of the
+machine.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ _DECODER_ERRORS = (
     Image.DecompressionBombError,
 )
 
-# Pillow refuses twice this: the guard for what it opens out of our sight, pictures inside an ICO.
+# Pillow refuses twice this: the guard for what it opens out of our sight, images inside an ICO.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
 
 _ORIENTATION_TAG = 0x0112
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 0x0142, 0x0143
 _BAND_PIXELS = 1 << 22
-_LONGEST_REASON = 200  # letters of a decoder's message, which may quote the file
+_LONGEST_REASON = 200  # characters of a decoder's message, which may quote the file
 
 # In a JPEG: a marker that is no stuffed byte, no fill byte and no restart; and the markers that end it or begin a scan.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -66,7 +66,7 @@ _JPEG_END, _JPEG_SCAN = 0xD9, 0xDA
 
 
 def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """uint8 [H, W, 3] sRGB, as the picture is meant to be seen.
+    """Return uint8 [H, W, 3] sRGB, as the image is meant to be seen.
 
     - turned as its EXIF orientation says; the first frame of an animation
     - transparency (alpha, palette, colour key) composited on white
@@ -75,7 +75,8 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     - 16 bits scaled to 8; 32-bit integers by 65535 if none is larger, else by 2^32 - 1
     - floats by 1 if none is above 1, else taken as 0..255; any other range is an error
 
-    Raises PictureError: no picture (and what it is instead), damaged, or above `max_pixels`.
+    Raises:
+        PictureError: The file is not an image (and what it is instead), damaged, not supported or above `max_pixels`.
     """
     if not data:
         raise PictureError("the file is empty")
@@ -91,15 +92,15 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         if found in READABLE:
             what = f"the file ({found}, {len(data)} bytes) is damaged"
             raise PictureError(f"{what}: its header cannot be read") from error
-        raise PictureError(f"the file is no picture but {found}") from error
+        raise PictureError(f"the file is not an image but {found}") from error
     except _DECODER_ERRORS as error:
         raise PictureError(_damaged(data, error)) from error
     file.header_read()
     width, height = image.size
     if width * height > max_pixels:
-        raise PictureError(f"the picture has {width} x {height} pixels; the limit is {max_pixels}")
+        raise PictureError(f"the image has {width} x {height} pixels; the limit is {max_pixels}")
     if image.format in ("JPEG", "MPO") and _jpeg_scans(data) > MAX_SCANS:
-        raise PictureError(f"the JPEG has more than {MAX_SCANS} scans, which no encoder writes; save it anew")
+        raise PictureError(f"the JPEG has more than {MAX_SCANS} scans, which no encoder writes; save it again")
     if image.format == "PPM" and (reason := _slow_text(image, data)):
         raise PictureError(f"the PPM {reason}; save it as a PNG")
     try:
@@ -117,23 +118,23 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 def _damaged(data: bytes, error: BaseException) -> str:
     words = " ".join(str(error).split()) or type(error).__name__
-    reason = "".join(letter if letter.isprintable() else "?" for letter in words[:_LONGEST_REASON])
+    reason = "".join(one if one.isprintable() else "?" for one in words[:_LONGEST_REASON])
     return f"the file ({describe(data)}, {len(data)} bytes) is damaged or not supported: {reason}"
 
 
 def _too_large(error: Image.DecompressionBombError) -> PictureError:
     pixels = re.search(r"\d+", str(error))
-    return PictureError(f"the picture has {pixels[0] if pixels else 'too many'} pixels; the limit is {MAX_PIXELS}")
+    return PictureError(f"the image has {pixels[0] if pixels else 'too many'} pixels; the limit is {MAX_PIXELS}")
 
 
 def _tile_pixels(image: Image.Image) -> int:
-    """Pixels of a tile of a TIFF, which may be larger than the picture, and is allocated whole; 0 without tiles."""
+    """Return the pixels of a tile of a TIFF, which is allocated whole and may be larger than the image; 0 without tiles."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     return int(tags.get(_TILE_WIDTH_TAG, 0)) * int(tags.get(_TILE_LENGTH_TAG, 0))
 
 
 def _slow_text(image: Image.Image, data: bytes) -> str:
-    """What of a PPM with its pixels as text takes long: each number does, and each comment a copy of what follows."""
+    """Return what makes a PPM with its pixels as text slow: each number is, and each comment copies what follows it."""
     if image.tile[0].codec_name != "ppm_plain":  # type: ignore[attr-defined]
         return ""
     if image.width * image.height > MAX_TEXT_PIXELS:
@@ -144,7 +145,7 @@ def _slow_text(image: Image.Image, data: bytes) -> str:
 
 
 def _scaled_ppm(image: Image.Image, data: bytes) -> Image.Image:
-    """A binary PPM whose largest value is not 255, which Pillow would read pixel by pixel; its numbers are the same."""
+    """Read a binary PPM whose largest value is not 255 as Pillow does, which would go pixel by pixel."""
     tile = image.tile[0]  # type: ignore[attr-defined]
     peak = tile.args[1]
     shape = (image.height, image.width, len(image.getbands()))
@@ -157,29 +158,29 @@ def _scaled_ppm(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _jpeg_scans(data: bytes) -> int:
-    """How many scans the first picture of a JPEG file has; those above the limit are not counted."""
-    scans, place = 0, 2
-    while scans <= MAX_SCANS and (marker := _JPEG_MARKER.search(data, place)):
+    """Return how many scans the first image of a JPEG file has; those above the limit are not counted."""
+    scans, position = 0, 2
+    while scans <= MAX_SCANS and (marker := _JPEG_MARKER.search(data, position)):
         code = data[marker.start() + 1]
         if code == _JPEG_END:
             break
         scans += code == _JPEG_SCAN
         # A segment says how long it is; what it holds may look like markers.
-        place = marker.end() + max(2, int.from_bytes(data[marker.end() : marker.end() + 2], "big"))
+        position = marker.end() + max(2, int.from_bytes(data[marker.end() : marker.end() + 2], "big"))
     return scans
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 if there is none. TIFF's is already applied, and its tag gone."""
+    """Return the EXIF orientation, 1 to 8; 1 if there is none. TIFF's is already applied, and its tag gone."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _DECODER_ERRORS:  # the pixels are fine, only the notes about them are not
+    except _DECODER_ERRORS:  # the pixels are sound, only their EXIF is not
         return 1
     return value if value in range(1, 9) else 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """EXIF 2.3, tag 0x0112: 5 to 8 are transposed first; then the rows, the columns or both turn round."""
+    """Turn an image upright (EXIF 2.3, tag 0x0112): 5 to 8 transpose first; then rows, columns or both are reversed."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -190,7 +191,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3] sRGB of a loaded image. Band by band: whole copies of a large one would take gigabytes."""
+    """Return uint8 [H, W, 3] sRGB of a loaded image, band by band: whole copies of a large one would take gigabytes."""
     converted = _conversion(image)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for rows, band in _bands(image):
@@ -199,7 +200,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """Bands of an image from top to bottom, and their rows."""
+    """Yield the bands of an image from top to bottom, and their rows."""
     width, height = image.size
     step = max(1, _BAND_PIXELS // width)
     for top in range(0, height, step):
@@ -207,12 +208,12 @@ def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
         yield slice(top, bottom), image.crop((0, top, width, bottom))
 
 
-# A band of an image as numbers 0..255 that broadcast to [H, W, 3].
+# Converts a band of an image to numbers 0..255 that broadcast to [H, W, 3].
 Conversion = Callable[[Image.Image], np.ndarray]
 
 
 def _conversion(image: Image.Image) -> Conversion:
-    """How to convert any band of `image`: what depends on the whole of it is found out here."""
+    """Return how to convert any band of `image`; what depends on the whole image is determined here."""
     if image.mode == "F":
         return _from_float(image)
     if image.mode == "I" or image.mode.startswith("I;16"):
@@ -234,14 +235,14 @@ def _unsigned(band: Image.Image) -> np.ndarray:
 
 
 def _from_integers(image: Image.Image) -> Conversion:
-    """16 or 32-bit grey."""
+    """Return how to convert 16 or 32-bit grey."""
     largest = max(_unsigned(band).max() for _, band in _bands(image))
     peak = 65535 if largest <= 65535 else 2**32 - 1
     return lambda band: np.rint(_unsigned(band) * (255 / peak))[..., None]
 
 
 def _from_float(image: Image.Image) -> Conversion:
-    """Floating-point grey."""
+    """Return how to convert floating-point grey."""
     ends = np.array([(values.min(), values.max()) for values in (np.asarray(band) for _, band in _bands(image))])
     low, high = float(ends.min()), float(ends.max())
     if not (low >= 0 and high <= 255):  # also NaN
@@ -250,7 +251,7 @@ def _from_float(image: Image.Image) -> Conversion:
 
 
 def _colours(image: Image.Image, mode: str) -> Callable[[Image.Image], Image.Image]:
-    """Bands of `image`, converted to `mode`, in RGB: by the image's ICC profile, if it has a usable one."""
+    """Return how to convert bands of `image` to `mode` and then RGB, by the image's ICC profile if it is usable."""
     if mode == "LAB":
         return _by_profile(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), mode)
     icc = image.info.get("icc_profile")
@@ -275,8 +276,10 @@ def _by_profile(profile: ImageCms.ImageCmsProfile, mode: str) -> Callable[[Image
 
 
 def encode_picture(pixels: np.ndarray, picture_format: str) -> bytes:
-    """uint8 [H, W, 3] as a file of `picture_format`, one of `config.PICTURE_FORMATS`. PNG is lossless and quick
-    rather than small; JPEG and WebP have quality 95."""
+    """Return uint8 [H, W, 3] as a file of `picture_format`, one of `config.PICTURE_FORMATS`.
+
+    PNG is lossless and quick rather than small; JPEG and WebP have quality 95.
+    """
     stream = io.BytesIO()
     options: dict[str, int] = {"compress_level": 1} if picture_format == "png" else {"quality": 95}
     Image.fromarray(pixels).save(stream, picture_format.upper(), **options)

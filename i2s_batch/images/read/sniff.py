@@ -1,4 +1,4 @@
-"""What a file is that is no picture, told from its first bytes."""
+"""Names what a file is from its first bytes, for the message about a file that is not an image."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     )
 )
 
-# Kinds that can be decoded: a file that begins as one and is not recognised is damaged.
+# Formats that can be decoded: a file that begins as one and is not recognised is damaged.
 READABLE = frozenset({"a JPEG", "a PNG", "a GIF", "a WebP", "a TIFF", "a BMP", "an AVIF", "a JPEG 2000"})
 
 _PRINTABLE = frozenset({9, 10, 12, 13, *range(32, 127)})
 
 
 def describe(data: bytes) -> str:
-    """A few words for what `data` holds, such as 'an HTML page'."""
+    """Return a few words for what `data` holds, such as 'an HTML page'."""
     head = data[:_HEAD].removeprefix(b"\xef\xbb\xbf")
     for signature, meaning in _SIGNATURES:
         if signature.match(head):
