@@ -1,4 +1,7 @@
-"""StyleGAN1 to 3 and VGG-16 on PyTorch, and the readers of their files. Needs torch and numpy alone."""
+"""This package holds StyleGAN1 to 3 and VGG-16 on PyTorch, and the readers of their files.
+
+It needs torch and numpy alone.
+"""
 
 from i2s_batch.models.build import build_fused, build_generator, build_vgg, use_layout
 from i2s_batch.models.checkpoints import read_generator, read_vgg, write_safetensors

@@ -1,5 +1,7 @@
-"""The design of StyleGAN3's layers (Karras et al. 2021, section 3 and appendix C): for untrained generators, since
-files bring their own. Rates are in samples an image width, cutoffs and half-widths in periods an image width."""
+"""This module designs StyleGAN3's layers (Karras et al. 2021, section 3 and appendix C) for untrained generators.
+
+Files bring their own design. Rates are in samples an image width, cutoffs and half-widths in periods an image width.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ _QUADRATURE = 512
 
 @dataclass(frozen=True)
 class Band:
-    """What the signal after a layer may hold, and how it is sampled: `size` pixels with the margin."""
+    """A band says what the signal after a layer may hold, and how it is sampled: `size` pixels with the margin."""
 
     cutoff: float
     half_width: float
@@ -44,7 +46,7 @@ def bands(resolution: int) -> list[Band]:
 
 @dataclass(frozen=True)
 class Filters:
-    """The low-pass filters of a layer: after upsampling, and before downsampling."""
+    """Holds the low-pass filters of a layer: after upsampling, and before downsampling."""
 
     up: np.ndarray
     down: np.ndarray
@@ -71,13 +73,13 @@ def layers_of(resolution: int, radial: bool) -> tuple[tuple[AliasFreeLayer, ...]
 
 
 def _kaiser(taps: int, half_width: float, rate: int) -> np.ndarray:
-    """Kaiser's window for a transition of 2 `half_width` between pass band and stop band."""
+    """Return Kaiser's window for a transition of 2 `half_width` between pass band and stop band."""
     attenuation = 2.285 * (taps - 1) * math.pi * (4 * half_width / rate) + 7.95
     return np.kaiser(taps, _kaiser_beta(attenuation))
 
 
 def _kaiser_beta(attenuation: float) -> float:
-    """Kaiser's rule; `attenuation` in dB."""
+    """Return beta by Kaiser's rule; `attenuation` is in dB."""
     if attenuation > 50:
         return 0.1102 * (attenuation - 8.7)
     return 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21) if attenuation > 21 else 0.0
@@ -91,8 +93,10 @@ def low_pass(taps: int, band: Band, rate: int) -> np.ndarray:
 
 
 def radial_low_pass(taps: int, band: Band, rate: int) -> np.ndarray:
-    """Return the windowed jinc J1(2 pi cutoff r) / (pi r), the same in every direction, of sum 1: float64 [taps,
-    taps]."""
+    """Return the windowed jinc J1(2 pi cutoff r) / (pi r), the same in every direction.
+
+    Its sum is 1; float64 [taps, taps].
+    """
     t = (np.arange(taps) - (taps - 1) / 2) / rate
     r = np.hypot(t[:, None], t)
     window = _kaiser(taps, band.half_width, rate)
@@ -101,7 +105,10 @@ def radial_low_pass(taps: int, band: Band, rate: int) -> np.ndarray:
 
 
 def bessel_j1(x: np.ndarray) -> np.ndarray:
-    """J1 by its integral, cos(a - x sin a) over a half turn; the midpoint rule converges faster than any power."""
+    """Return J1 by its integral, cos(a - x sin a) over a half turn.
+
+    The midpoint rule converges faster than any power.
+    """
     a = (np.arange(_QUADRATURE) + 0.5) * (math.pi / _QUADRATURE)
     mean: np.ndarray = np.cos(a - x[..., None] * np.sin(a)).mean(-1)
     return mean

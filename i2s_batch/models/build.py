@@ -1,4 +1,4 @@
-"""Modules from weights."""
+"""This module builds networks from weights."""
 
 from __future__ import annotations
 
@@ -69,8 +69,10 @@ def build_vgg(
     dtype: torch.dtype = torch.float32,
     maps: torch.dtype | None = None,
 ) -> VGG16:
-    """Return a frozen VGG-16 front end, its feature maps in `maps` (None: `dtype`); raises CheckpointError, naming
-    the variable, if one is missing or misshapen."""
+    """Return a frozen VGG-16 front end, its feature maps in `maps` (None: `dtype`).
+
+    Raises CheckpointError, naming the variable, if one is missing or misshapen.
+    """
     vgg = VGG16(weights).to(device, dtype).eval()
     _use_for_maps(vgg, maps)
     return vgg

@@ -1,11 +1,11 @@
-"""Operators of the compiled step on a GPU: few passes over memory, little kept for the backward pass.
+"""This module holds operators of the compiled step on a GPU: few passes over memory, little kept for the backward pass.
 
 They equal the plain operators up to rounding, in any layout; in float32 or bfloat16, sums are taken in float32. Only
 activations and styles get gradients: the weights and noise inputs of a generator are frozen. Each backward formula is
 written out, so that a compiler fuses it with its neighbours instead of storing what is between.
 
 Never end a `forward` with a conversion that converts nothing: the compiler of PyTorch 2.11 then loses the gradient
-without a word (`cast` guards against it).
+without an error (`cast` guards against it).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 
 
 class StyledActivation(torch.autograd.Function):
-    """Noise, bias, leaky ReLU, instance norm and style of StyleGAN1 as one operator.
+    """Apply noise, bias, leaky ReLU, instance norm and style of StyleGAN1 as one operator.
 
     Args:
         t: [B, G, C, H, W], what a convolution gave; the pixels of a channel are spread over G groups.
@@ -54,6 +54,7 @@ class StyledActivation(torch.autograd.Function):
         scale: torch.Tensor,
         shift: torch.Tensor,
     ) -> torch.Tensor:
+        """Return the styled activation, in the dtype and shape of `t`."""
         u = wide(t) + wide(noise) * wide(strength) + wide(bias)[:, None, None]
         x = cast(torch.where(u > 0, u, u * LRELU_SLOPE), t.dtype)
         f, n = wide(x), t.shape[1] * t.shape[3] * t.shape[4]
@@ -69,6 +70,7 @@ class StyledActivation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        """Return the gradients of `t`, `scale` and `shift`; None for the frozen inputs."""
         x, mean, r, a = ctx.saved_tensors
         g, f, n = wide(gradient), wide(x), x.shape[1] * x.shape[3] * x.shape[4]
         of_shift = g.sum((1, 3, 4))
@@ -81,7 +83,7 @@ class StyledActivation(torch.autograd.Function):
 
 
 def _planes(x: torch.Tensor) -> torch.Tensor:
-    """A number for each image and channel, [B, C], beside [B, G, C, H, W]."""
+    """Return a number for each image and channel, [B, C], in the shape that meets [B, G, C, H, W]."""
     return x[:, None, :, None, None]
 
 
@@ -94,11 +96,13 @@ class Blur(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        """Return the blurred `x`, of the same shape."""
         ctx.save_for_backward(kernel)
         return F.conv2d(x, kernel, None, padding=1, groups=x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        """Return the gradient of `x`; None for the kernel."""
         (kernel,) = ctx.saved_tensors
         return F.conv2d(gradient, kernel, None, padding=1, groups=gradient.shape[1]), None
 
@@ -112,12 +116,14 @@ class Colours(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Return the colours, in float32 or wider."""
         ctx.save_for_backward(x, weight)
         f, w = wide(x), wide(weight)
         return torch.stack([(f * _planes(w[:, colour])).sum(2) for colour in range(weight.shape[1])], 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        """Return the gradients of `x` and, where it is needed, of `weight`."""
         x, weight = ctx.saved_tensors
         f, w = wide(x), wide(weight)
         of_x, of_weight = None, []
@@ -132,13 +138,13 @@ class Colours(torch.autograd.Function):
 
 
 def depth_to_space(x: torch.Tensor) -> torch.Tensor:
-    """[B, 4 C, H, W], channels ordered as (row phase, column phase, C) -> [B, C, 2 H, 2 W]."""
+    """Turn [B, 4 C, H, W], channels ordered as (row phase, column phase, C), into [B, C, 2 H, 2 W]."""
     split = torch.unflatten(x, 1, (2, 2, -1))  # [B, p, q, C, H, W]
     return split.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
 def space_to_depth(x: torch.Tensor) -> torch.Tensor:
-    """[..., 2 H, 2 W] -> [4, ..., H, W]: the four phases of each 2 x 2 block, rows first."""
+    """Turn [..., 2 H, 2 W] into [4, ..., H, W]: the four phases of each 2 x 2 block, rows first."""
     return torch.stack([x[..., p::2, q::2] for p in (0, 1) for q in (0, 1)])
 
 
@@ -179,7 +185,7 @@ def block_kernel(kernel: torch.Tensor) -> torch.Tensor:
 
 
 def upsample_colours(x: torch.Tensor, line: Sequence[float]) -> torch.Tensor:
-    """[B, 3, H, W] -> [B, 3, 2 H, 2 W] by zero insertion and the 4-tap filter `line` along both axes.
+    """Turn [B, 3, H, W] into [B, 3, 2 H, 2 W] by zero insertion and the 4-tap filter `line` along both axes.
 
     The same as a transposed convolution (stride 2, padding 1), as sums of two neighbours: no one-channel convolution.
     """

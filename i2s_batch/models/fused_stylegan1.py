@@ -1,4 +1,4 @@
-"""StyleGAN1's synthesis for the compiled step on a GPU: the same function as `stylegan1`, cut into other operators.
+"""This module is StyleGAN1's synthesis for the compiled step on a GPU: the function of `stylegan1` in other operators.
 
 The last resolution has few channels (16 at 1024), with which a GPU's matrix units are mostly idle. It is computed in
 2 x 2 blocks: [B, C, 2 H, 2 W] as [B, 4 C, H, W], channels ordered as (row phase, column phase, C). There, upsampling,
@@ -32,7 +32,7 @@ _LINE = (0.25, 0.5, 0.25)
 
 
 class FusedStyleGAN1(nn.Module):
-    """W+ latents [B, L, w_dim] -> images [B, 3, R, R], as `StyleGAN1.synthesize`, in channels-last memory."""
+    """Maps W+ latents [B, L, w_dim] to images [B, 3, R, R], as `StyleGAN1.synthesize`, in channels-last memory."""
 
     const: torch.Tensor
     rgb_weight: torch.Tensor
@@ -51,6 +51,7 @@ class FusedStyleGAN1(nn.Module):
         self.register_buffer("rgb_bias", frozen(weights.tensors["to_rgb.bias"])[:, None, None])
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:
+        """Map `ws` [B, L, w_dim] to images [B, 3, R, R]."""
         x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         for i, layer in enumerate(self.layers):
             x = layer(x, ws[:, i])
@@ -62,7 +63,7 @@ class FusedStyleGAN1(nn.Module):
 
 
 class _StyledLayer(nn.Module):
-    """A convolution, then noise, bias, leaky ReLU, instance norm and style in one operator."""
+    """Applies a convolution, then noise, bias, leaky ReLU, instance norm and style in one operator."""
 
     bias: torch.Tensor
     noise: torch.Tensor
@@ -88,7 +89,7 @@ class _StyledLayer(nn.Module):
         self.register_buffer("style_bias", style_bias)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """`x` [B, C, H, W] and w [B, w_dim] -> [B, C', H', W'], in 2 x 2 blocks if the layer is."""
+        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, C', H', W'], in 2 x 2 blocks if the layer is."""
         scale, shift = F.linear(w, self.style_weight, self.style_bias).chunk(2, 1)
         t = torch.unflatten(self.convolution(x), 1, (self._groups, -1))
         styled: torch.Tensor = StyledActivation.apply(t, self.bias, self.noise, self.noise_strength, scale, shift)
@@ -110,7 +111,7 @@ def _layer(weights: GeneratorWeights, index: int, blocked: bool) -> _StyledLayer
 
 
 class _Convolution(nn.Module):
-    """3 x 3, zeros around; without bias."""
+    """Convolves 3 x 3 with zeros around and without bias."""
 
     weight: torch.Tensor
     MEETS_MAPS = ("weight",)
@@ -124,14 +125,14 @@ class _Convolution(nn.Module):
 
 
 class _BlockedConvolution(_Convolution):
-    """The same between images in 2 x 2 blocks: [B, 4 C, H, W] -> [B, 4 C', H, W]."""
+    """Does the same between images in 2 x 2 blocks: [B, 4 C, H, W] -> [B, 4 C', H, W]."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__(block_kernel(weight))
 
 
 class _Upsampling(nn.Module):
-    """Nearest upsampling, 3 x 3 convolution, blur: [B, C, H, W] -> [B, C', 2 H, 2 W]."""
+    """Applies nearest upsampling, 3 x 3 convolution and blur: [B, C, H, W] -> [B, C', 2 H, 2 W]."""
 
     weight: torch.Tensor
     blur: torch.Tensor
@@ -148,7 +149,7 @@ class _Upsampling(nn.Module):
 
 
 class BlockedUpsampling(nn.Module):
-    """Nearest upsampling, 3 x 3 convolution and blur as one 3 x 3 convolution: [B, C, H, W] -> [B, 4 C', H, W].
+    """Applies nearest upsampling, 3 x 3 convolution and blur as one 3 x 3 convolution: [B, C, H, W] -> [B, 4 C', H, W].
 
     The blur takes zeros beyond the border, where the joint kernel would take what the convolution gives one pixel
     outside. That ring reaches the outermost pixels only: its share is a small convolution of the outermost row or
@@ -175,6 +176,7 @@ class BlockedUpsampling(nn.Module):
         self.register_buffer("corners", corner.permute(2, 1, 0).contiguous())  # [4, O, I]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map `x` [B, C, H, W] to [B, 4 C', H, W]."""
         y = torch.unflatten(F.conv2d(x, self.weight, None, padding=1), 1, (2, 2, -1))  # [B, p, q, O, H, W]
         strips = (x[:, :, 0], x[:, :, -1], x[..., 0], x[..., -1])
         edges = [
@@ -222,8 +224,10 @@ class _MinusRing(torch.autograd.Function):
 
 
 def _ends(y: torch.Tensor, axis: int) -> torch.Tensor:
-    """True at the outermost pixels along the rows (`axis` 4) or columns (5) of `y` [B, 2, 2, O, H, W]: in phase 0 of
-    the first block and in phase 1 of the last."""
+    """Return where the outermost pixels of `y` [B, 2, 2, O, H, W] are along the rows (`axis` 4) or columns (5).
+
+    They are in phase 0 of the first block and in phase 1 of the last.
+    """
     size = y.shape[axis]
     positions, phases = torch.arange(size, device=y.device), torch.arange(2, device=y.device)
     ends = torch.where(phases[:, None] == 0, positions == 0, positions == size - 1)  # [phase, block]

@@ -1,7 +1,7 @@
-"""StyleGAN2's synthesis for the compiled step on a GPU: the same function as `stylegan2`, cut into other operators.
+"""This module is StyleGAN2's synthesis for the compiled step on a GPU: the function of `stylegan2` in other operators.
 
 Upsampling and its 4 x 4 blur are joined to the convolution: one 3 x 3 convolution gives the four phases of the
-result, which the next operator reads in their places. Depthwise convolutions of odd-sized maps, which they replace,
+result, which the next operator reads where they are. Depthwise convolutions of odd-sized maps, which they replace,
 took two thirds of a step on an H200 (docs/gpu.md). Colours are sums of channels.
 """
 
@@ -26,9 +26,10 @@ _LINE = tuple(2 * tap / sum(FIR) for tap in FIR)
 
 
 class FusedStyleGAN2(StyleGAN2):
-    """W+ latents [B, L, w_dim] -> images [B, 3, R, R], as `StyleGAN2.synthesize`, in channels-last memory."""
+    """Maps W+ latents [B, L, w_dim] to images [B, 3, R, R], as `StyleGAN2.synthesize`, in channels-last memory."""
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:
+        """Map `ws` [B, L, w_dim] to images [B, 3, R, R]."""
         return self._synthesis(ws)
 
     @staticmethod
@@ -44,8 +45,11 @@ class FusedStyleGAN2(StyleGAN2):
 
 
 class _FusedLayer(ModulatedLayer):
-    """The layer with its upsampling as one convolution, whose phases meet noise, bias and leaky ReLU as they are: in
-    2 x 2 blocks. So the gradient is written once, in the order in which the convolution's own gradient reads it."""
+    """Computes the layer with its upsampling as one convolution.
+
+    Its phases meet noise, bias and leaky ReLU as they are, in 2 x 2 blocks. So the gradient is written once, in the
+    order in which the convolution's own gradient reads it.
+    """
 
     def __init__(self, weights: GeneratorWeights, index: int, gain: float) -> None:
         super().__init__(weights, index, gain)
@@ -59,7 +63,7 @@ class _FusedLayer(ModulatedLayer):
         return F.conv2d(x, self.weight, None, padding=1)
 
     def _activation(self, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-        # Without in-place operators: a compiler joins these to one.
+        # Without in-place operators, a compiler joins these to one.
         x = torch.unflatten(x, 1, (4 if self._up else 1, -1))  # [B, G, C, H, W]
         x = x * d[:, None, :, None, None].to(x.dtype) + self.noise + self.bias
         x = clamped(F.leaky_relu(x, LRELU_SLOPE), self._clamp).flatten(1, 2)

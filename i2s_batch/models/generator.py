@@ -1,4 +1,4 @@
-"""What all generators have in common: sizes, mapping with truncation, and checked arguments."""
+"""This module holds what all generators have in common: sizes, mapping with truncation, and checked arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from i2s_batch.models.weights import GeneratorWeights
 
 
 class Generator(nn.Module):
-    """A frozen StyleGAN generator. Every weight is a buffer; gradients flow to the latent codes only.
+    """Holds a frozen StyleGAN generator. Every weight is a buffer; gradients flow to the latents only.
 
     `resolution` R in pixels, `num_layers` L, `z_dim`, `w_dim`, `c_dim` (classes, 0 if unconditional), `w_avg`
     [w_dim], `family`, `fingerprint` (sha256 hex), `origin`.
@@ -44,7 +44,7 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> torch.Tensor:
-        """`z` [B, z_dim] (`labels` [B, c_dim], one-hot, if conditional) -> W+ codes [B, L, w_dim].
+        """Map `z` [B, z_dim] (`labels` [B, c_dim], one-hot, if conditional) to W+ latents [B, L, w_dim].
 
         The layers below `truncation_cutoff` (None: all) are drawn towards the mean: w_avg + psi (w - w_avg).
         Raises ConfigError for wrong shapes, and for missing or needless labels.
@@ -65,9 +65,9 @@ class Generator(nn.Module):
         return torch.cat([truncated, ws[:, cutoff:]], 1)
 
     def synthesize(self, ws: torch.Tensor) -> torch.Tensor:
-        """W+ codes [B, L, w_dim] -> images [B, 3, R, R], unclipped, nominal range [-1, 1], with the stored noise.
+        """Map W+ latents [B, L, w_dim] to images [B, 3, R, R], with the stored noise.
 
-        Raises ConfigError for another shape.
+        Images are unclipped, their nominal range is [-1, 1]. Raises ConfigError for another shape.
         """
         self._check_ws(ws)
         return self._synthesis(ws)

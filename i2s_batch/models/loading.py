@@ -1,4 +1,4 @@
-"""Networks by name: a path or URL is staged to this machine, read, and built."""
+"""This module loads networks by name: a path or URL is staged to this machine, read, and built."""
 
 from __future__ import annotations
 
@@ -39,15 +39,17 @@ def vgg_weights(source: str | Path) -> VGGWeights:
 def load_generator(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> Generator:
-    """A frozen generator from an official pickle (StyleGAN1, 2, 2-ADA, 3), a rosinality file, or our own
-    safetensors; a local path, `s3://` or `https://`. Nothing in the file is executed."""
+    """Return a frozen generator from a checkpoint of any readable format: a local path, `s3://` or `https://`.
+
+    Nothing in the file is executed.
+    """
     return build_generator(generator_weights(path), device, dtype)
 
 
 def load_vgg(
     source: str | Path = VGG_IMAGENET, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> VGG16:
-    """The perceptual network: `imagenet`, `random`, a path or a URL of a torchvision VGG-16 state dict."""
+    """Return the perceptual network: `imagenet`, `random`, a path or a URL of a torchvision VGG-16 state dict."""
     return build_vgg(vgg_weights(source), device, dtype)
 
 
@@ -60,7 +62,7 @@ def _staged(source: str | Path, sha256_prefix: str | None = None, cache_dir: Pat
 
 
 def _imagenet_file() -> Path:
-    """torchvision's ImageNet VGG-16, kept where torchvision itself keeps it."""
+    """Return the path of torchvision's ImageNet VGG-16, kept where torchvision itself keeps it."""
     advice = "give a torchvision VGG-16 state dict with --vgg FILE (random weights for trying: --vgg random)"
     try:
         from torchvision.models import VGG16_Weights

@@ -1,4 +1,4 @@
-"""The mapping network of every family: z (and a class label) to w."""
+"""This module is the mapping network of every family: z (and a class label) to w."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MEAN_CHUNK = 512
 
 
 class Mapping(nn.Module):
-    """Fully connected layers with leaky ReLU. The gain sqrt 2 of each layer and the 0.01 are in the buffers."""
+    """Applies fully connected layers with leaky ReLU. The gain sqrt 2 of each layer and the 0.01 are in the buffers."""
 
     label_weight: torch.Tensor
     label_bias: torch.Tensor
@@ -45,7 +45,7 @@ class Mapping(nn.Module):
             self.register_buffer("label_bias", frozen(bias))
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """`z` [B, z_dim], `labels` [B, c_dim] if and only if conditional -> w [B, w_dim], not truncated."""
+        """Map `z` [B, z_dim], and `labels` [B, c_dim] if and only if conditional, to w [B, w_dim], not truncated."""
         if labels is None:
             x = normalize_mean_square(z)
         else:

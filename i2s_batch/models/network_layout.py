@@ -1,4 +1,4 @@
-"""Which variables a generator has, under our names, and their shapes.
+"""This module lists the variables of a generator, under our names, and their shapes.
 
 Names and shapes, of StyleGAN3 only what all have in common: the rest is in `stylegan3_layout`
 (layer i works at resolution 4 * 2^(i // 2) and doubles it first when i is even and above 0;
@@ -41,7 +41,7 @@ Size = Callable[[str, int], int]
 
 @dataclass(frozen=True)
 class Widths:
-    """The sizes that fix every shape. `mapping`: outputs of each layer; `channels`: C_0, C_1, .. (L of them)."""
+    """Holds the sizes that fix every shape. `mapping`: outputs of each layer; `channels`: C_0, C_1, .. (L of them)."""
 
     z: int
     w: int

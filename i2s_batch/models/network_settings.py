@@ -1,7 +1,7 @@
-"""Settings of a generator that the shapes of its variables do not tell, by family.
+"""This module holds the settings of a generator that do not follow from the shapes of its variables, by family.
 
-They come from files: `settings_of` checks stored values and makes them; `to_json` gives the stored values again, which
-are part of the fingerprint. A whole number stays one, as 1 and 1.0 are stored differently.
+They come from files: `settings_of` checks stored values and constructs them; `to_json` returns the stored values
+again, which are part of the fingerprint. A whole number stays one, as 1 and 1.0 are stored differently.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ S = TypeVar("S", bound="GeneratorSettings")
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """Settings of every family: `c_dim` classes (0 if unconditional), and the mapping's depth and learning rate."""
+    """Holds settings of every family: `c_dim` classes (0 if unconditional), the mapping's depth and learning rate."""
 
     family: ClassVar[str]
 
@@ -77,19 +77,19 @@ class GeneratorSettings:
 
 @dataclass(frozen=True)
 class StyleGAN1Settings(GeneratorSettings):
-    """Settings of a StyleGAN1 generator."""
+    """Holds the settings of a StyleGAN1 generator."""
 
     family = STYLEGAN1
 
     @property
     def has_joint_labels(self) -> bool:
-        """Always: its mapping normalises z and label together."""
+        """Return True: its mapping normalises z and label together."""
         return True
 
 
 @dataclass(frozen=True)
 class StyleGAN2Settings(GeneratorSettings):
-    """Settings of a StyleGAN2 generator. Those that may be None are of the TensorFlow program, stored only if set.
+    """Holds the settings of a StyleGAN2 generator. Those that may be None are the TensorFlow program's, stored if set.
 
     `style_offset`: a number added to every style, 0 if None; `label_normalization` "joint": z and the embedded label
     are normalised together, each alone if None or "separate".
@@ -110,7 +110,7 @@ class StyleGAN2Settings(GeneratorSettings):
 
     @property
     def rgb_resolutions(self) -> list[int]:
-        """Where it makes colours: everywhere with skip, else at the last resolution only."""
+        """Return where it makes colours: everywhere with skip, else at the last resolution only."""
         every = resolutions(self.resolution)
         return every if self.architecture == "skip" else every[-1:]
 
@@ -122,8 +122,11 @@ class StyleGAN2Settings(GeneratorSettings):
 
 @dataclass(frozen=True)
 class AliasFreeLayer:
-    """A layer of a StyleGAN3: size of its `kernel`, factors `up` and `down`, taps of their filters, `radial` or not,
-    and `padding` (left, right, above, below) of the zero-inserted image."""
+    """Describes a layer of a StyleGAN3.
+
+    It has the size of its `kernel`, factors `up` and `down`, taps of their filters, `radial` or not, and `padding`
+    (left, right, above, below) of the zero-inserted image.
+    """
 
     kernel: int
     up: int
@@ -139,8 +142,11 @@ TO_RGB = AliasFreeLayer(kernel=1, up=1, down=1, up_taps=1, down_taps=1, radial=F
 
 @dataclass(frozen=True)
 class StyleGAN3Settings(GeneratorSettings):
-    """Settings of a StyleGAN3 generator: `input_size` pixels at `sampling_rate` an image width, `bandwidth` in periods
-    an image width, and its `layers`, of which only the last makes colours."""
+    """Holds the settings of a StyleGAN3 generator.
+
+    They are `input_size` pixels at `sampling_rate` an image width, `bandwidth` in periods an image width, and its
+    `layers`, of which only the last makes colours.
+    """
 
     family = STYLEGAN3
 
@@ -180,7 +186,7 @@ def check_settings(settings: GeneratorSettings) -> None:
 
 
 class _Stored:
-    """Stored values of a family, each checked as it is taken; `known` are the names that have been taken.
+    """Holds stored values of a family, each checked as it is taken; `known` are the names that have been taken.
 
     Each raises CheckpointError, which names the setting, for a value that is missing or out of range.
     """

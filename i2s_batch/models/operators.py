@@ -1,5 +1,6 @@
-"""Operators of the synthesis networks. Everything works on frozen weights and is differentiable in `x`.
+"""This module holds the operators of the synthesis networks.
 
+Everything works on frozen weights and is differentiable in `x`.
 An image's result does not depend on its neighbours: weights are shared by the batch, styles act on activations.
 """
 
@@ -16,7 +17,7 @@ SQRT2 = math.sqrt(2.0)
 
 
 def frozen(array: np.ndarray, scale: float = 1.0) -> torch.Tensor:
-    """`array` * `scale` as a float64 tensor of its own: shared arrays may be read-only."""
+    """Return `array` * `scale` as a float64 tensor of its own: shared arrays may be read-only."""
     return torch.tensor(array.astype(np.float64) * scale)
 
 
@@ -28,17 +29,17 @@ def blur_kernel(taps: tuple[float, ...], gain: float = 1.0) -> torch.Tensor:
 
 
 def depthwise(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Each channel of `x` [B, C, H, W], padded with one zero, correlated with `kernel` [C, 1, k, k]; + bias [C]."""
+    """Correlate each channel of `x` [B, C, H, W], padded with one zero, with `kernel` [C, 1, k, k]; add bias [C]."""
     return F.conv2d(x, kernel, bias, padding=1, groups=x.shape[1])
 
 
 def clamped(x: torch.Tensor, limit: float | None) -> torch.Tensor:
-    """`x` limited to -`limit` .. `limit`; None: as it is."""
+    """Return `x` limited to -`limit` .. `limit`; None: as it is."""
     return x if limit is None else x.clamp(-limit, limit)
 
 
 def upsample_fir(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """[B, C, H, W] -> [B, C, 2H, 2W] by zero insertion and a 4-tap filter `kernel` [1, 1, 4, 4] of gain 4.
+    """Turn [B, C, H, W] into [B, C, 2H, 2W] by zero insertion and a 4-tap filter `kernel` [1, 1, 4, 4] of gain 4.
 
     Channels are taken as images: a depthwise transposed convolution is slow on a CPU.
     """
@@ -48,7 +49,7 @@ def upsample_fir(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 
 def upsample_separable(x: torch.Tensor, kernel: torch.Tensor, factor: int, crops: tuple[int, ...]) -> torch.Tensor:
-    """Zeros between the pixels of `x` [B, C, H, W], then a convolution of full overlap along both axes.
+    """Insert zeros between the pixels of `x` [B, C, H, W], then convolve with full overlap along both axes.
 
     `kernel` [C, 1, n]; `crops`: what is cut off left, right, above and below (negative: zeros are added).
     """
@@ -65,7 +66,7 @@ def upsample_separable(x: torch.Tensor, kernel: torch.Tensor, factor: int, crops
 
 
 def downsample(x: torch.Tensor, kernel: torch.Tensor, factor: int) -> torch.Tensor:
-    """Every `factor`-th sample of `x` [B, C, H, W], from the first, after a correlation without padding.
+    """Return every `factor`-th sample of `x` [B, C, H, W], from the first, after a correlation without padding.
 
     `kernel`: [C, 1, n] along both axes, or [C, 1, n, n].
     """
@@ -77,15 +78,18 @@ def downsample(x: torch.Tensor, kernel: torch.Tensor, factor: int) -> torch.Tens
 
 
 def nearest_then_conv_kernel(weight: torch.Tensor) -> torch.Tensor:
-    """Return the kernel [in, out, 4, 4] whose transposed convolution (stride 2, padding 1) equals nearest upsampling
-    followed by a correlation with `weight` [out, in, 3, 3]: 16 products an input pixel instead of 36."""
+    """Return the kernel [in, out, 4, 4] that upsamples by nearest neighbour and correlates with `weight` in one.
+
+    Its transposed convolution (stride 2, padding 1) equals nearest upsampling followed by a correlation with `weight`
+    [out, in, 3, 3]: 16 products an input pixel instead of 36.
+    """
     summed = sum(F.pad(weight, (a, 1 - a, b, 1 - b)) for a in (0, 1) for b in (0, 1))
     assert isinstance(summed, torch.Tensor)
     return summed.flip(2, 3).transpose(0, 1).contiguous()
 
 
 def styled_instance_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """(x - mean) / sqrt(biased variance + 1e-8) * scale + shift over each channel of each image.
+    """Return (x - mean) / sqrt(biased variance + 1e-8) * scale + shift over each channel of each image.
 
     `x` [B, C, H, W]; `scale`, `shift` [B, C]. Every (image, channel) is a channel of one batch norm: a single
     fused kernel forward and backward, which sums in float32 where `x` is bfloat16.
@@ -96,5 +100,5 @@ def styled_instance_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tens
 
 
 def normalize_mean_square(x: torch.Tensor) -> torch.Tensor:
-    """`x` [B, n] divided by the root of its mean square (epsilon 1e-8 inside)."""
+    """Return `x` [B, n] divided by the root of its mean square (epsilon 1e-8 inside)."""
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)

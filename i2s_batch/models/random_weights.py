@@ -1,4 +1,4 @@
-"""Untrained generators of any size, for benchmarks and tests that must not need a download."""
+"""This module draws untrained generators of any size, for benchmarks and tests that must not need a download."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def random_generator(
     conv_clamp: float | None = None,
     radial: bool = False,
 ) -> GeneratorWeights:
-    """Weights as before training, with weak noise: the same for a seed everywhere.
+    """Return weights as before training, with weak noise: the same for a seed everywhere.
 
     `width`: of z, w and the mapping; `channel_base`: None for the official table; `channel_max`: of the widest layer,
     None for `width`; `architecture` is StyleGAN2's, `conv_clamp` also StyleGAN3's, `radial` its configuration R. Raises

@@ -1,4 +1,4 @@
-"""The affine layer between a w and a layer's channels, as StyleGAN2 and StyleGAN3 have it."""
+"""This module is the affine layer between a w and a layer's channels, as StyleGAN2 and StyleGAN3 have it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from i2s_batch.models.operators import frozen
 
 
 class Style(nn.Module):
-    """w [B, w_dim] -> the scale of each input channel [B, C], times `gain`. `own`: with style.weight, style.bias."""
+    """Maps w [B, w_dim] to the scale of each input channel [B, C], times `gain`. `own` has style.weight, style.bias."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -27,4 +27,5 @@ class Style(nn.Module):
         self.register_buffer("bias", frozen(own["style.bias"], gain) + offset * gain)
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
+        """Map w [B, w_dim] to the scales [B, C]."""
         return F.linear(w, self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""The StyleGAN1 synthesis network (Karras, Laine, Aila 2019)."""
+"""This module is the StyleGAN1 synthesis network (Karras, Laine, Aila 2019)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from i2s_batch.models.weights import GeneratorWeights
 
 
 class StyledLayer(nn.Module):
-    """Convolution (doubling the resolution first in even layers, and blurring after), noise, bias, leaky ReLU,
-    instance norm and style. Layer 0 has no convolution: its input is the constant."""
+    """Applies convolution, noise, bias, leaky ReLU, instance norm and style.
+
+    Even layers double the resolution before the convolution and blur after it. Layer 0 has no convolution: its input
+    is the constant.
+    """
 
     weight: torch.Tensor
     blur: torch.Tensor
@@ -54,7 +57,7 @@ class StyledLayer(nn.Module):
         self.register_buffer("style_bias", style_bias)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """`x` [B, C, H, W] and w [B, w_dim] -> [B, C', H', W']."""
+        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, C', H', W']."""
         if self.index == 0:
             x = x + self.bias[:, None, None]
         elif self.index % 2:
@@ -68,7 +71,7 @@ class StyledLayer(nn.Module):
 
 
 class StyleGAN1(Generator):
-    """Layers 0..L-1 from a learnt constant, then colours from the last resolution (level of detail 0)."""
+    """Applies layers 0..L-1 to a learnt constant, then colours from the last resolution (level of detail 0)."""
 
     const: torch.Tensor
     rgb_weight: torch.Tensor

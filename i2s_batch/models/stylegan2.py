@@ -1,4 +1,4 @@
-"""The StyleGAN2 synthesis network (Karras et al. 2020): skip, resnet and orig.
+"""This module is the StyleGAN2 synthesis network (Karras et al. 2020): skip, resnet and orig.
 
 Styles scale the activations before a convolution, and the demodulation scales them after it, so that the whole
 batch shares one weight: no grouped convolution, and the frozen weight is never touched.
@@ -23,7 +23,7 @@ FIR = (1, 3, 3, 1)
 
 
 class ModulatedLayer(nn.Module):
-    """Modulated, demodulated convolution, doubling the resolution in even layers; noise, bias, leaky ReLU, clamp.
+    """Applies a modulated, demodulated convolution, upsampling in even layers; noise, bias, leaky ReLU, clamp.
 
     `gain` follows the activation; it is carried by everything before it, the leaky ReLU being homogeneous.
     """
@@ -54,7 +54,7 @@ class ModulatedLayer(nn.Module):
         self.register_buffer("bias", frozen(own["bias"], self._gain)[:, None, None])
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """`x` [B, C, H, W] and w [B, w_dim] -> [B, C', H', W']."""
+        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, C', H', W']."""
         s = self.style(w)
         # 1 / sqrt(sum over inputs and taps of (weight * s)^2 + 1e-8), for each image and output channel.
         d = torch.rsqrt(F.linear(s.square(), self.power) + 1e-8) * self._gain
@@ -74,7 +74,7 @@ class ModulatedLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to three colours, not demodulated; bias, clamp."""
+    """Applies a modulated 1x1 convolution to three colours, not demodulated; bias, clamp."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -89,7 +89,7 @@ class ToRGB(nn.Module):
         self.register_buffer("bias", frozen(own["bias"])[:, None])
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """`x` [B, C, H, W] and w [B, w_dim] -> [B, 3, H, W]."""
+        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, 3, H, W]."""
         # Three rows an image are cheaper to modulate than C maps.
         weight = self.weight * self.style(w)[:, None]
         return clamped(self._product(x, weight), self._clamp).to(w.dtype)
@@ -99,8 +99,11 @@ class ToRGB(nn.Module):
 
 
 class StyleGAN2(Generator):
-    """Layers 1..L-1 from a learnt constant. skip: colours of all resolutions are added up; resnet: each resolution
-    adds a 1x1 shortcut; orig: colours from the last resolution only."""
+    """Applies layers 1..L-1 to a learnt constant.
+
+    skip: colours of all resolutions are added up; resnet: each resolution adds a 1x1 shortcut; orig: colours come
+    from the last resolution only.
+    """
 
     const: torch.Tensor
     fir: torch.Tensor

@@ -1,4 +1,4 @@
-"""The StyleGAN3 synthesis network (Karras et al. 2021), T and R: alias-free layers on Fourier features.
+"""This module is the StyleGAN3 synthesis network (Karras et al. 2021), T and R: alias-free layers on Fourier features.
 
 As in our StyleGAN2, styles scale the activations before a convolution and the demodulation scales them after it.
 Every image is normalised for itself: the original's mean square of the styles runs over the batch, which changes its
@@ -31,7 +31,7 @@ from i2s_batch.models.weights import GeneratorWeights
 
 
 class FourierInput(nn.Module):
-    """Waves of fixed frequencies and phases, moved by the style and by a transform, then mixed."""
+    """Makes waves of fixed frequencies and phases, moved by the style and by a transform, then mixed."""
 
     freqs: torch.Tensor
     phases: torch.Tensor
@@ -53,7 +53,7 @@ class FourierInput(nn.Module):
         self.register_buffer("positions", (torch.arange(size, dtype=torch.float64) + 0.5 - size / 2) / rate)
 
     def forward(self, w: torch.Tensor, transform: torch.Tensor) -> torch.Tensor:
-        """w [B, w_dim], `transform` [3, 3] or [B, 3, 3] -> [B, C, size, size]."""
+        """Map w [B, w_dim], moved by `transform` [3, 3] or [B, 3, 3], to [B, C, size, size]."""
         motion = _motion(self.style(w)) @ transform
         phases = self.phases + motion[:, :2, 2] @ self.freqs.T
         freqs = self.freqs @ motion[:, :2, :2]
@@ -75,7 +75,7 @@ def _motion(t: torch.Tensor) -> torch.Tensor:
 
 
 def _input_gain(own: dict[str, np.ndarray], index: int) -> float:
-    """1 / sqrt of the mean square that the layer's input had in training."""
+    """Return 1 / sqrt of the mean square that the layer's input had in training."""
     magnitude = float(own["magnitude"])
     if magnitude <= 0:
         raise CheckpointError(f"the variable layer.{index}.magnitude is {magnitude}; it must be above 0")
@@ -83,7 +83,7 @@ def _input_gain(own: dict[str, np.ndarray], index: int) -> float:
 
 
 class FilteredLayer(nn.Module):
-    """Modulated convolution, bias; leaky ReLU and clamp at a higher sampling rate, between two low-pass filters."""
+    """Applies a modulated convolution, bias; leaky ReLU and clamp at a higher rate, between two low-pass filters."""
 
     weight: torch.Tensor
     power: torch.Tensor
@@ -119,11 +119,11 @@ class FilteredLayer(nn.Module):
         self.register_buffer("down_filter", down.repeat(channels, 1, *[1] * down.ndim))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """`x` [B, C, H, W] and w [B, w_dim] -> [B, C', H', W']."""
+        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, C', H', W']."""
         return self.non_linearity(self.convolution(x, w))
 
     def convolution(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """Modulated and demodulated, with its bias: [B, C, H, W] and w [B, w_dim] -> [B, C', H + k - 1, W + k - 1]."""
+        """Convolve [B, C, H, W] with modulated, demodulated weights to [B, C', H + k - 1, W + k - 1]; add the bias."""
         s = normalize_mean_square(self.style(w))
         d = torch.rsqrt(F.linear(s.square(), self.power) + 1e-8) * self._gain
         x = F.conv2d(x * s[:, :, None, None].to(x.dtype), self.weight, padding=self._kernel - 1)
@@ -136,7 +136,7 @@ class FilteredLayer(nn.Module):
 
 
 class ToRGB3(nn.Module):
-    """Modulated 1x1 convolution to three colours, not demodulated; bias, clamp, scale of the output."""
+    """Applies a modulated 1x1 convolution to three colours, not demodulated; bias, clamp, scale of the output."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -152,14 +152,14 @@ class ToRGB3(nn.Module):
         self.register_buffer("bias", frozen(own["bias"])[:, None])
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """`x` [B, C, H, W] and w [B, w_dim] -> [B, 3, H, W]."""
+        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, 3, H, W]."""
         weight = self.weight * self.style(w)[:, None]
         rgb = torch.unflatten(torch.baddbmm(self.bias, weight.to(x.dtype), x.flatten(2)), 2, x.shape[2:])
         return clamped(rgb, self._clamp).to(w.dtype) * self._scale
 
 
 class StyleGAN3(Generator):
-    """Code 0 moves the Fourier features, code i + 1 styles layer i; the last layer makes the colours.
+    """Latent 0 moves the Fourier features, latent i + 1 styles layer i; the last layer makes the colours.
 
     `stored_transform` [3, 3]: the input transform that the file was saved with, used only where it is asked for.
     """
@@ -180,7 +180,7 @@ class StyleGAN3(Generator):
         """Synthesize as every generator does, with features moved by `transform` [3, 3], or [B, 3, 3] for each image.
 
         It acts on homogeneous positions (right, down, 1) in image widths from the centre, and is the inverse of the
-        motion that the picture makes. None: the identity. Raises ConfigError for another shape.
+        motion that the image makes. None: the identity. Raises ConfigError for another shape.
         """
         if transform is None:
             return super().synthesize(ws)

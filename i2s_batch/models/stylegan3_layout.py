@@ -1,4 +1,4 @@
-"""Which variables a StyleGAN3 generator has besides its mapping, and how the sizes of its layers follow.
+"""This module lists the variables of a StyleGAN3 besides its mapping, and how the sizes of its layers follow.
 
 C_0 = channels of the Fourier features, C_i = channels after layer i-1; the last layer makes the colours:
 
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 
 
 def check_sizes(settings: StyleGAN3Settings) -> None:
-    """Raise CheckpointError unless the layers, one after the other, turn the input into a picture."""
+    """Raise CheckpointError unless the layers, one after the other, turn the input into an image."""
     width = height = settings.input_size
     for i, layer in enumerate(settings.layers):
         left, right, above, below = layer.padding

@@ -1,4 +1,4 @@
-"""The VGG-16 front end that the perceptual loss looks through (Simonyan and Zisserman 2015)."""
+"""This module is the VGG-16 front end of the perceptual loss (Simonyan and Zisserman 2015)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from i2s_batch.models.network_layout import check_shape
 from i2s_batch.models.operators import frozen
 from i2s_batch.models.weights import VGG_LAYERS, VGG_LAYERS_TO_CONV4_2, VGG_WIDTHS, VGGWeights
 
-# What the loss compares, and what stands after a 2x2 max pooling: torchvision's indices of the convolutions.
+# The layers that the loss compares, and those after a 2x2 max pooling: torchvision's indices of the convolutions.
 TAPPED = (0, 2, 12, 19)
 _AFTER_POOLING = (5, 10, 17)
 # ImageNet, RGB in [0, 1].
@@ -26,7 +26,7 @@ _SIDE = 256
 
 
 class VGG16(nn.Module):
-    """conv1_1, conv1_2, conv3_2 and conv4_2 of an image, after their ReLU. Frozen; any widths."""
+    """Computes conv1_1, conv1_2, conv3_2 and conv4_2 of an image, after their ReLU. It is frozen and of any widths."""
 
     weight_0: torch.Tensor
     scale: torch.Tensor
@@ -46,8 +46,11 @@ class VGG16(nn.Module):
         self.register_buffer("shift", (0.5 - mean) / deviation)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Images [B, 3, H, W] in [-1, 1] (larger than 256: multiples of 256, reduced by box means) -> four maps
-        [B, C, H', W'], with H' = H, H, H/4, H/8 of the reduced image. Raises ConfigError for another shape."""
+        """Map images [B, 3, H, W] in [-1, 1] to four feature maps [B, C, H', W'].
+
+        Images larger than 256 are multiples of 256 and reduced by box means; H' = H, H, H/4, H/8 of the reduced image.
+        Raises ConfigError for another shape.
+        """
         x = torch.addcmul(self.shift, _reduced(images), self.scale).to(self.weight_0.dtype)
         features = []
         for layer in VGG_LAYERS[:VGG_LAYERS_TO_CONV4_2]:
@@ -74,9 +77,9 @@ def check_vgg(weights: VGGWeights) -> None:
     """Raise CheckpointError unless the convolutions up to conv4_2, and any later ones, make a chain from RGB."""
     tensors = weights.tensors
     inputs = 3
-    for place, layer in enumerate(VGG_LAYERS):
+    for position, layer in enumerate(VGG_LAYERS):
         kernel, bias = f"features.{layer}.weight", f"features.{layer}.bias"
-        if place >= VGG_LAYERS_TO_CONV4_2 and kernel not in tensors:
+        if position >= VGG_LAYERS_TO_CONV4_2 and kernel not in tensors:
             break
         if kernel not in tensors or tensors[kernel].ndim != 4 or not tensors[kernel].size:
             raise CheckpointError(f"the variable {kernel} [out, {inputs}, 3, 3] of a VGG-16 is missing or misshapen")
@@ -87,8 +90,10 @@ def check_vgg(weights: VGGWeights) -> None:
 
 
 def random_vgg(seed: int = 0, narrow: int = 1) -> VGGWeights:
-    """He-normal weights and no bias up to conv4_2, at VGG-16's widths divided by `narrow`; the same for a seed
-    everywhere."""
+    """Return He-normal weights and no bias up to conv4_2, at VGG-16's widths divided by `narrow`.
+
+    They are the same for a seed everywhere.
+    """
     stream = np.random.RandomState(seed)
     tensors = {}
     widths = (3, *(width // narrow for width in VGG_WIDTHS[:VGG_LAYERS_TO_CONV4_2]))

@@ -1,4 +1,4 @@
-"""Network weights as plain values, apart from the file they came from and the modules built from them."""
+"""This module holds network weights as plain values, apart from their file and the modules built from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _sha256(facts: Sequence[object], tensors: Mapping[str, np.ndarray]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class GeneratorWeights:
-    """A generator: its settings, and its raw variables under our own names (see `network_layout`).
+    """Holds a generator: its settings, and its raw variables under our own names (see `network_layout`).
 
     `tensors`: float32 arrays, possibly read-only; `origin`: a line for people, no part of the fingerprint.
     """
@@ -59,13 +59,13 @@ class GeneratorWeights:
 
     @property
     def latent_size(self) -> int:
-        """L * w_dim."""
+        """Return L * w_dim."""
         return self.latent_shape[0] * self.latent_shape[1]
 
 
 @dataclass(frozen=True, eq=False)
 class VGGWeights:
-    """VGG-16 convolutions under torchvision's names `features.N.weight` [out, in, 3, 3] and `.bias` [out].
+    """Holds VGG-16 convolutions under torchvision's names `features.N.weight` [out, in, 3, 3] and `.bias` [out].
 
     `is_random`: drawn, not learnt.
     """
@@ -76,7 +76,7 @@ class VGGWeights:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256, hex, of every value."""
+        """Return the sha256, hex, of every value."""
         return _sha256(["vgg16"], self.tensors)
 
     @property

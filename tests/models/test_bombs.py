@@ -67,7 +67,7 @@ def test_copies_of_a_dict_are_paid_for(tmp_path: Path, few_instructions: None) -
 @pytest.mark.parametrize("key", [text("k" * 300), b"K\x01\x85"])
 def test_keys_are_short_texts(tmp_path: Path, key: bytes) -> None:
     for data in (b"}" + key + b"Ns.", b"ccollections\nOrderedDict\n]" + key + b"N\x86a\x85R."):
-        assert " as a key; refused" in (why := refused(tmp_path / "x", b"\x80\x04" + data)) or "300 letters" in why
+        assert " as a key; refused" in (why := refused(tmp_path / "x", b"\x80\x04" + data)) or "300 characters" in why
 
 
 def test_the_name_of_a_storage_is_short(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_formats(tmp_path, file, named, family, layers, beside):
     shown = dict(facts(inspect_checkpoint(DATA / file)))
     assert (shown["format"], shown["family"], shown["resolution"]) == (named, family, "64 x 64")
     assert (shown["classes"], shown["fingerprint"]) == ("none", weights.fingerprint)
-    assert shown["layers"] == f"{layers}, so a W+ code is [{layers}, 64]"
+    assert shown["layers"] == f"{layers}, so a W+ latent is [{layers}, 64]"
     assert shown["widths"].startswith("z 64, w 64, mapping 64 64")
     assert beside in shown["also holds"]
     write_safetensors(weights, tmp_path / "own.safetensors")

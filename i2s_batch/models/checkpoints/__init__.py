@@ -1,4 +1,4 @@
-"""One file for each format (`formats`); nothing in a checkpoint is ever executed."""
+"""This package reads checkpoints, one file for each format (`formats`); nothing in a checkpoint is ever executed."""
 
 from i2s_batch.models.checkpoints.converted_file import write_safetensors
 from i2s_batch.models.checkpoints.inspection import facts, inspect_checkpoint

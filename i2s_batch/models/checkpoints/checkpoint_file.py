@@ -1,9 +1,9 @@
-"""An opened checkpoint as the formats see it, and what a format is.
+"""This module defines an opened checkpoint as the formats see it, and what a format is.
 
     FORMAT = CheckpointFormat(recognises, read, others)
 
-`recognises` looks and never raises; `read` gives the weights, or raises CheckpointError, one line that says what is
-wrong; `others` lists what else the file holds, for `inspect`.
+`recognises` looks and never raises; `read` returns the weights, or raises CheckpointError, one line that states what
+is wrong; `others` lists what else the file holds, for `inspect`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
 
 class CheckpointFile:
-    """The bytes of a checkpoint, and what its container holds, parsed once, when first asked for."""
+    """Holds the bytes of a checkpoint, and what its container holds, parsed once, when first asked for."""
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
@@ -34,8 +34,10 @@ class CheckpointFile:
         return self.container in (TORCH_LEGACY, ZIP)
 
     def content(self) -> Any:
-        """Return the object in a pickle or torch file, as records (nothing is called), or the arrays of a safetensors
-        file. Raises CheckpointError or a parsing error where it is damaged."""
+        """Return the object in a pickle or torch file, as records, or the arrays of a safetensors file.
+
+        Nothing is called. Raises CheckpointError or a parsing error where it is damaged.
+        """
         content, error = self._parsed
         if error is not None:
             raise error
@@ -70,7 +72,7 @@ class CheckpointFile:
 
 @dataclass(frozen=True)
 class CheckpointFormat:
-    """A format of checkpoints: how a file of it is recognised and read, and what else it holds (name, value)."""
+    """Describes a format of checkpoints: how a file is recognised and read, and what else it holds (name, value)."""
 
     recognises: Callable[[CheckpointFile], bool]
     read: Callable[[CheckpointFile], GeneratorWeights | VGGWeights]

@@ -1,5 +1,7 @@
-"""Our own format, written by `convert`: safetensors (see `safetensors_file`) whose metadata say what the weights are
-and carry their fingerprint, which is verified when they are read."""
+"""This module reads and writes our own format, that of `convert`: safetensors (see `safetensors_file`).
+
+Its metadata describe the weights and carry their fingerprint, which is verified when they are read.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ def read_converted(stored: StoredArrays) -> GeneratorWeights | VGGWeights:
         raise CheckpointError("this safetensors file was not written by i2s-batch convert (version 1)")
     check_total(array.count for array in arrays.values())
     tensors = {name: finite(name, array.read()) for name, array in arrays.items()}
-    # A line for people, who see it in tables and reports: whatever the file says, no more than that.
+    # A line for people, who see it in tables and reports: whatever the file holds, it becomes no more than that.
     origin = "".join(c if c.isprintable() else "?" for c in metadata.get("origin", "")[:_LONGEST_ORIGIN])
     weights: GeneratorWeights | VGGWeights
     if metadata["family"] == VGG_FAMILY:
@@ -90,7 +92,7 @@ def _read(file: CheckpointFile) -> GeneratorWeights | VGGWeights:
 
 
 def _family(file: CheckpointFile) -> str | None:
-    """Return what the metadata of a safetensors file say; None where they say nothing."""
+    """Return the family in the metadata of a safetensors file; None where there is none."""
     stored = file.arrays()
     return None if stored is None else stored.metadata.get("family")
 

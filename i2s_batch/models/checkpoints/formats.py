@@ -1,4 +1,4 @@
-"""The registry of checkpoint formats: standard library only.
+"""This module is the registry of checkpoint formats; it needs the standard library only.
 
 A new format is one file with a `CheckpointFormat` (see `checkpoint_file`) and one line here (or, from another program,
 a call of `FORMATS.add`). Reading and inspecting both ask these, in this order, which of them recognises a file.
@@ -20,7 +20,7 @@ class FormatDeclaration(Declaration[Any]):
     """Declares a format of checkpoints; its target is a `CheckpointFormat`.
 
     Args:
-        network: What a file of this format holds, `GENERATOR` or `VGG`.
+        network: The network that a file of this format holds, `GENERATOR` or `VGG`.
         label: What `inspect` calls the format; {origin} stands for that of the weights.
     """
 

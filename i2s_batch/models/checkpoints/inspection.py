@@ -1,4 +1,4 @@
-"""A look at any checkpoint: what it is, how large, and what else lies in the file. No network is built."""
+"""This module inspects any checkpoint: what it is, how large, and what else lies in the file. No network is built."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST = 60  # characters of a name
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds: its `format`, the weights in it, and `beside` them each other entry with its kind."""
+    """Describes a file: its `format`, the weights in it, and `beside` them each other entry with its type."""
 
     format: str
     weights: GeneratorWeights | VGGWeights
@@ -68,12 +68,12 @@ def _kind(value: object) -> str:
 
 
 def _text(value: object, longest: int = _LONGEST) -> str:
-    """A name or a value of a file may hold anything: no control characters, no second line."""
+    """Return a name or a value of a file, which may hold anything, without control characters and second lines."""
     return "".join(c if c.isprintable() else "?" for c in str(value)[:longest])
 
 
 def facts(contents: Contents) -> list[tuple[str, str]]:
-    """`contents` as pairs of a name and a line for people."""
+    """Return `contents` as pairs of a name and a line for people."""
     weights = contents.weights
     lines = [("format", _text(contents.format, 200))]
     if isinstance(weights, GeneratorWeights):
@@ -97,7 +97,7 @@ def _of_generator(weights: GeneratorWeights) -> list[tuple[str, str]]:
     return [
         ("family", weights.family),
         ("resolution", f"{weights.settings.resolution} x {weights.settings.resolution}"),
-        ("layers", f"{layers}, so a W+ code is [{layers}, {w_dim}]"),
+        ("layers", f"{layers}, so a W+ latent is [{layers}, {w_dim}]"),
         ("widths", f"z {widths.z}, w {widths.w}, mapping {_row(widths.mapping)}, channels {_row(widths.channels)}"),
         ("classes", str(weights.settings.c_dim or "none")),
         ("settings", ", ".join(f"{key} {value}" for key, value in sorted(settings.items()))),

@@ -1,4 +1,4 @@
-"""NVIDIA's pickles: what they may refer to, and what one is that no format recognises.
+"""This module defines what NVIDIA's pickles may refer to, and what one is that no format recognises.
 
 TensorFlow programs (StyleGAN1, StyleGAN2): a tuple (G, D, Gs) of `Network` objects. PyTorch programs
 (StyleGAN2-ADA, StyleGAN3): a dict with G_ema, of module dicts beside the source text of their classes, which is
@@ -19,7 +19,7 @@ _LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
 
 
 def _listed(args: tuple[Any, ...], budget: Budget) -> list[Any]:
-    """Stands for builtins.set."""
+    """Return the list that stands for a set (builtins.set)."""
     return args[0] if args and isinstance(args[0], list) else []
 
 

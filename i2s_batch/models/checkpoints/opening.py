@@ -1,4 +1,4 @@
-"""Opening a checkpoint file: its bytes, what they look like, and the one place where parsing errors are named."""
+"""This module opens a checkpoint file, names its container, and is where parsing errors become CheckpointError."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ PARSE_ERRORS = (
 )
 
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"GIF8", "a GIF picture"),
-    (b"RIFF", "a WebP picture or another RIFF file"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"RIFF", "a WebP image or another RIFF file"),
     (b"version https://git-lfs", "a git-lfs pointer: the file itself was not fetched (git lfs pull)"),
     (b"\x1f\x8b", "a gzip archive: unpack it first"),
     (b"BZh", "a bzip2 archive: unpack it first"),
@@ -53,7 +53,7 @@ _MESSAGE_LENGTH = 400
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[memoryview]:
-    """The bytes of a file, mapped, not read. Whatever goes wrong inside becomes one CheckpointError that names it."""
+    """Yield the bytes of a file, mapped. Whatever goes wrong inside becomes one CheckpointError that names it."""
     try:
         yield _mapped(Path(path))
     except CheckpointError as error:
@@ -66,7 +66,7 @@ def opened(path: str | Path) -> Iterator[memoryview]:
 
 
 def _one_line(text: str) -> str:
-    """Names inside a hostile file may hold anything: no control characters, no second line."""
+    """Return `text` without control characters and second lines: names inside a hostile file may hold anything."""
     shown = "".join(c if c.isprintable() else "?" for c in text)
     return shown if len(shown) <= _MESSAGE_LENGTH else shown[: _MESSAGE_LENGTH - 3] + "..."
 
@@ -107,4 +107,4 @@ def foreign(data: memoryview, wanted: str) -> CheckpointError:
         return CheckpointError(f"this is an HTML page, probably a download quota or error page, not {wanted}")
     if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head):
         return CheckpointError(f"this is text, not {wanted}")
-    return CheckpointError(f"this is no file of a known kind (it begins with {head[:4].hex(' ')}), not {wanted}")
+    return CheckpointError(f"this is no file of a known type (it begins with {head[:4].hex(' ')}), not {wanted}")

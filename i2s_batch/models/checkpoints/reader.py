@@ -1,4 +1,4 @@
-"""Reading any checkpoint: the content, never the name, says which format it is (`formats.FORMATS`)."""
+"""This module reads any checkpoint: the content, never the name, decides which format it is (`formats.FORMATS`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is that no format recognises: the line that says so, or the error of the parser that found it damaged."""
+"""This module describes a file that no format recognises, or raises the error of the parser that finds it damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pickle machine that can only build data: nothing that a file names is imported, looked up or called.
+"""This module is a pickle machine that can only build data: nothing that a file names is imported, looked up or called.
 
 A global is accepted if its name is on the caller's list, and then stands for itself as text. A "call" of it makes
 a `Record` of the arguments, or gives them to a function of ours. Byte strings are views of the file, so a claimed
@@ -19,20 +19,20 @@ from i2s_batch.errors import CheckpointError
 MAX_INSTRUCTIONS = 250_000
 # Bytes of a whole number; torch's magic number has 10.
 _MAX_LONG = 16
-# Letters of a key. Keys are joined to paths, and one that is remembered is joined as often as a file likes.
+# Characters of a key. Keys are joined to paths, and one in the memo is joined as often as a file likes.
 _MAX_KEY = 256
 
 
 @dataclass(frozen=True)
 class Global:
-    """The name of a class or function in a file, never the thing itself."""
+    """Holds the name of a class or function in a file, never the thing itself."""
 
     name: str
 
 
 @dataclass(eq=False)
 class Record:
-    """A call that was not made: the global's name, its arguments, and the state given to the result later."""
+    """Stands for a call that was not executed: the global's name, its arguments, and the state of the result."""
 
     name: str
     args: tuple[Any, ...]
@@ -40,13 +40,13 @@ class Record:
 
 
 class Budget:
-    """What reading one file may still cost."""
+    """Counts what reading one file may still cost."""
 
     def __init__(self) -> None:
         self._left = MAX_INSTRUCTIONS
 
     def spend(self, count: int) -> None:
-        """Note `count` instructions, or items that one of them copies."""
+        """Subtract `count` instructions, or items that one of them copies; CheckpointError if nothing is left."""
         self._left -= count
         if self._left < 0:
             raise CheckpointError(f"its pickle has more than {MAX_INSTRUCTIONS} instructions; refused")
@@ -58,7 +58,7 @@ Constructor = Callable[[tuple[Any, ...], Budget], Any]
 
 @dataclass(frozen=True)
 class Rules:
-    """What one file format may contain.
+    """Defines what one file format may contain.
 
     `what`: the format, for messages; `names`: the globals that may occur; `constructors`: those that do not
     become a Record when called; `persistent`: the object that a persistent id stands for.
@@ -72,20 +72,20 @@ class Rules:
 
 # `Any`: a pickle may hold anything; what it yields is narrowed where it is read.
 def new_dict(args: tuple[Any, ...], budget: Budget) -> dict[str | int, Any]:
-    """Stands for dict types; `args` is empty, or a list of pairs (Python 2)."""
+    """Return a dict for any of the dict types; `args` is empty, or a list of pairs (Python 2)."""
     pairs = args[0] if args else []
     if not isinstance(pairs, list):
-        raise CheckpointError("its pickle is malformed: a dict is made of something that is no list of pairs")
+        raise CheckpointError("its pickle is malformed: a dict is built from something that is no list of pairs")
     budget.spend(len(pairs))
     return {_key(key): value for key, value in pairs}
 
 
 def _key(key: Any) -> str | int:
-    """`key` itself; other keys could be made slow or fatal to hash."""
+    """Return `key` itself; CheckpointError for keys that could be slow or fatal to hash."""
     if not isinstance(key, str | int):
         raise CheckpointError(f"its pickle has a {type(key).__name__} as a key; refused")
     if isinstance(key, str) and len(key) > _MAX_KEY:
-        raise CheckpointError(f"its pickle has a key of {len(key)} letters; refused")
+        raise CheckpointError(f"its pickle has a key of {len(key)} characters; refused")
     return key
 
 
@@ -96,7 +96,7 @@ class Unpickler:
     """Runs the pickles of one file; `load` may be called for each of several that follow one another."""
 
     def __init__(self, data: memoryview, rules: Rules, budget: Budget | None = None) -> None:
-        """`budget`: of the file, if this is not all of it."""
+        """Start with `budget`, that of the file, if these pickles are not all of it."""
         self._data = data
         self._rules = rules
         self._position = 0
@@ -139,13 +139,13 @@ class Unpickler:
         return value
 
     def _pop_to_mark(self) -> list[Any]:
-        place = len(self._stack) - 1
-        while self._stack[place] is not _MARK:
-            place -= 1
-            if place < 0:
+        position = len(self._stack) - 1
+        while self._stack[position] is not _MARK:
+            position -= 1
+            if position < 0:
                 raise CheckpointError("its pickle is malformed: a mark is missing")
-        values = self._stack[place + 1 :]
-        del self._stack[place:]
+        values = self._stack[position + 1 :]
+        del self._stack[position:]
         return values
 
     def _skip_protocol(self) -> None:
@@ -230,7 +230,7 @@ class Unpickler:
             raise CheckpointError(f"its pickle refers to outside objects, which no {self._rules.what} needs; refused")
         self._stack.append(self._rules.persistent(self._pop()))
 
-    def _remember(self, key: int) -> None:
+    def _memorize(self, key: int) -> None:
         value = self._stack[-1]
         if value is _MARK:
             raise CheckpointError("its pickle is malformed: a mark stands where a value is needed")
@@ -268,9 +268,9 @@ _INSTRUCTIONS: dict[int, Callable[[Unpickler], None]] = {
     ord("C"): lambda u: u._push_bytes("<B"),
     ord("B"): lambda u: u._push_bytes("<I"),
     0x8E: lambda u: u._push_bytes("<Q"),
-    ord("q"): lambda u: u._remember(u._number("<B")),
-    ord("r"): lambda u: u._remember(u._number("<I")),
-    0x94: lambda u: u._remember(len(u._memo)),
+    ord("q"): lambda u: u._memorize(u._number("<B")),
+    ord("r"): lambda u: u._memorize(u._number("<I")),
+    0x94: lambda u: u._memorize(len(u._memo)),
     ord("h"): lambda u: u._stack.append(u._memo[u._number("<B")]),
     ord("j"): lambda u: u._stack.append(u._memo[u._number("<I")]),
     ord("c"): lambda u: u._push_line_global(),

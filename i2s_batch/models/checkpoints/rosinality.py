@@ -1,4 +1,4 @@
-"""StyleGAN2 from a rosinality file: converted (g_ema, latent_avg), of its training script, or a bare state dict."""
+"""This module reads StyleGAN2 from a rosinality file: converted (g_ema, latent_avg), of a training, or bare."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ def read_rosinality(file: CheckpointFile) -> GeneratorWeights:
 
 # `object`: a pickled dict, of which nothing is known before `tensors_of` has looked at its entries.
 def state_dict_of(value: Any) -> tuple[Mapping[object, object], str] | None:
-    """Return the generator's tensors in the object of a torch file, and the name under which they are there; None of
-    another object."""
+    """Return the generator's tensors in the object of a torch file, and their name in it; None of another object."""
     if not isinstance(value, dict):
         return None
     for key in ("g_ema", "g"):
@@ -146,8 +145,8 @@ def _table(settings: StyleGAN2Settings, silent: bool) -> Table:
         table[f"layer.{i}.noise_strength"] = Stored(f"{path}.noise.weight", (None,))
         table[f"layer.{i}.style.weight"] = Stored(f"{path}.conv.modulation.weight")
         table[f"layer.{i}.style.bias"] = Stored(f"{path}.conv.modulation.bias")
-    for place, r in enumerate(resolutions(settings.resolution)):
-        path = "to_rgb1" if place == 0 else f"to_rgbs.{place - 1}"
+    for position, r in enumerate(resolutions(settings.resolution)):
+        path = "to_rgb1" if position == 0 else f"to_rgbs.{position - 1}"
         table[f"to_rgb.{r}.weight"] = Stored(f"{path}.conv.weight", (None, 0, 1, None, None))
         table[f"to_rgb.{r}.bias"] = Stored(f"{path}.bias", (None, 0, None, None))
         table[f"to_rgb.{r}.style.weight"] = Stored(f"{path}.conv.modulation.weight")

@@ -1,4 +1,4 @@
-"""The safetensors container, read here so that the engine needs only torch and numpy.
+"""This module reads the safetensors container, so that the engine needs only torch and numpy.
 
 Layout: 8 bytes, little-endian length of the header; the header, JSON; the data. The header maps each name to its
 `dtype`, `shape` and `data_offsets` [begin, end] from the end of the header, and `__metadata__` to texts.
@@ -20,7 +20,7 @@ _LONGEST_HEADER = 4 << 20
 
 
 class StoredArrays(NamedTuple):
-    """Every array of a safetensors file by name, unread, and its metadata."""
+    """Holds every array of a safetensors file by name, unread, and its metadata."""
 
     arrays: dict[str, StoredArray]
     metadata: dict[str, str]

@@ -1,4 +1,4 @@
-"""Arrays inside a file: checked against the bytes that are there, read only when asked for."""
+"""This module describes arrays inside a file, checked against the bytes of the file and read only when asked for."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _NUMPY_ELEMENTS = {"f2": "float16", "f4": "float32", "f8": "float64"}
 
 @dataclass(frozen=True, eq=False)
 class StoredArray:
-    """An array in a file. `data`: the whole storage; `offset`, `strides`: in elements.
+    """Describes an array in a file. `data`: the whole storage; `offset`, `strides`: in elements.
 
-    Raises CheckpointError when made with anything that does not lie within `data`: nothing is allocated from
+    Raises CheckpointError when constructed with anything that does not lie within `data`: nothing is allocated from
     a claimed shape.
     """
 
@@ -86,8 +86,10 @@ def contiguous(data: memoryview, elements: str, shape: Any) -> StoredArray:
 
 
 def numpy_array(value: Any) -> StoredArray:
-    """Return what a pickled NumPy array or scalar stands for. Object arrays, odd byte orders and Fortran order are
-    refused."""
+    """Return the array that a pickled NumPy array or scalar stands for.
+
+    Object arrays, odd byte orders and Fortran order are refused.
+    """
     if isinstance(value, Record) and value.name == "numpy.core.multiarray.scalar" and len(value.args) == 2:
         element, data = value.args
         return contiguous(_bytes(data), _element_type(element), ())
@@ -105,8 +107,10 @@ _NUMBERS = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "i8": "<i8", "b1": "|b1"}
 
 
 def narrowed(value: object) -> Json:
-    """Return an attribute that is a number, a text, None or a short row of these; of anything else its kind in
-    brackets, which is no value of a setting."""
+    """Return an attribute that is a number, a text, None or a short row of these.
+
+    Of anything else its type in brackets is returned, which is no value of a setting.
+    """
     match value:
         case None | bool() | int() | float() | str():
             return value

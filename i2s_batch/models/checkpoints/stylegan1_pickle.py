@@ -1,4 +1,4 @@
-"""StyleGAN1 from the state of `Gs` in the official TensorFlow pickle."""
+"""This module reads StyleGAN1 from the state of `Gs` in the official TensorFlow pickle."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FIXED: dict[str, Json] = {
     "blur_filter": [1, 2, 1],
 }
 _VERSIONS = (2, 3)
-# From this output resolution on, 'auto' fuses upsampling and convolution, which turns the kernel round.
+# From this output resolution on, 'auto' fuses upsampling and convolution, which flips the kernel.
 _FUSED_FROM = 128
 _NEEDLESS = r"lod|ToRGB_lod[1-9]\d*/(weight|bias)"
 

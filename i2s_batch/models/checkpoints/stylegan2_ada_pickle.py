@@ -1,4 +1,4 @@
-"""StyleGAN2 from `G_ema` in the official StyleGAN2-ADA (PyTorch) pickle. The class sources in it are ignored."""
+"""This module reads StyleGAN2 from `G_ema` in the official StyleGAN2-ADA (PyTorch) pickle, ignoring class sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""StyleGAN2 from the state of `Gs` in the official TensorFlow pickle."""
+"""This module reads StyleGAN2 from the state of `Gs` in the official TensorFlow pickle."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""StyleGAN3 from `G_ema` in the official pickle. The class sources in it are ignored, and nothing is recomputed:
-frequencies, phases, filters and paddings are the stored ones."""
+"""This module reads StyleGAN3 from `G_ema` in the official pickle.
+
+The class sources in it are ignored, and nothing is recomputed: frequencies, phases, filters and paddings are the
+stored ones.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,7 @@ def _layer(modules: Modules, found: Mapping[str, StoredArray], name: str) -> dic
     module, path = _module(modules, f"synthesis.{name}").attributes, f"synthesis.{name}.down_filter"
     theirs = {"kernel": "conv_kernel", "up": "up_factor", "down": "down_factor"}
     theirs |= {attribute: attribute for attribute in ("up_taps", "down_taps", "padding")}
-    # Configuration R has radial filters, but for its last layers: the filter itself tells.
+    # Configuration R has radial filters, but for its last layers: the filter itself shows it.
     radial = path in found and len(found[path].shape) == 2
     return {"radial": radial, **{ours: plain(module.get(attribute)) for ours, attribute in theirs.items()}}
 

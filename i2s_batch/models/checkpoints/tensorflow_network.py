@@ -1,5 +1,7 @@
-"""The `Network` objects in the pickles of NVIDIA's TensorFlow programs: variables, and the arguments they were built
-with."""
+"""This module reads the `Network` objects in the pickles of NVIDIA's TensorFlow programs.
+
+They hold variables, and the arguments that they were built with.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ HWIO = (2, 3, 1, 0)
 
 @dataclass(frozen=True)
 class NetworkState:
-    """Holds what a pickled `Network` says of itself, unchecked; None where it says nothing.
+    """Holds the state of a pickled `Network`, unchecked; None where a part of it is missing.
 
     Attributes:
         function: The name of the original function that built it.
@@ -62,7 +64,7 @@ def is_built_by(file: CheckpointFile, function: str, synthesis: str) -> bool:
 
 
 def others_in(file: CheckpointFile, weights: object) -> Iterator[tuple[str, object]]:
-    """Give the other networks in a pickle (G, D, Gs)."""
+    """Return the other networks in a pickle (G, D, Gs)."""
     return zip(("G", "D"), file.content(), strict=False)
 
 

@@ -1,4 +1,7 @@
-"""torch.save's old layout: pickles of magic, protocol, system, object and keys; then each storage's count and data."""
+"""This module reads torch.save's old layout.
+
+Pickles of magic, protocol, system, object and keys are followed by each storage's count and data.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,9 @@ def read_legacy(data: memoryview) -> Any:
 
 
 def read_nested_storage(args: tuple[Any, ...], budget: Budget) -> Storage:
-    """Return what stands for torch.storage._load_from_bytes: the byte string is a whole file of the old layout.
+    """Return the storage in a byte string that is a whole file of the old layout (torch.storage._load_from_bytes).
 
-    It may be named as often as there are instructions, so each reading is paid from the `budget` of the outer file.
+    It may be named as often as there are instructions, so each reading is charged to the `budget` of the outer file.
     """
     if len(args) != 1 or not isinstance(args[0], memoryview):
         raise CheckpointError("a storage's bytes are malformed")

@@ -1,4 +1,4 @@
-"""The modules in the pickles of NVIDIA's PyTorch programs: attributes by path, variables, and the common mapping."""
+"""This module reads the modules in the pickles of NVIDIA's PyTorch programs: attributes, variables, common mapping."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from i2s_batch.models.network_settings import GeneratorSettings
 
 @dataclass(frozen=True)
 class Module:
-    """Holds the attributes of a module, and its variables, a table of parameters and one of buffers: as they are
-    pickled, unchecked."""
+    """Holds the attributes of a module and its variables, a table of parameters and one of buffers, unchecked."""
 
     # `object`: a pickle may hold anything; it is narrowed where it is read, as attributes that nobody reads may be odd.
     attributes: Mapping[str, object]
@@ -58,7 +57,7 @@ def has_layer_names(g_ema: Record) -> bool:
 
 
 def others_in(file: CheckpointFile, weights: object) -> Iterator[tuple[object, object]]:
-    """Give what a pickle with G_ema holds beside it."""
+    """Return what a pickle with G_ema holds beside it."""
     return ((name, entry) for name, entry in file.content().items() if name != "G_ema")
 
 

@@ -1,4 +1,4 @@
-"""Tensors as torch.save describes them: a storage, an offset, a shape and strides. No torch code runs."""
+"""This module reads tensors as torch.save describes them: storage, offset, shape and strides. No torch code runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PARAMETER = frozenset({"torch._utils._rebuild_parameter", "torch.nn.parameter.P
 STATE_DICT_NAMES = frozenset({*STORAGES, *_TENSOR, *_PARAMETER, "collections.OrderedDict", "argparse.Namespace"})
 STATE_DICT_CONSTRUCTORS: dict[str, Constructor] = {"collections.OrderedDict": new_dict}
 
-# Letters of a storage's key, which is a number. It is joined to a path each time that it occurs.
+# Characters of a storage's key, which is a number. It is joined to a path each time that it occurs.
 _MAX_KEY = 40
 
 

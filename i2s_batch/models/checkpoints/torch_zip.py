@@ -1,4 +1,4 @@
-"""torch.save's layout since 2020: an uncompressed zip with `data.pkl` and one `data/KEY` for each storage."""
+"""This module reads torch.save's layout since 2020: a plain zip with `data.pkl` and one `data/KEY` for each storage."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def read_zip(data: memoryview) -> Any:
 
 
 def _members(data: memoryview) -> dict[str, memoryview]:
-    """Every file in the archive by name, as a view. Nothing is decompressed: torch stores its files as they are."""
+    """Return every file in the archive by name, as a view. Nothing is compressed in files of torch."""
     tail = bytes(data[-_END_SEARCH:])
-    place = tail.rfind(b"PK\x05\x06")
-    if place < 0 or len(tail) - place < _END.size:
+    position = tail.rfind(b"PK\x05\x06")
+    if position < 0 or len(tail) - position < _END.size:
         raise CheckpointError("this zip archive is truncated: its table of contents is missing")
-    _, _, _, _, entries, size, offset, _ = _END.unpack_from(tail, place)
+    _, _, _, _, entries, size, offset, _ = _END.unpack_from(tail, position)
     if entries > _MAX_ENTRIES:
         raise CheckpointError(f"this zip archive claims {entries} files; a torch file has fewer than {_MAX_ENTRIES}")
     if offset + size > len(data):

@@ -1,4 +1,4 @@
-"""From a file's variables to ours: names, axes, checks. Faults are told in the file's own names and shapes."""
+"""This module turns a file's variables into ours: names, axes, checks. Messages use the file's own names and shapes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_VALUES = 1 << 28
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a variable of ours is in a file.
+    """Describes where a variable of ours is in a file.
 
     `axes`: for each axis of the file's array the axis of ours that it holds, None for an axis of length 1;
     no `axes` at all: the same. `flipped`: the last two axes of ours run backwards. `zero_if_missing`: the format
@@ -35,7 +35,7 @@ class Stored:
     zero_if_missing: bool = False
 
     def file_shape(self, shape: Shape) -> Shape:
-        """Our shape as the file has it."""
+        """Return our shape as the file has it."""
         return shape if self.axes is None else tuple(1 if axis is None else shape[axis] for axis in self.axes)
 
     def ours(self, array: np.ndarray) -> np.ndarray:
@@ -66,10 +66,10 @@ def assemble(
 
     def size(name: str, axis: int) -> int:
         stored = table[name]
-        place = axis if stored.axes is None else stored.axes.index(axis)
-        if stored.name not in found or len(found[stored.name].shape) <= place:
+        position = axis if stored.axes is None else stored.axes.index(axis)
+        if stored.name not in found or len(found[stored.name].shape) <= position:
             raise CheckpointError(f"the variable {stored.name} is missing or misshapen")
-        return found[stored.name].shape[place]
+        return found[stored.name].shape[position]
 
     shapes = shapes_of(settings, widths_of(settings, size))
     for name, shape in shapes.items():
@@ -100,7 +100,7 @@ def check_total(counts: Iterable[int]) -> None:
 
 
 def finite(name: str, values: np.ndarray) -> np.ndarray:
-    """`values` themselves; raises CheckpointError, naming the variable, if any is not finite as float32."""
+    """Return `values` themselves; raises CheckpointError, naming the variable, if any is not finite as float32."""
     if not np.isfinite(values).all():
         raise CheckpointError(f"the variable {name} has values that are not finite")
     return values

@@ -1,4 +1,4 @@
-"""VGG-16 from a torchvision state dict, or safetensors with the same names.
+"""This module reads VGG-16 from a torchvision state dict, or safetensors with the same names.
 
 The classifier's storages, 500 of 528 MB, are never touched.
 """
@@ -52,7 +52,7 @@ def _is_state_dict(value: object) -> bool:
 
 
 def _is_safetensors(file: CheckpointFile) -> bool:
-    """Return whether a safetensors file has torchvision's names, and does not say that it is something else."""
+    """Return whether a safetensors file has torchvision's names, and no metadata that call it something else."""
     stored = file.arrays()
     return stored is not None and "family" not in stored.metadata and _FIRST in stored.arrays
 
