@@ -25,6 +25,7 @@ from i2s_batch.cli.neighbours import neighbours
 from i2s_batch.cli.options import add_debug
 from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
+from i2s_batch.cli.sample import sample
 from i2s_batch.cli.status import status
 from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
@@ -45,7 +46,7 @@ def commands(context: click.Context) -> None:
 
 
 _ON_TABLES = (status, query, neighbours, export, verify, merge, report)
-for command in (embed, edit, render, study, *_ON_TABLES, demo, convert, inspect, bench):
+for command in (embed, edit, render, study, *_ON_TABLES, demo, convert, inspect, sample, bench):
     commands.add_command(command)
 
 

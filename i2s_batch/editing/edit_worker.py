@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from i2s_batch.config import EditConfig
-from i2s_batch.editing import EDITS, Edit, Recipe, apply_recipe
+from i2s_batch.editing import EDITS, Edit
+from i2s_batch.editing.latent_sources import LatentSource, LoadedLatents, ParentLatents
 from i2s_batch.editing.rows import edited_row, failed_edit_row
 from i2s_batch.editing.units import EditUnit
 from i2s_batch.errors import LatentError
 from i2s_batch.images.read.decoding import encode_picture
 from i2s_batch.inversion.memory import keep_freed_memory
-from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import map_dtype, set_numerics
+from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task
@@ -33,7 +35,6 @@ from i2s_batch.run.pools import DeviceLostError
 from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_UNREADABLE
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
-from i2s_batch.table.latent_reader import LatentReader
 
 # Units held: enough that a worker is never without work while the driver hears of what it has done.
 _SLOTS = 6
@@ -44,6 +45,37 @@ _WRITES_AHEAD = 4
 # Speed); a GPU wants more.
 _BATCH_PIXELS = {"cpu": 8 * 64**2, "cuda": 8 * 1024**2}
 _LARGEST_BATCH = 32
+
+
+class DrawingSpec(Protocol):
+    """Describes what a rendering worker needs, as values that travel to other processes."""
+
+    @property
+    def out(self) -> str:
+        """Return the output, absolute: a worker's current folder is not the driver's."""
+
+    @property
+    def config(self) -> EditConfig:
+        """Return how the run is carried out."""
+
+    @property
+    def generator(self) -> GeneratorWeights:
+        """Return what draws."""
+
+    @property
+    def device(self) -> str:
+        """Return "cpu" or "cuda"."""
+
+    @property
+    def max_slots(self) -> int:
+        """Return how many units the worker may hold at most."""
+
+    @property
+    def threads(self) -> int | None:
+        """Return the CPU threads of the worker; None leaves PyTorch's own choice."""
+
+    def latents(self) -> LatentSource:
+        """Return what makes the latents of the images."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +93,16 @@ class EditSpec:
     max_slots: int
     threads: int | None = None
 
+    def latents(self) -> ParentLatents:
+        """Return what makes latents of those in the tables."""
+        return ParentLatents(self.tables, self.generator.latent_shape)
+
     def build(self, name: str) -> EditWorker:
         """Load the generator, and register the edit if this process does not know it."""
         if self.edit.name not in EDITS:
             EDITS.add(self.edit)
         with device_errors(None):
             return EditWorker(name, self)
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """The codes of a unit, float32 [n, L, w_dim], and why some images have none (by place)."""
-
-    codes: np.ndarray
-    missing: dict[int, Exception]
 
 
 class _Drawn:
@@ -88,7 +116,7 @@ class _Drawn:
 class EditWorker:
     """One device with a loaded generator."""
 
-    def __init__(self, name: str, spec: EditSpec) -> None:
+    def __init__(self, name: str, spec: DrawingSpec) -> None:
         self.name = name
         self._spec = spec
         keep_freed_memory()
@@ -103,10 +131,10 @@ class EditWorker:
         self._device_name = device_name(device)
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size)
-        self._reader = LatentReader(spec.tables)
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentReader is for one thread
+        self._latents = spec.latents()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentSource is for one thread
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
-        self._waiting: list[tuple[Task[EditUnit], Future[_Loaded]]] = []
+        self._waiting: list[tuple[Task[EditUnit], Future[LoadedLatents]]] = []
         self._writing: list[Future[Finished]] = []
         self._interrupted = threading.Event()
 
@@ -152,32 +180,19 @@ class EditWorker:
         self._loader.shutdown(cancel_futures=True)
         self._writer.shutdown()
 
-    def _load(self, task: Task[EditUnit]) -> _Loaded:
-        """Read the parents and make the codes, in float64, as the table will hold them."""
-        layers, w_dim = self._generator.num_layers, self._generator.w_dim
-        codes = np.empty((len(task.unit.images), layers, w_dim), np.float32)
-        missing: dict[int, Exception] = {}
-        for place, image in enumerate(task.unit.images):
-            pairs = zip(image.recipe.parents, image.locations, strict=True)
-            try:
-                parents = [self._reader.read(*pair).reshape(layers, w_dim).astype(np.float64) for pair in pairs]
-                codes[place] = _latent_of(image.recipe, parents)
-            except (LatentError, FloatingPointError) as error:
-                missing[place] = error
-        return _Loaded(codes, missing)
+    def _load(self, task: Task[EditUnit]) -> LoadedLatents:
+        return self._latents.load(task.unit.images)
 
-    def _draw(self, task: Task[EditUnit], loaded: _Loaded) -> int:
+    def _draw(self, task: Task[EditUnit], loaded: LoadedLatents) -> int:
         """Draw the pictures of a unit and let them be written; how many."""
         begun = time.monotonic()
         drawn = [place for place in range(len(task.unit.images)) if place not in loaded.missing]
         result = _Drawn(loaded.missing)
         for start in range(0, len(drawn), self._batch):
             places = drawn[start : start + self._batch]
-            with torch.no_grad():
-                made = self._generator.synthesize(torch.from_numpy(loaded.codes[places]).to(self._generator.w_avg))
-            for place, image, finite in zip(places, made, made.isfinite().flatten(1).all(1).tolist(), strict=True):
-                if finite:
-                    result.pictures[place] = to_uint8(image)
+            for place, image in zip(places, images_of(loaded.codes[places], self._generator), strict=True):
+                if image is not None:
+                    result.pictures[place] = image
                 else:
                     what = task.unit.images[place].recipe.description
                     result.failed[place] = FloatingPointError(f"the picture of {what} has values that are not finite")
@@ -204,16 +219,6 @@ class EditWorker:
             rows.append(replace(row, device=self._device_name, worker=self.name))
         self._store.put_all(files)
         return self._log.write_rows(task, rows)
-
-
-def _latent_of(recipe: Recipe, parents: list[np.ndarray]) -> np.ndarray:
-    """Return the latent of a recipe in float32, as the table holds it. Raises FloatingPointError if it is not finite:
-    of too large a strength, or of parents that are not."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        latent = np.asarray(apply_recipe(recipe, parents), np.float32)
-    if not np.isfinite(latent).all():
-        raise FloatingPointError(f"the latent of {recipe.description} is not finite in float32")
-    return latent
 
 
 def batch_size(generator: Generator) -> int:

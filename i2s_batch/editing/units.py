@@ -12,12 +12,13 @@ from i2s_batch.table.latent_reader import LatentLocation
 @dataclass(frozen=True)
 class EditImage:
     """One image to render: its id, where it is written, how it is made, and where the latents of its parents are (None
-    for a parent that no table holds)."""
+    for a parent that no table holds). `seed`: what its latent is drawn from, if it has no parents."""
 
     image_id: str
     uri: str
     recipe: Recipe
     locations: tuple[LatentLocation | None, ...]
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
