@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from i2s_batch.config import EmbedConfig
 
 if TYPE_CHECKING:
+    from i2s_batch.api.sampling import sample
     from i2s_batch.inversion import Embedder
     from i2s_batch.models.loading import load_generator, load_vgg
     from i2s_batch.table.arrays import iter_latents, read_latents
@@ -22,6 +23,7 @@ __all__ = [
     "load_generator",
     "load_vgg",
     "read_latents",
+    "sample",
 ]
 
 # Loaded when first asked for, so that `import i2s_batch` needs neither torch nor pyarrow.
@@ -33,6 +35,7 @@ _HOMES = {
     "load_generator": "i2s_batch.models.loading",
     "load_vgg": "i2s_batch.models.loading",
     "read_latents": "i2s_batch.table.arrays",
+    "sample": "i2s_batch.api.sampling",
 }
 
 

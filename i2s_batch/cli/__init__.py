@@ -30,6 +30,7 @@ from i2s_batch.cli.neighbours import neighbours
 from i2s_batch.cli.options import add_debug
 from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
+from i2s_batch.cli.sample import sample
 from i2s_batch.cli.status import status
 from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
@@ -56,7 +57,7 @@ def commands(context: click.Context) -> None:
 
 commands.add_group("Embed and edit", (embed, edit, render, study))
 commands.add_group("Runs and their tables", (status, report, query, neighbours, export, verify, merge))
-commands.add_group("Checkpoints", (inspect, convert))
+commands.add_group("Checkpoints", (inspect, sample, convert))
 commands.add_group("Try and measure", (demo, bench))
 add_debug(commands)
 

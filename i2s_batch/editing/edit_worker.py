@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from i2s_batch.config import EditConfig
-from i2s_batch.editing import EDITS, Edit, Recipe, apply_recipe
+from i2s_batch.editing import EDITS, Edit
+from i2s_batch.editing.latent_sources import LatentSource, LoadedLatents, ParentLatents
 from i2s_batch.editing.rows import edited_row, failed_edit_row
 from i2s_batch.editing.units import EditUnit
 from i2s_batch.errors import LatentError
 from i2s_batch.images.read.decoding import encode_picture
 from i2s_batch.inversion.memory import keep_freed_memory
-from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
+from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task
@@ -33,7 +35,6 @@ from i2s_batch.run.pools import DeviceLostError
 from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_UNREADABLE
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
-from i2s_batch.table.latent_reader import LatentReader
 
 # Units that a worker holds: enough to keep it busy while its results travel to the driver.
 _SLOTS = 6
@@ -44,6 +45,37 @@ _WRITES_AHEAD = 4
 # Speed); a GPU needs more to be busy.
 _BATCH_PIXELS = {"cpu": 8 * 64**2, "cuda": 8 * 1024**2}
 _LARGEST_BATCH = 32
+
+
+class DrawingSpec(Protocol):
+    """Describes what a rendering worker needs, as values that travel to other processes."""
+
+    @property
+    def out(self) -> str:
+        """Return the output, absolute: a worker's current folder is not the driver's."""
+
+    @property
+    def config(self) -> EditConfig:
+        """Return how the run is carried out."""
+
+    @property
+    def generator(self) -> GeneratorWeights:
+        """Return what draws."""
+
+    @property
+    def device(self) -> str:
+        """Return "cpu" or "cuda"."""
+
+    @property
+    def max_slots(self) -> int:
+        """Return how many units the worker may hold at most."""
+
+    @property
+    def threads(self) -> int | None:
+        """Return the CPU threads of the worker; None leaves PyTorch's own choice."""
+
+    def latents(self) -> LatentSource:
+        """Return what makes the latents of the images."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +96,16 @@ class EditSpec:
     max_slots: int
     threads: int | None = None
 
+    def latents(self) -> ParentLatents:
+        """Return what makes latents of those in the tables."""
+        return ParentLatents(self.tables, self.generator.latent_shape)
+
     def build(self, name: str) -> EditWorker:
         """Load the generator, and register the edit if this process does not know it."""
         if self.edit.name not in EDITS:
             EDITS.add(self.edit)
         with device_errors(None):
             return EditWorker(name, self)
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    """Holds the latents of a unit, float32 [n, L, w_dim], and why some images have none (by index in the unit)."""
-
-    latents: np.ndarray
-    missing: dict[int, Exception]
 
 
 class _Drawn:
@@ -91,7 +119,7 @@ class _Drawn:
 class EditWorker:
     """Renders latents on one device, which has the generator loaded."""
 
-    def __init__(self, name: str, spec: EditSpec) -> None:
+    def __init__(self, name: str, spec: DrawingSpec) -> None:
         self.name = name
         self._spec = spec
         keep_freed_memory()
@@ -106,10 +134,10 @@ class EditWorker:
         self._device_name = device_name(device)
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size)
-        self._reader = LatentReader(spec.tables)
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentReader is for one thread
+        self._latents = spec.latents()
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentSource is for one thread
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
-        self._waiting: list[tuple[Task[EditUnit], Future[_Loaded]]] = []
+        self._waiting: list[tuple[Task[EditUnit], Future[LoadedLatents]]] = []
         self._writing: list[Future[Finished]] = []
         self._interrupted = threading.Event()
 
@@ -155,34 +183,19 @@ class EditWorker:
         self._loader.shutdown(cancel_futures=True)
         self._writer.shutdown()
 
-    def _load(self, task: Task[EditUnit]) -> _Loaded:
-        """Read the parents and make the latents, in float64, as the table will hold them."""
-        layers, w_dim = self._generator.num_layers, self._generator.w_dim
-        latents = np.empty((len(task.unit.images), layers, w_dim), np.float32)
-        missing: dict[int, Exception] = {}
-        for index, image in enumerate(task.unit.images):
-            pairs = zip(image.recipe.parents, image.locations, strict=True)
-            try:
-                parents = [self._reader.read(*pair).reshape(layers, w_dim).astype(np.float64) for pair in pairs]
-                latents[index] = _latent_of(image.recipe, parents)
-            except (LatentError, FloatingPointError) as error:
-                missing[index] = error
-        return _Loaded(latents, missing)
+    def _load(self, task: Task[EditUnit]) -> LoadedLatents:
+        return self._latents.load(task.unit.images)
 
-    def _draw(self, task: Task[EditUnit], loaded: _Loaded) -> int:
+    def _draw(self, task: Task[EditUnit], loaded: LoadedLatents) -> int:
         """Render the images of a unit, submit them to be written, and return how many there are."""
         begun = time.monotonic()
         drawn = [index for index in range(len(task.unit.images)) if index not in loaded.missing]
         result = _Drawn(loaded.missing)
         for start in range(0, len(drawn), self._batch):
             indices = drawn[start : start + self._batch]
-            with torch.no_grad():
-                ws = torch.from_numpy(loaded.latents[indices]).to(self._generator.w_avg)
-                rendered = self._generator.synthesize(ws)
-            all_finite = rendered.isfinite().flatten(1).all(1).tolist()
-            for index, image, finite in zip(indices, rendered, all_finite, strict=True):
-                if finite:
-                    result.images[index] = to_uint8(image)
+            for index, image in zip(indices, images_of(loaded.latents[indices], self._generator), strict=True):
+                if image is not None:
+                    result.images[index] = image
                 else:
                     what = task.unit.images[index].recipe.description
                     result.failed[index] = FloatingPointError(f"the image of {what} has values that are not finite")
@@ -209,19 +222,6 @@ class EditWorker:
             rows.append(replace(row, device=self._device_name, worker=self.name))
         self._store.put_all(files)
         return self._log.write_rows(task, rows)
-
-
-def _latent_of(recipe: Recipe, parents: list[np.ndarray]) -> np.ndarray:
-    """Return the latent of a recipe in float32, as the table holds it.
-
-    Raises:
-        FloatingPointError: It is not finite: of too large a strength, or of parents that are not finite.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        latent = np.asarray(apply_recipe(recipe, parents), np.float32)
-    if not np.isfinite(latent).all():
-        raise FloatingPointError(f"the latent of {recipe.description} is not finite in float32")
-    return latent
 
 
 def batch_size(generator: Generator) -> int:

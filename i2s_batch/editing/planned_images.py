@@ -29,6 +29,8 @@ RECIPE = pa.schema(
 )
 # The locations of the parents' latents; only the plan's file has this column.
 (LOCATIONS,) = EDIT_INTERNAL
+# What latents without parents are drawn from, in the plans of samples alone; the table has it as `seed`.
+SEED = "_seed"
 PLANNED = pa.schema([("image_id", pa.string()), ("uri", pa.string()), *RECIPE, (LOCATIONS, pa.list_(LOCATION))])
 
 
@@ -71,10 +73,11 @@ def recipe_of(cells: Mapping[str, Cell]) -> Recipe:
 def from_table(rows: pa.Table) -> Iterator[EditImage]:
     """Yield the images in rows of the plan's file."""
     names = ("image_id", "uri", "operation", "parents", "strength", "layers", "threshold", "normalise", LOCATIONS)
-    for image_id, uri, operation, parents, strength, layers, threshold, normalise, stored in zip(
-        *(rows[name].to_pylist() for name in names), strict=True
+    seeds = rows[SEED].to_pylist() if SEED in rows.column_names else [None] * len(rows)
+    for image_id, uri, operation, parents, strength, layers, threshold, normalise, stored, seed in zip(
+        *(rows[name].to_pylist() for name in names), seeds, strict=True
     ):
         of_style = None if layers is None else tuple(layers)
         recipe = Recipe(operation, tuple(parents), strength, of_style, threshold, normalise)
         locations = tuple(None if one is None else LatentLocation(**one) for one in stored)
-        yield EditImage(image_id, uri, recipe, locations)
+        yield EditImage(image_id, uri, recipe, locations, seed)

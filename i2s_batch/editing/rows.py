@@ -42,5 +42,6 @@ def _row(image: EditImage, attempts: int, status: str) -> Row:
         status=status,
         attempts=attempts,
         space="w+",
+        seed=image.seed,
         embedded_at=datetime.now(timezone.utc),
     )

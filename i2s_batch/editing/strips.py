@@ -77,7 +77,7 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
     for name, ids in shown.items():
         first, last = (recipe_of(rows[image_id].extra) for image_id in (ids[0], ids[-1]))
         before = list(dict.fromkeys((*first.parents, *last.parents)))
-        caption = f"{first.operation} of {', '.join(before)}"
+        caption = f"{first.operation} of {', '.join(before)}" if before else f"{first.operation} {name}"
         after = [results.image(rows[image_id]) for image_id in ids]
         strips.append(Strip(name, caption, [parents.image(image_id) for image_id in before], after))
     return strips

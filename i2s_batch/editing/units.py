@@ -18,12 +18,14 @@ class EditImage:
         uri: Where it is written.
         recipe: How it is made.
         locations: Where the latents of its parents are; None for a parent that no table holds.
+        seed: What its latent is drawn from, if it has no parents.
     """
 
     image_id: str
     uri: str
     recipe: Recipe
     locations: tuple[LatentLocation | None, ...]
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

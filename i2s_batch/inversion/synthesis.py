@@ -1,4 +1,4 @@
-"""A latent to its image: the one function that everybody uses who draws a single latent."""
+"""Latents to images: the functions that everybody uses who draws, one latent or a batch."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def synthesised(latent: np.ndarray, generator: Generator) -> torch.Tensor:
 def image_of(latent: np.ndarray, generator: Generator) -> np.ndarray:
     """Return the image of a latent as uint8 [R, R, 3]."""
     return to_uint8(synthesised(latent, generator)[0])
+
+
+def images_of(latents: np.ndarray, generator: Generator) -> list[np.ndarray | None]:
+    """Return the images of latents, float32 [n, L, w_dim], drawn in one batch: each uint8 [R, R, 3], or None where it
+    has values that are not finite."""
+    with torch.no_grad():
+        images = generator.synthesize(torch.from_numpy(latents).to(generator.w_avg))
+    finite = images.isfinite().flatten(1).all(1).tolist()
+    return [to_uint8(image) if is_finite else None for image, is_finite in zip(images, finite, strict=True)]

@@ -128,7 +128,7 @@ def _too_large(error: Image.DecompressionBombError) -> PictureError:
 
 
 def _tile_pixels(image: Image.Image) -> int:
-    """Return the pixels of a tile of a TIFF, which is allocated whole and may be larger than the image; 0 without tiles."""
+    """Return the pixels of a tile of a TIFF, which is decoded whole, however small the image; 0 without tiles."""
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     return int(tags.get(_TILE_WIDTH_TAG, 0)) * int(tags.get(_TILE_LENGTH_TAG, 0))
 
