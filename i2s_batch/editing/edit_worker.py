@@ -40,8 +40,8 @@ _SLOTS = 6
 WRITER_THREADS = 4
 # Units whose pictures may wait to be written; then drawing waits for the store.
 _WRITES_AHEAD = 4
-# A batch holds so many values in its largest feature maps: on a CPU 8 pictures of 64 x 64 are fastest (README,
-# Speed); a GPU wants more.
+# A batch holds so many values in its largest feature maps: on a CPU 8 pictures of 64 x 64 are fastest; a
+# GPU wants more.
 _BATCH_PIXELS = {"cpu": 8 * 64**2, "cuda": 8 * 1024**2}
 _LARGEST_BATCH = 32
 
