@@ -1,8 +1,8 @@
-"""Every block of README and docs that can run here, as it stands there: each page in its order, in a folder of its own.
+"""Every block of README and docs that can run here, as it stands there: each page in its order, in its own folder.
 
-All pages share one Ray and one output of the demo. README runs to the letter. On the other pages commands that embed with
-the reader's own checkpoint are shortened (`SHORTER`), since `ffhq.pkl` is a small network here; and those that would use
-Ray work in their own process, which saves ten seconds each: README and the job of the tutorial show the way through Ray.
+All pages share one Ray and one output of the demo. README runs to the letter. On the other pages commands that embed
+with the reader's own checkpoint are shortened (`SHORTER`), since `ffhq.pkl` is a small network here; and those that
+would use Ray work in their own process, which saves ten seconds each: README and the tutorial's job go through Ray.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_what_the_first_line_of_a_block_says_is_known(page: Path) -> None:
 
 def test_generated_parts_of_pages_are_as_the_code_is() -> None:
     assert [name_of(page) for page in outdated()] == [], "run: python -m tests.documents.generated"
-    table = (DOCS / "reference" / "table.md").read_text()
+    table = (DOCS / "reference/table.md").read_text()
     assert all(f"| `{column.name}` | {column.kind} | {column.meaning} |\n" in table for column in COLUMNS)
     assert written("<!-- columns -->\nold\n<!-- end -->\n") == f"<!-- columns -->\n{columns()}<!-- end -->\n"
 

@@ -160,7 +160,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "out"], "nothing half-written"
 
 
-PAGE = DOCS / "guides" / "query.md"
+PAGE = DOCS / "guides/query.md"
 SNIPPETS = {
     block.text.partition("\n")[0].split()[1]: block.text
     for block in blocks(PAGE)
