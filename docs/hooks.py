@@ -1,14 +1,17 @@
 """Hooks of MkDocs: what pages get when the site is built.
 
 - The command line reference is written from the commands themselves.
+- A notebook is shown as it was executed: its cells and what they gave.
 - The line that opens a block of code may say more than its language (`tests/documents/pages.py`); the site shows why a
   block is not run by the tests.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +19,7 @@ import click
 from i2s_batch.cli import commands
 
 COMMANDS = "<!-- commands -->"
+_NOTEBOOK = re.compile(r"<!-- notebook: (\S+) -->")
 _FENCE = re.compile(r"^```(\w+) +([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -23,7 +27,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Return the Markdown of a page as the site needs it."""
     if COMMANDS in markdown:
         markdown = markdown.replace(COMMANDS, "\n".join(_reference(commands, None, "i2s-batch")))
-    return _FENCE.sub(_plain_fence, markdown)
+    markdown = _FENCE.sub(_plain_fence, markdown)
+    return _NOTEBOOK.sub(lambda match: "\n\n".join(_cells(Path(__file__).parent / match[1])), markdown)
 
 
 def _plain_fence(fence: re.Match[str]) -> str:
@@ -33,6 +38,29 @@ def _plain_fence(fence: re.Match[str]) -> str:
     reason = about.get("not-run", "").replace("-", " ")
     after = f'\n\n<p class="not-run">Not run by the tests: {reason}.</p>\n' if reason else ""
     return f"```{language}\n{code}```{after}"
+
+
+def _cells(path: Path) -> Iterator[str]:
+    """Yield the cells of a notebook as Markdown, each with what it gave."""
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            yield source
+        elif cell["cell_type"] == "code":
+            yield f"```python\n{source}\n```"
+            yield from (shown for output in cell["outputs"] if (shown := _output(output)))
+
+
+def _output(output: dict[str, Any]) -> str:
+    """Return one output of a cell as Markdown: an image, HTML, or text; nothing for what only Jupyter can show."""
+    if output["output_type"] == "stream":
+        return f"```text\n{''.join(output['text']).rstrip()}\n```"
+    data = output.get("data", {})
+    if "image/png" in data:
+        return f'<img alt="output" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
+    if "text/html" in data:
+        return f'<div class="output">{" ".join("".join(data["text/html"]).split())}</div>'
+    return f"```text\n{''.join(data['text/plain']).rstrip()}\n```" if "text/plain" in data else ""
 
 
 class _MarkdownFormatter(click.HelpFormatter):
