@@ -127,4 +127,9 @@ OWN_METRICS = (
         needs_vgg=True,
     ),
 )
-METRICS = Registry("metric", OWN_METRICS)
+METRICS = Registry(
+    "metric",
+    [
+        *OWN_METRICS,
+    ],
+)

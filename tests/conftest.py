@@ -27,11 +27,12 @@ from i2s_batch.inversion import optimizer
 from i2s_batch.storage.s3_client import s3_client
 from tests.faults import report
 from tests.material import generator, pictures, vgg  # noqa: F401
+from tests.program import i2s_batch
 
 START_TIMEOUT_S = 60
 
 # Servers and browsers, whose tests are no part of the quick set: they are processes of their own.
-SLOW_FIXTURES = frozenset({"s3", "s3_with_auth", "ray_head", "browser"})
+SLOW_FIXTURES = frozenset({"s3", "s3_with_auth", "ray_head", "browser", "demo_run"})
 # Folders whose tests start Ray or the program itself, kill processes, or build kernels of a GPU.
 SLOW_FOLDERS = ("tests/cli/", "tests/cluster/", "tests/faults/", "tests/gpu/")
 
@@ -115,6 +116,22 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def long_faults(request: pytest.FixtureRequest) -> bool:
     """Whether the long setting of tests/faults was asked for."""
     return request.config.getoption("--faults") == "long"
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What `i2s-batch demo` left, and what it printed."""
+
+    folder: Path
+    result: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """`i2s-batch demo` as users start it, with a Ray of its own: once, for all who look at its output."""
+    home = tmp_path_factory.mktemp("demo")
+    env = {"RAY_ADDRESS": "local", "HOME": str(home), "RAY_AUTH_MODE": "disabled"}
+    return DemoRun(home / "my demo", i2s_batch("demo", "my demo", env=env, cwd=home))
 
 
 @dataclass(frozen=True)

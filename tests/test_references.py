@@ -52,4 +52,4 @@ def test_what_points_nowhere_is_seen() -> None:
     assert missing_documents("as in docs/nowhere.md (docs/speed.md)", ROOT) == ["docs/nowhere.md"]
     for lost in ("eq. (1); PAPER section 1.", "(PAPER, table 1)", "(README, Nowhere)", "DESIGN.md section 2"):
         assert missing_sections(lost), lost
-    assert missing_sections("fastest (README, Speed); a table of JSON values, in UTF8 Text") == []
+    assert missing_sections("calls (README, Python); a table of JSON values, in UTF8 Text") == []

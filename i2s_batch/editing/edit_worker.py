@@ -41,8 +41,7 @@ _SLOTS = 6
 WRITER_THREADS = 4
 # Units whose images may wait to be written; with more, rendering waits for the store.
 _WRITES_AHEAD = 4
-# Pixels of all images of a batch: on a CPU 8 images of 64 x 64 are fastest (README,
-# Speed); a GPU needs more to be busy.
+# Pixels of all images of a batch: on a CPU 8 images of 64 x 64 are fastest; a GPU needs more to be busy.
 _BATCH_PIXELS = {"cpu": 8 * 64**2, "cuda": 8 * 1024**2}
 _LARGEST_BATCH = 32
 

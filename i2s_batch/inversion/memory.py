@@ -16,7 +16,7 @@ def keep_freed_memory() -> None:
     """Let the allocator keep what is freed, instead of giving it back and asking for it anew.
 
     The feature maps of a step are freed and wanted again in the next one. As new pages they made drawing in a worker
-    a third slower on a CPU (README, Speed). Without glibc nothing is done.
+    a third slower on a CPU (docs/guides/performance.md). Without glibc nothing is done.
     """
     with suppress(OSError, AttributeError):
         malloc_option = ctypes.CDLL(None).mallopt

@@ -32,7 +32,7 @@ SCHEMES: Registry[Scheme] = Registry(
             "Amazon S3, or a store that speaks its language.",
             "i2s_batch.storage.s3:open_s3",
             "s3://bucket/prefix",
-        )
+        ),
     ],
 )
 

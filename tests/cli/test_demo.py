@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from i2s_batch.demo.run import EDITS
+from tests.conftest import DemoRun
 from tests.demo.test_generator import BUNDLED
 from tests.program import i2s_batch, refusal
 
 
-def test_the_demo_from_pictures_to_contact_sheet_with_a_ray_of_its_own(tmp_path: Path) -> None:
-    env = {"RAY_ADDRESS": "local", "HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
-    result = i2s_batch("demo", "my demo", env=env, cwd=tmp_path)
+def test_the_demo_from_pictures_to_contact_sheet_with_a_ray_of_its_own(demo_run: DemoRun) -> None:
+    result, tmp_path = demo_run.result, demo_run.folder.parent
     assert result.returncode == 0, result.stderr
     assert "7 ok, 1 unreadable" in result.stdout
     rows = duckdb.sql(f"select status, psnr, lpips from '{tmp_path}/my demo/embedded/latents/*.parquet'").fetchall()

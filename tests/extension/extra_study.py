@@ -1,4 +1,4 @@
-"""A study of somebody else, whole in this file: does an image seen in a mirror embed as well?"""
+"""A study of another program, in one file: does an image seen in a mirror embed as well?"""
 
 from __future__ import annotations
 

@@ -1,30 +1,21 @@
-"""An initialisation from outside the package, in one file: the origin of the latent space."""
+"""An initialisation from outside the package, in one file (origin.py)."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from i2s_batch.config import SPACES, EmbedConfig
 from i2s_batch.engine_registries import INITIALISATIONS
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.initialisation import Start
-from i2s_batch.inversion.spaces import LatentSpace
-from i2s_batch.registry import Declaration
+from tests.extension.origin import ORIGIN
 from tests.inversion.linear import LinearGenerator, features
-
-DECLARATION = Declaration[object]("origin", "The origin.", "tests.extension.test_initialisation:origin")
-
-
-def origin(space: LatentSpace, seed: int) -> Start:
-    return lambda image_id: torch.full(space.shape, float(seed)).to(space.generator.w_avg)
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_an_initialisation_from_outside_is_used_by_its_name_and_gone_when_removed(space: str) -> None:
-    with INITIALISATIONS.added(DECLARATION):
+    with INITIALISATIONS.added(ORIGIN):
         embedder = Embedder(LinearGenerator(), features, EmbedConfig(space=space, init="origin", seed=3))
         embedder.put("a", np.zeros((8, 8, 3), np.uint8))
         (state,) = embedder.snapshot()

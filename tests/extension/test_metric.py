@@ -1,4 +1,4 @@
-"""A metric from outside the package, in one file: the largest error of a pixel. It is a column of the table."""
+"""A metric from outside the package, in one file (largest_error.py). It is a column of the table."""
 
 from __future__ import annotations
 
@@ -9,27 +9,19 @@ import pytest
 
 from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
-from i2s_batch.engine_registries import METRICS, MetricDeclaration
+from i2s_batch.engine_registries import METRICS
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.metrics import Reconstruction
 from i2s_batch.report.facts import gather
 from i2s_batch.schema.columns import COLUMNS
 from i2s_batch.table.shards import read_table
+from tests.extension.largest_error import LARGEST_ERROR
 from tests.inversion.linear import LinearGenerator, features
 from tests.runs import embed, job_over
-
-DECLARATION = MetricDeclaration(
-    "largest_error", "largest error of a value, levels", "tests.extension.test_metric:largest_error", title="Largest"
-)
-
-
-def largest_error(reconstruction: Reconstruction) -> float:
-    return float(np.abs(reconstruction.image.astype(int) - reconstruction.target.astype(int)).max())
 
 
 def test_the_engine_measures_it() -> None:
     image = np.random.default_rng(1).integers(0, 256, (8, 8, 3)).astype(np.uint8)
-    with METRICS.added(DECLARATION):
+    with METRICS.added(LARGEST_ERROR):
         (result,) = Embedder(LinearGenerator(), features, EmbedConfig(steps=5)).embed([("a", image)])
     assert result.picture is not None
     assert result.metrics["largest_error"] == np.abs(result.picture.astype(int) - image.astype(int)).max()
@@ -39,7 +31,7 @@ def test_the_engine_measures_it() -> None:
 
 def test_a_run_writes_reports_and_verifies_it(tmp_path: Path, generator: Path, vgg: Path) -> None:
     config = EmbedRunConfig(embed=EmbedConfig(steps=3), batch_size=2)
-    with METRICS.added(DECLARATION):
+    with METRICS.added(LARGEST_ERROR):
         job = job_over(tmp_path, ["00.png", "01.png"], generator, vgg, config)
         embed(job)
         assert COLUMNS[-1].name == "largest_error"
@@ -48,7 +40,7 @@ def test_a_run_writes_reports_and_verifies_it(tmp_path: Path, generator: Path, v
         assert gather(job.out).metrics["largest_error"].tolist() == values
         assert verify(job.out).findings == []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tests.extension.test_metric.largest_error", lambda reconstruction: 7.25)
+            patch.setattr("tests.extension.largest_error.largest_error", lambda reconstruction: 7.25)
             found = [str(finding) for finding in verify(job.out).findings]
         assert len(found) == 2 and all("its largest_error is" in one and "gives 7.25" in one for one in found)
     assert "largest_error" not in [column.name for column in COLUMNS]

@@ -68,5 +68,5 @@ def test_a_kind_of_source_from_outside(tmp_path: Path, generator: Path, vgg: Pat
         list_images(source)
     with SOURCES.added(DRAWN, before="files"):  # the kind that takes every path
         embed(EmbedRunRequest(source, out, str(generator), str(vgg), CONFIG))
-    assert read_table(out)["image_id"].to_pylist() == ["00.png", "01.png", "02.png"]
+    assert read_table(out)["image_id"].to_pylist() == ["00.ppm", "01.ppm", "02.ppm"]
     assert SOURCES.names == ("list", "prefix", "files")

@@ -1,53 +1,22 @@
-"""An optimiser from outside the package, in one file: plain gradient descent."""
+"""An optimiser from outside the package, in one file (descent.py): the same steps by hand."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 from i2s_batch.config import EmbedConfig
-from i2s_batch.engine_registries import OPTIMIZERS, OptimizerDeclaration
+from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
 from i2s_batch.inversion.metrics import from_uint8
 from i2s_batch.schema.settings import RunSettings
+from tests.extension.descent import DESCENT
 from tests.inversion.linear import LinearGenerator, features
 
 STEPS, RATE = 30, 0.05
-
-
-@dataclass(frozen=True)
-class Descent:
-    """x - rate * gradient; the two tensors of the slot stay as they are."""
-
-    rate: float
-
-    def start(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(x)
-
-    def update(
-        self,
-        x: torch.Tensor,
-        gradient: torch.Tensor,
-        m: torch.Tensor,
-        v: torch.Tensor,
-        t: torch.Tensor,
-        better: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return x - self.rate * gradient, m, v
-
-
-def descent_of(config: EmbedConfig) -> Descent:
-    return Descent(config.learning_rate)
-
-
-DECLARATION = OptimizerDeclaration(
-    "descent", "Gradient descent.", "tests.extension.test_optimizer:descent_of", least_window=7
-)
 
 
 def expected(generator: LinearGenerator, image: np.ndarray) -> torch.Tensor:
@@ -67,7 +36,7 @@ def expected(generator: LinearGenerator, image: np.ndarray) -> torch.Tensor:
 def test_an_optimizer_from_outside_is_used_by_its_name_and_gone_when_removed() -> None:
     generator = LinearGenerator()
     image = np.random.default_rng(1).integers(0, 256, (8, 8, 3)).astype(np.uint8)
-    with OPTIMIZERS.added(DECLARATION):
+    with OPTIMIZERS.added(DESCENT):
         config = EmbedConfig(steps=STEPS, optimizer="descent", learning_rate=RATE)
         (result,) = Embedder(generator, features, config).embed([("a", image)])
         with pytest.raises(ConfigError, match="plateau steps is 6; with the optimizer descent it must be at least 7"):

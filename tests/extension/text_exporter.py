@@ -17,4 +17,4 @@ def write_text(out: str, where: str | None, stream: BinaryIO) -> int:
     return count
 
 
-TEXT = Exporter("txt", "One line of text a code.", "tests.extension.text_exporter:write_text", seekable=False)
+TEXT = Exporter("txt", "One line of text a latent.", "tests.extension.text_exporter:write_text", seekable=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.codec import encode_shard
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.export import export_latents
+from tests.documents.pages import DOCS, blocks
 from tests.program import i2s_batch, refusal
 from tests.storage.test_table import META, W_DIM, L, latent, out, row, shard  # noqa: F401
 
@@ -160,17 +160,20 @@ def test_the_command(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "out"], "nothing half-written"
 
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SECTION = README.partition("## Other readers")[2].partition("\n## ")[0]
-SNIPPETS = dict(re.findall(r"^# (\w+)[^\n]*\n(.*?)\n(?=\n|```)", SECTION, re.M | re.S))
+PAGE = DOCS / "guides/query.md"
+SNIPPETS = {
+    block.text.partition("\n")[0].split()[1]: block.text
+    for block in blocks(PAGE)
+    if block.language == "python" and block.text.startswith("# ")
+}
 
 
 @pytest.mark.parametrize("library", ["duckdb", "pandas", "polars", "datasets"])
-def test_snippets_of_the_readme(library: str, tmp_path: Path) -> None:
+def test_snippets_for_other_libraries(library: str, tmp_path: Path) -> None:
     pytest.importorskip(library)
     store = open_store(str(tmp_path / "latents"))
     store.put(RunLayout.shard(0), shard(range(9)))
-    code = f"import warnings; warnings.simplefilter('ignore')\n{SNIPPETS[library]}\nprint(codes.shape, codes.dtype)"
+    code = f"import warnings; warnings.simplefilter('ignore')\n{SNIPPETS[library]}\nprint(latents.shape, latents.dtype)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.stdout.splitlines()[-1:] == [f"(6, {L * W_DIM}) float32"], result.stderr
 
