@@ -48,7 +48,7 @@ def defects(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
 
 def test_the_markdown_has_answers_table_and_figures(defects: Path) -> None:
     text = (defects / "study.md").read_text()
-    assert text.startswith("# Study: defects\n\nWhat does damage in a picture")
+    assert text.startswith("# Study: defects\n\nHow do defects in an image")
     assert "- Outside the damage, against the undamaged picture, hole, side 1/8: error" in text
     assert "7 rows are not ok" in text and "| undamaged | 3 |" in text and "n = 3" in text
     for name in ("pictures", "curves"):
@@ -88,7 +88,7 @@ def test_the_measured_damage_is_that_of_the_pictures(defects: Path) -> None:
 
 def test_the_page_shows_the_study_and_escapes_names(defects: Path, browser: Any) -> None:
     html = (defects / "report.html").read_text()
-    assert "What does damage in a picture" in html and "of the study defects" in html and "<b>a.png" not in html
+    assert "How do defects in an image" in html and "of the study defects" in html and "<b>a.png" not in html
     page = browser.new_page(viewport={"width": 800, "height": 800})
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))

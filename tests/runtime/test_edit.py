@@ -255,7 +255,7 @@ def test_codes_far_from_the_mean_are_told_of(job: EditRunRequest, monkeypatch: p
     monkeypatch.setattr("i2s_batch.editing.edit_run.farthest_own_distance", lambda network: 0.001)
     run(replace(job, out=f"{job.out}-far"), said=said)
     (warning,) = [line for line in said if "warning" in line]
-    assert "10 of 10 codes lie farther" in warning
+    assert "10 of 10 latents are out of distribution" in warning
     assert 1 < farthest_own_distance(load_generator(job.generator)) < 1000
 
 
@@ -264,10 +264,10 @@ def test_films(job: EditRunRequest, animation: str) -> None:
     config = EditConfig(animation=animation, frames_per_second=20)
     job = replace(job, request=Morph(tuple(np.linspace(0, 1, 5)), "to", "1.png"), config=config, ids=("2.png", "3.png"))
     run(job)
-    films = sorted(Path(job.out, "animations").iterdir())
+    animations = sorted(Path(job.out, "animations").iterdir())
     sequences = {row["sequence"] for row in rows_of(job.out).values()}
-    assert {film.stem for film in films} == sequences and len(films) == 2
-    for film in films:
+    assert {each.stem for each in animations} == sequences and len(animations) == 2
+    for film in animations:
         with Image.open(io.BytesIO(film.read_bytes())) as image:
             assert image.n_frames == 5 and image.size == (16, 16)
             image.seek(4)
