@@ -1,4 +1,4 @@
-"""`i2s-batch demo`: the whole way on eight drawn images, offline."""
+"""`i2s-batch demo`: the whole way from images to edits on eight drawn images, offline."""
 
 from __future__ import annotations
 

@@ -130,6 +130,7 @@ class Drawing(torch.nn.Module):
         self.generator = generator
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:
+        """Return the images of `ws`, [B, L, w_dim]."""
         return self.generator.synthesize(ws)
 
 
