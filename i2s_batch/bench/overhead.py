@@ -2,7 +2,7 @@
 
     python -m i2s_batch.bench.overhead SOURCE OUT --generator FILE --actors 2 --batch-size 2 --steps 400
 
-The images of SOURCE are embedded on the CPU (with `i2s-batch bench --pictures`, on a GPU, too) in turn: by the bare
+The images of SOURCE are embedded on the CPU (with `i2s-batch bench --images`, on a GPU, too) in turn: by the bare
 engine, which has them decoded in memory and keeps nothing; and by a run into a new folder in OUT (removed after each),
 which reads files, computes metrics, saves checkpoints, writes rows and makes the table. Both are timed from the first
 image's start to the last one's end; the time of a run before and after that is measured separately. `occupancy` is the

@@ -119,6 +119,7 @@ RENAMED = {
     "--stop-plateau": ("embed", EMBED, "--early-stopping", ("0.5",)),
     "--plateau-steps": ("study", ("init", *EMBED), "--patience", ("30",)),
     "--classes": ("study", ("init", *EMBED), "--class-column", ("kind",)),
+    "--pictures": ("bench", ("--generator", "g.pkl"), "--images", ("SOURCE",)),
     "--jobs": ("edit morph", ("TABLE", "OUT"), "--edit-list", ("edits.csv",)),
 }
 

@@ -140,7 +140,7 @@ def test_the_bench_on_pictures_compares_precisions_and_the_run(
 ) -> None:
     for number in range(3):
         scene(number, (40, 40)).save(tmp_path / f"{number}.png")
-    options = ["--pictures", tmp_path, "--steps", 4, "--batch-size", 2, "--pairs", 1]
+    options = ["--images", tmp_path, "--steps", 4, "--batch-size", 2, "--pairs", 1]
     result = i2s_batch("bench", "--generator", generator, *options, env=ray_head.env)
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout.splitlines()[-1])
