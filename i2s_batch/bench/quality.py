@@ -35,7 +35,7 @@ from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, random_vgg, read_generator, read_vgg
 
 COLUMNS = ("loss", "perceptual", "psnr", "ssim")
-HEAD = "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s a step and image |\n" + "|---" * 7 + "|"
+HEAD = "| precision | loss | worst loss | perceptual terms | PSNR | SSIM | s per step and image |\n" + "|---" * 7 + "|"
 Evaluator = tuple[Generator, VGG16]
 _PRODUCTS = {torch.ops.aten.convolution.default, torch.ops.aten.convolution_backward.default}
 

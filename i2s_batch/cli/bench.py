@@ -207,8 +207,8 @@ def _loop(
     start = {"load": loaded - begun, "build": built - loaded, "first_step": figures.first_step_s}
     for name, value in _rows(figures, precision).items():
         click.echo(f"{name:<21}  {value}")
-    click.echo(f"{'5000 steps':<21}  {5000 * seconds:.0f} s an image, {an_hour:.2f} images an hour")
-    click.echo(f"{'cost':<21}  {'give --price-per-hour' if cost is None else f'{cost:.4f} an image'}")
+    click.echo(f"{'5000 steps':<21}  {5000 * seconds:.0f} s per image, {an_hour:.2f} images per hour")
+    click.echo(f"{'cost':<21}  {'give --price-per-hour' if cost is None else f'{cost:.4f} per image'}")
     times = ", ".join(f"{name} {value:.1f} s" for name, value in start.items())
     click.echo(f"{'start-up':<21}  {times}")
     return _LoopReport(figures, start["load"], start["build"], precision, cost)
@@ -219,17 +219,17 @@ def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
     return {
         "device": f"{figures.device}, {figures.threads} threads, torch {figures.torch_version}, {precision}",
         "generator": f"{figures.family} at {figures.resolution}",
-        "work": f"{figures.flop_per_step_and_image / 1e9:.1f} GFLOP a step and image",
+        "work": f"{figures.flop_per_step_and_image / 1e9:.1f} GFLOP per step and image",
         "matrix product": f"{figures.matrix_flop_per_s / 1e9:.1f} GFLOP/s",
-        f"engine, batch {batch_size}": f"{figures.seconds_per_step_and_image:.4f} s a step and image",
-        "plain loop, batch 1": f"{figures.plain_seconds_per_step:.4f} s a step",
+        f"engine, batch {batch_size}": f"{figures.seconds_per_step_and_image:.4f} s per step and image",
+        "plain loop, batch 1": f"{figures.plain_seconds_per_step:.4f} s per step",
         "speed-up": f"{figures.speedup:.2f}",
-        "floor by operations": f"{figures.floor_by_operations_s:.4f} s a step and image",
+        "floor by operations": f"{figures.floor_by_operations_s:.4f} s per step and image",
         "floor by bytes": f"{figures.floor_by_bytes_s:.4f} s ({figures.bytes_per_step_and_image / 2**20:.0f} MiB at "
         f"{figures.memory_bytes_per_s / 1e9:.1f} GB/s, each operator's operands once)",
         "over the higher floor": f"{figures.over_floor:.2f}",
         "of the matrix rate": f"{figures.fraction_of_matrix_rate:.1%}",
-        "peak memory": "not known here" if peak is None else f"{peak / batch_size / 2**20:.0f} MiB an image",
+        "peak memory": "not known here" if peak is None else f"{peak / batch_size / 2**20:.0f} MiB per image",
     }
 
 
