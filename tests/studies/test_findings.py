@@ -45,7 +45,7 @@ def said(found: Results) -> str:
 def test_transforms() -> None:
     text = said(results("transforms", {"rotate-90": 2.1, "zoom-out-2x": 0.5}, failed=2))
     assert text.startswith("face: against the original, rotate 90: loss 2.1x, 95 % interval 2.1 to 2.1, n = 3; ")
-    assert "scene: 1 of 6 are shown to be worse than the original: align such pictures" in text
+    assert "scene: 1 of 6 are shown to be worse than the original: align such images" in text
     assert "of 15 pairs" in text.lower() and "2 rows are not ok" in text
 
 
