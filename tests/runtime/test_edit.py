@@ -320,7 +320,7 @@ def test_what_would_be_made(job: EditRunRequest) -> None:
 def test_no_run_plans_more_than_memory_holds(job: EditRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("i2s_batch.editing.edit_run.MOST_IMAGES", 89)
     monkeypatch.setattr("i2s_batch.editing.edit_run.PLANNED_AT_ONCE", 40)
-    with pytest.raises(ConfigError, match="more than 89 pictures"):
+    with pytest.raises(ConfigError, match="more than 89 images"):
         run(replace(job, request=Style("all-pairs")))
 
 

@@ -133,7 +133,7 @@ def test_what_cannot_be_embedded(job: EmbedRunRequest, generator: Path, tmp_path
     assert embed_image(str(lost), good, vgg=job.vgg, steps=1).image_id == "deep/1.png"
     edits = EditRunRequest((job.out,), str(tmp_path / "edits"), str(generator), Render(), EditConfig())
     EditRun(edits, generator_weights(generator), [].append).execute(InProcessCluster())
-    with pytest.raises(ConfigError, match=r"edits holds edits; a picture can be embedded only"):
+    with pytest.raises(ConfigError, match=r"edits holds edits; an image can be embedded only"):
         embed_image(edits.out, good)
 
 
