@@ -203,7 +203,7 @@ def test_what_has_no_code_is_a_row_with_a_reason(job: EditRunRequest, generator:
 def test_the_same_edit_twice_is_made_once(job: EditRunRequest) -> None:
     said: list[str] = []
     run(replace(job, request=Morph((0.5,), listed=(ListedEdit(("1.png", "2.png")),) * 3)), said=said)
-    assert len(rows_of(job.out)) == 1 and any("asked for more than once" in line for line in said)
+    assert len(rows_of(job.out)) == 1 and any("requested more than once" in line for line in said)
 
 
 def test_images_are_chosen_by_sql_or_all_in_the_order_in_which_people_count(job: EditRunRequest) -> None:
@@ -356,7 +356,7 @@ def test_a_latent_that_is_not_finite_is_a_row_that_says_so(job: EditRunRequest, 
     assert verify(job.out).sound
 
 
-@pytest.mark.parametrize("where", ["latent", "picture"])
+@pytest.mark.parametrize("where", ["latent", "image"])
 def test_what_an_earlier_version_called_ok_is_never_ok_again(
     job: EditRunRequest, generator: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
