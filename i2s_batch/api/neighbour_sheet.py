@@ -1,4 +1,4 @@
-"""A picture and its neighbours as a contact sheet."""
+"""Draws an image and its nearest neighbours as a contact sheet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ from i2s_batch.table.shards import read_rows, recorded_settings
 
 
 def check_sheet(path: str) -> None:
-    """Raise ConfigError unless a sheet can have this name, RunConflictError if a run of ours keeps that to itself."""
+    """Raise an error unless a sheet can have this name.
+
+    Raises:
+        ConfigError: It is no path on this machine that ends in .png.
+        RunConflictError: It is a file that a run of ours keeps to itself.
+    """
     if not path.lower().endswith(".png") or is_url(path):
         raise ConfigError(f"the contact sheet is {path!r}; give a path on this machine that ends in .png")
     check_file(path)
@@ -30,11 +35,17 @@ def check_sheet(path: str) -> None:
 def write_neighbour_sheet(
     out: str, query: str | NewImage, neighbours: list[Neighbour], generator: str | None, path: str
 ) -> str:
-    """Draw `query`, an image of the table or a picture that was embedded for this, and its neighbours, each original
-    beside its reconstruction, into the PNG file `path`.
+    """Draw `query` and its neighbours, each original beside its reconstruction, into the PNG file `path`.
 
-    `generator`: a path or URL, None for the recorded one. Without any the originals stand alone, and the answer says
-    why; it is empty otherwise.
+    Args:
+        out: The output of the run.
+        query: The id of an image of the table, or an image that was embedded for this search.
+        neighbours: The neighbours, nearest first.
+        generator: A path or URL; None for the recorded one.
+        path: The file.
+
+    Returns:
+        The reason why there are only originals, where the generator is missing; otherwise ''.
     """
     check_sheet(path)
     schema = open_table(out).schema

@@ -1,4 +1,4 @@
-"""Verification of any run's table."""
+"""Verifies the table of any run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command lines of the measuring programs, `python -m i2s_batch.bench.NAME`."""
+"""Builds the command lines of the measuring programs, `python -m i2s_batch.bench.NAME`."""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""What the filtered non-linearities of a StyleGAN3 cost beside its convolutions, layer by layer.
+"""Measures the cost of the filtered non-linearities of a StyleGAN3 beside its convolutions, layer by layer.
 
     python -m i2s_batch.bench.filters --resolution 64 --batch-size 1
 
-Forward and backward with respect to the input, random weights of official widths (or `--channel-max`); seconds are
-medians, memory is the highest point beside what was there. The last line is JSON.
+Forward and backward passes with respect to the input are timed, with random weights of official widths (or
+--channel-max). Seconds are medians, memory is the peak beside what was held before. The last line is JSON.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from functools import partial
 
 import torch
 
+from i2s_batch.bench.command_line import parser_of
 from i2s_batch.bench.loop import check_device
 from i2s_batch.bench.peak import peak_memory
 from i2s_batch.bench.traffic import timed
@@ -26,7 +26,7 @@ from i2s_batch.models.stylegan3 import FilteredLayer, StyleGAN3
 
 
 def measure(generator: StyleGAN3, batch_size: int, repeats: int) -> list[dict[str, float]]:
-    """Of each layer: seconds and peak bytes of its convolution and of its non-linearity, and their output sides."""
+    """Return the seconds, peak bytes and output side of the convolution and the non-linearity of each layer."""
     w = generator.w_avg.expand(batch_size, -1)
     x = generator.input(w, generator.identity).detach()
     rows = []
@@ -58,13 +58,13 @@ def _forward_and_backward(part: Callable[[torch.Tensor], torch.Tensor], x: torch
 
 
 def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.filters", description=__doc__)
-    parser.add_argument("--resolution", type=int, default=64)
-    parser.add_argument("--channel-max", type=int, default=None)
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    """Run the command line and print the figures."""
+    parser = parser_of("filters", __doc__)
+    parser.add_argument("--resolution", type=int, default=64, help="Side of the images, in pixels.")
+    parser.add_argument("--channel-max", type=int, help="Largest number of channels; none is the official one.")
+    parser.add_argument("--batch-size", type=int, default=1, help="Images in a batch.")
+    parser.add_argument("--repeats", type=int, default=5, help="Number of timed passes; their median counts.")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="Device that is measured.")
     options = parser.parse_args()
     check_device(options.device)
     keep_freed_memory()

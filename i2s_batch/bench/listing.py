@@ -8,13 +8,13 @@ numbers, hashes, or in folders. One after another the pages would take KEYS / 10
 
 from __future__ import annotations
 
-import argparse
 import bisect
 import hashlib
 import json
 import time
 from collections.abc import Sequence
 
+from i2s_batch.bench.command_line import parser_of
 from i2s_batch.storage.s3_listing import Page, list_keys
 
 PAGE_KEYS = 1000
@@ -53,13 +53,9 @@ def measure(keys: int, seconds: float) -> dict[str, float]:
 
 def main() -> None:
     """Run the command line and print the figures."""
-    parser = argparse.ArgumentParser(
-        prog="python -m i2s_batch.bench.listing",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("keys", nargs="?", type=int, default=1_000_000, help="Number of keys. [default: %(default)s]")
-    parser.add_argument("seconds", nargs="?", type=float, default=0.1, help="Seconds per page. [default: %(default)s]")
+    parser = parser_of("listing", __doc__)
+    parser.add_argument("keys", metavar="KEYS", nargs="?", type=int, default=1_000_000, help="Number of keys.")
+    parser.add_argument("seconds", metavar="SECONDS", nargs="?", type=float, default=0.1, help="Seconds per page.")
     given = parser.parse_args()
     print(json.dumps(measure(given.keys, given.seconds)))
 

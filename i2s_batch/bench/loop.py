@@ -1,7 +1,7 @@
-"""How fast the engine's loop is: beside a matrix product, and beside a plain loop of one image, in one run.
+"""Measures the speed of the engine's loop, beside a matrix product and a plain loop of one image, in one run.
 
-The work of a step is counted, not estimated: PyTorch's FLOP counter sees every convolution and matrix product
-of the forward and backward pass. The fraction of the machine's matrix rate says how much could still be won.
+The work of a step is counted, not estimated: PyTorch's FLOP counter sees every convolution and matrix product of the
+forward and backward pass. The fraction of the machine's matrix rate shows how much faster a loop could be.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ STRETCH_STEPS = 4
 
 @dataclass(frozen=True)
 class LoopFigures:
-    """Seconds are medians over the stretches; rates are per second; `peak_bytes`: of the engine's step and its
-    optimiser, beside the networks (None: not known)."""
+    """Holds the figures of a loop; seconds are medians over the stretches, rates are per second.
+
+    Attributes:
+        peak_bytes: Memory of the engine's step and its optimiser, beside the networks; None if not known.
+    """
 
     device: str
     torch_version: str
@@ -52,32 +55,32 @@ class LoopFigures:
 
     @property
     def flop_per_s(self) -> float:
-        """What the engine achieves."""
+        """Return the FLOP per second that the engine achieves."""
         return self.flop_per_step_and_image / self.seconds_per_step_and_image
 
     @property
     def fraction_of_matrix_rate(self) -> float:
-        """1 would be a loop as fast as one large matrix product."""
+        """Return the fraction of the matrix rate; 1 would be a loop as fast as one large matrix product."""
         return self.flop_per_s / self.matrix_flop_per_s
 
     @property
     def speedup(self) -> float:
-        """Images a second against the plain loop."""
+        """Return how many times the plain loop's images per second the engine makes."""
         return self.plain_seconds_per_step / self.seconds_per_step_and_image
 
     @property
     def floor_by_operations_s(self) -> float:
-        """Seconds a step and image at the matrix rate."""
+        """Return the seconds per step and image at the matrix rate."""
         return self.flop_per_step_and_image / self.matrix_flop_per_s
 
     @property
     def floor_by_bytes_s(self) -> float:
-        """Seconds a step and image if every operator's operands passed once at the memory rate; fusing lowers it."""
+        """Return the seconds per step and image if all operands passed once at the memory rate; fusing lowers it."""
         return self.bytes_per_step_and_image / self.memory_bytes_per_s
 
     @property
     def over_floor(self) -> float:
-        """Seconds a step over the higher floor; below 1 where caches or fusion save what is counted."""
+        """Return the seconds per step over the higher floor; below 1 where caches or fusion save what is counted."""
         return self.seconds_per_step_and_image / max(self.floor_by_operations_s, self.floor_by_bytes_s)
 
     def as_json(self) -> dict[str, Json]:
@@ -107,7 +110,7 @@ def measure_loop(
     peak = peak_memory(first_step, device)
     first_step_s = time.perf_counter() - begun
     ours, plain = engine[0], _plain_loop(generator, features)
-    # Of the plain step: what a compiled program does inside is not seen.
+    # The plain step is counted: the counters do not see what a compiled program does inside.
     one = _engine(generator, features, 1, compile=False)  # its target's features are no part of a step
     with FlopCounterMode(display=False) as counter, CountedBytes() as counted:
         one(1)
@@ -135,7 +138,7 @@ def measure_loop(
 
 
 def matrix_rate(like: torch.Tensor) -> float:
-    """FLOP/s of a large square matrix product with the dtype and device of `like`: the median of seven."""
+    """Return the FLOP/s of a large square matrix product with the dtype and device of `like`: the median of seven."""
     size = 8192 if like.device.type == "cuda" else 2048
     a, b = (torch.randn(size, size, dtype=like.dtype, device=like.device) for _ in range(2))
     a @ b
@@ -143,32 +146,34 @@ def matrix_rate(like: torch.Tensor) -> float:
 
 
 def _like_activations(generator: Generator) -> torch.Tensor:
-    """A tensor with the dtype of the activations on a GPU, whose products they are; on a CPU, which may have no
-    instructions for bfloat16, that of everything else."""
+    """Return a tensor with the dtype of the activations on a GPU, whose products they are.
+
+    On a CPU, which may have no instructions for bfloat16, it has that of everything else.
+    """
     like = generator.w_avg
     return like.to(generator.activations) if like.device.type == "cuda" and generator.activations else like
 
 
-def _picture(resolution: int, seed: int) -> np.ndarray:
+def _noise_image(resolution: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
 
 
 def _engine(generator: Generator, features: Features, batch_size: int, compile: bool | None) -> Callable[[int], None]:
-    """Our loop, with images that never finish while it is measured."""
+    """Return our loop, with images that never finish while it is measured."""
     embedder = Embedder(generator, features, EmbedConfig(batch_size=batch_size, compile=compile))
-    for place in range(batch_size):
-        embedder.put(str(place), _picture(generator.resolution, place))
+    for index in range(batch_size):
+        embedder.put(str(index), _noise_image(generator.resolution, index))
 
     def loop(steps: int) -> None:
-        made = iter(range(1, steps + 1))
-        embedder.advance(stop=lambda: next(made) == steps)
+        numbers = iter(range(1, steps + 1))
+        embedder.advance(stop=lambda: next(numbers) == steps)
 
     return loop
 
 
 def _plain_loop(generator: Generator, features: Features) -> Callable[[int], None]:
-    """What one writes in a notebook: one image, torch.optim.Adam, the loss looked at in every step."""
-    target = from_uint8(_picture(generator.resolution, 0), generator.w_avg)[None]
+    """Return the loop that one writes in a notebook: one image, torch.optim.Adam, the loss read in every step."""
+    target = from_uint8(_noise_image(generator.resolution, 0), generator.w_avg)[None]
     with torch.no_grad():
         target_features = features(target)
     w = generator.w_avg.expand(1, generator.num_layers, -1).clone().requires_grad_()

@@ -10,12 +10,12 @@ filled. Memory is the peak less what was held after the imports. The last line i
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
 from pathlib import Path
 
+from i2s_batch.bench.command_line import parser_of
 from i2s_batch.bench.scale import measured
 from i2s_batch.bench.synthetic import SHARD_ROWS, write_run
 from i2s_batch.output.ownership import claim
@@ -66,15 +66,9 @@ def measure(folder: str, rows: int) -> dict[str, float]:
 
 def main() -> None:
     """Run the command line and print the figures."""
-    parser = argparse.ArgumentParser(
-        prog="python -m i2s_batch.bench.neighbours",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("neighbours", __doc__)
     parser.add_argument("folder", metavar="FOLDER", help="Folder of the run, which is written if it is empty.")
-    parser.add_argument(
-        "rows", metavar="ROWS", nargs="?", type=int, default=100_000, help="Number of rows. [default: %(default)s]"
-    )
+    parser.add_argument("rows", metavar="ROWS", nargs="?", type=int, default=100_000, help="Number of rows.")
     given = parser.parse_args()
     print(json.dumps({name: round(value, 3) for name, value in measure(given.folder, given.rows).items()}))
 

@@ -1,19 +1,16 @@
-"""What the run costs on top of the engine: the same pictures alone in as many processes, and through Ray.
+"""Measures what a run costs on top of the engine: the same images alone in as many processes, and through Ray.
 
-    python -m i2s_batch.bench.overhead SOURCE OUT --generator FILE [--vgg FILE] [--steps N] [--stop-plateau P]
-        [--plateau-steps N] [--actors N] [--threads N] [--batch-size N] [--rounds N]
+    python -m i2s_batch.bench.overhead SOURCE OUT --generator FILE --actors 2 --batch-size 2 --steps 400
 
-embeds the pictures of SOURCE on the CPU (`i2s-batch bench --pictures`: or on a GPU), in turn: by the bare engine,
-which has them decoded in memory and keeps nothing; and by a run into a new folder in OUT (removed after each), which
-reads files, computes metrics, saves checkpoints, writes rows and makes the table. Both are timed from the first
-picture's start to the last one's end; what a run takes before and after that is told apart. `occupancy` is the part of
-all slots' time, until the last picture was put into one, in which they held pictures. All pictures have to be readable.
-The last line is JSON.
+The images of SOURCE are embedded on the CPU (with `i2s-batch bench --images`, on a GPU, too) in turn: by the bare
+engine, which has them decoded in memory and keeps nothing; and by a run into a new folder in OUT (removed after each),
+which reads files, computes metrics, saves checkpoints, writes rows and makes the table. Both are timed from the first
+image's start to the last one's end; the time of a run before and after that is measured separately. `occupancy` is the
+batch occupancy until the last image was put into a slot. All images have to be readable. The last line is JSON.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -28,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from i2s_batch.bench.command_line import parser_of
 from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.engine import Engine
@@ -44,66 +42,70 @@ from i2s_batch.table.shards import read_table
 
 @dataclass(frozen=True)
 class Case:
-    """A run on `actors` processes of `threads` each."""
+    """Describes a run on `actors` processes of `threads` threads each."""
 
     request: EmbedRunRequest
     threads: int
 
     @property
     def actors(self) -> int:
-        """How many processes."""
+        """Return the number of processes."""
         assert self.request.config.actors is not None
         return self.request.config.actors
 
     @property
     def slots(self) -> int:
-        """Pictures that are embedded at a time."""
+        """Return the number of images that are embedded at a time."""
         assert self.request.config.batch_size is not None
         return self.actors * self.request.config.batch_size
 
 
 def readable(source: str) -> list[tuple[str, np.ndarray]]:
-    """The pictures of SOURCE, decoded, under their ids. Raises PictureError, naming it, for a file that is none."""
-    pictures = []
+    """Return the images of SOURCE, decoded, under their ids.
+
+    Raises:
+        PictureError: A file is no readable image; the message names it.
+    """
+    images = []
     for row in list_images(source).read().to_pylist():
         try:
-            pictures.append((row["image_id"], decode_picture(read_bytes(row["uri"]))))
+            images.append((row["image_id"], decode_picture(read_bytes(row["uri"]))))
         except PictureError as error:
-            raise PictureError(f"{row['uri']}: {error}; a bench needs pictures that can all be embedded") from error
-    return pictures
+            raise PictureError(f"{row['uri']}: {error}; a measurement needs images that can all be embedded") from error
+    return images
 
 
-def _alone(case: Case, number: int, ready: Any, answer: Any) -> None:
-    """One process of the bare engine: when it began, and when it had embedded its share."""
+def _alone(case: Case, number: int, ready: Any, results: Any) -> None:
+    """Embed one process's share of the images with the bare engine, and send its start and end."""
     keep_freed_memory()
     torch.set_num_threads(case.threads)
     request, config = case.request, case.request.config
     engine = Engine(generator_weights(request.generator), vgg_weights(request.vgg), config.device, config.precision)
-    pictures = readable(request.source)[number :: case.actors]
+    images = readable(request.source)[number :: case.actors]
     assert config.batch_size is not None
-    embedder = engine.embedder(ImageSettings(config.embed), min(config.batch_size, len(pictures)))
+    embedder = engine.embedder(ImageSettings(config.embed), min(config.batch_size, len(images)))
     ready.wait()
     began = time.monotonic()
-    for _ in embedder.embed(pictures):
+    for _ in embedder.embed(images):
         pass
-    answer.put((began, time.monotonic()))
+    results.put((began, time.monotonic()))
 
 
 def engine_alone(case: Case) -> float:
-    """Seconds that the bare engine takes, in as many processes as the run has."""
+    """Return the seconds that the bare engine takes, in as many processes as the run has."""
     fresh = multiprocessing.get_context("spawn")
-    ready, answer = fresh.Barrier(case.actors), fresh.Queue()
-    processes = [fresh.Process(target=_alone, args=(case, n, ready, answer)) for n in range(case.actors)]
+    ready, results = fresh.Barrier(case.actors), fresh.Queue()
+    processes = [fresh.Process(target=_alone, args=(case, n, ready, results)) for n in range(case.actors)]
     for process in processes:
         process.start()
-    times = [answer.get() for _ in processes]
+    times = [results.get() for _ in processes]
     for process in processes:
         process.join()
     return float(max(ended for _, ended in times) - min(began for began, _ in times))
 
 
 def whole_run(case: Case) -> dict[str, float]:
-    """Seconds from the first picture's start to the last one's end, and those of the run before and after them."""
+    """Return the seconds of a run from the first image's start to the last one's end, and those before and after."""
     Path(case.request.out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=case.request.out) as folder:
         request = replace(case.request, out=f"{folder}/run")
@@ -130,14 +132,14 @@ def whole_run(case: Case) -> dict[str, float]:
 
 
 def occupancy(starts: np.ndarray, ends: np.ndarray, slots: int) -> float:
-    """Of the time of `slots` from the first start to the last one, the part between starts and ends."""
+    """Return the batch occupancy: the part of the slots' time, from the first start to the last, that images took."""
     span = float(starts.max() - starts.min())
     return float((np.minimum(ends, starts.max()) - starts).sum() / (slots * span)) if span else 1.0
 
 
 def measure(case: Case, rounds: int) -> Iterator[dict[str, float]]:
-    """The figures of each round as soon as they are known, and at last the medians, with the quotient of both."""
-    readable(case.request.source)  # here first: a process that finds one that is not would leave this one waiting
+    """Yield the figures of each round as soon as they are known, and last the medians, with the quotient of both."""
+    readable(case.request.source)  # here first: a process that fails on an unreadable one would leave this one waiting
     known = []
     for _ in range(rounds):
         known.append({"engine_s": engine_alone(case)} | {f"run_{k}": v for k, v in whole_run(case).items()})
@@ -147,21 +149,21 @@ def measure(case: Case, rounds: int) -> Iterator[dict[str, float]]:
 
 
 def main() -> None:
-    """Print each round, then the medians."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("source")
-    parser.add_argument("out")
-    parser.add_argument("--generator", required=True)
-    parser.add_argument("--vgg", default="random")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--stop-plateau", type=float, default=None)
-    parser.add_argument("--plateau-steps", type=int, default=250)
-    parser.add_argument("--actors", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=None, help="Of an actor, if the cluster gives it fewer CPUs.")
-    parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    """Run the command line; print each round, then the medians."""
+    parser = parser_of("overhead", __doc__)
+    parser.add_argument("source", metavar="SOURCE", help="Images: a folder, a pattern or a list.")
+    parser.add_argument("out", metavar="OUT", help="Folder for the runs, which are removed.")
+    parser.add_argument("--generator", required=True, help="StyleGAN checkpoint.")
+    parser.add_argument("--vgg", default="random", help="VGG-16 weights: imagenet, random, a path or a URL.")
+    parser.add_argument("--steps", type=int, default=400, help="Optimizer steps per image.")
+    parser.add_argument("--early-stopping", type=float, help="Minimum improvement in percent within --patience steps.")
+    parser.add_argument("--patience", type=int, default=250, help="Steps within which an image has to improve.")
+    parser.add_argument("--actors", type=int, default=2, help="Number of workers, and of processes of the bare engine.")
+    parser.add_argument("--threads", type=int, help="CPU threads per process; none is the fair share.")
+    parser.add_argument("--batch-size", type=int, default=2, help="Images in a batch of one worker.")
+    parser.add_argument("--rounds", type=int, default=3, help="Number of rounds; their medians count.")
     given = parser.parse_args()
-    embed = EmbedConfig(steps=given.steps, stop_plateau=given.stop_plateau, plateau_steps=given.plateau_steps)
+    embed = EmbedConfig(steps=given.steps, stop_plateau=given.early_stopping, plateau_steps=given.patience)
     config = EmbedRunConfig(embed=embed, actors=given.actors, batch_size=given.batch_size, device="cpu")
     request = EmbedRunRequest(given.source, given.out, given.generator, given.vgg, config)
     case = Case(request, threads=given.threads or max(1, (os.cpu_count() or 1) // given.actors))

@@ -1,4 +1,4 @@
-"""How much memory a piece of work needs beside what is there already."""
+"""Measures how much memory a piece of work needs beside what is held already."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes at the highest point of `work` over those at its beginning: of the GPU's allocator, or of this process.
+    """Return the bytes at the peak of `work` beyond those at its beginning: of the GPU's allocator, or of this process.
 
-    None where the system does not tell (anything but Linux).
+    None stands for a system that does not report it (anything but Linux).
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -22,11 +22,11 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> int | None:
         work()
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the highest point is counted from here
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
     except OSError:
         return None
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed would be taken again unseen
+        ctypes.CDLL(None).malloc_trim(0)  # memory that was freed before would be reused uncounted
     before = _of_process("VmRSS")
     work()
     return _of_process("VmHWM") - before

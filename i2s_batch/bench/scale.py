@@ -1,16 +1,15 @@
-"""How time and memory grow with the number of pictures, of all that a run and its table do but embed.
+"""Measures how time and memory grow with the number of images, for all that a run and its table do but embed.
 
-    python -m i2s_batch.bench.scale FOLDER [--rows N ...] [--shape L W_DIM] [--light-rows N ...] [--only NAME ...]
+    python -m i2s_batch.bench.scale FOLDER --rows 10000 100000 --only plan query
 
-writes synthetic runs of each size into a new folder in FOLDER (removed after its turn), `--light-rows` (whole shards
-of 1,000) without codes, and measures each step in a process of its own: seconds, and the peak of its memory less what
-it held before, after the imports. Of `assemble` only the publishing is timed, not the making of the log. The system has
-the files in memory, as they were just written. Prints a Markdown table; the last line is JSON.
+Synthetic runs of each size are written into a new folder in FOLDER (removed afterwards), those of --light-rows (whole
+shards of 1,000) without latents. Each step is measured in a process of its own: seconds, and the peak of its memory
+less what it held after the imports. In `assemble` only the publishing is timed, not the writing of the log. The files
+are in the system's cache, as they were just written. The program prints a Markdown table; the last line is JSON.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import re
@@ -27,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.api.verification import verify
+from i2s_batch.bench.command_line import parser_of
 from i2s_batch.bench.synthetic import SHARD_ROWS, items, record, shard_rows, write_run
 from i2s_batch.embedding.update import updated_plan
 from i2s_batch.maintenance.merging import merge_runs
@@ -55,33 +55,33 @@ def _timed(work: Callable[[], Any]) -> float:
 
 
 def make_plan(out: str, rows: int, shape: Shape) -> float:
-    """From a listing to the saved plan."""
+    """Measure the way from a listing to the saved plan."""
     return _timed(lambda: Plan(sorted_images(items(rows)), SHARD_ROWS).save(open_store(f"{out}-planned")))
 
 
 def update_plan(out: str, rows: int, shape: Shape) -> float:
-    """What `--grow` does to the plan when a hundredth more pictures are there. Their bytes are not compared."""
+    """Measure what `--update` does to the plan when there are one percent more images; their bytes are not compared."""
     more = rows + rows // 100
 
     def work() -> None:
-        grown = updated_plan(Plan.load(open_store(out), SHARD_ROWS), sorted_images(items(more)))
-        assert len(grown) == more
-        grown.save(open_store(f"{out}-grown"))
+        updated = updated_plan(Plan.load(open_store(out), SHARD_ROWS), sorted_images(items(more)))
+        assert len(updated) == more
+        updated.save(open_store(f"{out}-updated"))
 
     return _timed(work)
 
 
 def load_plan(out: str, rows: int, shape: Shape) -> float:
-    """What every command does first."""
+    """Measure the loading of the plan, which every command does first."""
     return _timed(lambda: Plan.load(open_store(out), SHARD_ROWS))
 
 
 def _alone() -> None:
-    """In place of a lease: nobody else works here."""
+    """Stand in for the check of a lease: no other driver works here."""
 
 
 def resume(out: str, rows: int, shape: Shape) -> float:
-    """What `embed` does with a finished run until it knows that nothing is left to do."""
+    """Measure what `embed` does with a finished run until it knows that nothing is left to do."""
 
     def work() -> None:
         store = open_store(out)
@@ -94,7 +94,7 @@ def resume(out: str, rows: int, shape: Shape) -> float:
 
 
 def status(out: str, rows: int, shape: Shape) -> float:
-    """`i2s-batch status`."""
+    """Measure `i2s-batch status`."""
 
     def work() -> None:
         assert read_status(out, print).done == rows
@@ -103,7 +103,10 @@ def status(out: str, rows: int, shape: Shape) -> float:
 
 
 def assemble(out: str, rows: int, shape: Shape) -> float:
-    """Each shard from its rows in the log: read, put together, published, forgotten. One log file a picture."""
+    """Measure the assembly of each shard from its rows in the log: read, put together, published, deleted.
+
+    The log has one file for each image.
+    """
     store, stream, size = open_store(f"{out}-assembled"), np.random.default_rng(0), shape[0] * shape[1]
     plan, log = Plan.load(open_store(out), SHARD_ROWS), WorkLog(store.url, size)
     assembler, schema, seconds = (
@@ -133,12 +136,12 @@ def _log_file(batch: pa.RecordBatch, schema: pa.Schema) -> bytes:
 
 
 def query(out: str, rows: int, shape: Shape) -> float:
-    """An aggregate over the metrics of all rows."""
+    """Measure an aggregate over the metrics of all rows."""
     return _ask(out, "SELECT psnr_class(psnr), count(*), avg(ssim), avg(w_distance) FROM latents GROUP BY 1")
 
 
 def query_filtered(out: str, rows: int, shape: Shape) -> float:
-    """Some columns of a thousandth of the rows, the best first."""
+    """Measure a query for some columns of a thousandth of the rows, the best first."""
     return _ask(out, "SELECT image_id, psnr FROM latents WHERE ssim > 0.999 ORDER BY psnr DESC")
 
 
@@ -151,7 +154,7 @@ def _ask(out: str, sql: str) -> float:
 
 
 def merge(out: str, rows: int, shape: Shape) -> float:
-    """`i2s-batch merge`, of the run with itself: every picture is in both."""
+    """Measure `i2s-batch merge` of the run with itself: every image is in both."""
 
     def work() -> None:
         assert merge_runs([out, out], f"{out}-merged", print).images == rows
@@ -160,7 +163,7 @@ def merge(out: str, rows: int, shape: Shape) -> float:
 
 
 def check(out: str, rows: int, shape: Shape) -> float:
-    """`i2s-batch verify`, without the generator: neither w_distance nor rendered rows."""
+    """Measure `i2s-batch verify` without the generator: neither w_distance nor rendered rows."""
 
     def work() -> None:
         found = verify(out)
@@ -170,12 +173,18 @@ def check(out: str, rows: int, shape: Shape) -> float:
 
 
 def neighbours(out: str, rows: int, shape: Shape) -> float:
-    """`i2s-batch neighbours`."""
+    """Measure `i2s-batch neighbours`."""
     first = next(items(1))[0]
     return _timed(lambda: find_neighbours(out, first))
 
 
-LIGHT: dict[str, Step] = {"plan": make_plan, "grow": update_plan, "load": load_plan, "resume": resume, "status": status}
+LIGHT: dict[str, Step] = {
+    "plan": make_plan,
+    "update": update_plan,
+    "load": load_plan,
+    "resume": resume,
+    "status": status,
+}
 STEPS: dict[str, Step] = LIGHT | {
     "assemble": assemble,
     "merge": merge,
@@ -187,22 +196,22 @@ STEPS: dict[str, Step] = LIGHT | {
 
 
 def _memory(name: str) -> int:
-    """Bytes: VmRSS, what this process holds; VmHWM, its peak."""
+    """Return the bytes of VmRSS, what this process holds, or of VmHWM, its peak."""
     match = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert match is not None
     return int(match[1]) * 1024
 
 
-def _measure(step: str, out: str, rows: int, shape: Shape, answer_to: Connection) -> None:
-    """In a fresh process. The peak is begun anew: ru_maxrss would hold that of the process that started this one."""
+def _measure(step: str, out: str, rows: int, shape: Shape, results: Connection) -> None:
+    """Measure a step in a fresh process, whose peak is reset first: ru_maxrss would hold that of its parent."""
     Path("/proc/self/clear_refs").write_text("5")
     before = _memory("VmRSS")
     seconds = STEPS[step](out, rows, shape)
-    answer_to.send({"seconds": round(seconds, 3), "peak_mb": round((_memory("VmHWM") - before) / 1e6, 1)})
+    results.send({"seconds": round(seconds, 3), "peak_mb": round((_memory("VmHWM") - before) / 1e6, 1)})
 
 
 def measured(step: str, out: str, rows: int, shape: Shape) -> dict[str, float]:
-    """Seconds and peak memory of one step."""
+    """Return the seconds and the peak memory of one step."""
     fresh = multiprocessing.get_context("spawn")
     mine, its = fresh.Pipe()
     process = fresh.Process(target=_measure, args=(step, out, rows, shape, its))
@@ -233,7 +242,7 @@ class Measurement:
 
 
 def _table(results: list[Measurement]) -> list[str]:
-    """Return Markdown: a line a step, a column a size, and the bytes of each row more between the two largest."""
+    """Return Markdown: a line a step, a column a size, and the additional bytes per row between the two largest."""
     sizes = sorted({result.rows for result in results})
     lines = ["| step |" + "".join(f" {rows:,} |" for rows in sizes) + " bytes a row more |"]
     lines.append("|---|" + "---|" * (len(sizes) + 1))
@@ -247,13 +256,13 @@ def _table(results: list[Measurement]) -> list[str]:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m i2s_batch.bench.scale", description=__doc__)
-    parser.add_argument("folder")
-    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000])
-    parser.add_argument("--light-rows", type=int, nargs="*", default=[])
-    parser.add_argument("--shape", type=int, nargs=2, default=[18, 512])
-    parser.add_argument("--only", choices=STEPS, nargs="*", default=list(STEPS))
+    """Run the command line and print the figures."""
+    parser = parser_of("scale", __doc__)
+    parser.add_argument("folder", metavar="FOLDER", help="Folder for the runs, which are removed.")
+    parser.add_argument("--rows", type=int, nargs="*", default=[10_000, 100_000], help="Numbers of rows.")
+    parser.add_argument("--light-rows", type=int, nargs="*", default=[], help="Numbers of rows without latents.")
+    parser.add_argument("--shape", type=int, nargs=2, default=[18, 512], help="Layers and dimension of a latent.")
+    parser.add_argument("--only", choices=STEPS, nargs="*", default=list(STEPS), help="Steps that are measured.")
     arguments = parser.parse_args()
     shape, folder = tuple(arguments.shape), Path(arguments.folder)
     results: list[Measurement] = []

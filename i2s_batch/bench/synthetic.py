@@ -1,6 +1,6 @@
-"""Runs that nobody embedded: plans, tables and work logs of any length, with random figures and codes.
+"""Writes synthetic runs: plans, tables and work logs of any length, with random figures and latents.
 
-Random floats are the worst case of every codec. Every hundredth picture is unreadable.
+Random floats are the worst case of every codec. Every hundredth image is unreadable.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _BAD_EVERY = 100
 
 
 def items(rows: int) -> Iterator[tuple[str, str]]:
-    """(image_id, uri) of each picture, in the order of the ids."""
+    """Yield (image_id, uri) of each image, in the order of the ids."""
     for number in range(rows):
         image_id = f"{number // 1000:05d}/{number:08d}.png"
         yield image_id, f"s3://bucket/pictures/{image_id}"
 
 
 def write_plan(out: str, rows: int) -> None:
-    """The frozen plan of `rows` pictures."""
+    """Write the frozen plan of `rows` images."""
     Plan(sorted_images(items(rows)), SHARD_ROWS).save(open_store(out))
 
 
 def record(shape: tuple[int, int]) -> RunRecord:
-    """What run.json says of such a run, whose codes are [L, w_dim]; its networks are to be found nowhere."""
+    """Return the record of such a run, whose latents are [L, w_dim]; its networks do not exist."""
     return RunRecord(
         source="s3://bucket/pictures",
         settings=RunSettings.of(EmbedRunConfig(shard_size=SHARD_ROWS).identity()),
@@ -54,11 +54,17 @@ def record(shape: tuple[int, int]) -> RunRecord:
 
 
 def write_run(out: str, rows: int, shape: tuple[int, int], light: bool = False) -> None:
-    """A finished run: plan, run.json, shards and summary.json. `light`: without codes, curves and figures, and with the
-    same rows in every shard, for what looks at no id."""
-    store, made = open_store(out), record(shape)
+    """Write a finished run: plan, run.json, shards and summary.json.
+
+    Args:
+        out: The output.
+        rows: The number of images.
+        shape: Of a latent, [L, w_dim].
+        light: Leaves out latents, curves and figures, and writes the same rows into every shard, for what reads no id.
+    """
+    store, run_record = open_store(out), record(shape)
     write_plan(out, rows)
-    plan, metadata = Plan.load(store, SHARD_ROWS), made.table_metadata()
+    plan, metadata = Plan.load(store, SHARD_ROWS), run_record.table_metadata()
     stream = np.random.default_rng(0)
     data = b""
     for shard in range(plan.shards):
@@ -67,14 +73,14 @@ def write_run(out: str, rows: int, shape: tuple[int, int], light: bool = False) 
         store.put(RunLayout.shard(shard), data)
         if not light:
             store.put(RunLayout.checksum(shard), Checksum.of(data).record)
-    store.put(RunLayout.run_json, made.encode())
+    store.put(RunLayout.run_json, run_record.encode())
     store.put(RunLayout.summary, json.dumps({"finished": True}).encode())
 
 
 def shard_rows(
     plan: Plan, shard: int, shape: tuple[int, int], stream: np.random.Generator, light: bool = False
 ) -> pa.Table:
-    """The rows of a shard of the plan."""
+    """Return the rows of a shard of the plan."""
     images, schema = plan.shard_images(shard), table_schema(shape[0] * shape[1])
     count = images.num_rows
     bad = np.arange(count) % _BAD_EVERY == _BAD_EVERY - 1
@@ -90,9 +96,9 @@ def shard_rows(
 
 
 def _figures(schema: pa.Schema, stream: np.random.Generator, bad: np.ndarray) -> dict[str, pa.Array]:
-    """What an embedding measures; `bad` [rows]: the pictures that have none of it."""
+    """Return the columns that an embedding measures; `bad` [rows] marks the images that have none of it."""
     count, size = len(bad), schema.field("latent").type.list_size
-    codes = pa.FixedSizeListArray.from_arrays(
+    latents = pa.FixedSizeListArray.from_arrays(
         stream.standard_normal(count * size, np.float32), type=schema.field("latent").type, mask=pa.array(bad)
     )
     mse = stream.uniform(1, 500, count)
@@ -109,4 +115,4 @@ def _figures(schema: pa.Schema, stream: np.random.Generator, bad: np.ndarray) ->
         )
         for name, values in curves.items()
     }
-    return {"latent": codes} | lists | {name: pa.array(values, mask=bad) for name, values in figures.items()}
+    return {"latent": latents} | lists | {name: pa.array(values, mask=bad) for name, values in figures.items()}

@@ -1,4 +1,4 @@
-"""How many bytes a piece of work moves, how fast this machine moves them, and how long work takes."""
+"""Measures how many bytes a piece of work moves, how fast this machine moves them, and how long work takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COPIED = {"cuda": 2 << 30, "cpu": 256 << 20}  # bytes, well above the caches
 
 
 class CountedBytes(TorchDispatchMode):
-    """`total`: bytes of all tensors that operators take and give, views left out: what passes if nothing is fused."""
+    """Counts the bytes of all tensors that operators take and return, but views: what passes if nothing is fused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class CountedBytes(TorchDispatchMode):
 
 
 def memory_rate(device: torch.device) -> float:
-    """Bytes a second, read and written, of a large copy: the median of seven."""
+    """Return the bytes per second, read and written, of a large copy: the median of seven."""
     source = torch.ones(_COPIED[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     target.copy_(source)
@@ -42,7 +42,7 @@ def memory_rate(device: torch.device) -> float:
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds that `work` takes, until the device has done it."""
+    """Return the seconds that `work` takes, until the device has done it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()

@@ -58,7 +58,7 @@ def cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list):
         items = ", ".join(cell(item) for item in value[:_LIST_ITEMS])
-        return f"[{items}]" if len(value) <= _LIST_ITEMS else f"[{items}, ... {len(value)} in total]"
+        return f"[{items}]" if len(value) <= _LIST_ITEMS else f"[{items}, ... {len(value)} in all]"
     if isinstance(value, datetime.datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return "null" if value is None else printable(str(value))

@@ -104,16 +104,15 @@ _PRECISIONS = {"cpu": ("fp32", "fp64", "bf16"), "cuda": ("fp32", "tf32", "bf16",
     help="Price of the device per hour, for the cost of an image. Default: no cost is estimated.",
 )
 @option(
-    "--pictures",
+    "--images",
+    aliases=["--pictures"],
     group=_MEASURED,
     metavar="SOURCE",
     default=None,
     help="Images on which the quality of each precision, and a run through Ray beside the engine, are measured, too; "
     "needs --generator. Default: neither is measured.",
 )
-@option(
-    "--steps", group=_MEASURED, type=click.IntRange(1), default=300, help="Optimizer steps per image of --pictures."
-)
+@option("--steps", group=_MEASURED, type=click.IntRange(1), default=300, help="Optimizer steps per image of --images.")
 @option("--device", group=SPEED, type=click.Choice(["cpu", "cuda"]), default="cpu", help="Device that is measured.")
 @option(
     "--precision",
@@ -134,7 +133,7 @@ def bench(
     precision: str,
     compile: bool,
     price_per_hour: float | None,
-    pictures: str | None,
+    images: str | None,
     steps: int,
 ) -> int:
     """Measure the speed of the embedding loop on this machine.
@@ -152,16 +151,16 @@ def bench(
 
     if generator:
         refuse_without_effect(["--family", "--resolution"], "with --generator, which has its own")
-    if not pictures:
-        refuse_without_effect(["--steps"], "without --pictures")
-    if pictures and not generator:
-        raise ConfigError("--pictures needs --generator: random weights embed nothing")
+    if not images:
+        refuse_without_effect(["--steps"], "without --images")
+    if images and not generator:
+        raise ConfigError("--images needs --generator: random weights embed nothing")
     check_device(device)
     decoded = []
-    if pictures:  # before minutes of measuring, for what may be wrong with them
+    if images:  # read before minutes of measuring, in case one is unreadable
         from i2s_batch.bench.overhead import readable
 
-        decoded = [picture for _, picture in readable(pictures)]
+        decoded = [image for _, image in readable(images)]
     keep_freed_memory()  # as a worker does; the plain loop has it too, in the same process
 
     def load() -> GeneratorWeights:
@@ -172,8 +171,8 @@ def bench(
     embed = EmbedConfig(steps=steps, batch_size=batch_size, compile=compile)
     config = EmbedRunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
     found = _loop(load, config, pairs, price_per_hour).to_json()
-    if pictures and generator:
-        found |= asdict(_on_images(pictures, decoded, generator, config))
+    if images and generator:
+        found |= asdict(_on_images(images, decoded, generator, config))
     click.echo(json.dumps(found))
     return 0
 
@@ -208,8 +207,8 @@ def _loop(
     start = {"load": loaded - begun, "build": built - loaded, "first_step": figures.first_step_s}
     for name, value in _rows(figures, precision).items():
         click.echo(f"{name:<21}  {value}")
-    click.echo(f"{'5000 steps':<21}  {5000 * seconds:.0f} s an image, {an_hour:.2f} images an hour")
-    click.echo(f"{'cost':<21}  {'give --price-per-hour' if cost is None else f'{cost:.4f} an image'}")
+    click.echo(f"{'5000 steps':<21}  {5000 * seconds:.0f} s per image, {an_hour:.2f} images per hour")
+    click.echo(f"{'cost':<21}  {'give --price-per-hour' if cost is None else f'{cost:.4f} per image'}")
     times = ", ".join(f"{name} {value:.1f} s" for name, value in start.items())
     click.echo(f"{'start-up':<21}  {times}")
     return _LoopReport(figures, start["load"], start["build"], precision, cost)
@@ -220,21 +219,21 @@ def _rows(figures: LoopFigures, precision: str) -> dict[str, str]:
     return {
         "device": f"{figures.device}, {figures.threads} threads, torch {figures.torch_version}, {precision}",
         "generator": f"{figures.family} at {figures.resolution}",
-        "work": f"{figures.flop_per_step_and_image / 1e9:.1f} GFLOP a step and image",
+        "work": f"{figures.flop_per_step_and_image / 1e9:.1f} GFLOP per step and image",
         "matrix product": f"{figures.matrix_flop_per_s / 1e9:.1f} GFLOP/s",
-        f"engine, batch {batch_size}": f"{figures.seconds_per_step_and_image:.4f} s a step and image",
-        "plain loop, batch 1": f"{figures.plain_seconds_per_step:.4f} s a step",
+        f"engine, batch {batch_size}": f"{figures.seconds_per_step_and_image:.4f} s per step and image",
+        "plain loop, batch 1": f"{figures.plain_seconds_per_step:.4f} s per step",
         "speed-up": f"{figures.speedup:.2f}",
-        "floor by operations": f"{figures.floor_by_operations_s:.4f} s a step and image",
+        "floor by operations": f"{figures.floor_by_operations_s:.4f} s per step and image",
         "floor by bytes": f"{figures.floor_by_bytes_s:.4f} s ({figures.bytes_per_step_and_image / 2**20:.0f} MiB at "
         f"{figures.memory_bytes_per_s / 1e9:.1f} GB/s, each operator's operands once)",
         "over the higher floor": f"{figures.over_floor:.2f}",
         "of the matrix rate": f"{figures.fraction_of_matrix_rate:.1%}",
-        "peak memory": "not known here" if peak is None else f"{peak / batch_size / 2**20:.0f} MiB an image",
+        "peak memory": "not known here" if peak is None else f"{peak / batch_size / 2**20:.0f} MiB per image",
     }
 
 
-def _on_images(source: str, pictures: list[np.ndarray], generator: str, config: EmbedRunConfig) -> _ImagesReport:
+def _on_images(source: str, images: list[np.ndarray], generator: str, config: EmbedRunConfig) -> _ImagesReport:
     """Measure the precisions, and a run of one worker beside the bare engine, and print both."""
     import os
     import tempfile
@@ -244,10 +243,10 @@ def _on_images(source: str, pictures: list[np.ndarray], generator: str, config: 
     from i2s_batch.models import random_vgg
     from i2s_batch.models.loading import VGG_RANDOM, generator_weights
 
-    click.echo(f"\n{len(pictures)} images, {config.embed.steps} steps each, evaluated in fp32\n\n{quality.HEAD}")
+    click.echo(f"\n{len(images)} images, {config.embed.steps} steps each, evaluated in fp32\n\n{quality.HEAD}")
     precisions = []
     for one in quality.measure(
-        generator_weights(generator), random_vgg(), pictures, config.device, _PRECISIONS[config.device], config.embed
+        generator_weights(generator), random_vgg(), images, config.device, _PRECISIONS[config.device], config.embed
     ):
         click.echo(quality.line(one))
         precisions.append(one)

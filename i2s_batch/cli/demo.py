@@ -1,4 +1,4 @@
-"""`i2s-batch demo`: the whole way on eight drawn images, offline."""
+"""`i2s-batch demo`: the whole way from images to edits on eight drawn images, offline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def demo(out: str) -> int:
     OUT is the folder that gets the images, the tables and the reports [default: i2s-demo].
 
     The bundled generator draws cartoon faces at 64 x 64 and the perceptual network has random weights: the demo shows
-    the whole way from images to edits, not StyleGAN's quality.
+    how everything works, not StyleGAN's quality.
     """
     from pathlib import Path
 
@@ -30,14 +30,14 @@ def demo(out: str) -> int:
     click.echo(
         f"""
 {result.outcome.counted("images through Ray")} (one image is damaged on purpose).
-The generator is a small one for drawn faces and the VGG is random: they show the way, not StyleGAN's quality.
+The generator is a small one for drawn faces and the VGG is random: they show how it works, not StyleGAN's quality.
 
 images          {result.pictures}
 latent table    {result.table}
 contact sheet   {result.contact_sheet}
 report          {result.report}   (open it in a browser)
 edits           {edits}
-                (in each: images, a table, contact-sheet.png, report.html; in the first an animation)
+                (each has its images, a table, contact-sheet.png, report.html; the first an animation)
 
 Query the table:
   python -c "{program}"

@@ -88,17 +88,22 @@ class GroupedCommands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands as they are shown."""
-        return [name for names in self._headings.values() for name in names]
+        return [name for names in self._by_heading().values() for name in names]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with their summaries under their headings."""
-        width = max(map(len, self.list_commands(ctx)))
-        for heading, names in self._headings.items():
+        width = max(map(len, self.commands))
+        for heading, names in self._by_heading().items():
+            # All summaries stand in one column, whichever heading they are under.
+            rows = [(f"{name:{width}}", self._summary(name, formatter.width - width)) for name in names]
             with formatter.section(heading):
-                # All summaries in one column, whichever heading they stand under.
-                formatter.write_dl(
-                    [(f"{name:{width}}", self._summary(name, formatter.width - width)) for name in names]
-                )
+                formatter.write_dl(rows)
+
+    def _by_heading(self) -> dict[str, list[str]]:
+        """Return the names of the commands by heading; those that were added without one come last."""
+        grouped = {name for names in self._headings.values() for name in names}
+        others = [name for name in self.commands if name not in grouped]
+        return self._headings | ({OTHER: others} if others else {})
 
     def _summary(self, name: str, room: int) -> str:
         return self.commands[name].get_short_help_str(room - 6)

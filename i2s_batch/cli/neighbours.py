@@ -98,9 +98,9 @@ def neighbours(
         from i2s_batch.api.neighbour_sheet import check_sheet
 
         check_sheet(sheet)
-    picture = None if image is None else _embedded(out, image, generator, vgg, steps)
-    found = find_neighbours(out, str(image_id) if picture is None else picture.latent, k, layers, metric)
-    rows = [(place, n.distance, n.image_id) for place, n in enumerate(found.neighbours, 1)]
+    new_image = None if image is None else _embedded(out, image, generator, vgg, steps)
+    found = find_neighbours(out, str(image_id) if new_image is None else new_image.latent, k, layers, metric)
+    rows = [(rank, n.distance, n.image_id) for rank, n in enumerate(found.neighbours, 1)]
     click.echo("\n".join(aligned(["rank", "distance", "image_id"], rows, terminal_columns()).lines))
     rate = max(found.seconds, 1e-9)
     log_line(
@@ -110,7 +110,7 @@ def neighbours(
     if sheet:
         from i2s_batch.api.neighbour_sheet import write_neighbour_sheet
 
-        why_none = write_neighbour_sheet(out, picture or str(image_id), found.neighbours, generator, sheet)
+        why_none = write_neighbour_sheet(out, new_image or str(image_id), found.neighbours, generator, sheet)
         log_line(f"{sheet}: " + (f"without reconstructions: {why_none}" if why_none else "written"))
     return 0
 
@@ -121,23 +121,23 @@ def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps
     from i2s_batch.run.progress import LINE_EVERY_S
 
     log, began = line_logger(), time.monotonic()
-    said = began
+    reported_at = began
 
-    def tell(done: int, of: int) -> None:
-        nonlocal said
+    def report(done: int, of: int) -> None:
+        nonlocal reported_at
         now = time.monotonic()
         left = f", {duration((now - began) * (of - done) / done)} left" if done else ""
         line = f"{printable(file)}: {done} of {of} steps{left}"
         if isinstance(log, LiveLine):
             log.show(line)
-        elif now - said >= LINE_EVERY_S:
-            said = now
+        elif now - reported_at >= LINE_EVERY_S:
+            reported_at = now
             log(line)
 
     try:
-        picture = embed_image(out, file, generator, vgg, steps, tell)
+        new_image = embed_image(out, file, generator, vgg, steps, report)
     finally:
         if isinstance(log, LiveLine):
             log.end()
     log_line(f"{printable(file)}: embedded in {duration(time.monotonic() - began)}")
-    return picture
+    return new_image

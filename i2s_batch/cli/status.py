@@ -38,7 +38,7 @@ def _lines(found: RunStatus) -> list[str]:
         flights = found.live.longest_in_flight[:_NAMED]
         texts = [f"step {f.steps} of {found.steps}, {duration(f.seconds)} on {f.worker}" for f in flights]
         lines += _listed("Longest in flight", [f.image_id for f in flights], texts)
-    if found.steps > 1:  # what takes milliseconds is nobody's concern
+    if found.steps > 1:  # an edit takes milliseconds an image: no image is slow
         slowest = found.slowest
         lines += _listed("Slowest", [s.image_id for s in slowest], [duration(s.seconds) for s in slowest])
     failures = found.last_failures

@@ -1,7 +1,7 @@
-"""Drawn faces: 24 standard-normal numbers in, a picture out; smooth in every number.
+"""Draws faces: 24 standard-normal numbers in, an image out; smooth in every number.
 
-`render` is what the demo generator has learnt, and where the demo's pictures come from. The picture spans
-[-1, 1] in x and y (y downwards); `u`, `v` are the same after the head's own shift and tilt.
+`render` draws what the demo generator was fitted to, and the demo's images. An image spans [-1, 1] in x and y (y
+downwards); `u`, `v` are the same after the head's own shift and tilt.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from i2s_batch.demo.canvas import Array, Canvas, box, colour, ellipse
 
-# What each coordinate means, in order, with its range: coordinate -inf gives the first, +inf the second.
+# The meaning of each coordinate, in order, with its range: coordinate -inf gives the first, +inf the second.
 RANGES: dict[str, tuple[float, float]] = {
     "skin_tone": (0.0, 1.0),  # light to dark
     "skin_warmth": (-1.0, 1.0),  # pink to golden
@@ -38,7 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "tilt": (-0.22, 0.22),  # radians; the head moves sideways with it
 }
 NAMES = tuple(RANGES)
-CHUNK = 8  # pictures painted at once: their arrays stay in the processor's cache at 64 px
+CHUNK = 8  # images painted at once: their arrays stay in the processor's cache at 64 px
 
 _SKINS = ((1.00, 0.87, 0.78), (0.96, 0.78, 0.64), (0.82, 0.60, 0.44), (0.60, 0.40, 0.27), (0.40, 0.26, 0.18))
 _HAIRS = ((0.10, 0.08, 0.09), (0.28, 0.17, 0.11), (0.56, 0.26, 0.12), (0.86, 0.66, 0.32), (0.82, 0.82, 0.86))
@@ -53,18 +53,18 @@ Face = dict[str, Array]
 
 
 def render(coordinates: Array, size: int = 64) -> Array:
-    """Faces of `coordinates` [N, 24] (standard normal) as uint8 [N, size, size, 3]. Deterministic."""
+    """Return the faces of `coordinates` [N, 24] (standard normal) as uint8 [N, size, size, 3]; deterministic."""
     if coordinates.ndim != 2 or coordinates.shape[1] != len(NAMES):
         raise ValueError(f"coordinates are {list(coordinates.shape)}; they must be [N, {len(NAMES)}]")
-    pictures = np.empty((len(coordinates), size, size, 3), np.uint8)
+    images = np.empty((len(coordinates), size, size, 3), np.uint8)
     for start in range(0, len(coordinates), CHUNK):
         rgb = _draw(physical(coordinates[start : start + CHUNK]), size)
-        pictures[start : start + CHUNK] = (rgb * 255 + 0.5).transpose(0, 2, 3, 1)
-    return pictures
+        images[start : start + CHUNK] = (rgb * 255 + 0.5).transpose(0, 2, 3, 1)
+    return images
 
 
 def physical(coordinates: Array) -> Face:
-    """Each parameter by name, float32 [N, 1, 1], uniform over its range when coordinates are standard normal."""
+    """Return each parameter by name, float32 [N, 1, 1], uniform over its range for standard normal coordinates."""
     # the logistic curve of slope 1.702 is the normal distribution function to 1 %
     uniform = 1 / (1 + np.exp(-1.702 * np.asarray(coordinates, np.float64)))
     columns = {}
@@ -74,7 +74,7 @@ def physical(coordinates: Array) -> Face:
 
 
 def _draw(face: Face, size: int) -> Array:
-    """float32 [N, 3, size, size] in [0, 1]; parts in order from back to front."""
+    """Return the faces as float32 [N, 3, size, size] in [0, 1], painted from back to front."""
     centres = ((np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1).astype(np.float32)
     x, y = centres[None, None, :], centres[None, :, None]
     canvas = Canvas(_background(face, x, y), size)
@@ -98,27 +98,27 @@ def _draw(face: Face, size: int) -> Array:
 
 
 def _ramp(colours: tuple[tuple[float, float, float], ...], position: Array) -> Array:
-    """The colour at `position` [N, 1, 1] in [0, 1] along `colours`, float32 [N, 3, 1, 1]."""
+    """Return the colour at `position` [N, 1, 1] in [0, 1] along `colours`, float32 [N, 3, 1, 1]."""
     knots = np.linspace(0, 1, len(colours))
     channels = [np.interp(position.reshape(-1), knots, channel) for channel in zip(*colours, strict=True)]
     return np.stack(channels, 1).astype(np.float32)[:, :, None, None]
 
 
 def _hue(angle: Array, light: Array, chroma: float) -> Array:
-    """A colour of the wheel, float32 [N, 3, 1, 1]: `angle` in radians, `light` its mean over the channels."""
+    """Return a colour of the wheel, float32 [N, 3, 1, 1]: `angle` in radians, `light` its mean over the channels."""
     phases = np.array([0.0, 2.0944, 4.1888], np.float32).reshape(1, 3, 1, 1)
     return light[:, None] + chroma * np.cos(angle[:, None] - phases)
 
 
 def _skin(face: Face) -> Array:
-    """float32 [N, 3, 1, 1]: a colour of the ramp, made pinker or more golden."""
+    """Return the colour of the skin, float32 [N, 3, 1, 1]: one of the ramp, made pinker or more golden."""
     warmth = colour(0.0, 0.025, -0.035)
     skin: Array = np.clip(_ramp(_SKINS, face["skin_tone"]) + warmth * face["skin_warmth"][:, None], 0, 1)
     return skin
 
 
 def _hair(face: Face) -> Array:
-    """float32 [N, 3, 1, 1]: a colour of the ramp, made paler or stronger."""
+    """Return the colour of the hair, float32 [N, 3, 1, 1]: one of the ramp, made paler or stronger."""
     hair = _ramp(_HAIRS, face["hair_tone"])
     grey = hair.mean(1, keepdims=True)
     stronger: Array = np.clip(grey + (hair - grey) * face["hair_chroma"][:, None], 0, 1)
@@ -126,7 +126,7 @@ def _hair(face: Face) -> Array:
 
 
 def _background(face: Face, x: Array, y: Array) -> Array:
-    """A gradient between two neighbouring hues, with a glow behind the head."""
+    """Return a gradient between two neighbouring hues, with a glow behind the head."""
     angle, hue, light = face["background_angle"], face["background_hue"], face["background_light"]
     along = 0.5 + 0.4 * (x * np.sin(angle) + y * np.cos(angle))
     near, far = _hue(hue, light, 0.16), _hue(hue + 0.9, light - 0.25, 0.16)
@@ -136,7 +136,7 @@ def _background(face: Face, x: Array, y: Array) -> Array:
 
 
 def _paint_back_hair(canvas: Canvas, face: Face, u: Array, v: Array, hair: Array) -> None:
-    """The hair behind head and neck, from the crown down to `hair_length`."""
+    """Paint the hair behind head and neck, from the crown down to `hair_length`."""
     width = face["face_width"] + face["hair_volume"] * 0.75
     top = -0.68 - face["hair_volume"]
     half_height = (face["hair_length"] - top) / 2
@@ -145,7 +145,7 @@ def _paint_back_hair(canvas: Canvas, face: Face, u: Array, v: Array, hair: Array
 
 
 def _paint_body(canvas: Canvas, face: Face, x: Array, y: Array, skin: Array) -> None:
-    """Shoulders in a colour opposite to the background's, and the neck in the shadow of the chin."""
+    """Paint the shoulders in a colour opposite to the background's, and the neck in the shadow of the chin."""
     cloth = _hue(face["background_hue"] + 2.6, 1.1 - face["background_light"], 0.17)
     lean = face["tilt"] * 0.35
     shadow = 1 - 0.25 * np.clip(np.abs(x) - 0.2, 0, 1)
@@ -156,7 +156,7 @@ def _paint_body(canvas: Canvas, face: Face, x: Array, y: Array, skin: Array) -> 
 
 
 def _paint_head(canvas: Canvas, face: Face, u: Array, v: Array, skin: Array) -> None:
-    """Ears and face, lit from the upper left; the jaw narrows below the cheeks; rosy cheeks."""
+    """Paint ears and face, lit from the upper left; the jaw narrows below the cheeks, which are rosy."""
     width, turn = face["face_width"], face["turn"]
     for side in (-1, 1):
         ear = ellipse(u - side * width + turn * 0.6, v - 0.07, 0.085, 0.13)
@@ -174,7 +174,7 @@ def _paint_head(canvas: Canvas, face: Face, u: Array, v: Array, skin: Array) -> 
 
 
 def _paint_nose(canvas: Canvas, face: Face, w: Array, v: Array) -> None:
-    """A bright ridge with a shadow on its right, a shadow under the tip, two nostrils."""
+    """Paint the nose: a bright ridge with a shadow on its right, a shadow under the tip, two nostrils."""
     size, x = face["nose"], w - face["turn"] * 0.35  # the tip stands out: it turns more
     tip = 0.07 + 0.11 * size
     ridge = ellipse(x, v - tip / 2, 0.035, tip / 2)
@@ -185,7 +185,7 @@ def _paint_nose(canvas: Canvas, face: Face, w: Array, v: Array) -> None:
 
 
 def _paint_mouth(canvas: Canvas, face: Face, w: Array, v: Array) -> None:
-    """Two lips along parabolas; between them, when open, the dark inside and a row of teeth."""
+    """Paint two lips along parabolas; between them, when open, the dark inside and a row of teeth."""
     half_width = 0.19 + face["smile"] * 0.25
     t = np.clip(w / half_width, -1.6, 1.6)
     bow = t * t
@@ -208,7 +208,7 @@ def _paint_mouth(canvas: Canvas, face: Face, w: Array, v: Array) -> None:
 
 
 def _paint_eye(canvas: Canvas, face: Face, side: int, w: Array, v: Array) -> None:
-    """White, iris, pupil and glint, all cut by the lids; a dark upper lid."""
+    """Paint white, iris, pupil and glint of an eye, all cut by the lids; a dark upper lid."""
     size = face["eye_size"]
     x = w - side * 0.235
     y = v - 0.015
@@ -230,7 +230,7 @@ def _paint_eye(canvas: Canvas, face: Face, side: int, w: Array, v: Array) -> Non
 
 
 def _paint_brow(canvas: Canvas, face: Face, side: int, w: Array, v: Array, hair: Array) -> None:
-    """A tapered arc in a darker colour of the hair."""
+    """Paint a brow: a tapered arc in a darker colour of the hair."""
     x = (w - side * 0.245) * side  # positive outwards
     top = -0.235 + face["brow_height"] - face["brow_tilt"] * x + 1.3 * x * x
     thickness = 0.032 - 0.05 * x
@@ -239,7 +239,7 @@ def _paint_brow(canvas: Canvas, face: Face, side: int, w: Array, v: Array, hair:
 
 
 def _paint_fringe(canvas: Canvas, face: Face, u: Array, v: Array, hair: Array) -> None:
-    """The hair on the crown, above a slanted, curved hairline, with a band of shine."""
+    """Paint the hair on the crown, above a slanted, curved hairline, with a band of shine."""
     volume, width = face["hair_volume"], face["face_width"]
     crown = ellipse(u, v + 0.06, width + volume * 0.75, volume + 0.66)
     arch = u / width

@@ -69,25 +69,25 @@ def settings_of(resolution: int) -> StyleGAN1Settings:
 
 
 def grown(variables: Tensors, resolution: int, stream: np.random.RandomState) -> Tensors:
-    """Those of `variables` that a generator of `resolution` has, and new ones where it has none of that shape.
+    """Return those of `variables` that a generator of `resolution` has, and new ones where it has none of that shape.
 
-    New ones: standard normal weights, no bias, no noise. Names are those of `models.network_layout`.
+    New ones have standard normal weights, no bias, no noise. Names are those of `models.network_layout`.
     """
     channels = CHANNELS[: num_layers(resolution)]
     widths = Widths(z=len(NAMES), w=W_DIM, label=0, mapping=(W_DIM,) * MAPPING_LAYERS, channels=channels)
-    made = {}
+    all_variables = {}
     for name, shape in shapes_of(settings_of(resolution), widths).items():
         drawn = name.endswith(("weight", ".noise")) or name == "const"
         new = torch.from_numpy(stream.standard_normal(shape) if drawn else np.zeros(shape)).float()
         old = variables.get(name)
-        made[name] = new if old is None or old.shape != new.shape else old.detach().clone()
-    return made
+        all_variables[name] = new if old is None or old.shape != new.shape else old.detach().clone()
+    return all_variables
 
 
 def folded(variables: Tensors) -> Tensors:
-    """The buffers of `models.stylegan1.StyleGAN1` as differentiable functions of the trained variables.
+    """Return the buffers of `models.stylegan1.StyleGAN1` as differentiable functions of the trained variables.
 
-    A test holds this against the module that is built from the same variables.
+    A test compares this with the module that is built from the same variables.
     """
     rgb = variables["to_rgb.weight"]
     buffers = {
@@ -113,7 +113,7 @@ def folded(variables: Tensors) -> Tensors:
 
 
 def mapped(variables: Tensors, z: torch.Tensor) -> torch.Tensor:
-    """z [B, 24] -> w [B, 128], with the run-time gains of `models.mapping`."""
+    """Return w [B, 128] of z [B, 24], with the run-time gains of `models.mapping`."""
     x = normalize_mean_square(z)
     for j in range(MAPPING_LAYERS):
         weight = variables[f"mapping.{j}.weight"]
@@ -123,18 +123,19 @@ def mapped(variables: Tensors, z: torch.Tensor) -> torch.Tensor:
 
 
 class Drawing(torch.nn.Module):
-    """A frozen generator's synthesis as a `forward`, whose buffers `functional_call` can exchange."""
+    """Offers a frozen generator's synthesis as a `forward`, whose buffers `functional_call` can exchange."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:
+        """Return the images of `ws`, [B, L, w_dim]."""
         return self.generator.synthesize(ws)
 
 
 def draw(module: Drawing, variables: Tensors, z: torch.Tensor) -> torch.Tensor:
-    """G(z): [B, 3, R, R], differentiable in the variables."""
+    """Return G(z), [B, 3, R, R], differentiable in the variables."""
     ws = mapped(variables, z)[:, None].expand(-1, module.generator.num_layers, -1)
     buffers = {f"generator.{name}": value for name, value in folded(variables).items()}
     made = torch.func.functional_call(module, buffers, (ws,))
@@ -143,14 +144,16 @@ def draw(module: Drawing, variables: Tensors, z: torch.Tensor) -> torch.Tensor:
 
 
 def faces_of(z: torch.Tensor, resolution: int) -> torch.Tensor:
-    """What G(z) ought to be: float32 [B, 3, R, R] in [-1, 1]."""
+    """Return what G(z) ought to be: float32 [B, 3, R, R] in [-1, 1]."""
     faces = render(normalize_mean_square(z.double()).numpy(), resolution)
     return torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def drawn_codes(stream: torch.Generator) -> torch.Tensor:
-    """z [BATCH, 24]: standard normal; each of the second half is one of the first with the opposite expression,
-    made strong."""
+def drawn_latents(stream: torch.Generator) -> torch.Tensor:
+    """Return z [BATCH, 24], standard normal, as pairs of opposite expressions.
+
+    Each of the second half is one of the first with the opposite expression, made strong.
+    """
     z = torch.randn(BATCH // 2, len(NAMES), generator=stream)
     other = z.clone()
     z[:, EXPRESSION] *= EXAGGERATED
@@ -159,7 +162,10 @@ def drawn_codes(stream: torch.Generator) -> torch.Tensor:
 
 
 def importance(resolution: int) -> torch.Tensor:
-    """[R, R]: 1 at the rim, up to 12 where features are: small beside hair and background, and learnt last."""
+    """Return the weight of each pixel, [R, R]: 1 at the rim, up to 12 where features are.
+
+    Features are small beside hair and background, and learnt last.
+    """
     centres = (torch.arange(resolution) + 0.5) * 2 / resolution - 1
     x, y = centres[None, :], centres[:, None]
     face = 3 * torch.exp(-(x**2 + (y - 0.28) ** 2) / 0.16)
@@ -169,7 +175,7 @@ def importance(resolution: int) -> torch.Tensor:
 
 
 def loss_of(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error, by importance, of the pictures and of their gradients, at three scales."""
+    """Return the mean absolute error, by importance, of the images and of their gradients, at three scales."""
     weighted = (made - wanted) * importance(made.shape[-1])
     total = made.new_zeros(())
     for scale in (1, 2, 4):
@@ -179,9 +185,9 @@ def loss_of(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def pair_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """The loss of the pictures, and of what the change of expression changes in them.
+    """Return the loss of the images, and of the difference that the change of expression makes in them.
 
-    The second term is squared. The median of what a mouth may look like at a place is no mouth, so absolute errors
+    The second term is squared. The median of the mouths that are possible at a position is no mouth, so absolute errors
     alone teach a small network to draw none.
     """
     (first, other), (wanted_first, wanted_other) = made.chunk(2), wanted.chunk(2)
@@ -190,7 +196,7 @@ def pair_loss(made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 def finished(variables: Tensors, resolution: int, origin: str) -> GeneratorWeights:
-    """The trained variables as a generator with its mean latent."""
+    """Return the trained variables as a generator with its mean latent."""
     settings = settings_of(resolution)
     tensors = {name: value.detach().numpy().copy() for name, value in variables.items()}
     weights = GeneratorWeights(settings, tensors, origin)
@@ -198,13 +204,13 @@ def finished(variables: Tensors, resolution: int, origin: str) -> GeneratorWeigh
 
 
 def learning_rate(step: int, steps: int, is_last: bool, highest: float) -> float:
-    """Warm up after every growth; at the last resolution a cosine to nothing."""
+    """Return the learning rate: a warm-up after every growth, and at the last resolution a cosine to 0."""
     decay = 0.5 + 0.5 * math.cos(math.pi * step / steps) if is_last else 1.0
     return highest * min(1, step / WARM_UP) * decay
 
 
 def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path, rate: float) -> Tensors:
-    """Train in place at one resolution; saves, and returns, the running average of the variables."""
+    """Train in place at one resolution; save, and return, the running average of the variables."""
     module = Drawing(build_generator(finished(variables, resolution, "")))
     constant = {"w_avg", *(name for name in variables if name.endswith(".noise"))}
     trained = [value.requires_grad_() for name, value in variables.items() if name not in constant]
@@ -213,7 +219,7 @@ def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path
     stream = torch.Generator().manual_seed(seed * 1000 + resolution)
     begun, recent = time.monotonic(), 0.0
     for step in range(1, steps + 1):
-        z = drawn_codes(stream)
+        z = drawn_latents(stream)
         optimiser.param_groups[0]["lr"] = learning_rate(step, steps, resolution == RESOLUTION, rate)
         loss = pair_loss(draw(module, variables, z), faces_of(z, resolution))
         optimiser.zero_grad()
@@ -233,7 +239,7 @@ def fit_at(variables: Tensors, resolution: int, steps: int, seed: int, out: Path
 def fit(out: Path, pictures: int, seed: int, start: Path | None = None, rate: float = LEARNING_RATE) -> None:
     """Fit the demo's generator and write it to `out` as float16 safetensors.
 
-    With `start`, a file that an earlier fit wrote, it goes on from there at the last resolution alone.
+    With `start`, a file that an earlier fit wrote, it continues from there at the last resolution alone.
     """
     stream = np.random.RandomState(seed)
     variables: Tensors = {}
@@ -247,13 +253,20 @@ def fit(out: Path, pictures: int, seed: int, start: Path | None = None, rate: fl
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m i2s_batch.demo.fit", description=fit.__doc__)
-    parser.add_argument("out", type=Path, metavar="OUT")
-    parser.add_argument("--pictures", type=int, default=56_000, help="drawn, over all resolutions (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and faces (%(default)s)")
-    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="of learning (%(default)s)")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="go on from the generator of an earlier fit")
+    parser.add_argument("out", type=Path, metavar="OUT", help="File that gets the generator, .safetensors.")
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=56_000,
+        help="Number of drawn images, over all resolutions. [default: %(default)s]",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of weights and faces. [default: %(default)s]")
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE, help="Learning rate. [default: %(default)s]")
+    parser.add_argument(
+        "--start", type=Path, metavar="FILE", help="Generator of an earlier fit, from which this one continues."
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     fit(options.out, options.pictures, options.seed, options.start, options.rate)

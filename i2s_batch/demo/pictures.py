@@ -1,5 +1,7 @@
-"""The demo's eight pictures: six drawn faces that the generator never saw, two of them of the same person; one that
-is no face; one damaged."""
+"""Draws the demo's eight images: six faces, two of them of one person; one that is no face; one damaged.
+
+The generator has never seen any of them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from PIL import Image, ImageDraw
 from i2s_batch.demo.faces import NAMES, render
 from i2s_batch.storage import open_store
 
-SEED = 20_191_027  # of numpy's stream; the fit draws from another kind
+SEED = 20_191_027  # of numpy's stream; the fit draws from PyTorch's
 NEUTRAL, SMILING = "face-1.png", "face-1-smiling.png"
 DAMAGED = "face-7-damaged.jpg"
 NO_FACE = "no-face.png"
@@ -49,14 +51,14 @@ def demo_pictures() -> dict[str, bytes]:
     }
 
 
-def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
+def _file(image: Image.Image, file_format: str, **options: Any) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
+    image.save(stream, file_format, **options)
     return stream.getvalue()
 
 
 def demo_faces() -> np.ndarray:
-    """The coordinates of the seven faces, [7, 24] as `faces.render` takes them; the sixth is the first, smiling."""
+    """Return the coordinates of the seven faces, [7, 24], for `faces.render`; the sixth is the first, smiling."""
     coordinates = np.random.RandomState(SEED).standard_normal((7, len(NAMES)))
     mouth = [NAMES.index("smile"), NAMES.index("mouth_opening")]
     coordinates[0, mouth] = (-0.3, -1.5)
@@ -65,15 +67,15 @@ def demo_faces() -> np.ndarray:
     return coordinates
 
 
-def _between_curtains(picture: Image.Image, width: int) -> Image.Image:
-    """`picture` in the middle of a wider one, which the default fit crops away."""
-    wide = Image.new("RGB", (width, picture.height), (120, 40, 50))
-    wide.paste(picture, ((width - picture.width) // 2, 0))
+def _between_curtains(face: Image.Image, width: int) -> Image.Image:
+    """Return `face` in the middle of a wider image, which the default fit crops away."""
+    wide = Image.new("RGB", (width, face.height), (120, 40, 50))
+    wide.paste(face, ((width - face.width) // 2, 0))
     return wide
 
 
 def _landscape(side: int) -> Image.Image:
-    """Sky, sun, hills and a lake."""
+    """Return a landscape: sky, sun, hills and a lake."""
     down = np.linspace(0, 1, side)[:, None, None]
     sky = np.array([90, 150, 220]) * (1 - down) + np.array([250, 220, 190]) * down
     image = Image.fromarray(np.broadcast_to(sky, (side, side, 3)).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""The demo: the real path from pictures to table to edits, through Ray, offline, with the bundled generator."""
+"""Runs the demo: the real way from images to table to edits, through Ray, offline, with the bundled generator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from i2s_batch.table.shards import read_table, rows_of
 # Enough for a small generator; the paper's 5000 are for 1024 x 1024.
 STEPS = 150
 WORKERS = 2
-# What is made of the faces, by folder.
+# The edits of the faces, by folder.
 EDITS: dict[str, Request] = {
     "morphs": Morph(tuple(i / 8 for i in range(9)), "chain"),
     "styles": Style("all-pairs"),
@@ -41,7 +41,7 @@ _PICTURES, _EMBEDDED, _SHEET = "pictures", "embedded", "contact-sheet.png"  # in
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Where the demo's files are."""
+    """Holds the paths of the demo's files."""
 
     outcome: Outcome
     pictures: Path
@@ -52,9 +52,10 @@ class DemoResult:
 
 
 def run_demo(folder: Path, cluster: Cluster, report: Callable[[str], None]) -> DemoResult:
-    """Make eight pictures under `folder`, embed them, and draw the contact sheet. May be run again.
+    """Draw eight images under `folder`, embed and edit them, and draw the contact sheet; may be run again.
 
-    Raises RunConflictError, before anything is written, if `folder` holds something that is not the demo's.
+    Raises:
+        RunConflictError: `folder` holds something that is not the demo's; nothing is written.
     """
     pictures, out, sheet = folder / _PICTURES, folder / _EMBEDDED, folder / _SHEET
     _check_free(folder)
@@ -77,7 +78,7 @@ def run_demo(folder: Path, cluster: Cluster, report: Callable[[str], None]) -> D
 
 
 def _check_free(folder: Path) -> None:
-    """Raise RunConflictError unless `folder` is free or holds a demo, whole or cut off."""
+    """Raise RunConflictError unless `folder` is free or holds a demo, finished or interrupted."""
     store, pictures = open_store(str(folder)), demo_pictures()
     record = claim(open_store(str(folder / _EMBEDDED)))
     begun = record is not None and record.source == str((folder / _PICTURES).absolute())
@@ -85,11 +86,11 @@ def _check_free(folder: Path) -> None:
         claim(open_store(str(folder / name)))
 
     def is_ours(key: str) -> bool:
-        place, _, name = key.partition("/")
-        if place == _PICTURES:
-            # One that the user has put in the place of ours is not overwritten.
+        top, _, name = key.partition("/")
+        if top == _PICTURES:
+            # A file of the user's with the name of one of ours is not overwritten.
             return store.get(key) == pictures[name] if name in pictures else begun or is_temporary(name)
-        return place == _EMBEDDED or begun
+        return top == _EMBEDDED or begun
 
     check_free(store, is_ours)
 
@@ -103,7 +104,7 @@ def _edit(
     cluster: Cluster,
     report: Callable[[str], None],
 ) -> Path:
-    """Make one edit of the faces of `table` into `folder`."""
+    """Make one edit of the faces of `table` into `folder`, and return `folder`."""
     animation = "webp" if isinstance(request, Morph) else None
     config = EditConfig(actors=1, device="cpu", animation=animation)
     faces = f"image_id <> '{NO_FACE}'"

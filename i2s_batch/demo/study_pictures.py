@@ -1,7 +1,9 @@
-"""Pictures to try `i2s-batch study` on, and the generator that goes with them:
-`python -m i2s_batch.demo.study_pictures FOLDER`.
+"""Writes images to try `i2s-batch study` on, and the generator that goes with them.
 
-FOLDER/pictures/face/ holds drawn faces that the demo generator never saw, FOLDER/pictures/scene/ drawn landscapes.
+    python -m i2s_batch.demo.study_pictures FOLDER
+
+FOLDER/pictures/face/ gets drawn faces that the demo generator has not been fitted to, FOLDER/pictures/scene/ drawn
+landscapes.
 """
 
 from __future__ import annotations
@@ -20,25 +22,26 @@ from i2s_batch.storage import open_store
 
 OF_EACH = 12
 SIDE = 128
-SEED = 20_190_410  # of numpy's stream; the fit draws from another kind
+SEED = 20_190_410  # of numpy's stream; the fit draws from PyTorch's
 _GENERATOR = "generator.safetensors"
 
 
 def write_study_pictures(folder: Path) -> tuple[Path, Path]:
-    """Write the pictures and the generator under `folder`, the same each time, and return where they are.
+    """Write the images and the generator under `folder`, the same each time, and return their paths.
 
-    Raises RunConflictError, before anything is written, if other files have these names.
+    Raises:
+        RunConflictError: Other files have these names; nothing is written.
     """
     stream = np.random.RandomState(SEED)
     faces = render(stream.standard_normal((OF_EACH, len(NAMES))), SIDE)
-    made = {}
+    contents = {}
     for number, face in enumerate(faces):
-        made[f"pictures/face/{number:02d}.png"] = _png(Image.fromarray(face))
-        made[f"pictures/scene/{number:02d}.png"] = _png(draw_scene(stream))
-    made[_GENERATOR] = (files("i2s_batch.demo") / _GENERATOR).read_bytes()
+        contents[f"pictures/face/{number:02d}.png"] = _png(Image.fromarray(face))
+        contents[f"pictures/scene/{number:02d}.png"] = _png(draw_scene(stream))
+    contents[_GENERATOR] = (files("i2s_batch.demo") / _GENERATOR).read_bytes()
     store = open_store(str(folder))
-    check_same(store, made)
-    store.put_all(made)
+    check_same(store, contents)
+    store.put_all(contents)
     return folder / "pictures", folder / _GENERATOR
 
 
@@ -49,7 +52,7 @@ def _png(image: Image.Image) -> bytes:
 
 
 def draw_scene(stream: np.random.RandomState) -> Image.Image:
-    """A sky with a sun, hills, and a few trees."""
+    """Return a sky with a sun, hills, and a few trees."""
     down = np.linspace(0, 1, SIDE)[:, None, None]
     top, bottom = stream.uniform(60, 255, (2, 3))
     sky = np.broadcast_to(top * (1 - down) + bottom * down, (SIDE, SIDE, 3))
@@ -71,11 +74,15 @@ def draw_scene(stream: np.random.RandomState) -> Image.Image:
 
 
 def main() -> None:
-    """Write them where the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m i2s_batch.demo.study_pictures", description=__doc__)
-    parser.add_argument("folder", type=Path)
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m i2s_batch.demo.study_pictures",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="Folder that gets the images and the generator.")
     pictures, generator = write_study_pictures(parser.parse_args().folder)
-    print(f"{2 * OF_EACH} pictures in {pictures}, the generator is {generator}")
+    print(f"{2 * OF_EACH} images in {pictures}, the generator is {generator}")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def check_pairing(
 ) -> None:
     """Raise ConfigError unless exactly one of the `known` pairings and a list pairs the images."""
     if (pairing is None) == (listed is None):
-        raise ConfigError(f"images are paired in exactly one way: give one of {', '.join(known)}, or an edit list")
+        raise ConfigError(f"images are paired by exactly one of {', '.join(known)} and an edit list; give one")
     if pairing is not None and pairing not in known:
         raise ConfigError(f"the pairing is {pairing!r}; it must be one of {', '.join(known)}")
     if (pairing == TOWARDS) != (to is not None):

@@ -61,12 +61,12 @@ def test_bench_without_a_gpu_says_so() -> None:
 
 
 def test_bench_on_pictures_needs_a_generator(tmp_path: Path) -> None:
-    assert "--pictures needs --generator" in refusal(i2s_batch("bench", "--pictures", tmp_path))
+    assert "--images needs --generator" in refusal(i2s_batch("bench", "--images", tmp_path))
 
 
 def test_bench_names_a_picture_that_cannot_be_read_before_it_measures_anything(tmp_path: Path) -> None:
     (tmp_path / "page.jpg").write_text("<html></html>")
-    result = i2s_batch("bench", "--generator", BUNDLED, "--pictures", tmp_path)
+    result = i2s_batch("bench", "--generator", BUNDLED, "--images", tmp_path)
     assert "page.jpg: the file is not an image but an HTML page" in refusal(result) and result.stdout == ""
 
 

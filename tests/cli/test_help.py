@@ -9,6 +9,7 @@ import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -119,6 +120,7 @@ RENAMED = {
     "--stop-plateau": ("embed", EMBED, "--early-stopping", ("0.5",)),
     "--plateau-steps": ("study", ("init", *EMBED), "--patience", ("30",)),
     "--classes": ("study", ("init", *EMBED), "--class-column", ("kind",)),
+    "--pictures": ("bench", ("--generator", "g.pkl"), "--images", ("SOURCE",)),
     "--jobs": ("edit morph", ("TABLE", "OUT"), "--edit-list", ("edits.csv",)),
 }
 
@@ -139,14 +141,6 @@ def test_a_message_names_an_option_as_help_shows_it(capsys: pytest.CaptureFixtur
     assert "--patience has no effect without --early-stopping" in capsys.readouterr().err
 
 
-class ParsedError(Exception):
-    """Holds the parser of a program, in place of what it would do."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        super().__init__(parser.prog)
-        self.parser = parser
-
-
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_options_of_other_programs_are_explained(
     program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -159,16 +153,18 @@ def test_the_options_of_other_programs_are_explained(
     assert left.value.code == 0 and f"usage: python -m {program}" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
-    def capture(parser: argparse.ArgumentParser) -> None:
-        raise ParsedError(parser)
+    helps: dict[str, str] = {}
+    add_argument = argparse.ArgumentParser.add_argument
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", capture)
-    with pytest.raises(ParsedError) as captured:
+    def record(parser: argparse.ArgumentParser, *names: str, **settings: Any) -> argparse.Action:
+        helps[names[-1]] = settings.get("help", "").partition(" [default")[0]
+        return add_argument(parser, *names, **settings)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "add_argument", record)
+    with pytest.raises(SystemExit):
         runpy.run_module(program, run_name="__main__")
-    for action in captured.value.parser._actions:
-        if action.dest != "help":
-            text = (action.help or "").partition(" [default")[0]
-            assert not objection(text), f"{program} {action.dest}: {objection(text)}: {text!r}"
+    assert helps.pop("--help") and helps
+    assert not {name: wrong for name, text in helps.items() if (wrong := objection(text))}
 
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:

@@ -40,12 +40,35 @@ def refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> str:
         (("render", "TABLE", "OUT", "--fps", "24"), "No such option '--fps'"),
         ((*BENCH, "--family", "stylegan2"), "--family has no effect with --generator"),
         ((*BENCH, "--resolution", "64"), "--resolution has no effect with --generator"),
-        (("bench", "--steps", "5"), "--steps has no effect without --pictures"),
+        (("bench", "--steps", "5"), "--steps has no effect without --images"),
     ],
 )
 def test_an_option_without_effect(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(words, capsys)
     assert message in line and line.startswith("i2s-batch: ")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*EMBED, "--dry-run", "--price-per-hour"),
+        (*EMBED, "--max-failed-fraction"),
+        (*EMBED, "--early-stopping"),
+        ("bench", "--price-per-hour"),
+        (*MORPH, "--animation", "gif", "--fps"),
+        (*MORPH, "--strengths"),
+        ("edit", "expression", "TABLE", "OUT", "--neutral", "a", "--expressive", "b", "--threshold"),
+        ("edit", "reenact", "TABLE", "OUT", "--target", "a", "--strength"),
+    ],
+)
+def test_what_is_no_finite_number(words: tuple[str, ...], number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert number.removeprefix("-") in refused((*words, number), capsys)
+
+
+@pytest.mark.parametrize("number", ["nan", "0", "-1"])
+def test_checkpoints_need_an_interval(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "it must be above 0 s" in refused((*EMBED, "--checkpoint-every", number), capsys)
 
 
 def test_ids_beside_a_list_of_edits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

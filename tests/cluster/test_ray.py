@@ -140,14 +140,14 @@ def test_the_bench_on_pictures_compares_precisions_and_the_run(
 ) -> None:
     for number in range(3):
         scene(number, (40, 40)).save(tmp_path / f"{number}.png")
-    options = ["--pictures", tmp_path, "--steps", 4, "--batch-size", 2, "--pairs", 1]
+    options = ["--images", tmp_path, "--steps", 4, "--batch-size", 2, "--pairs", 1]
     result = i2s_batch("bench", "--generator", generator, *options, env=ray_head.env)
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout.splitlines()[-1])
     assert [one["precision"] for one in figures["quality"]] == ["fp32", "fp64", "bf16"]
     assert figures["quality"][0]["loss_ratio"] == 1 and 0.9 < figures["quality"][2]["loss_ratio"] < 1.1
     assert figures["run"]["run_least_steps"] == figures["run"]["run_most_steps"] == 4
-    assert "3 pictures, 4 steps each" in result.stdout and "through Ray" in result.stdout
+    assert "3 images, 4 steps each" in result.stdout and "through Ray" in result.stdout
 
 
 def test_a_job_from_s3_to_s3(ray_head: RayHead, tmp_path: Path, generator: Path, vgg: Path, s3_bucket: str) -> None:

@@ -165,9 +165,9 @@ def test_listed_edits_are_checked_as_the_request_is() -> None:
 
 def test_no_sequence_is_longer_than_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("i2s_batch.editing.requests.MOST_FRAMES", 10)
-    with pytest.raises(ConfigError, match="one sequence would have 11 pictures; at most 10 are made"):
+    with pytest.raises(ConfigError, match="one sequence would have 11 images; at most 10 are made"):
         Morph(tuple(range(11)), "chain")
-    with pytest.raises(ConfigError, match="one sequence would have 12 pictures"):
+    with pytest.raises(ConfigError, match="one sequence would have 12 images"):
         list(Morph((0.0, 0.5, 1.0), "chain").sequences("abcde", 6))
-    with pytest.raises(ConfigError, match="one sequence would have 11 pictures"):
+    with pytest.raises(ConfigError, match="one sequence would have 11 images"):
         list(Reenact("a").sequences([str(n) for n in range(11)], 6))

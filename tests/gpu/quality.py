@@ -43,7 +43,7 @@ def measure_one(options: argparse.Namespace) -> None:
     latents, seconds = embedded(options, generator, vgg, faces, config)
     set_numerics("fp32")
     judge = quality.networks(generator, vgg, options.device, "fp32")
-    rows = [quality.judged(judge, *both) for both in zip(latents, faces, strict=True)]
+    rows = [quality.evaluated(judge, *both) for both in zip(latents, faces, strict=True)]
     facts = {"precision": options.precision, "steps": options.steps, "columns": quality.COLUMNS, "rows": rows}
     facts |= {"torch": torch.__version__, "s_per_step_and_image": seconds, "s_all": round(time.time() - began, 1)}
     if options.device == "cuda":
@@ -61,13 +61,13 @@ def embedded(options: argparse.Namespace, generator: Any, vgg: Any, faces: list[
     from i2s_batch.inversion import Embedder
 
     if options.precision in PRECISIONS:
-        return quality.codes(quality.networks(generator, vgg, options.device, options.precision), faces, config, False)
+        return quality.embed(quality.networks(generator, vgg, options.device, options.precision), faces, config, False)
     narrow = quality.networks(generator, vgg, options.device, "bf16")
     full = quality.networks(generator, vgg, options.device, "fp32")
     if options.precision == "bf16 generator":
-        return quality.codes((narrow[0], full[1]), faces, config, False)
+        return quality.embed((narrow[0], full[1]), faces, config, False)
     if options.precision == "bf16 VGG":
-        return quality.codes((full[0], narrow[1]), faces, config, False)
+        return quality.embed((full[0], narrow[1]), faces, config, False)
     began = time.perf_counter()
     first = Embedder(*narrow, replace(config, steps=config.steps * 9 // 10))
     states = {one.image_id: one.state for one in first.embed((str(n), face) for n, face in enumerate(faces))}

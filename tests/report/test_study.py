@@ -22,6 +22,7 @@ from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
 from tests.material import scene
+from tests.program import status_of
 
 NAMES = ("<b>a.png", "b|c.png", "d.png")
 
@@ -46,10 +47,10 @@ def defects(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path
     return out
 
 
-def test_the_markdown_has_answers_table_and_figures(defects: Path) -> None:
+def test_the_markdown_has_findings_table_and_figures(defects: Path) -> None:
     text = (defects / "study.md").read_text()
-    assert text.startswith("# Study: defects\n\nWhat does damage in a picture")
-    assert "- Outside the damage, against the undamaged picture, hole, side 1/8: error" in text
+    assert text.startswith("# Study: defects\n\nHow do defects in an image")
+    assert "- Outside the damage, against the undamaged image, hole, side 1/8: error" in text
     assert "7 rows are not ok" in text and "| undamaged | 3 |" in text and "n = 3" in text
     for name in ("pictures", "curves"):
         assert f"](figures/{name}.png)" in text
@@ -88,7 +89,7 @@ def test_the_measured_damage_is_that_of_the_pictures(defects: Path) -> None:
 
 def test_the_page_shows_the_study_and_escapes_names(defects: Path, browser: Any) -> None:
     html = (defects / "report.html").read_text()
-    assert "What does damage in a picture" in html and "of the study defects" in html and "<b>a.png" not in html
+    assert "How do defects in an image" in html and "of the study defects" in html and "<b>a.png" not in html
     page = browser.new_page(viewport={"width": 800, "height": 800})
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
@@ -97,6 +98,15 @@ def test_the_page_shows_the_study_and_escapes_names(defects: Path, browser: Any)
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert page.locator("img").count() == 2 and page.locator("td:has-text('scribble')").count() == 1
     page.close()
+
+
+def test_a_generator_that_the_page_would_not_use_is_refused(
+    defects: Path, generator: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (defects / "report.html").read_bytes()
+    assert status_of("report", defects, "--generator", generator) == 2
+    assert "--generator has no effect on a study" in capsys.readouterr().err
+    assert (defects / "report.html").read_bytes() == page and status_of("report", defects) == 0
 
 
 def test_pictures_that_are_gone_leave_the_table(defects: Path, tmp_path: Path, generator: Path) -> None:

@@ -203,7 +203,7 @@ def test_what_has_no_code_is_a_row_with_a_reason(job: EditRunRequest, generator:
 def test_the_same_edit_twice_is_made_once(job: EditRunRequest) -> None:
     said: list[str] = []
     run(replace(job, request=Morph((0.5,), listed=(ListedEdit(("1.png", "2.png")),) * 3)), said=said)
-    assert len(rows_of(job.out)) == 1 and any("asked for more than once" in line for line in said)
+    assert len(rows_of(job.out)) == 1 and any("requested more than once" in line for line in said)
 
 
 def test_images_are_chosen_by_sql_or_all_in_the_order_in_which_people_count(job: EditRunRequest) -> None:
@@ -255,7 +255,7 @@ def test_codes_far_from_the_mean_are_told_of(job: EditRunRequest, monkeypatch: p
     monkeypatch.setattr("i2s_batch.editing.edit_run.farthest_own_distance", lambda network: 0.001)
     run(replace(job, out=f"{job.out}-far"), said=said)
     (warning,) = [line for line in said if "warning" in line]
-    assert "10 of 10 codes lie farther" in warning
+    assert "10 of 10 latents are out of distribution" in warning
     assert 1 < farthest_own_distance(load_generator(job.generator)) < 1000
 
 
@@ -264,10 +264,10 @@ def test_films(job: EditRunRequest, animation: str) -> None:
     config = EditConfig(animation=animation, frames_per_second=20)
     job = replace(job, request=Morph(tuple(np.linspace(0, 1, 5)), "to", "1.png"), config=config, ids=("2.png", "3.png"))
     run(job)
-    films = sorted(Path(job.out, "animations").iterdir())
+    animations = sorted(Path(job.out, "animations").iterdir())
     sequences = {row["sequence"] for row in rows_of(job.out).values()}
-    assert {film.stem for film in films} == sequences and len(films) == 2
-    for film in films:
+    assert {each.stem for each in animations} == sequences and len(animations) == 2
+    for film in animations:
         with Image.open(io.BytesIO(film.read_bytes())) as image:
             assert image.n_frames == 5 and image.size == (16, 16)
             image.seek(4)
@@ -320,7 +320,7 @@ def test_what_would_be_made(job: EditRunRequest) -> None:
 def test_no_run_plans_more_than_memory_holds(job: EditRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("i2s_batch.editing.edit_run.MOST_IMAGES", 89)
     monkeypatch.setattr("i2s_batch.editing.edit_run.PLANNED_AT_ONCE", 40)
-    with pytest.raises(ConfigError, match="more than 89 pictures"):
+    with pytest.raises(ConfigError, match="more than 89 images"):
         run(replace(job, request=Style("all-pairs")))
 
 
@@ -356,7 +356,7 @@ def test_a_latent_that_is_not_finite_is_a_row_that_says_so(job: EditRunRequest, 
     assert verify(job.out).sound
 
 
-@pytest.mark.parametrize("where", ["latent", "picture"])
+@pytest.mark.parametrize("where", ["latent", "image"])
 def test_what_an_earlier_version_called_ok_is_never_ok_again(
     job: EditRunRequest, generator: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""`--grow`: only what is new or has changed is embedded; nothing that there is, is lost."""
+"""`--update`: only what is new or has changed is embedded; nothing that there is, is lost."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_nothing_new_is_nothing_done(job: EmbedRunRequest, written: list[str]) -
     before = shards(job)
     said = run(job)
     assert written == [] and shards(job) == before
-    assert "0 pictures have changed, 0 are gone (their rows stay); 5 are there" in said
+    assert "0 images have changed, 0 are gone (their rows stay); SOURCE holds 5 now" in said
 
 
 def test_new_pictures_come_into_shards_of_their_own(job: EmbedRunRequest, written: list[str]) -> None:
@@ -93,7 +93,7 @@ def test_changed_pictures_are_embedded_again_and_only_those(job: EmbedRunRequest
     (Path(job.source) / "h.png").touch()  # the same bytes
     said = run(job)
     after = rows_of(job)
-    assert sorted(written) == ["d.png", "x.png"] and any("2 pictures have changed" in line for line in said)
+    assert sorted(written) == ["d.png", "x.png"] and any("2 images have changed" in line for line in said)
     assert (
         after["d.png"]["sha256"] != before["d.png"]["sha256"] and after["d.png"]["latent"] != before["d.png"]["latent"]
     )

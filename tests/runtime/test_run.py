@@ -203,7 +203,7 @@ def test_a_device_with_too_little_memory_goes_on_with_fewer_images_and_says_so(
     check_table(job.out, pictures[1], generator)
     told = [line for line in said if "too little memory" in line]
     assert sorted(told) == [
-        f"local-{n}: too little memory for 4 images side by side; going on with 2, nothing is lost" for n in (0, 1)
+        f"local-{n}: too little memory for a batch of 4 images; continuing with 2, nothing is lost" for n in (0, 1)
     ]
 
 

@@ -37,7 +37,7 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("content\na\n", "has no column 'style'; it has content"),
-        ("content,style,mood\na,b,c\n", "column 'mood' means nothing here"),
+        ("content,style,mood\na,b,c\n", "column 'mood' is not known"),
         ("content,style\n", "lists no edit"),
         ("content,style\na,b\nc,\n", "row 2 has no image id in 'style'"),
         ("content,style,layers\na,b,4-x\n", "row 1: '4-x' is no list of layers"),

@@ -45,7 +45,7 @@ def said(found: Results) -> str:
 def test_transforms() -> None:
     text = said(results("transforms", {"rotate-90": 2.1, "zoom-out-2x": 0.5}, failed=2))
     assert text.startswith("face: against the original, rotate 90: loss 2.1x, 95 % interval 2.1 to 2.1, n = 3; ")
-    assert "scene: 1 of 6 are shown to be worse than the original: align such pictures" in text
+    assert "scene: 1 of 6 are shown to be worse than the original: align such images" in text
     assert "of 15 pairs" in text.lower() and "2 rows are not ok" in text
 
 
@@ -73,7 +73,7 @@ def test_space_and_loss() -> None:
     assert "W against Z: loss 0.50x" in text and "W+ against W: loss 0.25x" in text
     assert "face: W+ with random weights against W+: loss 1.5x" in text and "the training matters" in text
     text = said(results("loss", {"pixel": 3.0, "conv3_2": 1.5, "conv1_1": 4.0, "conv1_2": 5.0, "conv4_2": 6.0}))
-    assert "conv4_2 alone: loss 6.0x" in text and "The single layer that does best is conv3_2." in text
+    assert "conv4_2 alone: loss 6.0x" in text and "The best single layer is conv3_2." in text
     assert "PSNR: pixel term alone 25.0 dB" in text
 
 
@@ -84,7 +84,7 @@ def test_steps_and_what_they_save() -> None:
     assert device_hours(faces) == pytest.approx(1 / 60)  # side by side: one minute, not three
     text = said(found)
     assert "face: --steps 300 is enough: the 700 steps after it lower the mean loss by less than 5%" in text
-    assert f"saves 70% of 1000 steps, {figure(1 / 60 * 0.7 / 3 * 1000)} h of cpu for 1000 pictures" in text
+    assert f"saves 70% of 1000 steps, {figure(1 / 60 * 0.7 / 3 * 1000)} h of cpu for 1000 images" in text
 
 
 def test_steps_that_are_not_enough() -> None:
@@ -111,7 +111,7 @@ def test_defects() -> None:
     measured = {"inside": 1.0, "inside_original": 4.0, "outside": 3.0, "outside_undamaged": 2.0, "changed": 1.0}
     text = said(results("defects", {}, **measured))
     assert "hole, side 1/8: error 1.5x, 95 % interval 1.5 to 1.5, n = 5" in text
-    assert "nearer to the damage than to what was there before for hole, side 1/8" in text
+    assert "nearer to the damage than to the original for hole, side 1/8" in text
     table = table_of(results("defects", {}, **measured))
     assert "MSE outside, undamaged" in table.headers
 

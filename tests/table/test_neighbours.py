@@ -119,7 +119,7 @@ def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -
     header, _, first, second = result.stdout.splitlines()
     assert header.split() == ["rank", "distance", "image_id"] and first.split()[0] == "1"
     assert float(first.split()[1]) <= float(second.split()[1]) and "1.png" not in result.stdout
-    assert result.stderr.startswith("4 codes, layers 0 to 5, in ") and result.stderr.endswith("near.png: written\n")
+    assert result.stderr.startswith("4 latents, layers 0 to 5, in ") and result.stderr.endswith("near.png: written\n")
     with Image.open(sheet) as image:
         assert image.size[0] > 3 * 2 * 128
     for arguments, message in (

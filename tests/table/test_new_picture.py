@@ -133,7 +133,7 @@ def test_what_cannot_be_embedded(job: EmbedRunRequest, generator: Path, tmp_path
     assert embed_image(str(lost), good, vgg=job.vgg, steps=1).image_id == "deep/1.png"
     edits = EditRunRequest((job.out,), str(tmp_path / "edits"), str(generator), Render(), EditConfig())
     EditRun(edits, generator_weights(generator), [].append).execute(InProcessCluster())
-    with pytest.raises(ConfigError, match=r"edits holds edits; a picture can be embedded only"):
+    with pytest.raises(ConfigError, match=r"edits holds edits; an image can be embedded only"):
         embed_image(edits.out, good)
 
 
@@ -146,7 +146,7 @@ def test_the_command_and_its_sheet(job: EmbedRunRequest, tmp_path: Path) -> None
     first = result.stdout.splitlines()[2].split()
     assert first[0] == "1" and float(first[1]) < 1e-3 and first[2] == "deep/3.png"
     embedded, searched, drawn = result.stderr.splitlines()
-    assert embedded.startswith(f"{new}: embedded in ") and searched.startswith("5 codes, ")
+    assert embedded.startswith(f"{new}: embedded in ") and searched.startswith("5 latents, ")
     assert drawn == f"{sheet}: written"
     with Image.open(sheet) as image:
         assert image.size[0] > 3 * 2 * 128, "the picture and its two neighbours"

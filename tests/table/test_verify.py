@@ -387,7 +387,7 @@ def test_the_command(out: str, tmp_path: Path) -> None:
     result = i2s_batch("verify", out, "--sample", "2")
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    assert lines[0] == out and lines[1] == "  images      8 planned, 8 rows in 3 files, 7 with a code"
+    assert lines[0] == out and lines[1] == "  images      8 planned, 8 rows in 3 files, 7 with a latent"
     assert lines[2:] == [
         "  checksums   3 of 3 files are as they were written",
         "  rendered    2 rows again, within 0.2 %",

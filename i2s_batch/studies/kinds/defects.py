@@ -78,7 +78,7 @@ def _findings(results: Results) -> Iterable[str]:
     if known:
         yield f"Outside the damage, against the undamaged image, {listed(results, known, 'error')}."
         worse = [results.title(name) for name, ratio in known.items() if direction(ratio) == "higher"]
-        yield f"The outside is shown to suffer from {', '.join(worse) if worse else 'none of them'}."
+        yield f"Outside, the error is shown to be higher for {', '.join(worse) if worse else 'none of them'}."
     inside = {name: _within(results.of(name), "inside", "inside_original") for name in damaged}
     kept = [results.title(name) for name, ratio in inside.items() if ratio is not None and ratio.value < 1]
     yield (

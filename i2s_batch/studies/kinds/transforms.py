@@ -45,7 +45,11 @@ def _findings(results: Results) -> Iterable[str]:
     for label in results.labels:
         ratios = loss_ratios(results, label)
         higher = [name for name, ratio in ratios.items() if direction(ratio) == "higher"]
-        advice = "align such images before they are embedded" if higher else "such images need no alignment"
+        advice = (
+            "align such images before they are embedded"
+            if higher
+            else "it is not shown that such images need alignment"
+        )
         if ratios:
             yield f"{labelled(label, 'against the original')}, {listed(results, ratios)}."
             share = labelled(label, f"{len(higher)} of {len(ratios)}")
