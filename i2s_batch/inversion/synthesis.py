@@ -1,4 +1,4 @@
-"""A latent to its image: the one function that everybody uses who draws a single latent."""
+"""Synthesises the image of a single latent: the one function for all parts that draw one."""
 
 from __future__ import annotations
 
