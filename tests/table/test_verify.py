@@ -308,7 +308,7 @@ def test_checksums_that_are_missing_or_damaged(out: str) -> None:
     store.put(RunLayout.checksum(1), b"?")
     missing, damaged = told(verify(out))
     assert missing[::2] == ("shard-00000.parquet", f"its checksum {store.uri(RunLayout.checksum(0))!r} is missing")
-    assert damaged[0] == "shard-00001.parquet" and "shard-00001.json' is no record of a checksum" in damaged[2]
+    assert damaged[0] == "shard-00001.parquet" and "shard-00001.json' is not the record of a checksum" in damaged[2]
 
 
 def test_an_output_of_an_older_program_has_no_checksums(out: str) -> None:
