@@ -260,9 +260,11 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
     assert findings["shard-00000.parquet"].startswith("its rows 0 to 2 are damaged (could not verify page integrity")
     assert findings["shard-00001.parquet"].startswith("has schema version 0; this program reads 2")
     assert "its psnr is 1.5" in findings["shard-00002.parquet"]
-    assert "is no shard of this table" in findings["other.parquet"]
+    assert "is not a shard of this table" in findings["other.parquet"]
     whats = [what for file, _, what in told(verify(out)) if file == "shard-00007.parquet"]
-    assert any("is a foreign Parquet file" in what for what in whats) and "the plan has only 3 shards" in whats
+    assert (
+        any("is a Parquet file of another program" in what for what in whats) and "the plan has only 3 shards" in whats
+    )
     assert any(file == "shard-00008.parquet" and "damaged" in what for file, _, what in told(verify(out)))
 
 

@@ -153,7 +153,7 @@ def _shard_keys(store: Store, found: Verification) -> list[str]:
     keys = []
     for info in store.list(RunLayout.shards_prefix):
         if RunLayout.shard_index(info.key) is None:
-            found.findings.append(Finding(store.uri(info.key), None, f"it is no shard of this table; {NOT_OURS}"))
+            found.findings.append(Finding(store.uri(info.key), None, f"it is not a shard of this table; {NOT_OURS}"))
         else:
             keys.append(info.key)
     return keys
