@@ -1,4 +1,4 @@
-"""Work done by threads a little ahead of whoever takes its results, and how the threads of operators wait."""
+"""Runs work in threads a little ahead of the consumer of its results, and sets how the threads of operators wait."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ Result = TypeVar("Result")
 
 
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """`function` of each item, in order, by `threads` threads. Unlike an executor's `map` it holds no more than twice
-    as many results that nobody has taken yet, however many items there are."""
+    """Yield `function` of each item, in order, computed by `threads` threads.
+
+    Unlike an executor's `map` it holds at most twice as many results that were not consumed yet, however many items
+    there are.
+    """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -1,4 +1,4 @@
-"""Settings: frozen, checked when made, printed by `--dry-run`, and saved beside the results."""
+"""Defines the settings: frozen, checked when made, printed by `--dry-run`, and saved beside the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda")
-MOST_STRENGTHS = 10_000  # of one edit; run.json and every shard hold them
+MOST_STRENGTHS = 10_000  # in one edit: run.json and the metadata of every shard hold them all
 
 
 def _check(condition: bool, message: str) -> None:
@@ -30,7 +30,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Holds the lambdas of eq. (1) of Image2StyleGAN, all 1 there."""
+    """Holds the loss weights of eq. (1) of Image2StyleGAN (its lambdas), all 1 there."""
 
     pixel: float = 1.0
     conv1_1: float = 1.0
@@ -49,13 +49,22 @@ TERMS = tuple(field.name for field in fields(LossWeights))
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """How one image is embedded. Everything here may change an image's result except
-    `batch_size` and `compile`, which change its rounding at most.
+    """Holds how one image is embedded, by default as in Image2StyleGAN: 5000 steps of Adam at 0.01 in W+ from the mean.
 
-    Defaults are those of Image2StyleGAN: 5000 steps of Adam at 0.01 in W+ from the mean.
-    `stop_plateau`: an image ends early when its best loss gained less than so many percent in `plateau_steps` steps;
-    None: never. `optimizer`: the paper's Adam, or L-BFGS after some steps of it, which needs fewer. `compile`: whether
-    the step of a full batch is compiled; None: where it is worth it, on a GPU.
+    Everything here may change an image's result except `batch_size` and `compile`, which change its rounding at most.
+
+    Attributes:
+        steps: Optimiser steps of each image.
+        space: The latent space, one of `SPACES`.
+        init: The initialisation, by its name in `engine_registries.INITIALISATIONS`.
+        seed: Seed of everything that is drawn at random.
+        fit: How an image that is not square is made square, one of `FITS`.
+        batch_size: Images that are optimised in a batch.
+        optimizer: The paper's Adam, or L-BFGS after some steps of it, which needs fewer.
+        stop_plateau: Early stopping: an image ends when its best loss has improved by less than this many percent
+            within `plateau_steps` steps; None switches it off.
+        plateau_steps: The patience of early stopping, in steps.
+        compile: Whether the step of a full batch is compiled; None compiles where it is worth it, on a GPU.
     """
 
     steps: int = 5000
@@ -88,14 +97,16 @@ class EmbedConfig:
             _check(0 <= value < 1, f"{name} is {value}; it must be at least 0 and below 1")
         _check(self.epsilon > 0, f"epsilon is {self.epsilon}; it must be above 0")
         if self.stop_plateau is not None:
-            gain = f"stop plateau is {self.stop_plateau} %; it must be above 0 and below 100"
-            _check(0 < self.stop_plateau < 100, gain)
-            window = f"plateau steps is {self.plateau_steps}; with the optimizer {self.optimizer} it must be at least"
-            _check(least == 1 or self.plateau_steps >= least, f"{window} {least}")
-        _check(self.plateau_steps >= 1, f"plateau steps is {self.plateau_steps}; it must be at least 1")
+            limits = f"early stopping is {self.stop_plateau} %; it must be above 0 and below 100"
+            _check(0 < self.stop_plateau < 100, limits)
+            patience = (
+                f"patience is {self.plateau_steps} steps; with the optimizer {self.optimizer} it must be at least"
+            )
+            _check(least == 1 or self.plateau_steps >= least, f"{patience} {least}")
+        _check(self.plateau_steps >= 1, f"patience is {self.plateau_steps} steps; it must be at least 1")
 
     def identity(self) -> dict[str, Json]:
-        """The settings that may change a result, as JSON values: what a resumed run must agree with."""
+        """Return the settings that may change a result, as JSON values: a resumed run must have the same."""
         settings = asdict(self)
         del settings["batch_size"], settings["compile"]
         if self.stop_plateau is None:
@@ -107,9 +118,11 @@ class EmbedConfig:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What an image is embedded with. Images of equal settings can share a batch.
+    """Holds the settings that an image is embedded with. Images of equal settings can share a batch.
 
-    `untrained`: with random weights in place of the generator's.
+    Attributes:
+        embed: The settings of the embedding.
+        untrained: Whether the generator has random weights in place of its own.
     """
 
     embed: EmbedConfig
@@ -118,9 +131,17 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How a run over many images is carried out, whatever it does with them. `None` means auto.
+    """Holds how a run over many images is carried out, whatever it does with them. None means auto.
 
-    `in_process`: one worker in the process of the command itself, without Ray.
+    Attributes:
+        precision: Arithmetic of the networks, one of `PRECISIONS`.
+        device: Where the workers compute, one of `DEVICES`.
+        batch_size: Images in a batch of one worker; None chooses by measurement.
+        actors: Number of workers; None starts one for each GPU, or one for two CPU cores.
+        shard_size: Rows in one file of the table.
+        retry_failed: Whether images with a row that is not ok are tried again.
+        max_failed_fraction: The run succeeds if no larger fraction of the images has failed, in [0, 1].
+        in_process: Whether one worker runs in the process of the command itself, without Ray.
     """
 
     precision: str = "fp32"
@@ -152,7 +173,13 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class EmbedRunConfig(RunConfig):
-    """How an embedding run is carried out."""
+    """Holds how an embedding run is carried out.
+
+    Attributes:
+        embed: The settings of each image.
+        checkpoint_every_s: Seconds between two checkpoints of the images in flight.
+        grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
+    """
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
@@ -166,14 +193,19 @@ class EmbedRunConfig(RunConfig):
         )
 
     def identity(self) -> dict[str, Json]:
-        """What a resumed run must agree with, as JSON values."""
+        """Return the settings that a resumed run must agree with, as JSON values."""
         return {**self.embed.identity(), "precision": self.precision, "shard_size": self.shard_size}
 
 
 @dataclass(frozen=True)
 class EditConfig(RunConfig):
-    """How a run that renders pictures is carried out. `animation`: of what, beside single pictures, each sequence
-    is made; None makes none. `frames_per_second` is that of animations."""
+    """Holds how a run that renders images is carried out.
+
+    Attributes:
+        picture_format: File format of the images, one of `PICTURE_FORMATS`.
+        animation: File format of the animation that is made of each sequence, one of `ANIMATIONS`; None makes none.
+        frames_per_second: Frame rate of animations.
+    """
 
     picture_format: str = "png"
     animation: str | None = None
@@ -188,5 +220,5 @@ class EditConfig(RunConfig):
         _check(0 < rate <= 100, f"frames per second are {rate}; they must be above 0 and at most 100")
 
     def identity(self) -> dict[str, Json]:
-        """What a resumed run must agree with, as JSON values."""
+        """Return the settings that a resumed run must agree with, as JSON values."""
         return {"precision": self.precision, "shard_size": self.shard_size, "picture_format": self.picture_format}

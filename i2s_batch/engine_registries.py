@@ -1,4 +1,4 @@
-"""The registries of the engine: optimisers, initialisations and metrics. Standard library only.
+"""Declares the registries of the engine: optimisers, initialisations and metrics. Standard library only.
 
 A new one is a file that defines it, anywhere, and a line here (or, from another program, a call of `add`). The targets
 need torch and are typed where they are used: `inversion.optimizer.BuildOptimizer`,
@@ -18,12 +18,12 @@ _ROUGH = ("tf32", "bf16")
 
 @dataclass(frozen=True)
 class OptimizerDeclaration(Declaration[Any]):
-    """Declares an optimiser; its target makes one from the settings of an embedding.
+    """Declares an optimiser; its target builds one from the settings of an embedding.
 
     Args:
         capturable: Whether its update may be part of a CUDA graph.
         continues: Whether a run of more steps passes through the end of one of fewer.
-        least_window: The least steps between two looks at the gain (early stopping) that give it a chance.
+        least_window: The least patience of early stopping, in steps, with which it has a chance to improve.
     """
 
     capturable: bool = True
@@ -35,10 +35,10 @@ class OptimizerDeclaration(Declaration[Any]):
 class MetricDeclaration(Declaration[Any]):
     """Declares a metric of the final image of a latent, which is a column of the table of the same name.
 
-    `summary` is the meaning of the column; null where the metric cannot be had.
+    `summary` is the meaning of the column, which is null where the metric is not available.
 
     Args:
-        title: What reports call it.
+        title: Its name in reports.
         reading: How a person reads its values.
         reported: Whether the report of a run has a chart of it.
         needs_latent: Whether it takes the latent, not only the images.
@@ -63,16 +63,17 @@ class MetricDeclaration(Declaration[Any]):
 OPTIMIZERS = Registry(
     "optimizer",
     [
-        OptimizerDeclaration("adam", "The paper's.", "i2s_batch.inversion.optimizer:adam_of"),
+        OptimizerDeclaration("adam", "The optimiser of the paper.", "i2s_batch.inversion.optimizer:adam_of"),
         OptimizerDeclaration(
             "lbfgs",
-            "Needs fewer steps.",
+            "L-BFGS after some steps of Adam; needs fewer steps.",
             "i2s_batch.inversion.optimizer:lbfgs_of",
-            # It solves triangular systems by a library that a graph may not capture.
+            # It solves triangular systems by a library whose calls a CUDA graph may not capture.
             capturable=False,
-            # Adam does not know when it will be looked at; L-BFGS goes back to its best point for it.
+            # At its last step L-BFGS returns to its best point, so fewer steps are no prefix of more; Adam's are.
             continues=False,
-            # Each window ends at the best point so far: within it must be time to shorten a step that was too long.
+            # Each window of early stopping ends at the best point so far: it must leave time to shorten a step that
+            # was too long.
             least_window=25,
         ),
     ],
@@ -82,7 +83,11 @@ INITIALISATIONS = Registry[Declaration[Any]](
     "init",
     [
         Declaration("mean", "The mean latent, which suits faces.", "i2s_batch.inversion.initialisation:mean"),
-        Declaration("random", "Drawn for each image from the seed.", "i2s_batch.inversion.initialisation:random"),
+        Declaration(
+            "random",
+            "Uniform random values, drawn for each image from the seed.",
+            "i2s_batch.inversion.initialisation:random",
+        ),
     ],
 )
 
@@ -93,27 +98,27 @@ OWN_METRICS = (
         "Euclidean norm of (latent - w_avg) over all layers",
         "i2s_batch.inversion.metrics:measure_w_distance",
         title="‖w* − w_avg‖",
-        reading="distance to the mean latent, over all layers; large: far from what the network knows",
+        reading="distance to the mean latent, over all layers; large: out of the generator's distribution",
         needs_latent=True,
     ),
     MetricDeclaration(
         "mse",
-        "mean squared error of the final 8-bit picture, peak 255",
+        "mean squared error of the final 8-bit image, peak 255",
         "i2s_batch.inversion.metrics:measure_mse",
         title="MSE",
         reading="0 is equal; lower is better",
-        reported=False,  # psnr says the same
+        reported=False,  # psnr is a function of it
     ),
     MetricDeclaration(
         "psnr",
         "dB, peak 255; infinite when mse is 0",
         "i2s_batch.inversion.metrics:measure_psnr",
         title="PSNR",
-        reading="dB, of the final 8-bit picture; higher is better",
+        reading="dB, of the final 8-bit image; higher is better",
     ),
     MetricDeclaration(
         "ssim",
-        "mean SSIM of the final 8-bit picture, Gaussian window 11, sigma 1.5",
+        "mean SSIM of the final 8-bit image, Gaussian window 11, sigma 1.5",
         "i2s_batch.inversion.metrics:measure_ssim",
         title="SSIM",
         reading="1 is equal; higher is better",

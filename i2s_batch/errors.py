@@ -1,73 +1,91 @@
-"""The error tree. Every message names the thing, the value found, the limit, and what to do next.
+"""Defines the exceptions. Every message names the thing, the value found, the limit, and what to do next.
 
-`I2SError` is for people: the command line prints its text as one line and leaves with status 2.
-Anything else that escapes is a bug: the command line leaves with status 70 and the path of a file for a report.
+`I2SError` is for people: the command line prints its text as one line and exits with status 2. Anything else that
+escapes is a bug: the command line exits with status 70 and the path of a file for a report.
+
+    I2SError
+        ConfigError              a setting outside its limits (also a ValueError)
+        CheckpointError          a file that is no network weights
+        StorageError             a folder, bucket or key that cannot be listed, read or written
+            DamagedError         bytes that are not those that were written
+            ObjectNotFoundError  a file or key that does not exist
+            ObjectUnreadableError  a file or key that exists and cannot be read
+        QueryError               a query that fails, or would do more than read
+        SourceError              a SOURCE that holds no images, or one twice
+        PictureError             a file that is no image: becomes a row
+        LatentError              a latent that no table has: becomes a row
+        RunConflictError         an output of another run or driver
+        ClusterError             a Ray cluster that does not answer
+        RunFailedError           a run that cannot continue
+        InternalError            a bug, reported by a worker
 """
 
 from __future__ import annotations
 
 
 class I2SError(Exception):
-    """A fault that the user can mend; `str(error)` is one line and complete."""
+    """Reports a fault that the user can mend; `str(error)` is one complete line."""
 
 
 class ConfigError(I2SError, ValueError):
-    """A setting outside its limits."""
+    """Reports a setting outside its limits."""
 
 
 class CheckpointError(I2SError):
-    """A file that cannot be read as network weights: hostile, truncated, foreign or incomplete."""
+    """Reports a file that cannot be read as network weights: hostile, truncated, foreign or incomplete."""
 
 
 class StorageError(I2SError):
-    """A place (folder, bucket, key) that cannot be listed, read or written."""
+    """Reports a folder, bucket or key that cannot be listed, read or written."""
 
 
 class QueryError(I2SError):
-    """A query that is not SQL, that fails, or that would do more than read the table."""
+    """Reports a query that is not SQL, that fails, or that would do more than read the table."""
 
 
 class DamagedError(StorageError):
-    """Bytes are not those that were written: a flipped bit, a truncated file, a file of something else."""
+    """Reports bytes that are not those that were written: a flipped bit, a truncated file, a file of something else."""
 
 
 class ObjectNotFoundError(StorageError):
-    """An object (file or key) that does not exist."""
+    """Reports an object (file or key) that does not exist."""
 
 
 class ObjectUnreadableError(StorageError):
-    """One object that exists but cannot be read (denied, too large, a pipe), in a place that answers."""
+    """Reports an object that exists but cannot be read (denied, too large, a pipe), in a store that works."""
 
 
 class SourceError(I2SError):
-    """A SOURCE that does not exist, holds nothing, or names an image twice."""
+    """Reports a SOURCE that does not exist, holds nothing, or names an image twice."""
 
 
 class PictureError(I2SError):
-    """A file that cannot be decoded into a picture. Never stops a run: it becomes an `unreadable` row."""
+    """Reports a file that cannot be decoded into an image. It never stops a run: it becomes an `unreadable` row."""
 
 
 class LatentError(I2SError):
-    """A code that an edit needs and that no table has. Never stops a run: it becomes an `unreadable` row."""
+    """Reports a latent that an edit needs and no table has. It never stops a run: it becomes an `unreadable` row."""
 
 
 class RunConflictError(I2SError):
-    """An output that belongs to another run, or to another driver that is still alive."""
+    """Reports an output that belongs to another run, or to another driver that is still alive."""
 
 
 class ClusterError(I2SError):
-    """A Ray cluster that does not answer, or has nothing to offer."""
+    """Reports a Ray cluster that does not answer, or has nothing to offer."""
 
 
 class RunFailedError(I2SError):
-    """A run that cannot go on: a fleet that dies at start, or a device with too little memory."""
+    """Reports a run that cannot continue: workers that all die at start, or a device with too little memory."""
 
 
 class InternalError(I2SError):
-    """A fault of this program, caught by the last net of a worker; the message names worker and images.
+    """Reports a fault of this program, caught by the last handler of a worker; the message names worker and images.
 
-    The command line leaves with status 70. `details`: the traceback as text, which travels between processes where the
-    exception itself might not.
+    The command line exits with status 70.
+
+    Attributes:
+        details: The traceback as text, which travels between processes where the exception itself might not.
     """
 
     def __init__(self, message: str, details: str) -> None:

@@ -1,4 +1,4 @@
-"""Registries: lists of what the program can do, each entry of which is one new file and one line.
+"""Declares registries: lists of what the program can do, each entry of which is one new file and one line.
 
     EXPORTERS = Registry("format", [Declaration[Exporter]("csv", "One row an image.", "i2s_batch.table.csv:export")])
     EXPORTERS.names                      what a command offers: ("csv",)
@@ -6,8 +6,8 @@
     EXPORTERS.get(name).resolve()        what `target` names; only now is its module imported
     with EXPORTERS.added(declaration):   for a test, or a program of somebody else, which may also add and remove
 
-A declaration is text alone, so that a command lists its choices without torch or pyarrow. Whoever needs more than name,
-summary and target (a column, a unit, options) derives a frozen dataclass from `Declaration`.
+A declaration is text alone, so that a command lists its choices without torch or pyarrow. An entry that needs more
+than name, summary and target (a column, a unit, options) derives a frozen dataclass from `Declaration`.
 
 What another program adds is known in its own process. Workers are other processes: where they need it, a module that
 they import has to add it.
@@ -47,7 +47,11 @@ class Declaration(Generic[T]):
             raise ConfigError(f"{self.name!r} is declared as {self.target!r}; a name and 'module:object' are needed")
 
     def resolve(self) -> T:
-        """Import the module and return the object; ConfigError, with the reason, where that cannot be done."""
+        """Import the module and return the object.
+
+        Raises:
+            ConfigError: The module cannot be imported, or has no such object; the message gives the reason.
+        """
         module, _, attribute = self.target.partition(":")
         try:
             holder = importlib.import_module(module)
@@ -55,8 +59,8 @@ class Declaration(Generic[T]):
             raise ConfigError(f"{self.name!r} needs the module {module}, which cannot be imported: {error}") from error
         if not hasattr(holder, attribute):
             raise ConfigError(f"{self.name!r} is declared as {self.target!r}, but {module} has no {attribute}")
-        found: T = getattr(holder, attribute)
-        return found
+        target: T = getattr(holder, attribute)
+        return target
 
 
 class Registry(Generic[D]):
@@ -83,13 +87,21 @@ class Registry(Generic[D]):
         return tuple(self._declarations)
 
     def get(self, name: str) -> D:
-        """Return the declaration of that name; ConfigError, which lists the names, if there is none."""
+        """Return the declaration of that name.
+
+        Raises:
+            ConfigError: There is none; the message lists the names.
+        """
         if name not in self._declarations:
             raise ConfigError(f"{self.what} is {name!r}; it must be one of {', '.join(self.names)}")
         return self._declarations[name]
 
     def add(self, declaration: D, before: str | None = None) -> None:
-        """Add a declaration, as the last one or `before` another; ConfigError for a name that is taken."""
+        """Add a declaration, as the last one or `before` another.
+
+        Raises:
+            ConfigError: The name is taken, or there is no `before`.
+        """
         if declaration.name in self._declarations:
             raise ConfigError(f"{self.what} {declaration.name!r} is declared already; give the new one another name")
         later = [] if before is None else list(self)[self.names.index(self.get(before).name) :]
@@ -98,7 +110,11 @@ class Registry(Generic[D]):
             self._declarations[each.name] = self._declarations.pop(each.name)
 
     def remove(self, name: str) -> None:
-        """Remove the declaration of that name; ConfigError, which lists the names, if there is none."""
+        """Remove the declaration of that name.
+
+        Raises:
+            ConfigError: There is none; the message lists the names.
+        """
         self.get(name)
         del self._declarations[name]
 

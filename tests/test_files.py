@@ -271,7 +271,7 @@ def test_a_reader_that_goes_away_is_one_line(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    with pytest.raises(StorageError, match="its reader has gone"), written_whole(pipe) as file:
+    with pytest.raises(StorageError, match="its reader has closed it"), written_whole(pipe) as file:
         os.close(reading)
         file.write(bytes(100_000))
 

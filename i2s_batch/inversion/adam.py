@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba, 2015, algorithm 1) with a step count of its own for every slot of the batch."""
+"""Implements Adam (Kingma and Ba, 2015, algorithm 1) with a step count of its own for every slot of the batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class Adam:
-    """Rate, decay rates and epsilon; the moments belong to the slots."""
+    """Holds the learning rate, decay rates and epsilon; the moments belong to the slots."""
 
     learning_rate: float
     beta1: float
@@ -17,7 +17,7 @@ class Adam:
     epsilon: float
 
     def start(self, x: torch.Tensor) -> torch.Tensor:
-        """Either moment before the first update."""
+        """Return either moment before the first update."""
         return torch.zeros_like(x)
 
     def update(
@@ -29,8 +29,10 @@ class Adam:
         t: torch.Tensor,
         better: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """New (x, m, v), each [B, ...], for the `t`-th update of each slot; `t` [B] counts from 1. Whether the loss has
-        become `better` is nothing to it."""
+        """Return the new (x, m, v), each [B, ...], for the `t`-th update of each slot.
+
+        `t` [B] counts from 1. `better`, whether the loss has improved, makes no difference to Adam.
+        """
         m = self.beta1 * m + (1 - self.beta1) * gradient
         v = self.beta2 * v + (1 - self.beta2) * gradient.square()
         t = t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))

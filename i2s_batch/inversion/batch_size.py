@@ -1,4 +1,4 @@
-"""The choice of how many images to embed in a batch when the user does not say."""
+"""Chooses how many images are embedded in a batch when the user does not."""
 
 from __future__ import annotations
 
@@ -14,29 +14,36 @@ from i2s_batch.inversion.embedder import Embedder
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.spaces import GeneratorLike
 
-# On a CPU one image fills the cores from 256 pixels on, and more only fall out of its caches; up to here four are
-# faster than two, and two than one (docs/speed.md).
+# On a CPU one image fills the cores from 256 pixels on, and more images only overflow its caches; up to this resolution
+# four are faster than two, and two than one (docs/speed.md).
 CPU_BATCH_RESOLUTION = 128
 CPU_BATCH_SIZE = 4
-# A step that runs as a graph gains less than 3 % from more, and its slots are computed whether they are busy or not.
+# A step that runs as a graph gains less than 3 % from more images, and computes its slots whether they are busy or not.
 GRAPH_BATCH_SIZE = 16
-# On a GPU it is measured otherwise.
+# On a GPU without a graph the batch size is measured, among these.
 GPU_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-MINIMUM_GAIN = 0.03  # of the seconds a step and image; less is not worth twice the images that wait for a checkpoint
+# Gain in seconds a step and image for which the batch is doubled: a smaller one is not worth twice the images that
+# are lost back to their last checkpoint when the worker dies.
+MINIMUM_GAIN = 0.03
 TIMED_STEPS = 4
-# What is left to the allocator's fragments and to the metrics.
+# The rest is left to the fragmentation of the allocator and to the metrics.
 MEMORY_FRACTION = 0.8
 
 
 def cpu_batch_size(resolution: int) -> int:
-    """Return what is fastest without a GPU."""
+    """Return the batch size that is fastest without a GPU, for a generator of this resolution."""
     return CPU_BATCH_SIZE if resolution <= CPU_BATCH_RESOLUTION else 1
 
 
 def fastest_batch_size(seconds: Callable[[int], float], limit: int) -> int:
-    """The batch is doubled for as long as it fits and that makes the step of an image faster, up to `limit`.
+    """Return the batch size with the fastest step of an image, at most `limit`.
 
-    `seconds`: of a step and image with so many in a batch; raises torch.OutOfMemoryError if they do not fit.
+    The batch is doubled for as long as it fits and makes the step of an image faster by `MINIMUM_GAIN`.
+
+    Args:
+        seconds: Returns the seconds of a step and image with so many images in a batch; raises torch.OutOfMemoryError
+            if they do not fit.
+        limit: The largest batch that is tried.
     """
     best, best_seconds = 1, float("inf")
     for size in GPU_BATCH_SIZES:
@@ -53,9 +60,12 @@ def fastest_batch_size(seconds: Callable[[int], float], limit: int) -> int:
 
 
 def step_seconds(generator: GeneratorLike, features: Features, config: EmbedConfig, batch_size: int) -> float:
-    """Seconds a step and image with `batch_size` images that nobody wants, plain: each size would be compiled anew.
+    """Measure the seconds of a step and image with `batch_size` black images in a batch.
 
-    Raises torch.OutOfMemoryError if they take more than `MEMORY_FRACTION` of the device's free memory.
+    The step is the plain one: each batch size would have to be compiled.
+
+    Raises:
+        torch.OutOfMemoryError: The images take more than `MEMORY_FRACTION` of the device's free memory.
     """
     device = generator.w_avg.device
     on_gpu = device.type == "cuda"
@@ -68,7 +78,9 @@ def step_seconds(generator: GeneratorLike, features: Features, config: EmbedConf
     embedder = Embedder(generator, features, timed)
     for position in range(batch_size):
         embedder.put(str(position), np.zeros((generator.resolution, generator.resolution, 3), np.uint8))
-    seconds = min(_timed(embedder, device) for _ in range(1 + TIMED_STEPS))  # the first one is never the fastest
+    seconds = min(
+        _timed(embedder, device) for _ in range(1 + TIMED_STEPS)
+    )  # the first one, which warms up, is never the fastest
     if on_gpu and torch.cuda.max_memory_allocated(device) - before > MEMORY_FRACTION * free:
         raise torch.OutOfMemoryError(f"{batch_size} images take more than {MEMORY_FRACTION:.0%} of the free memory")
     if embedder.capacity < batch_size:
@@ -77,7 +89,7 @@ def step_seconds(generator: GeneratorLike, features: Features, config: EmbedConf
 
 
 def _timed(embedder: Embedder, device: torch.device) -> float:
-    """Seconds of one step of all slots."""
+    """Return the seconds of one step of all slots."""
     began = time.perf_counter()
     embedder.advance(stop=lambda: True)
     if device.type == "cuda":

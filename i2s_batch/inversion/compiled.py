@@ -1,4 +1,4 @@
-"""The step of a batch by compiled programs, checked against the plain step before the first use."""
+"""Runs the step of a batch by compiled programs, checked against the plain step before the first use."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import torch
 from i2s_batch.inversion.objective import Evaluate, Objective, evaluate
 
 # How far a compiled program's loss may be from the plain step's, and how far its gradient may turn (cosine), for each
-# dtype of the activations. bfloat16 rounds differently where operators are joined; a program that lost its gradient,
-# as PyTorch 2.11 can without a word, has a cosine of 0.
+# dtype of the activations. bfloat16 rounds differently where operators are fused; a program that lost its gradient,
+# which can happen in PyTorch 2.11 without an error, has a cosine of 0.
 LOSS_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 2e-2}
 LEAST_COSINE = {torch.float64: 0.999999, torch.float32: 0.999, torch.bfloat16: 0.98}
 
 
 class DisagreementError(RuntimeError):
-    """A compiled program's loss or gradient differs from the plain step's."""
+    """Reports that a compiled program's loss or gradient differs from the plain step's."""
 
 
 class CompiledStep:
-    """Loss and gradient, and the update, each compiled at its first call for each batch size.
+    """Compiles loss and gradient, and the update, at the first call for each batch size.
 
     A compiler that is missing or fails, or a program that disagrees with the plain step on the images at hand, costs
-    speed, not images: the plain step is used from then on, and `take_warning` says so once. Running out of memory is
+    speed, not images: the plain step is used from then on, and `take_warning` reports it once. Running out of memory is
     left to the caller.
 
     Args:
         plain: The objective that is right, in plain operators.
-        fast: The one to compile.
+        fast: The objective to compile.
         update: The step's second half; see `Slots`.
         activations: The dtype of activations, which decides the tolerance.
         backend: The compiler, by PyTorch's name for it.
@@ -61,7 +61,11 @@ class CompiledStep:
                 self._programs[len(variable)] = self._compile(*arguments)
             except torch.OutOfMemoryError:
                 raise
-            except (RuntimeError, OSError, ImportError) as error:  # what compilers raise; the plain step tells a bug
+            except (
+                RuntimeError,
+                OSError,
+                ImportError,
+            ) as error:  # what compilers raise; a bug of ours would show in the plain step too
                 self.give_up(error)
         if self.failed:
             return evaluate(self._plain.losses, *arguments)
@@ -79,13 +83,13 @@ class CompiledStep:
         return tuple(self._programs)
 
     def give_up(self, error: Exception) -> None:
-        """Use the plain step from now on, and say why."""
+        """Use the plain step from now on, and keep the reason for `take_warning`."""
         self.failed = True
         reason = " ".join(str(error).split())[:200]
         self._warning = f"the step could not be compiled and runs uncompiled, slower ({reason})"
 
     def take_warning(self) -> str:
-        """Return what the user should know, once; else an empty text."""
+        """Return a message for the user, once; else an empty text."""
         warning, self._warning = self._warning, ""
         return warning
 
@@ -117,17 +121,20 @@ class CompiledStep:
         loss, plain = float(outcome[2][0]), float(plain_loss)
         if not math.isfinite(plain) or not float(b.norm()):
             return
-        off = abs(loss - plain) / max(abs(plain), 1e-300)
+        difference = abs(loss - plain) / max(abs(plain), 1e-300)
         cosine = float(torch.dot(a, b) / (a.norm() * b.norm()).clamp_min(1e-300))
-        if not off <= LOSS_TOLERANCE[self._activations]:
+        if not difference <= LOSS_TOLERANCE[self._activations]:
             raise DisagreementError(f"its loss is {loss:.6g} where the plain step's is {plain:.6g}")
         if not cosine >= LEAST_COSINE[self._activations]:
             raise DisagreementError(f"its gradient disagrees with the plain step's: their cosine is {cosine:.3f}")
 
 
 def _fresh(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the same function with a code object of its own: torch compiles one code object 8 times and then no more,
-    however many embedders and batch sizes a worker goes through."""
+    """Return the same function with a code object of its own.
+
+    Torch compiles one code object 8 times and then no more, however many embedders and batch sizes a worker goes
+    through.
+    """
 
     def one(*arguments: Any) -> Any:
         return function(*arguments)

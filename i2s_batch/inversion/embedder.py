@@ -1,6 +1,6 @@
-"""The slot loop: keeps every slot busy, notices when an image is finished, and hands its result out.
+"""Runs the slot loop: keeps every slot busy, notices when an image is finished, and returns its result.
 
-Knows nothing of files, workers or Ray. An image's result depends on the image, its id, the settings and the
+It knows nothing of files, workers or Ray. An image's result depends on the image, its id, the settings and the
 networks; not on its neighbours, the batch size or the order.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,50 +19,20 @@ from i2s_batch.errors import ConfigError
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.metrics import PerceptualDistance, Reconstruction, from_uint8, measure, to_uint8
+from i2s_batch.inversion.result import EmbedResult
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.inversion.step_program import StepProgram, choose_program
 from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_OK
 
-# Steps between two looks at the device: bounds how late a NaN is noticed and how far the host runs ahead.
+# Steps between two host syncs: bounds how late a NaN is noticed and how far the host runs ahead of the device.
 STEPS_PER_SYNC = 25
-
-
-@dataclass(frozen=True)
-class EmbedResult:
-    """What embedding one image gave.
-
-    `stop_reason`: steps, plateau or diverged. `latent`: the W+ code [L, w_dim] in the generator's dtype, None when
-    diverged; `z`: the optimised vector in space z; `loss`: weighted loss at `latent`; `terms`: its terms before their
-    weights; `curve`: the loss at each evaluation [steps + 1] (`steps` updates were made); `metrics`: of the
-    8-bit image that `latent` gives, by the names of `engine_registries.METRICS`; `picture`: that image, uint8
-    [R, R, 3]; `state`: where an embedding of more steps resumes.
-    """
-
-    image_id: str
-    status: str
-    steps: int
-    stop_reason: str
-    loss: float
-    curve: np.ndarray
-    term_curves: np.ndarray
-    seconds: float
-    latent: np.ndarray | None = None
-    z: np.ndarray | None = None
-    picture: np.ndarray | None = None
-    state: SlotState | None = None
-    metrics: dict[str, float | None] = field(default_factory=dict)
-
-    @property
-    def terms(self) -> dict[str, float]:
-        """Return the loss terms at `latent`, by name."""
-        return dict(zip(TERMS, self.term_curves[-1].tolist(), strict=True))
 
 
 @dataclass
 class _Occupant:
-    """The host's view of a slot, kept without asking the device."""
+    """Holds what the host knows about a slot without asking the device."""
 
     image_id: str
     target: np.ndarray
@@ -73,13 +43,20 @@ class _Occupant:
 
     @property
     def seconds(self) -> float:
+        """Return the wall time of the image in slots so far."""
         return self.seconds_before + time.monotonic() - self.started_at
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """An image on its way into a slot, with its fitted picture; `state`: None if it has not begun; `sha256`: of its
-    file."""
+    """Holds an image on its way into a slot.
+
+    Attributes:
+        image_id: The image's id.
+        target: The fitted image, uint8 [R, R, 3].
+        sha256: The hash of its file.
+        state: The state to resume; None if the image was not started yet.
+    """
 
     image_id: str
     target: np.ndarray
@@ -90,9 +67,12 @@ class _Pending:
 class Embedder:
     """Embeds images into the latent space of a frozen generator (Image2StyleGAN, algorithm 1).
 
-    `generator` and `features` (the perceptual network) are on one device and have one dtype.
-    `lpips` is an optional perceptual distance for the metrics. `program`: how steps are executed; None chooses by the
-    device and the settings.
+    Args:
+        generator: The generator.
+        features: The perceptual network, on the generator's device and with its dtype.
+        config: The settings; None for those of the paper.
+        lpips: A perceptual distance for the metrics; None leaves LPIPS out.
+        program: How steps are executed; None chooses by the device and the settings.
     """
 
     def __init__(
@@ -113,10 +93,10 @@ class Embedder:
         self._occupants: list[_Occupant | None] = []
         self._pending: list[_Pending] = []
         self._advances = 0
-        self.capacity = self.config.batch_size  # images in a batch; less after the device's memory was not enough
+        self.capacity = self.config.batch_size  # images in a batch; smaller after the device ran out of memory
         self.updates = 0  # made so far, over all images
-        # Entered around what is computed in each step, which changes no slot: `snapshot` may then be called from
-        # another thread.
+        # Entered around the part of each step that only computes and changes no slot: meanwhile another thread may call
+        # `snapshot`.
         self.computing: AbstractContextManager[None] = nullcontext()
 
     @property
@@ -136,11 +116,18 @@ class Embedder:
         in_slots = {o.image_id: min(o.evaluations, steps) for o in self._occupants if o is not None}
         return in_slots | {p.image_id: 0 if p.state is None else p.state.step for p in self._pending}
 
-    def put(self, image_id: str, picture: np.ndarray, state: SlotState | None = None, sha256: str = "") -> None:
-        """Start `picture` (uint8 [H, W, 3], any size) in a free slot, or resume it from `state`.
+    def put(self, image_id: str, image: np.ndarray, state: SlotState | None = None, sha256: str = "") -> None:
+        """Start `image` (uint8 [H, W, 3], any size) in a free slot, or resume it from `state`.
 
-        `sha256`: of the bytes of the image file, hex, which the states of this image then hold; empty if there is no
-        file. Raises ConfigError for a state of another image, file or setting (`objection_to`).
+        Args:
+            image_id: The image's id, unique among those in flight.
+            image: The image.
+            state: The state to resume; None starts at step 0.
+            sha256: The hash of the image file, hex, which the states of this image then hold; empty if there is no
+                file.
+
+        Raises:
+            ConfigError: No slot is free, or the state is of another image, file or setting (`objection_to`).
         """
         if self.free < 1:
             raise ConfigError(f"all {self.capacity} slots are busy; advance() until one is free")
@@ -149,16 +136,18 @@ class Embedder:
         objection = "" if state is None else self.objection_to(state, image_id, sha256)
         if objection:
             raise ConfigError(objection)
-        target = fit_picture(picture, self._generator.resolution, self.config.fit)
+        target = fit_picture(image, self._generator.resolution, self.config.fit)
         self._pending.append(_Pending(image_id, target, sha256, state))
         self._fill_slots()
 
     def advance(self, stop: Callable[[], bool] = lambda: False) -> list[EmbedResult]:
-        """Step all slots until at least one image is finished or `stop()` is true; the finished images.
+        """Step all slots until at least one image is finished or `stop()` is true; return the finished images.
 
         At least one step is made. The slots of finished images are free afterwards. Where the device's memory is not
-        enough, half of the images are set aside as they are and go on when others have finished; raises
-        torch.OutOfMemoryError where it is not enough for one.
+        enough, half of the images are set aside as they are and resume when others have finished.
+
+        Raises:
+            torch.OutOfMemoryError: The memory is not enough for one image.
         """
         self._fill_slots()
         self._drop_free_slots()
@@ -179,7 +168,7 @@ class Embedder:
         return []
 
     def take_warning(self) -> str:
-        """Return what the user should know of this machine's compiler, once; else an empty text."""
+        """Return a message for the user about this machine's compiler, once; else an empty text."""
         return self._slots.take_warning()
 
     def snapshot(self) -> list[SlotState]:
@@ -188,7 +177,7 @@ class Embedder:
         return in_slots + [pending.state for pending in self._pending if pending.state is not None]
 
     def _state(self, position: int, occupant: _Occupant) -> SlotState:
-        # A step that ends meanwhile replaces all tensors at once; these are those of before it, or of after.
+        # A step that ends meanwhile replaces all tensors at once: this copy is of before it or after it, never of both.
         tensors = vars(self._slots).copy()
         step = int(tensors["step"][position])
         arrays = {
@@ -214,10 +203,12 @@ class Embedder:
             yield from self.advance()
 
     def _step(self) -> bool:
-        """One step of all slots, or none if the device's memory is not enough. The error's frames hold that memory:
-        what is done about it has to wait until it is gone."""
+        """Make one step of all slots; return False, with nothing changed, if the device's memory is not enough.
+
+        The frames of the error hold that memory: it is free only after this function has returned.
+        """
         try:
-            # A graph changes the slots' tensors in place, within milliseconds: nobody may look at them meanwhile.
+            # A graph changes the slots' tensors in place, within milliseconds: no thread may read them meanwhile.
             with nullcontext() if self.program.graph else self.computing:
                 self._slots.advance(full=self._slots.size == self.capacity)
         except torch.OutOfMemoryError:
@@ -227,7 +218,7 @@ class Embedder:
         return True
 
     def _halve(self) -> None:
-        """Set half of the images aside (of three, one), for ever fewer in a batch."""
+        """Set half of the images aside (one of three): from now on the batch is smaller."""
         self.capacity = (len(self._occupants) + 1) // 2
         for position in range(self.capacity, len(self._occupants)):
             if (occupant := self._occupants[position]) is not None:
@@ -238,7 +229,7 @@ class Embedder:
             torch.cuda.empty_cache()
 
     def _fill_slots(self) -> None:
-        """Put what is parked into slots, as many as there may be."""
+        """Put pending images into slots, as many as there may be."""
         while self._pending and (busy := sum(o is not None for o in self._occupants)) < self.capacity:
             if not self._fill_slot(self._pending[0], busy):
                 self.capacity = busy
@@ -246,7 +237,7 @@ class Embedder:
             self._pending.pop(0)
 
     def _fill_slot(self, pending: _Pending, busy: int) -> bool:
-        """Put an image beside `busy` others; False if there is no memory for it."""
+        """Put an image beside `busy` others; return False if there is no memory for it."""
         position = self._occupants.index(None) if None in self._occupants else len(self._occupants)
         state = pending.state
         try:
@@ -262,8 +253,10 @@ class Embedder:
         return True
 
     def _reserve(self) -> None:
-        """Where the step is a graph, take the memory of all slots with the first image: nothing may move later. As many
-        slots as fit, if not all do."""
+        """Take the memory of all slots with the first image where the step is a graph: no tensor may move later.
+
+        As many slots as fit are taken, if not all do.
+        """
         while self.program.graph and self._slots.size < self.capacity:
             try:
                 self._slots.fill_up(self.capacity)
@@ -277,8 +270,11 @@ class Embedder:
             torch.cuda.empty_cache()
 
     def _drop_free_slots(self) -> None:
-        """At the end of a dataset, do not compute slots that nobody needs. A graph computes them all: one of a full
-        batch is as fast as a plain step of a single image."""
+        """Compute no slots without an image, at the end of a dataset.
+
+        A graph always computes all slots: a step of a full batch as a graph is as fast as a plain step of a single
+        image.
+        """
         busy = [position for position, occupant in enumerate(self._occupants) if occupant is not None]
         if len(busy) < len(self._occupants) and not self.program.graph:
             self._keep_slots(busy)
@@ -295,21 +291,26 @@ class Embedder:
         return sorted(done)
 
     def _judged(self) -> bool:
-        """Return whether the last step was one after which an image may have been found to gain no more."""
+        """Return whether early stopping may have ended an image in the last step."""
         window = self.config.plateau_steps
         return self.config.stop_plateau is not None and any(
             o is not None and (o.evaluations - 1) % window == 0 for o in self._occupants
         )
 
     def _take(self, position: int) -> EmbedResult:
-        """Empty a slot whose image is finished. The picture is made anew from the stored code, alone in its
-        batch, so that the metrics belong to the code and to nothing else."""
+        """Empty the slot of a finished image and return its result.
+
+        The image is synthesised again from the stored latent, alone in its batch, so that the metrics belong to the
+        latent and to nothing else.
+        """
         occupant = self._occupants[position]
         assert occupant is not None
         self._occupants[position] = None
         steps = int(self._slots.limit[position])
         losses = self._slots.losses(position).cpu().numpy()[: steps + 1]
-        terms = self._slots.history[position].cpu().numpy()[: steps + 1].copy()  # the slot is filled anew
+        terms = (
+            self._slots.history[position].cpu().numpy()[: steps + 1].copy()
+        )  # the slot is refilled while the result is in use
         if not np.isfinite(losses[: occupant.evaluations]).all():
             end = int(np.flatnonzero(~np.isfinite(losses))[0])
             return EmbedResult(
@@ -325,8 +326,8 @@ class Embedder:
         variable = self._slots.variable[position][None]
         with torch.no_grad():
             ws = self._space.to_ws(variable)
-            picture = to_uint8(self._generator.synthesize(ws)[0])
-        reconstruction = Reconstruction(picture, occupant.target, self._like, self._lpips, ws[0], self._generator.w_avg)
+            image = to_uint8(self._generator.synthesize(ws)[0])
+        reconstruction = Reconstruction(image, occupant.target, self._like, self._lpips, ws[0], self._generator.w_avg)
         return EmbedResult(
             image_id=occupant.image_id,
             status=STATUS_OK,
@@ -338,7 +339,7 @@ class Embedder:
             seconds=occupant.seconds,
             latent=ws[0].cpu().numpy().copy(),
             z=variable[0].cpu().numpy().copy() if self._space.name == "z" else None,
-            picture=picture,
+            picture=image,
             state=self._state(position, occupant),
             metrics=measure(reconstruction),
         )
@@ -346,7 +347,7 @@ class Embedder:
     def objection_to(self, state: SlotState, image_id: str, sha256: str = "") -> str:
         """Return why an image cannot be resumed from `state`, in one sentence; empty if it can.
 
-        A state is of one image file. Where `sha256` or the state's own is unknown, that is not compared.
+        A state belongs to one image file. Where `sha256` or the state's own is unknown, that is not compared.
         """
         shape, steps = self._space.shape, self.config.steps
         if state.image_id != image_id:

@@ -1,4 +1,4 @@
-"""A step as one CUDA graph: some hundred kernels with one launch, so that the host's speed does not count."""
+"""Runs a step as one CUDA graph: some hundred kernels with one launch, so that the host's speed does not count."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections.abc import Callable
 
 import torch
 
-WARM_UP_STEPS = 3  # on a stream of their own before the capture, as PyTorch asks; cuDNN chooses its algorithms there
+WARM_UP_STEPS = 3  # on their own stream before the capture, as PyTorch requires; cuDNN chooses its algorithms in them
 
 
 class GraphedStep:
-    """Run `step`, which changes tensors in place and asks the device nothing, and replay it from the fourth time on.
+    """Runs a step as it is three times, then replays it as a CUDA graph.
+
+    `step` changes tensors in place and never waits for the device.
 
     Every call is one step. The tensors that `step` reads and writes must stay where they are; `step` must not be
-    changed from outside. Raises RuntimeError if the capture fails; the step of that call has not been made then.
+    changed from outside.
+
+    Raises:
+        RuntimeError: The capture failed; the step of that call was not made.
     """
 
     def __init__(self, step: Callable[[], None]) -> None:
@@ -24,6 +29,7 @@ class GraphedStep:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
+        """Make one step."""
         if self._graph is not None:
             self._graph.replay()
             return
@@ -39,9 +45,9 @@ class GraphedStep:
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         torch.cuda.synchronize()
-        torch.cuda.empty_cache()  # the graph has memory of its own
+        torch.cuda.empty_cache()  # the graph allocates from a pool of its own
         graph = torch.cuda.CUDAGraph()
-        # The capture computes nothing. Other threads load images meanwhile: only this one is held to the rules.
+        # Other threads load images meanwhile, with calls that a capture forbids: thread_local checks only this thread.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._step()
         return graph

@@ -1,4 +1,4 @@
-"""Where the optimisation of an image starts: the initialisations by name (`engine_registries.INITIALISATIONS`).
+"""Defines where the optimisation of an image starts: the initialisations by name (`engine_registries.INITIALISATIONS`).
 
 An initialisation prepares, for a latent space and a seed, what gives each image its start.
 """
@@ -25,7 +25,7 @@ Initialisation = Callable[[LatentSpace, int], Start]
 
 
 def start_of(space: LatentSpace, config: EmbedConfig) -> Start:
-    """Return the start of each image, of the initialisation that `config` names."""
+    """Return the start of each image, for the initialisation that `config` names."""
     prepare: Initialisation = INITIALISATIONS.get(config.init).resolve()
     return prepare(space, config.seed)
 
@@ -54,7 +54,10 @@ def random_generator_for(seed: int, image_id: str) -> np.random.Generator:
 
 
 def _z_nearest_to_mean(space: LatentSpace, seed: int, w_avg: torch.Tensor) -> torch.Tensor:
-    """Return, as space z has no mean (z is normalised, and 0 is singular), the sample that maps nearest to w_avg."""
+    """Return the seeded sample of z that maps nearest to w_avg.
+
+    Space z has no mean to start from: z is normalised, and 0 is singular.
+    """
     stream = random_generator_for(seed, "")
     z = torch.from_numpy(stream.standard_normal((Z_CANDIDATES, *space.shape))).to(w_avg)
     with torch.no_grad():

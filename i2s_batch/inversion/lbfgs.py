@@ -1,8 +1,8 @@
-"""L-BFGS (Nocedal, 1980; Liu and Nocedal, 1989) with a memory and a step length of its own for every slot.
+"""Implements L-BFGS (Nocedal, 1980; Liu and Nocedal, 1989) with a memory and a step length of its own for every slot.
 
-The loss of a picture is deterministic: the noise of the generator is stored, and there is no batch to sample from. So
-differences of gradients say how it curves, which Adam does not look at. From far away that leads into the next hollow,
-whichever it is: so the first steps are Adam's.
+The loss of an image is deterministic: the noise of the generator is stored, and there is no batch to sample from. So
+differences of gradients measure the curvature of the loss, which Adam does not use. Far from a minimum that leads
+into the nearest local minimum, whichever it is: so the first steps are Adam's.
 """
 
 from __future__ import annotations
@@ -13,24 +13,33 @@ import torch
 
 from i2s_batch.inversion.adam import Adam
 
-# Points that are remembered, and gradients at them; their differences are the pairs of which the memory consists.
+# Points that are kept, with the gradients at them; their differences are the pairs of which the memory consists.
 POINTS = 41
-# A pair counts if the loss curves upwards along it: s'y above so much of |s||y|.
+# A pair counts only if the loss curves upwards along it, s'y above this fraction of |s||y|: H stays positive definite.
 _CURVED = 1e-8
-# A step that was too long is tried again at this fraction. After ten such, the memory is of no use at this place.
+# A step that was too long is tried again at this fraction. After ten of these the memory's direction is of no use at
+# this point.
 _SHORTER = 0.5
 _SHORTEST = _SHORTER**10
 
 
 @dataclass(frozen=True)
 class LBFGS:
-    """One evaluation an update, whose outcome decides: where the loss is less than ever before, a new direction is
-    taken from there; where it is not, half the way back is tried. So no search stops the other slots.
+    """Makes one evaluation an update; its outcome decides the next step, so that no line search stops other slots.
 
-    The first `warm_up` updates are those of `adam`, whose moments are the first of `m` and of `v` meanwhile. Then `m`
-    [B, POINTS, *shape] are the last points at which the loss was less than ever before, the best one last; `v` the
-    gradients there. The first update of its own moves a coordinate as far as Adam's rate, root mean square. The update
-    after which somebody looks, the last of `steps` and every `window`-th if there is one, goes back to the best point.
+    Where the loss is less than ever before, a new direction is taken from there; where it is not, half the way back is
+    tried. The update after which the point is read, the last of `steps` and every `window`-th if there is one, returns
+    to the best point.
+
+    After the warm-up `m` [B, POINTS, *shape] are the last points at which the loss was less than ever before, the best
+    one last; `v` holds the gradients there.
+
+    Attributes:
+        adam: Makes the first `warm_up` updates; its moments are the first of `m` and of `v` meanwhile. The first update
+            after them moves a coordinate as far as Adam's rate, root mean square.
+        warm_up: Number of those updates.
+        steps: Updates of an image.
+        window: The patience of early stopping, in steps; None without early stopping.
     """
 
     adam: Adam
@@ -51,8 +60,10 @@ class LBFGS:
         t: torch.Tensor,
         better: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """New (x, m, v) for the `t`-th update of each slot; `t` [B] counts from 1, `better` [B]: whether the loss at
-        `x` is less than at any point before."""
+        """Return the new (x, m, v) for the `t`-th update of each slot.
+
+        `t` [B] counts from 1; `better` [B]: whether the loss at `x` is less than at any point before.
+        """
         own = self._update(x, gradient, m, v, t, better)
         new_x, *moments = self.adam.update(x, gradient, m[:, 0], v[:, 0], t)
         kept = (torch.cat([new[:, None], old[:, 1:]], dim=1) for new, old in zip(moments, (m, v), strict=True))
@@ -80,7 +91,7 @@ class LBFGS:
         gradients = torch.where(first, gradient[:, None], _with(gradients, gradient, better))
         best = points[:, -1]
         back = _SHORTER * (x - best)
-        # Also a new direction after a return to the best point, and where halving has come to its end.
+        # A new direction is taken also after a return to the best point, and where halving has reached its limit.
         lost = ~better & (_rms(back) < self.adam.learning_rate * _SHORTEST)
         stuck = lost & back.any(1)
         points = torch.where(stuck[:, None, None], best[:, None], points)
@@ -91,10 +102,10 @@ class LBFGS:
         return new.reshape(shape), points.reshape(m.shape), gradients.reshape(v.shape)
 
     def direction(self, points: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-        """Return -H g at the best point [B, n]: the two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4).
+        """Return -H g at the best point [B, n], by two loops over the pairs (Nocedal and Wright, 2006, algorithm 7.4).
 
-        Each loop substitutes into the triangle of the s'y, so each is one call. In float64: differences of what lies
-        close together are small, and no setting for matrix products may touch them.
+        Each loop is a substitution into the triangle of the s'y, so each is one call. In float64: differences of nearby
+        values are small, and no setting for matrix products may round them.
         """
         s, y, g = points.double().diff(dim=1), gradients.double().diff(dim=1), gradients[:, -1].double()
         sy, yy = (s * y).sum(-1), y.square().sum(-1)
@@ -109,8 +120,10 @@ class LBFGS:
         return -product.to(points.dtype)
 
     def _scale(self, counts: torch.Tensor, quotients: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        """H_0 [B, 1], a multiple of the identity: the newest quotient s'y / y'y [B, pairs] that `counts`; without any,
-        what makes the first step as long as it is to be."""
+        """Return H_0 [B, 1], a multiple of the identity: the newest quotient s'y / y'y [B, pairs] that `counts`.
+
+        Without any, it gives the first step its length.
+        """
         newest = (counts * torch.arange(1, POINTS, device=g.device)).argmax(1, keepdim=True)
         length = g.norm(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
         first = self.adam.learning_rate * g.shape[1] ** 0.5 / length
@@ -118,7 +131,7 @@ class LBFGS:
 
 
 def _with(kept: torch.Tensor, new: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-    """`kept` [B, POINTS, n] with `new` [B, n] in place of the oldest, in the slots `which` [B]."""
+    """Return `kept` [B, POINTS, n] with `new` [B, n] in place of the oldest point, in the slots `which` [B]."""
     return torch.where(which[:, None, None], torch.cat([kept[:, 1:], new[:, None]], dim=1), kept)
 
 

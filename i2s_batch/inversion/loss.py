@@ -1,4 +1,4 @@
-"""The objective of Image2StyleGAN, eq. (1) and (2): per image, never mixed over the batch."""
+"""Implements the objective of Image2StyleGAN, eq. (1) and (2): per image, never mixed over the batch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
 class MeanSquare(torch.autograd.Function):
-    """(1 / N) ||a - b||^2 of each image: [B, ...] and [B, ...] -> [B]; the gradient is that of `a` alone.
+    """Computes (1 / N) ||a - b||^2 of each image: [B, ...] and [B, ...] -> [B]; the gradient is that of `a` alone.
 
-    It keeps its two operands, which exist anyway, instead of their difference. Sums over the axes as they are: to
-    flatten channels-last activations would read them across their memory.
+    It keeps its two operands, which exist anyway, instead of their difference. The sums are over the axes as they are:
+    flattening channels-last activations would read them across their memory.
     """
 
     @staticmethod
     def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return the mean square of each image, [B]."""
         ctx.save_for_backward(a, b)
         d = _difference(a, b)
         return (d * d).mean(tuple(range(1, d.ndim)))
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        """Return the gradient with respect to `a`; None for `b`."""
         a, b = ctx.saved_tensors
         gain = gradient * (2 * len(a) / a.numel())
         of_a = _difference(a, b) * gain.reshape(-1, *[1] * (a.ndim - 1))
-        # Not a conversion that converts nothing: PyTorch 2.11's compiler would lose the gradient.
+        # No `to` of the same dtype: PyTorch 2.11's compiler would lose the gradient in it.
         return of_a if of_a.dtype == a.dtype else of_a.to(a.dtype), None
 
 
 def _difference(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a - b, in float32 where they are bfloat16."""
+    """Return a - b, in float32 where they are bfloat16."""
     return a.float() - b.float() if a.dtype == torch.bfloat16 else a - b
 
 

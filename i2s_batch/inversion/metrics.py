@@ -1,4 +1,4 @@
-"""Reconstruction metrics of the final 8-bit picture at full resolution, peak 255."""
+"""Measures the final 8-bit image against its target at full resolution, peak 255."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ PerceptualDistance = Callable[[torch.Tensor, torch.Tensor], float]
 
 
 def to_uint8(image: torch.Tensor) -> np.ndarray:
-    """[3, R, R] with a nominal range of [-1, 1], clipped and rounded to uint8 [R, R, 3]."""
+    """Return an image [3, R, R] of nominal range [-1, 1], clipped and rounded, as uint8 [R, R, 3]."""
     levels = ((image.detach() + 1) * (PEAK / 2)).round().clamp(0, PEAK)
     return levels.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
 def from_uint8(image: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    """uint8 [R, R, 3] as [3, R, R] in [-1, 1], with the dtype and device of `like`."""
+    """Return uint8 [R, R, 3] as [3, R, R] in [-1, 1], with the dtype and device of `like`."""
     levels = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(like.device, like.dtype)
     return levels / (PEAK / 2) - 1
 
 
 def mse(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean squared error of two uint8 pictures, in squared levels."""
+    """Return the mean squared error of two uint8 images, in squared levels."""
     return float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean())
 
 
 def psnr(mse_value: float) -> float:
-    """Peak signal-to-noise ratio in dB of a mean squared error in squared levels, peak 255."""
+    """Return the peak signal-to-noise ratio in dB of a mean squared error in squared levels, peak 255."""
     return math.inf if mse_value == 0 else 10 * math.log10(PEAK**2 / mse_value)
 
 
 def ssim(a: np.ndarray, b: np.ndarray, device: torch.device | str = "cpu") -> float:
-    """Mean structural similarity (Wang et al., 2004) of two uint8 [R, R, 3] pictures.
+    """Return the mean structural similarity (Wang et al., 2004) of two uint8 [R, R, 3] images.
 
-    Gaussian window of 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, mean over channels and over the places
-    where the whole window fits (a picture smaller than the window gets a smaller one).
+    Gaussian window of 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, mean over channels and over the positions
+    where the whole window fits (an image smaller than the window gets a smaller one).
     """
     x, y = (torch.from_numpy(p.astype(np.float64)).to(device).permute(2, 0, 1)[:, None] for p in (a, b))
     size = min(11, x.shape[-1] - (x.shape[-1] + 1) % 2)
@@ -66,12 +66,12 @@ def ssim(a: np.ndarray, b: np.ndarray, device: torch.device | str = "cpu") -> fl
 
 
 def build_lpips(vgg_tensors: Mapping[str, np.ndarray], device: torch.device) -> PerceptualDistance:
-    """LPIPS (Zhang et al., 2018), version 0.1, VGG: heads of the `lpips` package, trunk from `vgg_tensors`.
+    """Return LPIPS (Zhang et al., 2018), version 0.1, VGG: heads of the `lpips` package, trunk from `vgg_tensors`.
 
     `vgg_tensors` holds all 13 convolutions of a VGG-16 under torchvision's names.
     """
     with warnings.catch_warnings():
-        # lpips builds its trunk through torchvision arguments that torchvision calls deprecated.
+        # lpips builds its trunk with arguments that torchvision has deprecated.
         warnings.simplefilter("ignore", UserWarning)
         import lpips
 
@@ -98,10 +98,15 @@ def _lpips_slice(index: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """The final image of a latent and its target, uint8 [R, R, 3], for the metrics to compare.
+    """Holds the final image of a latent and its target, uint8 [R, R, 3], for the metrics to compare.
 
-    `like`: a tensor with the dtype and device to compute with; `perceptual`: None without weights for LPIPS; `latent`
-    [L, w_dim] and its generator's `w_avg` [w_dim]: None where images alone are compared.
+    Attributes:
+        image: The image.
+        target: The target.
+        like: A tensor with the dtype and device to compute with.
+        perceptual: The perceptual distance; None without weights for LPIPS.
+        latent: The latent [L, w_dim]; None where images alone are compared.
+        w_avg: The mean latent [w_dim] of its generator; None with `latent`.
     """
 
     image: np.ndarray
@@ -117,7 +122,7 @@ class Reconstruction:
         return mse(self.image, self.target)
 
 
-# The target of each declaration in `engine_registries.METRICS`; None where the metric cannot be had.
+# The target of each declaration in `engine_registries.METRICS`; it returns None where the metric is not available.
 Measure = Callable[[Reconstruction], float | None]
 
 
@@ -134,8 +139,10 @@ def measure(reconstruction: Reconstruction) -> dict[str, float | None]:
 def image_metrics(
     image: np.ndarray, target: np.ndarray, perceptual: PerceptualDistance | None, like: torch.Tensor
 ) -> dict[str, float | None]:
-    """Return the metrics of two uint8 [R, R, 3] images that need no latent: mse, psnr, ssim and lpips (None without a
-    perceptual network)."""
+    """Return the metrics of two uint8 [R, R, 3] images that need no latent: mse, psnr, ssim and lpips.
+
+    `lpips` is None without a perceptual network.
+    """
     return measure(Reconstruction(image, target, like, perceptual))
 
 

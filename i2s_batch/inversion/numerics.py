@@ -1,4 +1,4 @@
-"""The one place where numerics are set."""
+"""Sets the arithmetic of the process, in one place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def set_numerics(precision: str) -> torch.dtype:
         raise ConfigError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    # Not through `cudnn.conv.fp32_precision`: with it, tracing and compiling find flags that disagree and refuse.
+    # Not through `cudnn.conv.fp32_precision`: with it, tracing and compiling refuse to run because the flags disagree.
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = True  # shapes change only while a batch fills, and at a dataset's end
     return torch.float64 if precision == "fp64" else torch.float32

@@ -1,4 +1,4 @@
-"""The loss of a batch and its gradient with respect to the latents."""
+"""Computes the loss of a batch and its gradient with respect to the latents."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ Evaluate = Callable[[torch.Tensor, torch.Tensor, list[torch.Tensor]], tuple[torc
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of the paper's eq. (1) for each image of a batch.
+    """Computes the loss of the paper's eq. (1) for each image of a batch.
 
-    `synthesis`: W+ latents [B, L, w_dim] -> images [B, 3, R, R]; `weights`: the loss weights [5].
+    Attributes:
+        synthesis: W+ latents [B, L, w_dim] -> images [B, 3, R, R].
+        features: The perceptual network.
+        space: The latent space of the variables.
+        weights: The loss weights [5].
     """
 
     synthesis: Callable[[torch.Tensor], torch.Tensor]

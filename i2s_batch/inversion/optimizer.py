@@ -1,4 +1,7 @@
-"""The interface of an optimiser, as the slots use it, and the optimisers by name (`engine_registries.OPTIMIZERS`)."""
+"""Defines the interface of an optimiser, as the slots use it, and builds optimisers by name.
+
+The names are those of `engine_registries.OPTIMIZERS`.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.lbfgs import LBFGS
 
-# Steps of Adam before those of L-BFGS (docs/speed.md says what happens without).
+# Steps of Adam before those of L-BFGS (docs/speed.md reports the losses without them).
 WARM_UP = 100
 
 
 class Optimizer(Protocol):
-    """A rule that makes the next point of each slot; what it must remember are two tensors of the slot, `m`, `v`."""
+    """Represents a rule that makes the next point of each slot; its memory is two tensors of the slot, `m` and `v`."""
 
     def start(self, x: torch.Tensor) -> torch.Tensor:
-        """`m`, and also `v`, before the first update of a point [*space shape]."""
+        """Return `m`, which is also `v`, before the first update of a point [*space shape]."""
         ...
 
     def update(
@@ -32,8 +35,10 @@ class Optimizer(Protocol):
         t: torch.Tensor,
         better: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """New (x, m, v) for the `t`-th update of each slot; `t` [B] counts from 1, `better` [B]: whether the loss at
-        `x` is less than at any point before."""
+        """Return the new (x, m, v) for the `t`-th update of each slot.
+
+        `t` [B] counts from 1; `better` [B]: whether the loss at `x` is less than at any point before.
+        """
         ...
 
 

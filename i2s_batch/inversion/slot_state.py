@@ -1,4 +1,4 @@
-"""A slot as a value: what must be kept of an image in flight so that it resumes exactly where it was."""
+"""Defines the state of a slot as a value: all that an image in flight needs to resume exactly where it was."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from i2s_batch.errors import DamagedError
 
 _ARRAYS = ("variable", "m", "v", "history")
-# What numpy and zipfile raise for damaged bytes that no checksum has vouched for, as earlier versions wrote them.
+# What numpy and zipfile raise for damaged bytes without a checksum, as earlier versions wrote them.
 _UNREADABLE = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, MemoryError, RuntimeError),
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),
@@ -22,11 +22,18 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class SlotState:
-    """`step` updates have been made; arrays have the generator's dtype.
+    """Holds the state of an image after `step` updates; arrays have the generator's dtype.
 
-    `variable`: [*space shape]; `m`, `v`: the optimiser's state; `history`: [step, 5], the loss terms before each
-    update; `seconds`: wall time spent so far; `sha256`: of the bytes of the image file, hex, empty where it is not
-    known (checkpoints of earlier versions; images that come from no file).
+    Attributes:
+        image_id: The image's id.
+        step: Updates that have been made.
+        variable: The optimised variable [*space shape].
+        m: First state tensor of the optimiser.
+        v: Second state tensor of the optimiser.
+        history: The loss terms before each update, [step, 5].
+        seconds: Wall time spent so far.
+        sha256: The hash of the image file, hex; empty where it is not known (checkpoints of earlier versions; images
+            that come from no file).
     """
 
     image_id: str
@@ -53,9 +60,13 @@ class SlotState:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> SlotState:
-        """Return the state that `to_bytes` wrote, in this version or an earlier one; DamagedError for anything else."""
+        """Return the state that `to_bytes` wrote, in this version or an earlier one.
+
+        Raises:
+            DamagedError: The bytes are anything else.
+        """
         try:
-            if not content.startswith(b"PK"):  # numpy would advise to load it unsafely
+            if not content.startswith(b"PK"):  # numpy's own message would advise unsafe loading
                 raise DamagedError("it is no archive of arrays")
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 step, seconds = file["progress"].tolist()

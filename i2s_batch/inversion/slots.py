@@ -1,6 +1,6 @@
-"""The slots: the device tensors of the pictures in flight, and one step of all of them.
+"""Holds the device tensors of the images in flight, and makes one step of all of them.
 
-Nothing here knows where pictures come from or when a picture is finished; a step never waits for the host.
+Nothing here knows where images come from or when an image is finished; a step never waits for the host.
 """
 
 from __future__ import annotations
@@ -29,16 +29,23 @@ _TENSORS = (*_STATE, "history", "target")
 
 
 class Slots:
-    """B images in a batch. All tensors have the slot as their first dimension.
-
-    variable: [B, *space shape]; m, v: the optimiser's state; step: [B] int64, updates made; limit: [B] int64,
-    updates after which it ends; best: [B], the least loss so far; best_before: [B], what `EarlyStopping` compares it
-    with; finite: [B] bool, every loss so far was;
-    history: [B, steps + 1, 5], loss terms at each evaluation; target: [B, 3, R, R] in [-1, 1];
-    target_features: the perceptual features of the targets, computed once an image.
+    """Holds B images in a batch. All tensors have the slot as their first dimension.
 
     A step replaces these tensors. Where the step program is a graph, it changes them in place: they have their full
     size from the first image on and never move, `put` fills a slot, and slots without an image have no updates left.
+
+    Attributes:
+        variable: [B, *space shape].
+        m: The optimiser's first state tensor, [B, ...].
+        v: The optimiser's second state tensor, [B, ...].
+        step: [B] int64, updates made.
+        limit: [B] int64, updates after which the image ends.
+        best: [B], the least loss so far.
+        best_before: [B], the least loss that `EarlyStopping` compares it with.
+        finite: [B] bool, whether every loss so far was finite.
+        history: [B, steps + 1, 5], loss terms at each evaluation.
+        target: [B, 3, R, R] in [-1, 1].
+        target_features: The feature maps of the targets, computed once an image.
     """
 
     variable: torch.Tensor
@@ -78,7 +85,7 @@ class Slots:
 
     def _compiled_step(self, generator: GeneratorLike) -> CompiledStep:
         if self.program.layout == "nhwc" and isinstance(self._features, torch.nn.Module):
-            self._features.to(memory_format=torch.channels_last)  # the same values
+            self._features.to(memory_format=torch.channels_last)  # values stay the same
         fast = self.objective
         if self.program.fused and generator.build_fused is not None:
             fast = replace(fast, synthesis=generator.build_fused(self.program.layout))
@@ -86,7 +93,7 @@ class Slots:
         return CompiledStep(self.objective, fast, self._updated, activations, self.program.backend)
 
     def put(self, position: int, target: torch.Tensor, state: SlotState | None, image_id: str) -> None:
-        """Fill slot `position` (0 to size; size adds a slot) with a target [3, R, R], from `state` or afresh."""
+        """Fill slot `position` (0 to size; size adds a slot) with a target [3, R, R], from `state` or at step 0."""
         fresh = self._tensors_of(target, state, image_id)
         with torch.no_grad():
             fresh_features = [self._laid_out(f.detach()) for f in self._features(fresh["target"])]
@@ -102,7 +109,7 @@ class Slots:
                 kept[position] = new[0]
 
     def _join(self, fresh: dict[str, torch.Tensor], fresh_features: list[torch.Tensor]) -> None:
-        """Add slots. Nothing is changed before all memory is there: without it, the others stay as they are."""
+        """Add slots. Nothing is changed before all memory is allocated: if that fails, the others stay as they are."""
         joined = {name: self._laid_out(torch.cat([getattr(self, name), value])) for name, value in fresh.items()}
         pairs = zip(self.target_features, fresh_features, strict=True)
         joined_features = [self._laid_out(torch.cat(pair)) for pair in pairs]
@@ -124,7 +131,7 @@ class Slots:
         return self._laid_out(value[:1].repeat(times, *[1] * (value.ndim - 1)))
 
     def _laid_out(self, value: torch.Tensor) -> torch.Tensor:
-        """Four-dimensional `value` in the memory layout of the step program."""
+        """Return `value`, in the memory layout of the step program if it has four dimensions."""
         last = self.program.layout == "nhwc" and value.ndim == 4
         return value.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
@@ -138,10 +145,10 @@ class Slots:
         self._graph = None
 
     def advance(self, full: bool = True) -> None:
-        """Judge the latent of every slot, then update those that have updates left. No host sync.
+        """Evaluate the latent of every slot, then update those that have updates left. No host sync.
 
-        Whole or not at all: if the device's memory is not enough, every slot is as it was. Only a `full` batch is worth
-        a compiled program: while it fills, and at a dataset's end, each size would need one of its own.
+        A step is made whole or not at all: if the device's memory is not enough, every slot is as it was. Only a `full`
+        batch is worth a compiled program: while it fills, and at a dataset's end, each size would need one of its own.
         """
         if not full or self._compiled is None or self._compiled.failed:
             return self._advance(partial(evaluate, self.objective.losses), self._updated)
@@ -155,9 +162,9 @@ class Slots:
         except torch.OutOfMemoryError:
             self._graph = None
             raise
-        except RuntimeError as error:  # nothing has been changed: the kernels of a failed capture do not run
+        except RuntimeError as error:  # no slot has changed: the kernels of a failed capture do not run
             self._graph, self._replays = None, False
-            self._graph_warning = f"the step could not become a CUDA graph and runs slower ({error})"
+            self._graph_warning = f"the step could not be captured as a CUDA graph and runs slower ({error})"
             return step()
 
     def _advance(self, judge: Evaluate, update: Callable[..., dict[str, torch.Tensor]]) -> None:
@@ -179,7 +186,7 @@ class Slots:
         return () if self._compiled is None else self._compiled.sizes
 
     def take_warning(self) -> str:
-        """Return what the user should know of the compiler, once; else an empty text."""
+        """Return a message for the user about the compiler, once; else an empty text."""
         warning, self._graph_warning = self._graph_warning, ""
         return warning or ("" if self._compiled is None else self._compiled.take_warning())
 
@@ -216,7 +223,10 @@ class Slots:
         best: torch.Tensor,
         best_before: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """An image that ends now has had its last update. One that has ended is judged again, which changes nothing."""
+        """Return the state after early stopping: an image that ends now has had its last update.
+
+        An image that has ended is evaluated again, which changes nothing.
+        """
         best, before, ends = early_stopping.judge(loss, step, best, best_before)
         running = step < limit
         ended = torch.where(running & ends, step, limit)

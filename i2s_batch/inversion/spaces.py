@@ -1,4 +1,4 @@
-"""The latent spaces W+, W and Z: what is optimised, and the W+ latent that it stands for."""
+"""Defines the latent spaces W+, W and Z: which variable is optimised, and the W+ latent that it stands for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from i2s_batch.errors import ConfigError
 
 
 class GeneratorLike(Protocol):
-    """What the engine asks of a generator; the tests embed with a linear one whose answer is known.
+    """Describes what the engine requires of a generator; the tests embed with a linear one whose solution is known.
 
-    `activations`: the dtype of feature maps, None for that of `w_avg`; `build_fused`: builds the same synthesis in the
-    operators of compiled steps, for a memory layout (nchw or nhwc); None where there are none.
+    Attributes:
+        resolution: R, in pixels.
+        num_layers: L.
+        z_dim: Size of z.
+        w_dim: Size of a layer's latent.
+        c_dim: Size of the label; 0 without labels.
+        w_avg: The mean latent, [w_dim].
+        activations: The dtype of feature maps; None for that of `w_avg`.
+        build_fused: Builds the same synthesis in the operators of compiled steps, for a memory layout (nchw or nhwc);
+            None where there are none.
     """
 
     resolution: int
@@ -27,13 +35,15 @@ class GeneratorLike(Protocol):
     activations: torch.dtype | None
     build_fused: Callable[[str], Callable[[torch.Tensor], torch.Tensor]] | None
 
-    def map(self, z: torch.Tensor) -> torch.Tensor: ...
+    def map(self, z: torch.Tensor) -> torch.Tensor:
+        """Return the W+ latents [B, L, w_dim] of z [B, z_dim]."""
 
-    def synthesize(self, ws: torch.Tensor) -> torch.Tensor: ...
+    def synthesize(self, ws: torch.Tensor) -> torch.Tensor:
+        """Return the images [B, 3, R, R] of W+ latents [B, L, w_dim], unclipped."""
 
 
 class LatentSpace:
-    """One of W+ (variable [L, w_dim]), W ([w_dim]) and Z ([z_dim]) of a given generator."""
+    """Represents one of W+ (variable [L, w_dim]), W ([w_dim]) and Z ([z_dim]) of a given generator."""
 
     def __init__(self, generator: GeneratorLike, config: EmbedConfig) -> None:
         if config.space == "z" and generator.c_dim:

@@ -1,4 +1,4 @@
-"""How a step is executed on a device. A step program changes no result beyond rounding."""
+"""Chooses how a step is executed on a device. A step program changes no result beyond rounding."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.inversion.spaces import GeneratorLike
 
-# Below this, or for fewer steps, compiling (half a minute to two) takes longer than it saves.
+# Below this resolution, or for fewer steps, compiling (half a minute to two minutes) takes longer than it saves.
 COMPILED_RESOLUTION = 256
 COMPILED_STEPS = 500
 
 
 @dataclass(frozen=True)
 class StepProgram:
-    """How the step of a batch runs.
+    """Holds how the step of a batch runs.
 
-    `compiled`: loss and gradient are one compiled program, the update another. `graph`: the whole step is replayed as
-    one CUDA graph, on state buffers of full size that never move. `layout` of kernels and activations: nchw or nhwc
-    (channels last). `fused`: the generator's operators for compiled steps, where its family has them. `backend`: the
-    compiler, by PyTorch's name for it.
+    Attributes:
+        compiled: Whether loss and gradient are one compiled program, and the update another.
+        graph: Whether the whole step is replayed as one CUDA graph, on state buffers of full size that never move.
+        layout: Memory layout of kernels and activations: nchw, or nhwc (channels last).
+        fused: Whether compiled steps use the generator's fused operators, where its family has them.
+        backend: The compiler, by PyTorch's name for it.
     """
 
     compiled: bool = False
@@ -36,10 +38,10 @@ PLAIN = StepProgram()
 
 
 def choose_program(config: EmbedConfig, generator: GeneratorLike) -> StepProgram:
-    """Return the step program of a run: plain on a CPU, compiled on a GPU, unless `config.compile` says otherwise.
+    """Return the step program of a run: plain on a CPU, compiled on a GPU, unless `config.compile` decides.
 
-    Where it is None, a GPU compiles what is large enough, of families that have fused operators, in TF32 or bfloat16:
-    in float32 without TF32 no GPU has shown yet that it gains anything.
+    Where that is None, a GPU compiles generators that are large enough, of families that have fused operators, in TF32
+    or bfloat16: in float32 without TF32 no GPU has shown a gain yet.
     """
     on_gpu = generator.w_avg.device.type == "cuda"
     has_fused = generator.build_fused is not None

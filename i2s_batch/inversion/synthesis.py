@@ -1,4 +1,4 @@
-"""Latents to images: the functions that everybody uses who draws, one latent or a batch."""
+"""Synthesises the images of latents, one or a batch: the functions for all parts that draw."""
 
 from __future__ import annotations
 

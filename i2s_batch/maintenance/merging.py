@@ -1,4 +1,4 @@
-"""Several runs of the same settings and networks as one: their rows in one table, each image once."""
+"""Merges several runs of the same settings and networks into one: their rows in one table, each image once."""
 
 from __future__ import annotations
 
@@ -26,22 +26,25 @@ from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import existing_shards, read_shard
 
-# Shards of the merged runs kept in memory, some 30 MB each. All are sorted, so that they are needed in turn, and
-# each is one request.
+# Shards of the merged runs that are cached, some 30 MB each. All are sorted, so that they are needed in turn, and each
+# is fetched with one request.
 _CACHED_SHARDS = 8
 _JUDGED_BY = ["image_id", "status", "sha256", "loss"]
 _RANKED_BY = [*_JUDGED_BY, "run"]
 
-# Where a row lies, by image_id.
-_LOCATION = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("place", pa.int32())])
+# Where the row of an image is.
+_LOCATION = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
 
 
 def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> MergedSummary:
     """Write the rows of the finished runs at `outs` into a run at `new`; return the merged run's summary.
 
     An image that several runs hold comes once: the row that is ok before one that is not, then the one with the
-    lower loss, then that of the run named first. Raises RunConflictError if the runs differ in settings or
-    networks, or hold different pictures under one id; StorageError if one is not finished. May be run again.
+    lower loss, then that of the run named first. May be run again.
+
+    Raises:
+        RunConflictError: The runs differ in settings or networks, or hold different images under one id.
+        StorageError: A run is not finished.
     """
     stores = [open_store(out) for out in outs]
     records, plans = zip(*map(_finished, stores), strict=True)
@@ -62,7 +65,7 @@ def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> 
 
 
 def _finished(store: Store) -> tuple[RunRecord, Plan]:
-    """The record and the plan of a run that has all its rows."""
+    """Return the record and the plan of a run that has all its rows."""
     try:
         record = RunRecord.decode(store.get(RunLayout.run_json), store.uri(RunLayout.run_json))
     except ObjectNotFoundError as error:
@@ -80,14 +83,16 @@ def _finished(store: Store) -> tuple[RunRecord, Plan]:
 
 
 def _merged_record(stores: Sequence[Store], records: Sequence[RunRecord]) -> RunRecord:
-    """Return the first run's record, with where the others came from."""
+    """Return the first run's record, with the sources of all."""
     sources = " + ".join(dict.fromkeys(str(record.source) for record in records))
     return records[0].merged_with(sources, tuple(store.url for store in stores))
 
 
 def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table]:
-    """Where the row of each image lies, one an image, sorted by id. Of all rows some thousand are in memory: those
-    of a generation of a run are sorted."""
+    """Yield where the row of each image is, one an image, sorted by id.
+
+    Only some thousand of all rows are in memory: those of each generation of a run are sorted already.
+    """
     streams = [
         _judged(store, plan, run, shards)
         for run, (store, plan) in enumerate(zip(stores, plans, strict=True))
@@ -106,7 +111,7 @@ def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table
 
 
 def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Table]:
-    """What decides between the rows of some shards and others, and where they lie; sorted."""
+    """Yield the columns that decide between rows of one image, and where the rows are; sorted."""
     last = ""
     for shard in shards:
         key = RunLayout.shard(shard)
@@ -116,7 +121,7 @@ def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Ta
         if len(ids) != len(plan.shard_range(shard)) or not in_order or ids[0].as_py() <= last:
             raise StorageError(f"{store.uri(key)!r} does not hold the rows that are planned; run i2s-batch verify")
         last = ids[-1].as_py()
-        where = {"run": np.full(len(ids), run), "shard": np.full(len(ids), shard), "place": np.arange(len(ids))}
+        where = {"run": np.full(len(ids), run), "shard": np.full(len(ids), shard), "row": np.arange(len(ids))}
         for name, values in where.items():
             rows = rows.append_column(_LOCATION.field(name), pa.array(values, _LOCATION.field(name).type))
         yield rows
@@ -134,14 +139,14 @@ class _Candidate:
 
 
 def _best(found: Sequence[_Candidate], stores: Sequence[Store]) -> int:
-    """Return the index of the row that counts among those of one image, which come in the order of the runs."""
+    """Return the index of the row that is kept among those of one image, which come in the order of the runs."""
     whole = [row for row in found if row.status == STATUS_OK]
     for row in whole[1:]:
         if row.sha256 != whole[0].sha256:
             hashes = " and ".join(f"{str(one.sha256)[:12]}..." for one in (whole[0], row))
             raise RunConflictError(
-                f"{row.image_id!r} is one picture in {stores[whole[0].run].url} and another in "
-                f"{stores[row.run].url} (their sha256 are {hashes}); rename one and embed it anew"
+                f"{row.image_id!r} is one image in {stores[whole[0].run].url} and another in "
+                f"{stores[row.run].url} (their sha256 are {hashes}); rename one and embed it again"
             )
 
     def rank(index: int) -> tuple[bool, float]:
@@ -152,18 +157,16 @@ def _best(found: Sequence[_Candidate], stores: Sequence[Store]) -> int:
 
 
 class _Shards:
-    """Rows of the runs by place."""
+    """Reads rows of the runs by location."""
 
     def __init__(self, stores: Sequence[Store]) -> None:
         self._stores = stores
         self._cache: LRUCache[tuple[int, int], pa.Table] = LRUCache(_CACHED_SHARDS)
 
     def rows(self, locations: pa.Table) -> pa.Table:
-        """The rows at `locations`, in some order."""
+        """Return the rows at `locations`, in some order."""
         by_shard: dict[tuple[int, int], list[int]] = {}
-        for run, shard, row_number in zip(
-            *locations.select(["run", "shard", "place"]).to_pydict().values(), strict=True
-        ):
+        for run, shard, row_number in zip(*locations.select(["run", "shard", "row"]).to_pydict().values(), strict=True):
             by_shard.setdefault((run, shard), []).append(row_number)
         parts = [self._shard(*key).take(found) for key, found in by_shard.items()]
         for part, (run, _) in zip(parts[1:], list(by_shard)[1:], strict=True):
@@ -171,7 +174,7 @@ class _Shards:
                 names = [sorted(set(p.column_names) - _table_columns()) for p in (parts[0], part)]
                 urls = [self._stores[number].url for number in (next(iter(by_shard))[0], run)]
                 raise RunConflictError(
-                    f"{urls[0]} carries the columns {names[0]}, {urls[1]} carries {names[1]}; only runs with the same "
+                    f"{urls[0]} has the extra columns {names[0]}, {urls[1]} has {names[1]}; only runs with the same "
                     f"columns can be merged"
                 )
         return pa.concat_tables(parts).replace_schema_metadata(None)
@@ -219,7 +222,7 @@ def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shard
 
 
 def _check_free(target: Store, record: RunRecord) -> None:
-    """Raise RunConflictError unless NEW is free, or holds what an interrupted merge of the same runs has left."""
+    """Raise RunConflictError unless NEW is free, or holds an interrupted merge of the same runs."""
     existing = claim(target)
     if existing is not None and existing.merged != record.merged:
         raise RunConflictError(f"{target.url} holds another run already; give another NEW")

@@ -1,4 +1,4 @@
-"""Where everything of a run lies under OUT. The only place that knows a key."""
+"""Defines where everything of a run lies under OUT. No other module knows a key."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
 _CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
 _PROBE = re.compile(r"work/probe-[0-9a-f]{32}")
 
-_FOLDER = 1000  # rows of the work log in one folder: file systems slow down with very many
-# Folders below OUT, with all that is below them, in which a run writes.
+_FOLDER = 1000  # rows of the work log in one folder: many file systems are slow with very large folders
+# Folders below OUT that a run reserves, with all that is below them.
 _FOLDERS = frozenset({"manifest", "latents", "work", "pictures", "inputs", "figures", "animations"})
 
 
-# In this folder lie the files of ids that are themselves no paths below a folder.
+# The folder for files of ids that cannot be paths below a folder themselves.
 _OTHER = "_other"
 _NAME_BYTES = 255  # of a file or folder, on most file systems
 _PATH_BYTES = 800  # S3 allows 1,024 for a whole key, with the prefix of OUT
@@ -40,7 +40,7 @@ def file_name(image_id: str, suffix: str) -> str:
 
 
 def _is_path(image_id: str, suffix: str) -> bool:
-    """Whether an id can be a path below a folder: any but the last of its parts is a folder there, and no file."""
+    """Return whether an id can be a path below a folder: every part but the last is a folder there, and no file."""
     *folders, last = image_id.split("/")
     if any(part in ("", ".", "..") for part in (*folders, last)) or folders[:1] == [_OTHER] or "\0" in image_id:
         return False
@@ -48,7 +48,7 @@ def _is_path(image_id: str, suffix: str) -> bool:
         return False
     try:
         sizes = [len(part.encode()) for part in (*folders, f"{last}.{suffix}")]
-    except UnicodeEncodeError:  # no text
+    except UnicodeEncodeError:  # not valid text
         return False
     return max(sizes) <= _NAME_BYTES and sum(sizes) + len(folders) <= _PATH_BYTES
 
@@ -61,7 +61,10 @@ def _index(pattern: re.Pattern[str], key: str, key_of: Callable[[int], str]) -> 
 
 
 class RunLayout:
-    """Keys under OUT. `index` is the place of a unit (an image to embed, or a few to render) in the plan, from 0."""
+    """Lists the keys under OUT.
+
+    `index` is the index of a unit (an image to embed, or a few to render) in the plan, from 0.
+    """
 
     run_json = "run.json"
     plan = "manifest/images.parquet"
@@ -81,62 +84,67 @@ class RunLayout:
 
     @staticmethod
     def shard(shard: int) -> str:
+        """Return the key of a shard of the table."""
         return f"latents/shard-{shard:05d}.parquet"
 
     @staticmethod
     def checksum(shard: int) -> str:
-        """Of a shard that is in the table."""
+        """Return the key of the checksum of a published shard."""
         return f"manifest/checksums/shard-{shard:05d}.json"
 
     @staticmethod
     def publishing(shard: int) -> str:
-        """The checksum of a shard that is being written."""
+        """Return the key of the checksum of a shard that is being published."""
         return f"work/publishing/shard-{shard:05d}.json"
 
     @staticmethod
     def row(index: int) -> str:
+        """Return the key of the rows of a unit in the work log."""
         return f"work/rows/{index // _FOLDER:05d}/{index:08d}.arrow"
 
     @staticmethod
     def checkpoint(index: int) -> str:
+        """Return the key of the checkpoint of a unit."""
         return f"work/checkpoints/{index:08d}.npz"
 
     @staticmethod
     def picture(image_id: str, suffix: str) -> str:
+        """Return the key of the image file of an id."""
         return "pictures/" + file_name(image_id, suffix)
 
     @staticmethod
     def altered(image_id: str) -> str:
-        """The picture that a study embeds in place of one of its source."""
+        """Return the key of the image that a study embeds in place of one of its source."""
         return "inputs/" + file_name(image_id, "png")
 
     @staticmethod
     def figure(name: str) -> str:
-        """Of a study."""
+        """Return the key of a study's figure."""
         return f"figures/{name}.png"
 
     @staticmethod
     def animation(sequence: str, suffix: str) -> str:
+        """Return the key of the animation of a sequence."""
         return "animations/" + file_name(sequence, suffix)
 
     @staticmethod
     def shard_index(key: str) -> int | None:
-        """The shard whose key this is; None for any other key."""
+        """Return the shard whose key this is; None for any other key."""
         return _index(_SHARD, key, RunLayout.shard)
 
     @staticmethod
     def publishing_index(key: str) -> int | None:
-        """The shard that is being written; None for any other key."""
+        """Return the shard whose publication is recorded at this key; None for any other key."""
         return _index(_PUBLISHING, key, RunLayout.publishing)
 
     @staticmethod
     def row_index(key: str) -> int | None:
-        """The unit whose rows these are; None for any other key."""
+        """Return the unit whose rows are at this key; None for any other key."""
         return _index(_ROW, key, RunLayout.row)
 
     @staticmethod
     def checkpoint_index(key: str) -> int | None:
-        """The unit whose checkpoint this is; None for any other key."""
+        """Return the unit whose checkpoint is at this key; None for any other key."""
         return _index(_CHECKPOINT, key, RunLayout.checkpoint)
 
     @staticmethod
@@ -146,8 +154,10 @@ class RunLayout:
 
     @staticmethod
     def is_work(key: str) -> bool:
-        """Return whether the driver and the workers of a run write this very key under work/, and delete it when they
-        no longer need it. Nothing else under work/ is the run's."""
+        """Return whether a run writes this very key under work/, and deletes it when it is no longer needed.
+
+        Nothing else under work/ belongs to the run.
+        """
         if key in (RunLayout.lease, RunLayout.deaths) or RunLayout.is_probe(key):
             return True
         indices = (RunLayout.row_index(key), RunLayout.checkpoint_index(key), RunLayout.publishing_index(key))
@@ -155,7 +165,7 @@ class RunLayout:
 
     @staticmethod
     def names(key: str) -> bool:
-        """Return whether a run writes at this key, or keeps the folder that it lies in to itself."""
+        """Return whether a run writes at this key, or reserves the folder that contains it."""
         single = (RunLayout.run_json, RunLayout.summary, RunLayout.report, RunLayout.contact_sheet, RunLayout.study)
         return key in single or key.partition("/")[0] in _FOLDERS
 

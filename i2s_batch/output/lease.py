@@ -1,7 +1,7 @@
-"""One driver an output: a lease with a heartbeat.
+"""Gives an output to one driver at a time, by a lease with a heartbeat.
 
-The lease is an object that only its holder rewrites. Whether a holder on another machine lives is seen from
-its heartbeat, not from clocks, which may disagree: a lease that does not change for `EXPIRY_S` is dead.
+The lease is an object that only its holder rewrites. Whether a holder on another machine is alive is seen from
+its heartbeat, not from clocks, which may disagree: a lease that does not change for `EXPIRY_S` has expired.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ EXPIRY_S = 30.0
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """Holds what a driver writes into its lease; None where a damaged lease says nothing.
+    """Holds what a driver writes into its lease; fields that a damaged lease lacks are None.
 
     Attributes:
-        machine: As `this_machine` names it.
+        id: Random, of one acquisition.
+        host: The host's name.
+        machine: The machine, as `this_machine` names it.
+        pid: The process.
         process_start: When the process began, in clock ticks.
         since: UTC, ISO 8601.
         beat: Counts the heartbeats.
@@ -46,8 +49,8 @@ class LeaseHolder:
 
 
 def _process_start(pid: int | None) -> str | None:
-    """Return when a process of this machine began (in clock ticks), None if there is none; tells re-used pids apart."""
-    if pid is None:  # a damaged lease
+    """Return when a process of this machine began, in clock ticks; None if there is none. Tells re-used pids apart."""
+    if pid is None:  # as in a damaged lease
         return None
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -58,14 +61,17 @@ def _process_start(pid: int | None) -> str | None:
 
 
 def is_on_this_machine(held: bytes) -> bool:
-    """Whether the driver that wrote `held` into the lease is a process of this machine."""
+    """Return whether the driver that wrote `held` into the lease is a process of this machine."""
     machine = parse_holder(held).machine
     return machine is not None and machine == this_machine()
 
 
 def is_holder_alive(store: Store, key: str, held: bytes) -> bool:
-    """Whether the driver that wrote `held` into the lease still works. Of a process of this machine that is
-    known at once; of another, from its next heartbeat, which is waited for up to `EXPIRY_S`."""
+    """Return whether the driver that wrote `held` into the lease is still running.
+
+    For a process of this machine that is known at once; for another, from its next heartbeat, for which this waits up
+    to `EXPIRY_S`.
+    """
     if is_on_this_machine(held):
         holder = parse_holder(held)
         started = _process_start(holder.pid)
@@ -82,7 +88,7 @@ def is_holder_alive(store: Store, key: str, held: bytes) -> bool:
 
 
 def this_machine() -> str | None:
-    """Names this boot of this machine and this pid namespace; None where there is no /proc."""
+    """Return a name of this boot of this machine and this pid namespace; None where there is no /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         namespace = Path("/proc/self/ns/pid").readlink()
@@ -92,7 +98,7 @@ def this_machine() -> str | None:
 
 
 class Lease:
-    """Held from `acquire` to `release`; `check` raises if it was lost to another driver."""
+    """Is held from `acquire` to `release`; `check` raises if it was lost to another driver."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key
@@ -105,9 +111,10 @@ class Lease:
         self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
 
     def acquire(self) -> None:
-        """Take the lease; waits until a holder on another machine has shown whether it lives.
+        """Take the lease; wait until a holder on another machine has shown whether it is alive.
 
-        Raises RunConflictError naming the holder if it does.
+        Raises:
+            RunConflictError: The holder is alive; the message names it.
         """
         self._since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._content = self._render()
@@ -127,13 +134,13 @@ class Lease:
         if self._lost is not None:
             raise RunConflictError(self._lost)
         if self._thread.ident is not None and not self._thread.is_alive() and not self._stop.is_set():
-            raise InternalError("the thread that renews the lease of this output has ended by itself", "")
+            raise InternalError("the thread that renews the lease of this output has ended unexpectedly", "")
 
     def confirm(self) -> None:
         """Ask the store whether the lease is still ours; raise RunConflictError if not.
 
-        For what another driver's work could suffer from: `check` learns of a loss with the next heartbeat only, and
-        a process that was stopped for a while has none.
+        Called before anything that could harm another driver's work: `check` learns of a loss with the next heartbeat
+        only, and a process that was suspended for a while has none.
         """
         self.check()
         if self._own_content() is None:
@@ -141,8 +148,10 @@ class Lease:
             raise RunConflictError(self._lost)
 
     def release(self) -> None:
-        """Give the lease back, if it is still ours. If the store does not let us, it expires: what the run came to,
-        or was stopped by, is what the user must hear of."""
+        """Delete the lease, if it is still ours.
+
+        If the store fails, the lease expires: the user must see the outcome of the run, not this error.
+        """
         self._stop.set()
         self._thread.join()
         with suppress(StorageError):
@@ -171,28 +180,28 @@ class Lease:
             fresh = self._render()
             try:
                 renewed = self._store.swap(self._key, self._content, fresh)
-                # An earlier beat may have arrived although its answer did not.
+                # An earlier heartbeat may have been written although its response was lost.
                 found = fresh if renewed else self._own_content()
                 if found is None:
                     self._lost = self._reason_of_loss()
                     return
             except StorageError:
-                continue  # the next beat tries again; rows that cannot be written stop the run elsewhere
+                continue  # the next heartbeat tries again; if the store stays unwritable, writing rows stops the run
             self._content = found
 
     def _reason_of_loss(self) -> str:
-        """Why the lease is no longer ours."""
+        """Return why the lease is no longer ours."""
         try:
             self._store.get(self._key)
         except ObjectNotFoundError:
             return (
                 f"{self._store.url}: the lease of this driver is gone, because the output was deleted or another "
-                "driver has been here and ended; this one stops, run the same command again"
+                "driver took it over and ended; this driver stops, run the same command again"
             )
-        return f"{self._store.url}: another driver took this output over; this one stops"
+        return f"{self._store.url}: another driver took this output over; this driver stops"
 
     def _own_content(self) -> bytes | None:
-        """What the lease holds, if it is this driver's."""
+        """Return the content of the lease, if it is this driver's; else None."""
         try:
             content = self._store.get(self._key)
         except ObjectNotFoundError:
@@ -201,7 +210,7 @@ class Lease:
 
 
 def parse_holder(content: bytes) -> LeaseHolder:
-    """Return who wrote this into a lease. Of one that is damaged, or is none, what can be read counts."""
+    """Return who wrote this into a lease; fields that cannot be read, of a damaged one, are None."""
     facts = json_object(content)
     id_, host, machine, process_start, since = (
         value if isinstance(value := facts.get(name), str) else None

@@ -1,5 +1,7 @@
-"""Rows of the work log against the plan: those of a unit are of its images, or they are damaged, which is as good as
-none."""
+"""Checks rows of the work log against the plan: rows of a unit that are not of its images count as damaged.
+
+Damaged rows count as missing: their images are embedded again.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,15 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.work_log import RowsDamagedError, WorkLog
 
 _AT_ONCE = 500  # units whose rows are in memory: some 20 MB
-_NAMED = 20  # damaged files that are told of one by one
+_NAMED = 20  # damaged files that are reported one by one
 
 
 def planned_rows(log: WorkLog, plan: Plan, units: Iterable[int]) -> pa.Table:
     """Return the logged rows of `units`, in their order, one for each planned image.
 
-    Raises RowsGoneError if some are not there, and RowsDamagedError if some are damaged or of other images.
+    Raises:
+        RowsGoneError: Some rows do not exist.
+        RowsDamagedError: Some rows are damaged or of other images.
     """
     ordered = list(units)
     rows = log.read_rows(ordered)
@@ -44,7 +48,7 @@ def _of_other_images(log: WorkLog, planned: Mapping[int, list[str]]) -> dict[int
 
 
 def delete_damaged_rows(log: WorkLog, plan: Plan, report: Callable[[str], None]) -> int:
-    """Delete every damaged row of the log and say which they were; how many. Their images are made again."""
+    """Delete every damaged row of the log, report each, and return their number; their images are embedded again."""
     damaged: dict[int, str] = {}
     units = (unit for unit in log.logged_rows() if unit < plan.units)
     while part := list(islice(units, _AT_ONCE)):
@@ -56,7 +60,7 @@ def delete_damaged_rows(log: WorkLog, plan: Plan, report: Callable[[str], None])
     for unit, reason in list(damaged.items())[:_NAMED]:
         images = plan.unit_range(unit)
         others = f" and {len(images) - 1} more images are" if len(images) > 1 else " is"
-        report(f"{reason}; {plan.image_id(images[0])!r}{others} made again, unless the table has a row already")
+        report(f"{reason}; {plan.image_id(images[0])!r}{others} computed again, unless the table has a row already")
     if len(damaged) > _NAMED:
-        report(f"{len(damaged) - _NAMED} more files of the work log are damaged; their images are made again")
+        report(f"{len(damaged) - _NAMED} more files of the work log are damaged; their images are computed again")
     return len(damaged)

@@ -1,7 +1,7 @@
-"""What a command may write: an OUT that is free or holds a run of ours, a FILE that no run keeps to itself.
+"""Decides what a command may write: an OUT that is free or holds a run of ours, a FILE that no run reserves.
 
-The one place that decides it, for every command, before anything is written. What stands in an OUT of ours beside the
-run stays as it is: only keys that `RunLayout` names are written or deleted there.
+It decides this for every command, before anything is written. Other files in an OUT of ours stay as they are: only
+keys that `RunLayout` names are written or deleted there.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from i2s_batch.storage import Store, is_remote, open_store
 from i2s_batch.storage.files import is_temporary
 from i2s_batch.storage.store import PROBES
 
-_COUNTED = 100  # files that are counted at most; of millions the first are enough to refuse them
+_COUNTED = 100  # files that are counted at most: of millions the first are enough to refuse the output
 _NAMED = 3
-_LIMIT_BYTES = 1 << 24  # of the record of a run; it has some thousand
-# What systems and file managers put into folders by themselves. It is no reason to refuse one, and stays.
+_LIMIT_BYTES = 1 << 24  # of the record of a run, which has some thousand bytes
+# Files that systems and file managers create by themselves: no reason to refuse a folder, and never deleted.
 _SYSTEM_FILES = frozenset(
     {".DS_Store", ".localized", ".directory", "Thumbs.db", "desktop.ini", ".Spotlight-V100", ".fseventsd"}
     | {".Trashes", ".TemporaryItems", "$RECYCLE.BIN", "System Volume Information"}
 )
 _SYSTEM_PREFIXES = ("._", ".nfs0")  # AppleDouble; files on NFS that were deleted while they were open
 _LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index)
-# Fields by which JSON of ours is told from other files.
+# Fields by which our JSON files are recognised.
 _FIELDS = {
     RunLayout.lease: {"id", "host", "pid", "since", "beat"},
     RunLayout.summary: {"finished", "updated_at", "images", "done", "statuses"},
@@ -39,10 +39,13 @@ _FIELDS = {
 
 
 def claim(store: Store) -> RunRecord | None:
-    """Return the record of the run at an output, None if the output is free for a new one: nothing is there, or only
-    what a run of ours left that has no run.json.
+    """Return the record of the run at an output; None if the output is free for a new one.
 
-    Raises RunConflictError that names what else is there, StorageError if run.json is not ours.
+    It is free if nothing is there, or only what a run of ours left that has no run.json.
+
+    Raises:
+        RunConflictError: Something else is there; the message names it.
+        StorageError: run.json is not ours.
     """
     record = find_record(store)
     if record is not None:
@@ -52,15 +55,17 @@ def claim(store: Store) -> RunRecord | None:
     try:
         check_free(store, lambda key: _is_leftover(store, key, planned))
     except RunConflictError:
-        record = find_record(store)  # another driver may have begun a run between the two looks
+        record = find_record(store)  # another driver may have started a run between the two checks
         if record is None:
             raise
     return record
 
 
 def check_free(store: Store, is_ours: Callable[[str], bool]) -> None:
-    """Raise RunConflictError that names what is at an output for whose key `is_ours` is false. What systems and file
-    managers put there by themselves does not count."""
+    """Raise RunConflictError that names the files at an output for whose key `is_ours` is false.
+
+    Files that systems and file managers create by themselves do not count.
+    """
     foreign = list(
         islice((key for key in store.everything() if not (_is_system_file(key) or is_ours(key))), _COUNTED + 1)
     )
@@ -72,7 +77,11 @@ def check_free(store: Store, is_ours: Callable[[str], bool]) -> None:
 
 
 def find_record(store: Store) -> RunRecord | None:
-    """Return the record of the run at an output, None if there is no run.json; StorageError if that is not ours."""
+    """Return the record of the run at an output; None if there is no run.json.
+
+    Raises:
+        StorageError: run.json is not ours.
+    """
     try:
         return RunRecord.decode(store.get(RunLayout.run_json, _LIMIT_BYTES), store.uri(RunLayout.run_json))
     except ObjectNotFoundError:
@@ -80,19 +89,21 @@ def find_record(store: Store) -> RunRecord | None:
 
 
 def check_additions(store: Store, keys: Iterable[str]) -> None:
-    """Raise RunConflictError if something is at one of the `keys` of an output of which no run.json says that it is
-    a run's, such as a report beside a table that was copied here."""
+    """Raise RunConflictError if something is at one of the `keys` of an output without a run.json of ours.
+
+    Such is a report beside a table that was copied without its run.json: it may be anybody's.
+    """
     if find_record(store) is not None:
         return
     for key in keys:
         if _exists(store, key):
             raise RunConflictError(
-                f"{store.uri(key)!r} exists, and no run.json of i2s-batch is beside it: it may be anybody's; move it"
+                f"{store.uri(key)!r} exists without a run.json of i2s-batch beside it: it may be anybody's; move it"
             )
 
 
 def check_same(store: Store, files: Mapping[str, bytes]) -> None:
-    """Raise RunConflictError if something else than `files`, which are the same each time, is at one of their keys."""
+    """Raise RunConflictError if one of `files`, which are always the same, exists with other content."""
     for key, data in files.items():
         try:
             found = store.get(key)
@@ -113,7 +124,7 @@ def _exists(store: Store, key: str) -> bool:
 
 
 def check_file(path: str) -> None:
-    """Raise RunConflictError if a run of ours keeps `path`, a file that the user names to be written, to itself."""
+    """Raise RunConflictError if a run of ours reserves `path`, a file that the user names to be written."""
     _check_outside_runs(path, "FILE")
 
 
@@ -127,7 +138,7 @@ def _check_outside_runs(location: str, what: str) -> None:
 
 
 def _parents(location: str) -> Iterator[tuple[str, str]]:
-    """Yield every folder or prefix above `location`, and what `location` is called from there. Links are followed."""
+    """Yield every folder or prefix above `location`, and the key of `location` in it. Links are followed."""
     scheme, path = "", os.path.realpath(location)
     if is_remote(location):
         name, _, rest = location.partition(":/")
@@ -141,7 +152,7 @@ def _parents(location: str) -> Iterator[tuple[str, str]]:
 def _holds_run(folder: str) -> bool:
     try:
         return find_record(open_store(folder)) is not None
-    except StorageError:  # no run of ours, or none that we may look at
+    except StorageError:  # no run of ours, or none that we may read
         return False
 
 
@@ -151,11 +162,10 @@ def _is_system_file(key: str) -> bool:
 
 
 def _is_leftover(store: Store, key: str, planned: bool) -> bool:
-    """Return whether this was left by a run of ours that has no run.json: it was killed before it had one, or it went
-    on for a moment after its OUT was deleted.
+    """Return whether a run of ours without a run.json left this: killed before it had one, or with its OUT deleted.
 
-    `planned`: there is a plan. Rows without one are of no use to anybody; rows with one are the work of a run whose
-    run.json was lost.
+    `planned`: whether there is a plan. Rows without one are of no use to anybody; rows with one are the work of a run
+    whose run.json was lost.
     """
     folder, _, name = key.rpartition("/")
     if is_temporary(name):
@@ -164,16 +174,16 @@ def _is_leftover(store: Store, key: str, planned: bool) -> bool:
     try:
         return not (logged and planned) and _is_by_its_content(store, key)
     except ObjectNotFoundError:
-        return True  # gone since it was listed: another driver is at work
+        return True  # deleted since it was listed: another driver is at work
     except StorageError:
         return False
 
 
 def _is_by_its_content(store: Store, key: str) -> bool:
-    """Return whether this is what a run keeps at a key: the name alone proves nothing where more can be told."""
+    """Return whether the content is what a run keeps at this key: where it can be checked, a name is no proof."""
     if key == RunLayout.plan:
         return is_plan(store)
-    if any(index(key) is not None for index in _LOGGED):  # training programs name their checkpoints likewise
+    if any(index(key) is not None for index in _LOGGED):  # training programs use such names for their checkpoints too
         return is_marked(store.get(key, _LIMIT_BYTES))
     if RunLayout.publishing_index(key) is not None:
         return {"sha256", "size"} <= json_object(store.get(key, _LIMIT_BYTES)).keys()
@@ -186,7 +196,7 @@ def _is_by_its_content(store: Store, key: str) -> bool:
 
 
 def _named(keys: list[str]) -> str:
-    """Return the first of some keys and their number, as words."""
+    """Return the first of some keys and their number, as text."""
     count = f"more than {_COUNTED}" if len(keys) > _COUNTED else len(keys)
     first = ", ".join(map(repr, keys[:_NAMED])) + (", ..." if len(keys) > _NAMED else "")
     return f"{count} {'file' if len(keys) == 1 else 'files'} ({first})"

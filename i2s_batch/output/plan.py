@@ -1,8 +1,7 @@
-"""The plan: the frozen, sorted list of a run's images, cut into shards and units. Made once, saved, never
-recomputed.
+"""Defines the plan: the frozen, sorted list of a run's images, cut into shards and units.
 
-A unit is what is handed out, logged and retried as one: an image to embed, which takes minutes, or some
-neighbouring pictures to render, which take milliseconds each.
+It is made once and saved, never recomputed. A unit is handed out, logged and retried as one: an image to embed, which
+takes minutes, or some neighbouring images to render, which take milliseconds each.
 """
 
 from __future__ import annotations
@@ -27,23 +26,31 @@ from i2s_batch.schema.settings import MOST_ROWS, load
 from i2s_batch.storage import Store
 
 _FACTS = b"i2s_batch.plan"
-# Columns that only this program needs, of studies and of edits: the unit that has to be done before this one, the one
-# that continues it and its id, the image that is altered; where the parents' latents lie.
+# Columns that only this program needs. Of studies: the image that is altered, the unit that has to be done before this
+# one, the one that continues it, and its id. Of edits: where the parents' latents are.
 STUDY_INTERNAL = ("_source", "_after", "_then", "_then_id")
 EDIT_INTERNAL = ("_places",)
-# Images that are read at once of a saved plan: some ten shards.
+# Images of a saved plan that are read at once: some ten shards.
 GROUP_ROWS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """`images` has the columns image_id and uri, those that the table carries along under whatever names an input list
-    gives them, those that only this program needs (`internal`), and those that are in no table (`unused`). Of a plan
-    that was loaded only the images that are asked for are in memory.
+    """Holds the images of a run and how they are cut into shards and units.
 
-    A run that has grown has generations, of `generations` images each (one of all, if None): sorted by id each, and
-    beginning with a shard of its own, so that growing leaves every shard as it is. A shard has at most `shard_size`
-    images; a unit has at most `unit_size` of one shard, and only a shard's last unit may have fewer.
+    A run that was updated has generations of images, each sorted by id and beginning with a shard of its own, so that
+    an update leaves every shard as it is. A unit has at most `unit_size` images of one shard, and only a shard's last
+    unit may have fewer.
+
+    Attributes:
+        images: A table with the columns image_id and uri, the extra columns of the table under whatever names an input
+            list gives them, the `internal` and the `unused` columns. A loaded plan holds in memory only the images that
+            are asked for.
+        shard_size: The most images of a shard.
+        unit_size: Images of a unit.
+        generations: Number of images of each generation; None for one.
+        internal: Columns that only this program needs.
+        unused: Columns that are in no table.
     """
 
     images: pa.Table | RowGroups
@@ -58,84 +65,84 @@ class Plan:
 
     @cached_property
     def _shard_starts(self) -> np.ndarray:
-        """The first image of every shard, and the number of images: int64 [shards + 1]."""
+        """Return the first image of every shard, and the number of images: int64 [shards + 1]."""
         ends = np.cumsum((0, *(self.generations or (len(self),))))
         parts = [np.arange(ends[g], ends[g + 1], self.shard_size) for g in range(len(ends) - 1)]
         return np.concatenate([*parts, ends[-1:]])
 
     @cached_property
     def _first_units(self) -> np.ndarray:
-        """The first unit of every shard, and the number of units: int64 [shards + 1]."""
+        """Return the first unit of every shard, and the number of units: int64 [shards + 1]."""
         return np.cumsum([0, *-(-np.diff(self._shard_starts) // self.unit_size)])
 
     @property
     def shards(self) -> int:
-        """How many shards the table will have."""
+        """Return how many shards the table will have."""
         return len(self._shard_starts) - 1
 
     def shard_range(self, shard: int) -> range:
-        """The images of a shard."""
+        """Return the images of a shard."""
         return range(int(self._shard_starts[shard]), int(self._shard_starts[shard + 1]))
 
     def shard_images(self, shard: int) -> pa.Table:
-        """The rows of the plan that belong to a shard, with the columns that the table has of them."""
+        """Return the rows of the plan that belong to a shard, with the columns that the table has too."""
         return self.rows(self.shard_range(shard)).select(self.table_columns)
 
     @property
     def table_columns(self) -> list[str]:
-        """Return the columns of the plan that are in the table too: image_id, uri and those that are carried along."""
+        """Return the columns of the plan that are in the table too: image_id, uri and the extra columns."""
         return [name for name in self.images.schema.names if name not in (*self.internal, *self.unused)]
 
     def rows(self, images: range) -> pa.Table:
-        """The rows of the plan of neighbouring images."""
+        """Return the rows of the plan for neighbouring images."""
         return self.images.slice(images.start, len(images))
 
     def image_id(self, image: int) -> str:
-        """The id of an image."""
+        """Return the id of an image."""
         return str(self.rows(range(image, image + 1))["image_id"][0].as_py())
 
     @property
     def units(self) -> int:
-        """How many units there are."""
+        """Return the number of units."""
         return int(self._first_units[-1])
 
     def units_of(self, shard: int) -> range:
-        """The units of a shard."""
+        """Return the units of a shard."""
         return range(int(self._first_units[shard]), int(self._first_units[shard + 1]))
 
     def unit_range(self, unit: int) -> range:
-        """The images of a unit."""
+        """Return the images of a unit."""
         shard = self.shard_of(unit)
         images = self.shard_range(shard)
         start = images.start + (unit - int(self._first_units[shard])) * self.unit_size
         return range(start, min(start + self.unit_size, images.stop))
 
     def unit_of(self, image: int) -> int:
-        """The unit of an image."""
+        """Return the unit of an image."""
         shard = int(np.searchsorted(self._shard_starts, image, side="right")) - 1
         return int(self._first_units[shard] + (image - self._shard_starts[shard]) // self.unit_size)
 
     def shard_of(self, unit: int) -> int:
-        """The shard of a unit."""
+        """Return the shard of a unit."""
         return int(np.searchsorted(self._first_units, unit, side="right")) - 1
 
     def count_images(self, chosen: np.ndarray) -> int:
-        """How many images the units have that the mask `chosen` [units] selects."""
+        """Return the number of images in the units that the mask `chosen` [units] selects."""
         missing = -np.diff(self._shard_starts) % self.unit_size  # what the last unit of each shard lacks
         return int(np.count_nonzero(chosen)) * self.unit_size - int(missing @ chosen[self._first_units[1:] - 1])
 
     def by_image(self, chosen: np.ndarray, shard: int) -> np.ndarray:
-        """A mask of units, bool [units], as one of the images of a shard."""
+        """Return a mask of units, bool [units], as a mask of the images of a shard."""
         units = self.units_of(shard)
         return np.repeat(chosen[units.start : units.stop], self.unit_size)[: len(self.shard_range(shard))]
 
     def generation_shards(self) -> list[range]:
-        """The shards of each generation."""
+        """Return the shards of each generation."""
         ends = np.searchsorted(self._shard_starts, np.cumsum((0, *(self.generations or (len(self),)))))
         return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
 
     def with_new_images(self, images: RowGroups) -> Plan:
-        """This plan and one more generation: the images of `images`, sorted by id, that it does not hold."""
+        """Return this plan and one more generation: the images of `images`, sorted by id, that it does not hold."""
         schema = self.images.schema
         new = spilled((part.select(schema.names).cast(schema) for part in self._unplanned(images.parts())), schema)
         if not new.num_rows:
@@ -144,20 +151,20 @@ class Plan:
         return replace(self, images=both, generations=(*(self.generations or (len(self),)), new.num_rows))
 
     def _unplanned(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Those of sorted images that the plan does not hold. It goes through each generation once."""
+        """Yield those of some sorted images that the plan does not hold. Reads each generation once."""
         generations = [SortedIds(self._generation(shards)) for shards in self.generation_shards()]
         for part in parts:
             planned = [ids.contain(part["image_id"]) for ids in generations]
             yield part.filter(pa.array(~np.any(planned, axis=0)))
 
     def _generation(self, shards: range) -> Iterator[pa.Table]:
-        """The images of a generation, some at a time."""
+        """Yield the images of a generation, some at a time."""
         stop = int(self._shard_starts[shards.stop])
         for start in range(int(self._shard_starts[shards.start]), stop, GROUP_ROWS):
             yield self.rows(range(start, min(start + GROUP_ROWS, stop)))
 
     def unit_rows(self, unit: int) -> pa.Table:
-        """Return the rows of the plan of a unit, with all columns."""
+        """Return the rows of the plan for a unit, with all columns."""
         return self.rows(self.unit_range(unit))
 
     def save(self, store: Store) -> None:
@@ -175,12 +182,16 @@ class Plan:
         store.put_file(RunLayout.plan, path)
 
     def _parts(self) -> Iterator[pa.Table]:
-        """All images, some at a time."""
+        """Yield all images, some at a time."""
         return self.images.parts() if isinstance(self.images, RowGroups) else iter([self.images])
 
     @classmethod
     def load(cls, store: Store, shard_size: int) -> Plan:
-        """Return the saved plan of an output."""
+        """Return the saved plan of an output.
+
+        Raises:
+            StorageError: There is none, or it is damaged.
+        """
         images = RowGroups(store, RunLayout.plan)
         try:
             facts = _checked_facts(images)
@@ -193,7 +204,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a saved plan says of itself; None for what earlier versions left out."""
+    """Holds what a saved plan records about itself; None for what earlier versions left out."""
 
     unit_size: int = 1
     generations: tuple[int, ...] | None = None
@@ -203,8 +214,10 @@ class _Facts:
 
 
 def _digest(facts: Mapping[str, Json], stored: pa.Schema) -> str:
-    """Return the sha256 of what the file's footer says beside the rows, whose pages have checksums of their own.
-    `stored`: the columns as Parquet gives them back, which calls some types by another name."""
+    """Return the sha256 of what the file's footer records beside the rows, whose pages have checksums of their own.
+
+    `stored` is the schema as Parquet returns it, which names some types differently.
+    """
     facts_without_hash = {name: value for name, value in facts.items() if name != "sha256"}
     columns = [(field.name, str(field.type)) for field in stored]
     return hashlib.sha256(json.dumps([facts_without_hash, columns], sort_keys=True).encode()).hexdigest()
@@ -218,9 +231,13 @@ def _as_stored(schema: pa.Schema) -> pa.Schema:
 
 
 def _checked_facts(images: RowGroups) -> _Facts:
-    """Return what a saved plan says of itself. Raises ValueError if it is damaged."""
+    """Return what a saved plan records about itself.
+
+    Raises:
+        ValueError: It is damaged.
+    """
     if images.metadata and _FACTS not in images.metadata:
-        raise ValueError("its metadata are of no plan")
+        raise ValueError("its metadata are not those of a plan")
     try:
         values = json.loads(images.metadata.get(_FACTS, b"{}"))
     except RecursionError as error:
@@ -232,15 +249,15 @@ def _checked_facts(images: RowGroups) -> _Facts:
     if min(counts) < 1 or facts.unit_size > MOST_ROWS:
         raise ValueError(f"its counts are {counts}")
     if facts.generations and sum(facts.generations) != images.num_rows:
-        raise ValueError(f"it has {images.num_rows} images and speaks of {sum(facts.generations)}")
+        raise ValueError(f"it has {images.num_rows} images, its generations {sum(facts.generations)}")
     return facts
 
 
 def _special_columns(facts: _Facts, names: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the columns that only this program needs, and those that are in no table.
 
-    Earlier versions did not say which these are: all whose names begin with '_' were in no table, those of a user's
-    list too, and a run that resumes must not give its later shards other columns than its first.
+    Earlier versions did not record which these are: all whose names begin with '_' were in no table, those of a user's
+    list too, and a resumed run must not give its later shards other columns than its first.
     """
     missing = {"image_id", "uri", *(facts.internal or ()), *facts.unused} - set(names)
     if missing:
@@ -253,7 +270,7 @@ def _special_columns(facts: _Facts, names: list[str]) -> tuple[tuple[str, ...], 
 
 
 def is_plan(store: Store) -> bool:
-    """Return whether what an output holds in the place of a plan was written by `Plan.save`."""
+    """Return whether the file at the key of the plan was written by `Plan.save`."""
     try:
         return _FACTS in RowGroups(store, RunLayout.plan).metadata
     except StorageError:

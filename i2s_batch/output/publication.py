@@ -1,12 +1,12 @@
-"""Shards on their way into the table, and the checksum that is kept of each.
+"""Publishes shards into the table, with a checksum for each.
 
-A shard and its checksum are two objects, and a driver may be killed between any two writes. So what a shard is about
-to become is noted first, under work/, and the note goes last:
+A shard and its checksum are two objects, and a driver may be killed between any two writes. So the checksum of the
+coming shard is recorded first, as an intent under work/, and the intent is deleted last:
 
-    note, shard, checksum, note deleted
+    write the intent, write the shard, write its checksum, delete the intent
 
-Wherever that ends, the shard is what its checksum or its note says, and the next driver (under the lease of the
-output) has to look only at shards that have a note. Whatever else a shard may be, it was spoilt.
+Wherever that is interrupted, the shard is the one that its checksum or its intent describes, and the next driver (under
+the lease of the output) has to check only shards that have an intent. A shard that matches neither is damaged.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.codec import encode_shard
 from i2s_batch.storage import Store
 
-_LIMIT_BYTES = 10_000  # of a record; it has about 100
+_LIMIT_BYTES = 10_000  # of a record, which has about 100 bytes
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """What an object's bytes are: their sha256, hex, and their number."""
+    """Identifies an object's bytes: their sha256, hex, and their number."""
 
     sha256: str
     size: int
 
     @classmethod
     def of(cls, data: bytes) -> Checksum:
-        """The checksum of `data`."""
+        """Return the checksum of `data`."""
         return cls(hashlib.sha256(data).hexdigest(), len(data))
 
     @classmethod
     def read(cls, store: Store, key: str) -> Checksum | None:
-        """The one that is recorded at `key`, if there is one; DamagedError if it is damaged."""
+        """Return the checksum that is recorded at `key`, None if there is none.
+
+        Raises:
+            DamagedError: The record is damaged.
+        """
         try:
             record = json.loads(store.get(key, _LIMIT_BYTES))
             return cls(str(record["sha256"]), int(record["size"]))
@@ -48,11 +52,11 @@ class Checksum:
             return None
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             reason = type(error).__name__
-            raise DamagedError(f"{store.uri(key)!r} is no record of a checksum ({reason}); delete it") from error
+            raise DamagedError(f"{store.uri(key)!r} is not the record of a checksum ({reason}); delete it") from error
 
     @property
     def record(self) -> bytes:
-        """As it is stored."""
+        """Return the bytes that are stored."""
         return json.dumps(asdict(self)).encode()
 
     def __str__(self) -> str:
@@ -67,16 +71,18 @@ def publish_shard(
     present: bytes | None,
     confirm: Callable[[], None],
 ) -> bool:
-    """Write a shard where `present` is (None: nothing), and its checksum; both are durable on return. False, and
-    nothing is written, if there is something else.
+    """Write a shard in place of `present` (None: nothing), and its checksum; both are durable on return.
 
     `confirm` raises if the caller no longer holds the output (`Lease.confirm`).
+
+    Returns:
+        False, with nothing written, if the shard is not `present` any more.
     """
     confirm()
     data = encode_shard(rows, metadata)
     key, intent, checksum = RunLayout.shard(shard), RunLayout.publishing(shard), Checksum.of(data)
     if not store.put_new(intent, checksum.record):
-        confirm()  # whoever noted it has taken the output over, or has died with it
+        confirm()  # the driver that wrote this intent has taken the output over, or was killed while publishing
         store.put(intent, checksum.record)
     written = store.put_new(key, data) if present is None else store.swap(key, present, data)
     if written:
@@ -86,7 +92,7 @@ def publish_shard(
 
 
 def present_shard(store: Store, shard: int) -> bytes | None:
-    """The bytes of a shard; None if it is not there."""
+    """Return the bytes of a shard; None if it does not exist."""
     try:
         return store.get(RunLayout.shard(shard))
     except ObjectNotFoundError:
@@ -94,9 +100,9 @@ def present_shard(store: Store, shard: int) -> bytes | None:
 
 
 def settle_publications(store: Store, report: Callable[[str], None] = lambda line: None) -> None:
-    """Complete the checksums of shards whose publication was cut off. Only while nobody else writes here.
+    """Complete the checksums of shards whose publication was interrupted. Only while nobody else writes here.
 
-    A damaged note says nothing, which `report` is told of; its shard keeps the checksum that is recorded, if any.
+    A damaged intent is reported and tells nothing; its shard keeps the checksum that is recorded, if any.
     """
     for info in list(store.list(RunLayout.publishing_prefix)):
         shard = RunLayout.publishing_index(info.key)
@@ -118,8 +124,11 @@ def _read_intent(store: Store, key: str, report: Callable[[str], None]) -> Check
 
 
 def recorded_checksums(store: Store, shard: int) -> list[Checksum]:
-    """What the bytes of a shard may be: as they were published, or as they were just being. Empty if nothing is
-    recorded. Raises DamagedError if the record is damaged."""
-    # The note first: it goes when the checksum is there, so that whoever publishes meanwhile is never missed.
+    """Return what the bytes of a shard may be: as published, or as just being published. Empty if nothing is recorded.
+
+    Raises:
+        DamagedError: A record is damaged.
+    """
+    # The intent first: it is deleted only after the checksum exists, so that a publication meanwhile is never missed.
     found = [Checksum.read(store, key) for key in (RunLayout.publishing(shard), RunLayout.checksum(shard))]
     return [checksum for checksum in found if checksum is not None]

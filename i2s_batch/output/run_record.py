@@ -1,4 +1,4 @@
-"""run.json: what a run is. Written once; a run with other settings in the same output is refused."""
+"""Records what a run is, in run.json: written once; a run with other settings in the same output is refused."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord, load
 from i2s_batch.storage.urls import is_url, without_secrets
 
-# Of each shard, from its publication on; the runs of older programs have none.
+# Kind of checksum that is kept of each shard from its publication on; runs of older programs have none.
 CHECKSUMS = "sha256"
-# Settings of the record that are options of the command line; the others can only be set from Python.
+# Settings of the record that are options of the command line; the others can only be set in Python.
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
     *("precision", "shard_size"),
@@ -41,18 +41,24 @@ def code_version() -> str:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What run.json holds.
+    """Holds the content of run.json.
 
     Attributes:
-        source: Where the images are; of an edit, where the tables are.
-        settings: Those that a resumed run must agree with.
+        source: Where the images are; for an edit, where the tables are.
+        settings: The settings that a resumed run must agree with.
+        generator: The generator.
+        vgg: The VGG-16; None for a run that needs none.
+        schema_version: Version of the table's columns.
+        created_at: UTC, ISO 8601.
         given: The networks by role, as they were given, for the command that resumes the run; None for one whose name
             holds a secret.
         checksums: CHECKSUMS, or None in the record of an older program.
-        command: The words of the command that resumes the run, without the program's name, where the settings do not
-            say it; None where none can be shown.
-        in_process: Whether the run was begun with --in-process; no part of what the run is.
-        merged: Of a merged run, the outputs that it was made of.
+        code_version: Version of this package.
+        versions: Versions of Python and of libraries, by name.
+        command: The arguments of the command that resumes the run, without the program's name, where the settings do
+            not determine them; None where none can be shown.
+        in_process: Whether the run was started with --in-process; no part of what the run is.
+        merged: The outputs that a merged run was made of; None for other runs.
     """
 
     source: str | tuple[str, ...]
@@ -71,17 +77,17 @@ class RunRecord:
 
     @property
     def shard_size(self) -> int:
-        """Images a shard."""
+        """Return the number of images in a shard."""
         return self.settings.shard_size or 0
 
     @property
     def is_edit(self) -> bool:
-        """Whether the run edited tables."""
+        """Return whether the run edited tables."""
         return not isinstance(self.source, str)
 
     @property
     def identity(self) -> dict[str, Json]:
-        """The parts that a resumed run must agree with, as JSON values."""
+        """Return the parts that a resumed run must agree with, as JSON values."""
         return {
             "source": self.source if isinstance(self.source, str) else list(self.source),
             "settings": self.settings.values,
@@ -109,13 +115,17 @@ class RunRecord:
 
     @classmethod
     def decode(cls, content: bytes, uri: str) -> RunRecord:
-        """Return the record in the bytes of a run.json at `uri`; StorageError, which names the field, if it is none."""
+        """Return the record in the bytes of a run.json at `uri`.
+
+        Raises:
+            StorageError: The bytes are no record, or damaged; the message names the field.
+        """
         try:
             values: dict[str, Json] = msgspec.json.decode(content, type=dict)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise StorageError(f"{uri} is no run record ({error}); use another OUT") from error
+            raise StorageError(f"{uri} is not a run record ({error}); use another OUT") from error
         if not all(name in values for name in ("source", "settings", "generator", "vgg")):
-            raise StorageError(f"{uri} is no run record of i2s_batch; use another OUT")
+            raise StorageError(f"{uri} is not a run record of i2s_batch; use another OUT")
         settings = values["settings"]
         if values.get("given") is None:  # as in the record of an older program
             values["given"] = {}
@@ -142,7 +152,7 @@ class RunRecord:
         )
 
     def resume_command(self, out: str) -> str | None:
-        """Return the command that resumes the run, whose output is at `out`; None if no command line can say it."""
+        """Return the command that resumes the run, whose output is at `out`; None if no command line can express it."""
         if not isinstance(self.command, msgspec.UnsetType):  # of an edit, whose options are many
             return None if self.command is None else shlex.join(["i2s-batch", *self.command])
         asked, usual = self.settings.values, EmbedRunConfig().identity()
@@ -207,8 +217,10 @@ def new_record(
 
 
 def given(name: str) -> str | None:
-    """Return a network's name, path or URL as it was given, for the command that resumes a run; None if it holds
-    a secret."""
+    """Return a network's name, path or URL as it was given, for the command that resumes a run.
+
+    None if it holds a secret.
+    """
     if not is_url(name):
         path = Path(name)
         return str(path.absolute()) if path.is_file() else name
@@ -216,8 +228,10 @@ def given(name: str) -> str | None:
 
 
 def check_same_run(existing: RunRecord, asked: RunRecord, url: str, other: str | None = None) -> None:
-    """Raise RunConflictError naming every setting in which two records differ: that of the run at `url`, and what
-    is asked for, or that of the run at `other`."""
+    """Raise RunConflictError naming every setting in which two records differ.
+
+    `existing` is the record at `url`; `asked` is what is asked for, or the record of the run at `other`.
+    """
     old, new = (dict(flattened(record.identity)) for record in (existing, asked))
     where = f"in {other}" if other else "was asked"
     differences = [

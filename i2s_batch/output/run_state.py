@@ -1,4 +1,4 @@
-"""What is done: the state of a run, read from its output and nothing else."""
+"""Determines the state of a run, what is done, from its output and nothing else."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from i2s_batch.storage import Store
 
 
 def _ignore(line: str) -> None:
-    """Say nothing: for those who only look at a run."""
+    """Ignore a message: for callers that only inspect a run."""
 
 
 @dataclass
 class RunState:
-    """Which units of the plan are done, and where their rows are. Done means that the rows exist.
+    """Holds which units of the plan are done, and where their rows are. Done means that the rows exist.
 
-    `done` [units] bool; `count_images`: of the units that a mask [units] selects; `logged`: units of each shard whose
-    rows wait in the work log; `published`: shards in the table; `checkpointed`: units in flight when a driver ended;
-    `deaths`: workers that died with a unit; `statuses` counts images.
+    Attributes:
+        done: bool [units].
+        count_images: Returns the number of images in the units that a mask [units] selects.
+        logged: Units of each shard whose rows are in the work log.
+        published: Shards in the table.
+        checkpointed: Units that were in flight when a driver ended.
+        deaths: Number of workers that died with a unit.
+        statuses: Number of images of each status.
     """
 
     done: np.ndarray
@@ -39,22 +44,22 @@ class RunState:
 
     @property
     def remaining(self) -> int:
-        """Units that are not done."""
+        """Return the number of units that are not done."""
         return int(len(self.done) - np.count_nonzero(self.done))
 
     @property
     def images(self) -> int:
-        """Images of the run."""
+        """Return the number of images of the run."""
         return self.count_images(np.ones_like(self.done))
 
     @property
     def remaining_images(self) -> int:
-        """Images without a row."""
+        """Return the number of images without a row."""
         return self.count_images(~self.done)
 
 
 def scan(store: Store, plan: Plan, log: WorkLog, report: Callable[[str], None] = _ignore) -> RunState:
-    """Read the state of a run from its output; `report` is told of a damaged file that is as good as none."""
+    """Return the state of a run, read from its output; report damaged files, which count as missing."""
     keys = (info.key for info in store.list(RunLayout.shards_prefix))
     published = {shard for shard in map(RunLayout.shard_index, keys) if shard is not None and shard < plan.shards}
     done = np.zeros(plan.units, bool)
@@ -71,13 +76,16 @@ def scan(store: Store, plan: Plan, log: WorkLog, report: Callable[[str], None] =
 
 
 def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
-    """The units that have a checkpoint and no row."""
+    """Return the units that have a checkpoint and no row."""
     return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}
 
 
 def read_deaths(store: Store, report: Callable[[str], None] = _ignore) -> dict[int, int]:
-    """Return how many workers have died with each unit. A damaged record is as good as none: a unit that kills its
-    workers then takes some more with it before it is given up. `report` is told of it."""
+    """Return how many workers have died with each unit.
+
+    A damaged record is reported and counts as none: a unit that kills its workers then kills some more before it is
+    given up.
+    """
     try:
         counts = msgspec.json.decode(store.get(RunLayout.deaths), type=dict[int, int])
         if any(index < 0 or count < 0 for index, count in counts.items()):

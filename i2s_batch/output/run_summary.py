@@ -1,4 +1,4 @@
-"""summary.json: how far a run is, or what it came to. Programs of others read it, so that no key of it is renamed."""
+"""Defines summary.json: how far a run is, or its outcome. Other programs read it, so that no key of it is renamed."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class Session:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """Holds what the driver of a run says of it. The fields are the keys of summary.json, in their order.
+    """Holds what the driver of a run reports of it. The fields are the keys of summary.json, in their order.
 
     Attributes:
+        finished: Whether the run has ended with all rows.
         updated_at: UTC, ISO 8601.
-        images: Those that are planned; `done` have a row, of one of the `statuses`.
+        images: Planned images; `done` have a row, of one of the `statuses`.
         retried: Failed images that are tried again.
         in_flight: Images in slots; `longest_in_flight` names some of them.
         waiting_for: Why there is no rate; None if there is one.
@@ -70,10 +71,10 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class MergedSummary:
-    """Holds what a merged run came to. The fields are the keys of its summary.json, in their order.
+    """Holds the outcome of a merge. The fields are the keys of its summary.json, in their order.
 
     Attributes:
-        merged: The outputs that it was made of.
+        merged: The outputs that were merged.
     """
 
     finished: bool

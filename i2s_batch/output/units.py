@@ -1,4 +1,4 @@
-"""The units of a plan as they are handed out, and what is left of them in the work log."""
+"""Defines the units of a plan as they are handed out, and what remains of them in the work log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """What is handed out, logged and retried as one: an image to embed, or some neighbouring images to render.
+    """Is handed out, logged and retried as one: an image to embed, or some neighbouring images to render.
 
     Each kind of run adds what its workers need, resolved: a worker looks nothing up.
 
@@ -28,10 +28,10 @@ AnyUnit_co = TypeVar("AnyUnit_co", bound=Unit, covariant=True)
 
 @dataclass(frozen=True)
 class Task(Generic[AnyUnit_co]):
-    """A unit in the hands of a worker.
+    """Holds a unit that is handed to a worker.
 
     Attributes:
-        unit: What is to be done.
+        unit: The unit.
         attempts: The number of this start, from 1.
         resume: Whether a checkpoint may exist.
     """
@@ -42,18 +42,18 @@ class Task(Generic[AnyUnit_co]):
 
     @property
     def index(self) -> int:
-        """The unit's index in the plan."""
+        """Return the unit's index in the plan."""
         return self.unit.index
 
     @property
     def image_id(self) -> str:
-        """Its (first) image."""
+        """Return its (first) image."""
         return self.unit.image_ids[0]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A unit whose rows are durable in the work log; the status of each row."""
+    """Reports a unit whose rows are durable in the work log, with the status of each row."""
 
     index: int
     statuses: tuple[str, ...]

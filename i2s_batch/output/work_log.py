@@ -1,7 +1,7 @@
-"""The work log: rows of finished units and checkpoints of images in flight, durable as they happen.
+"""Keeps the work log: rows of finished units and checkpoints of images in flight, durable as they happen.
 
 Keys follow from the unit's index in the plan, so that writing twice is harmless. Every row file and checkpoint has a
-checksum (`i2s_batch.checksums`); a damaged one is as good as none: its images are embedded again.
+checksum (`i2s_batch.checksums`); a damaged one counts as missing: its images are embedded again.
 """
 
 from __future__ import annotations
@@ -24,25 +24,31 @@ _READERS = 8  # objects fetched at once
 
 
 class RowsGoneError(ObjectNotFoundError):
-    """Rows that were in the log are there no more: a driver that was stopped while it forgot the rows of a shard lost
-    its lease, and went on."""
+    """Reports that rows which were in the log do not exist any more.
+
+    A driver that was suspended while it deleted the rows of a shard had lost its lease, and continued.
+    """
 
 
 class RowsDamagedError(DamagedError):
-    """Tells of rows in the log that are not those that were written. `reasons`, by unit: the file and what is wrong
-    with it."""
+    """Reports rows in the log that are not those that were written.
+
+    Attributes:
+        reasons: By unit, the file and what is wrong with it.
+    """
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         self.reasons = dict(reasons)
         first, more = next(iter(self.reasons.values())), len(self.reasons) - 1
         others = f", and {more} more files of the work log are" if more else ""
-        super().__init__(f"{first}{others}; run the same command again, which makes their images again")
+        super().__init__(f"{first}{others}; run the same command again, which computes their images again")
 
 
 def checkpoint_in(stored: bytes) -> bytes:
     """Return the checkpoint in the bytes of its file, in this version's form or an earlier one without a checksum.
 
-    Raises DamagedError if the checksum differs.
+    Raises:
+        DamagedError: The checksum differs.
     """
     try:
         return check(stored)[0]
@@ -67,9 +73,11 @@ class WorkLog:
         return self._store.uri(RunLayout.checkpoint(index))
 
     def write_rows(self, task: Task[Unit], rows: Sequence[Row]) -> Finished:
-        """Make the rows of a finished unit, one for each of its images, durable; its checkpoint is no longer
-        needed. Rows that are not all ok never replace others: of two workers with one unit the better counts, even
-        if a driver or an actor that ought to be gone is the other."""
+        """Make the rows of a finished unit, one for each of its images, durable; delete its checkpoint.
+
+        Rows that are not all ok never replace others: of two workers with one unit the better rows count, even if one
+        of the workers, or its driver, should have ended before.
+        """
         key, data = RunLayout.row(task.index), encode_rows(rows, self._schema)
         statuses = tuple(row.status for row in rows)
         if all(status == STATUS_OK for status in statuses):
@@ -82,8 +90,10 @@ class WorkLog:
         return Finished(task.index, statuses)
 
     def _statuses_kept(self, index: int, data: bytes) -> tuple[str, ...] | None:
-        """Return the statuses in the rows that a unit has already, None if there are none any more. Damaged rows are
-        replaced by `data`."""
+        """Return the statuses in the rows that a unit has already; None if they were deleted.
+
+        `data` replaces damaged rows.
+        """
         held = self._get(RunLayout.row(index))
         if held is None:
             return None
@@ -98,8 +108,12 @@ class WorkLog:
         self._store.put(RunLayout.checkpoint(index), with_checksum(content))
 
     def read_checkpoint(self, index: int) -> bytes | None:
-        """Return the last saved state of an image, None if there is none. Raises DamagedError, which names the file:
-        it is as good as none, and costs steps but no result."""
+        """Return the last saved state of an image, None if there is none.
+
+        Raises:
+            DamagedError: It is damaged; the message names the file. It counts as missing, which costs steps but no
+                result.
+        """
         stored = self._get(RunLayout.checkpoint(index))
         try:
             return None if stored is None else checkpoint_in(stored)
@@ -109,7 +123,9 @@ class WorkLog:
     def read_rows(self, indices: Iterable[int]) -> pa.Table:
         """Return the logged rows of units, in the order of `indices`.
 
-        Raises RowsGoneError if some are not there, and RowsDamagedError that names all that are damaged.
+        Raises:
+            RowsGoneError: Some rows do not exist.
+            RowsDamagedError: Some rows are damaged; the message names all of them.
         """
         units = list(indices)
         with ThreadPoolExecutor(_READERS) as pool:
@@ -141,21 +157,21 @@ class WorkLog:
         return None if rows is None else tuple(rows["status"].to_pylist())
 
     def logged_rows(self) -> Iterator[int]:
-        """The units whose rows are in the log."""
+        """Yield the units whose rows are in the log."""
         for info in self._store.list(RunLayout.all_rows_prefix):
             index = RunLayout.row_index(info.key)
             if index is not None:
                 yield index
 
     def logged_checkpoints(self) -> Iterator[int]:
-        """The images that have a checkpoint."""
+        """Yield the images that have a checkpoint."""
         for info in self._store.list(RunLayout.checkpoints_prefix):
             index = RunLayout.checkpoint_index(info.key)
             if index is not None:
                 yield index
 
     def delete_rows(self, indices: Iterable[int]) -> None:
-        """Forget the rows of units."""
+        """Delete the rows of units."""
         self._store.delete([RunLayout.row(index) for index in indices])
 
     def _get(self, key: str) -> bytes | None:

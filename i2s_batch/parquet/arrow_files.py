@@ -1,9 +1,9 @@
-"""Bytes and files of Python's that Arrow reads.
+"""Lends bytes and files of Python to Arrow, so that neither ends before Arrow has released them.
 
-Arrow's threads let go of what they read a moment after the caller has the last row. To let go of an object of
-Python's takes the interpreter, and a thread that asks for it while the interpreter ends aborts the process (seen with
-pyarrow 26 in one short command of thirty on a busy machine). So bytes in memory are read without Arrow's threads, and
-the process does not end before every file that they were given is free again.
+Arrow's threads release what they read a moment after the caller has the last row. Releasing an object of Python takes
+the interpreter lock, and a thread that asks for it while the interpreter ends aborts the process (seen with pyarrow 26
+in one short command of thirty on a busy machine). So bytes in memory are read without Arrow's threads, and the process
+does not end before every file that they were given is free again.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_RELEASE_LIMIT_S = 2.0  # at the end of the process, at most
+_RELEASE_LIMIT_S = 2.0  # how long the end of the process waits for Arrow, at most
 
 _lent: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
 
 
 def lent_to_arrow(file: BinaryIO) -> BinaryIO:
-    """`file`, which Arrow's threads may read until the process ends."""
+    """Return `file`, which Arrow's threads may read until the process ends."""
     _lent.add(file)
     return file
 
@@ -40,7 +40,7 @@ def _wait_for_threads() -> None:
 
 
 def read_parquet(data: bytes) -> pa.Table:
-    """The table in the bytes of a Parquet file. Raises ArrowException or OSError."""
+    """Return the table in the bytes of a Parquet file. Raises ArrowException or OSError."""
     with pq.ParquetFile(pa.BufferReader(data)) as file:
         table: pa.Table = file.read(use_threads=False)
     return table

@@ -1,4 +1,4 @@
-"""A Parquet file as a table of which only what is asked for is in memory: a few row groups at a time."""
+"""Reads a Parquet file as a table of which only a few row groups are in memory at a time."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from i2s_batch.errors import StorageError
 from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.storage import Store
 
-_KEPT_BYTES = 64 << 20  # whoever goes through the rows in order, or in a few places at once, reads each group once
+_CACHE_BYTES = 64 << 20  # enough that reading in order, or at a few positions at once, reads each group once
 _NOT_RESUMED = "this output cannot be resumed"
 
 
 class ReplacedError(StorageError):
-    """Tells that a file is another one now than when its footer was read."""
+    """Reports that a file is another one now than when its footer was read."""
 
 
 class RowGroupCache:
-    """Keeps the row groups that were used last, of any number of files. May be used by many threads."""
+    """Keeps the most recently used row groups of any number of files. May be used by many threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._groups: LRUCache[tuple[object, int], pa.Table] = LRUCache(
@@ -33,7 +33,7 @@ class RowGroupCache:
         self._lock = threading.Lock()
 
     def get(self, file: object, group: int, read: Callable[[], pa.Table]) -> pa.Table:
-        """Return a row group, from `read` if it is not kept. `file`: stands for one version of one file."""
+        """Return a row group, from `read` if it is not cached. `file` stands for one version of one file."""
         with self._lock:
             rows = self._groups.get((file, group))
             if rows is None:
@@ -42,10 +42,13 @@ class RowGroupCache:
 
 
 class RowGroups:
-    """The rows of the Parquet file `key`. The footer is read now, rows when they are asked for; all of one version of
-    the file. May be used by many threads.
+    """Reads the rows of the Parquet file `key`: the footer now, rows when they are asked for.
 
-    Raises StorageError: ObjectNotFoundError, or the file is damaged.
+    All rows are of one version of the file. May be used by many threads.
+
+    Raises:
+        ObjectNotFoundError: There is no such file.
+        StorageError: The file is damaged.
     """
 
     def __init__(
@@ -61,30 +64,30 @@ class RowGroups:
         Args:
             store: Where the file is.
             key: Its key.
-            columns: Those that `slice` reads; None for all.
-            cache: Row groups of several files; None for one of this file alone.
+            columns: The columns that `slice` reads; None for all.
+            cache: A cache that several files share; None for one of this file alone.
             advice: What the user should do if the file is damaged.
         """
         self._store, self._key, self._advice = store, key, advice
         self._columns = None if columns is None else list(columns)
-        self._cache = RowGroupCache(_KEPT_BYTES) if cache is None else cache
+        self._cache = RowGroupCache(_CACHE_BYTES) if cache is None else cache
         self._version = object()
         self._metadata: pq.FileMetaData | None = None
         with self._opened() as file:
             self._metadata = file.metadata
             self.metadata: dict[bytes, bytes] = file.schema_arrow.metadata or {}
             self.schema = file.schema_arrow.remove_metadata()
-            self.names: list[str] = self.schema.names  # in a damaged file they may be no text, which is told of here
+            self.names: list[str] = self.schema.names  # in a damaged file they may be no text: that is reported here
             sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
 
     @property
     def num_rows(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         return int(self._starts[-1])
 
     def slice(self, start: int, count: int) -> pa.Table:
-        """`count` rows from `start` on, fewer at the end."""
+        """Return `count` rows from `start` on, fewer at the end."""
         stop = min(start + count, self.num_rows)
         if start >= stop:
             return self.schema.empty_table().select(self._columns or self.names)
@@ -93,13 +96,13 @@ class RowGroups:
         return rows.slice(start - int(self._starts[first]), stop - start)
 
     def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """All rows in order, a row group at a time; `columns`: None for all."""
+        """Yield all rows in order, a row group at a time; `columns`: None for all."""
         with self._opened() as file:
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, columns, use_threads=False).replace_schema_metadata(None)
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
-        """All rows; `columns`: None for all."""
+        """Return all rows; `columns`: None for all."""
         with self._opened() as file:
             rows: pa.Table = file.read(columns, use_threads=False)
         return rows.replace_schema_metadata(None)

@@ -1,4 +1,4 @@
-"""More rows than memory should hold, by image_id: sorted, merged, compared and kept in temporary files.
+"""Sorts, merges, compares and spills more rows than memory should hold, by image_id, in temporary files.
 
 The order of ids is that of their UTF-8 bytes, which is Python's and Arrow's too. Tables that come from here hold some
 thousand rows each, however many there are.
@@ -31,18 +31,20 @@ _FILE = "rows.parquet"
 
 
 class Scratch:
-    """A temporary folder, which goes with this object or with the process."""
+    """Holds a temporary folder, which is removed with this object or with the process."""
 
     def __init__(self) -> None:
         try:
             self.path = Path(tempfile.mkdtemp(prefix="i2s-rows-"))
         except OSError as error:
-            raise StorageError(f"no temporary file can be made ({error.strerror}); set TMPDIR to a folder") from error
+            raise StorageError(
+                f"no temporary folder can be made ({error.strerror}); set TMPDIR to a folder that can be written"
+            ) from error
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
     @contextmanager
     def errors_named(self) -> Iterator[None]:
-        """What goes wrong with its files as one line that names it."""
+        """Raise what goes wrong with its files as one line that names the folder."""
         try:
             yield
         except OSError as error:
@@ -51,11 +53,11 @@ class Scratch:
             raise StorageError(f"a column cannot be written as Parquet ({' '.join(str(error).split())})") from error
 
     def write_parquet(self, name: str, groups: Iterable[pa.Table], schema: pa.Schema, **options: Any) -> Path:
-        """A file of row groups; `options` as pyarrow's ParquetWriter takes them."""
+        """Write a file of row groups and return its path; `options` as pyarrow's ParquetWriter takes them."""
         path = self.path / name
         with self.errors_named():
             writer = pq.ParquetWriter(path, schema, **options)
-        with closing(writer):  # whatever happens in `groups`, whose errors are their own
+        with closing(writer):  # also when `groups` raises, whose errors are not about these files
             for group in groups:
                 with self.errors_named():
                     writer.write_table(group)
@@ -65,29 +67,29 @@ class Scratch:
 
 
 class SpilledRows(RowGroups):
-    """Rows in a temporary file."""
+    """Reads rows in a temporary file."""
 
     def __init__(self, scratch: Scratch) -> None:
         super().__init__(LocalStore(str(scratch.path)), _FILE)
-        self._scratch = scratch  # for as long as there is somebody to read it
+        self._scratch = scratch  # its folder exists as long as this reader
 
 
 def spilled(parts: Iterable[pa.Table], schema: pa.Schema) -> SpilledRows:
-    """The rows of `parts`, as they come, in a temporary file."""
+    """Write the rows of `parts` into a temporary file, in the same order, and return its reader."""
     scratch = Scratch()
     scratch.write_parquet(_FILE, in_groups(parts, GROUP_ROWS), schema, compression="lz4", use_dictionary=False)
     return SpilledRows(scratch)
 
 
 def sorted_rows(parts: Iterable[pa.Table], schema: pa.Schema) -> SpilledRows:
-    """The rows of `parts` by image_id; those of one id, if any are, in the order in which they come."""
+    """Return the rows of `parts` sorted by image_id; rows of one id keep the order in which they come."""
     scratch = Scratch()
     runs = [_write_run(scratch, f"{number}.arrow", run) for number, run in enumerate(_runs(parts))]
     return spilled(merged([_read_run(path) for path in runs]), schema)
 
 
 def _runs(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """As many rows as are sorted at once, sorted."""
+    """Yield as many rows as are sorted in memory at once, sorted."""
     waiting, size = [], 0
     for part in parts:
         waiting.append(part)
@@ -100,7 +102,7 @@ def _runs(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _in_order(parts: Sequence[pa.Table]) -> pa.Table:
-    """The rows of some tables by image_id; the sort is stable."""
+    """Return the rows of some tables by image_id; the sort is stable."""
     rows = pa.concat_tables(parts).combine_chunks()
     return rows.take(pc.sort_indices(rows["image_id"]))
 
@@ -119,14 +121,14 @@ def _read_run(path: Path) -> Iterator[pa.Table]:
 
 
 class _Head:
-    """The rows at the front of a sorted stream that were not taken yet."""
+    """Holds the rows at the front of a sorted stream that were not taken yet."""
 
     def __init__(self, stream: Iterator[pa.Table]) -> None:
         self._stream = stream
         self._rows: pa.Table | None = None
 
     def filled(self) -> bool:
-        """Have rows if there are any left; whether there are."""
+        """Read on if no rows are left; return whether there are any."""
         while self._rows is None or not len(self._rows):
             self._rows = next(self._stream, None)
             if self._rows is None:
@@ -136,7 +138,7 @@ class _Head:
         return True
 
     def take(self, last: str) -> pa.Table:
-        """The rows up to the id `last`."""
+        """Remove and return the rows up to the id `last`."""
         assert self._rows is not None
         whole, count = self._rows, len(self._rows)
         if last < self.last:
@@ -146,8 +148,11 @@ class _Head:
 
 
 def merged(streams: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    """The rows of streams that are sorted by image_id each, sorted. Those of one id come together, in one table if no
-    stream holds it twice, and those of the stream that is named first come first."""
+    """Yield the rows of streams that are sorted by image_id each, sorted.
+
+    Rows of one id come together, in one table if no stream holds it twice, and those of the stream that is named first
+    come first.
+    """
     heads = [head for head in map(_Head, streams) if head.filled()]
     while heads:
         last = min(head.last for head in heads)
@@ -157,7 +162,7 @@ def merged(streams: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
 
 
 def in_groups(parts: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The rows of `parts` in tables of `rows` each, the last of fewer."""
+    """Yield the rows of `parts` in tables of `rows` each, the last of fewer."""
     waiting: list[pa.Table] = []
     for part in parts:
         waiting.append(part)
@@ -170,14 +175,14 @@ def in_groups(parts: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 class SortedIds:
-    """Which ids a sorted stream of rows holds, asked from the smallest to the largest; goes through it once."""
+    """Finds which ids a sorted stream of rows holds, asked from the smallest to the largest; reads the stream once."""
 
     def __init__(self, parts: Iterable[pa.Table]) -> None:
         self._parts = iter(parts)
         self._ids = self._next()
 
     def contain(self, ids: pa.ChunkedArray) -> np.ndarray:
-        """A mask of some sorted ids, none smaller than any that was asked for before: bool [ids]."""
+        """Return which of some sorted ids the stream holds, bool [ids]; none may be smaller than one asked before."""
         found = np.zeros(len(ids), bool)
         if not len(ids):
             return found

@@ -1,7 +1,7 @@
-"""The latent table: its Arrow schema, rows in the work log, shards as Parquet.
+"""Encodes the latent table: its Arrow schema, rows in the work log, shards as Parquet.
 
 `latent` is one flat fixed-size list of float32, the form that every reader understands. BYTE_STREAM_SPLIT puts
-the same byte of neighbouring floats side by side, which is what lets zstd find something to save in them.
+the same byte of neighbouring floats next to each other, which is what lets zstd find something to save in them.
 """
 
 from __future__ import annotations
@@ -36,22 +36,29 @@ _ARROW_TYPES = {
 
 
 def table_schema(latent_size: int, extra: Iterable[pa.Field] = ()) -> pa.Schema:
-    """The table's columns in order, then those that an input list carries. `latent_size` is L * w_dim."""
+    """Return the schema of a table.
+
+    Args:
+        latent_size: L * w_dim.
+        extra: Columns after those of every table, such as the pass-through columns of an input list.
+    """
     latent = pa.list_(pa.field(_ELEMENT, pa.float32()), latent_size)
     columns = [pa.field(c.name, latent if c.kind == "latent" else _ARROW_TYPES[c.kind]) for c in COLUMNS]
     return pa.schema([*columns, *(pa.field(field.name, field.type) for field in extra)])
 
 
 def encode_rows(rows: Sequence[Row], schema: pa.Schema) -> bytes:
-    """Return rows as `encode_cells` does."""
+    """Return rows as bytes, as `encode_cells` does."""
     return encode_cells([row.cells() for row in rows], schema)
 
 
 def encode_cells(rows: Sequence[Mapping[str, Cell]], schema: pa.Schema) -> bytes:
-    """Return rows as an Arrow IPC stream behind its checksum. Columns that a row lacks are null; arrays of any shape
-    become flat lists.
+    """Return rows as an Arrow IPC stream behind its checksum.
 
-    Raises ValueError on a column that the schema lacks, or a value that does not fit (a latent of another size).
+    Columns that a row lacks are null; arrays of any shape become flat lists.
+
+    Raises:
+        ValueError: A column is not in the schema, or a value does not fit it (a latent of another size).
     """
     unknown = set().union(*rows) - set(schema.names)
     if unknown:
@@ -72,10 +79,13 @@ def _column(values: list[Cell], field: pa.Field) -> pa.Array:
 
 
 def decode_rows(contents: Sequence[bytes], schema: pa.Schema) -> pa.Table:
-    """Return what `encode_rows` made, in this version or an earlier one, as one table in the order given.
+    """Return the rows that `encode_rows` encoded, in this version or an earlier one, as one table in the order given.
 
-    Raises DamagedError if one is damaged, StorageError if one is whole and has other columns. Rows of earlier versions
-    have no checksum: of them everything that can be checked is.
+    Rows of earlier versions have no checksum: everything else that can be checked of them is.
+
+    Raises:
+        DamagedError: The bytes are damaged.
+        StorageError: The rows are whole and have other columns.
     """
     tables = [_decoded(content, schema) for content in contents]
     return pa.concat_tables(tables) if tables else schema.empty_table()
@@ -96,13 +106,12 @@ def _decoded(content: bytes, schema: pa.Schema) -> pa.Table:
         error_type = StorageError if was_checked else DamagedError
         raise error_type("a row of the work log has other columns than this run; use a new OUT")
     if not was_checked and not set(rows["status"].to_pylist()) <= set(STATUSES):
-        raise DamagedError("a row of the work log is damaged: its status is none of a row's")
+        raise DamagedError("a row of the work log is damaged: its status is not one of the statuses of rows")
     return rows
 
 
 def _completed(rows: pa.Table, schema: pa.Schema) -> pa.Table | None:
-    """Return the rows with the columns of `schema`, null where an earlier version had fewer; None if they have
-    others."""
+    """Return the rows with the columns of `schema`, null where an earlier version had fewer; None for other columns."""
     if rows.schema == schema:
         return rows
     names = rows.column_names
@@ -115,7 +124,7 @@ def _completed(rows: pa.Table, schema: pa.Schema) -> pa.Table | None:
 
 
 def encode_shard(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
-    """A shard as Parquet, in memory so that it can be stored whole; sorted by image_id."""
+    """Return a shard as the bytes of a Parquet file, sorted by image_id; in memory, so that it can be stored whole."""
     ordered = table.sort_by("image_id").replace_schema_metadata(dict(metadata))
     sink = pa.BufferOutputStream()
     pq.write_table(

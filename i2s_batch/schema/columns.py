@@ -1,4 +1,4 @@
-"""The columns of the latent table, its schema version, and the statuses of a row. Standard library only."""
+"""Lists the columns of the latent table, its schema version, and the statuses of a row. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import overload
 from i2s_batch.config import TERMS
 from i2s_batch.engine_registries import METRICS, OWN_METRICS
 
-SCHEMA_VERSION = 2  # 2 has vanished_at
+SCHEMA_VERSION = 2  # version 2 added vanished_at
 
 STATUS_OK = "ok"
 STATUS_UNREADABLE = "unreadable"
@@ -20,7 +20,7 @@ STATUSES = (STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED)
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table. `kind` is a name that `storage.tables.table` turns into an Arrow type."""
+    """Describes one column of the table. `kind` is a name that `schema.codec` translates into an Arrow type."""
 
     name: str
     kind: str
@@ -29,15 +29,15 @@ class Column:
 
 _COLUMNS: tuple[Column, ...] = (
     Column("image_id", "string", "path relative to SOURCE, unique; each file of the table is sorted by it"),
-    Column("uri", "string", "where the picture was read"),
+    Column("uri", "string", "where the image was read"),
     Column("sha256", "string", "of the file's bytes, hex; null if they could not be read"),
-    Column("width", "int32", "of the picture as shown (after EXIF orientation), pixels"),
-    Column("height", "int32", "of the picture as shown, pixels"),
+    Column("width", "int32", "of the image as shown (after EXIF orientation), pixels"),
+    Column("height", "int32", "of the image as shown, pixels"),
     Column("status", "string", "ok, unreadable, diverged or crashed"),
     Column("error_type", "string", "null when ok"),
     Column("error", "string", "one line, null when ok"),
-    Column("attempts", "int32", "times the picture was started, 1 when nothing went wrong"),
-    Column("latent", "latent", "the W+ code that was synthesised, L * w_dim, layer after layer; null unless ok"),
+    Column("attempts", "int32", "times the image was started, 1 when nothing went wrong"),
+    Column("latent", "latent", "the W+ latent that was synthesised, L * w_dim, layer after layer; null unless ok"),
     Column("z", "floats", "in space z, the vector that was optimised; null otherwise"),
     Column("space", "string", "w+, w or z"),
     Column("init", "string", "mean or random"),
@@ -49,18 +49,18 @@ _COLUMNS: tuple[Column, ...] = (
     Column("loss_curve", "floats", "loss at loss_curve_steps"),
     Column("loss_curve_steps", "ints", "optimiser steps made before each value of loss_curve"),
     *(Column(metric.name, "float64", metric.summary) for metric in OWN_METRICS),
-    Column("seconds", "float64", "wall time the picture spent in a slot, all attempts that counted"),
+    Column("seconds", "float64", "wall time the image spent in a slot, all attempts that counted"),
     Column("device", "string", "what computed it"),
     Column("worker", "string", "which worker finished it"),
     Column("embedded_at", "timestamp", "UTC"),
     Column(
-        "vanished_at", "timestamp", "UTC, when `--update` found the picture gone from SOURCE; null while it is there"
+        "vanished_at", "timestamp", "UTC, when `--update` found the image missing from SOURCE; null while it exists"
     ),
 )
 
 
 class _TableColumns(Sequence[Column]):
-    """The columns of every table, and after them those of metrics that another program has added."""
+    """Lists the columns of every table, and after them those of metrics that another program has added."""
 
     def __len__(self) -> int:
         return len(self._all())

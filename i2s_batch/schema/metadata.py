@@ -1,4 +1,4 @@
-"""The metadata of a shard: what each file of a table says of itself."""
+"""Reads and writes the metadata of a shard: what each file of a table records about itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shard_metadata(
     settings: Mapping[str, Json],
     code_version: str,
 ) -> dict[str, str]:
-    """Return what every shard of a run says about itself. `latent_shape` is (L, w_dim); the fingerprints are hex."""
+    """Return what every shard of a run records about itself. `latent_shape` is (L, w_dim); the fingerprints are hex."""
     return {
         META_SCHEMA_VERSION: str(SCHEMA_VERSION),
         META_LATENT_SHAPE: json.dumps(list(latent_shape)),
@@ -45,7 +45,11 @@ def texts_of(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
 
 
 def table_settings(metadata: Mapping[str, str]) -> TableSettings:
-    """Return what the metadata of a shard say of its run; ValueError if that is missing or damaged."""
+    """Return what the metadata of a shard record about its run.
+
+    Raises:
+        ValueError: That is missing or damaged.
+    """
     try:
         values = json.loads(metadata.get(META_SETTINGS, "{}"))
     except RecursionError as error:

@@ -1,4 +1,4 @@
-"""A row of a table as a value: what workers write, what readers of single rows get."""
+"""Defines a row of a table as a value: workers write it, and readers of single rows return it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cell: TypeAlias = "str | bytes | int | float | bool | datetime | np.ndarray | li
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row of the latent table; the columns are described in `columns.COLUMNS`. None is null.
+    """Holds one row of the latent table; the columns are described in `columns.COLUMNS`. None is null.
 
     Attributes:
         latent: float32 [L * w_dim].

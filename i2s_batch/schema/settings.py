@@ -1,4 +1,4 @@
-"""The settings of a run as run.json and every shard hold them: read once, with their types, by one loader."""
+"""Reads the settings of a run as run.json and every shard hold them: once, with their types, by one loader."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from i2s_batch.config import EmbedConfig, Json, LossWeights
 
 Loaded = TypeVar("Loaded")
 
-MOST_ROWS = 2**31 - 1  # of a shard, as a record may say; arithmetic with it stays within 64 bits
-_MOST = 999_999  # layers, and numbers a layer; the metadata of a shard have no more than six digits either
+MOST_ROWS = 2**31 - 1  # in a shard, as a record may claim: arithmetic with it stays within 64 bits
+_MOST = 999_999  # of layers, and of numbers in a layer: the metadata of a shard have at most six digits too
 
 EMBED, STUDY, EDIT = "embed", "study", "edit"
 
@@ -42,14 +42,14 @@ def json_object(content: bytes) -> dict[str, Json]:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a resumed run must agree with. Settings that a kind of run does not have are None.
+    """Holds the settings that a resumed run must agree with. Settings that a kind of run does not have are None.
 
     Attributes:
         values: All settings as they were recorded, JSON values by name.
     """
 
-    # What later versions and other kinds of runs record is compared, whatever it is: `Any` because msgspec, which reads
-    # it, knows no recursive types such as `Json`.
+    # What later versions and other kinds of runs record is compared, whatever it is. `Any` because msgspec, which reads
+    # it, supports no recursive types such as `Json`.
     values: dict[str, Any]
     shard_size: int | None = None
     precision: str = "fp32"
@@ -78,16 +78,24 @@ class RunSettings:
 
     @classmethod
     def of(cls, values: Mapping[str, Json]) -> RunSettings:
-        """Return the settings that are recorded as `values`; ValueError, which names the setting, if one is damaged."""
+        """Return the settings that are recorded as `values`.
+
+        Raises:
+            ValueError: A setting is damaged; the message names it.
+        """
         return load({**values, "values": dict(values)}, cls)
 
     @property
     def kind(self) -> str:
-        """The kind of the run: EMBED, STUDY or EDIT."""
+        """Return the kind of the run: EMBED, STUDY or EDIT."""
         return STUDY if self.study is not None else EDIT if self.operation is not None else EMBED
 
     def embed_config(self) -> EmbedConfig:
-        """Return how each image was embedded, for what a study did not vary; ConfigError if it is out of range."""
+        """Return how each image was embedded, for what a study did not vary.
+
+        Raises:
+            ConfigError: A setting is out of range.
+        """
         names = {each.name for each in fields(EmbedConfig)} & {each.name for each in fields(self)}
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return EmbedConfig(**given)
@@ -95,7 +103,14 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class GeneratorRecord:
-    """The generator of a run: its fingerprint, sha256 hex; its family; where it was read; L and w_dim."""
+    """Records the generator of a run.
+
+    Attributes:
+        fingerprint: sha256, hex.
+        family: The architecture.
+        origin: Where it was read.
+        latent_shape: L and w_dim.
+    """
 
     fingerprint: str
     family: str
@@ -108,13 +123,13 @@ class GeneratorRecord:
 
     @property
     def latent_size(self) -> int:
-        """L * w_dim."""
+        """Return L * w_dim."""
         return self.latent_shape[0] * self.latent_shape[1]
 
 
 @dataclass(frozen=True)
 class VGGRecord:
-    """The VGG-16 of a run: its fingerprint, sha256 hex, and where it was read."""
+    """Records the VGG-16 of a run: its fingerprint, sha256 hex, and where it was read."""
 
     fingerprint: str
     origin: str
@@ -122,11 +137,11 @@ class VGGRecord:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """What each shard says of the run that wrote it.
+    """Holds what each shard records about the run that wrote it.
 
     Attributes:
         run: The settings of the run; their `values` hold what is named here, too.
-        source: Where the images or, of an edit, the tables were; empty where that is not recorded.
+        source: Where the images or, for an edit, the tables were; empty where that is not recorded.
     """
 
     run: RunSettings
@@ -136,5 +151,9 @@ class TableSettings:
 
     @classmethod
     def of(cls, values: Mapping[str, Json]) -> TableSettings:
-        """Return what the metadata of a shard hold; ValueError, which names the field, if that is damaged."""
+        """Return what the metadata of a shard hold.
+
+        Raises:
+            ValueError: The metadata are damaged; the message names the field.
+        """
         return load({**values, "run": {**values, "values": dict(values)}}, cls)

@@ -1,7 +1,7 @@
-"""Bytes at a place: the contract of a store, files of this machine, S3, downloads.
+"""Stores bytes under keys: the contract of a store, files of this machine, S3, downloads.
 
 Comes in: a path or url, keys, bytes. Goes out: bytes. It never imports what the bytes mean, and boto3 only when a url
-of S3 is met.
+of S3 is opened.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ __all__ = ["ObjectInfo", "Store", "is_remote", "is_url", "open_store", "split_ur
 def open_store(url: str) -> Store:
     """Return the store at a local path or url, such as `s3://bucket/prefix`. Touches nothing there.
 
-    A relative path is fixed to the present working directory, so that the store means the same in any process.
-    Raises StorageError for a scheme that is not known, and for an empty path.
+    A relative path is resolved against the present working directory, so that the store means the same in any process.
+
+    Raises:
+        StorageError: The scheme is not known, or the path is empty.
     """
     if is_url(url):
         return opened(url)

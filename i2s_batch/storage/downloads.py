@@ -1,4 +1,4 @@
-"""Network weights as a local file: fetched once a machine, whole, checked."""
+"""Downloads network weights to a local file: fetched once a machine, whole, checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from i2s_batch.errors import CheckpointError, ObjectNotFoundError, StorageError
 from i2s_batch.storage.files import TEMPORARY_PREFIX, local_error
 from i2s_batch.storage.urls import hide_secrets, without_secrets
 
-TIMEOUT_S = 60.0  # without a byte
+TIMEOUT_S = 60.0  # for the next byte
 _CHUNK_BYTES = 2**20
 _GIVE_A_FILE = "check the network, or download it elsewhere and give the local file"
 
@@ -43,12 +43,21 @@ def stage(
     sha256_prefix: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """A local file with the content of `url`: a local path, `s3://` or `https://` (`http://` on this machine only).
+    """Return a local file with the content of `url`.
 
-    A local path is returned as it is. Anything else is fetched into `cache_dir` ($I2S_CACHE, else
-    ~/.cache/i2s_batch) unless it is there already; of many processes one fetches and the others wait. An S3
-    object that has changed is fetched anew; an https file is taken to be the same as long as its hash fits.
-    `sha256_prefix`: first hex digits of the content's SHA-256. Raises CheckpointError.
+    `url` is a local path, `s3://` or `https://` (`http://` on this machine only).
+
+    A local path is returned as it is. Anything else is fetched into the cache unless it is there already; of many
+    processes one fetches and the others wait. An S3 object that has changed is fetched again; an https file is taken to
+    be the same as long as its hash fits.
+
+    Args:
+        url: Where the content is.
+        sha256_prefix: The first hex digits of the content's SHA-256; None checks nothing.
+        cache_dir: The cache; None for $I2S_CACHE, else ~/.cache/i2s_batch.
+
+    Raises:
+        CheckpointError: The content cannot be fetched, or has another hash.
     """
     url = os.fspath(url)
     scheme, mark, _ = url.partition("://")
@@ -92,7 +101,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _fetched(url: str, identity: str, expected: str, cache: Path, fetch: Fetch) -> Path:
-    """The cached file of `identity`, fetched into place under a lock if it is not there or not the right one."""
+    """Return the cached file of `identity`, fetched under a lock if it is missing or has another hash."""
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     target = cache / f"{key}-{_plain_name(url)}"
     temporary = cache / f"{TEMPORARY_PREFIX}{target.name}"
@@ -112,7 +121,7 @@ def _fetched(url: str, identity: str, expected: str, cache: Path, fetch: Fetch) 
 
 
 def _plain_name(url: str) -> str:
-    """The last part of the url, for people who look into the cache."""
+    """Return the last part of the url as a file name, for people who look into the cache."""
     name = without_secrets(url).rpartition("/")[2][-80:]
     return "".join(character if character.isalnum() or character in ".-_" else "_" for character in name) or "weights"
 
@@ -126,7 +135,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _digest(path: Path, expected: str) -> str:
-    """SHA-256 of a file, hex; not computed ('') if nothing is expected."""
+    """Return the SHA-256 of a file, hex; not computed ('') if nothing is expected."""
     digest = hashlib.sha256()
     if not expected:
         return ""
@@ -143,8 +152,8 @@ def _check_hash(url: str, path: Path, expected: str) -> None:
 
 
 def _check_web_url(url: str) -> None:
-    """Weights travel encrypted, or not beyond this machine."""
-    with suppress(ValueError):  # a host that is none, such as half an IPv6 address
+    """Raise CheckpointError unless weights from this url travel encrypted, or not beyond this machine."""
+    with suppress(ValueError):  # not a host, such as half an IPv6 address
         parts = urlsplit(url)
         if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
             return
@@ -164,6 +173,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> urllib.request.Request | None:
+        """Return the request for the new url; raise CheckpointError for one that is not https."""
         try:
             _check_web_url(newurl)
         except CheckpointError:
@@ -173,7 +183,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _request(url: str) -> urllib.request.Request:
-    """The request for a url; a user name and password in it go to its own server, and to none that it redirects to."""
+    """Return the request for a url; its user name and password are sent to its own server, never after a redirect."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers={"User-Agent": "i2s_batch"})
@@ -190,12 +200,12 @@ def _download(url: str, path: Path) -> None:
         with opener.open(request, timeout=TIMEOUT_S) as response:
             _save(response, shown, path)
     except urllib.error.HTTPError as error:
-        reason = hide_secrets(" ".join(f"the server answers {error.code} {error.reason}".split()))
+        reason = hide_secrets(" ".join(f"the server responded with {error.code} {error.reason}".split()))
         error.close()
         raise CheckpointError(f"{shown!r} cannot be fetched: {reason}; {_GIVE_A_FILE}") from error
-    except http.client.InvalidURL as error:  # whose message shows the url
+    except http.client.InvalidURL as error:  # its own message would show the whole url
         raise CheckpointError(
-            f"{shown!r} or the rest of the url, which is not shown, holds a space or the like"
+            f"{shown!r}, or the rest of the url, which is not shown, holds a space or control character; correct it"
         ) from error
     except _NETWORK_ERRORS as error:
         reason = hide_secrets(" ".join(str(getattr(error, "reason", error)).split())) or type(error).__name__
@@ -207,5 +217,5 @@ def _save(response: Any, url: str, path: Path) -> None:
         shutil.copyfileobj(response, file, _CHUNK_BYTES)
         received = file.tell()
     announced = response.headers.get("Content-Length")
-    if announced is not None and received != int(announced):  # a connection that breaks off looks like an end
+    if announced is not None and received != int(announced):  # a broken connection looks like the end of the file
         raise CheckpointError(f"{url!r} broke off after {received} of {announced} bytes; {_GIVE_A_FILE}")

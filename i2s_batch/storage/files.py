@@ -1,4 +1,4 @@
-"""Files of this machine: their errors in one line, and one file that the user names, written as `cp` writes it.
+"""Handles files of this machine: errors in one line, and one file that the user names, written as `cp` writes it.
 
 `written_whole` is for FILE of a command line. It knows nothing of runs: what lies under OUT is written by a store.
 """
@@ -22,28 +22,28 @@ from i2s_batch.errors import ObjectNotFoundError, ObjectUnreadableError, Storage
 
 TEMPORARY_PREFIX = ".i2s-tmp-"
 _TEMPORARY = re.compile(re.escape(TEMPORARY_PREFIX) + "[0-9a-f]{32}")
-COPIED_BYTES = 1 << 20  # of a file at a time
-_MOST_LINKS = 40  # in a row; Linux follows as many
+COPIED_BYTES = 1 << 20  # bytes of a file that are copied at a time
+_MOST_LINKS = 40  # symbolic links in a row, as many as Linux follows
 
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO)
-# Where a file may be written although its folder, or what is mounted on its name, lets no other take its place.
+# Errors for a file that may be written but not replaced, because of its folder or because it is a mount point.
 _NOT_REPLACEABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 _REMEDIES = {
-    errno.EACCES: "permission denied; change its permissions or choose another place",
-    errno.EPERM: "the file system does not permit it; choose another place",
+    errno.EACCES: "permission denied; change its permissions or choose another path",
+    errno.EPERM: "the file system does not permit it; choose another path",
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EROFS: "the file system is read-only; choose another path",
     errno.EISDIR: "it is a folder; name a file",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another place",
-    errno.EEXIST: "a file stands where a folder is needed; choose another place",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+    errno.EEXIST: "it is a file, where a folder is needed; choose another path",
     errno.ENOENT: "it does not exist",
     errno.ELOOP: "its symbolic links form a loop",
     errno.ENAMETOOLONG: "its name is too long for the file system",
     errno.EOPNOTSUPP: "the file system lacks hard links, which exclusive creation needs; choose another",
-    errno.EPIPE: "its reader has gone; keep it open and run the same command again",
-    errno.ENXIO: "it is a socket, or a device that is not there; name a file",
+    errno.EPIPE: "its reader has closed it; keep it open and run the same command again",
+    errno.ENXIO: "it is a socket, or a device that does not exist; name a file",
 }
 
 
@@ -67,12 +67,12 @@ def errors_named(path: Path) -> Iterator[None]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return a new name in the folder of `path` for what is to take its place; listings of stores leave it out."""
+    """Return a new name in the folder of `path` for a file that is to replace it; listings of stores leave it out."""
     return path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
 
 
 def is_temporary(name: str) -> bool:
-    """Return whether `temporary_beside` gives such names: a name that only begins so is somebody else's."""
+    """Return whether `temporary_beside` gives such names; a name that only begins like one may be the user's."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
@@ -83,10 +83,15 @@ def written_whole(path: Path, seekable: bool = False) -> Iterator[BinaryIO]:
     A regular file is replaced at once, or stays as it was if writing fails. It keeps its mode and owner; a new one
     obeys the umask. Symbolic links are followed, also one that leads to nothing yet. Another hard link to the file is
     another file from then on and keeps the old content: only this name was given. A pipe, a terminal or another
-    character device is written through while it is open; `seekable`: after all has been written, for formats that go
-    back. So is an open file of this process (/dev/stdout). A block device, which holds somebody's files, is refused.
+    character device is written through while it is open, and so is an open file of this process (/dev/stdout). A block
+    device, which may hold a file system, is refused.
 
-    Raises StorageError with one line that names `path`.
+    Args:
+        path: The file.
+        seekable: Whether the format seeks; what is written through is then written after all content is complete.
+
+    Raises:
+        StorageError: The file cannot be written; one line that names `path`.
     """
     with errors_named(path):
         own = _own_descriptor(path)
@@ -109,7 +114,7 @@ def _is_regular(path: Path) -> bool:
     except FileNotFoundError:
         folder = Path(os.path.realpath(path)).parent
         if not folder.is_dir():
-            raise StorageError(f"{str(path)!r}: there is no folder {str(folder)!r}; make it first") from None
+            raise StorageError(f"{str(path)!r}: there is no folder {str(folder)!r}; create it first") from None
         return True
     if stat.S_ISDIR(mode):
         raise StorageError(f"{str(path)!r} is a folder; name a file")
@@ -119,8 +124,10 @@ def _is_regular(path: Path) -> bool:
 
 
 def _own_descriptor(path: Path) -> int | None:
-    """Return the number of the open file of this process that `path` names, such as /dev/stdout or /dev/fd/3. It has
-    to be used as it is: opened by its name again, a file that the shell appends to would lose what it holds."""
+    """Return the number of the open file of this process that `path` names, such as /dev/stdout or /dev/fd/3.
+
+    It has to be used as it is: opened by its name again, a file that the shell appends to would lose its content.
+    """
     own = os.path.realpath("/proc/self/fd")
     for _ in range(_MOST_LINKS):
         folder = os.path.realpath(path.parent)
@@ -136,7 +143,7 @@ def _own_descriptor(path: Path) -> int | None:
 def _opened(path: Path, own: int | None) -> Iterator[BinaryIO]:
     """Open what is written through. A pipe without a reader is waited for, as `cp` does."""
     if own is not None:
-        sys.stdout.flush()  # what was printed before comes before
+        sys.stdout.flush()  # what was printed before this file must precede it
     descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY) if own is None else os.dup(own)
     with os.fdopen(descriptor, "wb") as file:
         yield file
@@ -144,7 +151,7 @@ def _opened(path: Path, own: int | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[BinaryIO]:
-    """Write a file beside `target`, which takes its place at the end and is removed if that is not reached."""
+    """Write a file beside `target`, which replaces it at the end and is removed if that is not reached."""
     before = target.stat() if target.exists() else None
     if before is not None and not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -173,14 +180,14 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
 def _replace_target(temporary: Path, target: Path, file: BinaryIO, exists: bool) -> None:
     try:
         temporary.replace(target)
-    except OSError as error:  # a file that is mounted by itself, or is another's in a folder such as /tmp
+    except OSError as error:  # a mount point, or another user's file in a folder such as /tmp
         if not exists or error.errno not in _NOT_REPLACEABLE:
             raise
         _overwrite(target, file)
 
 
 def _overwrite(target: Path, source: BinaryIO) -> None:
-    """Copy what has been written whole over what `target` holds. Only this can be cut off half-way."""
+    """Copy complete content over that of `target`. Only this can be interrupted half-way."""
     with target.open("r+b") as file:
         _copy(source, file)
         file.truncate()
@@ -194,6 +201,6 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
 
 
 def _keep_owner_and_mode(descriptor: int, before: os.stat_result) -> None:
-    with suppress(PermissionError):  # only root may give a file away; the mode is the writer's to set
+    with suppress(PermissionError):  # only root may change the owner of a file
         os.fchown(descriptor, before.st_uid, before.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(before.st_mode))

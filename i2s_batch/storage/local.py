@@ -1,4 +1,4 @@
-"""Objects in a local folder (or one mounted by every machine of the cluster, such as NFS)."""
+"""Stores objects in a local folder (or one mounted by every machine of the cluster, such as NFS)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from i2s_batch.errors import ObjectUnreadableError, StorageError
 from i2s_batch.storage.files import COPIED_BYTES, errors_named, is_temporary, local_error, temporary_beside
 from i2s_batch.storage.store import ObjectInfo, Store
 
-LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is stopped meanwhile
+LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is suspended meanwhile
 _LOCK_RETRY_S = 0.005
-FOLDER_ATTEMPTS = 100  # to write into a folder that others remove whenever it is empty
+FOLDER_ATTEMPTS = 100  # at creating a file in a folder that other processes remove whenever it is empty
 
-_LOST_AND_FOUND = "lost+found"  # where a file system is mounted; only root may look into it
+_LOST_AND_FOUND = "lost+found"  # at the root of a mounted file system; only root may list it
 
-SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux
+SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # Linux only
 
 
 def open_regular(path: str, limit_bytes: int | None = None) -> BinaryIO:
-    """A regular file, open. Pipes and devices are never read, which may block for ever, nor opened if seen in time."""
+    """Open a regular file. Pipes and devices, which may block for ever, are never read, nor opened knowingly."""
     try:
         _check_regular(os.stat(path), path, limit_bytes)  # noqa: PTH116 (Path would lose a trailing slash)
-        # Something else may stand there by now. Without waiting, so that a pipe without a writer opens too.
+        # Another file may have this name by now, so the open one is checked too. O_NONBLOCK: a pipe without a writer
+        # opens at once instead of blocking.
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
         try:
             _check_regular(os.fstat(file.fileno()), path, limit_bytes)
@@ -55,14 +56,16 @@ def _check_regular(info: os.stat_result, path: str, limit_bytes: int | None) -> 
 
 
 def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
-    """The bytes of a regular file. Under a limit, one that is written to meanwhile is refused."""
+    """Return the bytes of a regular file. Under a limit, a file that is written to meanwhile is refused."""
     with open_regular(path, limit_bytes) as file, errors_named(Path(path)):
         if limit_bytes is None:
             return file.read()
         size = os.fstat(file.fileno()).st_size
-        data = file.read(size + 1)  # never more, however it grows
+        data = file.read(size + 1)  # never more, however large it becomes
     if len(data) != size:
-        raise ObjectUnreadableError(f"{path!r} had {size} bytes and changed while it was read; try again when it rests")
+        raise ObjectUnreadableError(
+            f"{path!r} had {size} bytes and changed while it was read; try again when nothing writes to it"
+        )
     return data
 
 
@@ -76,8 +79,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _sync_all(paths: Iterable[Path]) -> None:
-    """Make files or folders of one file system durable: in one call where the system has it, which for some dozens
-    of small files costs a fifth of as many single ones."""
+    """Make files or folders of one file system durable, in one call where the system has it.
+
+    For some dozens of small files one call costs a fifth of as many single ones.
+    """
     ordered = list(paths)
     descriptor = os.open(ordered[0], os.O_RDONLY)
     try:
@@ -86,11 +91,15 @@ def _sync_all(paths: Iterable[Path]) -> None:
     finally:
         os.close(descriptor)
     for path in ordered:
-        _sync_folder(path)  # of a file it does the same
+        _sync_folder(path)  # works for a file too
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
-    """Lock a file against other swaps of it. Raises StorageError if whoever has it locked does not go on."""
+    """Lock a file against other swaps of it.
+
+    Raises:
+        StorageError: Another process holds the lock and does not release it within `LOCK_TIMEOUT_S`.
+    """
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
@@ -98,27 +107,27 @@ def _lock(file: BinaryIO, path: Path) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise StorageError(
-                    f"{str(path)!r} has been locked for {LOCK_TIMEOUT_S:.0f} s by a process that does not go on; end "
-                    "it and run the same command again"
+                    f"{str(path)!r} has been locked for {LOCK_TIMEOUT_S:.0f} s by a process that hangs; end it and "
+                    "run the same command again"
                 ) from None
             time.sleep(_LOCK_RETRY_S)
 
 
 def _make_folder(folder: Path) -> None:
-    """`mkdir -p`, durable."""
+    """Make a folder and its parents, durably, as `mkdir -p`."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
     try:
         folder.mkdir()
-    except FileExistsError:  # made by another process; `stat` fails if yet another has removed it again
+    except FileExistsError:  # created by another process; `stat` fails if yet another has removed it again
         if not stat.S_ISDIR(folder.stat().st_mode):
             raise
     _sync_folder(folder.parent)
 
 
 def _create(path: Path, attempts: int = FOLDER_ATTEMPTS) -> int:
-    """Create a file and its folders; the open descriptor."""
+    """Create a file and its folders; return the open descriptor."""
     try:
         _make_folder(path.parent)
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -129,12 +138,16 @@ def _create(path: Path, attempts: int = FOLDER_ATTEMPTS) -> int:
 
 
 def _replace(temporary: Path, path: Path) -> bool:
+    """Publish `temporary` at `path`, over whatever was there; return True."""
     temporary.replace(path)
     return True
 
 
 def _link(temporary: Path, path: Path) -> bool:
-    """A hard link appears at once, with the whole content, or not at all because the name is taken."""
+    """Publish `temporary` at `path` by a hard link; return False if the name is taken.
+
+    The link appears at once, with the whole content, or not at all.
+    """
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
@@ -143,8 +156,10 @@ def _link(temporary: Path, path: Path) -> bool:
 
 
 def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, Path], bool]) -> bool:
-    """Write `data`, or what a file holds, beside `path` under a name that listings ignore, then
-    `publish(temporary, path)`; durable."""
+    """Write `data`, or the content of a file, beside `path`, then `publish(temporary, path)`; durable on return.
+
+    The temporary name is one that listings ignore.
+    """
     temporary = temporary_beside(path)
     descriptor = _create(temporary)
     try:
@@ -162,12 +177,13 @@ def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, 
 
 @dataclass(frozen=True)
 class LocalStore(Store):
-    """Objects are files under `root`, an absolute path."""
+    """Stores objects as files under `root`, an absolute path."""
 
     root: str
 
     @property
     def url(self) -> str:
+        """Return the root folder."""
         return self.root
 
     def _path(self, key: str) -> Path:
@@ -176,25 +192,31 @@ class LocalStore(Store):
         return Path(self.root, key)
 
     def uri(self, key: str) -> str:
+        """Return the path of an object."""
         return str(self._path(key))
 
     def get(self, key: str, limit_bytes: int | None = None) -> bytes:
+        """Return the bytes of a file."""
         return read_regular(str(self._path(key)), limit_bytes)
 
     def open(self, key: str) -> BinaryIO:
+        """Open a file for reading."""
         return open_regular(str(self._path(key)))
 
     def put(self, key: str, data: bytes) -> None:
+        """Write a file beside its place and rename it: whole or not at all."""
         path = self._path(key)
         with errors_named(path):
             _write_through(path, data, _replace)
 
     def put_file(self, key: str, source: Path) -> None:
+        """Copy a local file beside its place and rename it."""
         path = self._path(key)
         with open_regular(str(source)) as data, errors_named(path):
             _write_through(path, data, _replace)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Write files, then make all of them durable with one call where the system has it."""
         paths = {self._path(key): data for key, data in objects.items()}
         if not paths:
             return
@@ -205,7 +227,7 @@ class LocalStore(Store):
                 for path, data in paths.items():
                     with os.fdopen(_create(temporaries[path]), "wb") as file:
                         file.write(data)
-                _sync_all(temporaries.values())  # before the names: a name must never stand for half a file
+                _sync_all(temporaries.values())  # before the renames: after a crash no name may lead to half a file
                 for path, temporary in temporaries.items():
                     temporary.replace(path)
                 _sync_all({path.parent for path in paths})
@@ -214,16 +236,18 @@ class LocalStore(Store):
                     temporary.unlink(missing_ok=True)
 
     def put_new(self, key: str, data: bytes) -> bool:
+        """Create a file by a hard link, which fails if the name is taken."""
         path = self._path(key)
         with errors_named(path):
             return _write_through(path, data, _link)
 
     def swap(self, key: str, expected: bytes, data: bytes) -> bool:
+        """Replace a file under a lock if it holds `expected`."""
         path = self._path(key)
         with errors_named(path):
             while True:
                 try:
-                    file = path.open("r+b")  # writable, because NFS locks no other
+                    file = path.open("r+b")  # writable, because NFS locks no other files exclusively
                 except FileNotFoundError:
                     return False
                 with file:
@@ -235,6 +259,7 @@ class LocalStore(Store):
                     return _write_through(path, data, _replace)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield the regular files whose keys begin with `prefix`, sorted."""
         top = Path(self.root, prefix.rpartition("/")[0])
         with errors_named(top):
             found = [info for info in self._walk(top) if info.key.startswith(prefix)]
@@ -242,7 +267,7 @@ class LocalStore(Store):
         yield from found
 
     def _walk(self, top: Path) -> Iterator[ObjectInfo]:
-        """Every regular file under `top`, but for temporary ones; nothing if there is no such folder."""
+        """Yield every regular file under `top` but temporary ones; nothing if there is no such folder."""
         for folder, _, names in os.walk(top, onerror=_raise_unless_missing):
             base = Path(folder).relative_to(self.root).as_posix()
             for name in names:
@@ -255,6 +280,7 @@ class LocalStore(Store):
                         yield ObjectInfo(key, info.st_size)
 
     def everything(self) -> Iterator[str]:
+        """Yield the key of everything but folders, also of temporary files, links and devices."""
         with errors_named(Path(self.root)):
             for folder, folders, names in os.walk(self.root, onerror=_raise_unless_missing):
                 base = Path(folder).relative_to(self.root)
@@ -263,6 +289,7 @@ class LocalStore(Store):
                 yield from ((base / name).as_posix() for name in sorted([*names, *links]))
 
     def sweep(self, written: Callable[[str], bool]) -> None:
+        """Remove temporary files that killed writers left."""
         left = []
         for key in self.everything():
             folder, _, name = key.rpartition("/")
@@ -271,6 +298,7 @@ class LocalStore(Store):
         self.delete(left)
 
     def delete(self, keys: Iterable[str]) -> None:
+        """Remove files, and folders that are empty then."""
         folders = set()
         for key in keys:
             path = self._path(key)
@@ -295,7 +323,7 @@ class LocalStore(Store):
 
 
 def _is_plain_file(path: Path) -> bool:
-    """Return whether a regular file has this name, and no link to one."""
+    """Return whether a regular file, not a link to one, has this name."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except FileNotFoundError:
@@ -303,6 +331,7 @@ def _is_plain_file(path: Path) -> bool:
 
 
 def _is_current(descriptor: int, path: Path) -> bool:
+    """Return whether the open file is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -1,8 +1,7 @@
-"""One boto3 client a process, requests that outlive a bad moment of the network, and botocore's errors as one clear
-line without secrets.
+"""Makes one boto3 client a process, retries its requests, and turns botocore's errors into one line without secrets.
 
 boto3's own retries are off. They share an allowance among all threads of a client, which a bad minute of the network
-uses up (then nothing is retried any more), and a listing of whose answer nothing came they take for an empty one.
+uses up (then nothing is retried any more), and they take a listing whose response never came for an empty one.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.store import ObjectUnreadableError
 from i2s_batch.storage.urls import hide_secrets, without_secrets
 
-ATTEMPTS = 10  # of one request and its answer; three are not enough for a burst of 503 SlowDown
-PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # between attempts, at most: doubled each time
+ATTEMPTS = 10  # at one request and its response; three are not enough for a burst of 503 SlowDown
+PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0  # between attempts: the first limit, doubled each time, and the largest
 CONNECT_TIMEOUT_S = 10
-READ_TIMEOUT_S = 20  # without a byte
-SLOWEST_BYTES_S = 16 * 1024  # an answer that comes more slowly, after a grace of READ_TIMEOUT_S, is asked for again
+READ_TIMEOUT_S = 20  # for the next byte
+SLOWEST_BYTES_S = 16 * 1024  # a slower response, after a grace of READ_TIMEOUT_S, is requested again
 POOL_CONNECTIONS = 32
 
 CREDENTIALS = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE or the instance role"
@@ -52,7 +51,7 @@ _REFUSALS = {
     "ExpiredToken": "the credentials have expired; renew them and run the same command again",
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it and run the same command again",
     "NoSuchBucket": "the bucket does not exist; check its name, or create it",
-    "InvalidBucketName": "this is no bucket name; give s3://bucket/prefix",
+    "InvalidBucketName": "this is not a bucket name; give s3://bucket/prefix",
     "PermanentRedirect": "the bucket is in another region; set AWS_REGION to it",
     "AuthorizationHeaderMalformed": "the bucket is in another region; set AWS_REGION to it",
     "PreconditionFailed": "it was replaced while it was read; run the same command again",
@@ -71,17 +70,17 @@ _TRANSIENT_CODES = (
     "BadDigest",
     "ConditionalRequestConflict",  # while another conditional write to the same key is under way
 )
-# The answer did not come, or not whole, or not as it was sent.
+# The response did not arrive, or not whole, or not as it was sent.
 _BROKEN = (HTTPClientError, HTTPError, EndpointError, IncompleteReadError, FlexibleChecksumError, ResponseParserError)
 
 _Response = TypeVar("_Response")
 
-_clients: dict[tuple[object, ...], BaseClient] = {}  # by process and settings; the keys stay in this module
+_clients: dict[tuple[object, ...], BaseClient] = {}  # by process and AWS_* settings, secrets included: never shown
 _creation = threading.Lock()
 
 
 def s3_client() -> Any:
-    """This process's client. A change of an AWS_* variable gives a new one; a forked child makes its own."""
+    """Return this process's client. A change of an AWS_* variable gives a new one; a forked child makes its own."""
     settings = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
     key = (os.getpid(), *settings)
     if key not in _clients:
@@ -100,20 +99,22 @@ def _make_client() -> Any:
     )
     try:
         client = boto3.session.Session().client("s3", config=config)
-    except ValueError as error:  # an endpoint that is no url; the message would show all of it
-        raise StorageError("AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) is no url of a server; correct it") from error
+    except ValueError as error:  # an endpoint that is not a url; the message would show all of it, secrets included
+        raise StorageError(
+            "AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) is not the url of a server; correct it"
+        ) from error
     client._endpoint.http_session = _CompleteResponses(client._endpoint.http_session)
     return client
 
 
 class _CompleteResponses:
-    """botocore's HTTP session, with answers that come whole and not too slowly, or fail."""
+    """Wraps botocore's HTTP session: its responses arrive whole and not too slowly, or fail."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
 
     def send(self, request: Any) -> Any:
-        """The answer to a request; its body is read later."""
+        """Return the response to a request; its body is read later."""
         request.stream_output = True
         response = self._session.send(request)
         response.raw = _Body(response.raw)
@@ -125,13 +126,13 @@ class _CompleteResponses:
 
 
 class _Body:
-    """The body of an answer. `raw` waits for the next byte only; this minds the whole."""
+    """Reads the body of a response. `raw` limits the wait for the next byte only; this limits the whole."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
 
     def read(self, size: int | None = None) -> bytes:
-        """All of it: botocore asks for no part. Raises errors of urllib3."""
+        """Return the whole body: botocore asks for no part. Raises errors of urllib3."""
         began, received = time.monotonic(), bytearray()
         while part := self._raw.read1(_READ_BYTES):
             received += part
@@ -143,24 +144,29 @@ class _Body:
         return bytes(received)
 
     def stream(self) -> Iterator[bytes]:
-        """All of it, in one piece."""
+        """Yield the whole body in one piece."""
         yield self.read()
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._raw.close()
 
 
 def attempts() -> int:
-    """How often a request is tried: AWS_MAX_ATTEMPTS, as in other programs, or `ATTEMPTS`."""
+    """Return how often a request is tried: AWS_MAX_ATTEMPTS, as in other programs, or `ATTEMPTS`."""
     asked = os.environ.get("AWS_MAX_ATTEMPTS", "")
     return max(1, int(asked)) if asked.isdecimal() else ATTEMPTS
 
 
 def s3_call(uri: str, ask: Callable[[Any], _Response]) -> _Response:
-    """What `ask(client)` returns, a request with all of its answer. It is tried again when the store is busy, the
-    network fails or the answer is not whole, and must be such that twice is harmless. Raises StorageError that names
-    `uri`."""
+    """Return the result of `ask(client)`, a request with all of its response.
+
+    It is tried again when the store is busy, the network fails or the response is not whole; repeating it must be
+    harmless.
+
+    Raises:
+        StorageError: The request failed for good; the message names `uri`.
+    """
     last = attempts() - 1
     with s3_errors(uri):
         for attempt in range(last):
@@ -171,13 +177,13 @@ def s3_call(uri: str, ask: Callable[[Any], _Response]) -> _Response:
                     raise
             except _BROKEN:
                 pass
-            # At random, lest clients stay in step.
+            # A random pause, so that many clients do not retry at the same moment.
             time.sleep(random.uniform(0, min(PAUSE_S * 2**attempt, LONGEST_PAUSE_S)))
         return ask(s3_client())
 
 
 def is_transient(error: ClientError) -> bool:
-    """Whether the store may well do later what it refuses now."""
+    """Return whether the store may accept later what it refuses now."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     return status in _TRANSIENT_STATUSES or error.response.get("Error", {}).get("Code") in _TRANSIENT_CODES
 
@@ -195,14 +201,14 @@ def s3_errors(uri: str) -> Iterator[None]:
         ) from error
     except (ResponseParserError, IncompleteReadError, FlexibleChecksumError, HTTPError) as error:
         raise StorageError(
-            f"{uri!r}: the answer broke off {attempts()} times ({type(error).__name__}); "
+            f"{uri!r}: the response broke off {attempts()} times ({type(error).__name__}); "
             "check the network and run the same command again"
         ) from error
     except (HTTPClientError, EndpointError) as error:
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         server = without_secrets(endpoint) if endpoint else "Amazon S3"
         raise StorageError(
-            f"{uri!r}: no answer from {server} ({type(error).__name__}); "
+            f"{uri!r}: no response from {server} ({type(error).__name__}); "
             "check the network, AWS_ENDPOINT_URL_S3 and AWS_REGION"
         ) from error
     except BotoCoreError as error:
@@ -216,7 +222,7 @@ def _client_error(error: ClientError, uri: str) -> StorageError:
     if code == "NoSuchKey":
         return ObjectNotFoundError(f"{uri!r}: it does not exist")
     if code == "AccessDenied":
-        # S3 denies rather than say that an object is missing to those who may not list the bucket.
+        # To those who may not list the bucket S3 denies access rather than report that an object is missing.
         missing = " or does not exist" if error.operation_name == "GetObject" else ""
         what = f"access denied ({error.operation_name}){missing}"
         return ObjectUnreadableError(f"{uri!r}: {what}; check the policy of the bucket and {CREDENTIALS}")

@@ -1,9 +1,9 @@
-"""Listing many objects of S3, whose pages of a thousand keys can only be asked for one after the other.
+"""Lists many objects of S3, whose pages of a thousand keys can only be requested one after the other.
 
-So the keys are cut into ranges that are listed side by side. Nothing needs to be known of them for that: when a page
-that ends at `stem` + c + ... is not the last one, the rest is two ranges, the keys from there on that begin with
-`stem` + c, and those after all that begin so. Every page but the last of a range brings a thousand new keys, so that
-this costs at most twice the requests of a listing in one row, whether the keys have folders, numbers or hashes.
+So the keys are cut into ranges that are listed concurrently. Nothing needs to be known about the keys for that: when a
+page that ends at `stem` + c + ... is not the last one, the rest is two ranges: the keys after it that begin with
+`stem` + c, and the keys after all that begin so. Every page but the last of a range brings a thousand new keys, so that
+this costs at most twice the requests of a sequential listing, whether the keys have folders, numbers or hashes.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 READERS = 16  # ranges listed at once
-_AHEAD = 512  # pages asked for before those in front of them were taken: 100 MB
-_LAST = "\U0010ffff"  # after every other letter in the order of UTF-8
-_LONGEST = 1000  # bytes; keys have 1024 at most, and so has what they are compared with
+_AHEAD = 512  # pages requested before those in front of them were consumed: 100 MB
+_LAST = "\U0010ffff"  # after every other character in the order of UTF-8
+_LONGEST = 1000  # bytes of a prefix; keys, and what they are compared with, have 1024 at most
 
 Entry = tuple[str, int]  # key and size
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some keys in the order of their UTF-8 bytes; `more`: they are not all."""
+    """Holds some keys in the order of their UTF-8 bytes; `more`: there are others after them."""
 
     entries: list[Entry]
     more: bool
@@ -30,14 +30,14 @@ class Page:
 
 @dataclass(frozen=True)
 class Range:
-    """Keys that begin with `stem` and come after `after`, without those that begin with `taken`, if there is one."""
+    """Describes keys that begin with `stem` and come after `after`, without those that begin with `taken`, if given."""
 
     stem: str
     after: str = ""
     taken: str | None = None
 
     def rest(self, last: str) -> list[Range]:
-        """What comes after a page that ended with the key `last`, in order."""
+        """Return the ranges after a page that ended with the key `last`, in order."""
         branch = last[: len(self.stem) + 1]
         if branch in (self.stem, self.taken) or len(branch.encode()) > _LONGEST:
             return [Range(self.stem, last, self.taken)]
@@ -45,7 +45,7 @@ class Range:
 
 
 class _Part:
-    """A range whose first page is asked for, has come (`entries`), or is neither yet."""
+    """Holds a range whose first page has arrived (`entries`), is requested (`page`), or neither yet."""
 
     def __init__(self, keys: Range) -> None:
         self.keys = keys
@@ -53,7 +53,7 @@ class _Part:
         self.entries: list[Entry] | None = None
 
     def take_page(self) -> list[_Part]:
-        """Take the page, which has come; what remains of the range after it."""
+        """Take the page, which has arrived; return what remains of the range after it."""
         assert self.page is not None
         page, taken = self.page.result(), self.keys.taken
         self.entries = [entry for entry in page.entries if taken is None or not entry[0].startswith(taken)]
@@ -61,8 +61,11 @@ class _Part:
 
 
 def list_keys(fetch: Callable[[str, str], Page], prefix: str) -> Iterator[Entry]:
-    """Every key that begins with `prefix`, in order. `fetch(stem, after)`: the first page of the keys that begin with
-    `stem` and come after `after`; a page of which more follows is not empty."""
+    """Yield every key that begins with `prefix`, in order.
+
+    `fetch(stem, after)` returns the first page of the keys that begin with `stem` and come after `after`; a page that
+    more keys follow must not be empty.
+    """
     first = fetch(prefix, "")
     yield from first.entries
     if first.more:
@@ -85,7 +88,7 @@ def _list_concurrently(fetch: Callable[[str, str], Page], ranges: list[Range]) -
 
 
 def _ask(parts: list[_Part], pool: ThreadPoolExecutor, fetch: Callable[[str, str], Page]) -> None:
-    """Ask for the first pages that are not asked for yet, the foremost first, as many as there are threads."""
+    """Request the first pages that are not requested yet, the foremost first, as many as there are threads."""
     asked = [part for part in parts if part.page is not None]
     under_way = sum(part.entries is None for part in asked)
     free = min(READERS - under_way, _AHEAD - len(asked))
@@ -96,7 +99,7 @@ def _ask(parts: list[_Part], pool: ThreadPoolExecutor, fetch: Callable[[str, str
 
 
 def _with_rest(part: _Part) -> list[_Part]:
-    """The part and, if its page has just come, what remains of its range after it."""
+    """Return the part and, if its page has just arrived, what remains of its range after it."""
     if part.page is None or part.entries is not None or not part.page.done():
         return [part]
     return [part, *part.take_page()]

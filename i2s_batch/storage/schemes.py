@@ -1,4 +1,4 @@
-"""The kinds of places that hold objects: files of this machine, and whatever has a scheme in front of its urls.
+"""Registers the kinds of stores: files of this machine, and everything with a scheme in front of its urls.
 
 scheme://root/key      the root is what a store can be opened for by itself (a bucket), the key is below it
 """
@@ -19,7 +19,11 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 @dataclass(frozen=True)
 class Scheme(Declaration[Callable[[str], Store]]):
-    """A scheme of urls. Its object opens the store at a url without touching anything there. `example`: such a url."""
+    """Declares a scheme of urls. Its object opens the store at a url without touching anything there.
+
+    Args:
+        example: A url of the scheme, for messages.
+    """
 
     example: str = ""
 
@@ -29,7 +33,7 @@ SCHEMES: Registry[Scheme] = Registry(
     [
         Scheme(
             "s3",
-            "Amazon S3, or a store that speaks its language.",
+            "Amazon S3, or a server with the same protocol.",
             "i2s_batch.storage.s3:open_s3",
             "s3://bucket/prefix",
         ),
@@ -44,7 +48,7 @@ def scheme_of(url: str) -> str:
 
 
 def is_remote(url: str) -> bool:
-    """Return whether a url names a place in a store that can be opened."""
+    """Return whether a text is the url of a store that can be opened."""
     return scheme_of(url) in SCHEMES
 
 
@@ -56,7 +60,11 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def opened(url: str) -> Store:
-    """Return the store at a url. Raises StorageError for a scheme that is not known."""
+    """Return the store at a url.
+
+    Raises:
+        StorageError: The scheme is not known.
+    """
     scheme = scheme_of(url)
     if scheme not in SCHEMES:
         known = " or ".join(known.example for known in SCHEMES)

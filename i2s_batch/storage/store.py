@@ -1,4 +1,4 @@
-"""What a place that holds objects can do: the interface that `local` and `s3` fill in."""
+"""Defines the interface of a store of objects, which `local` and `s3` implement."""
 
 from __future__ import annotations
 
@@ -18,35 +18,40 @@ PROBES = (b"first", b"second")  # what `check_writable` writes
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One object of a listing: its key relative to the store, its size in bytes."""
+    """Describes one object of a listing: its key relative to the store, its size in bytes."""
 
     key: str
     size: int
 
 
 class Store(ABC):
-    """Objects under one root, by relative keys with '/' between the parts.
+    """Stores objects under one root, by relative keys with '/' between the parts.
 
-    A store is a small value: it can be pickled, made anew in any process, and used by many threads.
+    A store is a small value: it can be pickled, opened again in any process, and used by many threads.
     Every method raises StorageError with one line that names the object.
     """
 
     @property
     @abstractmethod
     def url(self) -> str:
-        """The root: an absolute local path, or `s3://bucket/prefix`."""
+        """Return the root: an absolute local path, or `s3://bucket/prefix`."""
 
     @abstractmethod
     def uri(self, key: str) -> str:
-        """The full path or s3 url of an object."""
+        """Return the full path or url of an object."""
 
     @abstractmethod
     def get(self, key: str, limit_bytes: int | None = None) -> bytes:
-        """The whole object; ObjectNotFoundError, ObjectUnreadableError above `limit_bytes`."""
+        """Return the whole object.
+
+        Raises:
+            ObjectNotFoundError: It does not exist.
+            ObjectUnreadableError: It is larger than `limit_bytes`, or cannot be read.
+        """
 
     @abstractmethod
     def open(self, key: str) -> BinaryIO:
-        """The object as a seekable file, so that parts of it can be read without the rest; errors as `get`.
+        """Open the object as a seekable file, so that parts of it can be read without the rest; errors as `get`.
 
         All that is read from it belongs to one version: if the object is replaced meanwhile, it is the old one,
         or reading raises StorageError.
@@ -58,32 +63,32 @@ class Store(ABC):
 
     @abstractmethod
     def put_file(self, key: str, source: Path) -> None:
-        """`put` of the bytes of a local file, which are never in memory all at once."""
+        """Write the bytes of a local file as `put` does, without holding all of them in memory."""
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
-        """`put` each of some objects, by key; all are durable on return. If it fails, some may have been written."""
+        """Write several objects, by key; all are durable on return. If it fails, some may have been written."""
         for key, data in objects.items():
             self.put(key, data)
 
     @abstractmethod
     def put_new(self, key: str, data: bytes) -> bool:
-        """Create an object; False if the key is taken. Of many that try at once exactly one gets True.
+        """Create an object; return False if the key is taken. Of many concurrent calls exactly one returns True.
 
-        `data` must hold something that only this caller writes (a random id): on S3 the answer to a
-        successful create can be lost, and the retry is then told apart from a defeat by the bytes.
+        `data` must hold something that only this caller writes (a random id): on S3 the response to a successful create
+        can be lost, and the retry is then told apart from a defeat by the bytes.
         """
 
     @abstractmethod
     def swap(self, key: str, expected: bytes, data: bytes) -> bool:
-        """Replace `expected` by `data`; False if the object holds anything else or does not exist.
+        """Replace `expected` by `data`; return False if the object holds anything else or does not exist.
 
-        Of many swaps from the same `expected` at once exactly one gets True, if `data` is as in `put_new`.
+        Of many concurrent swaps from the same `expected` exactly one returns True, if `data` is as in `put_new`.
         It guards against other swaps, not against a plain `put`.
         """
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key begins with `prefix`, however deep, sorted by the key's UTF-8 bytes."""
+        """Yield every object whose key begins with `prefix`, however deep, sorted by the key's UTF-8 bytes."""
 
     @abstractmethod
     def delete(self, keys: Iterable[str]) -> None:
@@ -91,16 +96,20 @@ class Store(ABC):
 
     @abstractmethod
     def everything(self) -> Iterator[str]:
-        """Yield the key of whatever is here but folders, also of what `list` leaves out (temporary files, links that
-        lead nowhere, devices), as it is found. Links are not followed."""
+        """Yield the key of everything but folders, as it is found, also of what `list` leaves out.
+
+        That is temporary files, links that lead nowhere, devices. Links are not followed.
+        """
 
     @abstractmethod
     def sweep(self, written: Callable[[str], bool]) -> None:
-        """Remove what writers that were killed in the middle left behind, in the folders below the root of which
-        `written` is true ('' is the root). Only while nobody else writes here."""
+        """Remove what killed writers left behind, in the folders below the root for which `written` is true.
+
+        '' is the root. To be called only while nobody else writes here.
+        """
 
     def check_writable(self) -> None:
-        """Prove early that objects can be created here, and exclusively. Leaves nothing behind."""
+        """Check early that objects can be created here, and exclusively. Leaves nothing behind."""
         key = f"work/probe-{uuid.uuid4().hex}"
         first, second = PROBES
         created = self.put_new(key, first)

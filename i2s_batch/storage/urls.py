@@ -1,4 +1,4 @@
-"""Urls as they may be shown: in messages, logs, rows, records and reports."""
+"""Formats urls as they may be shown: in messages, logs, rows, records and reports."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def is_url(host: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """A url without user name, password, query and fragment, any of which may let strangers in; a path as it is."""
+    """Return a url without user name, password, query and fragment, any of which may give access; a path as it is."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         return url
     host, slash, path = rest.partition("/")
     bare = f"{host.rpartition('@')[2]}{slash}{path}"
-    if scheme != "s3":  # where a key may hold any letter, and nothing is a query
+    if scheme != "s3":  # where a key may hold any character, and nothing is a query
         bare = re.split("[?#]", bare, maxsplit=1)[0]
     return f"{scheme}://{bare}"
 
 
 def hide_secrets(text: str) -> str:
-    """A text, such as the message of a library, with its urls `without_secrets`."""
+    """Return a text, such as the message of a library, with its urls `without_secrets`."""
     return _URL.sub(lambda url: without_secrets(url[0]), text)

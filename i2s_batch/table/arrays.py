@@ -1,4 +1,4 @@
-"""The codes of a run as arrays: whole, or a batch at a time for tables larger than memory."""
+"""Reads the latents of a run as arrays: whole, or a batch at a time for tables larger than memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _READERS = 4  # shards read at once; each is some 30 MB
 
 @dataclass(frozen=True, eq=False)
 class LatentTable:
-    """The pictures with status 'ok', in the order of their ids.
+    """Holds the images with status 'ok', in the order of their ids.
 
-    latents: float32 [N, L, w_dim], W+ codes.
-    metrics: every column of single numbers by name, [N]; a null is NaN.
-    table: all columns of these rows.
+    Attributes:
+        ids: The ids.
+        latents: float32 [N, L, w_dim], W+ latents.
+        metrics: Every column of single numbers by name, [N]; a null is NaN.
+        table: All columns of these rows.
     """
 
     ids: list[str]
@@ -32,13 +34,17 @@ class LatentTable:
 
 
 def read_latents(out: str, columns: Sequence[str] | None = None, where: str | None = None) -> LatentTable:
-    """The latents and metrics of the run at `out`, a local path or s3://bucket/prefix.
+    """Return the latents and metrics of a run; of a run under way, the shards written so far.
 
-    `columns`: those read beside image_id and latent, None for all; the rest is not fetched. `where`: a condition
-    in SQL, such as "psnr > 30"; see `i2s-batch query`.
+    Args:
+        out: The output of the run, a local path or s3://bucket/prefix.
+        columns: The columns that are read beside image_id and latent; None for all. The rest is not fetched.
+        where: A condition in SQL, such as "psnr > 30"; see `i2s-batch query`.
 
-    Of a run under way, the shards written so far. Raises StorageError: no such output, no shard yet, a shard
-    that is damaged or foreign; ConfigError: no such column; QueryError: `where` is no condition.
+    Raises:
+        StorageError: No such output, no shard yet, or a shard that is damaged or foreign.
+        ConfigError: No such column.
+        QueryError: `where` is not a condition.
     """
     table, chosen = open_chosen(out, columns, where)
     with ThreadPoolExecutor(_READERS) as pool:
@@ -53,9 +59,9 @@ def read_latents(out: str, columns: Sequence[str] | None = None, where: str | No
 def iter_latents(
     out: str, batch_size: int = 256, columns: Sequence[str] | None = None, where: str | None = None
 ) -> Iterator[LatentTable]:
-    """As `read_latents`, `batch_size` pictures at a time (fewer at the end): only they are in memory.
+    """Yield what `read_latents` returns, `batch_size` images at a time (fewer at the end): only they are in memory.
 
-    The order is that of the ids as long as each shard's come after the former's, as a run writes them.
+    The order is that of the ids as long as each shard's ids come after those of the shard before, as a run writes them.
     """
     if batch_size < 1:
         raise ConfigError(f"batch size is {batch_size}; it must be at least 1")
@@ -66,7 +72,7 @@ def iter_latents(
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[list[pa.RecordBatch]]:
-    """The same rows in groups of `size`."""
+    """Yield the same rows in groups of `size`."""
     held: list[pa.RecordBatch] = []
     room = size
     for batch in batches:
@@ -93,17 +99,17 @@ def _arrays(table: pa.Table, latent_shape: tuple[int, int]) -> LatentTable:
 
 
 def is_number(data_type: pa.DataType) -> bool:
-    """Whether a column of this type holds single numbers."""
+    """Return whether a column of this type holds single numbers."""
     return bool(pa.types.is_integer(data_type) or pa.types.is_floating(data_type))
 
 
 def stacked(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of fixed-size lists without nulls as float32 [N, size], one copy."""
+    """Return a column of fixed-size lists without nulls as float32 [N, size], with one copy."""
     size = column.type.list_size
     array = np.empty((len(column), size), np.float32)
     start = 0
     for chunk in column.chunks:
-        # flatten() minds the chunk's offset, which .values does not
+        # flatten() respects the chunk's offset, which .values ignores
         array[start : start + len(chunk)] = chunk.flatten().to_numpy().reshape(len(chunk), size)
         start += len(chunk)
     return array

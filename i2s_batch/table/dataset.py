@@ -1,4 +1,4 @@
-"""The shards of a table as one pyarrow dataset: columns and row groups are fetched only where they are needed."""
+"""Presents the shards of a table as one pyarrow dataset: columns and row groups are fetched only where needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from i2s_batch.storage import Store, open_store
 from i2s_batch.storage.local import LocalStore
 from i2s_batch.table.shards import NOT_OURS, check_ours, errors_named, existing_shards, latent_shape
 
-_FOOTER_READERS = 8  # footers are small: what they cost on S3 is waiting
+_FOOTER_READERS = 8  # footers read at once: they are small, and on S3 their cost is waiting
 
 _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
@@ -26,26 +26,35 @@ _FORMAT = ds.ParquetFileFormat(
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of the table. What its footer says in full, some 300 KB, is held only while rows are read."""
+    """Describes one file of the table. Its whole footer, some 300 KB, is in memory only while rows are read.
+
+    Attributes:
+        uri: Where the file is, for messages.
+        path: Its path in `file_system`.
+        file_system: The file system of pyarrow.
+        schema: Its columns.
+        row_groups: The number of rows in each row group.
+    """
 
     uri: str
     path: str
     file_system: fs.FileSystem
     schema: pa.Schema
-    row_groups: tuple[int, ...]  # the rows of each
+    row_groups: tuple[int, ...]
 
     def columns(self, names: list[str]) -> pa.Schema:
-        """The schema of some columns."""
+        """Return the schema of some columns."""
         return pa.schema([self.schema.field(name) for name in names])
 
     def fragment(self) -> ds.ParquetFileFragment:
-        """The file for pyarrow, not opened yet."""
+        """Return the file for pyarrow, not opened yet."""
         return _FORMAT.make_fragment(self.path, self.file_system)
 
     def batches(self, groups: list[int] | None = None, **scan: Any) -> Iterator[pa.RecordBatch]:
-        """The rows of some row groups (None: all) in order; `scan` as `Fragment.to_batches` takes it.
+        """Yield the rows of some row groups (None: all) in order; `scan` as `Fragment.to_batches` takes it.
 
-        Raises StorageError with the file's name if it is damaged.
+        Raises:
+            StorageError: The file is damaged; the message names it.
         """
         with errors_named(self.uri):
             fragment = self.fragment() if groups is None else self.fragment().subset(row_group_ids=groups)
@@ -58,19 +67,29 @@ def _dataset(shards: list[Shard]) -> ds.FileSystemDataset:
 
 
 class _Rescanned(ds.FileSystemDataset):
-    """A dataset that forgets each footer when its file has been read, which pyarrow by itself keeps. Every scan has
-    files of its own: a query may scan a table twice at once, and the one must not forget what the other still reads
-    (pyarrow 26 then dies)."""
+    """Is a dataset that drops each footer when its file has been read, which pyarrow itself keeps.
+
+    Every scan has files of its own: a query may scan a table twice at once, and one scan must not drop what the other
+    still reads (pyarrow 26 then crashes).
+    """
 
     shards: list[Shard]
 
     def scanner(self, **scan: Any) -> ds.Scanner:
+        """Return a scanner over new fragments of the shards."""
         return ds.Scanner.from_dataset(_dataset(self.shards), cache_metadata=False, **scan)
 
 
 @dataclass(frozen=True)
 class TableFiles:
-    """The table of a run: its shards in the order of their names, their columns, and L and w_dim of its codes."""
+    """Describes the table of a run.
+
+    Attributes:
+        url: The output of the run.
+        shards: The shards in the order of their names.
+        schema: The columns.
+        latent_shape: L and w_dim.
+    """
 
     url: str
     shards: list[Shard]
@@ -79,7 +98,7 @@ class TableFiles:
 
     @property
     def dataset(self) -> ds.FileSystemDataset:
-        """All shards as one dataset."""
+        """Return all shards as one dataset."""
         first = self.shards[0]
         whole = _Rescanned([first.fragment()], first.schema, _FORMAT, first.file_system)
         whole.shards = self.shards
@@ -87,9 +106,10 @@ class TableFiles:
 
 
 def open_table(out: str) -> TableFiles:
-    """The table of the run at `out`, a local path or s3://bucket/prefix; of every shard the footer is read.
+    """Return the table of the run at `out`, a local path or s3://bucket/prefix. The footer of every shard is read.
 
-    Raises StorageError: no such output, no shard yet, a shard that is damaged, foreign or of another table.
+    Raises:
+        StorageError: No such output, no shard yet, or a shard that is damaged, foreign or of another table.
     """
     store = open_store(out)
     file_system, path = _file_system(store)
@@ -114,35 +134,39 @@ def open_table(out: str) -> TableFiles:
 
 
 def check_whole(table: TableFiles) -> None:
-    """Read everything; StorageError names the first shard that is damaged. For a fault whose place is unknown."""
+    """Read everything; raise StorageError that names the first damaged shard, where a fault does not tell its file."""
     for shard in table.shards:
         for _ in shard.batches():
             pass
 
 
 def _file_system(store: Store) -> tuple[fs.FileSystem, Callable[[str], str]]:
-    """A file system of pyarrow's over `store`, and how a key is called there."""
+    """Return a file system of pyarrow over `store`, and a function from a key to its path there."""
     if isinstance(store, LocalStore):
-        return fs.LocalFileSystem(), store.uri  # Arrow's own reads without Python's lock
+        return fs.LocalFileSystem(), store.uri  # Arrow's own file system reads without Python's interpreter lock
     return fs.PyFileSystem(_StoreFiles(store)), lambda key: key
 
 
 class _StoreFiles(fs.FileSystemHandler):
-    """A store as a file system that can only be read. Paths are keys."""
+    """Presents a store as a read-only file system. Paths are keys."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def get_type_name(self) -> str:
+        """Return the name of this kind of file system."""
         return "i2s_batch"
 
     def normalize_path(self, path: str) -> str:
+        """Return the path as it is."""
         return path
 
     def open_input_file(self, path: str) -> pa.PythonFile:
+        """Open a file for random access."""
         return pa.PythonFile(lent_to_arrow(self._store.open(path)), mode="r")
 
     def open_input_stream(self, path: str) -> pa.PythonFile:
+        """Open a file for sequential reading."""
         return self.open_input_file(path)
 
     def _refuse(self, *_: Any, **__: Any) -> Any:

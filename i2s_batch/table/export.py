@@ -1,4 +1,4 @@
-"""Codes as the files that other programs read: .npy, .npz and .pt."""
+"""Exports latents as the files that other programs read: .npy, .npz and .pt."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from i2s_batch.table.dataset import TableFiles
 from i2s_batch.table.exporters import EXPORTERS
 from i2s_batch.table.selection import ChosenRows, open_chosen
 
-_LATENTS = "w"  # their name in .npz and .pt
+_LATENTS = "w"  # the name of the latents in .npz and .pt
 
 
 def export_latents(out: str, file: str, where: str | None = None) -> int:
-    """Write the codes of the run at `out` into `file`, in the order of their ids; how many there are.
+    """Write the latents of the run at `out` into `file`, in the order of their ids; return their number.
 
-    By the end of the name: .npy, the codes alone [N, L, w_dim] float32; .npz, the codes as `w`, `image_id`, and each
-    column of numbers [N] (a list's column `w` as `list_w`); .pt, the same as a dict of tensors and a list, which
-    torch.load reads with weights_only.
-    `where` as in `read_latents`, and its errors; ConfigError for another name, StorageError where nothing can be
-    written.
+    The end of the name selects the format: .npy, the latents alone [N, L, w_dim] float32; .npz, the latents as `w`,
+    `image_id`, and each column of numbers [N] (an extra column `w` as `list_w`); .pt, the same as a dict of tensors and
+    a list, which torch.load reads with weights_only. `where` as in `read_latents`, and its errors.
+
+    Raises:
+        ConfigError: The name has another end.
+        StorageError: Nothing can be written there.
     """
     ending = Path(file).suffix.lower().removeprefix(".")
     if ending not in EXPORTERS or is_url(file):
@@ -44,14 +46,14 @@ def export_latents(out: str, file: str, where: str | None = None) -> int:
 
 
 def write_npy(out: str, where: str | None, stream: BinaryIO) -> int:
-    """Write the codes alone, float32 [N, L, w_dim]."""
+    """Write the latents alone, float32 [N, L, w_dim]."""
     table, chosen = open_chosen(out, [], where)
     _write_latents(table, chosen, stream)
     return len(chosen)
 
 
 def write_npz(out: str, where: str | None, file: BinaryIO) -> int:
-    """Write the codes as `w`, image_id, and each column of numbers, [N]."""
+    """Write the latents as `w`, image_id, and each column of numbers, [N]."""
     table, chosen = open_chosen(out, None, where)
     names = ["image_id", *(field.name for field in table.schema if is_number(field.type))]
     chosen = replace(chosen, columns=["latent", *names])
@@ -76,7 +78,7 @@ def write_pt(out: str, where: str | None, stream: BinaryIO) -> int:
 
 
 def _free_name(name: str, others: Iterable[str]) -> str:
-    """Return the name of a column in the file: `list_w` for one of a user's list that is called as the codes are."""
+    """Return the name of a column in the file: `list_w` for an extra column with the name of the latents."""
     if name != _LATENTS:
         return name
     free = f"list_{name}"
@@ -86,7 +88,7 @@ def _free_name(name: str, others: Iterable[str]) -> str:
 
 
 def _write_latents(table: TableFiles, chosen: ChosenRows, stream: Any) -> pa.Table:
-    """float32 [N, L, w_dim] in numpy's format, a row group at a time; the other columns of the rows."""
+    """Write float32 [N, L, w_dim] in numpy's format, a row group at a time; return the other columns of the rows."""
     shape = (len(chosen), *table.latent_shape)
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_2_0(stream, header)

@@ -1,4 +1,7 @@
-"""The forms in which latents are exported, by the end of the file's name. A new one is one file and one line here."""
+"""Registers the formats in which latents are exported, by the end of the file's name.
+
+A new one is one file and one line here.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from typing import BinaryIO
 
 from i2s_batch.registry import Declaration, Registry
 
-# Writes the chosen latents of a run into a file and returns how many there are: of OUT, an SQL condition, the file.
+# Writes the latents of the run at OUT for which an SQL condition holds into a file; returns their number.
 Writer = Callable[[str, str | None, BinaryIO], int]
 
 
 @dataclass(frozen=True)
 class Exporter(Declaration[Writer]):
-    """A form, named as the end of the file's name without its dot. `seekable`: whether its file is written back and
-    forth, which a pipe cannot."""
+    """Declares a format, named as the end of the file's name without its dot.
+
+    Args:
+        seekable: Whether its file is written back and forth, which a pipe does not support.
+    """
 
     seekable: bool = True
 
@@ -27,7 +33,7 @@ EXPORTERS: Registry[Exporter] = Registry(
             "npy", "The latents alone, float32 [N, L, w_dim].", "i2s_batch.table.export:write_npy", seekable=False
         ),
         Exporter(
-            "npz", "The latents as `w`, with image_id and all columns of numbers.", "i2s_batch.table.export:write_npz"
+            "npz", "The latents as `w`, with image_id and every column of numbers.", "i2s_batch.table.export:write_npz"
         ),
         Exporter(
             "pt",

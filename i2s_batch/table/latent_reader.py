@@ -1,4 +1,4 @@
-"""Single latents of large tables: where each lies, found once; and a reader that never holds a table."""
+"""Reads single latents of large tables: an index of where each is, and a reader that never holds a table."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from i2s_batch.schema.metadata import META_GENERATOR, texts_of
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import ShardRows, existing_shards, latent_shape, open_shard, recorded_settings
 
-# Row groups kept by a reader: 128 codes of 18 x 512 are 4.7 MB.
+# Row groups cached by a reader: 128 latents of 18 x 512 are 4.7 MB.
 _CACHE_BYTES = 256 << 20
-_SHARDS_OPEN = 64  # what is kept of a footer is some 300 KB
+_SHARDS_OPEN = 64  # shards whose footers are cached, some 300 KB each
 _SCALARS = ["image_id", "status", "w_distance"]
 
 LOCATION = pa.struct([("table", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
 
 
 class LatentLocation(NamedTuple):
-    """Where a latent is: the number of its table among those that are read, its shard, and its row in the shard."""
+    """Locates a latent: the number of its table among those that are read, its shard, and its row in the shard."""
 
     table: int
     shard: int
@@ -36,7 +36,14 @@ class LatentLocation(NamedTuple):
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What the shards of a table say of themselves. `generator`: fingerprint, hex; `origin`: where it was read."""
+    """Holds what the shards of a table record about it.
+
+    Attributes:
+        url: The output.
+        generator: The fingerprint of the generator, hex.
+        origin: Where the generator was read.
+        latent_shape: L and w_dim.
+    """
 
     url: str
     generator: str
@@ -45,14 +52,15 @@ class TableFacts:
 
 
 class LatentIndex:
-    """Where the codes of one or several tables lie, by image id. Holds no codes.
-
-    `scalars` are the rows without latents and curves, all tables one after the other.
-    """
+    """Finds where the latents of one or several tables are, by image id. Holds no latents."""
 
     def __init__(self, outs: Sequence[str]) -> None:
-        """Read the ids of the tables at `outs`; raises StorageError, and RunConflictError if the tables were made
-        by different generators."""
+        """Read the ids of the tables at `outs`.
+
+        Raises:
+            StorageError: A table cannot be read.
+            RunConflictError: The tables were made by different generators.
+        """
         self.tables: list[TableFacts] = []
         ids: list[str] = []
         status: list[str] = []
@@ -80,11 +88,15 @@ class LatentIndex:
                 self._duplicates[image_id] = row
 
     def ok(self) -> list[str]:
-        """The images that have a code, in the order of the tables."""
+        """Return the images that have a latent, in the order of the tables."""
         return [image_id for image_id, status in zip(self.ids, self.status, strict=True) if status == STATUS_OK]
 
     def location(self, image_id: str) -> LatentLocation | None:
-        """Return where the latent of an image is; None if no table holds the image. SourceError if several do."""
+        """Return where the latent of an image is; None if no table holds the image.
+
+        Raises:
+            SourceError: Several tables hold it.
+        """
         row = self._rows.get(image_id)
         if row is None:
             return None
@@ -95,7 +107,7 @@ class LatentIndex:
         return LatentLocation(table, shard, number)
 
     def distance(self, image_id: str) -> float | None:
-        """The image's w_distance; None if it has none."""
+        """Return the image's w_distance; None if it has none."""
         row = self._rows.get(image_id)
         value = np.nan if row is None else float(self._distances[row])
         return None if np.isnan(value) else value
@@ -106,7 +118,7 @@ class LatentIndex:
             if table.generator != first.generator:
                 raise RunConflictError(
                     f"{first.url} was made by the generator {first.generator[:12]}... ({first.origin}), {table.url} by "
-                    f"{table.generator[:12]}... ({table.origin}); codes of different generators do not mix"
+                    f"{table.generator[:12]}... ({table.origin}); latents of different generators cannot be combined"
                 )
 
 
@@ -117,7 +129,7 @@ def _facts(url: str, schema: pa.Schema) -> TableFacts:
 
 
 class LatentReader:
-    """Reads latents at the locations that a `LatentIndex` has found; keeps the row groups used last."""
+    """Reads latents at the locations that a `LatentIndex` has found; caches the most recently used row groups."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._stores = [open_store(url) for url in urls]
@@ -125,20 +137,26 @@ class LatentReader:
         self._shards: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
 
     def read(self, image_id: str, location: LatentLocation | None) -> np.ndarray:
-        """Return the latent of an image, float32 [L * w_dim]. Raises LatentError if the table has none for it."""
+        """Return the latent of an image, float32 [L * w_dim].
+
+        Raises:
+            LatentError: The table has none for it.
+        """
         if location is None:
             raise LatentError(f"no table holds an image {image_id!r}")
         store = self._stores[location.table]
         try:
             rows = self._shard(location.table, location.shard).slice(location.row, 1)
-        except ReplacedError:  # such as by a run that tries failed images again; the ids tell whether it matters
+        except ReplacedError:  # as by a run that tries failed images again; the id is checked below
             self._shards.pop((location.table, location.shard), None)
             rows = self._shard(location.table, location.shard).slice(location.row, 1)
         if not len(rows) or rows["image_id"][0].as_py() != image_id:
-            raise LatentError(f"{store.url}: {image_id!r} is not where it was when the edit was planned; plan anew")
+            raise LatentError(
+                f"{store.url}: {image_id!r} is not where it was when the edit was planned; give the edit another OUT"
+            )
         status = rows["status"][0].as_py()
         if status != STATUS_OK:
-            raise LatentError(f"{store.url}: {image_id!r} has no code, its status is {status!r}")
+            raise LatentError(f"{store.url}: {image_id!r} has no latent, its status is {status!r}")
         latent: np.ndarray = rows["latent"].combine_chunks().flatten().to_numpy()
         return latent
 

@@ -1,8 +1,8 @@
-"""The nearest codes in W+: exact, in one pass over the table, of which a few row groups are in memory at a time.
+"""Finds the nearest latents in W+: exactly, in one pass over the table, with a few row groups in memory at a time.
 
 A matrix product in float32 gives each row group's distances up to a rounding error that has a bound. Rows that might
-be among the nearest within that bound are computed again in float64 from the differences, so the answer is that of
-float64 throughout, and equal codes have the distance 0.
+be among the nearest within that bound are computed again in float64 from the differences, so the result is that of
+float64 throughout, and equal latents have the distance 0.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A picture of the table, and how far its code is."""
+    """Holds an image of the table, and the distance of its latent."""
 
     image_id: str
     distance: float
@@ -35,7 +35,15 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Search:
-    """The nearest first; what it cost: codes compared, their bytes as float32, and the time of the pass."""
+    """Holds the result of a search and its cost.
+
+    Attributes:
+        neighbours: The nearest first.
+        layers: The layers that were compared.
+        rows: Latents that were compared.
+        latent_bytes: Their bytes as float32.
+        seconds: Time of the pass over the table.
+    """
 
     neighbours: list[Neighbour]
     layers: range
@@ -45,7 +53,13 @@ class Search:
 
 
 def layer_range(name: str, layers: int) -> range:
-    """`all`, `coarse`, `middle`, `fine`, a layer or `a-b` (both included) as layers of a code that has `layers`."""
+    """Return the layers that a name selects: `all`, `coarse`, `middle`, `fine`, a layer, or `a-b` (both included).
+
+    `layers` is the number of layers of a latent.
+
+    Raises:
+        ConfigError: The name is another, or selects layers that do not exist.
+    """
     start, stop = 0, layers
     match = _RANGE.fullmatch(name)
     if name in NAMED_LAYERS:
@@ -57,7 +71,7 @@ def layer_range(name: str, layers: int) -> range:
         raise ConfigError(f"layers is {name!r}; give all, {', '.join(NAMED_LAYERS)}, a layer, or first-last")
     if not 0 <= start < stop <= layers:
         raise ConfigError(
-            f"layers {name!r} are {start} to {stop - 1}; the codes here have the layers 0 to {layers - 1}"
+            f"layers {name!r} are {start} to {stop - 1}; the latents here have the layers 0 to {layers - 1}"
         )
     return range(start, stop)
 
@@ -65,17 +79,25 @@ def layer_range(name: str, layers: int) -> range:
 def find_neighbours(
     out: str, query: str | np.ndarray, k: int = 10, layers: str = "all", metric: str = "euclidean"
 ) -> Search:
-    """The `k` codes of the table at `out` that are nearest to `query`: a code, float32 [L * w_dim], or the id of an
-    image of the table, which is itself left out.
+    """Return the `k` latents of the table at `out` that are nearest to `query`.
 
-    `metric`: euclidean, the norm of the difference over `layers`; or cosine, 1 - the cosine of the angle. Equal
-    distances are in the order of the ids. Raises StorageError (no such image, or it has no code), ConfigError.
+    Args:
+        out: The output of a run.
+        query: A latent, float32 [L * w_dim], or the id of an image of the table, which is itself left out.
+        k: How many.
+        layers: The layers that are compared; see `layer_range`.
+        metric: euclidean, the norm of the difference over `layers`; or cosine, 1 - the cosine of the angle. Equal
+            distances are in the order of the ids.
+
+    Raises:
+        StorageError: There is no such image, or it has no latent.
+        ConfigError: An argument is out of range.
     """
     table, chosen = check_search(out, k, layers, metric)
     latent = _latent_of(table, query) if isinstance(query, str) else query
     size = table.latent_shape[0] * table.latent_shape[1]
     if latent.shape != (size,):
-        raise ConfigError(f"the code has the shape {list(latent.shape)}; those here are [{size}]")
+        raise ConfigError(f"the latent has the shape {list(latent.shape)}; those here have [{size}]")
     excluded_id = query if isinstance(query, str) else None
     nearest = _Nearest(_layers(latent[None], table, chosen)[0], k, metric)
     began, rows = time.perf_counter(), 0
@@ -88,7 +110,7 @@ def find_neighbours(
 
 
 def check_search(out: str, k: int, layers: str, metric: str) -> tuple[TableFiles, range]:
-    """The table at `out` and the chosen layers; raises what `find_neighbours` raises of its arguments."""
+    """Return the table at `out` and the chosen layers; raise what `find_neighbours` raises for its arguments."""
     if metric not in METRICS:
         raise ConfigError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
     if k < 1:
@@ -100,15 +122,15 @@ def check_search(out: str, k: int, layers: str, metric: str) -> tuple[TableFiles
 def _latent_of(table: TableFiles, image_id: str) -> np.ndarray:
     (row,) = read_rows(table.url, [image_id])
     if row.latent is None:
-        raise StorageError(f"{table.url!r}: {image_id!r} has no code, its status is {row.status!r}")
+        raise StorageError(f"{table.url!r}: {image_id!r} has no latent, its status is {row.status!r}")
     return row.latent
 
 
 def _latents(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Every code, float32 [N, L * w_dim], with its id, in parts of row groups; only rows that are ok have one.
+    """Yield every latent, float32 [N, L * w_dim], with its id, in parts of row groups; only rows that are ok have one.
 
-    A part ends where a row has none: what lies between two of those is looked at where Arrow has put it, and to leave
-    out a few rows by copying the rest takes longer than to read them.
+    A part ends at a row without one: the rows between two of those are used where Arrow has put them, because leaving
+    out a few rows by copying the rest takes longer than reading them.
     """
     size = table.latent_shape[0] * table.latent_shape[1]
     for shard in table.shards:
@@ -120,24 +142,24 @@ def _latents(table: TableFiles) -> Iterator[tuple[list[str], np.ndarray]]:
 
 
 def _runs(chosen: np.ndarray) -> np.ndarray:
-    """Where runs of True start and stop in bool [N]: int64 [runs, 2]."""
+    """Return where runs of True start and stop in bool [N]: int64 [runs, 2]."""
     edges = np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8))
     return np.flatnonzero(edges).reshape(-1, 2)
 
 
 def _layers(latents: np.ndarray, table: TableFiles, chosen: range) -> np.ndarray:
-    """[N, L * w_dim] -> [N, len(chosen) * w_dim]."""
+    """Return the chosen layers: [N, L * w_dim] -> [N, len(chosen) * w_dim]."""
     w_dim = table.latent_shape[1]
     return np.ascontiguousarray(latents[:, chosen.start * w_dim : chosen.stop * w_dim])
 
 
 class _Nearest:
-    """The best `k` so far: `distances` float64 ascending, `ids` beside them."""
+    """Holds the best `k` so far: `distances` float64 ascending, with their `ids`."""
 
     def __init__(self, query: np.ndarray, k: int, metric: str) -> None:
         self._query, self._query64, self._k, self._metric = query, query.astype(np.float64), k, metric
         self._norm = float(np.linalg.norm(self._query64))
-        # A dot product of n terms in float32 is off by about n eps |x| |y| at most; twice that, to be safe.
+        # A dot product of n terms in float32 has an error of about n eps |x| |y| at most; twice that, to be safe.
         self._rounding = 2 * len(query) * float(np.finfo(np.float32).eps)
         self.ids: list[str] = []
         self.distances = np.empty(0)
@@ -155,7 +177,7 @@ class _Nearest:
         self.ids, self.distances = [names[index] for index in order], distances[order]
 
     def _lower_bounds(self, latents: np.ndarray) -> np.ndarray:
-        """Distances that the true ones do not fall below, float64 [N]."""
+        """Return distances that the exact ones do not fall below, float64 [N]."""
         dots = (latents @ self._query).astype(np.float64)
         squares = np.einsum("ij,ij->i", latents, latents).astype(np.float64)
         norms = np.sqrt(squares)
@@ -174,6 +196,6 @@ class _Nearest:
 
 
 def _cosine(dots: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """1 - cosine, from dot products and the products of the lengths; 1 where a code is 0."""
+    """Return 1 - cosine, from dot products and the products of the lengths; 1 where a latent is 0."""
     cosines: np.ndarray = np.divide(dots, lengths, out=np.zeros(len(dots)), where=lengths > 0)
     return 1 - cosines

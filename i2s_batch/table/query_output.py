@@ -1,4 +1,4 @@
-"""What a query gives, as text or Parquet, row by row as it comes."""
+"""Writes the result of a query as text or Parquet, row by row as it comes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from i2s_batch.schema.codec import ROW_GROUP_ROWS, ZSTD_LEVEL
 
 
 def limited(batches: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
-    """The first `limit` rows; None for all."""
+    """Yield the first `limit` rows; None for all."""
     left = limit
     for batch in batches:
         if left is not None and len(batch) >= left:
@@ -30,7 +30,7 @@ def limited(batches: Iterable[pa.RecordBatch], limit: int | None) -> Iterator[pa
 
 
 def write_csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: TextIO) -> None:
-    """As CSV with a header; a null is empty, a list is JSON."""
+    """Write CSV with a header; a null is empty, a list is JSON."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(schema.names)
     for batch in batches:
@@ -38,7 +38,7 @@ def write_csv(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: TextIO
 
 
 def write_json(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: TextIO) -> None:
-    """As a JSON array with an object a row. JSON has no infinity and no NaN: they become null."""
+    """Write a JSON array with an object a row. JSON has no infinity and no NaN: they become null."""
     between = "[\n"
     for batch in batches:
         for row in _rows(batch):
@@ -48,7 +48,11 @@ def write_json(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: TextI
 
 
 def write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: BinaryIO) -> None:
-    """As a Parquet file with the codec of the table. Raises QueryError for a column that Parquet has no type for."""
+    """Write a Parquet file with the codec of the table.
+
+    Raises:
+        QueryError: A column has a type that Parquet lacks.
+    """
     for field in schema:
         _check_writable(field)
     with pq.ParquetWriter(file, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
@@ -59,7 +63,10 @@ def write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: Bi
 def _check_writable(field: pa.Field) -> None:
     try:
         pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:  # an INTERVAL, which DuckDB makes of a duration too
+    except (
+        pa.ArrowNotImplementedError,
+        pa.ArrowInvalid,
+    ) as error:  # an INTERVAL, to which DuckDB converts a duration too
         raise QueryError(
             f"column {field.name!r} holds {field.type}, for which Parquet has no type; select another form of it, such "
             "as epoch(COLUMN) for the seconds of an interval, or write CSV"
@@ -67,7 +74,7 @@ def _check_writable(field: pa.Field) -> None:
 
 
 def _group_rows(schema: pa.Schema) -> int | None:
-    """Codes are large: they keep the row groups of the table."""
+    """Return the rows of a row group: latents are large and keep the row groups of the table."""
     return ROW_GROUP_ROWS if any(pa.types.is_fixed_size_list(field.type) for field in schema) else None
 
 
@@ -89,7 +96,7 @@ def _json_value(value: Any) -> Any:
         return {str(name): _json_value(item) for name, item in value.items()}
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, decimal.Decimal):  # how DuckDB gives a sum of whole numbers
+    if isinstance(value, decimal.Decimal):  # as DuckDB returns a sum of whole numbers
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()

@@ -1,4 +1,4 @@
-"""The rows of a table that are asked for: where they lie, and their columns in the order of the shards."""
+"""Selects rows of a table: their positions, and their columns in the order of the shards."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from i2s_batch.table.sql import run_query
 
 @dataclass(frozen=True)
 class ChosenRows:
-    """Rows with status 'ok', by the shard that holds them. Holds no rows: it is small and can be pickled.
+    """Lists rows with status 'ok', by the shard that holds them. Holds no rows: it is small and can be pickled.
 
-    out: where the table is. places: for each shard the rows' places in it, ascending, int64.
-    columns: what is read of them, `image_id` and `latent` first.
+    Attributes:
+        out: Where the table is.
+        positions: For each shard the positions of the rows in it, ascending, int64.
+        columns: The columns that are read of them, `image_id` and `latent` first.
     """
 
     out: str
@@ -32,26 +34,29 @@ class ChosenRows:
 
     @property
     def starts(self) -> np.ndarray:
-        """The number of the first row of each shard, and of one past the last: int64 [shards + 1]."""
+        """Return the number of the first row of each shard, and of one past the last: int64 [shards + 1]."""
         return np.cumsum([0, *map(len, self.positions)])
 
     def part(self, start: int, stop: int) -> ChosenRows:
-        """The rows with the numbers `start` to `stop`."""
+        """Return the rows with the numbers `start` to `stop`."""
         firsts = self.starts[:-1]
         positions = [p[max(0, start - f) : max(0, stop - f)] for p, f in zip(self.positions, firsts, strict=True)]
         return ChosenRows(self.out, positions, self.columns)
 
     def batches(self, table: TableFiles) -> Iterator[pa.RecordBatch]:
-        """The rows in order, a row group or a part of one at a time."""
+        """Yield the rows in order, a row group or a part of one at a time."""
         for shard, positions in zip(table.shards, self.positions, strict=True):
             yield from read_positions(shard, positions, self.columns)
 
 
 def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) -> ChosenRows:
-    """The rows with status 'ok' for which `where` holds, a condition in SQL as `query` takes them.
+    """Return the rows with status 'ok' for which `where` holds, a condition in SQL as `query` takes them.
 
-    `columns`: those that are read beside image_id and latent; None for all. Raises ConfigError for one that there
-    is not, QueryError for the condition.
+    `columns`: those that are read beside image_id and latent; None for all.
+
+    Raises:
+        ConfigError: There is no such column.
+        QueryError: `where` is not a condition.
     """
     for name in columns or ():
         if name not in table.schema.names:
@@ -62,14 +67,14 @@ def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) 
 
 
 def chosen_ids(out: str, where: str) -> list[str]:
-    """The images of the table at `out` with status 'ok' for which `where` holds. Errors as `choose`."""
+    """Return the images of the table at `out` with status 'ok' for which `where` holds. Errors as `choose`."""
     ids: list[str] = _ids(open_table(out), f"({where}\n) AND status = '{STATUS_OK}'").to_pylist()
     return ids
 
 
 def _ids(table: TableFiles, where: str) -> pa.Array:
-    """The images for which `where` holds."""
-    query = f"SELECT image_id FROM latents WHERE (\n{where}\n)"  # the line's end ends a comment too
+    """Return the images for which `where` holds."""
+    query = f"SELECT image_id FROM latents WHERE (\n{where}\n)"  # the line break ends a comment in `where`
     with run_query(table, query) as found:
         ids = [batch.column(0) for batch in found.batches]
     return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
@@ -84,15 +89,18 @@ def _positions(shard: Shard, ids: pa.Array | None) -> np.ndarray:
 
 
 def read_positions(shard: Shard, positions: np.ndarray, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The rows at `positions` (ascending) of a shard, from the row groups that hold one; StorageError if one of them
-    has no code."""
+    """Yield the rows at `positions` (ascending) of a shard, from the row groups that hold one.
+
+    Raises:
+        StorageError: A row has no latent.
+    """
     if not len(positions):
         return
     sizes = shard.row_groups
     stops = np.cumsum(sizes)
     groups = np.unique(np.searchsorted(stops, positions, side="right"))
     kept = np.isin(np.arange(len(sizes)), groups)
-    skipped = np.cumsum(np.where(kept, 0, sizes))  # rows of the groups left out, up to each group
+    skipped = np.cumsum(np.where(kept, 0, sizes))  # number of rows in skipped groups, up to each group
     wanted = positions - skipped[np.searchsorted(stops, positions, side="right")]
     start = 0
     for batch in shard.batches(groups=groups.tolist(), columns=columns, batch_readahead=2, fragment_readahead=1):
@@ -107,6 +115,6 @@ def read_positions(shard: Shard, positions: np.ndarray, columns: list[str]) -> I
 
 
 def open_chosen(out: str, columns: Sequence[str] | None, where: str | None) -> tuple[TableFiles, ChosenRows]:
-    """The table at `out`, and the rows that are chosen of it."""
+    """Return the table at `out`, and the rows that are chosen from it."""
     table = open_table(out)
     return table, choose(table, columns, where)

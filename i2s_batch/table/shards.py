@@ -1,4 +1,4 @@
-"""Reading the rows of a run's table, whatever their status. Codes as arrays: `stream`."""
+"""Reads the rows of a run's table, whatever their status. `table.arrays` reads latents as arrays."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
 
 
 def read_table(out: str, columns: list[str] | None = None, max_shards: int | None = None) -> pa.Table:
-    """Every row of the run at `out`, whatever its status, in the order of the ids.
+    """Return every row of the run at `out`, whatever its status, in the order of the ids.
 
-    Of a run under way, the shards written so far. Raises StorageError: no such output, no shard yet, a shard
-    that is damaged or foreign.
+    Of a run under way, the shards written so far.
 
-    `columns`: None for all, else with `image_id` among them, and nothing but them is fetched. `max_shards`: no
-    more than so many shards, spread evenly over the run.
+    Args:
+        out: The output of a run.
+        columns: None for all, else with `image_id` among them; nothing but them is fetched.
+        max_shards: At most so many shards are read, spread evenly over the run; None for all.
+
+    Raises:
+        StorageError: No such output, no shard yet, or a shard that is damaged or foreign.
     """
     store = open_store(out)
     keys = existing_shards(store)
@@ -51,16 +55,17 @@ def read_table(out: str, columns: list[str] | None = None, max_shards: int | Non
 
 
 def sorted_by_id(table: pa.Table) -> pa.Table:
-    """The rows by image_id; the table itself if they are so already."""
+    """Return the rows by image_id; the table itself if they are sorted already."""
     order = pc.sort_indices(table["image_id"])
     in_order = pc.all(pc.equal(order, np.arange(len(order), dtype=np.uint64))).as_py()
     return table if in_order else table.take(order)
 
 
 def read_rows(out: str, image_ids: Sequence[str]) -> list[Row]:
-    """The rows of some images, all columns, in the order of `image_ids`; the rest of the table is not fetched.
+    """Return the rows of some images, all columns, in the order of `image_ids`; the rest of the table is not fetched.
 
-    Errors as `read_table`, and StorageError for an id that the table does not hold.
+    Raises:
+        StorageError: As `read_table`, or the table does not hold an id.
     """
     store = open_store(out)
     wanted = pa.array(sorted(set(image_ids)), pa.string())
@@ -74,7 +79,11 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[Row]:
 
 
 def row_of_shard(store: Store, key: str, image_id: str) -> Row:
-    """One row of one shard, whatever the state of the others. Raises StorageError: it is not there, or damaged."""
+    """Return one row of one shard, whatever the state of the others.
+
+    Raises:
+        StorageError: The row does not exist, or is damaged.
+    """
     rows = _rows_in_shard(store, key, pa.array([image_id]))
     if not rows:
         raise StorageError(f"{store.uri(key)!r} holds no row of image {image_id!r}")
@@ -82,7 +91,7 @@ def row_of_shard(store: Store, key: str, image_id: str) -> Row:
 
 
 def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[Row]:
-    """The wanted rows of one shard, from the row groups that may hold one: a shard is sorted by image_id."""
+    """Return the wanted rows of one shard, from the row groups that may hold one: a shard is sorted by image_id."""
     with open_shard(store, key, whole=False) as file:
         column_index = file.schema_arrow.get_field_index("image_id")
         found = []
@@ -109,12 +118,16 @@ def _shard_keys(store: Store) -> list[str]:
     keys = [info.key for info in store.list(RunLayout.shards_prefix) if info.key.endswith(".parquet")]
     for key in keys:
         if RunLayout.shard_index(key) is None:
-            raise StorageError(f"{store.uri(key)!r} is no shard of this table; {NOT_OURS}")
+            raise StorageError(f"{store.uri(key)!r} is not a shard of this table; {NOT_OURS}")
     return keys
 
 
 def existing_shards(store: Store) -> list[str]:
-    """The keys of a table's shards, in order. Raises StorageError if there is none."""
+    """Return the keys of a table's shards, in order.
+
+    Raises:
+        StorageError: There is none.
+    """
     keys = _shard_keys(store)
     if not keys:
         raise StorageError(_why_no_shards(store))
@@ -126,20 +139,24 @@ def _why_no_shards(store: Store) -> str:
     if rows or any(info.key == RunLayout.run_json for info in store.list(RunLayout.run_json)):
         return (
             f"{store.url!r} is an unfinished run without a shard yet ({rows} rows in its work log); "
-            "run its embed command again to go on"
+            "run its embed command again to resume it"
         )
     return f"{store.url!r} holds no output of i2s-batch; give the OUT of an embed run"
 
 
 def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:
-    """One shard of a table; `columns`: None for all. Raises StorageError if it is damaged or foreign."""
+    """Return one shard of a table; `columns`: None for all.
+
+    Raises:
+        StorageError: It is damaged or foreign.
+    """
     with open_shard(store, key, whole=columns is None) as file:
         table: pa.Table = file.read(columns, use_threads=False)
     return table
 
 
 class ShardRows(RowGroups):
-    """The rows of a shard by their positions, of which the row groups used last are kept."""
+    """Reads the rows of a shard by their positions; caches the most recently used row groups."""
 
     def __init__(self, store: Store, key: str, columns: Sequence[str] | None, cache: RowGroupCache) -> None:
         super().__init__(store, key, columns, cache, "delete it and run its embed command again")
@@ -147,7 +164,7 @@ class ShardRows(RowGroups):
 
 
 def parse_shard(data: bytes, uri: str) -> pa.Table:
-    """The rows in the bytes of a shard; errors as `read_shard`, with the name `uri`."""
+    """Return the rows in the bytes of a shard; errors as `read_shard`, with the name `uri`."""
     with errors_named(uri), pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
         check_ours(file.schema_arrow.metadata or {}, uri)
         table: pa.Table = file.read(use_threads=False)
@@ -155,8 +172,11 @@ def parse_shard(data: bytes, uri: str) -> pa.Table:
 
 
 def read_statuses(store: Store, key: str) -> np.ndarray:
-    """The column `status` of a shard, object [rows]; errors as `read_shard`. A row group whose statistics say that all
-    of it has one status, as nearly all do, is not read: on S3 the footer then is the only request."""
+    """Return the column `status` of a shard, object [rows]; errors as `read_shard`.
+
+    A row group whose statistics show that all of it has one status, as nearly all do, is not read: on S3 the footer
+    then is the only request.
+    """
     parts = []
     with open_shard(store, key, whole=False) as file:
         column_index = file.schema_arrow.get_field_index("status")
@@ -173,9 +193,9 @@ def read_statuses(store: Store, key: str) -> np.ndarray:
 
 @contextmanager
 def open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
-    """A shard that is known to be ours; what goes wrong while it is read has its name."""
+    """Open a shard that is checked to be ours; errors while it is read carry its name."""
     uri = store.uri(key)
-    # All of a shard is one request; some of it is the requests for its parts, which pre_buffer joins.
+    # A whole shard is one request to S3; for a part of it, pre_buffer joins the requests for its columns.
     with (
         errors_named(uri),
         pa.BufferReader(store.get(key)) if whole else lent_to_arrow(store.open(key)) as source,
@@ -187,7 +207,7 @@ def open_shard(store: Store, key: str, whole: bool) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def errors_named(uri: str) -> Iterator[None]:
-    """What goes wrong while a shard is read has the shard's name."""
+    """Raise what goes wrong while a shard is read with the shard's name."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:
@@ -199,7 +219,7 @@ def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
     """Raise StorageError unless these are the file metadata of a shard that this program can read."""
     version = metadata.get(META_SCHEMA_VERSION.encode())
     if version is None:
-        raise StorageError(f"{uri!r} is a foreign Parquet file; {NOT_OURS}")
+        raise StorageError(f"{uri!r} is a Parquet file of another program; {NOT_OURS}")
     if version != str(SCHEMA_VERSION).encode():
         raise StorageError(
             f"{uri!r} has schema version {version.decode(errors='replace')}; this program reads {SCHEMA_VERSION}; "
@@ -214,8 +234,11 @@ def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
 
 
 def recorded_settings(schema: pa.Schema, url: str) -> TableSettings:
-    """Return what the metadata of a table's shards say of its run; StorageError, with the name `url`, if they are
-    damaged."""
+    """Return what the metadata of a table's shards record about its run.
+
+    Raises:
+        StorageError: They are damaged; the message has the name `url`.
+    """
     try:
         return table_settings(texts_of(schema.metadata))
     except ValueError as error:
@@ -223,6 +246,6 @@ def recorded_settings(schema: pa.Schema, url: str) -> TableSettings:
 
 
 def latent_shape(schema: pa.Schema) -> tuple[int, int]:
-    """L and w_dim of the codes in a shard of ours."""
+    """Return L and w_dim of the latents in a shard of ours."""
     layers, w_dim = json.loads(schema.metadata[META_LATENT_SHAPE.encode()])
     return layers, w_dim

@@ -1,7 +1,7 @@
-"""SQL over a run's table: DuckDB on the shards, with nothing else in its reach.
+"""Runs SQL over a run's table: DuckDB on the shards, with access to nothing else.
 
-A query is one SELECT over `latents` and `failures`. Before it runs, DuckDB's own parser says what it is made of, and
-whatever is not known to be harmless is refused: other statements, other tables, functions that read files, settings
+A query is one SELECT over `latents` and `failures`. Before it runs, DuckDB's own parser takes it apart, and everything
+that is not known to be harmless is refused: other statements, other tables, functions that read files, settings
 or memory. Behind that the connection is closed against files, the network, extensions and this process's variables,
 and its settings are locked.
 """
@@ -23,21 +23,22 @@ from i2s_batch.errors import QueryError
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.table.dataset import TableFiles, check_whole
 
-MEMORY_LIMIT = "4GB"  # of DuckDB's own, then a temporary folder; 1 GB is too little to compare codes of 18 x 512
-BATCH_ROWS = 1024  # 38 MB of codes of 18 x 512
+MEMORY_LIMIT = "4GB"  # of DuckDB, beyond which it uses a temporary folder; 1 GB cannot compare latents of 18 x 512
+BATCH_ROWS = 1024  # 38 MB of latents of 18 x 512
 
 _STATEMENT_KINDS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 _TABLES = {"latents", "failures"}
 _TABLE_FUNCTIONS = {"range", "generate_series", "unnest"}
-# Functions of single values are harmless but for these: they tell of this process, write its log, or only wait.
+# Functions of single values are harmless except these: they reveal settings of this process, write its log, or wait.
 _FUNCTIONS_REFUSED = {"current_setting", "getenv", "getvariable", "nextval", "pg_sleep", "sleep_ms", "write_log"}
-_WHILE_READING = "registered as 'latents'"  # in DuckDB's message when pyarrow could not read on
-# How DuckDB begins when its memory, or the disk behind it, is used up; it goes on with settings that are locked here.
+_WHILE_READING = "registered as 'latents'"  # in DuckDB's message when pyarrow could not read the table
+# The beginning of DuckDB's message when its memory, or the disk behind it, is used up. The rest of the message advises
+# settings that are locked here.
 _OUT_OF_MEMORY = "Out of Memory Error"
 _ONLY = "a query is one SELECT over the tables latents and failures, and only reads them"
 
 # PSNR is in dB; an infinite one is in the best class. The names sort as the classes do.
-# A macro's parameter must have no column's name, which may be any name of a user's list.
+# A macro's parameter must not have the name of a column, which may be any name in a user's list.
 _MACROS = f"""
 CREATE VIEW failures AS SELECT * EXCLUDE (latent) FROM latents WHERE status <> '{STATUS_OK}';
 CREATE MACRO layer(latent, k) AS CASE
@@ -57,7 +58,7 @@ CREATE MACRO psnr_class(psnr) AS CASE
 
 @dataclass(frozen=True)
 class QueryResult:
-    """What a query gives: its columns, and its rows as they come, never all of them in memory."""
+    """Holds the result of a query: its columns, and its rows as they come, never all of them in memory."""
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
@@ -65,7 +66,12 @@ class QueryResult:
 
 @contextmanager
 def run_query(table: TableFiles, query: str) -> Iterator[QueryResult]:
-    """Run `query` over `table`. Raises QueryError; StorageError when a shard proves to be damaged."""
+    """Run `query` over `table`.
+
+    Raises:
+        QueryError: The query is not SQL, fails, or would do more than read.
+        StorageError: A shard proves to be damaged.
+    """
     with tempfile.TemporaryDirectory(prefix="i2s-query-") as spill, _connected(table, spill) as connection:
         statement = _checked(connection, query)
         with _errors(table):
@@ -76,7 +82,7 @@ def run_query(table: TableFiles, query: str) -> Iterator[QueryResult]:
 
 
 def _unique(names: list[str]) -> list[str]:
-    """The names of a query's columns, the second and later ones of a name numbered: a file's must differ."""
+    """Return the names of a query's columns, with repeated names numbered: those of a file must differ."""
     found: list[str] = []
     for name in names:
         number, new = 1, name
@@ -102,24 +108,24 @@ def _errors(table: TableFiles) -> Iterator[None]:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         if _WHILE_READING in str(error):
-            check_whole(table)  # DuckDB does not say in which file it found a fault
+            check_whole(table)  # DuckDB does not name the file in which it found a fault
         if _OUT_OF_MEMORY in str(error):
             raise QueryError(_out_of_memory()) from error
         raise QueryError(f"the query fails: {_one_line(error)}") from error
 
 
 def _out_of_memory() -> str:
-    """What ran out, the limit, and what helps."""
+    """Return a message with what ran out, the limit, and what helps."""
     return (
-        f"the query needs more memory than its {MEMORY_LIMIT} (what can wait lies in {tempfile.gettempdir()}); take "
+        f"the query needs more memory than its {MEMORY_LIMIT} (the rest goes to {tempfile.gettempdir()}); take "
         "fewer columns (a latent is the largest by far) or fewer rows (WHERE), use i2s-batch neighbours for distances "
-        "to one picture, and i2s-batch export to write many codes"
+        "to one image, and i2s-batch export to write many latents"
     )
 
 
 @contextmanager
 def _connected(table: TableFiles, spill: str) -> Iterator[Any]:
-    """A DuckDB in memory that holds the table and its macros, and reaches nothing else but the folder `spill`."""
+    """Open a DuckDB in memory that holds the table and its macros, and can access nothing but the folder `spill`."""
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": MEMORY_LIMIT,
         "temp_directory": spill,
@@ -138,11 +144,11 @@ def _connected(table: TableFiles, spill: str) -> Iterator[Any]:
 
 
 def _checked(connection: Any, query: str) -> Any:
-    """The one statement of `query`, if it only reads the table."""
+    """Return the one statement of `query`, if it only reads the table."""
     try:
         statements = connection.extract_statements(query)
     except duckdb.Error as error:
-        raise QueryError(f"the query is no SQL: {_one_line(error)}") from error
+        raise QueryError(f"the query is not SQL: {_one_line(error)}") from error
     if len(statements) != 1:
         raise QueryError(f"the query has {len(statements)} statements; {_ONLY}")
     node_type = _statement_type(statements[0])
@@ -154,10 +160,10 @@ def _checked(connection: Any, query: str) -> Any:
         raise QueryError(f"the query cannot be checked ({' '.join(tree['error_message'].split())}); {_ONLY}")
     parts = list(_parts(tree))
     named = {str(name).lower() for part in parts for name in _common_tables(part)} - _TABLES
-    # A name of WITH holds only in a part of the query; elsewhere it would reach a table of DuckDB's own.
+    # A name defined by WITH is valid only in a part of the query; elsewhere it would reach a table of DuckDB's own.
     if shadowed := named & _own_tables(connection):
         raise QueryError(
-            f"the query names a part of itself {min(shadowed)!r}, as DuckDB names a table of its own; rename it"
+            f"the query gives a part of itself the name {min(shadowed)!r} of a table of DuckDB's own; rename it"
         )
     tables = _TABLES | named
     for part in parts:
@@ -166,10 +172,10 @@ def _checked(connection: Any, query: str) -> Any:
 
 
 def _statement_type(statement: Any) -> str:
-    """SELECT, COPY, ..."""
+    """Return the type of a statement: SELECT, COPY, ..."""
     try:
         return str(statement.type.name)
-    except ValueError:  # some kinds of DuckDB's have no name in Python
+    except ValueError:  # some of DuckDB's statement types have no name in Python
         return "special"
 
 
@@ -194,7 +200,7 @@ def _common_tables(part: dict[str, Json]) -> list[str]:
 
 
 def _own_tables(connection: Any) -> set[str]:
-    """Every table and view that DuckDB knows, whatever its schema."""
+    """Return every table and view of DuckDB's own, whatever its schema."""
     query = "SELECT view_name FROM duckdb_views() UNION ALL SELECT table_name FROM duckdb_tables()"
     return {str(name).lower() for (name,) in connection.execute(query).fetchall()}
 
@@ -206,7 +212,10 @@ def _text(node: Json, name: str) -> str:
 
 
 def check_part(part: dict[str, Json], tables: set[str]) -> None:
-    """Raise QueryError if a node of the syntax tree does anything but read one of `tables`: the first of two fences."""
+    """Raise QueryError if a node of the syntax tree does anything but read one of `tables`.
+
+    This is the first of two barriers; the second is the locked connection.
+    """
     node_type = _text(part, "type")
     if node_type.endswith("_NODE") and node_type not in _STATEMENT_KINDS:
         raise QueryError(f"the query holds a {node_type.partition('_')[0]}; {_ONLY}")
@@ -225,6 +234,6 @@ def check_part(part: dict[str, Json], tables: set[str]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """DuckDB's message without its drawing of the place, and without the kind of error in front."""
+    """Return DuckDB's message without its drawing of the position, and without the type of error in front."""
     text = str(error).partition("\n\nLINE ")[0]
     return " ".join(text.split()).partition(" Error: ")[2] or " ".join(text.split())

@@ -1,4 +1,4 @@
-"""A run's codes as PyTorch datasets: by index, and as a stream that workers and ranks share out."""
+"""Presents a run's latents as PyTorch datasets: by index, and as a stream that workers and ranks share."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from i2s_batch.table.arrays import is_number, stacked
 from i2s_batch.table.dataset import TableFiles, open_table
 from i2s_batch.table.selection import ChosenRows, open_chosen, read_positions
 
-_KEPT_GROUPS = 8  # row groups in memory: 128 codes of 18 x 512 are 4.7 MB
+_CACHED_GROUPS = 8  # row groups in memory: 128 latents of 18 x 512 are 4.7 MB
 
 # A row: `latent` [L, w_dim], and texts, numbers and truth values of other columns.
 Item = dict[str, torch.Tensor | str | float]
 
 
 class _Rows:
-    """What both datasets are made of. The table is opened anew in each process, after a fork too: open files and
-    threads do not come along."""
+    """Reads rows for both datasets. Each process opens the table itself, after a fork too.
+
+    Open files and threads do not survive a fork.
+    """
 
     def __init__(self, out: str, columns: Sequence[str], where: str | None) -> None:
         table, self.chosen = open_chosen(out, columns, where)
@@ -36,7 +38,7 @@ class _Rows:
         self._table: tuple[int, TableFiles] | None = None
 
     def table(self) -> TableFiles:
-        """The table, open in this process."""
+        """Return the table, opened in this process."""
         if self._table is None or self._table[0] != os.getpid():
             self._table = os.getpid(), open_table(self.chosen.out)
         return self._table[1]
@@ -45,7 +47,7 @@ class _Rows:
         return self.__dict__ | {"_table": None}
 
     def items(self, batch: pa.RecordBatch) -> Iterator[Item]:
-        """The rows of a batch: `latent` float32 [L, w_dim], image_id and the columns; a null is NaN or ''."""
+        """Yield the rows of a batch: `latent` float32 [L, w_dim], image_id and the columns; a null is NaN or ''."""
         latents = torch.from_numpy(stacked(pa.chunked_array([batch["latent"]]))).reshape(-1, *self.latent_shape)
         names = [name for name in self.chosen.columns if name != "latent"]
         columns = [_filled(batch[name]) for name in names]
@@ -54,18 +56,22 @@ class _Rows:
 
 
 class LatentDataset(Dataset[Item]):
-    """The pictures with status 'ok' by their number, in the order of the files and of the ids in each, for
-    `DataLoader` and its samplers.
+    """Gives the images with status 'ok' by index, in the order of the files and of the ids in each, for `DataLoader`.
 
-    An item is a dict: `latent` float32 [L, w_dim], `image_id`, and each of `columns`, numbers (NaN for null) or
-    texts. `where`: a condition in SQL. A row is read when it is asked for, with the 127 beside it; for tables that
-    are too large to be shuffled so, `LatentStream` reads in order. Errors as `read_latents`.
+    An item is a dict: `latent` float32 [L, w_dim], `image_id`, and each of `columns`, numbers (NaN for null) or texts.
+    A row is read when it is asked for, with up to 127 rows around it; for tables that are too large to be shuffled like
+    that, `LatentStream` reads in order. Errors as `read_latents`.
+
+    Args:
+        out: The output of a run.
+        columns: Columns of the items.
+        where: A condition in SQL.
     """
 
     def __init__(self, out: str, columns: Sequence[str] = (), where: str | None = None) -> None:
         self._rows = _Rows(out, columns, where)
         self._starts = self._rows.chosen.starts
-        self._groups: LRUCache[tuple[int, int], dict[int, Item]] = LRUCache(_KEPT_GROUPS)
+        self._groups: LRUCache[tuple[int, int], dict[int, Item]] = LRUCache(_CACHED_GROUPS)
 
     def __len__(self) -> int:
         return len(self._rows.chosen)
@@ -73,21 +79,21 @@ class LatentDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         count = len(self)
         if not -count <= index < count:
-            raise IndexError(f"index {index} is outside of the {count} pictures")
+            raise IndexError(f"index {index} is out of range for {count} images")
         shard = int(np.searchsorted(self._starts, index % count, side="right")) - 1
         position = int(self._rows.chosen.positions[shard][index % count - self._starts[shard]])
         return self._group(shard, position)[position]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Item]:
-        """A batch, with each row group read once."""
+        """Return a batch; each row group is read once."""
         found = {index: self[index] for index in sorted(set(indices))}
         return [found[index] for index in indices]
 
     def __getstate__(self) -> object:
-        return self.__dict__ | {"_groups": LRUCache(_KEPT_GROUPS)}
+        return self.__dict__ | {"_groups": LRUCache(_CACHED_GROUPS)}
 
     def _group(self, shard: int, position: int) -> dict[int, Item]:
-        """The chosen rows of the row group of `position`, by their place in the shard."""
+        """Return the chosen rows of the row group of `position`, by their positions in the shard."""
         file = self._rows.table().shards[shard]
         stops = np.cumsum(file.row_groups)
         group = int(np.searchsorted(stops, position, side="right"))
@@ -102,11 +108,17 @@ class LatentDataset(Dataset[Item]):
 
 
 class LatentStream(IterableDataset[Item]):
-    """The same items in order, each read once and none kept: for tables of any size.
+    """Yields the same items in order, each read once and none cached: for tables of any size.
 
     The rows are cut into as many runs as there are ranks times workers, whose lengths differ by at most one, so that
-    each row comes exactly once. `rank` and `world_size`: of this process among those that train together; by
-    default what torch.distributed says, if it is in use.
+    each row comes exactly once.
+
+    Args:
+        out: The output of a run.
+        columns: Columns of the items.
+        where: A condition in SQL.
+        rank: The rank of this process among those that train together; None for that of torch.distributed, if in use.
+        world_size: The number of those processes; None with `rank`.
     """
 
     def __init__(
@@ -133,7 +145,7 @@ class LatentStream(IterableDataset[Item]):
             yield from self._rows.items(batch)
 
     def __len__(self) -> int:
-        """Of this rank, all its workers together."""
+        """Return the number of items of this rank, of all its workers together."""
         rank, ranks = self._ranks()
         return len(self._part(rank, ranks))
 
@@ -152,6 +164,6 @@ class LatentStream(IterableDataset[Item]):
 
 
 def _filled(column: pa.Array) -> list[str | float]:
-    """Return the values of a column; PyTorch's collation knows no null."""
+    """Return the values of a column, with nulls filled: PyTorch's collation does not support them."""
     missing = "" if pa.types.is_string(column.type) else float("nan")
     return [missing if value is None else value for value in column.to_pylist()]

@@ -71,7 +71,7 @@ def test_bad_usage_and_bad_queries(out: Store, tmp_path: Path) -> None:
     for arguments, message in (
         (["SELECT 1"], "Missing argument 'SQL'"),
         ([tmp_path / "nowhere", "SELECT 1"], "holds no output of i2s-batch"),
-        ([out.url, "SELEC 1"], 'the query is no SQL: syntax error at or near "SELEC"'),
+        ([out.url, "SELEC 1"], 'the query is not SQL: syntax error at or near "SELEC"'),
         ([out.url, "SELECT lozz FROM latents"], 'Referenced column "lozz" not found'),
         ([out.url, "DROP TABLE latents"], "the query is a DROP statement; a query is one SELECT"),
         ([out.url, "FROM read_csv('/etc/passwd')"], "the query calls 'read_csv'; a query is one SELECT"),

@@ -39,7 +39,7 @@ def test_an_optimizer_from_outside_is_used_by_its_name_and_gone_when_removed() -
     with OPTIMIZERS.added(DESCENT):
         config = EmbedConfig(steps=STEPS, optimizer="descent", learning_rate=RATE)
         (result,) = Embedder(generator, features, config).embed([("a", image)])
-        with pytest.raises(ConfigError, match="plateau steps is 6; with the optimizer descent it must be at least 7"):
+        with pytest.raises(ConfigError, match="patience is 6 steps; with the optimizer descent it must be at least 7"):
             EmbedConfig(optimizer="descent", stop_plateau=1.0, plateau_steps=6)
         assert RunSettings.of(config.identity()).embed_config().optimizer == "descent"
     assert result.latent is not None

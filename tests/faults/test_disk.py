@@ -149,7 +149,7 @@ def test_a_folder_that_forbids(
 
     with monkeypatch.context() as patch:
         after_rows(patch, 2, lambda: folder.chmod(0o500))
-        refused(run, "permission denied; change its permissions or choose another place")
+        refused(run, "permission denied; change its permissions or choose another path")
     witness.look()
     folder.chmod(0o700)
     goes_on(run, witness, generator)

@@ -174,7 +174,7 @@ def test_only_what_is_damaged_is_embedded_again(stopped: Scene, monkeypatch: pyt
     said: list[str] = []
     embed(stopped.job, said=said)
     assert sorted(names) == [NAMES[i] for i in range(len(NAMES)) if i not in units or i in units[:2]]
-    assert sum("is made again" in line for line in said) == 2
+    assert sum("is computed again" in line for line in said) == 2
     stopped.check()
 
 

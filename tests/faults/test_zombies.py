@@ -192,7 +192,7 @@ def test_a_lock_whose_holder_was_stopped_is_not_waited_for_for_ever(
     store.put("lease", b"its")
     with (tmp_path / "lease").open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(StorageError, match="lease' has been locked for 0 s by a process that does not go on"):
+        with pytest.raises(StorageError, match="lease' has been locked for 0 s by a process that hangs; end it"):
             store.swap("lease", b"its", b"mine")
     assert store.swap("lease", b"its", b"mine")
 
@@ -260,7 +260,7 @@ def test_rows_that_a_stopped_driver_takes_away_after_they_were_seen(
 
     monkeypatch.setattr(run_module, "scan", seen)
     embed(job, said=said)
-    assert sum("looking again at what is done" in line for line in said) == 1
+    assert sum("checking again what is done" in line for line in said) == 1
     check_table(job.out, IMAGES, generator, bad=set())
 
 

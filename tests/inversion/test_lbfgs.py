@@ -206,7 +206,7 @@ def test_a_slot_of_the_other_optimizer_is_refused() -> None:
 def test_what_cannot_be_is_refused_and_the_default_is_the_run_that_it_was() -> None:
     with pytest.raises(ConfigError, match="optimizer is 'sgd'; it must be one of adam, lbfgs"):
         EmbedConfig(optimizer="sgd")
-    with pytest.raises(ConfigError, match="plateau steps is 4; with the optimizer lbfgs it must be at least 25"):
+    with pytest.raises(ConfigError, match="patience is 4 steps; with the optimizer lbfgs it must be at least 25"):
         EmbedConfig(optimizer="lbfgs", stop_plateau=1, plateau_steps=4)
     assert "optimizer" not in EmbedConfig().identity()
     assert RunSettings.of(CONFIG.identity()).embed_config().optimizer == "lbfgs"

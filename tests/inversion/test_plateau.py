@@ -110,7 +110,7 @@ def test_impossible_plateaus_are_refused() -> None:
     for settings, message in (({"stop_plateau": 0}, "above 0"), ({"stop_plateau": 100}, "below 100")):
         with pytest.raises(ConfigError, match=message):
             EmbedConfig(**settings)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="plateau steps is 0"):
+    with pytest.raises(ConfigError, match="patience is 0"):
         EmbedConfig(plateau_steps=0)
 
 

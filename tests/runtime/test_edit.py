@@ -195,7 +195,7 @@ def test_what_has_no_code_is_a_row_with_a_reason(job: EditRunRequest, generator:
     assert outcome.summary.statuses == {"ok": 2, "unreadable": 4} and not outcome.acceptable
     reasons = {tuple(row["parents"]): row["error"] for row in rows_of(job.out).values()}
     assert reasons["1.png", "2.png"] is None
-    assert "'broken.png' has no code, its status is 'unreadable'" in reasons["1.png", "broken.png"]
+    assert "'broken.png' has no latent, its status is 'unreadable'" in reasons["1.png", "broken.png"]
     assert reasons["nobody.png", "2.png"] == "no table holds an image 'nobody.png'"
     check_pictures(job.out, generator)
 

@@ -112,7 +112,7 @@ def test_a_run_json_of_somebody_else(place: Store, job: EmbedRunRequest, content
     ):
         with pytest.raises(I2SError):
             command()
-    with pytest.raises(StorageError, match="no run record"):
+    with pytest.raises(StorageError, match="not a run record"):
         claim(place)
     assert contents(place) == {"run.json": content}
 

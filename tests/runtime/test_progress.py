@@ -189,7 +189,7 @@ def test_a_summary_that_cannot_be_written_is_told_once_and_stops_nothing(
             file.stopped(summary_of(1))
         with pytest.raises(StorageError, match="the disk is full"):
             file.finished(summary_of(2))
-    assert len(notes) == 1 and "the disk is full" in notes[0] and "the run goes on" in notes[0]
+    assert len(notes) == 1 and "the disk is full" in notes[0] and "the run continues" in notes[0]
     file.stopped(summary_of(3))
     file.close()
     assert images_on_disk(tmp_path) == 3

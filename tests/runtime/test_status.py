@@ -93,8 +93,8 @@ def test_an_output_that_does_not_exist_or_is_something_else(tmp_path: Path) -> N
     generator = {"fingerprint": "f", "family": "stylegan1", "origin": "o", "latent_shape": [2, 3]}
     identity = {"source": "s", "settings": {"shard_size": 10}, "vgg": None, "generator": generator}
     for content, reason in [
-        ("{", "no run record"),
-        ("[]", "no run record"),
+        ("{", "not a run record"),
+        ("[]", "not a run record"),
         (json.dumps(identity | {"settings": {}}), "lack shard_size"),
         (json.dumps(identity | {"settings": []}), "got `array`"),
         (json.dumps(identity | {"settings": {"shard_size": 0}}), "shard_size is 0; it is between 1 and"),

@@ -276,9 +276,9 @@ def test_local_troubles_have_names(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder").mkdir()
     store = open_store(str(tmp_path))
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="it is a file, where a folder is needed"):
         store.put("file/a", b"")
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="it is a file, where a folder is needed"):
         open_store(str(tmp_path / "file")).check_writable()
     with pytest.raises(StorageError, match="it is a folder"):
         store.put("folder", b"")

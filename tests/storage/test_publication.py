@@ -122,7 +122,7 @@ def test_damage_is_not_made_right(store: Store, monkeypatch: pytest.MonkeyPatch)
 def test_a_damaged_record_is_named(store: Store) -> None:
     for damaged in (b"", b"[]", b"{", b'{"sha256": "ab"}', b'{"sha256": "ab", "size": null}', b"\xff"):
         store.put(RunLayout.checksum(3), damaged)
-        with pytest.raises(StorageError, match=r"checksums/shard-00003.json' is no record of a checksum") as error:
+        with pytest.raises(StorageError, match=r"checksums/shard-00003.json' is not the record of a checksum") as error:
             recorded_checksums(store, 3)
         assert "\n" not in str(error.value)
 

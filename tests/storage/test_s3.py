@@ -93,7 +93,7 @@ def test_no_credentials(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_unreachable_endpoint(s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    with pytest.raises(StorageError, match=r"no answer from http://127.0.0.1:9 \(EndpointConnectionError\)"):
+    with pytest.raises(StorageError, match=r"no response from http://127.0.0.1:9 \(EndpointConnectionError\)"):
         open_store("s3://bucket/x").check_writable()
 
 
@@ -169,7 +169,7 @@ def test_a_body_that_always_breaks_off_is_an_error(faulty: type[_Faulty], monkey
     monkeypatch.setattr(s3_client, "PAUSE_S", 0.0)
     faulty.objects["/bucket/out/a"] = b"x" * 100_000
     faulty.faults[:] = ["broken"] * 10
-    with pytest.raises(StorageError, match=r"out/a': the answer broke off 10 times"):
+    with pytest.raises(StorageError, match=r"out/a': the response broke off 10 times"):
         open_store("s3://bucket/out").get("a")
 
 

@@ -94,7 +94,7 @@ def test_temporary_files_go_with_who_reads_them(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(StorageError, match=r"a column cannot be written as Parquet .*'x'"):
         spilled([strange], strange.schema)
     monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(StorageError, match=r"no temporary file can be made .*; set TMPDIR"):
+    with pytest.raises(StorageError, match=r"no temporary folder can be made .*; set TMPDIR"):
         spilled([rows], rows.schema)
 
 

@@ -284,7 +284,7 @@ def test_damaged_and_foreign_shards_are_named(out: Store) -> None:  # noqa: F811
     foreign = pa.BufferOutputStream()
     pq.write_table(pa.table({"a": [1]}), foreign)
     out.put(key, foreign.getvalue().to_pybytes())
-    with pytest.raises(StorageError, match=r"shard-00001.parquet' is a foreign Parquet file"):
+    with pytest.raises(StorageError, match=r"shard-00001.parquet' is a Parquet file of another program"):
         ask(out.url, "SELECT 1")
 
 

@@ -116,7 +116,7 @@ def test_a_wrong_hash_is_not_kept(web: tuple[str, list[str]], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("/missing.pt", "the server answers 404 Not Found"),
+        ("/missing.pt", "the server responded with 404 Not Found"),
         ("/short.pt", "broke off after 1000 of 1048576 bytes"),
         ("/away.pt", "'http://example.com/g.pt' cannot be fetched; give a local path"),
     ],

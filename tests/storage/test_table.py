@@ -235,11 +235,11 @@ def test_foreign_files_in_latents(out: Store) -> None:
     foreign = pa.BufferOutputStream()
     pq.write_table(pa.table({"a": [1]}), foreign)
     out.put("latents/other.parquet", foreign.getvalue().to_pybytes())
-    with pytest.raises(StorageError, match=r"latents/other.parquet' is no shard of this table"):
+    with pytest.raises(StorageError, match=r"latents/other.parquet' is not a shard of this table"):
         read_latents(out.url)
     out.delete(["latents/other.parquet"])
     out.put(RunLayout.shard(2), foreign.getvalue().to_pybytes())
-    with pytest.raises(StorageError, match=r"shard-00002.parquet' is a foreign Parquet file"):
+    with pytest.raises(StorageError, match=r"shard-00002.parquet' is a Parquet file of another program"):
         read_latents(out.url)
     other = decode_rows([encode_cells([{"image_id": "z"}], table_schema(9))], table_schema(9))
     out.put(RunLayout.shard(2), encode_shard(other, META))

@@ -99,7 +99,7 @@ def test_one_id_for_two_pictures_is_refused(jobs: list[EmbedRunRequest], tmp_pat
     scene(999, (40, 40)).save(source / "a.png")
     other = replace(jobs[0], source=str(source), out=str(tmp_path / "other"))
     embed(other)
-    with pytest.raises(RunConflictError, match=r"'a\.png' is one picture in .*out0 and another in .*other") as refusal:
+    with pytest.raises(RunConflictError, match=r"'a\.png' is one image in .*out0 and another in .*other") as refusal:
         merge_runs([jobs[0].out, other.out], str(tmp_path / "new"), print)
     assert rows(jobs[0].out)["a.png"]["sha256"][:12] in str(refusal.value) and not (tmp_path / "new").exists()
 

@@ -81,18 +81,18 @@ def test_names_of_layers() -> None:
     for name, message in (("5-2", "5 to 2"), ("18", "18 to 18"), ("0-18", "0 to 18"), ("x", "'x'"), ("-1", "'-1'")):
         with pytest.raises(ConfigError, match=message):
             layer_range(name, 18)
-    with pytest.raises(ConfigError, match=r"'fine' are 8 to 5; the codes here have the layers 0 to 5"):
+    with pytest.raises(ConfigError, match=r"'fine' are 8 to 5; the latents here have the layers 0 to 5"):
         layer_range("fine", 6)
 
 
 def test_what_cannot_be_found(out: Store) -> None:  # noqa: F811
     with pytest.raises(StorageError, match=r"holds no row of image 'x.png'"):
         find_neighbours(out.url, "x.png")
-    with pytest.raises(StorageError, match=r"'00002.png' has no code, its status is 'unreadable'"):
+    with pytest.raises(StorageError, match=r"'00002.png' has no latent, its status is 'unreadable'"):
         find_neighbours(out.url, "00002.png")
     with pytest.raises(ConfigError, match=r"metric is 'l1'"):
         find_neighbours(out.url, "00000.png", metric="l1")
-    with pytest.raises(ConfigError, match=r"the code has the shape \[4, 8\]; those here are \[32\]"):
+    with pytest.raises(ConfigError, match=r"the latent has the shape \[4, 8\]; those here have \[32\]"):
         find_neighbours(out.url, latent(0))
     with pytest.raises(ConfigError, match=r"k is 0"):
         find_neighbours(out.url, "00000.png", 0)
@@ -123,7 +123,7 @@ def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -
     with Image.open(sheet) as image:
         assert image.size[0] > 3 * 2 * 128
     for arguments, message in (
-        (["1.png", "--layers", "fine"], "the codes here have the layers 0 to 5"),
+        (["1.png", "--layers", "fine"], "the latents here have the layers 0 to 5"),
         (["1.png", "-k", "0"], "0 is not in the range"),
         (["1.png", "--metric", "l1"], "'l1' is not one of"),
         (["1.png", "--sheet", "a.jpg"], "ends in .png"),

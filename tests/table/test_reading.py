@@ -89,7 +89,7 @@ def test_by_index(out: Store) -> None:  # noqa: F811
         assert item["latent"].dtype == torch.float32
         np.testing.assert_array_equal(item["latent"], latent(n))
     for outside in (200, -201):
-        with pytest.raises(IndexError, match=r"outside of the 200 pictures"):
+        with pytest.raises(IndexError, match=r"out of range for 200 images"):
             dataset[outside]
     assert [item["image_id"] for item in dataset.__getitems__([5, 199, 5])] == [IDS[5], IDS[199], IDS[5]]
     assert pickle.loads(pickle.dumps(dataset))[3]["image_id"] == IDS[3]

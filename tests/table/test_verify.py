@@ -169,7 +169,7 @@ def test_a_vgg_that_cannot_be_had(out: str, vgg: Path) -> None:
     found = verify(out)
     assert found.sound and found.rendered == 7
     (line,) = found.unchecked
-    assert line.startswith("loss, loss_conv* and lpips of rows rendered again: the VGG-16 is not to be had here (")
+    assert line.startswith("loss, loss_conv* and lpips of rows rendered again: the VGG-16 is not available here (")
     assert line.endswith("give it with --vgg") and "lost.pth" in line
     found = verify(out, vgg=str(vgg))
     assert found.sound and found.rendered == 7 and found.unchecked == []
@@ -260,9 +260,11 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
     assert findings["shard-00000.parquet"].startswith("its rows 0 to 2 are damaged (could not verify page integrity")
     assert findings["shard-00001.parquet"].startswith("has schema version 0; this program reads 2")
     assert "its psnr is 1.5" in findings["shard-00002.parquet"]
-    assert "is no shard of this table" in findings["other.parquet"]
+    assert "is not a shard of this table" in findings["other.parquet"]
     whats = [what for file, _, what in told(verify(out)) if file == "shard-00007.parquet"]
-    assert any("is a foreign Parquet file" in what for what in whats) and "the plan has only 3 shards" in whats
+    assert (
+        any("is a Parquet file of another program" in what for what in whats) and "the plan has only 3 shards" in whats
+    )
     assert any(file == "shard-00008.parquet" and "damaged" in what for file, _, what in told(verify(out)))
 
 
@@ -308,7 +310,7 @@ def test_checksums_that_are_missing_or_damaged(out: str) -> None:
     store.put(RunLayout.checksum(1), b"?")
     missing, damaged = told(verify(out))
     assert missing[::2] == ("shard-00000.parquet", f"its checksum {store.uri(RunLayout.checksum(0))!r} is missing")
-    assert damaged[0] == "shard-00001.parquet" and "shard-00001.json' is no record of a checksum" in damaged[2]
+    assert damaged[0] == "shard-00001.parquet" and "shard-00001.json' is not the record of a checksum" in damaged[2]
 
 
 def test_an_output_of_an_older_program_has_no_checksums(out: str) -> None:
@@ -373,7 +375,7 @@ def test_sources_and_generators_that_are_gone_or_others(out: str, finished: Path
     record = Path(out, "run.json")
     record.write_text(record.read_text().replace(".safetensors", ".lost"))
     found = verify(out)
-    assert found.sound and found.rendered == 0 and "the generator is not to be had here" in found.unchecked[0]
+    assert found.sound and found.rendered == 0 and "the generator is not available here" in found.unchecked[0]
     change(out, 0, lambda rows: [row | {"uri": "/nowhere/a.png"} for row in rows])
     change(out, 1, lambda rows: [row | {"sha256": "ab"} for row in rows])
     shutil.copy(finished / "run.json", record)

@@ -1,4 +1,4 @@
-"""A row of an edit made again: its stored picture, and what the generator makes of its code."""
+"""Checks a row of an edit: its stored image against the image that the generator makes of its latent."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
 
-# Levels of 255, root mean square: what another machine or batch may round differently.
+# Levels of 255, root mean square: differences that another machine or batch may make by rounding.
 LEVELS = {"fp32": 0.5, "fp64": 0.5, "tf32": 2.0, "bf16": 4.0}
-# Beside that: a lossy picture is compared with the code's own picture in that format, which turns roundings into
-# coarser steps. With one value in fifty off by a level the demo's pictures came 0.9 (JPEG) and 1.5 (WebP) apart; the
-# next of 60 frames of a morph lies 2.0 and 2.4 away.
+# Added to that for lossy formats: the stored image is compared with the latent's image in the same format, which turns
+# rounding into coarser steps. With one value in fifty off by a level the demo's images differed by 0.9 (JPEG) and 1.5
+# (WebP); two neighbouring frames of a morph of 60 differ by 2.0 and 2.4.
 LOSSY_LEVELS = {"png": 0.0, "jpeg": 1.0, "webp": 1.5}
 
 
 @dataclass(frozen=True)
 class EditedImages:
-    """Draws the pictures of an output of `edit` or `render` again. `picture_format` and `precision` are the run's."""
+    """Renders the images of an output of `edit` or `render` again.
+
+    Attributes:
+        store: The output.
+        generator: The generator of the run.
+        picture_format: The run's file format.
+        precision: The run's precision.
+    """
 
     store: Store
     generator: Generator
@@ -35,12 +42,12 @@ class EditedImages:
 
     @property
     def tolerance(self) -> float:
-        """In levels of 255, root mean square."""
+        """Return the largest accepted difference, in levels of 255, root mean square."""
         return LEVELS[self.precision] + LOSSY_LEVELS[self.picture_format]
 
     @property
     def within(self) -> str:
-        """How near the pictures must come."""
+        """Return the tolerance as text."""
         return f"{self.tolerance:g} levels of 255"
 
     def check(self, row: Row) -> Rerendered:
@@ -50,19 +57,19 @@ class EditedImages:
         try:
             data = self.store.get(key)
         except ObjectNotFoundError:
-            return Rerendered("", [f"its picture {uri!r} is missing"])
+            return Rerendered("", [f"its image {uri!r} is missing"])
         except StorageError as error:
-            return Rerendered(f"its picture cannot be read ({error})", [])
+            return Rerendered(f"its image cannot be read ({error})", [])
         digest = hashlib.sha256(data).hexdigest()
         if digest != row.sha256:
             return Rerendered("", [f"its sha256 is {str(row.sha256)[:12]}...; that of {uri!r} is {digest[:12]}..."])
         try:
             stored = decode_picture(data)
         except PictureError as error:
-            return Rerendered("", [f"its picture {uri!r} is damaged ({error})"])
+            return Rerendered("", [f"its image {uri!r} is damaged ({error})"])
         if stored.shape[:2] != (row.height, row.width):
             size = f"{row.width} x {row.height}"
-            return Rerendered("", [f"it is said to be {size}; {uri!r} is {stored.shape[1]} x {stored.shape[0]}"])
+            return Rerendered("", [f"its row gives {size}; {uri!r} is {stored.shape[1]} x {stored.shape[0]}"])
         return Rerendered("", [] if row.latent is None else self._differences(stored, row.latent, uri))
 
     def _differences(self, stored: np.ndarray, latent: np.ndarray, uri: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A row of an embedding made again: its picture from its code, and its figures from that picture and the source."""
+"""Checks a row of an embedding: compares its figures with those of its latent's image and of the source."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from i2s_batch.models import VGG16, Generator
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.image_bytes import read_bytes
 
-# Relative, for what another machine, thread count or batch may round differently; TF32 keeps 10 bits of 23.
+# Relative differences that another machine, thread count or batch may make by rounding; TF32 keeps 10 bits of 23.
 TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2, "bf16": 5e-2}
 
 
 @dataclass(frozen=True)
 class Rerendered:
-    """What came of it: why it could not be done, or what differs; both empty if the row is reproduced."""
+    """Holds the outcome: why a row could not be checked, or what differs; both empty if the row is reproduced."""
 
     not_done: str
     differences: list[str]
@@ -34,9 +34,18 @@ class Rerendered:
 
 @dataclass(frozen=True)
 class EmbeddedRows:
-    """Makes rows again with the networks and settings of their run. `vgg` None: the figures that take it are left
-    out; `lpips` None: the run had no weights for it. `precision` is the run's; `variants`: of a study, what the images
-    of each variant were embedded with, and the generator of those that are `untrained`."""
+    """Computes rows again with the networks and settings of their run.
+
+    Attributes:
+        generator: The generator of the run.
+        vgg: The VGG-16; None leaves out the figures that need it.
+        lpips: The perceptual distance; None for a run without weights for it.
+        loss_weights: The loss weights of the run.
+        fit: How images were made square.
+        precision: The run's precision.
+        variants: Of a study, the settings of each variant.
+        untrained: The generator of variants that are `untrained`.
+    """
 
     generator: Generator
     vgg: VGG16 | None
@@ -49,18 +58,18 @@ class EmbeddedRows:
 
     @property
     def within(self) -> str:
-        """How near the figures must come."""
+        """Return the tolerance as text."""
         return f"{100 * TOLERANCES[self.precision]:.1f} %"
 
     def check(self, row: Row) -> Rerendered:
         """Compare the metrics and loss terms of `row` with those of its latent and its source."""
         figures = {**row.metrics} | {f"loss_{term}": value for term, value in row.terms.items()} | {"loss": row.loss}
         if figures["mse"] is None or row.latent is None:
-            return Rerendered("it has no figures of likeness", [])
+            return Rerendered("it has no metrics to compare", [])
         try:
             data = read_bytes(row.uri)
             if hashlib.sha256(data).hexdigest() != row.sha256:
-                return Rerendered(f"{row.uri} has changed since", [])
+                return Rerendered(f"{row.uri} has changed since it was embedded", [])
             target = fit_picture(decode_picture(data), self.generator.resolution, self.fit)
         except I2SError as error:
             return Rerendered(f"its source cannot be read ({error})", [])
@@ -98,13 +107,13 @@ class EmbeddedRows:
 
 
 def _figure_names() -> list[str]:
-    """Return the figures in the order in which they are reported; those after loss_pixel take the VGG-16."""
+    """Return the figures in the order in which they are reported; those after loss_pixel need the VGG-16."""
     with_vgg = [*(f"loss_{term}" for term in TERMS[1:]), "loss", *_metrics(needs_vgg=True)]
     return [*_metrics(needs_vgg=False), f"loss_{TERMS[0]}", *with_vgg]
 
 
 def _metrics(needs_vgg: bool) -> list[str]:
-    """Return the metrics of images alone, with or without those that take the VGG-16."""
+    """Return the metrics of images alone: those that need the VGG-16, or those that do not."""
     return [metric.name for metric in METRICS if not metric.needs_latent and metric.needs_vgg == needs_vgg]
 
 

@@ -1,4 +1,4 @@
-"""The table against the plan: each planned image has its one row, in its shard; no image has two."""
+"""Checks the table against the plan: each planned image has its one row, in its shard; no image has two."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ from i2s_batch.storage import Store
 
 @dataclass(frozen=True)
 class CheckedShard:
-    """What is kept of a shard that was checked. `hashes`: int64, of its rows' ids; `good`: rows with a code; `sound`:
-    nothing is wrong with it by itself; `plan_findings`: it against the plan."""
+    """Holds what is kept of a shard that was checked.
+
+    Attributes:
+        key: Its key.
+        hashes: The hashes of its rows' ids, int64.
+        good: Rows with a latent.
+        sound: Whether nothing is wrong with the shard by itself.
+        plan_findings: Where it differs from the plan.
+    """
 
     key: str
     hashes: np.ndarray
@@ -28,7 +35,7 @@ class CheckedShard:
 
 
 def duplicate_ids(store: Store, shards: list[CheckedShard], expected: Expected) -> Iterator[Finding]:
-    """Images with rows in several shards. Equal hashes are suspects; their files are read once more."""
+    """Yield images with rows in several shards. Equal hashes are suspects; their files are read once more."""
     hashes = np.sort(np.concatenate([np.unique(shard.hashes) for shard in shards] or [np.empty(0, np.int64)]))
     suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
     where: dict[str, str] = {}
@@ -44,8 +51,10 @@ def duplicate_ids(store: Store, shards: list[CheckedShard], expected: Expected) 
 
 
 def check_presence(store: Store, shards: list[CheckedShard], plan: Plan) -> tuple[list[Finding], int]:
-    """What of the plan is not in the table, or the other way round; and how many planned images belong to shards that
-    are not written yet, as long as the run has not ended."""
+    """Return where table and plan differ, and how many planned images belong to shards that are not written yet.
+
+    The latter only as long as the run has not ended.
+    """
     plan_findings, ended, missing = {shard.key: shard.plan_findings for shard in shards}, _has_ended(store), 0
     findings: list[Finding] = []
     for shard in range(plan.shards):
@@ -64,7 +73,7 @@ def check_presence(store: Store, shards: list[CheckedShard], plan: Plan) -> tupl
 
 
 def against_plan(report: ShardReport, shard: int, plan: Plan) -> list[Finding]:
-    """What a shard holds beside its planned images, and which of them it lacks."""
+    """Return what a shard holds beside its planned images, and which of them it lacks."""
     if shard >= plan.shards:
         return [Finding(report.file, None, f"the plan has only {plan.shards} shards")]
     planned = plan.shard_images(shard)["image_id"].to_pylist()
@@ -73,7 +82,7 @@ def against_plan(report: ShardReport, shard: int, plan: Plan) -> list[Finding]:
     findings = [
         Finding(report.file, extra, "it was not planned for this file") for extra in sorted(present - set(planned))
     ]
-    # Rows of row groups that could not be read, or of a file that could not, were told of already.
+    # Rows of row groups, or of a file, that could not be read have a finding already.
     unread = report.unread_rows or (not report.ids and report.findings)
     return (
         findings if unread else findings + [Finding(report.file, image_id, "its row is missing") for image_id in lost]

@@ -1,4 +1,4 @@
-"""What the rows of a table are made again with: the networks and settings of its run."""
+"""Provides what rows of a table are computed again with: the networks and settings of the run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ from i2s_batch.storage import Store
 
 RowCheck = EmbeddedRows | EditedImages
 
-# What the images of each variant of a study were embedded with, by the variant's name, from the settings of a run; none
-# for a run that is no study. Raises ConfigError for the settings of a study that there is not.
+# Gives the settings of each variant of a study, by the variant's name, from the settings of a run; empty for a run that
+# is not a study. Raises ConfigError for an unknown study.
 Variants = Callable[[RunSettings], Mapping[str, ImageSettings]]
 
-_LOCATION_UNKNOWN = "without run.json nothing says where the {0} is; give it with --{1}"
+_LOCATION_UNKNOWN = "without run.json it is not known where the {0} is; give it with --{1}"
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Where the networks are that make rows again: paths or URLs; None for those that run.json names, where there is
-    one (`recorded`)."""
+    """Names the networks with which rows are computed again.
+
+    Attributes:
+        recorded: Whether there is a run.json that names them.
+        generator: A path or URL; None for the recorded one.
+        vgg: A path or URL; None for the recorded one.
+    """
 
     recorded: bool
     generator: str | None = None
@@ -46,18 +51,20 @@ def row_check(
     variants: Mapping[str, ImageSettings],
     unchecked: list[str],
 ) -> RowCheck | None:
-    """Return what makes rows of the table at `store` again, on the CPU, in the precision of the run; None without its
-    generator.
+    """Return what computes rows of the table at `store` again, on the CPU, in the precision of the run.
+
+    Raises what `generator_of` and `vgg_of` raise.
 
     Args:
         store: The output.
-        metadata: Of its shards.
-        settings: Of its run.
+        metadata: The metadata of its shards.
+        settings: The settings of its run.
         networks: Where the networks are.
-        variants: Of a study, what the images of each variant were embedded with.
-        unchecked: What cannot be checked, and why, is added to it.
+        variants: Of a study, the settings of each variant.
+        unchecked: Gets a line for everything that cannot be checked, with the reason.
 
-    Raises what `generator_of` and `vgg_of` raise.
+    Returns:
+        None without the run's generator.
     """
     weights, why_none = None, _LOCATION_UNKNOWN.format("generator", "generator")
     if networks.recorded or networks.generator is not None:

@@ -1,4 +1,4 @@
-"""One shard against what the documentation promises of it. Nothing raises: what is wrong is a finding."""
+"""Checks one shard against what the documentation promises of it. Nothing raises: what is wrong is a finding."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from i2s_batch.schema.columns import COLUMNS, STATUS_OK, STATUSES
 from i2s_batch.storage import Store
 from i2s_batch.table.shards import check_ours, latent_shape
 
-SUM_TOLERANCE = 1e-4  # relative: float32 sums in another order
-_ROWS_NAMED = 5  # of each thing that is wrong in a row group
+SUM_TOLERANCE = 1e-4  # relative, for float32 sums in another order
+_ROWS_NAMED = 5  # for each kind of fault in a row group
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong: in which file, in which row (None: in the file as a whole), what."""
+    """Reports something that is wrong: in which file, in which row (None: in the file as a whole), what."""
 
     file: str
     row: str | None
@@ -36,9 +36,17 @@ class Finding:
 
 @dataclass
 class ShardReport:
-    """What a shard holds, as far as it could be read, and what is wrong with it. `as_written`: its bytes are those
-    that were published; `unrecorded`: nothing tells of them, as in the outputs of older programs; `good`: rows that
-    have a code."""
+    """Holds what a shard contains, as far as it could be read, and what is wrong with it.
+
+    Attributes:
+        file: Where it is.
+        ids: The ids of its rows.
+        good: Rows that have a latent.
+        unread_rows: Rows that could not be read.
+        unrecorded: Whether no checksum is recorded, as in the outputs of older programs.
+        as_written: Whether its bytes are those that were published.
+        findings: What is wrong.
+    """
 
     file: str
     ids: list[str] = field(default_factory=list)
@@ -49,15 +57,22 @@ class ShardReport:
     findings: list[Finding] = field(default_factory=list)
 
     def add_finding(self, what: str, row: str | None = None) -> None:
-        """Something is wrong."""
+        """Add something that is wrong, in a row or in the whole file."""
         self.findings.append(Finding(self.file, row, what))
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a shard must hold. `metadata`: of its file; `extra_columns`: the columns after the documented ones;
-    `w_avg`: [w_dim] or [L, w_dim]; `loss_weights`: of the run. None: not known, so not checked. `checksum`: whether
-    one of each shard must be recorded. `variants`: of a study, by name; `untrained_w_avg`: of those without training.
+    """Holds what a shard must contain. None: not known, so not checked.
+
+    Attributes:
+        metadata: Metadata of the file.
+        extra_columns: The columns after the documented ones.
+        w_avg: The mean latent, [w_dim] or [L, w_dim].
+        loss_weights: The loss weights of the run.
+        checksum: Whether a checksum of each shard must be recorded.
+        variants: Of a study, the settings by variant.
+        untrained_w_avg: The mean latent of variants without training.
     """
 
     metadata: Mapping[str, str] | None
@@ -69,7 +84,7 @@ class Expected:
     untrained_w_avg: np.ndarray | None = None
 
     def loss_weights_of(self, rows: pa.Table) -> np.ndarray | None:
-        """The weights of the terms in each row, [N, terms]; None if they are not known."""
+        """Return the loss weights of each row, [N, terms]; None if they are not known."""
         if self.loss_weights is None:
             return None
         variants = self._variants_of(rows)
@@ -77,7 +92,7 @@ class Expected:
         return np.array([[getattr(one, term) for term in TERMS] for one in weights])
 
     def w_avg_of(self, rows: pa.Table) -> np.ndarray | None:
-        """What the distance of each row is from, [N, L or 1, w_dim]; None if it is not known."""
+        """Return the mean latent for the w_distance of each row, [N, L or 1, w_dim]; None if it is not known."""
         if self.w_avg is None:
             return None
         w_avg = np.broadcast_to(self.w_avg, (rows.num_rows, *np.atleast_2d(self.w_avg).shape))
@@ -101,7 +116,7 @@ def check_shard(store: Store, key: str, expected: Expected) -> ShardReport:
             _check_metadata(file, expected, report)
             if _check_schema(file, expected, report):
                 _check_rows(file, expected, report)
-    except StorageError as error:  # it names the file, which the finding does too
+    except StorageError as error:  # the finding names the file itself
         report.add_finding(str(error).removeprefix(f"{report.file!r} "))
     except (pa.ArrowException, OSError) as error:
         report.add_finding(f"it is damaged ({_one_line(error)}); delete it and run the embed command again")
@@ -109,7 +124,7 @@ def check_shard(store: Store, key: str, expected: Expected) -> ShardReport:
 
 
 def _checked_bytes(store: Store, key: str, expected: Expected, report: ShardReport) -> bytes:
-    """All of a shard, compared with what is recorded of it; a damaged record hides no damage of the shard's own."""
+    """Return all of a shard, compared with its recorded checksum; a damaged record hides no damage of the shard."""
     shard = RunLayout.shard_index(key)
     assert shard is not None
     data = store.get(key)
@@ -120,7 +135,7 @@ def _checked_bytes(store: Store, key: str, expected: Expected, report: ShardRepo
         return data
     found = Checksum.of(data)
     if recorded and found not in recorded:
-        data = store.get(key)  # a driver may have published it anew in between
+        data = store.get(key)  # a driver may have published it again in between
         found = Checksum.of(data)
     report.as_written = found in recorded
     if recorded and not report.as_written:
@@ -141,7 +156,7 @@ def _check_metadata(file: pq.ParquetFile, expected: Expected, report: ShardRepor
 
 
 def _check_schema(file: pq.ParquetFile, expected: Expected, report: ShardReport) -> bool:
-    """Whether the documented columns are there, of their types: without them the rows cannot be checked."""
+    """Return whether the documented columns exist, with their types: without them the rows cannot be checked."""
     layers, w_dim = latent_shape(file.schema_arrow)
     found = list(file.schema_arrow)
     extra_columns = found[len(COLUMNS) :] if expected.extra_columns is None else expected.extra_columns
@@ -170,7 +185,7 @@ def _check_rows(file: pq.ParquetFile, expected: Expected, report: ShardReport) -
             what = f"its rows {start} to {start + count - 1} are damaged ({_one_line(error)})"
             report.add_finding(f"{what}; delete the file and run the embed command again")
         else:
-            # Not before: pyarrow aborts the process when it is asked for the name of a codec that there is not.
+            # Only after reading: pyarrow aborts the process when it is asked for the name of an unknown codec.
             _check_encoding(file.metadata.row_group(number), f"row group {number}", report)
             for row, what in _row_faults(rows, last, expected):
                 report.add_finding(what, row)
@@ -182,7 +197,7 @@ def _check_rows(file: pq.ParquetFile, expected: Expected, report: ShardReport) -
 
 
 def _check_encoding(group: Any, where: str, report: ShardReport) -> None:
-    """`group`: pyarrow's metadata of a row group."""
+    """Check the encoding of a row group; `group` is pyarrow's metadata of it."""
     if group.num_rows > ROW_GROUP_ROWS:
         report.add_finding(f"{where} has {group.num_rows} rows; the limit is {ROW_GROUP_ROWS}")
     for chunk in (group.column(position) for position in range(group.num_columns)):
@@ -202,7 +217,7 @@ def _good(rows: pa.Table) -> Any:
 
 
 def _row_faults(rows: pa.Table, last: str | None, expected: Expected) -> Iterator[tuple[str, str]]:
-    """(image id, what is wrong with the row) of a row group; `last`: the id before it."""
+    """Yield (image id, what is wrong with the row) for a row group; `last`: the id before it."""
     ids = rows["image_id"].to_pylist()
     for before, after in zip([last, *ids[:-1]], ids, strict=True):
         if after is None:
@@ -232,7 +247,7 @@ def _row_faults(rows: pa.Table, last: str | None, expected: Expected) -> Iterato
 def _figures(
     rows: pa.Table, with_latent: np.ndarray, latents: np.ndarray, ids: list[str], expected: Expected
 ) -> Iterator[tuple[str, str]]:
-    """Figures that follow from other columns of the row."""
+    """Yield rows whose figures do not follow from their other columns."""
     losses = _losses(rows, expected)[:, with_latent]
     for position in np.flatnonzero(~np.isclose(losses[0], losses[1], rtol=SUM_TOLERANCE, equal_nan=True)):
         yield (
@@ -258,7 +273,7 @@ def _figures(
 
 
 def _losses(rows: pa.Table, expected: Expected) -> np.ndarray:
-    """The loss of each row, and the weighted sum of its terms: [2, N]; NaN where there is none (an edit)."""
+    """Return the loss of each row, and the weighted sum of its terms: [2, N]; NaN where there is none (an edit)."""
     losses = rows["loss"].to_numpy()
     weights = expected.loss_weights_of(rows)
     if weights is None:
@@ -273,12 +288,12 @@ def _lengths(rows: pa.Table, name: str) -> np.ndarray:
 
 
 def _mask(values: Any) -> np.ndarray:
-    """As numpy booleans; null is false."""
+    """Return values as numpy booleans; null is false."""
     return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)
 
 
 def _named(ids: list[str], wrong: np.ndarray, what: str) -> Iterator[tuple[str, str]]:
-    """The first rows that are wrong, and how many more there are."""
+    """Yield the first rows that are wrong, and how many others there are."""
     positions = np.flatnonzero(wrong)
     for position in positions[:_ROWS_NAMED]:
         more = f" (so are {len(positions) - _ROWS_NAMED} more of its row group)" if len(positions) > _ROWS_NAMED else ""

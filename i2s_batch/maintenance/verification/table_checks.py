@@ -1,4 +1,4 @@
-"""Every promise of a run's table, checked: the plan, each file, each row, and a sample rendered again."""
+"""Checks every promise of a run's table: the plan, each file, each row, and a sample rendered again."""
 
 from __future__ import annotations
 
@@ -27,16 +27,25 @@ from i2s_batch.schema.settings import TableSettings
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import NOT_OURS, existing_shards, read_shard, row_of_shard
 
-_READERS = 4  # shards at once; of each the bytes are in memory, some 30 MB, and a row group
+_READERS = 4  # shards read at once, each with its bytes, some 30 MB, and a row group in memory
 
 
 @dataclass
 class Verification:
-    """What was checked, what is wrong (`findings`), and what could not be checked, and why (`unchecked`).
+    """Holds what was checked, what is wrong, and what could not be checked.
 
-    `planned`: images of the plan, None if there is none; `as_written`: files whose bytes are those that were
-    published; `missing`: planned images of shards that are not written yet, as long as the run has not ended;
-    `rendered`: rows reproduced from their code, `within` so much.
+    Attributes:
+        out: The output.
+        planned: Images of the plan; None without a plan.
+        files: Files of the table.
+        as_written: Files whose bytes are those that were published.
+        rows: Rows of the table.
+        latents: Rows with a latent.
+        missing: Planned images of shards that are not written yet, as long as the run has not ended.
+        rendered: Rows that were reproduced from their latents.
+        within: The tolerance of that, as text.
+        findings: What is wrong.
+        unchecked: What could not be checked, and why.
     """
 
     out: str
@@ -53,18 +62,26 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Whether the table is whole and nothing is wrong."""
+        """Return whether the table is whole and nothing is wrong."""
         return not self.findings and not self.missing
 
 
 def check_table(
     out: str, variants: Variants, sample: int = 8, generator: str | None = None, vgg: str | None = None
 ) -> Verification:
-    """Check the table at `out`. `variants`: knows the studies; `sample`: rows that are rendered again; `generator`,
-    `vgg`: paths or URLs, None for the recorded ones.
+    """Check the table at `out`. Faults of the table are findings.
 
-    Faults of the table are findings. Raises StorageError only if there is no output at all, and what `generator` or
-    `vgg` raises if it is given and cannot be read or is another.
+    Raises what `generator` or `vgg` raises if it is given and cannot be read or is another one.
+
+    Args:
+        out: The output of a run.
+        variants: Gives the variants of a study from the settings of a run.
+        sample: Rows that are rendered again.
+        generator: A path or URL; None for the recorded one.
+        vgg: A path or URL; None for the recorded one.
+
+    Raises:
+        StorageError: There is no output at all.
     """
     store = open_store(out)
     found = Verification(store.url)
@@ -73,7 +90,7 @@ def check_table(
         plan = _plan(store, record, found)
     keys = _shard_keys(store, found)
     if not keys and record is None:
-        existing_shards(store)  # says what there is instead
+        existing_shards(store)  # raises an error that describes what is there instead
     metadata = _any_metadata(store, keys) if record is None else record.table_metadata()
     settings = _settings(metadata)
     of_study = {} if record is None else variants(settings.run)
@@ -93,7 +110,7 @@ def check_table(
 def _check_shards(
     store: Store, keys: list[str], plan: Plan | None, expected: Expected, found: Verification
 ) -> list[CheckedShard]:
-    """Every shard by itself and against the plan. Of each row eight bytes are kept."""
+    """Check every shard by itself and against the plan. Eight bytes of each row are kept."""
     shards, unrecorded = [], 0
     for key, report in zip(keys, map_ahead(lambda key: check_shard(store, key, expected), keys, _READERS), strict=True):
         found.findings += report.findings
@@ -113,7 +130,7 @@ def _check_shards(
 def _settings(metadata: Mapping[str, str]) -> TableSettings:
     try:
         return table_settings(metadata)
-    except ValueError:  # without run.json nothing else says what they are; check_shard says that they are damaged
+    except ValueError:  # check_shard reports that they are damaged; without run.json they are not known otherwise
         return TableSettings.of({})
 
 
@@ -153,20 +170,20 @@ def _shard_keys(store: Store, found: Verification) -> list[str]:
     keys = []
     for info in store.list(RunLayout.shards_prefix):
         if RunLayout.shard_index(info.key) is None:
-            found.findings.append(Finding(store.uri(info.key), None, f"it is no shard of this table; {NOT_OURS}"))
+            found.findings.append(Finding(store.uri(info.key), None, f"it is not a shard of this table; {NOT_OURS}"))
         else:
             keys.append(info.key)
     return keys
 
 
 def _any_metadata(store: Store, keys: list[str]) -> dict[str, str]:
-    """Of the first shard that can be opened; without run.json it alone says what made the table."""
+    """Return the metadata of the first shard that can be opened; without run.json only they describe the run."""
     for key in keys:
         try:
             with lent_to_arrow(store.open(key)) as source:
                 metadata = pq.read_schema(source).metadata or {}
         except (pa.ArrowException, OSError, I2SError):
-            continue  # check_shard says what is wrong with it
+            continue  # check_shard reports what is wrong with it
         return texts_of(metadata)
     return {}
 
@@ -196,12 +213,12 @@ def _untrained_w_avg(check: RowCheck | None) -> np.ndarray | None:
 
 
 def _extra_columns(plan: Plan) -> list[pa.Field]:
-    """The columns that an input list, or an edit, carries into the table."""
+    """Return the extra columns that an input list, or an edit, adds to the table."""
     return [plan.images.schema.field(name) for name in plan.table_columns if name not in ("image_id", "uri")]
 
 
 def _check_sample(store: Store, shards: list[CheckedShard], check: RowCheck, sample: int, found: Verification) -> None:
-    """Render rows again, spread evenly over the table; of files in which something is wrong, none."""
+    """Render rows again, spread evenly over the table; none of files in which something is wrong."""
     found.within = check.within
     why: list[str] = []
     chosen = _spread([shard for shard in shards if shard.sound], sample, store)
@@ -215,7 +232,7 @@ def _check_sample(store: Store, shards: list[CheckedShard], check: RowCheck, sam
 
 
 def _spread(shards: list[CheckedShard], count: int, store: Store) -> list[tuple[str, str]]:
-    """File and id of `count` rows with a code, as evenly spread as can be."""
+    """Return file and id of `count` rows with a latent, as evenly spread as possible."""
     stops = np.cumsum([0, *(shard.good for shard in shards)])
     total = int(stops[-1])
     count = min(count, total)
