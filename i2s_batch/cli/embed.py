@@ -18,15 +18,28 @@ from i2s_batch.config import EmbedRunConfig, Json
 @embed_options
 @click.option("--grow", is_flag=True, help="Embed what is new or has changed in SOURCE since the run was planned.")
 @click.option(
+    "--path-column",
+    default=None,
+    metavar="NAME",
+    help="The column of a list that holds the paths. Default: the first with a usual name, such as path or file_name.",
+)
+@click.option(
     "--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of one worker; for --dry-run."
 )
 @run_options
 def embed(
-    source: str, out: str, generator: str, vgg: str, dry_run: bool, price_per_hour: float | None, **options: Any
+    source: str,
+    out: str,
+    generator: str,
+    vgg: str,
+    dry_run: bool,
+    path_column: str | None,
+    price_per_hour: float | None,
+    **options: Any,
 ) -> int:
     """Embed the pictures of SOURCE and write one row for each into OUT.
 
-    SOURCE is a folder, a glob, a picture, an s3:// prefix, or a list (.txt, .csv, .jsonl, .parquet). OUT is a
+    SOURCE is a folder, a glob, a picture, an s3:// prefix, or a list (.txt, .csv, .json, .jsonl, .parquet). OUT is a
     folder or an s3:// prefix. Run the same command again to go on with a run that was stopped.
     """
     if not dry_run:
@@ -34,8 +47,9 @@ def embed(
     config = EmbedRunConfig(embed=take_embed_config(options), **options)
     from i2s_batch.cli.run_command import ended, execute, voice, write_page
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+    from i2s_batch.sources.options import SourceOptions
 
-    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), voice())
+    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config, SourceOptions(path_column)), voice())
     if dry_run:
         preview = run.describe()
         updates = preview.images_to_do * config.embed.steps

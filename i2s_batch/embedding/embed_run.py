@@ -25,6 +25,7 @@ from i2s_batch.run.pools import Fleet
 from i2s_batch.run.recorded import generator_record, vgg_record
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
+from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 
 
@@ -37,6 +38,7 @@ class EmbedRunRequest:
     generator: str
     vgg: str
     config: EmbedRunConfig
+    source_options: SourceOptions = AS_USUAL
 
 
 class EmbedRun(Run):
@@ -70,7 +72,7 @@ class EmbedRun(Run):
         return EmbedUnit(index=index, image_ids=(image_id,), uri=uri, settings=settings)
 
     def _list(self) -> SpilledRows:
-        return list_images(self._request.source, exclude=self._request.out)
+        return list_images(self._request.source, self._request.out, self._request.source_options)
 
     @cached_property
     def _listing(self) -> SpilledRows:

@@ -7,11 +7,12 @@ from pathlib import Path
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.apart import Output
 from i2s_batch.sources.items import sorted_images
+from i2s_batch.sources.options import SourceOptions
 from i2s_batch.sources.registered import SourceKind
 from tests.material import scene
 
 
-def drawn(source: str, out: Output, /) -> SpilledRows | None:
+def drawn(source: str, out: Output, options: SourceOptions, /) -> SpilledRows | None:
     if not source.startswith("drawn:"):
         return None
     _, folder, count = source.split(":")
