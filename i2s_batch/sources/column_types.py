@@ -74,7 +74,18 @@ def converted(column: pa.Array, kind: pa.DataType) -> pa.Array:
         column = column.storage
     if pa.types.is_interval(column.type) or (pa.types.is_decimal(column.type) and pa.types.is_string(kind)):
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], kind)
-    return column if column.type == kind else column.cast(kind)
+    if column.type == kind:
+        return column
+    if _needs_values(column.type):
+        return pa.array(column.to_pylist(), kind)
+    return column.cast(kind)
+
+
+def _needs_values(kind: pa.DataType) -> bool:
+    """Return whether Arrow's casts do not convert a type, or convert it wrongly: list views, run-end encoding."""
+    if _is(kind, "is_run_end_encoded") or _is(kind, "is_list_view") or _is(kind, "is_large_list_view"):
+        return True
+    return any(_needs_values(field.type) for field in _fields(kind))
 
 
 def is_writable(kind: pa.DataType) -> bool:

@@ -44,7 +44,7 @@ def read(path: Path, options: SourceOptions = AS_USUAL) -> dict[str, list[Any]]:
         ("semicolon.csv", {"label": [1, 2]}),
         ("tab.tsv", {"label": [1, 2]}),
         ("spaces.csv", {"label": [1, 2]}),
-        ("string-view.parquet", {"label": ["cat", "dog"]}),
+        ("string-view.parquet", {"label": ["x", "y"]}),
         ("empty-object.jsonl", {"meta": ["{}", "{}"]}),
         ("windows.csv", {"label": [1, 2]}),
     ],
@@ -52,10 +52,7 @@ def read(path: Path, options: SourceOptions = AS_USUAL) -> dict[str, list[Any]]:
 def test_lists_of_other_programs(lists: Path, name: str, extra: dict[str, list[Any]]) -> None:
     found = read(lists / name)
     assert found.pop("image_id") == TWO
-    if name.startswith("string-view"):
-        assert [type(value) for column in found.values() for value in column] == [str] * 2
-    else:
-        assert found == extra
+    assert found == extra
 
 
 def test_a_path_with_a_hash_is_a_file_and_remarks_are_none(lists: Path) -> None:
