@@ -49,7 +49,8 @@ def embed(
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
     from i2s_batch.sources.options import SourceOptions
 
-    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config, SourceOptions(path_column)), voice())
+    options_of_source = SourceOptions(path_column)
+    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config, source_options=options_of_source), voice())
     if dry_run:
         preview = run.describe()
         updates = preview.images_to_do * config.embed.steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import msgspec
@@ -38,7 +38,7 @@ class EmbedRunRequest:
     generator: str
     vgg: str
     config: EmbedRunConfig
-    source_options: SourceOptions = AS_USUAL
+    source_options: SourceOptions = field(default=AS_USUAL, kw_only=True)
 
 
 class EmbedRun(Run):

@@ -42,7 +42,7 @@ def uncompressed(source: str, file: BinaryIO) -> BinaryIO:
 class _Lines(io.TextIOWrapper):
     """Refuses lines that are too long."""
 
-    def __next__(self) -> str:
+    def __next__(self) -> str:  # type: ignore[override]  # typeshed has the one of bytes files
         line = self.readline(MAX_LINE + 1)
         if not line:
             raise StopIteration

@@ -75,9 +75,10 @@ def read_cells(source: str, data: bytes, wanted: Sequence[str]) -> Cells | None:
         names = list(dict.fromkeys(name for value in objects for name in value))
         return Cells(names, [[value.get(name) for name in names] for value in objects])
     if name == "txt" or not name:
-        rows = _text_rows(source, file, column)
-        return None if rows is None else Cells(rows[0], list(rows[1:]))
-    _, header = next(rows := cell_rows(source, file, column))
+        text = _text_rows(source, file, column)
+        return None if text is None else Cells(text[0], list(text[1:]))
+    rows = cell_rows(source, file, column)
+    _, header = next(rows)
     return Cells(header, [row for _, row in rows])
 
 

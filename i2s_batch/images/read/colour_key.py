@@ -25,7 +25,7 @@ class ColourKey:
     def whiten(self, pixels: np.ndarray, image: Image.Image, data: bytes) -> None:
         """Make those of `pixels`, uint8 [H, W, 3], white that are transparent in the loaded `image` of `data`."""
         low = Image.open(io.BytesIO(data), formats=("PNG",))
-        low.tile = [tile._replace(args=_LOW_BYTES) for tile in low.tile]  # type: ignore[attr-defined]
+        low.tile = [tile._replace(args=_LOW_BYTES) for tile in low.tile]
         low.load()
         key = np.array(self.samples)
         for row in range(image.height):
@@ -42,7 +42,7 @@ def take(image: Image.Image) -> ColourKey | None:
     layout = image.tile[0].args  # type: ignore[attr-defined]
     if layout in _LOW_GREY and isinstance(key, int):
         image.info["transparency"] = key * _LOW_GREY[layout]
-    if layout != _HIGH_BYTES:
+    if layout != _HIGH_BYTES or not isinstance(key, tuple):
         return None
     del image.info["transparency"]
     return ColourKey(key)

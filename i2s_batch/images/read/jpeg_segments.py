@@ -82,7 +82,7 @@ def unsupported(data: bytes) -> str:
     if frame is None or frame.start + 4 >= len(data):
         return ""
     if frame.marker in _UNSUPPORTED_FRAMES:
-        return _UNSUPPORTED_FRAMES[frame.marker]
+        return str(_UNSUPPORTED_FRAMES[frame.marker])
     bits = data[frame.start + 4]
     return "" if bits == 8 else f"of {bits} bits a sample"
 

@@ -82,7 +82,8 @@ class Directories:
 
     def pages(self) -> Iterator[Page]:
         """Yield the pages in their order, up to one that lies outside the file."""
-        seen, offset = set(), self.first
+        seen: set[int] = set()
+        offset = self.first
         while offset and offset not in seen and len(seen) < _MAX_PAGES:
             seen.add(offset)
             try:
