@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.help_groups import RUN, GroupedCommand, option
+from i2s_batch.cli.help_groups import INPUT, RUN, GroupedCommand, option
 from i2s_batch.cli.options import Price, embed_options, embed_run_options, refuse_without_effect, take_embed_config
 from i2s_batch.config import EmbedRunConfig, Json
 
@@ -17,6 +17,13 @@ from i2s_batch.config import EmbedRunConfig, Json
 @click.argument("source")
 @click.argument("out")
 @embed_options
+@option(
+    "--path-column",
+    group=INPUT,
+    default=None,
+    metavar="NAME",
+    help="Column of a list that holds the paths. Default: the first with a usual name, such as path or file_name.",
+)
 @option(
     "--update",
     group=RUN,
@@ -33,11 +40,18 @@ from i2s_batch.config import EmbedRunConfig, Json
     help="Price of one worker per hour, for the estimate of --dry-run. Default: no cost is estimated.",
 )
 def embed(
-    source: str, out: str, generator: str, vgg: str, dry_run: bool, price_per_hour: float | None, **options: Any
+    source: str,
+    out: str,
+    generator: str,
+    vgg: str,
+    dry_run: bool,
+    path_column: str | None,
+    price_per_hour: float | None,
+    **options: Any,
 ) -> int:
     """Embed images: one row with a W+ latent per image.
 
-    SOURCE is a folder, a glob pattern, an image, an s3:// prefix, or a list of images (.txt, .csv, .jsonl, .parquet).
+    SOURCE is a folder, a glob pattern, an image, an s3:// prefix, or a list of images (.txt, .csv, .json, .jsonl, .parquet).
     OUT is the folder or s3:// prefix that gets the table, new or of the run that is to be resumed.
 
     Run the same command again to resume a run that was stopped.
@@ -47,8 +61,11 @@ def embed(
     config = EmbedRunConfig(embed=take_embed_config(options), grow=options.pop("update"), **options)
     from i2s_batch.cli.run_command import ended, execute, line_logger, write_page
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+    from i2s_batch.sources.options import SourceOptions
 
-    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), line_logger())
+    options_of_source = SourceOptions(path_column)
+    request = EmbedRunRequest(source, out, generator, vgg, config, source_options=options_of_source)
+    run = EmbedRun(request, line_logger())
     if dry_run:
         preview = run.describe()
         updates = preview.images_to_do * config.embed.steps

@@ -1,22 +1,19 @@
-"""Reads edit lists, .csv and .parquet files with one edit a row, and lists of image ids, one a line."""
+"""Reads edit lists, files with one edit a row, and lists of image ids."""
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import pyarrow as pa
-
 from i2s_batch.config import MOST_STRENGTHS
 from i2s_batch.editing.requests import ListedEdit
 from i2s_batch.errors import PictureError, SourceError
-from i2s_batch.parquet.arrow_files import read_parquet
 from i2s_batch.sources.image_bytes import read_bytes
-from i2s_batch.sources.lists import read_csv
+from i2s_batch.sources.list_text import LIST_SUFFIXES, is_list
+from i2s_batch.sources.lists import read_cells, read_image_ids
 
 Number = TypeVar("Number", int, float)
 
@@ -52,7 +49,7 @@ def read_edit_list(source: str, roles: Sequence[str]) -> list[ListedEdit]:
     Raises:
         SourceError: The list cannot be read, or a row, which the message names, holds something else.
     """
-    header, cells = _cells(source)
+    header, cells = _cells(source, roles)
     known = {*roles, "strengths", "layers"}
     for name in roles:
         if name not in header:
@@ -73,40 +70,33 @@ def read_edit_list(source: str, roles: Sequence[str]) -> list[ListedEdit]:
 
 
 def read_ids(source: str) -> list[str]:
-    """Return the image ids in a text file, one a line, in their order; blank lines are ignored.
-
-    A byte order mark at the beginning and any ends of lines that editors write are no part of an id.
+    """Return the image ids in a list, in their order: of text one a line, of other lists the column `image_id` or `id`.
 
     Raises:
-        SourceError: The file cannot be read, or lists no id.
+        SourceError: The list cannot be read, or has no id.
     """
     try:
-        text = io.TextIOWrapper(io.BytesIO(read_bytes(source)), "utf-8-sig")
-        lines = [line.removesuffix("\n") for line in text]
-    except (PictureError, UnicodeDecodeError) as error:
+        data = read_bytes(source)
+    except PictureError as error:
         raise SourceError(f"the list of ids {source!r} cannot be read: {error}") from error
-    ids = [line for line in lines if line.strip()]
+    ids = list(read_image_ids(source, data))
     if not ids:
         raise SourceError(f"{source!r} lists no image id")
     return ids
 
 
-def _cells(source: str) -> tuple[list[str], list[Sequence[object]]]:
+def _cells(source: str, roles: Sequence[str]) -> tuple[list[str], list[Sequence[object]]]:
     """Return the header of a list, and the cells of its rows. In a CSV all are text: ids such as 007 are no numbers."""
     try:
         data = read_bytes(source)
     except PictureError as error:
         raise SourceError(f"the edit list cannot be read: {error}") from error
-    if source.lower().endswith(".csv"):
-        cells = read_csv(source, data)
-        return cells.header, list(cells.rows)
-    if source.lower().endswith(".parquet"):
-        try:
-            table = read_parquet(data)
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{source!r} is no readable Parquet file: {' '.join(str(error).split())}") from error
-        return table.column_names, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    raise SourceError(f"{source!r} is no edit list: its name must end in .csv or .parquet")
+    if not is_list(source):
+        raise SourceError(f"{source!r} is no edit list: its name must end in one of {', '.join(LIST_SUFFIXES)}")
+    cells = read_cells(source, data, roles)
+    if cells is None:
+        raise SourceError(f"{source!r} is no edit list: its first line must name the columns {', '.join(roles)}")
+    return cells.header, cells.rows
 
 
 def _listed(row: _Row, roles: Sequence[str]) -> ListedEdit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import msgspec
@@ -26,6 +26,7 @@ from i2s_batch.run.pools import Fleet
 from i2s_batch.run.recorded import generator_record, vgg_record
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
+from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 
 # Peak memory of a step in float32, networks of official widths: 7.8 KiB a pixel of each image at 256 x 256.
@@ -41,6 +42,7 @@ class EmbedRunRequest:
     generator: str
     vgg: str
     config: EmbedRunConfig
+    source_options: SourceOptions = field(default=AS_USUAL, kw_only=True)
 
 
 class EmbedRun(Run):
@@ -75,7 +77,7 @@ class EmbedRun(Run):
         return EmbedUnit(index=index, image_ids=(image_id,), uri=uri, settings=settings)
 
     def _list(self) -> SpilledRows:
-        return list_images(self._request.source, exclude=self._request.out)
+        return list_images(self._request.source, self._request.out, self._request.source_options)
 
     @cached_property
     def _listing(self) -> SpilledRows:

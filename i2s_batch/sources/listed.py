@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import BinaryIO, cast
 
@@ -17,8 +18,11 @@ from i2s_batch.errors import ObjectNotFoundError, SourceError
 from i2s_batch.parquet.sorted_rows import SpilledRows, sorted_rows
 from i2s_batch.sources.apart import Output
 from i2s_batch.sources.items import IMAGE, WHAT_TO_GIVE, Item, image_table
-from i2s_batch.sources.lists import ListRows, is_list, read_list
-from i2s_batch.sources.names import image_id_of, is_text, uri_of
+from i2s_batch.sources.list_rows import ListRows, PathColumn, ReadList
+from i2s_batch.sources.list_text import is_list
+from i2s_batch.sources.lists import read_list
+from i2s_batch.sources.names import existing_spelling, image_id_of, is_text, uri_of
+from i2s_batch.sources.options import SourceOptions
 from i2s_batch.storage import is_remote, open_store, split_url
 from i2s_batch.storage.local import open_regular
 from i2s_batch.storage.schemes import scheme_of
@@ -27,23 +31,76 @@ from i2s_batch.storage.urls import without_secrets
 _LIST_BYTES_AT_ONCE = 8 << 20  # read at a time of a list in a store
 
 
-def listed(source: str, out: Output) -> SpilledRows | None:
+def listed(source: str, out: Output, options: SourceOptions) -> SpilledRows | None:
     """Return the images that a list names, with its extra columns; None for a SOURCE that is no list.
 
     Raises SourceError: the list names no image, or one twice, or one that lies in OUT, or cannot be read.
     """
-    if not is_list(source) or not (is_remote(source) or os.path.isfile(source)):  # noqa: PTH113
+    files = _files_of(source)
+    if not files:
         return None
-    base = (source if is_remote(source) else os.path.abspath(source)).rpartition("/")[0]  # noqa: PTH100
-    with _opened_list(source) as file:
-        carried, parts = read_list(source, file)
+    base = _base_of(source)
+    wanted = PathColumn(options.path_column)
+    with ExitStack() as opened:
+        carried, parts = _read(files, opened, wanted)
         images = sorted_rows((_resolved(source, base, rows, out) for rows in parts), pa.schema([*IMAGE, *carried]))
         if not images.num_rows:
             raise SourceError(f"{source!r} lists no image")
         doubled = _first_doubled(images)
         if doubled is not None:
-            raise _named_twice(source, base, read_list(source, file)[1], doubled)
+            raise _named_twice(source, base, _read(files, opened, wanted)[1], doubled)
     return images
+
+
+def _files_of(source: str) -> list[str]:
+    """Return the files of a list: one, the files of a Parquet folder in their order, or none if SOURCE is no list."""
+    if is_remote(source):
+        if is_list(source):
+            return [source]
+        store = open_store(source)
+        is_folder = source.rstrip("/").endswith(".parquet")
+        return [store.uri(name) for name in _parquet_files(info.key for info in store.list())] if is_folder else []
+    if os.path.isdir(source):  # noqa: PTH112
+        with os.scandir(source) as entries:
+            names = _parquet_files(entry.name for entry in entries)
+        return [f"{source.rstrip('/')}/{name}" for name in names]
+    return [source] if is_list(source) and os.path.isfile(source) else []  # noqa: PTH113
+
+
+def _parquet_files(names: Iterable[str]) -> list[str]:
+    """Return the files of a Parquet folder in their order; none if another file is among them."""
+    found = []
+    for name in names:
+        if name.startswith((".", "_")):  # "_SUCCESS", "_metadata"
+            continue
+        if not name.endswith(".parquet"):
+            return []
+        found.append(name)
+    return sorted(found)
+
+
+def _base_of(source: str) -> str:
+    """Return the folder that relative paths of a list are relative to."""
+    path = source.rstrip("/") if is_remote(source) else os.path.abspath(source)  # noqa: PTH100
+    return path.rpartition("/")[0] if is_list(path) else path
+
+
+def _read(files: Sequence[str], opened: ExitStack, wanted: PathColumn) -> ReadList:
+    """Return the extra columns and the rows of a list that is in `files`; the first stays open as long as `opened`."""
+    schema, first = read_list(files[0], opened.enter_context(_opened_list(files[0])), wanted)
+
+    def parts() -> Iterator[ListRows]:
+        yield from first
+        for name in files[1:]:
+            with _opened_list(name) as file:
+                other, rows = read_list(name, file, wanted)
+                if other != schema:
+                    raise SourceError(f"{name!r} has other columns than {files[0]!r}, which is in the same folder")
+                for part in rows:
+                    at = [f"{position} of {posixpath.basename(name)}" for position in part.positions]
+                    yield replace(part, positions=at)
+
+    return schema, parts()
 
 
 @contextmanager
@@ -118,9 +175,19 @@ def _list_item(source: str, position: str, base: str, path: str) -> Item:
         if not is_text(path):
             raise SourceError(f"{source!r}: {position} holds {path!r}, which is not UTF-8; keys on S3 are")
         root, key = split_url(base)
-        # Of a list at the root of its bucket `key` is empty, and `normpath` keeps two slashes at the beginning.
-        uri = path if is_remote(path) else f"{root}/{posixpath.normpath(f'/{key}/{path}').lstrip('/')}"
+        uri = path if is_remote(path) else f"{root}/{_joined_key(key, path)}"
         return uri.removeprefix(f"{base}/"), uri
-    full = os.path.normpath(path if absolute else f"{base}/{path}")
+    full = existing_spelling(os.path.normpath(path if absolute else f"{base}/{path}"))
     inside = full.removeprefix(f"{base.rstrip('/')}/")
     return image_id_of(inside), uri_of(full)
+
+
+def _joined_key(folder: str, path: str) -> str:
+    """Return the key of an entry relative to a folder of a bucket; two slashes are left as they are."""
+    parts = folder.split("/") if folder else []
+    for part in path.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part != ".":
+            parts.append(part)
+    return "/".join(parts)

@@ -12,13 +12,14 @@ from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.apart import Output
 from i2s_batch.sources.items import WHAT_TO_GIVE, Item, sorted_images
 from i2s_batch.sources.names import image_id_of, uri_of
+from i2s_batch.sources.options import SourceOptions
 from i2s_batch.sources.walk import JUNK, fixed_part, glob_files, is_pattern, walk_files
 from i2s_batch.storage.files import local_error
 from i2s_batch.storage.schemes import scheme_of
 from i2s_batch.storage.urls import without_secrets
 
 
-def files(source: str, out: Output) -> SpilledRows:
+def files(source: str, out: Output, options: SourceOptions) -> SpilledRows:
     """Return the images of a local SOURCE; raise SourceError for a url that no other kind of SOURCE took."""
     return sorted_images(_local_items(source, out))
 

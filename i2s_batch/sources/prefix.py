@@ -9,11 +9,12 @@ from itertools import islice
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.apart import Output
 from i2s_batch.sources.items import Item, sorted_images
+from i2s_batch.sources.options import SourceOptions
 from i2s_batch.sources.walk import is_skipped
 from i2s_batch.storage import is_remote, open_store, split_url
 
 
-def below_prefix(source: str, out: Output) -> SpilledRows | None:
+def below_prefix(source: str, out: Output, options: SourceOptions) -> SpilledRows | None:
     """Return the objects below a prefix of a store; None for a local SOURCE."""
     return sorted_images(_items(source, out)) if is_remote(source) else None
 

@@ -10,12 +10,13 @@ from i2s_batch.registry import Declaration, Registry
 if TYPE_CHECKING:  # whoever lists the kinds needs no pyarrow
     from i2s_batch.parquet.sorted_rows import SpilledRows
     from i2s_batch.sources.apart import Output
+    from i2s_batch.sources.options import SourceOptions
 
 
 class Lister(Protocol):
     """Lists the images of a SOURCE."""
 
-    def __call__(self, source: str, out: Output, /) -> SpilledRows | None:
+    def __call__(self, source: str, out: Output, options: SourceOptions, /) -> SpilledRows | None:
         """Return the images of a SOURCE, sorted by image_id, without what lies in `out`; None for another kind.
 
         The columns are `image_id`, `uri` and those that are passed through.
@@ -30,7 +31,11 @@ class SourceKind(Declaration[Lister]):
 SOURCES: Registry[SourceKind] = Registry(
     "source",
     [
-        SourceKind("list", "A list: .txt, .csv, .jsonl or .parquet.", "i2s_batch.sources.listed:listed"),
+        SourceKind(
+            "list",
+            "A list: .txt, .csv, .tsv, .json, .jsonl, .parquet, or a folder of .parquet files.",
+            "i2s_batch.sources.listed:listed",
+        ),
         SourceKind("prefix", "Objects below a prefix of a store.", "i2s_batch.sources.prefix:below_prefix"),
         SourceKind("files", "A folder, a pattern or an image of this machine.", "i2s_batch.sources.local_files:files"),
     ],

@@ -9,14 +9,15 @@ from i2s_batch.errors import SourceError
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.apart import Output
 from i2s_batch.sources.items import WHAT_TO_GIVE, Item
-from i2s_batch.sources.lists import is_list
+from i2s_batch.sources.list_text import is_list
 from i2s_batch.sources.names import image_id_of, uri_of
+from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.registered import SOURCES
 from i2s_batch.sources.walk import fixed_part, is_pattern
 from i2s_batch.storage import is_remote
 
 
-def list_images(source: str, exclude: str | None = None) -> SpilledRows:
+def list_images(source: str, exclude: str | None = None, options: SourceOptions = AS_USUAL) -> SpilledRows:
     """Return the images of SOURCE: columns `image_id`, `uri` and those that a list passes through, sorted by image_id.
 
     The order is that of the ids' UTF-8 bytes; ids are unique. What lies under the output `exclude` is left out of
@@ -30,7 +31,7 @@ def list_images(source: str, exclude: str | None = None) -> SpilledRows:
     """
     out = Output(exclude)
     for kind in SOURCES:
-        images = kind.resolve()(source, out)
+        images = kind.resolve()(source, out, options)
         if images is None:
             continue
         if not images.num_rows:

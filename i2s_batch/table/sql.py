@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -21,6 +21,7 @@ import pyarrow as pa
 from i2s_batch.config import Json
 from i2s_batch.errors import QueryError
 from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.sources.column_types import plain_type
 from i2s_batch.table.dataset import TableFiles, check_whole
 
 MEMORY_LIMIT = "4GB"  # of DuckDB, beyond which it uses a temporary folder; 1 GB cannot compare latents of 18 x 512
@@ -135,12 +136,23 @@ def _connected(table: TableFiles, spill: str) -> Iterator[Any]:
         "allow_community_extensions": "false",
     }
     with duckdb.connect(":memory:", config=settings) as connection:
-        connection.register("latents", table.dataset)
+        _register(connection, table)
         layers, w_dim = table.latent_shape
         connection.execute(_MACROS.replace("$layers", str(layers)).replace("$w_dim", str(w_dim)))
         connection.execute("SET enable_progress_bar = false; SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection
+
+
+def _register(connection: Any, table: TableFiles) -> None:
+    """Register the table; columns of types that DuckDB has not, from lists of earlier versions, in the nearest ones."""
+    try:
+        connection.register("latents", table.dataset)
+    except duckdb.NotImplementedException:
+        fields = [field.with_type(plain_type(field.type)) for field in table.schema]
+        plain = pa.schema(fields, table.schema.metadata)
+        shards = [replace(shard, schema=plain) for shard in table.shards]
+        connection.register("latents", replace(table, shards=shards, schema=plain).dataset)
 
 
 def _checked(connection: Any, query: str) -> Any:

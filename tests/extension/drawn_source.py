@@ -7,10 +7,11 @@ from pathlib import Path
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.apart import Output
 from i2s_batch.sources.items import sorted_images
+from i2s_batch.sources.options import SourceOptions
 from i2s_batch.sources.registered import SourceKind
 
 
-def drawn(source: str, out: Output, /) -> SpilledRows | None:
+def drawn(source: str, out: Output, options: SourceOptions, /) -> SpilledRows | None:
     """Return the images of SOURCE, (image_id, uri) each; None if it is no SOURCE of this kind."""
     if not source.startswith("drawn:"):
         return None

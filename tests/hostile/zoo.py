@@ -115,7 +115,7 @@ def kinds() -> Iterator[tuple[str, bytes, str | None]]:
     yield "document.png", b"%PDF-1.7\n", "a PDF document"
     yield "archive.png", b"PK\x03\x04" + bytes(50), "a ZIP archive"
     yield "pointer.png", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"
-    yield "phone.jpg", b"\0\0\0\x18ftypheic" + bytes(50), "an HEIC picture"
+    yield "phone.jpg", b"\0\0\0\x18ftypheic" + bytes(50), "an HEIC image"
     yield "film.jpg", b"\0\0\0\x18ftypisom" + bytes(50), "a video"
     yield "layers.png", b"8BPS\0\1" + bytes(50), "a Photoshop file"
     yield "really-a-png.jpg", save(whole, "PNG"), OK
@@ -136,19 +136,19 @@ def kinds() -> Iterator[tuple[str, bytes, str | None]]:
     yield "tile.tif", tiff((322, 4, 1, 1 << 19), (323, 4, 1, 1 << 11), (259, 3, 1, 8)), "a tile of it has 1073741824"
     yield "claims.tif", tiff((65_000, 7, 0xFFFFFFF0, 8), (34_665, 4, 0xFFFFFFFF, 8)), OK
     yield "own-child.tif", tiff((330, 4, 1, 8), (34_665, 4, 1, 8), following=8), OK
-    yield "samples.tif", tiff((277, 3, 1, 65_535)), "damaged|not an image"
+    yield "samples.tif", tiff((277, 3, 1, 65_535)), "not supported: its pixels are of a rare kind"
     yield "outside.tif", tiff((273, 4, 1, 0xFFFFFF00)), "damaged"
-    yield "text-bomb.png", png_with(_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(60_000_000)))), "too large"
-    yield "icc-bomb.png", png_with(_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(60_000_000)))), "too large"
+    yield "text-bomb.png", png_with(_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(60_000_000)))), OK
+    yield "icc-bomb.png", png_with(_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(60_000_000)))), OK
     yield "chunks.png", png_with(_chunk(b"tEXt", b"a\0b") * 10_000), OK
-    # Each of these took minutes.
-    yield "many-chunks.png", png_with(_chunk(b"tEXt", b"a\0b") * 110_000), "more than 300000 pieces"
+    # Each of these took minutes, or is refused because it would.
+    yield "many-chunks.png", png_with(_chunk(b"tEXt", b"a\0b") * 110_000), OK
     yield "comment.ppm", b"P6\n#" + bytes([97]) * 400_000 + b"\n2 2\n255\n" + bytes(12), "more than 300000 pieces"
     yield "text.ppm", b"P3\n7000 7000\n255\n" + b"1 " * 100, "more than 4000000 pixels written as text"
     yield "remarks.ppm", b"P3\n2 2\n255\n" + b"#\n" * 500_000 + b"1 " * 12, "more than 1000 comments"
     yield "some-remarks.ppm", b"P3\n#a\n2 2\n255\n" + b"#\n" * 9 + b"1 " * 12, OK
-    yield "comment.gif", gif_with(b"\xff" + bytes([97]) * 255, 10_000), "header has more than 2097152 bytes"
-    yield "long-exif.jpg", jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 300), "header has more than 16777216"
+    yield "comment.gif", gif_with(b"\xff" + bytes([97]) * 255, 10_000), OK
+    yield "long-exif.jpg", jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 300), OK
     yield "wrong-sum.png", save(whole, "PNG")[:-30] + bytes(30), "damaged"
     yield "exif-self.jpg", jpeg_with(exif_of((0x8769, 4, 1, 8), (0x0112, 3, 1, 1))), OK
     yield "exif-claims.jpg", jpeg_with(exif_of((0x010E, 2, 0xFFFFFFFF, 8))), OK

@@ -173,8 +173,12 @@ def test_16_bit_colour() -> None:
 
 
 def test_32_bit_integers() -> None:
-    wide = np.array([[0, 2**31 - 1, -1]], np.int32)  # -1 is how 2^32 - 1 unsigned arrives
-    assert decode_picture(save(Image.fromarray(wide), "TIFF"))[0, :, 0].tolist() == [0, 127, 255]
+    wide = np.array([[0, 2**31 - 1, 2**32 - 1]], np.uint32)
+    signed = save(Image.fromarray(wide.view(np.int32)), "TIFF")
+    unsigned = signed.replace(struct.pack("<HHII", 339, 3, 1, 2), struct.pack("<HHII", 339, 3, 1, 1))
+    assert decode_picture(unsigned)[0, :, 0].tolist() == [0, 127, 255]
+    with pytest.raises(PictureError, match="not supported: its values are signed"):
+        decode_picture(signed)
     narrow = np.array([[0, 128 * 257, 65535]], np.int32)
     assert decode_picture(save(Image.fromarray(narrow), "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
 
@@ -270,7 +274,7 @@ def test_truncated_files(kind: str) -> None:
         (b"hello, world\n", "text that begins 'hello, world"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         (b"PK\x03\x04rest", "a ZIP archive"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "an HEIC picture"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "an HEIC image"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
         (bytes(500), "nothing but zero bytes"),
         (b"\xde\xad\xbe\xef" * 10, "unknown data that begins with bytes de ad be ef"),
@@ -350,3 +354,23 @@ def test_a_ppm_with_any_largest_value_is_what_pillow_makes_of_it(magic: bytes, p
     np.testing.assert_array_equal(decode_picture(data), expected)
     with pytest.raises(PictureError, match="damaged"):
         decode_picture(data[:-1])
+
+
+@pytest.mark.parametrize(("package", "kind"), [("pillow_heif", "HEIF"), ("pillow_jxl", "JXL")])
+def test_formats_of_plug_ins_are_decoded_where_these_are_installed(package: str, kind: str) -> None:
+    module = pytest.importorskip(package)
+    if kind == "HEIF":
+        module.register_heif_opener()
+    smooth = np.linspace(0, 255, 64 * 48).reshape(48, 64).astype(np.uint8)
+    image = Image.fromarray(np.stack([smooth, smooth[::-1], smooth // 2], 2))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = save(image, kind, quality=95, exif=exif.tobytes())
+    np.testing.assert_allclose(decode_picture(data), np.rot90(np.asarray(image), -1), atol=20)
+    clear = image.copy()
+    clear.putalpha(0)
+    assert (decode_picture(save(clear, kind, quality=95)) > 250).all()
+    with pytest.raises(PictureError, match="the limit is 3071"):
+        decode_picture(data, max_pixels=3071)
+    with pytest.raises(PictureError, match=r"damaged|cannot be decoded"):
+        decode_picture(data[: len(data) // 2])

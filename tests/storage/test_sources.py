@@ -259,7 +259,6 @@ def test_parquet_list_carries_columns(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("a.csv", "id,name\n1,x\n", "has no column of paths; it has id, name; name one of them path, uri"),
-        ("a.csv", "path,Width\na.png,3\n", "column 'Width' is a column of the output too; rename it"),
         ("a.csv", "path,n,N\na.png,3,4\n", "column 'n' appears twice"),
         ("a.csv", "path,n\na.png\n", "line 2 has 1 cells; the header has 2"),
         ("a.csv", 'path\n"a.png\n', "is no CSV"),
@@ -376,7 +375,7 @@ def test_a_list_in_parts_is_the_list_as_a_whole(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "l.txt").write_text("d\nb\n\n#x\nc\na\n")
     lists = [str(tmp_path / f"l.{kind}") for kind in ("csv", "jsonl", "parquet", "txt")]
     whole = [list_images(source).read() for source in lists]
-    monkeypatch.setattr("i2s_batch.sources.lists.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("i2s_batch.sources.list_rows.ROWS_AT_ONCE", 1)
     for source, table in zip(lists, whole, strict=True):
         assert list_images(source).read().equals(table)
     csv, jsonl, parquet, _ = whole
@@ -393,7 +392,7 @@ def test_a_list_in_parts_is_the_list_as_a_whole(tmp_path: Path, monkeypatch: pyt
 
 
 def test_what_a_list_names_twice_is_found_across_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2s_batch.sources.lists.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("i2s_batch.sources.list_rows.ROWS_AT_ONCE", 2)
     names = [f"{number}.png" for number in range(9)]
     (tmp_path / "l.txt").write_text("\n".join([*names, f"{tmp_path}/4.png", "./4.png"]))
     with pytest.raises(SourceError, match=r"l\.txt' names '.*/4\.png' twice, in line 5 and line 10; remove one"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import io
 import json
 from pathlib import Path
@@ -314,3 +315,25 @@ def test_answers_as_files(tmp_path: Path) -> None:
     with pq.ParquetFile(tmp_path / "x.parquet") as found:
         assert (found.metadata.num_rows, found.metadata.num_row_groups) == (150, 2)
         assert found.schema_arrow.field("latent").type == table.schema.field("latent").type
+
+
+def test_columns_of_types_that_sql_has_not_can_be_queried(tmp_path: Path) -> None:
+    """Earlier versions passed through whatever a Parquet list held."""
+    table = pq.read_table(io.BytesIO(shard(range(3))))
+    columns = {
+        "half": pa.array([0.5, None, 2], pa.float16()),
+        "halves": pa.array([[0.5], [], None], pa.list_(pa.float16())),
+        "long": pa.array([decimal.Decimal("1.50"), None, decimal.Decimal(-2)], pa.decimal256(60, 2)),
+        "view": pa.array(["x", None, "z"], pa.string_view()),
+    }
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    store = open_store(str(tmp_path / "out"))
+    store.put(RunLayout.shard(0), sink.getvalue())
+    assert ask(store.url, "SELECT half, halves, long, view FROM latents ORDER BY image_id") == [
+        (0.5, [0.5], "1.50", "x"),
+        (None, [], None, None),
+        (2.0, None, "-2.00", "z"),
+    ]

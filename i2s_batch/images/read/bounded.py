@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 
+from i2s_batch.images.read.faults import BeyondLimitError
+
 # A PNG of 512 MB in chunks of 8 KB, the smallest usual, comes in 200,000 pieces; this many take a few seconds.
 MAX_PIECES = 300_000
 # Bytes that may be read until the size of the image is known, by the first bytes of the file. ICC profiles of
@@ -16,7 +18,7 @@ MAX_HEADER_BYTES = {b"\xff\xd8": 16 * 2**20, b"GIF8": 2 * 2**20}
 
 
 class BoundedFile(io.BytesIO):
-    """Holds `data` for a decoder; `header_read` ends the header. Reading raises ValueError beyond a limit."""
+    """Holds `data` for a decoder; `header_read` ends the header. Reading raises BeyondLimitError."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -31,7 +33,7 @@ class BoundedFile(io.BytesIO):
         """Read as from any file, and count the piece."""
         self._pieces += 1
         if self._pieces > MAX_PIECES:
-            raise ValueError(f"it is in more than {MAX_PIECES} pieces; save it again")
+            raise BeyondLimitError(f"it is in more than {MAX_PIECES} pieces; save it again")
         if self._header is not None and self.tell() > self._header:
-            raise ValueError(f"its header has more than {self._header} bytes; save it again")
+            raise BeyondLimitError(f"its header has more than {self._header} bytes; save it again")
         return super().read(size)
