@@ -53,7 +53,8 @@ def look_of(networks: Iterable[Network]) -> str | None:
 def _names(networks: Iterable[Network]) -> Iterable[str]:
     """Return the dotted names in every network, with the keys around it."""
     left = _MOST_NAMES
-    for network in networks:
+    # Below a prefix are the same variables again.
+    for network in (each for each in networks if not each.path or not each.path[-1].endswith(".")):
         way = "".join(f"{step.rstrip('.')}." for step in network.path)
         for name in network.names:
             left -= 1

@@ -36,6 +36,7 @@ from i2s_batch.models.weights import GeneratorWeights
 
 _MOST_NAMES = 64
 _NONE = r"(?!)"
+_OTHER_LAYERS = "this state dict of a StyleGAN3 has not the official layers; save the whole network"
 _VARIABLES = {
     "weight": "weight",
     "bias": "bias",
@@ -91,11 +92,11 @@ def _designed(found: Mapping[str, StoredArray], names: list[str]) -> dict[str, J
     radial = any(len(array.shape) == 2 for name, array in found.items() if name.endswith(".down_filter"))
     resolution = sizes[-1] if sizes else 0
     if resolution.bit_count() != 1 or not 16 <= resolution <= MAX_RESOLUTION:
-        raise CheckpointError(f"its layers make {resolution} pixels, which is no size of a StyleGAN3")
+        raise CheckpointError(_OTHER_LAYERS)
     layers, filters = layers_of(resolution, radial)
     every = bands(resolution)
     if sizes != [band.size for band in every] or not all(map(partial(_has_filters, found), names, filters)):
-        raise CheckpointError("this state dict of a StyleGAN3 has not the official layers; save the whole network")
+        raise CheckpointError(_OTHER_LAYERS)
     first = every[0]
     designed = StyleGAN3Settings(
         resolution, 0, 1, 0.01, 256, 0.25, first.size, float(first.rate), first.cutoff, layers
@@ -167,7 +168,8 @@ def _table(settings: StyleGAN3Settings, names: list[str]) -> Table:
 def _find(file: CheckpointFile) -> Network | None:
     """Return the first network that is a mapping and a synthesis that lists its layers, or has their input."""
     for network in file.networks:
-        if network.holds("mapping") and network.holds("synthesis"):
+        # A StyleGAN-XL has a projection of its class embedding, and is another network.
+        if all(map(network.holds, ("mapping", "synthesis"))) and not network.holds("mapping.embed_proj"):
             state = ModuleState.of(members_of(network.value).get("synthesis"))
             if network.holds("synthesis.input") or (state and "layer_names" in state.attributes):
                 return network

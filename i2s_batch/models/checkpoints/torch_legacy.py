@@ -11,7 +11,7 @@ from typing import Any
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.opening import TORCH_MAGIC_NUMBER
 from i2s_batch.models.checkpoints.pickled_modules import Persistent, module_rules
-from i2s_batch.models.checkpoints.restricted import Budget, Rules, Unpickler
+from i2s_batch.models.checkpoints.restricted import Budget, Global, Rules, Unpickler
 from i2s_batch.models.checkpoints.torch_tensors import STORAGES, Storage, storage_of
 
 _PROTOCOL = 1001
@@ -39,7 +39,10 @@ def read_nested_storage(args: tuple[Any, ...], budget: Budget) -> Storage:
 def _read(data: memoryview, rules: Callable[[Persistent], Rules], budget: Budget) -> Any:
     storages: dict[str, Storage] = {}
 
-    def persistent(persistent_id: Any) -> Storage:
+    def persistent(persistent_id: Any) -> Storage | Global:
+        match persistent_id:
+            case ("module", Global() as module, *_):  # with the source of its class, which is ignored
+                return module
         described = storage_of(persistent_id)
         known = storages.setdefault(described.key, described)
         if (known.elements, known.count) != (described.elements, described.count):
