@@ -12,12 +12,13 @@ import types
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 
-from i2s_batch.models import random_generator
+from i2s_batch.models import GeneratorWeights, random_generator
 from i2s_batch.models.alias_free import bands
 
-from .files import DATA, AdaModule, TensorflowNetwork, ada_module, rosinality_state
+from .files import DATA, AdaModule, TensorflowNetwork, ada_module, rosinality_state, tensorflow_stylegan2
 
 State = dict[str, torch.Tensor]
 
@@ -152,3 +153,41 @@ def tensorflow_networks(name: str, monkeypatch: Any) -> tuple[Any, Any, Any]:
         monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return copy.copy(pickle.loads((DATA / name).read_bytes()))
+
+
+def growing(weights: GeneratorWeights, lod: int) -> TensorflowNetwork:
+    """The Gs of configurations B to D: 'orig' under other names, with colours of every resolution."""
+    gs = tensorflow_stylegan2(weights)
+    synthesis = gs.state["components"]["synthesis"]
+    resolution = weights.settings.resolution
+    scope = f"{resolution}x{resolution}/ToRGB"
+    renamed = [(n.replace(scope, "ToRGB_lod0"), v) for n, v in synthesis.state["variables"]]
+    stream, w_dim = np.random.RandomState(5), weights.latent_shape[1]
+    for k in range(1, resolution.bit_length() - 2):
+        channels = weights.tensors[f"layer.{2 * (resolution.bit_length() - 3 - k) + 1}.bias"].shape[0]
+        for part, shape in (("weight", (1, 1, channels, 3)), ("bias", (3,))):
+            renamed.append((f"ToRGB_lod{k}/{part}", stream.standard_normal(shape).astype(np.float32)))
+        for part, shape in (("mod_weight", (w_dim, channels)), ("mod_bias", (channels,))):
+            renamed.append((f"ToRGB_lod{k}/{part}", stream.standard_normal(shape).astype(np.float32)))
+    synthesis.state |= {"build_func_name": "G_synthesis_stylegan_revised", "variables": renamed}
+    for part in (gs, synthesis):
+        part.state["static_kwargs"].pop("architecture", None)
+        part.state["variables"] = [("lod", np.float32(lod)), *(v for v in part.state["variables"] if v[0] != "lod")]
+    return gs
+
+
+def as_ada(gs: Any) -> Any:
+    """The names of the build functions of StyleGAN2-ADA's program in TensorFlow."""
+    gs.state["components"]["synthesis"].state["build_func_name"] = "G_synthesis"
+    return gs
+
+
+def rosinality_stylegan1(blocks: int = 9) -> State:
+    """The shared StyleGAN1 of rosinality with its upper blocks as before training: biases and noise strengths of 0."""
+    state: State = torch.load(DATA / "ros1_r64.model", weights_only=True)
+    for name, value in state.items():
+        parts = name.split(".")
+        begins_as_zero = (parts[-1] == "bias" and "adain" not in name) or ".noise" in name
+        if parts[1] == "progression" and int(parts[2]) >= blocks and begins_as_zero:
+            state[name] = torch.zeros_like(value)
+    return state

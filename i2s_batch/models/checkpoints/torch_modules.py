@@ -30,7 +30,7 @@ class Module:
 # Every module by its path; the whole generator has the path "".
 Modules = dict[str, Module]
 
-_DEEPEST = 5
+_DEEPEST = 7
 _MOST_MODULES = 2_000
 _MOST_VARIABLES = 10_000
 
