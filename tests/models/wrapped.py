@@ -44,9 +44,9 @@ def module_of(state: State, root: str, inner: str, monkeypatch: Any) -> torch.nn
         *path, leaf = name.split(".")
         module = whole
         for part in path:
-            if part not in module._modules:
+            if not hasattr(module, part):
                 module.add_module(part, torch.nn.ModuleList() if part.endswith("s") else classes[inner]())
-            module = module._modules[part]
+            module = module.get_submodule(part)
         if leaf in ("kernel", "latent_avg") or leaf.startswith("noise_"):
             module.register_buffer(leaf, value)
         else:

@@ -6,7 +6,7 @@ others as an object of a class that exists only by name. Nothing is imported, lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -82,37 +82,63 @@ def module_rules(
     return Rules(what, _NAMES | {*names, *more}, {**_CONSTRUCTORS, **more}, persistent, _PREFIXES, _CLASSES)
 
 
+class Entries(Mapping[str, object]):
+    """Holds the entries of a dictionary in a file that have a name, as pickled, unchecked."""
+
+    # `object`: a pickle may hold anything; it is narrowed where it is read.
+    def __init__(self, *dictionaries: Mapping[Any, object]) -> None:
+        named = (item for entries in dictionaries for item in entries.items())
+        self._entries = {name: value for name, value in named if isinstance(name, str)}
+
+    def __getitem__(self, name: str) -> object:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 @dataclass(frozen=True)
 class ModuleState:
     """Holds the attributes of a pickled module, and the tables of its parts, all by name and unchecked."""
 
-    # `object`: a pickle may hold anything; it is narrowed where it is read.
-    attributes: Mapping[object, object]
-    modules: Mapping[object, object]
-    parameters: Mapping[object, object]
-    buffers: Mapping[object, object]
+    attributes: Entries
+    modules: Entries
+    parameters: Entries
+    buffers: Entries
 
     @classmethod
     def of(cls, value: object) -> ModuleState | None:
         """Return the state of a value that stands for a module; None of anything else."""
-        if not isinstance(value, Record):
+        attributes = _attributes_of(value)
+        if attributes is None:
             return None
-        state = value.state
-        if value.name == PERSISTENT_MODULE:
-            meta = value.args[0] if value.args else None
-            state = meta.get("state") if isinstance(meta, dict) else None
-        match state:
-            case {"_modules": dict() as modules, "_parameters": dict() as parameters, "_buffers": dict() as buffers}:
-                return cls(state, modules, parameters, buffers)
+        tables = (attributes.get("_modules"), attributes.get("_parameters"), attributes.get("_buffers"))
+        match tables:
+            case (dict() as modules, dict() as parameters, dict() as buffers):
+                return cls(Entries(attributes), Entries(modules), Entries(parameters), Entries(buffers))
         return None
+
+    @property
+    def members(self) -> Entries:
+        """Return the modules, parameters and buffers."""
+        return Entries(self.modules, self.parameters, self.buffers)
+
+
+def _attributes_of(value: object) -> dict[str, object] | None:
+    """Return what is pickled as the attributes of an object; None of anything else."""
+    if not isinstance(value, Record):
+        return None
+    attributes = value.state
+    if value.name == PERSISTENT_MODULE:
+        meta = value.args[0] if value.args else None
+        attributes = meta.get("state") if isinstance(meta, dict) else None
+    return attributes if isinstance(attributes, dict) else None
 
 
 def is_module(value: object) -> TypeGuard[Record]:
     """Return whether a value of a pickle stands for a module."""
-    return ModuleState.of(value) is not None
-
-
-def members_of(value: object) -> dict[object, object]:
-    """Return the modules, parameters and buffers of a pickled module by name; nothing of anything else."""
-    state = ModuleState.of(value)
-    return {} if state is None else {**state.modules, **state.parameters, **state.buffers}
+    attributes = _attributes_of(value) or {}
+    return all(isinstance(attributes.get(table), dict) for table in ("_modules", "_parameters", "_buffers"))

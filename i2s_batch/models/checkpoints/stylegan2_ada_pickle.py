@@ -45,12 +45,12 @@ def read_stylegan2_ada(network: Network) -> GeneratorWeights:
         "mapping_layers": count_of(r"mapping\.fcN", modules),
         "demodulation": "raw",
     }
-    stored |= _attributes(modules, resolution) if network.is_module else _assumed(found, resolution)
+    stored |= _attributes(modules, resolution) if network.module else _assumed(found, resolution)
     settings = StyleGAN2Settings.of(settings_of(STYLEGAN2, stored))
-    if network.is_module:
+    if network.module:
         _check_modules(modules, settings)
     _check_filters(found)
-    noiseless = not network.is_module and not any(name.endswith(".noise_strength") for name in found)
+    noiseless = network.module is None and not any(name.endswith(".noise_strength") for name in found)
     table = _table(settings, modules, noiseless)
     refuse_unknown(found, table, _NO_WEIGHT)
     return assemble(settings, table, found, _origin(network))
@@ -79,7 +79,7 @@ def _assumed(found: dict[str, StoredArray], resolution: int) -> dict[str, Json]:
 def _origin(network: Network) -> str:
     if network.path == ("G_ema",):
         return "official StyleGAN2-ADA pickle"
-    assumed = "" if network.is_module else ", no settings stored: no clamping, mapping rate 0.01"
+    assumed = "" if network.module else ", no settings stored: no clamping, mapping rate 0.01"
     return f"StyleGAN2-ADA network ({network.wrapper})" + assumed
 
 

@@ -16,7 +16,7 @@ from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.alias_free import Filters, bands, layers_of
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, network_format
-from i2s_batch.models.checkpoints.pickled_modules import ModuleState, members_of
+from i2s_batch.models.checkpoints.pickled_modules import ModuleState
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, plain
 from i2s_batch.models.checkpoints.torch_modules import (
     Module,
@@ -52,11 +52,11 @@ def read_stylegan3(network: Network) -> GeneratorWeights:
     """Return the generator in a network; raises CheckpointError for a variant that is not supported."""
     modules = modules_of(network)
     found = variables_of(modules)
-    names = _layer_names(modules) if network.is_module else _names_of_layers(modules)
+    names = _layer_names(modules) if network.module else _names_of_layers(modules)
     stored: dict[str, Json] = {"c_dim": classes_of(found), "mapping_layers": count_of(r"mapping\.fcN", modules)}
-    stored |= _attributes(modules, found, names) if network.is_module else _designed(found, names)
+    stored |= _attributes(modules, found, names) if network.module else _designed(found, names)
     settings = StyleGAN3Settings.of(settings_of(STYLEGAN3, stored))
-    if network.is_module:
+    if network.module:
         clamp = modules[f"synthesis.{names[-1]}"].attributes["conv_clamp"]
         layers = {
             re.escape(f"synthesis.{name}"): {"is_torgb": name == names[-1], "conv_clamp": clamp} for name in names
@@ -122,7 +122,7 @@ def _names_of_layers(modules: Modules) -> list[str]:
 def _origin(network: Network) -> str:
     if network.path == ("G_ema",):
         return "official StyleGAN3 pickle"
-    assumed = "" if network.is_module else ", no settings stored: those of the official design"
+    assumed = "" if network.module else ", no settings stored: those of the official design"
     return f"StyleGAN3 network ({network.wrapper})" + assumed
 
 
@@ -170,7 +170,7 @@ def _find(file: CheckpointFile) -> Network | None:
     for network in file.networks:
         # A StyleGAN-XL has a projection of its class embedding, and is another network.
         if all(map(network.holds, ("mapping", "synthesis"))) and not network.holds("mapping.embed_proj"):
-            state = ModuleState.of(members_of(network.value).get("synthesis"))
+            state = ModuleState.of(network.entries.get("synthesis"))
             if network.holds("synthesis.input") or (state and "layer_names" in state.attributes):
                 return network
     return None

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints import official_pickle
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
+from i2s_batch.models.checkpoints.official_pickle import TENSORFLOW_NETWORK
 from i2s_batch.models.checkpoints.restricted import Record
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, narrowed, numpy_array
 from i2s_batch.models.network_settings import MAX_RESOLUTION, num_layers, resolutions
@@ -48,19 +48,21 @@ class NetworkState:
         return cls(*(network.state.get(key) for key in keys))
 
 
-def generator_in(content: object) -> tuple[str, object] | None:
+def generator_in(content: object) -> tuple[str, Record] | None:
     """Return the generator that makes the best images in a pickle, and where it is: of (G, D, Gs) the last.
 
     Returns None of pickles without networks of TensorFlow.
     """
     match content:
-        case Record(name=official_pickle.TENSORFLOW_NETWORK):
-            return "single network", content
-        case [*_, Record(name=official_pickle.TENSORFLOW_NETWORK) as last]:
-            return ("Gs in (G, D, Gs)" if len(content) == 3 else f"last of {len(content)} networks"), last
-        case {"Gs": Record(name=official_pickle.TENSORFLOW_NETWORK) as averaged}:
-            return "Gs", averaged
-    return None
+        case Record():
+            found = "single network", content
+        case [*_, Record() as last]:
+            found = ("Gs in (G, D, Gs)" if len(content) == 3 else f"last of {len(content)} networks"), last
+        case {"Gs": Record() as averaged}:
+            found = "Gs", averaged
+        case _:
+            return None
+    return found if found[1].name == TENSORFLOW_NETWORK else None
 
 
 def state_of_generator(file: CheckpointFile) -> NetworkState:

@@ -9,8 +9,7 @@ from itertools import chain
 
 from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.pickled_modules import ModuleState
-from i2s_batch.models.checkpoints.restricted import Record
+from i2s_batch.models.checkpoints.pickled_modules import Entries, ModuleState
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, narrowed
 from i2s_batch.models.checkpoints.torch_tensors import tensors_of, torch_array
 from i2s_batch.models.checkpoints.variables import Stored
@@ -22,9 +21,8 @@ from i2s_batch.models.network_settings import GeneratorSettings
 class Module:
     """Holds the attributes of a module and its variables, a table of parameters and one of buffers, unchecked."""
 
-    # `object`: a pickle may hold anything; it is narrowed where it is read, as attributes that nobody reads may be odd.
-    attributes: Mapping[object, object]
-    variables: tuple[Mapping[object, object], ...]
+    attributes: Entries
+    variables: tuple[Entries, ...]
 
 
 # Every module by its path; the whole generator has the path "".
@@ -40,35 +38,36 @@ def modules_of(network: Network) -> Modules:
 
     A module that contains itself ends at a depth. Raises CheckpointError for anything malformed or endless.
     """
-    if not isinstance(network.value, Record):
-        return _modules_of_names(network.value)
+    if network.module is None:
+        return _modules_of_names(network.entries)
     modules: Modules = {}
-    waiting: list[tuple[str, object]] = [("", network.value)]
+    waiting: list[tuple[str, ModuleState]] = [("", network.module)]
     while waiting:
-        path, module = waiting.pop()
-        state = ModuleState.of(module)
-        if state is None:
-            raise CheckpointError(f"its module {path[:80] or network.wrapper} is malformed")
+        path, state = waiting.pop()
         modules[path] = Module(state.attributes, (state.parameters, state.buffers))
-        children = state.modules.items()
-        if len(modules) + len(waiting) + len(children) > _MOST_MODULES or path.count(".") >= _DEEPEST:
+        if len(modules) + len(waiting) + len(state.modules) > _MOST_MODULES or path.count(".") >= _DEEPEST:
             raise CheckpointError("its generator has more modules than a StyleGAN")
-        waiting += [(f"{path}.{name}" if path else str(name), child) for name, child in children if child is not None]
+        for name, child in state.modules.items():
+            inner, full = ModuleState.of(child), f"{path}.{name}" if path else name
+            if inner is not None:
+                waiting.append((full, inner))
+            elif child is not None:
+                raise CheckpointError(f"its module {full[:80]} is malformed")
     return modules
 
 
-def _modules_of_names(entries: Mapping[object, object]) -> Modules:
+def _modules_of_names(entries: Entries) -> Modules:
     """Return the modules that the dotted names of a state dict tell of."""
-    tables: dict[str, dict[object, object]] = {"": {}}
+    tables: dict[str, dict[str, object]] = {"": {}}
     for name, value in entries.items():
-        path, _, leaf = str(name).rpartition(".")
+        path, _, leaf = name.rpartition(".")
         if path.count(".") >= _DEEPEST or len(tables) > _MOST_MODULES:
             raise CheckpointError("its generator has more modules than a StyleGAN")
         tables.setdefault(path, {})[leaf] = value
         while path:
             path = path.rpartition(".")[0]
             tables.setdefault(path, {})
-    return {path: Module({}, (table,)) for path, table in tables.items()}
+    return {path: Module(Entries(), (Entries(table),)) for path, table in tables.items()}
 
 
 def attribute_of(modules: Modules, path: str, name: str) -> Json:
@@ -96,9 +95,7 @@ def variables_of(modules: Modules) -> dict[str, StoredArray]:
 
 def tensors_in(network: Network) -> dict[str, StoredArray]:
     """Return every tensor of a network by its dotted name; raises CheckpointError, naming a malformed one."""
-    if isinstance(network.value, Record):
-        return variables_of(modules_of(network))
-    return tensors_of(network.value.items())
+    return tensors_of(network.entries.items()) if network.module is None else variables_of(modules_of(network))
 
 
 def classes_of(found: dict[str, StoredArray]) -> int:

@@ -1,7 +1,7 @@
 """This module takes off what programs wrap a network in: dictionaries, prefixes of names, whole pickled modules.
 
     network = first_network(file.networks, "synthesis.b4", "mapping")    the first that has these parts, or None
-    network.variables()                                                  its tensors by name
+    tensors_in(network)                                                  its tensors by name (`torch_modules`)
 
 A wrapper is no format: the same tensors may be a pickled module, a state dict, or a part of either, under any key or
 prefix ('G_ema', 'params_ema', 'state_dict', 'module.', 'decoder.'). Keys and prefixes are not listed but searched: the
@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeGuard
 
-from i2s_batch.models.checkpoints.pickled_modules import ModuleState, is_module, members_of
-from i2s_batch.models.checkpoints.restricted import Record
+from i2s_batch.models.checkpoints.pickled_modules import Entries, ModuleState, is_module
 from i2s_batch.models.checkpoints.torch_tensors import is_tensor
 
 _DEEPEST = 4
@@ -33,46 +31,41 @@ class Network:
     """Holds something in a file that may be a network.
 
     Attributes:
-        value: A dictionary with names as keys, or the record of a pickled module, unchecked.
+        entries: What it consists of: of a state dict all tensors by dotted name, of a module its own members.
+        module: The state of a pickled module, whose attributes are known too; None of a dictionary.
         path: The keys and the prefixes (which end in a dot) that lead to it.
         around: The dictionaries and modules around it, the innermost first.
     """
 
-    # `object`: a pickle may hold anything; it is narrowed where it is read.
-    value: Mapping[object, object] | Record
+    entries: Entries
+    module: ModuleState | None
     path: tuple[str, ...] = ()
     around: tuple[Network, ...] = ()
-
-    @property
-    def is_module(self) -> bool:
-        """Return whether it is a pickled module, so that its attributes are known too."""
-        return isinstance(self.value, Record)
 
     @property
     def wrapper(self) -> str:
         """Return the way to it, for people: 'state_dict/decoder.'."""
         way = "/".join(step[:_LONGEST_STEP] for step in self.path)
-        return way or ("whole module" if self.is_module else "bare state dict")
+        return way or ("bare state dict" if self.module is None else "whole module")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of the tensors in it: the dotted ones of a state dict, those of a module's own."""
-        return tuple(name for name, value in _entries(self).items() if isinstance(name, str) and is_tensor(value))
+        return tuple(name for name, value in self.entries.items() if is_tensor(value))
 
     def holds(self, part: str) -> bool:
         """Return whether it has a module or a variable of that dotted name."""
-        if not isinstance(self.value, Record):
-            return any(isinstance(name, str) and f"{name}.".startswith(f"{part}.") for name in self.value)
-        found: object = self.value
-        for name in part.split("."):
-            found = members_of(found).get(name)
-        return found is not None
+        if self.module is None:
+            return any(f"{name}.".startswith(f"{part}.") for name in self.entries)
+        first, _, rest = part.partition(".")
+        found = self.entries.get(first)
+        inner = ModuleState.of(found) if rest else None
+        return found is not None if not rest else inner is not None and Network(inner.members, inner).holds(rest)
 
     def beside(self, name: str) -> object:
         """Return the tensor of that name in it or the nearest thing around it; None without one."""
         for level in (self, *self.around):
-            state = ModuleState.of(level.value)
-            found = _entries(level).get(name) or (state.attributes.get(name) if state else None)
+            found = level.entries.get(name) or (level.module.attributes.get(name) if level.module else None)
             if is_tensor(found):
                 return found
         return None
@@ -81,16 +74,21 @@ class Network:
 def networks_in(content: object) -> tuple[Network, ...]:
     """Return all that may be a network in the object of a file, in the order in which formats should look at it."""
     found: list[Network] = []
-    waiting = deque([Network(content)] if _may_be_network(content) else [])
+    waiting: deque[tuple[object, tuple[str, ...], tuple[Network, ...]]] = deque([(content, (), ())])
     left = _MOST_ENTRIES
     while waiting:
-        network = waiting.popleft()
-        left -= len(_entries(network))
+        value, path, around = waiting.popleft()
+        state = ModuleState.of(value)
+        entries = Entries(value) if isinstance(value, dict) else state.members if state else Entries()
+        left -= len(entries)
         if left < 0:
             break
+        if not isinstance(value, dict) and state is None:
+            continue
+        network = Network(entries, state, path, around)
         found.append(network)
-        if len(network.path) < _DEEPEST:
-            waiting.extend(_inside(network))
+        if len(path) < _DEEPEST:
+            waiting.extend((inner, (*path, step), (network, *around)) for step, inner in _inside(network))
     return tuple(found)
 
 
@@ -103,34 +101,24 @@ def others_around(network: Network, *known: str) -> Iterator[tuple[object, objec
     """Return what a file holds beside a network, the outermost first, but for the entries with `known` names."""
     for depth, level in enumerate(reversed(network.around)):
         way, step = "".join(f"{above.rstrip('.')}." for above in network.path[:depth]), network.path[depth]
-        for name, value in _grouped(_entries(level)) if step.endswith(".") else _entries(level).items():
+        for name, value in _grouped(level.entries) if step.endswith(".") else level.entries.items():
             if name not in (step, step.rstrip("."), *known):
-                yield (f"{way}{name}", value) if way else (name, value)
+                yield f"{way}{name}", value
 
 
-def _may_be_network(value: object) -> TypeGuard[Mapping[object, object] | Record]:
-    return isinstance(value, dict) or is_module(value)
+def _inside(network: Network) -> list[tuple[str, object]]:
+    """Return what may be a network inside another, with the key or the prefix that leads to it."""
+    steps = [(name, value) for name, value in network.entries.items() if isinstance(value, dict) or is_module(value)]
+    if network.module is None and any(map(is_tensor, network.entries.values())):
+        steps += [(f"{name}.", value) for name, value in _grouped(network.entries) if isinstance(value, dict)]
+    return sorted(steps, key=lambda step: _rank(step[0]))
 
 
-def _entries(network: Network) -> Mapping[object, object]:
-    return members_of(network.value) if isinstance(network.value, Record) else network.value
-
-
-def _inside(network: Network) -> list[Network]:
-    around = (network, *network.around)
-    entries = _entries(network)
-    steps = [(name, value) for name, value in entries.items() if isinstance(name, str) and _may_be_network(value)]
-    if not network.is_module and any(map(is_tensor, entries.values())):
-        steps += [(f"{name}.", value) for name, value in _grouped(entries) if _may_be_network(value)]
-    steps.sort(key=lambda step: _rank(step[0]))
-    return [Network(value, (*network.path, step), around) for step, value in steps]
-
-
-def _grouped(entries: Mapping[object, object]) -> Iterator[tuple[str, object]]:
+def _grouped(entries: Entries) -> Iterator[tuple[str, object]]:
     """Return entries by the first part of their dotted names; what has no dot is returned as it is."""
     groups: dict[str, dict[str, object]] = {}
     for name, value in entries.items():
-        first, dot, rest = str(name).partition(".")
+        first, dot, rest = name.partition(".")
         if dot:
             groups.setdefault(first, {})[rest] = value
         else:
