@@ -103,6 +103,15 @@ ROSINALITY_WRAPPERS = {
     "params_ema": lambda patch: saved({"params_ema": rosinality(), "params": {}, "latent_avg": average()}),
     "average among the variables": lambda patch: saved(rosinality() | {"latent_avg": average()}),
     "safetensors": lambda patch: safetensors_of(contiguous(rosinality("decoder.") | {"latent_avg": average()})),
+    "safetensors of an encoder": lambda patch: safetensors_of(
+        contiguous(rosinality("decoder.") | {"latent_avg": average()})
+        | {"encoder.body.0.num_batches_tracked": torch.tensor(5), "encoder.body.0.weight": torch.zeros(3)}
+    ),
+    "whole DataParallel": lambda patch: saved(
+        torch.nn.DataParallel(
+            whole_rosinality(patch, rosinality() | {"latent_avg": average()}, "models.stylegan2.model.Generator")
+        )
+    ),
     "whole module": lambda patch: saved(
         whole_rosinality(patch, rosinality() | {"latent_avg": average()}, "models.stylegan2.model.Generator")
     ),
