@@ -55,7 +55,7 @@ def read_rosinality_stylegan1(network: Network) -> GeneratorWeights:
     stored: dict[str, Json] = {
         "resolution": 2 << blocks,
         "c_dim": 0,
-        "mapping_layers": sum(f"style.{j}.linear.weight_orig" in found for j in range(1, 129, 2)),
+        "mapping_layers": count_of(r"style\.N\.linear\.weight_orig", found) // 2,  # with a leaky ReLU after each
         "mapping_lr_multiplier": 1,
     }
     settings = StyleGAN1Settings.of(settings_of(STYLEGAN1, stored))
@@ -65,11 +65,15 @@ def read_rosinality_stylegan1(network: Network) -> GeneratorWeights:
     needless = rf"{_BLUR_NAME}|generator\.progression\.({higher})\..*|generator\.to_rgb\.\d+\.conv\.(weight_orig|bias)"
     refuse_unknown(found, table, needless)
     origin = f"rosinality StyleGAN1 file ({network.wrapper}), no stored noise: zero noise"
-    weights = with_mean(settings, table, found, origin)
+    return _as_official(with_mean(settings, table, found, origin), table)
+
+
+def _as_official(weights: GeneratorWeights, table: Table) -> GeneratorWeights:
+    """Return variables with which NVIDIA's network computes what rosinality's does with these."""
     tensors = dict(weights.tensors)
     for name, factor in (("const", _NORM), ("to_rgb.weight", _SQRT2)):
         tensors[name] = _rounded(tensors[name].astype(np.float64) * factor)
-    for i in range(num_layers(settings.resolution)):
+    for i in range(num_layers(weights.settings.resolution)):
         fused = table[f"layer.{i}.weight"].flipped if i else False
         tensors |= {f"layer.{i}.{part}": value for part, value in _ours(weights.part(f"layer.{i}."), i, fused)}
     return replace(weights, tensors=tensors)
