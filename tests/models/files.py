@@ -62,7 +62,9 @@ def tensorflow_stylegan2(weights: GeneratorWeights) -> TensorflowNetwork:
     mapping, synthesis = {}, {"4x4/Const/const": t["const"][None]}
     for j in range(settings.mapping_layers):
         mapping[f"Dense{j}/weight"], mapping[f"Dense{j}/bias"] = t[f"mapping.{j}.weight"].T, t[f"mapping.{j}.bias"]
-    if settings.c_dim:
+    if "label.bias" in t:  # StyleGAN2-ADA's
+        mapping["LabelEmbed/weight"], mapping["LabelEmbed/bias"] = t["label.weight"].T, t["label.bias"]
+    elif settings.c_dim:
         mapping["LabelConcat/weight"] = t["label.weight"].T
     for i in range(1, num_layers(settings.resolution)):
         r = layer_resolution(i)
@@ -117,8 +119,8 @@ class AdaModule:
         return self.state["_modules"].setdefault(name, AdaModule(**attributes))
 
 
-def ada_pickle(weights: GeneratorWeights, monkeypatch: Any, **beside: Any) -> bytes:
-    """A StyleGAN2-ADA or StyleGAN3 pickle of `weights`, its nested storages written by torch."""
+def ada_module(weights: GeneratorWeights, monkeypatch: Any) -> AdaModule:
+    """The generator of a StyleGAN2-ADA or StyleGAN3 program; from now on such a module can be pickled."""
     module = types.ModuleType("torch_utils.persistence")
 
     def _reconstruct_persistent_obj(meta: object) -> None:
@@ -129,7 +131,12 @@ def ada_pickle(weights: GeneratorWeights, monkeypatch: Any, **beside: Any) -> by
     module._reconstruct_persistent_obj = _reconstruct_persistent_obj
     monkeypatch.setitem(sys.modules, "torch_utils", types.ModuleType("torch_utils"))
     monkeypatch.setitem(sys.modules, "torch_utils.persistence", module)
-    g_ema = stylegan3_generator(weights) if weights.family == "stylegan3" else _ada_generator(weights)
+    return stylegan3_generator(weights) if weights.family == "stylegan3" else _ada_generator(weights)
+
+
+def ada_pickle(weights: GeneratorWeights, monkeypatch: Any, **beside: Any) -> bytes:
+    """A StyleGAN2-ADA or StyleGAN3 pickle of `weights`, its nested storages written by torch."""
+    g_ema = ada_module(weights, monkeypatch)
     return pickle.dumps({"G": None, "D": None, "G_ema": g_ema, "augment_pipe": None, **beside}, protocol=3)
 
 

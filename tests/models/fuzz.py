@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as safetensors_of
 
 from i2s_batch.models import GeneratorWeights, random_generator, write_safetensors
 from i2s_batch.models.checkpoints.formats import FORMATS
@@ -22,6 +23,18 @@ from i2s_batch.models.network_settings import StyleGAN2Settings
 
 from .files import DATA, TensorflowNetwork, ada_pickle, reference, rosinality_state, tensorflow_pickle
 from .files import tensorflow_stylegan2 as _as_tensorflow
+from .wrapped import (
+    as_ada,
+    basicsr,
+    encoder_file,
+    growing,
+    module_of,
+    rosinality,
+    rosinality_stylegan1,
+    saved,
+    state_of,
+    tuned_ada,
+)
 
 # Bytes that pickles are made of: every instruction of protocols 2 to 5, allowed or not.
 _CODES = np.array([op.code.encode("latin-1")[0] for op in pickletools.opcodes], np.uint8)
@@ -38,11 +51,16 @@ class Victim:
     places: np.ndarray
 
 
+def tensorflow_network_weights(architecture: str) -> GeneratorWeights:
+    """A small StyleGAN2 generator as the programs of TensorFlow have it."""
+    weights = random_generator("stylegan2", 16 if architecture == "orig" else 8, width=4, architecture=architecture)
+    settings = replace(StyleGAN2Settings.of(weights.settings), demodulation="scaled", style_offset=1)
+    return GeneratorWeights(settings, weights.tensors, "")
+
+
 def tensorflow_network(**changes: Any) -> TensorflowNetwork:
     """A small StyleGAN2 generator of the TensorFlow program; `changes` to its state."""
-    weights = random_generator("stylegan2", 8, width=4)
-    settings = replace(StyleGAN2Settings.of(weights.settings), demodulation="scaled", style_offset=1)
-    gs = _as_tensorflow(GeneratorWeights(settings, weights.tensors, ""))
+    gs = _as_tensorflow(tensorflow_network_weights("skip"))
     gs.state |= changes
     return gs
 
@@ -53,6 +71,16 @@ def victims(folder: Any) -> list[Victim]:
     with pytest.MonkeyPatch.context() as patch:
         made["StyleGAN2 pickle"] = tensorflow_pickle(tensorflow_network(), patch)
         made["StyleGAN2-ADA pickle"] = ada_pickle(random_generator("stylegan2", 8, width=4), patch)
+        made["StyleGAN2-ADA pickle of TensorFlow"] = tensorflow_pickle(as_ada(tensorflow_network()), patch)
+        made["growing StyleGAN2 pickle"] = tensorflow_pickle(growing(tensorflow_network_weights("orig"), 1), patch)
+        tuned = tuned_ada(patch)
+        for layout, is_zip in (("zip", True), ("legacy", False)):
+            made[f"StyleGAN2-ADA module {layout}"] = saved(tuned, is_zip)
+        made["StyleGAN3 module"] = saved(tuned_ada(patch, "stylegan3"))
+        made["StyleGAN2-ADA state dict"] = saved(state_of(tuned))
+        made["rosinality module"] = saved(
+            module_of(rosinality(), "models.stylegan2.model.Generator", "models.stylegan2.model.StyledConv", patch)
+        )
         made["StyleGAN3 pickle"] = ada_pickle(random_generator("stylegan3", 16, width=4, channel_base=16), patch)
     vgg = {name: torch.from_numpy(value) for name, value in reference("vgg16_small_random").items() if "feat" in name}
     for name, value in (("rosinality", rosinality_state()), ("VGG-16", vgg)):
@@ -60,6 +88,10 @@ def victims(folder: Any) -> list[Victim]:
             sink = io.BytesIO()
             torch.save(value, sink, _use_new_zipfile_serialization=is_zip)
             made[f"{name} {layout}"] = sink.getvalue()
+    made["encoder"] = saved(encoder_file(torch.zeros(10, 64)))
+    made["BasicSR"] = saved({"params_ema": basicsr(plain=True)})
+    made["rosinality StyleGAN1"] = saved(rosinality_stylegan1(4))
+    made["safetensors of StyleGAN2-ADA"] = safetensors_of({n: v.clone() for n, v in state_of(tuned).items()})
     for family in ("stylegan1", "stylegan3"):
         write_safetensors(random_generator(family, 16, width=4, channel_base=16), folder / "made", dtype="float16")
         made[f"{family} safetensors"] = (folder / "made").read_bytes()

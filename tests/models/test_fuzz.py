@@ -23,7 +23,7 @@ MEGABYTE = 1 << 20
 # instructions of its pickles make, and the noise that a file may leave out.
 BOUND = 100 * MEGABYTE
 COPIES = 8
-INPUTS = {"short": 360, "long": 20_000}
+INPUTS = {"short": 720, "long": 20_000}
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from i2s_batch.models.checkpoints import facts, inspect_checkpoint
 from .files import DATA, MANIFEST, SECURITY, ada_pickle, rosinality_state
 
 FORMATS = [
-    ("sg1_r64.pkl", "official StyleGAN1 pickle", "stylegan1", 10, "G (G), D (D)"),
-    ("sg2tf_r64.pkl", "official StyleGAN2 pickle (TensorFlow)", "stylegan2", 10, "G (G), D (D)"),
-    ("sg2ada_r64.pkl", "official StyleGAN2-ADA pickle", "stylegan2", 10, "augment_pipe (AugmentPipe)"),
-    ("sg3t_r64.pkl", "official StyleGAN3 pickle", "stylegan3", 16, "D (Discriminator)"),
-    ("ros2_r64.pt", "rosinality StyleGAN2 file (g_ema)", "stylegan2", 10, "nothing"),
+    ("sg1_r64.pkl", "official StyleGAN1 pickle", "Gs in (G, D, Gs)", "stylegan1", 10, "G (G), D (D)"),
+    ("sg2tf_r64.pkl", "official StyleGAN2 pickle (TensorFlow)", "Gs in (G, D, Gs)", "stylegan2", 10, "G (G), D (D)"),
+    ("sg2ada_r64.pkl", "official StyleGAN2-ADA pickle", "G_ema", "stylegan2", 10, "augment_pipe (AugmentPipe)"),
+    ("sg3t_r64.pkl", "official StyleGAN3 pickle", "G_ema", "stylegan3", 16, "D (Discriminator)"),
+    ("ros2_r64.pt", "rosinality StyleGAN2 file (g_ema)", "g_ema", "stylegan2", 10, "nothing"),
 ]
 
 
@@ -31,18 +31,20 @@ def nothing_is_built(monkeypatch):
     monkeypatch.setattr(Generator, "__init__", refuse)
 
 
-@pytest.mark.parametrize(("file", "named", "family", "layers", "beside"), FORMATS)
-def test_formats(tmp_path, file, named, family, layers, beside):
+@pytest.mark.parametrize(("file", "named", "wrapper", "family", "layers", "beside"), FORMATS)
+def test_formats(tmp_path, file, named, wrapper, family, layers, beside):
     weights = read_generator(DATA / file)
     shown = dict(facts(inspect_checkpoint(DATA / file)))
     assert (shown["format"], shown["family"], shown["resolution"]) == (named, family, "64 x 64")
+    assert shown["wrapper"] == wrapper
     assert (shown["classes"], shown["fingerprint"]) == ("none", weights.fingerprint)
     assert shown["layers"] == f"{layers}, so a W+ latent is [{layers}, 64]"
     assert shown["widths"].startswith("z 64, w 64, mapping 64 64")
     assert beside in shown["also holds"]
     write_safetensors(weights, tmp_path / "own.safetensors")
     own = dict(facts(inspect_checkpoint(tmp_path / "own.safetensors")))
-    assert own == shown | {"format": f"i2s-batch safetensors, made from: {named}", "also holds": "nothing"}
+    ours = {"format": f"i2s-batch safetensors, made from: {named}", "wrapper": "none", "also holds": "nothing"}
+    assert own == shown | ours
 
 
 def test_counted_and_conditional(tmp_path, monkeypatch):

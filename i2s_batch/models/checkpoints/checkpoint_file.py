@@ -1,9 +1,9 @@
 """This module defines an opened checkpoint as the formats see it, and what a format is.
 
-    FORMAT = CheckpointFormat(recognises, read, others)
+    FORMAT = CheckpointFormat(recognises, read, others, wrapper)
 
 `recognises` looks and never raises; `read` returns the weights, or raises CheckpointError, one line that states what
-is wrong; `others` lists what else the file holds, for `inspect`.
+is wrong; `others` lists what else the file holds and `wrapper` what the network is wrapped in, both for `inspect`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.official_pickle import load_official
 from i2s_batch.models.checkpoints.opening import PARSE_ERRORS, PICKLE, SAFETENSORS, TORCH_LEGACY, ZIP, known_container
 from i2s_batch.models.checkpoints.safetensors_file import StoredArrays, read_arrays
 from i2s_batch.models.checkpoints.torch_legacy import read_legacy
 from i2s_batch.models.checkpoints.torch_zip import read_zip
+from i2s_batch.models.checkpoints.wrappers import Network, networks_in, others_around
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
 
@@ -57,6 +59,14 @@ class CheckpointFile:
         return found if isinstance(found, StoredArrays) else None
 
     @cached_property
+    def networks(self) -> tuple[Network, ...]:
+        """Return all that may be a network of PyTorch in the file, unwrapped; nothing if it is damaged or our own."""
+        stored = self.arrays()
+        if stored is not None:
+            return () if "family" in stored.metadata else networks_in(dict(stored.arrays))
+        return networks_in(self._parsed[0])
+
+    @cached_property
     def _parsed(self) -> tuple[Any, Exception | None]:
         parsers: dict[str, Callable[[memoryview], Any]] = {
             PICKLE: load_official,
@@ -77,6 +87,32 @@ class CheckpointFormat:
     recognises: Callable[[CheckpointFile], bool]
     read: Callable[[CheckpointFile], GeneratorWeights | VGGWeights]
     others: Callable[[CheckpointFile, GeneratorWeights | VGGWeights], Iterable[tuple[object, object]]]
+    wrapper: Callable[[CheckpointFile], str] = lambda file: "none"
+
+
+def network_format(
+    find: Callable[[CheckpointFile], Network | None], read: Callable[[Network], GeneratorWeights], *known: str
+) -> CheckpointFormat:
+    """Return a format of PyTorch networks, which may be wrapped in anything.
+
+    Args:
+        find: Gives the network of this format in a file, or None.
+        read: Gives the weights in it, or raises CheckpointError.
+        known: Names of entries around a network that belong to it.
+    """
+
+    def found(file: CheckpointFile) -> Network:
+        network = find(file)
+        if network is None:
+            raise CheckpointError("it holds no network of this format")
+        return network
+
+    return CheckpointFormat(
+        recognises=lambda file: find(file) is not None,
+        read=lambda file: read(found(file)),
+        others=lambda file, weights: others_around(found(file), *known),
+        wrapper=lambda file: found(file).wrapper,
+    )
 
 
 def nothing_else(file: CheckpointFile, weights: GeneratorWeights | VGGWeights) -> tuple[()]:

@@ -35,10 +35,24 @@ FORMATS = Registry(
     [
         FormatDeclaration("stylegan1", "NVIDIA's StyleGAN1 (TensorFlow).", f"{_HERE}.stylegan1_pickle:FORMAT"),
         FormatDeclaration("stylegan2", "NVIDIA's StyleGAN2 (TensorFlow).", f"{_HERE}.stylegan2_pickle:FORMAT"),
+        FormatDeclaration(
+            "stylegan2-growing",
+            "NVIDIA's StyleGAN2 with progressive growing, configurations B to D (TensorFlow).",
+            f"{_HERE}.stylegan2_growing_pickle:FORMAT",
+        ),
+        FormatDeclaration(
+            "stylegan2-ada-tensorflow",
+            "NVIDIA's StyleGAN2-ADA (TensorFlow).",
+            f"{_HERE}.stylegan2_ada_tensorflow:FORMAT",
+        ),
         FormatDeclaration("stylegan3", "NVIDIA's StyleGAN3 (PyTorch).", f"{_HERE}.stylegan3_pickle:FORMAT"),
         FormatDeclaration("stylegan2-ada", "NVIDIA's StyleGAN2-ADA (PyTorch).", f"{_HERE}.stylegan2_ada_pickle:FORMAT"),
         FormatDeclaration("vgg16", "A VGG-16 state dict of torchvision.", f"{_HERE}.vgg_file:STATE_DICT", VGG),
         FormatDeclaration("rosinality", "A StyleGAN2 of the rosinality programs.", f"{_HERE}.rosinality:FORMAT"),
+        FormatDeclaration(
+            "rosinality-stylegan1", "A StyleGAN1 of rosinality's program.", f"{_HERE}.rosinality_stylegan1:FORMAT"
+        ),
+        FormatDeclaration("basicsr", "A StyleGAN2 of BasicSR's program.", f"{_HERE}.basicsr:FORMAT"),
         FormatDeclaration(
             "i2s-batch",
             "A generator written by convert.",

@@ -25,9 +25,10 @@ _LONGEST = 60  # characters of a name
 
 @dataclass(frozen=True)
 class Contents:
-    """Describes a file: its `format`, the weights in it, and `beside` them each other entry with its type."""
+    """Describes a file: its `format` and `wrapper`, the weights in it, and `beside` them each other entry."""
 
     format: str
+    wrapper: str
     weights: GeneratorWeights | VGGWeights
     beside: tuple[str, ...]
 
@@ -42,7 +43,7 @@ def inspect_checkpoint(path: str | Path) -> Contents:
         declaration, read = found
         weights = read.read(file)
         label = declaration.label.format(origin=weights.origin)
-        return Contents(label, weights, tuple(_listed(list(read.others(file, weights)))))
+        return Contents(label, read.wrapper(file), weights, tuple(_listed(list(read.others(file, weights)))))
 
 
 def _listed(entries: list[tuple[object, object]]) -> Iterator[str]:
@@ -75,7 +76,7 @@ def _text(value: object, longest: int = _LONGEST) -> str:
 def facts(contents: Contents) -> list[tuple[str, str]]:
     """Return `contents` as pairs of a name and a line for people."""
     weights = contents.weights
-    lines = [("format", _text(contents.format, 200))]
+    lines = [("format", _text(contents.format, 200)), ("wrapper", _text(contents.wrapper, 200))]
     if isinstance(weights, GeneratorWeights):
         lines += _of_generator(weights)
     else:

@@ -22,7 +22,7 @@ def read_generator(path: str | Path) -> GeneratorWeights:
         found = recognised(file, GENERATOR)
         weights = None if found is None else found[1].read(file)
         if not isinstance(weights, GeneratorWeights):
-            raise not_a_generator(file)
+            raise not_a_generator(file, recognised(file, VGG) is not None)
         return weights
 
 
@@ -36,7 +36,7 @@ def read_vgg(path: str | Path) -> VGGWeights:
         found = recognised(file, VGG)
         weights = None if found is None else found[1].read(file)
         if not isinstance(weights, VGGWeights):
-            raise not_a_vgg(file)
+            raise not_a_vgg(file, recognised(file, GENERATOR) is not None)
         return weights
 
 

@@ -61,13 +61,20 @@ class Rules:
     """Defines what one file format may contain.
 
     `what`: the format, for messages; `names`: the globals that may occur; `constructors`: those that do not
-    become a Record when called; `persistent`: the object that a persistent id stands for.
+    become a Record when called; `persistent`: the object that a persistent id stands for; `prefixes`: of globals that
+    may occur too; `classes`: names, without their module, of classes that may occur wherever a program keeps them.
     """
 
     what: str
     names: frozenset[str]
     constructors: Mapping[str, Constructor] = field(default_factory=dict)
     persistent: Callable[[Any], Any] | None = None
+    prefixes: tuple[str, ...] = ()
+    classes: frozenset[str] = frozenset()
+
+    def allows(self, name: str) -> bool:
+        """Return whether a global of this name may occur."""
+        return name in self.names or name.startswith(self.prefixes) or name.rpartition(".")[2] in self.classes
 
 
 # `Any`: a pickle may hold anything; what it yields is narrowed where it is read.
@@ -176,7 +183,7 @@ class Unpickler:
     def _push_global(self, module: str, name: str) -> None:
         # NumPy 2 renamed the package that its pickles refer to.
         full = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)
-        if full not in self._rules.names:
+        if not self._rules.allows(full):
             raise CheckpointError(f"refers to {full[:80]}, which no {self._rules.what} needs; refused, nothing was run")
         self._stack.append(Global(full))
 

@@ -16,11 +16,13 @@ from i2s_batch.models.checkpoints.stored_arrays import StoredArray, contiguous
 
 METADATA = "__metadata__"
 _CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+# Counters and the like, which lie beside weights and are not read.
+_WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
 _LONGEST_HEADER = 4 << 20
 
 
 class StoredArrays(NamedTuple):
-    """Holds every array of a safetensors file by name, unread, and its metadata."""
+    """Holds every array of numbers with fractions of a safetensors file by name, unread, and its metadata."""
 
     arrays: dict[str, StoredArray]
     metadata: dict[str, str]
@@ -48,10 +50,11 @@ def _arrays(header: Mapping[str, Json], body: memoryview) -> Iterator[tuple[str,
             case _:
                 raise CheckpointError(f"the entry {name[:80]} of its header is malformed")
         # Without holes or overlaps the data cannot be larger than the file.
-        if begin != covered or not begin <= end <= len(body) or code not in _CODES:
+        if begin != covered or not begin <= end <= len(body) or code not in (*_CODES, *_WHOLE_NUMBERS):
             raise CheckpointError(f"the entry {name[:80]} of its header has a wrong type or wrong offsets")
         covered = end
-        yield name, contiguous(body[begin:end], _CODES[code], tuple(shape))
+        if code in _CODES:
+            yield name, contiguous(body[begin:end], _CODES[code], tuple(shape))
     if covered != len(body):
         raise CheckpointError(f"its header describes {covered} bytes, {len(body)} are there")
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
-from i2s_batch.models.checkpoints.stored_arrays import StoredArray
 from i2s_batch.models.checkpoints.tensorflow_network import (
     HWIO,
     NetworkState,
     check_arguments,
     classes_of,
     contents_of,
-    is_built_by,
-    others_in,
-    state_of_gs,
+    full_resolution,
+    growing_note,
+    higher_resolutions,
+    level_of_detail,
+    tensorflow_format,
 )
 from i2s_batch.models.checkpoints.variables import Stored, Table, assemble, count_of, refuse_unknown
 from i2s_batch.models.network_layout import layer_resolution
@@ -40,7 +38,6 @@ _FIXED: dict[str, Json] = {
 _VERSIONS = (2, 3)
 # From this output resolution on, 'auto' fuses upsampling and convolution, which flips the kernel.
 _FUSED_FROM = 128
-_NEEDLESS = r"lod|ToRGB_lod[1-9]\d*/(weight|bias)"
 
 
 def read_stylegan1(state: NetworkState) -> GeneratorWeights:
@@ -49,10 +46,9 @@ def read_stylegan1(state: NetworkState) -> GeneratorWeights:
     check_arguments(arguments, _FIXED, "StyleGAN1")
     if arguments.get("fused_scale", "auto") not in ("auto", True, False):
         raise CheckpointError("this StyleGAN1 was built with an unknown fused_scale")
-    check_finished(found)
-    resolution = max(
-        (int(m[1]) for m in (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", n) for n in found) if m), default=0
-    )
+    lod = level_of_detail(found)
+    full = full_resolution(found)
+    resolution = full >> lod
     stored: dict[str, Json] = {
         "resolution": resolution,
         "c_dim": classes_of(found),
@@ -60,25 +56,20 @@ def read_stylegan1(state: NetworkState) -> GeneratorWeights:
         "mapping_lr_multiplier": arguments.get("mapping_lrmul", 0.01),
     }
     settings = StyleGAN1Settings.of(settings_of(STYLEGAN1, stored))
-    table = _table(settings, arguments.get("fused_scale", "auto"))
-    refuse_unknown(found, table, _NEEDLESS)
-    return assemble(settings, table, found, "official StyleGAN1 pickle")
+    table = _table(settings, arguments.get("fused_scale", "auto"), lod)
+    # Of a network that was still growing, the layers above its present resolution have no part in the image.
+    needless = rf"lod|ToRGB_lod\d+/(weight|bias)|{higher_resolutions(resolution, full, num_layers(resolution))}"
+    refuse_unknown(found, table, needless)
+    return assemble(settings, table, found, "official StyleGAN1 pickle" + growing_note(resolution, full))
 
 
-def check_finished(found: dict[str, StoredArray]) -> None:
-    """Raise CheckpointError if the training that saved these arrays was still adding layers."""
-    lod = found.get("lod")
-    if lod is not None and (lod.count != 1 or lod.read().any()):
-        raise CheckpointError("this StyleGAN1 was saved while it was still growing (lod above 0); not supported")
-
-
-def _table(settings: StyleGAN1Settings, fused_scale: Json) -> Table:
+def _table(settings: StyleGAN1Settings, fused_scale: Json, lod: int) -> Table:
     table = {
         "w_avg": Stored("dlatent_avg"),
         "const": Stored("4x4/Const/const", (None, 0, 1, 2)),
         "label.weight": Stored("LabelConcat/weight", (1, 0)),
-        "to_rgb.weight": Stored("ToRGB_lod0/weight", (None, None, 1, 0)),
-        "to_rgb.bias": Stored("ToRGB_lod0/bias"),
+        "to_rgb.weight": Stored(f"ToRGB_lod{lod}/weight", (None, None, 1, 0)),
+        "to_rgb.bias": Stored(f"ToRGB_lod{lod}/bias"),
     }
     for j in range(settings.mapping_layers):
         table[f"mapping.{j}.weight"] = Stored(f"Dense{j}/weight", (1, 0))
@@ -96,8 +87,4 @@ def _table(settings: StyleGAN1Settings, fused_scale: Json) -> Table:
     return table
 
 
-def _read(file: CheckpointFile) -> GeneratorWeights:
-    return read_stylegan1(state_of_gs(file) or NetworkState())
-
-
-FORMAT = CheckpointFormat(lambda file: is_built_by(file, "G_style", "G_synthesis"), _read, others_in)
+FORMAT = tensorflow_format("G_style", "G_synthesis", read_stylegan1)

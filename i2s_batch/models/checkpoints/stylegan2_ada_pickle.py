@@ -1,4 +1,7 @@
-"""This module reads StyleGAN2 from `G_ema` in the official StyleGAN2-ADA (PyTorch) pickle, ignoring class sources."""
+"""This module reads StyleGAN2 as the StyleGAN2-ADA programs (PyTorch) have it, pickled or as a state dict.
+
+The sources of classes in a pickle are ignored.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,20 @@ import numpy as np
 
 from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
+from i2s_batch.models.checkpoints.checkpoint_file import network_format
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray
 from i2s_batch.models.checkpoints.torch_modules import (
     Modules,
     attribute_of,
     check_attributes,
     classes_of,
-    g_ema_of,
-    has_layer_names,
     mapping_attributes,
     mapping_table,
     modules_of,
-    others_in,
     variables_of,
 )
 from i2s_batch.models.checkpoints.variables import Stored, assemble, count_of, refuse_unknown
+from i2s_batch.models.checkpoints.wrappers import Network, first_network
 from i2s_batch.models.network_layout import layer_resolution
 from i2s_batch.models.network_settings import STYLEGAN2, StyleGAN2Settings, num_layers, settings_of
 from i2s_batch.models.weights import GeneratorWeights
@@ -32,8 +33,9 @@ _RESAMPLE = np.outer((1, 3, 3, 1), (1, 3, 3, 1)) / 64
 _NO_WEIGHT = r".*\.resample_filter"
 
 
-def read_stylegan2_ada(modules: Modules) -> GeneratorWeights:
-    """Return the generator whose modules these are; raises CheckpointError for a variant that is not supported."""
+def read_stylegan2_ada(network: Network) -> GeneratorWeights:
+    """Return the generator in a network; raises CheckpointError for a variant that is not supported."""
+    modules = modules_of(network)
     blocks = [int(m[1]) for m in (re.fullmatch(r"synthesis\.b(\d{1,5})", name) for name in modules) if m]
     found = variables_of(modules)
     resolution = max(blocks, default=0)
@@ -41,17 +43,44 @@ def read_stylegan2_ada(modules: Modules) -> GeneratorWeights:
         "resolution": resolution,
         "c_dim": classes_of(found),
         "mapping_layers": count_of(r"mapping\.fcN", modules),
+        "demodulation": "raw",
+    }
+    stored |= _attributes(modules, resolution) if network.module else _assumed(found, resolution)
+    settings = StyleGAN2Settings.of(settings_of(STYLEGAN2, stored))
+    if network.module:
+        _check_modules(modules, settings)
+    _check_filters(found)
+    noiseless = network.module is None and not any(name.endswith(".noise_strength") for name in found)
+    table = _table(settings, modules, noiseless)
+    refuse_unknown(found, table, _NO_WEIGHT)
+    return assemble(settings, table, found, _origin(network))
+
+
+def _attributes(modules: Modules, resolution: int) -> dict[str, Json]:
+    """Return the settings that pickled modules have as attributes."""
+    return {
         "mapping_lr_multiplier": attribute_of(modules, "mapping.fc0", "bias_gain"),
         "architecture": attribute_of(modules, f"synthesis.b{resolution}", "architecture"),
         "conv_clamp": attribute_of(modules, f"synthesis.b{resolution}.conv1", "conv_clamp"),
-        "demodulation": "raw",
     }
-    settings = StyleGAN2Settings.of(settings_of(STYLEGAN2, stored))
-    _check_modules(modules, settings)
-    _check_filters(found)
-    table = _table(settings, modules)
-    refuse_unknown(found, table, _NO_WEIGHT)
-    return assemble(settings, table, found, "official StyleGAN2-ADA pickle")
+
+
+def _assumed(found: dict[str, StoredArray], resolution: int) -> dict[str, Json]:
+    """Return the settings that a state dict does not hold: its names show the architecture, the others are defaults.
+
+    The program clamps layers at 256 where it computes them in float16, which would overflow. Here they are computed in
+    float32 or bfloat16, which do not, and no clamping is assumed.
+    """
+    skip, resnet = "synthesis.b4.torgb.weight" in found, f"synthesis.b{resolution}.skip.weight" in found
+    architecture = "skip" if skip else "resnet" if resnet else "orig"
+    return {"mapping_lr_multiplier": 0.01, "architecture": architecture, "conv_clamp": None}
+
+
+def _origin(network: Network) -> str:
+    if network.path == ("G_ema",):
+        return "official StyleGAN2-ADA pickle"
+    assumed = "" if network.module else ", no settings stored: no clamping, mapping rate 0.01"
+    return f"StyleGAN2-ADA network ({network.wrapper})" + assumed
 
 
 def _check_modules(modules: Modules, settings: StyleGAN2Settings) -> None:
@@ -73,12 +102,12 @@ def _check_filters(found: dict[str, StoredArray]) -> None:
             raise CheckpointError(f"the filter {name} is not [1, 3, 3, 1]; not supported")
 
 
-def _table(settings: StyleGAN2Settings, modules: Modules) -> dict[str, Stored]:
+def _table(settings: StyleGAN2Settings, modules: Modules, noiseless: bool) -> dict[str, Stored]:
     table = mapping_table(settings) | {"const": Stored("synthesis.b4.const")}
     for i in range(1, num_layers(settings.resolution)):
         r = layer_resolution(i)
         path = f"synthesis.b{r}.conv{i % 2}"
-        silent = attribute_of(modules, path, "use_noise") is False
+        silent = attribute_of(modules, path, "use_noise") is False or noiseless
         table[f"layer.{i}.weight"] = Stored(f"{path}.weight")
         table[f"layer.{i}.bias"] = Stored(f"{path}.bias")
         table[f"layer.{i}.noise"] = Stored(f"{path}.noise_const", zero_if_missing=silent)
@@ -96,13 +125,4 @@ def _table(settings: StyleGAN2Settings, modules: Modules) -> dict[str, Stored]:
     return table
 
 
-def _recognises(file: CheckpointFile) -> bool:
-    g_ema = g_ema_of(file)
-    return g_ema is not None and not has_layer_names(g_ema)
-
-
-def _read(file: CheckpointFile) -> GeneratorWeights:
-    return read_stylegan2_ada(modules_of(g_ema_of(file)))
-
-
-FORMAT = CheckpointFormat(_recognises, _read, others_in)
+FORMAT = network_format(lambda file: first_network(file.networks, "mapping", "synthesis.b4"), read_stylegan2_ada)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 
 from i2s_batch.config import Json
-from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
+from i2s_batch.models.checkpoints.stored_arrays import StoredArray
 from i2s_batch.models.checkpoints.tensorflow_network import (
     HWIO,
     NetworkState,
     check_arguments,
     classes_of,
     contents_of,
-    is_built_by,
-    others_in,
-    state_of_gs,
+    full_resolution,
+    tensorflow_format,
 )
 from i2s_batch.models.checkpoints.variables import Stored, Table, assemble, count_of, refuse_unknown
 from i2s_batch.models.network_layout import layer_resolution
@@ -22,7 +21,7 @@ from i2s_batch.models.network_settings import STYLEGAN2, StyleGAN2Settings, num_
 from i2s_batch.models.weights import GeneratorWeights
 
 # Arguments of the original build functions that would make another network; the pickle holds what was given.
-_FIXED: dict[str, Json] = {
+FIXED: dict[str, Json] = {
     "num_channels": 3,
     "nonlinearity": "lrelu",
     "mapping_nonlinearity": "lrelu",
@@ -36,32 +35,40 @@ _NEEDLESS = r"lod"
 def read_stylegan2(state: NetworkState) -> GeneratorWeights:
     """Return the generator of a `Gs` state; raises CheckpointError for a variant that is not supported."""
     found, arguments = contents_of(state, _VERSIONS)
-    check_arguments(arguments, _FIXED, "StyleGAN2")
-    sizes = (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", name) for name in found)
-    classes = classes_of(found)
-    stored: dict[str, Json] = {
-        "resolution": max((int(match[1]) for match in sizes if match), default=0),
-        "c_dim": classes,
-        "mapping_layers": count_of("DenseN/weight", found),
-        "mapping_lr_multiplier": arguments.get("mapping_lrmul", 0.01),
-        "architecture": arguments.get("architecture", "skip"),
-        "conv_clamp": None,
-        "demodulation": "scaled",
-        "style_offset": 1,
-    }
-    if classes:
-        stored["label_normalization"] = "joint"
-    settings = StyleGAN2Settings.of(settings_of(STYLEGAN2, stored))
-    table = _table(settings)
+    check_arguments(arguments, FIXED, "StyleGAN2")
+    settings = settings_in(found, arguments, full_resolution(found), arguments.get("architecture", "skip"))
+    table = table_of(settings)
     refuse_unknown(found, table, _NEEDLESS)
     return assemble(settings, table, found, "official StyleGAN2 pickle (TensorFlow)")
 
 
-def _table(settings: StyleGAN2Settings) -> Table:
+def settings_in(
+    found: Mapping[str, StoredArray], arguments: Mapping[str, Json], resolution: int, architecture: Json
+) -> StyleGAN2Settings:
+    """Return the settings of a generator of TensorFlow, whose arguments hold what differs from the defaults."""
+    classes = classes_of(found)
+    stored: dict[str, Json] = {
+        "resolution": resolution,
+        "c_dim": classes,
+        "mapping_layers": count_of("DenseN/weight", found),
+        "mapping_lr_multiplier": arguments.get("mapping_lrmul", 0.01),
+        "architecture": architecture,
+        "conv_clamp": arguments.get("conv_clamp"),
+        "demodulation": "scaled",
+        "style_offset": 1,
+    }
+    if "LabelConcat/weight" in found:
+        stored["label_normalization"] = "joint"
+    return StyleGAN2Settings.of(settings_of(STYLEGAN2, stored))
+
+
+def table_of(settings: StyleGAN2Settings, colours: str = "{r}x{r}/ToRGB", has_noise: bool = True) -> Table:
+    """Return where the variables are; `colours`: the scope of those of the resolution r."""
     table = {
         "w_avg": Stored("dlatent_avg"),
         "const": Stored("4x4/Const/const", (None, 0, 1, 2)),
-        "label.weight": Stored("LabelConcat/weight", (1, 0)),
+        "label.weight": Stored("LabelConcat/weight" if settings.has_joint_labels else "LabelEmbed/weight", (1, 0)),
+        "label.bias": Stored("LabelEmbed/bias"),
     }
     for j in range(settings.mapping_layers):
         table[f"mapping.{j}.weight"] = Stored(f"Dense{j}/weight", (1, 0))
@@ -72,13 +79,13 @@ def _table(settings: StyleGAN2Settings) -> Table:
         # The original correlates the zero-inserted image with its kernel, we convolve.
         table[f"layer.{i}.weight"] = Stored(f"{scope}/weight", HWIO, flipped=up)
         table[f"layer.{i}.bias"] = Stored(f"{scope}/bias")
-        table[f"layer.{i}.noise"] = Stored(f"noise{i - 1}", (None, None, 0, 1))
-        table[f"layer.{i}.noise_strength"] = Stored(f"{scope}/noise_strength")
+        table[f"layer.{i}.noise"] = Stored(f"noise{i - 1}", (None, None, 0, 1), zero_if_missing=not has_noise)
+        table[f"layer.{i}.noise_strength"] = Stored(f"{scope}/noise_strength", zero_if_missing=not has_noise)
         table |= _style(f"layer.{i}", scope)
         if not up and i > 1 and settings.architecture == "resnet":
             table[f"skip.{r}.weight"] = Stored(f"{r}x{r}/Skip/weight", (None, None, 1, 0))
     for r in settings.rgb_resolutions:
-        scope = f"{r}x{r}/ToRGB"
+        scope = colours.format(r=r)
         table[f"to_rgb.{r}.weight"] = Stored(f"{scope}/weight", (None, None, 1, 0))
         table[f"to_rgb.{r}.bias"] = Stored(f"{scope}/bias")
         table |= _style(f"to_rgb.{r}", scope)
@@ -92,8 +99,4 @@ def _style(name: str, scope: str) -> Table:
     }
 
 
-def _read(file: CheckpointFile) -> GeneratorWeights:
-    return read_stylegan2(state_of_gs(file) or NetworkState())
-
-
-FORMAT = CheckpointFormat(lambda file: is_built_by(file, "G_main", "G_synthesis_stylegan2"), _read, others_in)
+FORMAT = tensorflow_format("G_main", "G_synthesis_stylegan2", read_stylegan2)

@@ -5,16 +5,22 @@ They hold variables, and the arguments that they were built with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile
+from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
+from i2s_batch.models.checkpoints.official_pickle import TENSORFLOW_NETWORK
 from i2s_batch.models.checkpoints.restricted import Record
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, narrowed, numpy_array
+from i2s_batch.models.network_settings import MAX_RESOLUTION, num_layers, resolutions
+from i2s_batch.models.weights import GeneratorWeights
 
 HWIO = (2, 3, 1, 0)
+_MOST_DOUBLINGS = MAX_RESOLUTION.bit_length()
 
 
 @dataclass(frozen=True)
@@ -42,30 +48,75 @@ class NetworkState:
         return cls(*(network.state.get(key) for key in keys))
 
 
-def state_of_gs(file: CheckpointFile) -> NetworkState | None:
-    """Return the state of the third network, which makes the best images, in a pickle (G, D, Gs); None of others."""
-    match file.pickled():
-        case (
-            Record(name="dnnlib.tflib.network.Network"),
-            Record(),
-            Record(name="dnnlib.tflib.network.Network", state={"components": dict()}) as network,
-        ):
-            return NetworkState.of(network)
-    return None
+def generator_in(content: object) -> tuple[str, Record] | None:
+    """Return the generator that makes the best images in a pickle, and where it is: of (G, D, Gs) the last.
+
+    Returns None of pickles without networks of TensorFlow.
+    """
+    match content:
+        case Record():
+            found = "single network", content
+        case [*_, Record() as last]:
+            found = ("Gs in (G, D, Gs)" if len(content) == 3 else f"last of {len(content)} networks"), last
+        case {"Gs": Record() as averaged}:
+            found = "Gs", averaged
+        case _:
+            return None
+    return found if found[1].name == TENSORFLOW_NETWORK else None
+
+
+def state_of_generator(file: CheckpointFile) -> NetworkState:
+    """Return the state of the generator in a pickle; an empty one of others."""
+    found = generator_in(file.pickled())
+    return (NetworkState.of(found[1]) if found else None) or NetworkState()
 
 
 def is_built_by(file: CheckpointFile, function: str, synthesis: str) -> bool:
     """Return whether these functions of the original program built the generator and the synthesis in it."""
-    state = state_of_gs(file) or NetworkState()
+    state = state_of_generator(file)
     match state.components:
         case {"synthesis": Record(state={"build_func_name": found})}:
             return bool(found == synthesis and state.function == function)
     return False
 
 
-def others_in(file: CheckpointFile, weights: object) -> Iterator[tuple[str, object]]:
-    """Return the other networks in a pickle (G, D, Gs)."""
-    return zip(("G", "D"), file.content(), strict=False)
+def tensorflow_format(
+    function: str, synthesis: str, read: Callable[[NetworkState], GeneratorWeights]
+) -> CheckpointFormat:
+    """Return the format of the generators that these functions built; `read` gives the weights of their state."""
+    return CheckpointFormat(
+        recognises=lambda file: is_built_by(file, function, synthesis),
+        read=lambda file: read(state_of_generator(file)),
+        others=_others_in,
+        wrapper=lambda file: (generator_in(file.pickled()) or ("", None))[0],
+    )
+
+
+def _others_in(file: CheckpointFile, weights: object) -> Iterable[tuple[object, object]]:
+    """Return the other networks in a pickle."""
+    content = file.content()
+    if isinstance(content, dict):
+        return ((name, value) for name, value in content.items() if name != "Gs")
+    if isinstance(content, tuple | list):
+        names = ("G", "D") if len(content) == 3 else map(str, range(len(content)))
+        return zip(names, content[:-1], strict=False)
+    return ()
+
+
+def refusal_of(content: object) -> CheckpointError | None:
+    """Return what a pickle with networks of TensorFlow is that no format recognises; None of other pickles."""
+    found = generator_in(content)
+    if found is None:
+        return None
+    where, network = found
+    state = NetworkState.of(network)
+    if state is None or not isinstance(state.components, dict):
+        return CheckpointError(f"its TensorFlow network ({where}) is no generator, or is malformed")
+    inner = NetworkState.of(state.components.get("synthesis")) or NetworkState()
+    built = ", ".join(str(name)[:40] for name in (state.function, inner.function) if name is not None)
+    return CheckpointError(
+        f"its TensorFlow network ({where}) is neither a StyleGAN1 nor a StyleGAN2 generator: it was built by {built}"
+    )
 
 
 def contents_of(state: NetworkState, versions: tuple[int, ...]) -> tuple[dict[str, StoredArray], dict[str, Json]]:
@@ -79,7 +130,8 @@ def contents_of(state: NetworkState, versions: tuple[int, ...]) -> tuple[dict[st
         if part.version not in versions:
             known = " and ".join(map(str, versions))
             raise CheckpointError(f"this TensorFlow network has a version that is not supported ({known} can be read)")
-        found |= _variables(part)
+        # The whole network's own variables go first: it hands its lod on to the synthesis, which has one too.
+        found = _variables(part) | found
         arguments |= _arguments(part)
     return found, arguments
 
@@ -91,9 +143,49 @@ def check_arguments(arguments: Mapping[str, Json], fixed: Mapping[str, Json], pr
             raise CheckpointError(f"this {program} was built with another {name} than {expected}; not supported")
 
 
+def level_of_detail(found: Mapping[str, StoredArray]) -> int:
+    """Return how often the resolution was still to be doubled when a growing network was saved.
+
+    Raises CheckpointError between two resolutions, while the images of both are blended.
+    """
+    lod = found.get("lod")
+    if lod is None:
+        return 0
+    value = float(lod.read().reshape(-1)[0]) if lod.count == 1 else math.nan
+    if not 0 <= value <= _MOST_DOUBLINGS:
+        raise CheckpointError("its level of detail (lod) is no single number in range")
+    if value != int(value):
+        raise CheckpointError(
+            f"this network was saved while a resolution was fading in (lod {value:.3g}); not supported: use a snapshot "
+            "with a whole lod"
+        )
+    return int(value)
+
+
+def full_resolution(found: Mapping[str, StoredArray]) -> int:
+    """Return the resolution of the last block, 0 without any."""
+    sizes = (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", name) for name in found)
+    return max((int(match[1]) for match in sizes if match), default=0)
+
+
+def growing_note(resolution: int, full: int) -> str:
+    """Return a note for people about a network that was saved while it was growing; empty for others."""
+    return f", still growing: {resolution} of {full} pixels" if resolution < full else ""
+
+
+def higher_resolutions(resolution: int, full: int, noises: int) -> str:
+    """Return a pattern of the variables of layers above `resolution`, which have no part in the image yet.
+
+    `noises`: how many noise images the layers up to `resolution` have.
+    """
+    sizes = "|".join(str(r) for r in resolutions(full) if r > resolution)
+    numbers = "|".join(str(i) for i in range(noises, num_layers(full)))
+    return rf"({sizes})x\d+/.*|noise({numbers})" if sizes else r"(?!)"
+
+
 def classes_of(found: Mapping[str, StoredArray]) -> int:
     """Return the number of classes, 0 if unconditional."""
-    labels = found.get("LabelConcat/weight")
+    labels = found.get("LabelConcat/weight", found.get("LabelEmbed/weight"))
     return labels.shape[0] if labels is not None and labels.shape else 0
 
 

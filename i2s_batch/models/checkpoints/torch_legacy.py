@@ -5,18 +5,14 @@ Pickles of magic, protocol, system, object and keys are followed by each storage
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.opening import TORCH_MAGIC_NUMBER
-from i2s_batch.models.checkpoints.restricted import Budget, Rules, Unpickler
-from i2s_batch.models.checkpoints.torch_tensors import (
-    STATE_DICT_CONSTRUCTORS,
-    STATE_DICT_NAMES,
-    STORAGES,
-    Storage,
-    storage_of,
-)
+from i2s_batch.models.checkpoints.pickled_modules import Persistent, module_rules
+from i2s_batch.models.checkpoints.restricted import Budget, Global, Rules, Unpickler
+from i2s_batch.models.checkpoints.torch_tensors import STORAGES, Storage, storage_of
 
 _PROTOCOL = 1001
 _WHAT = "torch file of weights"
@@ -24,7 +20,7 @@ _WHAT = "torch file of weights"
 
 def read_legacy(data: memoryview) -> Any:
     """Return the object in a torch file of the old layout; its storages are views of `data`."""
-    return _read(data, STATE_DICT_NAMES, Budget())
+    return _read(data, lambda persistent: module_rules(_WHAT, persistent), Budget())
 
 
 def read_nested_storage(args: tuple[Any, ...], budget: Budget) -> Storage:
@@ -34,23 +30,26 @@ def read_nested_storage(args: tuple[Any, ...], budget: Budget) -> Storage:
     """
     if len(args) != 1 or not isinstance(args[0], memoryview):
         raise CheckpointError("a storage's bytes are malformed")
-    storage = _read(args[0], frozenset(STORAGES), budget)
+    storage = _read(args[0], lambda persistent: Rules(_WHAT, frozenset(STORAGES), {}, persistent), budget)
     if not isinstance(storage, Storage):
         raise CheckpointError("a storage's bytes hold something else")
     return storage
 
 
-def _read(data: memoryview, names: frozenset[str], budget: Budget) -> Any:
+def _read(data: memoryview, rules: Callable[[Persistent], Rules], budget: Budget) -> Any:
     storages: dict[str, Storage] = {}
 
-    def persistent(persistent_id: Any) -> Storage:
+    def persistent(persistent_id: Any) -> Storage | Global:
+        match persistent_id:
+            case ("module", Global() as module, *_):  # with the source of its class, which is ignored
+                return module
         described = storage_of(persistent_id)
         known = storages.setdefault(described.key, described)
         if (known.elements, known.count) != (described.elements, described.count):
             raise CheckpointError("a storage is described twice, differently")
         return known
 
-    unpickler = Unpickler(data, Rules(_WHAT, names, STATE_DICT_CONSTRUCTORS, persistent), budget)
+    unpickler = Unpickler(data, rules(persistent), budget)
     magic, position = unpickler.load()
     protocol, position = unpickler.load(position)
     system, position = unpickler.load(position)

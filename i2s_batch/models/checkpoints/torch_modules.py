@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile
-from i2s_batch.models.checkpoints.restricted import Record
+from i2s_batch.models.checkpoints.pickled_modules import Entries, ModuleState
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, narrowed
-from i2s_batch.models.checkpoints.torch_tensors import torch_array
+from i2s_batch.models.checkpoints.torch_tensors import tensors_of, torch_array
 from i2s_batch.models.checkpoints.variables import Stored
+from i2s_batch.models.checkpoints.wrappers import Network
 from i2s_batch.models.network_settings import GeneratorSettings
 
 
@@ -22,62 +21,53 @@ from i2s_batch.models.network_settings import GeneratorSettings
 class Module:
     """Holds the attributes of a module and its variables, a table of parameters and one of buffers, unchecked."""
 
-    # `object`: a pickle may hold anything; it is narrowed where it is read, as attributes that nobody reads may be odd.
-    attributes: Mapping[str, object]
-    variables: tuple[Mapping[str, object], ...]
+    attributes: Entries
+    variables: tuple[Entries, ...]
 
 
 # Every module by its path; the whole generator has the path "".
 Modules = dict[str, Module]
 
-_DEEPEST = 5
+_DEEPEST = 7
 _MOST_MODULES = 2_000
 _MOST_VARIABLES = 10_000
 
 
-def g_ema_of(file: CheckpointFile) -> Record | None:
-    """Return the generator in a pickle with G_ema; None of others."""
-    match file.pickled():
-        case {
-            "G_ema": Record(
-                name="torch_utils.persistence._reconstruct_persistent_obj",
-                args=({"state": {"_modules": {"synthesis": _, "mapping": _}}},),
-            ) as g_ema
-        }:
-            return g_ema
-    return None
+def modules_of(network: Network) -> Modules:
+    """Return every module of a network by its path, those of a state dict without attributes.
 
-
-def has_layer_names(g_ema: Record) -> bool:
-    """Return whether the synthesis lists its layers, as that of a StyleGAN3 does."""
-    match g_ema.args:
-        case ({"state": {"_modules": {"synthesis": Record(args=({"state": {"layer_names": _}}, *_))}}},):
-            return True
-    return False
-
-
-def others_in(file: CheckpointFile, weights: object) -> Iterator[tuple[object, object]]:
-    """Return what a pickle with G_ema holds beside it."""
-    return ((name, entry) for name, entry in file.content().items() if name != "G_ema")
-
-
-def modules_of(g_ema: Record | None) -> Modules:
-    """Return every module by its path. A module that contains itself ends at a depth."""
+    A module that contains itself ends at a depth. Raises CheckpointError for anything malformed or endless.
+    """
+    if network.module is None:
+        return _modules_of_names(network.entries)
     modules: Modules = {}
-    waiting: list[tuple[str, Any]] = [("", g_ema)]
+    waiting: list[tuple[str, ModuleState]] = [("", network.module)]
     while waiting:
-        path, module = waiting.pop()
-        meta = module.args[0] if isinstance(module, Record) and module.args else None
-        state = meta.get("state") if isinstance(meta, dict) else None
-        tables = ("_modules", "_parameters", "_buffers")
-        if not isinstance(state, dict) or not all(isinstance(state.get(table), dict) for table in tables):
-            raise CheckpointError(f"its module {path[:80] or 'G_ema'} is malformed")
-        modules[path] = Module(state, (state["_parameters"], state["_buffers"]))
-        children = state["_modules"].items()
-        if len(modules) + len(waiting) + len(children) > _MOST_MODULES or path.count(".") >= _DEEPEST:
-            raise CheckpointError("its G_ema has more modules than a StyleGAN")
-        waiting += [(f"{path}.{name}" if path else str(name), child) for name, child in children]
+        path, state = waiting.pop()
+        modules[path] = Module(state.attributes, (state.parameters, state.buffers))
+        if len(modules) + len(waiting) + len(state.modules) > _MOST_MODULES or path.count(".") >= _DEEPEST:
+            raise CheckpointError("its generator has more modules than a StyleGAN")
+        for name, child in state.modules.items():
+            inner, full = ModuleState.of(child), f"{path}.{name}" if path else name
+            if inner is not None:
+                waiting.append((full, inner))
+            elif child is not None:
+                raise CheckpointError(f"its module {full[:80]} is malformed")
     return modules
+
+
+def _modules_of_names(entries: Entries) -> Modules:
+    """Return the modules that the dotted names of a state dict tell of."""
+    tables: dict[str, dict[str, object]] = {"": {}}
+    for name, value in entries.items():
+        path, _, leaf = name.rpartition(".")
+        if path.count(".") >= _DEEPEST or len(tables) > _MOST_MODULES:
+            raise CheckpointError("its generator has more modules than a StyleGAN")
+        tables.setdefault(path, {})[leaf] = value
+        while path:
+            path = path.rpartition(".")[0]
+            tables.setdefault(path, {})
+    return {path: Module(Entries(), (Entries(table),)) for path, table in tables.items()}
 
 
 def attribute_of(modules: Modules, path: str, name: str) -> Json:
@@ -89,18 +79,23 @@ def variables_of(modules: Modules) -> dict[str, StoredArray]:
     """Return every parameter and buffer by its path; raises CheckpointError, naming a malformed one."""
     # One table may be that of every module, so they are counted before they are read.
     if sum(len(table) for module in modules.values() for table in module.variables) > _MOST_VARIABLES:
-        raise CheckpointError("its G_ema has more variables than a StyleGAN")
+        raise CheckpointError("its generator has more variables than a StyleGAN")
     found: dict[str, StoredArray] = {}
     for path, module in modules.items():
         for name, value in chain.from_iterable(table.items() for table in module.variables):
             if value is None:  # a layer without this parameter
                 continue
-            full = f"{path}.{name}"
+            full = f"{path}.{name}" if path else str(name)
             try:
                 found[full] = torch_array(value)
             except CheckpointError as error:
                 raise CheckpointError(f"the variable {full[:80]}: {error}") from error
     return found
+
+
+def tensors_in(network: Network) -> dict[str, StoredArray]:
+    """Return every tensor of a network by its dotted name; raises CheckpointError, naming a malformed one."""
+    return tensors_of(network.entries.items()) if network.module is None else variables_of(modules_of(network))
 
 
 def classes_of(found: dict[str, StoredArray]) -> int:

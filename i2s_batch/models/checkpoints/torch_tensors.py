@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,13 @@ STORAGES = {
     "torch.BoolStorage": ("bool", 1),
 }
 _TENSOR = frozenset({"torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor"})
-_PARAMETER = frozenset({"torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter"})
+_PARAMETER = frozenset(
+    {
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch.nn.parameter.Parameter",
+    }
+)
 
 # What a state dict, and a training script's file around it, refers to.
 STATE_DICT_NAMES = frozenset({*STORAGES, *_TENSOR, *_PARAMETER, "collections.OrderedDict", "argparse.Namespace"})
@@ -60,12 +67,14 @@ def storage_of(persistent_id: Any) -> Storage:
 
 
 def is_tensor(value: Any) -> bool:
-    """Return whether a value from a pickle stands for a tensor or a parameter."""
-    return isinstance(value, Record) and value.name in _TENSOR | _PARAMETER
+    """Return whether a value from a file stands for a tensor or a parameter."""
+    return isinstance(value, StoredArray) or (isinstance(value, Record) and value.name in _TENSOR | _PARAMETER)
 
 
 def torch_array(value: Any) -> StoredArray:
     """Return the array that a tensor or parameter of a file stands for."""
+    if isinstance(value, StoredArray):
+        return value
     if isinstance(value, Record) and value.name in _PARAMETER and value.args:
         value = value.args[0]
     if not isinstance(value, Record) or value.name not in _TENSOR or len(value.args) < 4:
@@ -76,3 +85,16 @@ def torch_array(value: Any) -> StoredArray:
     if not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise CheckpointError("a tensor has a malformed shape")
     return StoredArray(storage.data, storage.elements, shape, offset, strides)
+
+
+def tensors_of(entries: Iterable[tuple[object, object]]) -> dict[str, StoredArray]:
+    """Return the float tensors of a state dict by name; raises CheckpointError, naming a malformed entry."""
+    found: dict[str, StoredArray] = {}
+    for name, value in entries:
+        if not isinstance(name, str) or not is_tensor(value):
+            raise CheckpointError(f"the entry {str(name)[:80]} of its state dict is no tensor")
+        try:
+            found[name] = torch_array(value)
+        except CheckpointError as error:
+            raise CheckpointError(f"the variable {name[:80]}: {error}") from error
+    return found

@@ -6,13 +6,9 @@ import struct
 from typing import Any
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models.checkpoints.restricted import Rules, Unpickler
-from i2s_batch.models.checkpoints.torch_tensors import (
-    STATE_DICT_CONSTRUCTORS,
-    STATE_DICT_NAMES,
-    Storage,
-    storage_of,
-)
+from i2s_batch.models.checkpoints.pickled_modules import module_rules
+from i2s_batch.models.checkpoints.restricted import Unpickler
+from i2s_batch.models.checkpoints.torch_tensors import Storage, storage_of
 
 _END = struct.Struct("<4s4H2IH")
 _ENTRY = struct.Struct("<4s6H3I5H2I")
@@ -43,8 +39,7 @@ def read_zip(data: memoryview) -> Any:
         described.data = stored
         return storages.setdefault(described.key, described)
 
-    rules = Rules("torch file of weights", STATE_DICT_NAMES, STATE_DICT_CONSTRUCTORS, persistent)
-    return Unpickler(members[pickles[0]], rules).load()[0]
+    return Unpickler(members[pickles[0]], module_rules("torch file of weights", persistent)).load()[0]
 
 
 def _members(data: memoryview) -> dict[str, memoryview]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat
-from i2s_batch.models.checkpoints.rosinality import tensors_of
 from i2s_batch.models.checkpoints.safetensors_file import StoredArrays
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray
+from i2s_batch.models.checkpoints.torch_tensors import tensors_of
 from i2s_batch.models.checkpoints.variables import check_total, finite
 from i2s_batch.models.vgg import check_vgg
 from i2s_batch.models.weights import VGG_LAYERS, VGG_LAYERS_TO_CONV4_2, GeneratorWeights, VGGWeights
@@ -25,9 +25,7 @@ _NAME = re.compile(r"features\.(\d{1,3})\.(weight|bias)")
 def vgg_from_state_dict(value: Any) -> VGGWeights:
     """Return the convolutions in the object of a torch file; raises CheckpointError for another network."""
     if not _is_state_dict(value):
-        known = isinstance(value, dict) and {"g_ema", "g", "g_running", "conv1.conv.weight"} & set(value)
-        what = "a StyleGAN generator; give it as --generator" if known else "no state dict of a VGG-16"
-        raise CheckpointError(f"this torch file holds {what} (features.0.weight is missing)")
+        raise CheckpointError("this torch file holds no state dict of a VGG-16 (features.0.weight is missing)")
     convolutions = ((n, v) for n, v in value.items() if isinstance(n, str) and n.startswith("features."))
     return vgg_from_arrays(tensors_of(convolutions), "torchvision VGG-16 state dict")
 
