@@ -91,8 +91,10 @@ def sample(
     precision: str,
     device: str,
 ) -> int:
-    """Draw images from the checkpoint GENERATOR into the folder or s3:// prefix OUT, one PNG a seed and a contact
-    sheet.
+    """Draw images of random seeds from a checkpoint.
+
+    GENERATOR is a StyleGAN checkpoint, a path or URL. OUT is the folder or s3:// prefix that gets one PNG a seed and a
+    contact sheet.
 
     The latents are those that the official StyleGAN programs draw for these seeds (NumPy's RandomState), so that an
     image can be compared with theirs; noise is the checkpoint's own. Without --table the images are OUT/seed0000.png

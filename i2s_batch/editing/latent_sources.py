@@ -51,8 +51,11 @@ class ParentLatents:
 
 
 def _latent_of(recipe: Recipe, parents: list[np.ndarray]) -> np.ndarray:
-    """Return the latent of a recipe in float32, as the table holds it. Raises FloatingPointError if it is not finite:
-    of too large a strength, or of parents that are not."""
+    """Return the latent of a recipe in float32, as the table holds it.
+
+    Raises:
+        FloatingPointError: It is not finite: of too large a strength, or of parents that are not finite.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         latent = np.asarray(apply_recipe(recipe, parents), np.float32)
     if not np.isfinite(latent).all():

@@ -22,8 +22,10 @@ def image_of(latent: np.ndarray, generator: Generator) -> np.ndarray:
 
 
 def images_of(latents: np.ndarray, generator: Generator) -> list[np.ndarray | None]:
-    """Return the images of latents, float32 [n, L, w_dim], drawn in one batch: each uint8 [R, R, 3], or None where it
-    has values that are not finite."""
+    """Return the images of latents, float32 [n, L, w_dim], drawn in one batch.
+
+    Each is uint8 [R, R, 3], or None where it has values that are not finite.
+    """
     with torch.no_grad():
         images = generator.synthesize(torch.from_numpy(latents).to(generator.w_avg))
     finite = images.isfinite().flatten(1).all(1).tolist()

@@ -32,8 +32,7 @@ _SUFFIX = ".png"
 
 @dataclass(frozen=True)
 class WrittenSamples:
-    """Holds what came of it: how many images were written, and the seeds whose images have values that are not
-    finite, which have no file."""
+    """Holds how many images were written, and the seeds without a file, whose images have values not finite."""
 
     written: int
     failed: tuple[int, ...]
