@@ -36,7 +36,7 @@ FROM base AS build-cpu
 ARG TORCH_INDEX=""
 # torch and torchvision are a pair of one release: both come from the same index.
 # hadolint ignore=DL3013
-RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.9" "torchvision>=0.24"
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.10" "torchvision>=0.25"
 
 COPY pyproject.toml README.md LICENSE /src/
 COPY i2s_batch /src/i2s_batch
@@ -46,7 +46,7 @@ RUN pip install /src
 FROM base AS build-cuda
 
 # hadolint ignore=DL3013
-RUN pip install "torch>=2.9" "torchvision>=0.24"
+RUN pip install "torch>=2.10" "torchvision>=0.25"
 
 COPY pyproject.toml README.md LICENSE /src/
 COPY i2s_batch /src/i2s_batch
