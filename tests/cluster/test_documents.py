@@ -79,7 +79,10 @@ def folder(tmp_path: Path, clone: Path) -> Path:
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)
 def test_every_block_runs(page: Path, folder: Path, ray_head: RayHead, s3_bucket: str) -> None:
-    env = ray_head.env | {"PYTHONWARNINGS": "ignore"}
+    env = ray_head.env | {
+        "PYTHONWARNINGS": "ignore",
+        "OMP_NUM_THREADS": "1",
+    }  # threads that wait for each other cost more
     for block in blocks(page):
         if block.is_run and block.language == "python":
             run(["python", "-c", block.text], folder, env)

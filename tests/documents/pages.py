@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-PAGES = [README, *sorted(DOCS.rglob("*.md"))]
+PAGES = [README, *ROOT.glob("CONTRIBUTING.md"), *sorted(DOCS.rglob("*.md"))]
 
 _BLOCK = re.compile(r"^```(\w*)(?: +([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 KEYS = frozenset({"not-run", "run-by", "file", "line-in", "before"})

@@ -26,6 +26,8 @@ from tests.documents.pages import DOCS, KEYS, PAGES, README, ROOT, Block, blocks
 README_LINES = 150
 # Options of other programs (pytest, nox, ray, our measuring programs) that pages name.
 OTHERS = frozenset({"--fuzz", "--faults", "--no-venv", "--projected-w", "--files", "--json"})
+PACKAGE = ROOT / "i2s_batch"
+_CODE = re.compile(r"`((?:\w+/)+\w+\.(?:py|safetensors)|(?:i2s_batch|tests|jobs)/[\w/]+)[`: ]")
 _LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 
 
@@ -80,6 +82,13 @@ def test_generated_parts_of_pages_are_as_the_code_is() -> None:
     table = (DOCS / "reference/table.md").read_text()
     assert all(f"| `{column.name}` | {column.kind} | {column.meaning} |\n" in table for column in COLUMNS)
     assert written("<!-- columns -->\nold\n<!-- end -->\n") == f"<!-- columns -->\n{columns()}<!-- end -->\n"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_of_the_code_that_a_page_names_exists(page: Path) -> None:
+    lines = [line for line in prose_of(page.read_text()).splitlines() if not line.startswith("**File**")]  # of a recipe
+    named = {path for path in _CODE.findall("\n".join(lines)) if not re.search("[A-Z]{3}", path)}
+    assert [path for path in sorted(named) if not any((base / path).exists() for base in (ROOT, PACKAGE))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
