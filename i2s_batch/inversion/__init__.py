@@ -4,7 +4,8 @@ Comes in: a generator, the perceptual network, and images as uint8 [H, W, 3]. Go
 It needs torch, numpy and Pillow alone, and never imports files, tables, runs or Ray.
 """
 
-from i2s_batch.inversion.embedder import Embedder, EmbedResult
+from i2s_batch.inversion.embedder import Embedder
+from i2s_batch.inversion.result import EmbedResult
 from i2s_batch.inversion.slot_state import SlotState
 
 __all__ = ["EmbedResult", "Embedder", "SlotState"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from i2s_batch.errors import ConfigError
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.metrics import PerceptualDistance, Reconstruction, from_uint8, measure, to_uint8
+from i2s_batch.inversion.result import EmbedResult
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
@@ -27,46 +28,6 @@ from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_OK
 
 # Steps between two host syncs: bounds how late a NaN is noticed and how far the host runs ahead of the device.
 STEPS_PER_SYNC = 25
-
-
-@dataclass(frozen=True)
-class EmbedResult:
-    """Holds the result of embedding one image.
-
-    Attributes:
-        image_id: The image's id.
-        status: `ok` or `diverged`.
-        steps: Updates that were made.
-        stop_reason: `steps`, `plateau` (early stopping) or `diverged`.
-        loss: The weighted loss at `latent`.
-        curve: The loss at each evaluation, [steps + 1].
-        term_curves: The loss terms before their weights at each evaluation, [steps + 1, 5].
-        seconds: Wall time in a slot.
-        latent: The W+ latent [L, w_dim] in the generator's dtype; None when diverged.
-        z: The optimised vector in space z; None in other spaces.
-        picture: The 8-bit image of `latent`, uint8 [R, R, 3].
-        state: The state from which an embedding of more steps resumes.
-        metrics: Metrics of `picture`, by the names of `engine_registries.METRICS`.
-    """
-
-    image_id: str
-    status: str
-    steps: int
-    stop_reason: str
-    loss: float
-    curve: np.ndarray
-    term_curves: np.ndarray
-    seconds: float
-    latent: np.ndarray | None = None
-    z: np.ndarray | None = None
-    picture: np.ndarray | None = None
-    state: SlotState | None = None
-    metrics: dict[str, float | None] = field(default_factory=dict)
-
-    @property
-    def terms(self) -> dict[str, float]:
-        """Return the loss terms at `latent`, by name."""
-        return dict(zip(TERMS, self.term_curves[-1].tolist(), strict=True))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""From the work log to the table: a shard is put together when all its rows are there, and appears whole."""
+"""Assembles shards from the work log: a shard is published whole when all its rows exist."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from i2s_batch.table.shards import parse_shard, read_shard, read_statuses
 class Assembler:
     """Publishes shards of the run at `store`. Publishing twice is harmless.
 
-    `confirm` raises if this driver no longer holds the output (`Lease.confirm`). It is asked before anything is
-    written or forgotten; and a shard is written only over what it was made from, so that not even a driver that is
-    stopped between the two, and goes on much later, can undo the work of another.
+    `confirm` raises if this driver no longer holds the output (`Lease.confirm`). It is called before anything is
+    written or deleted; and a shard is written only over what it was made from, so that not even a driver that is
+    suspended between the two, and continues much later, can undo the work of another.
     """
 
     def __init__(
@@ -35,20 +35,20 @@ class Assembler:
         self._store, self._plan, self._log, self._metadata, self._confirm = store, plan, log, metadata, confirm
 
     def published(self, shard: int, columns: list[str] | None = None) -> pa.Table:
-        """The rows of a shard that is already in the table, in the plan's order; `columns`: None for all."""
+        """Return the rows of a shard that is already in the table, in the plan's order; `columns`: None for all."""
         return read_shard(self._store, RunLayout.shard(shard), columns)
 
     def statuses(self, shard: int) -> np.ndarray:
-        """The status of each row of a shard that is already in the table: object [images of the shard]."""
+        """Return the status of each row of a shard that is already in the table: object [images of the shard]."""
         found = read_statuses(self._store, RunLayout.shard(shard))
         planned = len(self._plan.shard_range(shard))
         if len(found) != planned:
             uri = self._store.uri(RunLayout.shard(shard))
-            raise StorageError(f"{uri!r} has {len(found)} rows for {planned} planned images; run `verify`")
+            raise StorageError(f"{uri!r} has {len(found)} rows for {planned} planned images; run i2s-batch verify")
         return found
 
     def mark_vanished(self, shard: int, vanished_at: pa.Array | None) -> int:
-        """Write a published shard with another column `vanished_at`, if there is one; how many are marked."""
+        """Write a published shard with another column `vanished_at`, if given; return the number of marked rows."""
         if vanished_at is None:
             return 0
         present, rows = self._read_shard(shard)
@@ -61,15 +61,17 @@ class Assembler:
         return len(vanished_at) - int(vanished_at.null_count)
 
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
-        """Write a shard from the `logged` rows and, if it `exists`, from the rows that it already has; then
-        forget the logged rows. An ok row is never replaced by one that is not. A shard that has all of it already,
-        because a driver ended before it forgot the logged rows, stays as it is."""
+        """Write a shard from the `logged` rows and, if it `exists`, its present rows; then delete the logged rows.
+
+        An ok row is never replaced by one that is not. A shard that has all rows already, because a driver ended before
+        it deleted the logged ones, stays as it is.
+        """
         logged = sorted(logged)
         images = self._plan.shard_images(shard)
         try:
             rows = planned_rows(self._log, self._plan, logged)
         except RowsGoneError:
-            self._confirm()  # the likely reason, better told
+            self._confirm()  # the likely reason is a lost lease, whose error is clearer
             raise
         present, old = self._read_shard(shard) if exists else (None, None)
         if old is not None:
@@ -84,26 +86,28 @@ class Assembler:
                 rows = rows.append_column(name, images.column(name))
         complete = old is not None and rows.equals(old.select(rows.column_names).cast(rows.schema))
         if not complete and not self._put(shard, rows, present):
-            # It is not as it was: an earlier driver's last write has come late. Begin with what is there now.
+            # The shard has changed: an earlier driver's last write came late. Start again from the present shard.
             self.publish(shard, logged, exists=True)
             return
         self._confirm()
         self._log.delete_rows(logged)
 
     def _read_shard(self, shard: int) -> tuple[bytes, pa.Table]:
-        """A shard in the table: its bytes and its rows."""
+        """Return a shard in the table: its bytes and its rows."""
         key = RunLayout.shard(shard)
         data = self._store.get(key)
         return data, parse_shard(data, self._store.uri(key))
 
     def _put(self, shard: int, rows: pa.Table, present: bytes | None) -> bool:
-        """Write a shard where `present` is (None: nothing); False if there is something else."""
+        """Write a shard in place of `present` (None: nothing); return False if there is something else."""
         return publish_shard(self._store, shard, rows, self._metadata, present, self._confirm)
 
     @staticmethod
     def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
-        """One row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is. An ok row
-        of the same bytes is not replaced: it was made twice."""
+        """Return one row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is.
+
+        An ok row of the same bytes is not replaced: it was computed twice.
+        """
         kept = set(_images_and_hashes(old.filter(pc.equal(old.column("status"), STATUS_OK))))
         new = new.filter(pa.array([image not in kept for image in _images_and_hashes(new)], pa.bool_()))
         both = pa.concat_tables([new, old])
@@ -118,12 +122,12 @@ class Assembler:
 
 
 def _images_and_hashes(rows: pa.Table) -> list[tuple[str, str]]:
-    """The images of rows and the hashes of their bytes."""
+    """Return the images of rows and the hashes of their bytes."""
     return list(zip(rows.column("image_id").to_pylist(), rows.column("sha256").to_pylist(), strict=True))
 
 
 class Publisher:
-    """Publishes, beside the run, every shard that has all its rows; an error comes out of `check` or `finish`."""
+    """Publishes, in a thread, every shard that has all its rows; an error is raised by `check` or `finish`."""
 
     def __init__(self, assembler: Assembler, plan: Plan, state: RunState) -> None:
         self._assembler, self._plan, self._state = assembler, plan, state
@@ -135,7 +139,7 @@ class Publisher:
             self._publish_if_complete(shard)
 
     def logged(self, index: int) -> None:
-        """The rows of a unit have come into the log."""
+        """Record that the rows of a unit are in the log."""
         shard = self._plan.shard_of(index)
         self._state.logged.setdefault(shard, set()).add(index)
         self._missing[shard] -= 1
@@ -158,7 +162,7 @@ class Publisher:
         self._thread.shutdown(cancel_futures=True)
 
     def _publish_if_complete(self, shard: int) -> None:
-        """Publish a shard that is not in the table yet, or has fresher rows in the log."""
+        """Publish a shard that has all its rows and is not in the table yet, or has newer rows in the log."""
         if self._missing[shard] or not self._state.logged.get(shard):
             return
         logged = self._state.logged.pop(shard)

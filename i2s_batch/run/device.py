@@ -1,4 +1,4 @@
-"""What computes: its name, and what its errors mean to a run."""
+"""Names the device that computes, and translates its errors for a run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from i2s_batch.errors import RunFailedError
 from i2s_batch.output.run_record import code_version
 from i2s_batch.run.pools import DeviceLostError
 
-# What the libraries that PyTorch calls say of a device that no longer works, where PyTorch has no type for it.
+# Messages of the libraries that PyTorch calls about a device that no longer works; PyTorch has no type for them.
 _LOST = re.compile(r"(CUDA|HIP|CUDA driver|cuDNN|cuBLAS|miopen) error\b", re.IGNORECASE)
-# What PyTorch, which has no type for it, says of a machine without enough memory.
+# The message of PyTorch, which has no type for it, about a machine without enough memory.
 _NO_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 def device_name(device: torch.device) -> str:
-    """As the table's column `device` says it."""
+    """Return the name of a device as in the table's column `device`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
@@ -32,7 +32,7 @@ def _too_little_memory(error: Exception, batch_size: int | None) -> RunFailedErr
     if batch_size is None:
         doing = "for the networks"
     elif batch_size > 1:
-        doing = f"for {batch_size} images side by side"
+        doing = f"for {batch_size} images in a batch"
         advice = "run the same command again with a smaller --batch-size"
     return RunFailedError(f"the device has too little memory {doing}; {advice} ({reason})")
 
@@ -44,16 +44,18 @@ def software() -> str:
 
 @contextmanager
 def device_errors(batch_size: int | None) -> Iterator[None]:
-    """What the device's errors mean while a worker computes at least `batch_size` images side by side (None: it loads
-    its networks).
+    """Translate the device's errors while a worker computes at least `batch_size` images in a batch.
 
-    Raises DeviceLostError after an error that leaves the process without a working device: a fresh process may go
-    on. Raises RunFailedError when the device has too little memory: a fresh process would meet that again.
+    `batch_size` is None while it loads its networks.
+
+    Raises:
+        DeviceLostError: The process has no working device any more; a new process may continue.
+        RunFailedError: The device has too little memory; a new process would fail again.
     """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        # The whole story: not a bug, so no traceback.
+        # `from None`: this is not a bug, so its traceback is of no use.
         raise _too_little_memory(error, batch_size) from None
     except RuntimeError as error:
         if _NO_CPU_MEMORY in str(error):

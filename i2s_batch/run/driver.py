@@ -1,6 +1,6 @@
-"""The driver: hands units of the plan to workers, replaces dead workers, and gives up what kills them.
+"""Drives a run: hands units of the plan to workers, replaces dead workers, and gives up units that kill them.
 
-Knows no cluster, it sees a `Pool`; and not what is done with a unit. Every decision of a run is taken here.
+It knows no cluster, only a `Pool`, and not what is done with a unit. Every decision of a run is made here.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from i2s_batch.run.progress import Progress
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
 
-# A stretch of work between two reports. Short, so that progress is fresh and a stop is heard soon.
+# A stretch of work between two reports. Short, so that progress is current and a stop is noticed soon.
 STRETCH_S = 1.0
-# A unit with which this many workers died gets rows with status `crashed`.
+# A unit gets rows with status `crashed` when this many workers have died with it.
 DEATHS_TO_CRASH = 3
-# Workers that may die one after the other, without any image finished, before the run gives up: before any was
-# ready (a fleet that cannot start), and later.
+# Workers that may die one after the other, without any image finished, before the run gives up: before any worker was
+# ready (they cannot start), and later.
 DEATHS_AT_START = 3
 DEATHS_IN_A_ROW = 10
-_LOOKED_AT_ONCE = 1 << 16
-_NAMED = 10  # images in the hands of a worker that failed
+_SEARCHED_AT_ONCE = 1 << 16  # units
+_NAMED = 10  # images of a failed worker that the message names
 
 
 class CrashedError(Exception):
-    """Why a unit was given up: the error of its rows."""
+    """Reports why a unit was given up: the error of its rows."""
 
 
 @dataclass
 class _Member:
-    """A worker as the driver sees it."""
+    """Holds what the driver knows about a worker."""
 
     slots: int = 0
     busy: bool = False
@@ -73,9 +73,17 @@ class Driver:
         publisher: Publisher,
         progress: Progress,
     ) -> None:
-        """Args:
-        unit_of: Gives the unit of the plan with this index.
-        crashed_rows: Gives the rows of a unit that was given up.
+        """Connect the parts of a run.
+
+        Args:
+            state: What is done, updated by this driver.
+            pool: The workers.
+            unit_of: Returns the unit of the plan with this index.
+            crashed_rows: Returns the rows of a unit that was given up.
+            store: The output.
+            log: The work log.
+            publisher: Publishes shards that have all their rows.
+            progress: Reports to the user.
         """
         self._state, self._pool, self._unit_of, self._crashed_rows = state, pool, unit_of, crashed_rows
         self._store, self._log, self._publisher, self._progress = store, log, publisher, progress
@@ -103,7 +111,7 @@ class Driver:
             self._progress.tick(self._pool.waiting_for())
 
     def save(self, timeout_s: float) -> int:
-        """Let every worker save what is in flight; how many images were saved in time."""
+        """Let every worker save what is in flight; return how many images were saved in time."""
         ready = [name for name, member in list(self._members.items()) if member.ready]
         return self._pool.checkpoint(ready, timeout_s)
 
@@ -115,7 +123,7 @@ class Driver:
     # Handing out
 
     def _generate_tasks(self) -> Iterator[Task[Unit]]:
-        """Undone units: those in flight when an earlier driver ended, then the others, in the plan's order."""
+        """Yield undone units: those in flight when an earlier driver ended, then the others, in the plan's order."""
         state = self._state
         order = itertools.chain(sorted(state.checkpointed), (i for i in self._undone() if i not in state.checkpointed))
         for index in order:
@@ -129,10 +137,10 @@ class Driver:
                 yield task
 
     def _undone(self) -> Iterator[int]:
-        """Undone units, looked for as they are asked for: a list of ten million numbers has 360 MB."""
+        """Yield undone units, searched as they are asked for: a list of ten million numbers would take 360 MB."""
         done = self._state.done
-        for start in range(0, len(done), _LOOKED_AT_ONCE):
-            yield from (start + np.flatnonzero(~done[start : start + _LOOKED_AT_ONCE])).tolist()
+        for start in range(0, len(done), _SEARCHED_AT_ONCE):
+            yield from (start + np.flatnonzero(~done[start : start + _SEARCHED_AT_ONCE])).tolist()
 
     def _hand_out(self) -> None:
         for name, member in self._members.items():
@@ -145,8 +153,10 @@ class Driver:
                 self._pool.send(name, tasks, STRETCH_S)
 
     def _tasks_for(self, member: _Member) -> list[Task[Unit]]:
-        """Fill the member's slots, and its queue with what no other worker has a free slot for. A unit that two
-        workers died with is tried alone, so that it cannot take others with it."""
+        """Fill the member's slots, and its queue with tasks for which no other worker has a free slot.
+
+        A unit with which two workers died is tried alone, so that it cannot harm others.
+        """
         if any(task.attempts >= DEATHS_TO_CRASH for task in member.held.values()):
             return []
         held = sum(len(other.held) for other in self._members.values())
@@ -174,7 +184,7 @@ class Driver:
         after = task.unit.after
         return after is None or bool(self._state.done[after])
 
-    # What comes back
+    # Handling events
 
     def _handle(self, event: Event) -> None:
         member = self._members[event.worker]
@@ -202,7 +212,7 @@ class Driver:
             self._finish(finished.index, finished.statuses)
 
     def _finish(self, index: int, statuses: tuple[str, ...]) -> None:
-        """A unit's rows are durable. They may come twice: rows whose report was lost are made again."""
+        """Record that a unit's rows are durable. They may come twice: rows whose report was lost are computed again."""
         if self._state.done[index]:
             return
         self._state.done[index] = True
@@ -211,7 +221,7 @@ class Driver:
         self._publisher.logged(index)
 
     def _retire(self, name: str) -> None:
-        """The worker's machine is about to go: save what it holds and let others go on with it."""
+        """Save what a worker holds whose machine is about to shut down, and let others resume it."""
         self._pool.checkpoint([name], timeout_s=STRETCH_S * 30)
         self._pool.end(name)
         self._return_tasks(self._members.pop(name), count_death=False)
@@ -230,7 +240,7 @@ class Driver:
                 f"({event.worker}): {event.reason}"
             )
         what = "went with its machine" if event.preempted else "died"
-        self._progress.log(f"{event.worker} {what} ({event.reason}); its {member.images} images go on elsewhere")
+        self._progress.log(f"{event.worker} {what} ({event.reason}); its {member.images} images resume elsewhere")
         self._return_tasks(member, count_death=not (event.preempted or event.memory))
         self._start()
 
@@ -242,7 +252,7 @@ class Driver:
             self._store.put(RunLayout.deaths, json.dumps(deaths).encode())
         for index, task in member.held.items():
             statuses = self._log.statuses_of(index)
-            if statuses is not None:  # its rows were durable before anybody heard of it
+            if statuses is not None:  # its rows became durable, and only the report was lost
                 self._finish(index, statuses)
                 continue
             count = deaths.get(index, 0)
@@ -253,7 +263,7 @@ class Driver:
             (self._suspects if count == DEATHS_TO_CRASH - 1 else self._retries).append(retry)
 
     def _write_crashed(self, task: Task[Unit]) -> None:
-        error = CrashedError(f"{DEATHS_TO_CRASH} workers died while they worked on this picture")
+        error = CrashedError(f"{DEATHS_TO_CRASH} workers died while they worked on this image")
         self._finish(task.index, self._log.write_rows(task, self._crashed_rows(task, error)).statuses)
         self._deaths_in_a_row = 0
 
@@ -263,11 +273,11 @@ class Driver:
             what, details = str(error), error.details
         elif isinstance(error, I2SError):
             raise error
-        else:  # it did not pass the worker's own net
+        else:  # raised outside of the worker's own handler
             what, details = described(error), "".join(traceback.format_exception(error))
         names = [repr(task.image_id) for task in itertools.islice(member.held.values(), _NAMED)]
         more = f" and {len(member.held) - len(names)} more" if len(member.held) > len(names) else ""
         images = (", ".join(names) or "none") + more
         raise InternalError(
-            f"worker {event.worker} failed with {what} (images in its hands: {images})", details
+            f"worker {event.worker} failed with {what} (images that it held: {images})", details
         ) from error

@@ -1,4 +1,4 @@
-"""A run over one output, whatever it does with its images: everything that happens once, in order."""
+"""Executes a run over one output, whatever it does with its images: everything that happens once, in order."""
 
 from __future__ import annotations
 
@@ -37,35 +37,35 @@ from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 
-_SCANS = 3  # at what is done, by a run whose log changes under it
-_RELEASE_S = 1.0  # for the lease, by a process that ends at once
+_SCANS = 3  # of what is done, by a run whose log changes meanwhile
+_RELEASE_S = 1.0  # time to release the lease in a process that ends at once
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to. `summary` is what summary.json holds."""
+    """Holds the outcome of a run. `summary` is what summary.json holds."""
 
     summary: RunSummary
     config: RunConfig
 
     @property
     def failed(self) -> int:
-        """Images whose row is not ok."""
+        """Return the number of images whose row is not ok."""
         return sum(n for status, n in self.summary.statuses.items() if status != STATUS_OK)
 
     def counted(self, what: str) -> str:
-        """How many there are of each status, in a few words."""
+        """Return how many images there are of each status, in a few words."""
         counts = ", ".join(f"{n} {status}" for status, n in self.summary.statuses.items())
         return f"{self.summary.images} {what}: {counts}"
 
     @property
     def acceptable(self) -> bool:
-        """Whether no more images failed than the settings allow."""
+        """Return whether no more images failed than the settings allow."""
         return self.failed <= self.config.max_failed_fraction * self.summary.images
 
 
 class Run(ABC):
-    """A run over one output, new or resumed: `plan`, then `execute`."""
+    """Is a run over one output, new or resumed: `plan`, then `execute`."""
 
     def __init__(
         self,
@@ -75,46 +75,54 @@ class Run(ABC):
         generator: GeneratorWeights,
         report: Callable[[str], None],
     ) -> None:
-        """`record`: what run.json is to hold (`run_record.new_record`)."""
+        """Prepare the run at `out`; writes nothing.
+
+        Args:
+            out: The output.
+            config: How the run is carried out.
+            record: What run.json is to hold (`run_record.new_record`).
+            generator: The generator's weights.
+            report: Shows a line to the user.
+        """
         self._config, self._record, self.generator, self._report = config, record, generator, report
         self._store = open_store(out)
         self._resumed = False
         self._planned: Plan | None = None
 
-    # What kinds of runs differ in
+    # What each kind of run defines
 
-    steps: int  # a worker's updates on an image; 1 where it is only rendered
+    steps: int  # updates of an image; 1 where it is only rendered
 
     @abstractmethod
     def _make_plan(self) -> Plan:
-        """The images of a new run."""
+        """Return the images of a new run."""
 
     @abstractmethod
     def unit(self, index: int) -> Unit:
         """Return a unit of the plan, with all that its worker needs to know."""
 
     def _prepare(self) -> None:  # noqa: B027  # most workers need nothing beside the plan
-        """Make what the workers need beside the plan. What exists already stays."""
+        """Make what the workers need beside the plan. Existing files stay."""
 
     @abstractmethod
     def _spec(self, fleet: Fleet, spread: int) -> WorkerSpec:
-        """What the workers are; none takes more than `spread` units at a time, so that all have something to do."""
+        """Return what the workers are; none takes more than `spread` units at a time, so that all have work."""
 
     @abstractmethod
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
-        """The rows of a unit that was given up."""
+        """Return the rows of a unit that was given up."""
 
     def _updated(self, plan: Plan) -> Plan:
-        """Return the plan of a resumed run, with what has come since if the run is to be updated."""
+        """Return the plan of a resumed run, with the new images of SOURCE if the run is to be updated."""
         return plan
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:  # noqa: B027
-        """Mark what has changed since as not done, if the run is to be updated."""
+        """Mark images that have changed in SOURCE as not done, if the run is to be updated."""
 
     def _complete(self) -> None:  # noqa: B027
         """Make what is made from the whole table, once it exists."""
 
-    # What they share
+    # What all kinds of runs share
 
     def describe(self) -> RunPreview:
         """Return what the run would do, for `--dry-run`."""
@@ -136,9 +144,12 @@ class Run(ABC):
         )
 
     def plan(self) -> Plan:
-        """Return the plan: of a run that exists the frozen one in its output, of a new one what there is to do now.
+        """Return the plan: for an existing run the frozen one in its output, for a new run what there is to do now.
 
-        Checks the output, and writes nothing. Raises RunConflictError if the output is not free, or holds another run.
+        Checks the output, and writes nothing.
+
+        Raises:
+            RunConflictError: The output is not free, or holds another run.
         """
         if self._planned is None:
             self._resumed = self._existing_record() is not None
@@ -157,7 +168,8 @@ class Run(ABC):
             lease.confirm()
             self.clear_work()
         except StorageError:
-            # A driver that took the output over removes what this one left half-written: then that is the reason.
+            # A driver that took the output over removes what this one left half-written. Then the lost lease is the
+            # reason, and the error to raise.
             with suppress(StorageError):
                 lease.confirm()
             raise
@@ -166,14 +178,16 @@ class Run(ABC):
         return outcome
 
     def _execute_with_rescans(self, cluster: Cluster, lease: Lease) -> Outcome:
-        """Do what is not done. Where rows of the log are gone or damaged, what is done is looked at again: what was
-        taken away is in the table already, or is made again."""
+        """Do what is not done. Where rows of the log are missing or damaged, determine again what is done.
+
+        Missing rows are in the table already, or are computed again.
+        """
         for _ in range(_SCANS - 1):
             try:
                 return self._execute(cluster, lease)
             except RowsGoneError as error:
                 lease.confirm()
-                self._report(f"{error}, which an earlier driver may have removed; looking again at what is done")
+                self._report(f"{error}, which an earlier driver may have removed; checking again what is done")
             except RowsDamagedError:
                 lease.confirm()
                 delete_damaged_rows(self._log, self.plan(), self._report)
@@ -187,7 +201,7 @@ class Run(ABC):
         return Plan.load(self._store, self._config.shard_size)
 
     def _existing_record(self) -> RunRecord | None:
-        """The run.json of the output, if it holds this very run; another run is refused, and so is what is no run."""
+        """Return the run.json of the output, None if there is none; refuse another run, and files of somebody else."""
         record = claim(self._store)
         if record is not None:
             check_same_run(record, self._record, self._store.url)
@@ -201,7 +215,7 @@ class Run(ABC):
         """
         existing = self._existing_record()
         if existing is not None:
-            # Another driver may have planned this output since we looked.
+            # Another driver may have planned this output since it was checked.
             plan = self.plan() if self._resumed else self._loaded_plan()
             self._planned = self._updated(plan)
             if self._planned is not plan:
@@ -209,13 +223,13 @@ class Run(ABC):
                 self._save(self._planned)
             return existing
         confirm()
-        self.clear_work()  # what a run left that was ended before it had a run.json
+        self.clear_work()  # what a run left that was killed before it had a run.json
         self._save(self.plan())
         self._store.put(RunLayout.run_json, self._record.encode())
         return self._record
 
     def _save(self, plan: Plan) -> None:
-        """Save the plan and continue with what was saved, of which only what is asked for is in memory."""
+        """Save the plan and continue with the saved one, which holds in memory only what is asked for."""
         plan.save(self._store)
         self._planned = self._loaded_plan()
 
@@ -223,7 +237,7 @@ class Run(ABC):
         config, record = self._config, self.begin(lease.confirm)
         plan, log = self.plan(), self._log
         assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm)
-        lease.confirm()  # before another driver's publications are settled for it
+        lease.confirm()  # before another driver's unfinished publications are completed
         settle_publications(self._store, self._report)
         state = scan(self._store, plan, log, self._report)
         lease.confirm()
@@ -290,7 +304,7 @@ class Run(ABC):
 
     @staticmethod
     def _leaving(cluster: Cluster, lease: Lease) -> Leave | None:
-        """Return what ends the process in the middle of a step that this very thread computes, where that is wanted."""
+        """Return what ends the process in the middle of a step of the main thread; None where that is not wanted."""
         leave = cluster.leave
         if leave is None:
             return None
@@ -298,13 +312,13 @@ class Run(ABC):
         def release_and_leave(stopped: RunInterruptedError) -> NoReturn:
             releasing = threading.Thread(target=lease.release, daemon=True)
             releasing.start()
-            releasing.join(_RELEASE_S)  # of a store that does not answer, the lease expires
+            releasing.join(_RELEASE_S)  # if the store does not respond, the lease expires
             leave(stopped)
 
         return release_and_leave
 
     def clear_work(self) -> None:
-        """Leave the work folder empty when the run has ended, but for what is not the run's; the lease goes last."""
+        """Empty the work folder when the run has ended, except for files of others; delete the lease last."""
         keys = [info.key for info in self._store.list(RunLayout.work_prefix) if RunLayout.is_work(info.key)]
         self._store.delete([key for key in keys if key != RunLayout.lease])
         self._store.sweep(RunLayout.is_folder)

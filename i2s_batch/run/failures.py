@@ -1,4 +1,4 @@
-"""Which rows are not ok: counted for the summary, forgotten for `--retry-failed`."""
+"""Finds rows that are not ok: counted for the summary, reset for `--retry-failed`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.schema.columns import STATUS_OK
 
-_READERS = 16  # shards looked at at once: mostly a footer each, which is waiting on S3
+_READERS = 16  # shards read at once: mostly a footer each, whose cost on S3 is waiting
 
 
 def count_statuses(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> None:
@@ -35,7 +35,7 @@ def count_statuses(state: RunState, assembler: Assembler, log: WorkLog, plan: Pl
 
 
 def _logged_statuses(units: set[int], log: WorkLog, plan: Plan) -> list[tuple[int, str]]:
-    """Image and status of every logged row of `units`."""
+    """Return image and status of every logged row of `units`."""
     ordered = sorted(units)
     images = [image for unit in ordered for image in plan.unit_range(unit)]
     return list(zip(images, planned_rows(log, plan, ordered).column("status").to_pylist(), strict=True))
@@ -44,7 +44,7 @@ def _logged_statuses(units: set[int], log: WorkLog, plan: Plan) -> list[tuple[in
 def failed_images(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> tuple[list[int], list[int]]:
     """Return the images with a row that is not ok: those of the table, and those of the log.
 
-    Rows that an interrupted retry left in the log stand for their images, whatever the shard says.
+    Rows that an interrupted retry left in the log take precedence over those of the shard.
     """
 
     def failed_in(shard: int) -> list[int]:
@@ -58,7 +58,7 @@ def failed_images(state: RunState, assembler: Assembler, log: WorkLog, plan: Pla
 
 
 def reset_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:
-    """Mark every unit with a row that is not ok as not done (`--retry-failed`); how many such rows there are."""
+    """Mark every unit with a row that is not ok as not done (`--retry-failed`); return the number of such rows."""
     published, logged = failed_images(state, assembler, log, plan)
     retried = {plan.unit_of(image) for image in logged}
     log.delete_rows(retried)

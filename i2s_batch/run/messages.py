@@ -1,4 +1,4 @@
-"""The reports of workers to the driver."""
+"""Defines the reports of workers to the driver."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from i2s_batch.output.units import Finished
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker says after a stretch of work.
+    """Holds what a worker reports after a stretch of work.
 
-    `finished`: since the last report; `in_flight`: updates made on each image in a slot; `waiting`: images
-    that it holds but has not started; `steps`: updates made since the last report, over all images; `warnings`: lines
-    for the user.
+    Attributes:
+        finished: Units finished since the last report.
+        in_flight: Updates made on each image in a slot.
+        waiting: Images that it holds but has not started.
+        steps: Updates made since the last report, over all images.
+        warnings: Lines for the user.
     """
 
     finished: tuple[Finished, ...] = ()

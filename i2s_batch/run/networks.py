@@ -1,4 +1,4 @@
-"""The networks that made a table: those that are given, or those that the run recorded."""
+"""Finds the networks that made a table: those that are given, or those that the run recorded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def generator_of(out: str, fingerprint: str, given: str | None) -> tuple[Generat
 
 
 def vgg_of(out: str, fingerprint: str, given: str | None) -> tuple[VGGWeights | None, str]:
-    """As `generator_of`, for the VGG-16; `given` may be `imagenet` or `random` too."""
+    """Return the VGG-16 of the table at `out`, as `generator_of` does the generator.
+
+    `given` may be `imagenet` or `random` too.
+    """
     weights, why_none = recorded_vgg(out) if given is None else (vgg_weights(given), "")
     return _the_same(out, "VGG-16", weights, fingerprint), why_none
 

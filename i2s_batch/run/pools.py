@@ -1,6 +1,6 @@
-"""Where workers live: the interface that the driver sees, and the pool without a cluster.
+"""Defines the interface of a pool of workers for the driver, and implements the pool without a cluster.
 
-A pool starts workers, sends them tasks, and tells what came of it. It decides nothing.
+A pool starts workers, sends them tasks, and reports what happened. It decides nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AnyUnit_contra = TypeVar("AnyUnit_contra", bound=Unit, contravariant=True)
 
 @dataclass(frozen=True)
 class Fleet:
-    """How many workers there are to be, on what, and with how many CPU threads each (None: PyTorch's choice)."""
+    """Describes the workers of a run: their number, device, and CPU threads each (None: PyTorch's choice)."""
 
     workers: int
     device: str
@@ -33,7 +33,7 @@ class Fleet:
 
 
 class Worker(Protocol[AnyUnit_contra]):
-    """What works: loaded networks and some slots, each for a unit of the plan."""
+    """Works on units of the plan: it has loaded networks and some slots, each for one unit."""
 
     slots: int
 
@@ -44,23 +44,28 @@ class Worker(Protocol[AnyUnit_contra]):
         """Make a running `advance` return soon. May be called from another thread."""
 
     def checkpoint(self) -> int:
-        """Save what is in flight now and wait until that, and every finished row, is durable; how many images in
-        flight were saved."""
+        """Save what is in flight now and wait until that, and every finished row, is durable.
+
+        Returns:
+            How many images in flight were saved.
+        """
 
     def close(self) -> None:
         """End the threads; files that are being written are completed."""
 
 
 class DeviceLostError(Exception):
-    """The device of a worker, or the process's hold on it, is broken: nothing that this process computes from now on
-    can be trusted. A pool ends the worker and tells that it died."""
+    """Reports that a worker's device, or its connection to the process, is broken.
+
+    Nothing that this process computes from now on can be trusted. A pool ends the worker and reports that it died.
+    """
 
 
 @contextmanager
 def last_net(doing: str) -> Iterator[None]:
-    """Turn an exception that nobody foresaw, raised while a worker was `doing` something, into an InternalError.
+    """Turn an unexpected exception, raised while a worker was `doing` something, into an InternalError.
 
-    What the user can mend, and a device that is lost, pass as they are.
+    Errors that the user can mend, and the loss of a device, pass unchanged.
     """
     try:
         yield
@@ -69,15 +74,15 @@ def last_net(doing: str) -> Iterator[None]:
     except MemoryError as error:
         reason = f" ({error})" if str(error) else ""
         raise RunFailedError(
-            f"a worker had too little memory while {doing}{reason}; give it more, or ask for less"
+            f"a worker had too little memory while {doing}{reason}; give it more, or use a smaller --batch-size"
         ) from error
-    except Exception as error:  # the worker's last net: a bug, whatever it is, must reach the driver
+    except Exception as error:  # the worker's last handler: a bug, whatever it is, must reach the driver
         details = "".join(traceback.format_exception(error))
         raise InternalError(f"{described(error)}, while {doing}", details) from error
 
 
 class GuardedWorker:
-    """A worker that is built and used under the last net."""
+    """Builds and uses a worker with every unexpected error turned into an InternalError."""
 
     def __init__(self, spec: WorkerSpec, name: str) -> None:
         self._name = name
@@ -86,33 +91,38 @@ class GuardedWorker:
 
     @property
     def slots(self) -> int:
+        """Return the number of units that the worker takes at a time."""
         return self._worker.slots
 
     def advance(self, tasks: Sequence[Task[Unit]], budget_s: float) -> Report:
+        """Work as `Worker.advance`."""
         with last_net("working on its images"):
             return self._worker.advance(tasks, budget_s)
 
     def interrupt(self) -> None:
+        """Interrupt as `Worker.interrupt`."""
         self._worker.interrupt()
 
     def checkpoint(self) -> int:
+        """Save as `Worker.checkpoint`."""
         with last_net(f"saving what {self._name} had in flight"):
             return self._worker.checkpoint()
 
     def close(self) -> None:
+        """End the worker's threads."""
         self._worker.close()
 
 
 class WorkerSpec(Protocol):
-    """All that a worker needs, as values that travel to other processes."""
+    """Holds all that a worker needs, as values that travel to other processes."""
 
     def build(self, name: str) -> Worker[Any]:
-        """Load the networks, in the process where they are to work."""
+        """Load the networks, in the process where the worker is to run."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has loaded its networks and has this many slots."""
+    """Reports that a worker has loaded its networks and has this many slots."""
 
     worker: str
     slots: int
@@ -120,7 +130,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Reported:
-    """A worker has ended a stretch of work and waits for the next."""
+    """Reports that a worker has ended a stretch of work and waits for the next."""
 
     worker: str
     report: Report
@@ -128,10 +138,15 @@ class Reported:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker's process or its device is gone, and with it whatever it held in memory.
+    """Reports that a worker's process or its device is gone, with everything that it held in memory.
 
-    `preempted`: its machine went away; `memory`: it was ended because its machine was short of memory. In neither case
-    are the images that it held to blame.
+    Neither `preempted` nor `memory` counts as the fault of the images that it held.
+
+    Attributes:
+        worker: Its name.
+        reason: Why it died.
+        preempted: Whether its machine went away.
+        memory: Whether it was ended because its machine was short of memory.
     """
 
     worker: str
@@ -142,7 +157,7 @@ class Died:
 
 @dataclass(frozen=True)
 class Failed:
-    """A worker raised: a bug or a fault that a retry would meet again."""
+    """Reports that a worker raised: a bug, or a fault that a retry would meet again."""
 
     worker: str
     error: BaseException
@@ -152,7 +167,7 @@ Event = Ready | Reported | Died | Failed
 
 
 class Pool(Protocol):
-    """What the driver asks of a place where workers live."""
+    """Defines what the driver requires of a pool of workers."""
 
     def start(self) -> str:
         """Start one more worker and return its name; `Ready` follows."""
@@ -161,50 +176,53 @@ class Pool(Protocol):
         """Let a ready worker take `tasks` and work for about `budget_s`; `Reported` follows."""
 
     def wait(self, timeout_s: float) -> list[Event]:
-        """The events since the last call; waits for one at most `timeout_s`."""
+        """Return the events since the last call; wait for one at most `timeout_s`."""
 
     def waiting_for(self) -> str:
-        """What the workers that are not ready wait for, where that is not their networks; '' otherwise."""
+        """Return what the workers that are not ready wait for, where that is not their networks; '' otherwise."""
 
     def draining(self) -> set[str]:
-        """Workers whose machine is about to go away."""
+        """Return the workers whose machine is about to shut down."""
 
     def end(self, worker: str) -> None:
-        """End one worker; nothing more is heard of it."""
+        """End one worker; no event of it follows."""
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
-        """Interrupt the workers and let them save what is in flight; how many images were saved in time."""
+        """Interrupt the workers and let them save what is in flight; return how many images were saved in time."""
 
     def close(self) -> None:
         """End all workers."""
 
 
 class Cluster(Protocol):
-    """A place where pools can be made. Nothing is connected or started before `fleet` is called."""
+    """Makes pools. Nothing is connected or started before `fleet` is called."""
 
     @property
     def leave(self) -> Leave | None:
-        """What ends the process when it is told to stop in the middle of a step that the driver's own thread computes;
-        None where workers are other processes, or where the process is not the run's alone."""
+        """Return what ends the process when a signal comes in the middle of a step of the driver's own thread.
+
+        None where workers are other processes, or where the process does not belong to the run alone.
+        """
 
     def fleet(self, config: RunConfig, units: int) -> Fleet:
-        """What the cluster offers for a run with `units` to do."""
+        """Return what the cluster offers for a run with `units` to do."""
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
-        """A pool without workers yet."""
+        """Return a pool without workers yet."""
 
     def close(self) -> None:
-        """Let the cluster go."""
+        """Disconnect from the cluster."""
 
 
 class InProcessCluster:
-    """`workers` workers in this process, without Ray."""
+    """Runs `workers` workers in this process, without Ray."""
 
     def __init__(self, workers: int = 1, leave: Leave | None = None) -> None:
         self._workers, self._leave = workers, leave
 
     @property
     def leave(self) -> Leave | None:
+        """Return what ends the process, as it was given."""
         return self._leave
 
     def fleet(self, config: RunConfig, units: int) -> Fleet:
@@ -216,14 +234,15 @@ class InProcessCluster:
         return Fleet(min(self._workers, units), device)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
+        """Return a pool in this process."""
         return InProcessPool(spec)
 
     def close(self) -> None:
-        """There is nothing to let go."""
+        """Do nothing: there is nothing to disconnect."""
 
 
 class InProcessPool:
-    """Workers in this process, working in turn inside `wait`: for `--in-process` and tests.
+    """Runs workers in this process, in turn inside `wait`: for `--in-process` and tests.
 
     `checkpoint` may be called from another thread while a worker computes.
     """
@@ -236,6 +255,7 @@ class InProcessPool:
         self._sent: list[tuple[str, list[Task[Unit]], float]] = []
 
     def start(self) -> str:
+        """Build one more worker; its event comes with the next `wait`."""
         name = next(self._names)
         try:
             worker = GuardedWorker(self._spec, name)
@@ -250,23 +270,29 @@ class InProcessPool:
         return name
 
     def send(self, worker: str, tasks: list[Task[Unit]], budget_s: float) -> None:
+        """Queue tasks for a worker, which takes them in the next `wait`."""
         self._sent.append((worker, tasks, budget_s))
 
     def wait(self, timeout_s: float) -> list[Event]:
+        """Let every worker with tasks work, and return all events."""
         events, self._events = self._events, []
         sent, self._sent = self._sent, []
         return events + [self._advance(*each) for each in sent]
 
     def waiting_for(self) -> str:
+        """Return '': a worker is ready when it was started."""
         return ""
 
     def draining(self) -> set[str]:
+        """Return no workers."""
         return set()
 
     def end(self, worker: str) -> None:
+        """End one worker."""
         self._workers.pop(worker).close()
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
+        """Let workers save what is in flight; return how many images were saved."""
         saved = 0
         for name in workers:
             self._workers[name].interrupt()
@@ -275,6 +301,7 @@ class InProcessPool:
         return saved
 
     def close(self) -> None:
+        """End all workers."""
         for worker in self._workers.values():
             worker.close()
 

@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: what a run would do."""
+"""Describes what a run would do, as `--dry-run` prints it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines and figures that tell people how far a run is."""
+"""Formats the lines and figures that show people how far a run is."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from i2s_batch.output.run_summary import Flight, RunSummary, Session
 from i2s_batch.run.terminal import LiveLine, duration
 from i2s_batch.schema.columns import STATUS_OK
 
-# Seconds between two progress lines in a job log, and between two drawings of a terminal's live line.
+# Seconds between two progress lines in a job log, and between two updates of a terminal's live line.
 LINE_EVERY_S = 30.0
 DRAW_EVERY_S = 0.25
-# The rate is that of the last minutes: long enough to be steady, short enough to forget a stall.
+# The rate is that of the last minutes: long enough to be steady, short enough to drop a stall.
 RATE_WINDOW_S = 180.0
-# All reports of so long are one sample of the rate: a thousand workers report each second.
+# All reports within this time are one sample of the rate: a thousand workers report each second.
 RATE_SAMPLE_S = 1.0
-# After so long without a step the line says so.
+# After this time without a step the line shows that.
 QUIET_S = 60.0
-# Images in flight that summary.json names: those that have been in flight longest.
+# Number of images that summary.json names: those that have been in flight longest.
 IN_FLIGHT_NAMED = 20
 
 
 class Rate:
-    """Updates a second over the last `RATE_WINDOW_S`, or since the first report if that is less.
+    """Measures updates a second over the last `RATE_WINDOW_S`, or since the first report if that is less.
 
-    The first report only sets the clock: how long its steps took, beside loading and compiling, is not known.
+    The first report only sets the clock: how long its steps took, apart from loading and compiling, is not known.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Rate:
         self._measured = False
 
     def add(self, now: float, updates: int) -> None:
-        """`updates` more were made until `now`."""
+        """Record that `updates` more were made until `now`."""
         when, total = self._samples[-1] if self._samples else (-RATE_SAMPLE_S, 0)
         if when // RATE_SAMPLE_S == now // RATE_SAMPLE_S:
             self._samples.pop()
@@ -45,7 +45,7 @@ class Rate:
         self._measured |= len(self._samples) > 1
 
     def at(self, now: float) -> float | None:
-        """The rate, None before there is one. It falls during a stall, and a stall is forgotten after the window."""
+        """Return the rate; None before there is one. It falls during a stall, which is dropped after the window."""
         since = now - RATE_WINDOW_S
         while len(self._samples) > 1 and self._samples[1][0] <= since:
             self._samples.popleft()
@@ -58,15 +58,21 @@ class Rate:
 
 @dataclass
 class _Flight:
-    """An image in a slot: the updates made on it, and when this worker first reported it."""
+    """Holds an image in a slot: the updates made on it, and when this worker first reported it."""
 
     steps: int
     since: float
 
 
 class Progress:
-    """Counts what happens and says so through `report`: every `LINE_EVERY_S` as a line, or on a terminal
-    (`report` is a `LiveLine`) in one line that is redrawn. `retried`: failed images that are tried again."""
+    """Counts what happens and shows it through `report`: a line every `LINE_EVERY_S`, or one live line on a terminal.
+
+    Args:
+        state: What is done.
+        steps: Updates of an image.
+        report: Shows a line; a `LiveLine` is redrawn in place.
+        retried: Failed images that are tried again.
+    """
 
     def __init__(self, state: RunState, steps: int, report: Callable[[str], None], retried: int = 0) -> None:
         self._state, self._steps, self._report, self._retried = state, steps, report, retried
@@ -82,20 +88,20 @@ class Progress:
     # What happens
 
     def phase(self, what: str) -> None:
-        """The run is at something that is no step of any image; '' when that is over."""
+        """Begin something that is no step of any image; '' ends it."""
         self._phase = what
         self._draw()
 
     def started(self, worker: str) -> None:
-        """A worker has been asked for; it loads its networks."""
+        """Record that a worker was requested; it loads its networks."""
         self._ready[worker] = False
 
     def ready(self, worker: str) -> None:
-        """A worker can work."""
+        """Record that a worker can work."""
         self._ready[worker] = True
 
     def reported(self, worker: str, updates: int, in_flight: dict[str, int]) -> None:
-        """Take note of a worker's report."""
+        """Record a worker's report."""
         now = time.monotonic()
         if updates:
             self._last_step = now
@@ -108,18 +114,18 @@ class Progress:
         }
 
     def lost(self, worker: str) -> None:
-        """A worker is gone."""
+        """Record that a worker is gone."""
         self._in_flight.pop(worker, None)
         self._ready.pop(worker, None)
 
-    # What is said
+    # What is shown
 
     def log(self, line: str) -> None:
-        """Say something out of turn."""
+        """Show a message at once."""
         self._report(line)
 
     def tick(self, waiting_for: str = "") -> None:
-        """Say or draw a line if it is time. `waiting_for`: what workers wait for before they load their networks."""
+        """Show a line if it is time. `waiting_for`: what workers wait for before they load their networks."""
         self._waiting_for = waiting_for
         every = DRAW_EVERY_S if isinstance(self._report, LiveLine) else LINE_EVERY_S
         if time.monotonic() - self._last_line >= every:
@@ -130,14 +136,17 @@ class Progress:
                 self._report(self.line())
 
     def end(self) -> None:
-        """The run is over: the live line comes to rest."""
+        """Show the final counts on the live line: the run is over."""
         if isinstance(self._report, LiveLine):
             self._report.show(f"{self._counts()}, {duration(time.monotonic() - self._started)}")
             self._report.end()
 
     def line(self) -> str:
-        """Images done, failed and in flight, the time left (counting the images in flight), and the rate: what
-        matters least stands last, where a narrow terminal cuts. Without a rate, what is being waited for."""
+        """Return images done, failed and in flight, the time left (counting the images in flight), and the rate.
+
+        What matters least stands last, where a narrow terminal cuts. Without a rate, what is being waited for takes its
+        place.
+        """
         now = time.monotonic()
         parts = [self._counts(), f"{sum(map(len, self._in_flight.values()))} in flight"]
         rate, waiting = self._rate.at(now), self._waiting(now)
@@ -191,7 +200,7 @@ class Progress:
         return f"{self._total - self._state.remaining_images}/{self._total} images done ({failed} failed)"
 
     def _waiting(self, now: float) -> str:
-        """Why no rate can be told: '' if one can."""
+        """Return why there is no rate; '' if there is one."""
         if self._phase:
             return self._phase
         ready, workers = sum(self._ready.values()), len(self._ready)
@@ -204,6 +213,6 @@ class Progress:
         return ""
 
     def _left(self, rate: float) -> float:
-        """Seconds until all images are done, at `rate` updates a second."""
+        """Return the seconds until all images are done, at `rate` updates a second."""
         updates = sum(flight.steps for images in self._in_flight.values() for flight in images.values())
         return max(0, self._state.remaining_images * self._steps - updates) / rate

@@ -1,4 +1,4 @@
-"""What run.json adds to the table: where the networks are, and the command that resumes the run."""
+"""Reads from run.json what the table lacks: where the networks are, and the command that resumes the run."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def _recorded(
 ) -> tuple[_Weights | None, str]:
     advice = f"give it with --{role}"
     if record is None:
-        return None, f"there is no run.json that says where the {what} is; {advice}"
+        return None, f"there is no run.json that records where the {what} is; {advice}"
     path = record.given.get(role)
     if not path:
-        return None, f"run.json does not say where the {what} is; {advice}"
+        return None, f"run.json does not record where the {what} is; {advice}"
     try:
         weights = read(path)
     except I2SError as error:
-        return None, f"the {what} is not to be had here ({error}); {advice}"
+        return None, f"the {what} is not available here ({error}); {advice}"
     if weights.fingerprint != fingerprint:
-        return None, f"{path} is another {what} now; give the one that made the run with --{role}"
+        return None, f"{path} is now another {what}; give the one that made the run with --{role}"
     return weights, ""
 
 
 def recorded_command(out: str) -> str | None:
-    """Return the command that resumes the run at `out`, if its record can say it."""
+    """Return the command that resumes the run at `out`; None if its record cannot express it."""
     store = open_store(out)
     record = find_record(store)
     return None if record is None else record.resume_command(store.url)

@@ -1,6 +1,6 @@
-"""What this machine has measured of its speed: a small file in the user's cache, by device, generator and precision.
+"""Caches the speed that this machine has measured: a small file, by device, generator and precision.
 
-A help, never a need: a file that is damaged or cannot be written costs the memory and nothing else.
+It is a help, not a need: a file that is damaged or cannot be written costs the cached figures and nothing else.
 """
 
 from __future__ import annotations
@@ -18,9 +18,16 @@ from i2s_batch.config import Json
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of a step and image, with `batch_size` images in a batch on one `device`.
+    """Holds the seconds of a step and image, with `batch_size` images in a batch on one `device`.
 
-    `generator`: its fingerprint; `program`: plain or compiled; `software`: versions that the figure depends on.
+    Attributes:
+        device: The device's name.
+        generator: The generator's fingerprint.
+        precision: The precision.
+        batch_size: Images in a batch.
+        seconds: The figure.
+        program: plain or compiled.
+        software: Versions that the figure depends on.
     """
 
     device: str
@@ -33,7 +40,7 @@ class Measured:
 
     @property
     def key(self) -> tuple[str, str, str, int, str, str]:
-        """All but the figure."""
+        """Return all fields but the figure."""
         return (self.device, self.generator, self.precision, self.batch_size, self.program, self.software)
 
 
@@ -57,12 +64,12 @@ class Estimate:
 
 
 def figures_file() -> Path:
-    """Where they are kept: $XDG_CACHE_HOME or ~/.cache, in i2s_batch/measured.json."""
+    """Return where the figures are cached: $XDG_CACHE_HOME or ~/.cache, in i2s_batch/measured.json."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2s_batch" / "measured.json"
 
 
 def load_measured(report: Callable[[str], None]) -> list[Measured]:
-    """Everything that is remembered; nothing, and a line, if the file is damaged."""
+    """Return all cached figures; none, with a message, if the file is damaged."""
     file = figures_file()
     try:
         entries = json.loads(file.read_bytes())
@@ -70,12 +77,12 @@ def load_measured(report: Callable[[str], None]) -> list[Measured]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        report(f"{file} is ignored: it holds no measured figures ({error}); i2s-batch bench writes it anew")
+        report(f"{file} is ignored: it holds no measured figures ({error}); i2s-batch bench writes a new one")
         return []
 
 
 def save_measured(measured: Measured, report: Callable[[str], None]) -> None:
-    """Keep a figure, in the place of an older one of the same key."""
+    """Cache a figure, in place of an older one of the same key."""
     others = [one for one in load_measured(report) if one.key != measured.key]
     file = figures_file()
     try:
@@ -89,15 +96,15 @@ def save_measured(measured: Measured, report: Callable[[str], None]) -> None:
             with suppress(FileNotFoundError):
                 Path(temporary).unlink()
     except OSError as error:
-        report(f"the measured figures are not remembered: {file} cannot be written ({error.strerror})")
+        report(f"the measured figures are not cached: {file} cannot be written ({error.strerror})")
 
 
 def estimate(
     known: list[Measured], generator: str, precision: str, updates: int, workers: int | None, price: float | None
 ) -> list[Estimate]:
-    """Return how long `updates` steps of one image take on each device that is known, at its fastest batch size.
+    """Return how long `updates` steps of one image take on each known device, at its fastest batch size.
 
-    `workers`: None counts one; `price`: of one worker's device an hour; None: no cost is told.
+    `workers`: None counts one; `price`: of one worker's device an hour; None: no cost is given.
     """
     fitting = [one for one in known if (one.generator, one.precision) == (generator, precision)]
     fastest: dict[str, Measured] = {}
@@ -120,13 +127,13 @@ def estimate(
 
 
 def _is_old(entry: object) -> bool:
-    """Return whether an earlier version wrote this, which did not say what its figure depends on."""
+    """Return whether an earlier version wrote this entry, without what its figure depends on."""
     return isinstance(entry, dict) and entry.keys() == {"device", "generator", "precision", "batch_size", "seconds"}
 
 
 def _checked(entry: object) -> Measured:
     if not isinstance(entry, dict):
-        raise ValueError("an entry is no object")
+        raise ValueError("an entry is not an object")
     one = Measured(**entry)
     texts = all(isinstance(text, str) for text in (one.device, one.generator, one.precision, one.program, one.software))
     numbers = isinstance(one.batch_size, int) and isinstance(one.seconds, float) and 0 < one.seconds < float("inf")

@@ -1,4 +1,4 @@
-"""How far a run is, from its output alone: nothing is written, no lease is taken, no network is loaded."""
+"""Determines how far a run is, from its output alone: nothing is written, no lease is taken, no network is loaded."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from i2s_batch.table.shards import read_shard
 
 RUNNING, STOPPED, FINISHED = "running", "stopped", "finished"
 
-# A summary.json that missed so many of its turns says nothing of the present any more. Generous, because it is
-# the clocks of two machines that are compared.
+# A summary.json that is older than this describes the present no more. Generous, because the clocks of two machines are
+# compared.
 FRESH_S = 9 * SUMMARY_EVERY_S
 # Images named in each list.
 NAMED = 5
 
 _COLUMNS = ["status", "error_type", "error", "seconds", "embedded_at"]
-_OK = 1  # how `Survey` writes it
+_OK = 1  # the code of STATUS_OK in `Survey`
 _SORTED_AT_ONCE = 1 << 20
-# Failures whose texts are held before all but the latest are dropped.
+# Number of failures whose texts are kept before all but the latest are dropped.
 FAILURES_HELD = 10_000
-_SHARD_READERS = 8  # of a shard some columns are fetched: on S3 that is waiting
+_SHARD_READERS = 8  # shards of which some columns are fetched at once: on S3 that is mostly waiting
 ROW_READERS = 16
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lease. `since`: UTC, ISO 8601."""
+    """Names who holds the lease. `since`: UTC, ISO 8601."""
 
     host: str
     pid: str
@@ -55,7 +55,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class Failure:
-    """An image whose row is not ok. `at`: when it was given up, UTC, ISO 8601."""
+    """Describes an image whose row is not ok. `at`: when it was given up, UTC, ISO 8601."""
 
     image_id: str
     status: str
@@ -65,7 +65,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Slow:
-    """A finished image and the time that it spent in a slot."""
+    """Names a finished image and the time that it spent in a slot."""
 
     image_id: str
     seconds: float
@@ -73,7 +73,10 @@ class Slow:
 
 @dataclass(frozen=True)
 class Live:
-    """What the driver last said in summary.json. Rates are None while there is none, and `waiting_for` says why."""
+    """Holds what the driver last wrote into summary.json.
+
+    Rates are None while there is none, and `waiting_for` gives the reason.
+    """
 
     age_s: float
     in_flight: int
@@ -87,7 +90,7 @@ class Live:
 
 @dataclass(frozen=True)
 class _Summary:
-    """What summary.json holds, of what `Live` shows."""
+    """Holds those fields of summary.json that `Live` shows."""
 
     finished: bool
     updated_at: datetime
@@ -102,12 +105,24 @@ class _Summary:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What is known of the run at `out`.
+    """Holds what is known of the run at `out`.
 
-    `images` are planned; `statuses` counts their rows. `holder`: of the lease, alive only when `state` is
-    'running'; `live`: None when the run is not running, or the driver's last word is too old (`summary_age_s`).
-    `saved`: images with a checkpoint and no row; `deaths`: workers that died with an image; `command` goes on
-    with the run, None if a command line cannot say it.
+    Attributes:
+        out: The output.
+        state: `running`, `stopped` or `finished`.
+        images: Planned images.
+        steps: Updates of an image.
+        statuses: Number of rows of each status.
+        shards: Planned shards.
+        shards_published: Shards in the table.
+        saved: Images with a checkpoint and no row.
+        holder: Who holds the lease; alive only when `state` is `running`.
+        summary_age_s: Age of summary.json, in seconds.
+        live: What the driver reports; None when the run is not running, or summary.json is too old.
+        slowest: The images that took longest.
+        last_failures: The most recent failures.
+        deaths: Workers that died with an image.
+        command: The command that resumes the run; None if a command line cannot express it.
     """
 
     out: str
@@ -128,22 +143,22 @@ class RunStatus:
 
     @property
     def done(self) -> int:
-        """Images with a row."""
+        """Return the number of images with a row."""
         return sum(self.statuses.values())
 
     @property
     def failed(self) -> int:
-        """Images whose row is not ok."""
+        """Return the number of images whose row is not ok."""
         return self.done - self.statuses.get(STATUS_OK, 0)
 
     @property
     def running(self) -> bool:
-        """Whether a driver works on it."""
+        """Return whether a driver works on it."""
         return self.state == RUNNING
 
     @property
     def finished(self) -> bool:
-        """Whether every image has its row in the table."""
+        """Return whether every image has its row in the table."""
         return self.state == FINISHED
 
     def as_json(self) -> dict[str, Json]:
@@ -154,10 +169,12 @@ class RunStatus:
 
 
 def read_status(out: str, report: Callable[[str], None]) -> RunStatus:
-    """The status of the run at `out`, a local path or s3://bucket/prefix. `report` is told of a wait: whether a
-    driver on another machine lives shows only in its heartbeat.
+    """Return the status of the run at `out`, a local path or s3://bucket/prefix.
 
-    Raises StorageError: no such output, or one that is damaged.
+    `report` gets a line before a wait: whether a driver on another machine is alive shows only in its heartbeat.
+
+    Raises:
+        StorageError: No such output, or one that is damaged.
     """
     store = open_store(out)
     record = _record(store)
@@ -171,7 +188,7 @@ def read_status(out: str, report: Callable[[str], None]) -> RunStatus:
             report(f"waiting for a heartbeat from {_holder(held).host} (at most {duration(EXPIRY_S)})")
         alive = is_holder_alive(store, RunLayout.lease, held)
         if not alive and _get(store, RunLayout.lease) is None:
-            held, table = None, survey(store, plan, log)  # it ended while we looked: what it did last counts too
+            held, table = None, survey(store, plan, log)  # it ended meanwhile: its last rows count too
     state = RUNNING if alive else STOPPED
     if not alive and len(table.published) == plan.shards and not table.waiting:
         state = FINISHED
@@ -198,14 +215,17 @@ def read_status(out: str, report: Callable[[str], None]) -> RunStatus:
 
 
 class Survey:
-    """Holds what the rows say, wherever they lie. Image i of the plan is position i of every array.
+    """Holds what the rows tell, wherever they are. Image i of the plan is position i of every array.
 
-    `failures`: status, error and time of images whose row is not ok, by image; of many, the most recent ones only.
+    Attributes:
+        failures: Status, error and time of images whose row is not ok, by image; of many, only the most recent ones.
+        published: Shards in the table.
+        waiting: Units whose rows are in the work log.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        # As few bytes an image as will do: 0 is no row, else one more than the place in `_names`.
+        # One byte an image, because there may be millions: 0 without a row, else 1 + the index in `_names`.
         self._status = np.zeros(len(plan), np.uint8)
         self._names = [STATUS_OK]
         self._seconds = np.full(len(plan), np.nan, np.float32)
@@ -235,7 +255,10 @@ class Survey:
             self._drop_early_failures()
 
     def _drop_early_failures(self) -> None:
-        """Only the latest are named. Those of units in the work log stay: rows of a later try may take their place."""
+        """Drop failures but the latest, which are shown.
+
+        Those of units in the work log stay: rows of a later try may replace them.
+        """
         final = {i: facts for i, facts in self.failures.items() if self._plan.unit_of(i) not in self.waiting}
         for index in final.keys() - dict(_latest(final)).keys():
             del self.failures[index]
@@ -251,13 +274,13 @@ class Survey:
         return bool((self._status[images.start : images.stop] == _OK).all())
 
     def statuses(self) -> dict[str, int]:
-        """How many rows there are of each status."""
-        # Not bincount, which makes eight bytes of each.
+        """Return how many rows there are of each status."""
+        # Not np.bincount, which converts each byte to eight.
         counts = [int(np.count_nonzero(self._status == 1 + position)) for position in range(len(self._names))]
         return {name: n for name, n in sorted(zip(self._names, counts, strict=True)) if n}
 
     def saved(self, log: WorkLog) -> int:
-        """Units with a checkpoint and no rows."""
+        """Return the number of units with a checkpoint and no rows."""
         units = (unit for unit in log.logged_checkpoints() if unit < self._plan.units)
         return sum(not self._status[self._plan.unit_range(unit).start] for unit in units)
 
@@ -266,7 +289,9 @@ class Survey:
         found: list[int] = []
         for start in range(0, len(self._seconds), _SORTED_AT_ONCE):
             part = self._seconds[start : start + _SORTED_AT_ONCE]
-            found += (start + np.argsort(-part, kind="stable")[:NAMED]).tolist()  # NaN, which is no time, comes last
+            found += (
+                start + np.argsort(-part, kind="stable")[:NAMED]
+            ).tolist()  # NaN, of images without a time, sorts last
         timed = [index for index in found if np.isfinite(self._seconds[index])]
         timed.sort(key=lambda index: -self._seconds[index])
         return [Slow(self._plan.image_id(i), round(float(self._seconds[i]), 1)) for i in timed[:NAMED]]
@@ -277,21 +302,21 @@ class Survey:
 
 
 def _latest(failures: dict[int, tuple[str, str, str]]) -> list[tuple[int, tuple[str, str, str]]]:
-    """Those that are named; of the same moment the first in the plan."""
+    """Return the failures that are shown; of the same moment the first in the plan."""
     return sorted(sorted(failures.items()), key=lambda item: item[1][-1], reverse=True)[:NAMED]
 
 
 def survey(store: Store, plan: Plan, log: WorkLog) -> Survey:
     """Read every row that counts, while a driver may be at work.
 
-    A shard is published before its rows leave the work log. So the log is listed first and the shards after it:
-    a row that was missed in the log is in a shard. One that vanishes before it can be read has gone there too,
+    A shard is published before its rows are deleted from the work log. So the log is listed first and the shards after
+    it: a row that was missed in the log is in a shard. One that vanishes before it can be read is in a shard then, too,
     and that shard is read (again).
     """
     table = Survey(plan)
     table.waiting = {unit for unit in log.logged_rows() if unit < plan.units}
     _add_shards(table, store, plan, _published(store, plan))
-    # As when a run goes on: an ok row in a shard stands; any other gives way to a row of a later try.
+    # As in a resumed run: an ok row in a shard is kept; any other is replaced by a row of a later try.
     wanted = sorted(unit for unit in table.waiting if not table.is_ok(plan.unit_range(unit)))
     vanished = []
     for unit, rows in zip(wanted, map_ahead(log.find_rows, wanted, ROW_READERS), strict=True):
@@ -317,7 +342,9 @@ def _add_shards(table: Survey, store: Store, plan: Plan, shards: set[int]) -> No
         indices = plan.shard_range(shard)
         if rows.num_rows != len(indices):
             uri = store.uri(RunLayout.shard(shard))
-            raise StorageError(f"{uri!r} has {rows.num_rows} rows for {len(indices)} planned images; run `verify`")
+            raise StorageError(
+                f"{uri!r} has {rows.num_rows} rows for {len(indices)} planned images; run i2s-batch verify"
+            )
         table.add(indices, rows)
         table.published.add(shard)
 
@@ -342,7 +369,7 @@ def _holder(held: bytes) -> Holder:
 
 
 def _live(content: bytes | None) -> Live | None:
-    """summary.json; None if there is none of a run under way: it is written as the run goes on, and by others."""
+    """Return what summary.json holds; None if there is none of a run under way, or it is not ours."""
     if content is None:
         return None
     try:
@@ -352,5 +379,5 @@ def _live(content: bytes | None) -> Live | None:
     if summary.finished or summary.updated_at.tzinfo is None:
         return None
     age_s = (datetime.now(timezone.utc) - summary.updated_at).total_seconds()
-    # Clocks may disagree: nothing was written in the future.
+    # Clocks may disagree: an age below 0 means 0.
     return Live(max(0.0, round(age_s, 1)), **{each.name: getattr(summary, each.name) for each in fields(Live)[1:]})

@@ -1,6 +1,6 @@
-"""How a run is stopped by SIGINT and SIGTERM: what is in flight is saved first, within a time limit.
+"""Stops a run on SIGINT and SIGTERM: what is in flight is saved first, within a time limit.
 
-A driver whose workers are other processes looks at the signals that have come every half second. Where the worker is
+A driver whose workers are other processes checks for signals every half second. Where the worker runs in
 this very thread, a step may take a minute, during which no Python code runs here: then a second thread saves and ends
 the process, which loses no more than the step.
 """
@@ -19,7 +19,7 @@ from i2s_batch.errors import I2SError
 
 # Ray sends SIGKILL three seconds after the SIGTERM of `ray job stop`.
 SAVE_TIMEOUT_S = {signal.SIGINT: 60.0, signal.SIGTERM: 2.5}
-# So long may the computation in this thread take to come to the end of its step before the other thread acts.
+# Time for the computation in this thread to finish its step before the other thread acts.
 GRACE_S = 1.25
 
 Stop = Callable[[int, float], int]
@@ -27,10 +27,10 @@ Leave = Callable[["RunInterruptedError"], NoReturn]
 
 
 class RunInterruptedError(Exception):
-    """The run was stopped by a signal; running the same command again resumes it."""
+    """Reports that the run was stopped by a signal; running the same command again resumes it."""
 
     def __init__(self, number: int, saved: int) -> None:
-        super().__init__(f"stopped; {saved} images in flight were saved, run the same command again to go on")
+        super().__init__(f"stopped; {saved} images in flight were saved, run the same command again to resume")
         self.signal = number
 
 
@@ -40,11 +40,11 @@ class Stopping:
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._received: list[int] = []
-        self._begun = threading.Lock()  # taken for good by the thread that stops the run
+        self._begun = threading.Lock()  # held for ever by the thread that stops the run, so that the other one does not
         self._over = threading.Event()
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal, as Python calls handlers: between two steps of the main thread."""
+        """Record a signal, as Python calls handlers: between two steps of the main thread."""
         self._received.append(number)
 
     def check(self) -> None:
@@ -58,13 +58,13 @@ class Stopping:
         raise RunInterruptedError(number, self._stop(number, SAVE_TIMEOUT_S[signal.Signals(number)]))
 
     def end(self) -> None:
-        """Let the other thread rest: the main thread answers signals itself, or there is nothing left to stop."""
+        """Release the other thread: the main thread handles signals itself, or there is nothing left to stop."""
         self._over.set()
 
     def watch(self, signals: int, leave: Leave) -> None:
-        """Wait for a signal's number in the pipe `signals`; if the main thread does not answer it, save and leave.
+        """Wait for a signal's number in the pipe `signals`; if the main thread does not handle it, save and leave.
 
-        Returns when the pipe is closed, or when the main thread has answered.
+        Returns when the pipe is closed, or when the main thread has handled the signal.
         """
         number = 0
         while number not in SAVE_TIMEOUT_S:  # every signal that Python handles is written there
@@ -91,9 +91,12 @@ class Stopping:
 def stopped_by_signals(stop: Stop, leave: Leave | None = None) -> Iterator[Callable[[], None]]:
     """Yield a function that raises RunInterruptedError once SIGINT or SIGTERM has come and what is in flight is saved.
 
-    It is to be called often. `stop(signal, timeout_s)`: saves, and returns how many images were saved. `leave`: ends
-    the process; given where the run computes in the main thread, to be called from another one when a signal comes in
-    the middle of a long step. Outside the main thread, where Python lets nobody handle signals, none is heeded.
+    It is to be called often. Outside the main thread, where Python allows no signal handlers, signals are not handled.
+
+    Args:
+        stop: Called with the signal and a time limit in seconds; saves, and returns how many images were saved.
+        leave: Ends the process; given where the run computes in the main thread, to be called from another one when a
+            signal comes in the middle of a long step.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
@@ -113,7 +116,7 @@ def stopped_by_signals(stop: Stop, leave: Leave | None = None) -> Iterator[Calla
 
 @contextmanager
 def _watched(stopping: Stopping, leave: Leave) -> Iterator[None]:
-    """Have a second thread watch for signals: Python writes their numbers into a pipe whatever the main thread does."""
+    """Have a second thread wait for signals: Python writes their numbers into a pipe whatever the main thread does."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)

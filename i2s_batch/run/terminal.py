@@ -1,4 +1,4 @@
-"""Words for people on a terminal: one live line below the notes, durations, and texts that are safe to show."""
+"""Writes for people on a terminal: one live line below the messages, durations, and texts that are safe to show."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _FALLBACK_COLUMNS = 80  # for terminals that do not know their width
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a line on `stream` can be redrawn in place."""
+    """Return whether a line on `stream` can be redrawn in place."""
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class LiveLine:
-    """A terminal. Called with a line, it prints it for good; `show` redraws the one line below all others.
+    """Writes to a terminal: called with a line, it prints it for good; `show` redraws the one line below all others.
 
-    A terminal that has gone away must not end a run of days: what cannot be written is dropped.
+    A terminal that has closed must not end a run of days: what cannot be written is dropped.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -26,18 +26,18 @@ class LiveLine:
         self._text = ""
 
     def __call__(self, line: str) -> None:
-        """A line that stays: it scrolls away above the live one."""
+        """Print a line that stays: it scrolls away above the live one."""
         self._write(f"{_RETURN}{_CLEAR_TO_END}{line}\n")
         if self._text:
             self.show(self._text)
 
     def show(self, text: str) -> None:
-        """Draw the live line anew."""
+        """Redraw the live line."""
         self._text = text
         self._write(f"{_RETURN}{cut(text, self._columns() - 1)}{_CLEAR_TO_END}")
 
     def end(self) -> None:
-        """Leave the live line as it stands; whatever follows begins on a line of its own."""
+        """Leave the live line as it stands; what follows begins on a line of its own."""
         if self._text:
             self._text = ""
             self._write("\n")
@@ -55,8 +55,10 @@ class LiveLine:
 
 
 def cut(text: str, columns: int) -> str:
-    """`text` in at most `columns` letters: parts between commas are left out from the end, never halved, as long
-    as one of them fits."""
+    """Return `text` in at most `columns` characters.
+
+    Parts between commas are left out from the end, never halved, as long as one of them fits.
+    """
     if len(text) <= columns:
         return text
     whole = text[: columns + 1].rpartition(", ")[0]
@@ -64,7 +66,7 @@ def cut(text: str, columns: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span in the unit that suits it: '12 s', '31 min', '7.5 h', '3.2 days'."""
+    """Return a time span in the unit that suits it: '12 s', '31 min', '7.5 h', '3.2 days'."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -73,7 +75,7 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` without letters that would move the cursor or recolour the screen: file names may hold any."""
+    """Return `text` without characters that would move the cursor or recolour the screen: file names may hold any."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

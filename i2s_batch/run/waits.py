@@ -1,4 +1,4 @@
-"""Waits for workers: what is waited for, since when, and for how long at the most."""
+"""Limits waits for workers: what is waited for, since when, and for how long at most."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Wait:
-    """A wait for `what`, begun at `since` on the monotonic clock."""
+    """Describes a wait for `what`, begun at `since` on the monotonic clock."""
 
     what: str
     limit_s: float
@@ -21,5 +21,5 @@ class Wait:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has lasted too long."""
+        """Return whether it has lasted too long."""
         return time.monotonic() - self.since > self.limit_s

@@ -87,7 +87,7 @@ def test_a_bug_is_one_line_and_a_file_and_loses_nothing(
     for secret in (*SECRETS.values(), "pa55word", "5ignature"):
         assert secret not in text and secret not in result.stderr
     if code is _WORKER_BUG:
-        assert re.search(r"images in its hands: '0\d\.png'", line)  # as many as were loaded by then
+        assert re.search(r"images that it held: '0\d\.png'", line)  # as many as were loaded by then
     done = len(list(Path(job.out).glob("work/rows/*/*.arrow")))
     assert 1 <= done < len(IMAGES) and not (Path(job.out) / "work/lease.json").exists()
 

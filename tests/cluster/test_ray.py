@@ -260,7 +260,7 @@ def test_a_signal_saves_what_is_in_flight(
     driver.send_signal(number)
     _, errors = driver.communicate(timeout=PATIENCE_S)
     assert driver.returncode == status, errors
-    assert "run the same command again to go on:\n  i2s-batch embed " in errors and "Traceback" not in errors
+    assert "run the same command again to resume:\n  i2s-batch embed " in errors and "Traceback" not in errors
     assert long_run.checkpoints() and not (long_run.out / "work/lease.json").exists()
     session = long_run.finish()["this_session"]
     assert session["steps"] < STEPS * session["images"]

@@ -39,7 +39,7 @@ def test_rounds_on_two_actors_of_which_one_is_killed(
         _, said = study.communicate(timeout=200)
     finally:
         study.kill()
-    assert study.returncode == 0 and "go on elsewhere" in said, said
+    assert study.returncode == 0 and "resume elsewhere" in said, said
     assert "Round 7 against round 1" in (out / "study.md").read_text()
 
     config = StudyConfig(embed=EmbedConfig(steps=STEPS), study="iterate", precision="fp64", batch_size=3)

@@ -84,7 +84,7 @@ def test_every_wait_for_a_worker_has_a_bound_and_says_what_it_waits_for(ray_head
     result = subprocess.run(command, capture_output=True, text=True, env=ray_head.env, timeout=240, check=False)
     waiting, refusal, loading, stretch = result.stdout.splitlines()
     assert waiting == "waiting for a node with a GPU free for actor-0"
-    assert refusal.startswith("the Ray cluster has had no place for a worker for 0 min (waiting for a node with a GPU")
+    assert refusal.startswith("the Ray cluster has had no room for a worker for 0 min (waiting for a node with a GPU")
     assert "waited 0 min for actor-0 to load the networks" in loading and "preempted=False" in loading
     assert "Died(worker='actor-0', reason='waited 0 min for a report of actor-0'" in stretch, result.stderr
 

@@ -260,7 +260,7 @@ def test_rows_that_a_stopped_driver_takes_away_after_they_were_seen(
 
     monkeypatch.setattr(run_module, "scan", seen)
     embed(job, said=said)
-    assert sum("looking again at what is done" in line for line in said) == 1
+    assert sum("checking again what is done" in line for line in said) == 1
     check_table(job.out, IMAGES, generator, bad=set())
 
 

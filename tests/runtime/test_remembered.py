@@ -68,7 +68,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path) -> None:
     (cache / "i2s_batch").write_text("a file, where a folder should be")
     lines: list[str] = []
     save_measured(FAST, lines.append)
-    assert any("not remembered" in line for line in lines)
+    assert any("not cached" in line for line in lines)
 
 
 def test_an_estimate_takes_the_fastest_batch_of_each_device() -> None:

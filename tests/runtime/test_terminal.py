@@ -118,7 +118,7 @@ def test_progress_on_a_terminal_is_one_line_that_comes_to_rest(screen: Screen) -
     progress.phase("joining or starting the cluster")
     progress.started("actor-0")
     progress.phase("")
-    progress.log("actor-0 died (out of memory); its 0 images go on elsewhere")
+    progress.log("actor-0 died (out of memory); its 0 images resume elsewhere")
     before = screen.lines()
     assert before[0].startswith("actor-0 died") and before[1].endswith("0 in flight, loading the networks (0 s)")
     state.done[:] = True

@@ -128,7 +128,7 @@ def test_what_cannot_be_embedded(job: EmbedRunRequest, generator: Path, tmp_path
     shutil.copytree(job.out, lost)
     record = lost / "run.json"
     record.write_text(record.read_text().replace("vgg.pth", "lost.pth"))
-    with pytest.raises(CheckpointError, match=r"the VGG-16 is not to be had here \(.*lost\.pth.*give it with --vgg"):
+    with pytest.raises(CheckpointError, match=r"the VGG-16 is not available here \(.*lost\.pth.*give it with --vgg"):
         embed_picture(str(lost), good)
     assert embed_picture(str(lost), good, vgg=job.vgg, steps=1).image_id == "deep/1.png"
     edits = EditRunRequest((job.out,), str(tmp_path / "edits"), str(generator), Render(), EditConfig())

@@ -169,7 +169,7 @@ def test_a_vgg_that_cannot_be_had(out: str, vgg: Path) -> None:
     found = verify(out)
     assert found.sound and found.rendered == 7
     (line,) = found.unchecked
-    assert line.startswith("loss, loss_conv* and lpips of rows rendered again: the VGG-16 is not to be had here (")
+    assert line.startswith("loss, loss_conv* and lpips of rows rendered again: the VGG-16 is not available here (")
     assert line.endswith("give it with --vgg") and "lost.pth" in line
     found = verify(out, vgg=str(vgg))
     assert found.sound and found.rendered == 7 and found.unchecked == []
@@ -375,7 +375,7 @@ def test_sources_and_generators_that_are_gone_or_others(out: str, finished: Path
     record = Path(out, "run.json")
     record.write_text(record.read_text().replace(".safetensors", ".lost"))
     found = verify(out)
-    assert found.sound and found.rendered == 0 and "the generator is not to be had here" in found.unchecked[0]
+    assert found.sound and found.rendered == 0 and "the generator is not available here" in found.unchecked[0]
     change(out, 0, lambda rows: [row | {"uri": "/nowhere/a.png"} for row in rows])
     change(out, 1, lambda rows: [row | {"sha256": "ab"} for row in rows])
     shutil.copy(finished / "run.json", record)

@@ -1,7 +1,7 @@
-"""The Ray that this process joined or started: its life and death. With `ray_pool` the only file that imports Ray.
+"""Connects to the Ray that this process joins or starts, and detects its death. With `ray.pool` the only Ray code.
 
 A Ray of our own lives in processes that this one started, on this machine. Where its node process ends, or Ray itself
-calls the node dead (a machine short of memory, a process that was stopped for a minute), it never comes back.
+declares the node dead (a machine short of memory, a process that was suspended for a minute), it never comes back.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from ray.exceptions import RayError
 from i2s_batch.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10.0
-# Ray waits for ever for the goodbye of a node process that does not answer; a healthy one takes a second or two.
+# Ray waits for ever for a node process that does not respond to end; a healthy one takes a second or two.
 SHUTDOWN_LIMIT_S = 20.0
 _REASON_CHARACTERS = 300
-# How often Ray is asked whether the node lives; its processes are looked at each time.
+# Seconds between two calls that ask Ray whether the node is alive; its processes are checked each time.
 ASK_S = 5.0
-# Processes without which a Ray is none. What else it starts may end without harm.
+# Processes that Ray cannot do without; the others that it starts may end without harm.
 _VITAL = ("raylet", "gcs_server")
-_SOCKETS = Path("/proc/net/unix")  # of Linux: every socket that a process holds
+_SOCKETS = Path("/proc/net/unix")  # Linux only: every socket that a process holds
 
 
 def connect() -> bool:
     """Join the cluster of RAY_ADDRESS, else the one that `ray start` began on this machine, else start one.
 
-    Return whether the cluster is one of our own.
+    Returns:
+        Whether the cluster is one of our own.
     """
     if ray.is_initialized():
         return False
@@ -44,7 +45,7 @@ def connect() -> bool:
         start_own()
         return True
     if not _is_listening(address):
-        raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={address}; start it, or unset RAY_ADDRESS")
+        raise ClusterError(f"no Ray cluster responds at RAY_ADDRESS={address}; start it, or unset RAY_ADDRESS")
     _init(address)
     return False
 
@@ -56,22 +57,22 @@ def start_own() -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; a Ray of our own ends, even if it does not answer any more."""
+    """Leave the cluster; end a Ray of our own, even if it does not respond any more."""
     if ray.is_initialized():
         with _killed_after(SHUTDOWN_LIMIT_S):
             ray.shutdown()
 
 
 class NodeWatch:
-    """Sees whether the node of this machine lives, through which this process speaks with every worker."""
+    """Checks whether the node of this machine is alive, through which this process talks to every worker."""
 
     def __init__(self) -> None:
         self._asked = time.monotonic()
-        # Where the socket is in another network namespace, it is not listed here, and says nothing.
+        # A socket in another network namespace is not listed here: then its absence proves nothing.
         self._is_listed = _holds_its_socket()
 
     def why_dead(self, ask: bool = True, at_once: bool = False) -> str | None:
-        """Return why the node is dead; None if it lives.
+        """Return why the node is dead; None if it is alive.
 
         What can be seen from outside comes first: a call of a dead Ray may end this process. `ask`: ask Ray, too,
         every few seconds, or `at_once`.
@@ -83,12 +84,12 @@ class NodeWatch:
             return None
         self._asked = time.monotonic()
         if _alive(_node_id()) is False:
-            return "it called its own node dead, as where a machine is short of memory or was suspended"
+            return "it declared its own node dead, as on a machine that is short of memory or was suspended"
         return None
 
 
 def _holds_its_socket() -> bool:
-    """Whether some process holds the socket of this machine's node process; false where nothing says so."""
+    """Return whether some process holds the socket of this machine's node process; False where that is unknown."""
     path = getattr(getattr(ray._private.worker, "_global_node", None), "raylet_socket_name", None)
     try:
         return path is not None and path in _SOCKETS.read_text(errors="replace")
@@ -97,7 +98,7 @@ def _holds_its_socket() -> bool:
 
 
 def _node_id() -> str | None:
-    """The node of this process; None for the client of a Ray elsewhere."""
+    """Return the node of this process; None for the client of a Ray elsewhere."""
     if getattr(ray._private.worker, "_global_node", None) is None:
         return None
     node: str = ray.get_runtime_context().get_node_id()
@@ -105,7 +106,7 @@ def _node_id() -> str | None:
 
 
 def _alive(node_id: str | None) -> bool | None:
-    """Whether Ray takes a node for alive; None where it does not answer, about which it gives up itself."""
+    """Return whether Ray considers a node alive; None where Ray does not respond, which it times out by itself."""
     try:
         return node_id is None or any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
     except RayError:
@@ -113,8 +114,8 @@ def _alive(node_id: str | None) -> bool | None:
 
 
 def restart_own() -> None:
-    """Start another Ray in place of one of our own that is dead; whatever lived in it is gone."""
-    kill_own()  # it would be waited for
+    """Start another Ray in place of one of our own that is dead; everything that was in it is lost."""
+    kill_own()  # otherwise `disconnect` would wait for it
     disconnect()
     start_own()
 
@@ -127,7 +128,7 @@ def kill_own() -> None:
 
 
 def _own_processes() -> Iterator[tuple[str, Any]]:
-    """The processes of a Ray that this process started, by role. Ray has no public call for them."""
+    """Yield the processes of a Ray that this process started, by role. Ray has no public call for them."""
     node = getattr(ray._private.worker, "_global_node", None)
     for name, infos in getattr(node, "all_processes", {}).items():
         for info in infos:
@@ -136,7 +137,7 @@ def _own_processes() -> Iterator[tuple[str, Any]]:
 
 @contextmanager
 def _killed_after(seconds: float) -> Iterator[None]:
-    """End the node process of a Ray of our own unless the block comes to its end in time."""
+    """End the node process of a Ray of our own unless the block ends in time."""
     timer = threading.Timer(seconds, kill_own)
     timer.daemon = True
     timer.start()
@@ -155,8 +156,11 @@ def _init(address: str, **options: Any) -> None:
 
 
 def _running_cluster() -> str | None:
-    """The address of this machine's running cluster. Ray notes it in a file, which outlives a cluster that was
-    killed; Ray's own search would then try the dead address for minutes."""
+    """Return the address of this machine's running cluster; None if there is none.
+
+    Ray records it in a file, which outlives a cluster that was killed; Ray's own search would then try the dead address
+    for minutes.
+    """
     address_file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
     try:
         address = address_file.read_text().strip()
@@ -166,12 +170,12 @@ def _running_cluster() -> str | None:
 
 
 def _is_listening(address: str) -> bool:
-    """Whether something listens at host:port; true for forms that only Ray understands."""
+    """Return whether something listens at host:port; True for forms that only Ray understands."""
     try:
         parts = urlsplit(address if "://" in address else f"//{address}")
         if parts.hostname is None or parts.port is None:
             return True
         socket.create_connection((parts.hostname, parts.port), timeout=CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError):  # ValueError: no address at all
+    except (OSError, ValueError):  # ValueError: not an address
         return False
     return True

@@ -1,4 +1,4 @@
-"""Workers on Ray. With `ray_node` the only file that imports Ray.
+"""Runs workers as Ray actors. With `ray.node` the only Ray code.
 
 The driver decides everything, so actors are never restarted and calls never retried by Ray itself.
 """
@@ -34,57 +34,60 @@ from i2s_batch.run.waits import Wait
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
-# Of a machine that is shut down, the death of an actor may be heard of before its own.
+# When a machine shuts down, the death of an actor may be reported this long before the death of its node.
 NODE_DEATH_DELAY_S = 2.0
-# Of a machine that is gone at once, Ray notices only that it does not answer; it takes some 20 s to call it dead.
+# When a machine is lost at once, Ray first finds only that it does not respond, and declares it dead after some 20 s.
 UNREACHABLE_LIMIT_S = 60.0
-# Rays that are started one after the other, without any report of a worker in between.
+# Number of Rays that are started one after the other, without any report of a worker in between.
 RAYS_IN_A_ROW = 3
 # Longest waits for a worker: until some node has room for it (new machines take minutes), until it has loaded its
 # networks, and for the end of a stretch of work, in which it may compile for minutes or make a very long step.
 PLACEMENT_LIMIT_S = 1800.0
 LOAD_LIMIT_S = 1200.0
 STRETCH_LIMIT_S = 3600.0
-# Ray's account of a dead actor goes on for a screen: ids first, the cause after one of these, advice at the end.
+# Ray's account of a dead actor fills a screen: ids first, the cause after one of these, advice at the end.
 _CAUSE_FOLLOWS = ("Worker exit detail: ", "The actor is dead because ")
 _ADVICE_FOLLOWS = " Some common causes include:"
 _REASON_CHARACTERS = 300
-# In Ray's account of an actor that it killed because the machine was short of memory.
+# Texts in Ray's account of an actor that it killed because the machine was short of memory.
 _MEMORY_MARKS = ("NODE_OUT_OF_MEMORY", "low on memory", "memory pressure")
 
 
 @ray.remote(concurrency_groups={"control": 1})
 class _Actor:
-    """A worker in a process of its own. `interrupt` is answered while `advance` runs."""
+    """Runs a worker in a process of its own. `interrupt` is executed while `advance` runs."""
 
     def __init__(self) -> None:
         self._worker: GuardedWorker | None = None
 
     def setup(self, name: str, spec: WorkerSpec) -> tuple[int, str]:
-        """Load the networks; the number of slots and the node."""
+        """Load the networks; return the number of slots and the node."""
         self._worker = GuardedWorker(spec, name)
         return self._worker.slots, ray.get_runtime_context().get_node_id()
 
     def advance(self, tasks: Sequence[Task[Unit]], budget_s: float) -> Report:
+        """Work as `Worker.advance`."""
         assert self._worker is not None
         return self._worker.advance(tasks, budget_s)
 
     def checkpoint(self) -> int:
+        """Save as `Worker.checkpoint`."""
         assert self._worker is not None
         return self._worker.checkpoint()
 
     @ray.method(concurrency_group="control")
     def is_here(self) -> None:
-        """Answer as soon as there is a process."""
+        """Return as soon as there is a process."""
 
     @ray.method(concurrency_group="control")
     def interrupt(self) -> None:
+        """Interrupt as `Worker.interrupt`."""
         if self._worker is not None:
             self._worker.interrupt()
 
 
 class RayCluster:
-    """The cluster of RAY_ADDRESS or of this machine's `ray start`; without one, a Ray of our own."""
+    """Uses the cluster of RAY_ADDRESS or of this machine's `ray start`; without one, a Ray of our own."""
 
     leave = None  # workers are other processes
 
@@ -92,7 +95,7 @@ class RayCluster:
         self._own = False
 
     def fleet(self, config: RunConfig, units: int) -> Fleet:
-        """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
+        """Return one worker a GPU; on machines without GPUs, one worker for two CPU cores."""
         self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
@@ -110,9 +113,11 @@ class RayCluster:
         return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
+        """Return a pool of actors."""
         return RayPool(spec, fleet, self._own)
 
     def close(self) -> None:
+        """Disconnect from Ray."""
         ray_node.disconnect()
 
 
@@ -128,7 +133,7 @@ def _ray_died(reason: str) -> str:
 
 
 def _cause(reason: str) -> str:
-    """Of Ray's account of a dead actor, what it died of."""
+    """Return the cause from Ray's account of a dead actor."""
     for mark in _CAUSE_FOLLOWS:
         if mark in reason:
             reason = reason.partition(mark)[2]
@@ -137,11 +142,16 @@ def _cause(reason: str) -> str:
 
 
 class RayPool:
-    """Actors of one run. The networks are put into Ray's object store once and fetched once a node.
+    """Holds the actors of one run. The networks are put into Ray's object store once and fetched once a node.
 
-    `own`: the Ray was started by this process. When its node dies, another is started. There the networks are put anew
-    for each worker, and let go when it has them: for what is in the store of a dead node and still held, Ray turns to
+    When the node of a Ray of our own dies, another is started. There the networks are put into the object store for
+    each worker, and released when it has them: for objects of a dead node's store that are still held, Ray contacts
     that store, finds it gone, and ends this process.
+
+    Args:
+        spec: What the workers are.
+        fleet: How many, and on what.
+        own: Whether the Ray was started by this process.
     """
 
     def __init__(self, spec: WorkerSpec, fleet: Fleet, own: bool = False) -> None:
@@ -149,18 +159,19 @@ class RayPool:
         self._to_build = spec
         self._shared = None if own else ray.put(spec)
         self._waits: dict[str, Wait] = {}
-        self._placing: dict[ray.ObjectRef, str] = {}  # answered as soon as a worker has a process
+        self._placing: dict[ray.ObjectRef, str] = {}  # calls that return as soon as a worker has a process
         self._watch = ray_node.NodeWatch()
-        self._rays = 1  # without a report of a worker
+        self._rays = 1  # started since the last report of a worker
         self._actors: dict[str, ActorHandle] = {}
         self._nodes: dict[str, str] = {}
         self._calls: dict[ray.ObjectRef, str] = {}
-        self._unreachable_since: dict[str, float] = {}  # workers that do not answer, and since when
+        self._unreachable_since: dict[str, float] = {}  # by worker, on the monotonic clock
         self._drain_checked = 0.0
         self._draining_nodes: set[str] = set()
         self._started = 0
 
     def start(self) -> str:
+        """Start an actor; `Ready` follows when its networks are loaded."""
         name = f"actor-{self._started}"
         self._started += 1
         on_gpu = self._fleet.device == "cuda"
@@ -174,17 +185,19 @@ class RayPool:
         return name
 
     def send(self, worker: str, tasks: list[Task[Unit]], budget_s: float) -> None:
+        """Call `advance` of an actor."""
         self._waits[worker] = Wait.begin(f"a report of {worker}", STRETCH_LIMIT_S)
         self._calls[self._actors[worker].advance.remote(tasks, budget_s)] = worker
 
     def waiting_for(self) -> str:
-        """What every worker that is not ready waits for, if no node has room for any of them; else ''."""
+        """Return what every worker that is not ready waits for, if no node has room for any of them; else ''."""
         unready = [name for name in self._actors if name not in self._nodes]
         if not unready or set(unready) - set(self._placing.values()):
             return ""
         return f"waiting for {self._waits[unready[0]].what}"
 
     def wait(self, timeout_s: float) -> list[Event]:
+        """Return the events of finished calls, of lost nodes and of waits that took too long."""
         if (reason := self._watch.why_dead()) is not None:
             return self._restart(reason)
         if not self._calls:
@@ -195,7 +208,7 @@ class RayPool:
         ready, _ = ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         events = [self._event(worker, call) for worker, call in [(self._calls.pop(call), call) for call in ready]]
         found = [event for event in events if event is not None] + self._overdue()
-        # Before another worker is started there: of a node that is dead, but whose process is not, that would wait.
+        # Checked before another worker is started: on a dead node whose process still runs, starting would hang.
         lost = [event for event in found if isinstance(event, Died) and event.preempted]
         if self._own and lost and (reason := self._watch.why_dead(at_once=True)) is not None:
             others = [event for event in found if event not in lost]
@@ -203,17 +216,20 @@ class RayPool:
         return found
 
     def draining(self) -> set[str]:
+        """Return the workers on nodes that Ray drains."""
         if time.monotonic() - self._drain_checked > DRAIN_CHECK_S:
             self._drain_checked = time.monotonic()
-            # Ray has no public call for this; without it, the checkpoints on the timer stand.
+            # Ray has no public call for this; without it only the regular checkpoints are saved.
             draining = getattr(ray._private.state.state, "get_draining_nodes", dict)
             self._draining_nodes = set(draining())
         return {name for name, node in self._nodes.items() if node in self._draining_nodes}
 
     def end(self, worker: str) -> None:
+        """End an actor."""
         self._remove(worker)
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
+        """Interrupt actors and let them save what is in flight; return how many images were saved in time."""
         if self._watch.why_dead() is not None:
             return 0  # their last checkpoints stand
         actors = [self._actors[name] for name in workers]
@@ -236,13 +252,14 @@ class RayPool:
         return saved
 
     def close(self) -> None:
+        """End all actors."""
         if self._watch.why_dead(ask=False) is not None:
-            return  # they went with it, and a call of it may end this process
+            return  # the actors died with it, and a call to a dead Ray may end this process
         for name in list(self._actors):
             self._remove(name)
 
     def _restart(self, reason: str) -> list[Event]:
-        """Start another Ray in place of one of our own that has died. All workers went with it."""
+        """Start another Ray in place of one of our own that has died. All workers died with it."""
         if not self._own:
             raise ClusterError(
                 f"the Ray node of this machine died ({reason}); start it again, then run the same command again"
@@ -262,7 +279,7 @@ class RayPool:
         return lost
 
     def _check_placements(self) -> None:
-        """Take note of the workers that have got a process: from now on they load their networks."""
+        """Find the workers that have got a process: from now on they load their networks."""
         if not self._placing:
             return
         placed, _ = ray.wait(list(self._placing), num_returns=len(self._placing), timeout=0)
@@ -272,15 +289,16 @@ class RayPool:
                 self._waits[name] = Wait.begin(f"{name} to load the networks", LOAD_LIMIT_S)
 
     def _overdue(self) -> list[Event]:
-        """The workers that were waited for too long; one that no node has room for is no hindrance to the others.
+        """Return the deaths of workers that were waited for too long; one without a node does not delay the others.
 
-        Raises ClusterError if there is no node for any worker.
+        Raises:
+            ClusterError: There is no node for any worker.
         """
         late = {name: wait for name, wait in self._waits.items() if wait.is_over and name in self._calls.values()}
         unplaced = [late.pop(name) for name in self._placing.values() if name in late]
         if unplaced and not self._nodes:
             raise ClusterError(
-                f"the Ray cluster has had no place for a worker for {unplaced[0].limit_s / 60:.0f} min (waiting for "
+                f"the Ray cluster has had no room for a worker for {unplaced[0].limit_s / 60:.0f} min (waiting for "
                 f"{unplaced[0].what}); add a node, or ask for fewer --actors, and run the same command again"
             )
         return [
@@ -289,17 +307,19 @@ class RayPool:
         ]
 
     def _event(self, worker: str, call: ray.ObjectRef) -> Event | None:
-        """What a call came to; None while it is not known whether its worker lives."""
+        """Return the event of a finished call; None while it is not known whether its worker is alive."""
         try:
             result = ray.get(call)
         except RayTaskError as error:
-            if isinstance(error.cause, DeviceLostError):  # another process begins with a whole device
+            if isinstance(error.cause, DeviceLostError):  # a new process starts with a working device
                 return self._died(worker, str(error.cause), lost=False)
             return Failed(worker, error.cause)
         except RayError as error:
             return self._failed_call(worker, error)
         if worker in self._unreachable_since:
-            return self._died(worker, "it could not be reached, and what it was doing then has no answer", lost=True)
+            return self._died(
+                worker, "it could not be reached, and the call that it was working on has no result", lost=True
+            )
         if isinstance(result, Report):
             self._rays = 1
             return Reported(worker, result)
@@ -307,7 +327,10 @@ class RayPool:
         return Ready(worker, slots)
 
     def _failed_call(self, worker: str, error: RayError) -> Event | None:
-        """A worker that is dead, or is asked for a sign of life, which ends when Ray knows what has become of it."""
+        """Return the death of a worker, or None while it is asked for a sign of life.
+
+        That call ends when Ray knows what has become of the worker.
+        """
         if isinstance(error, ActorUnavailableError):
             since = self._unreachable_since.setdefault(worker, time.monotonic())
             if time.monotonic() - since < UNREACHABLE_LIMIT_S:
@@ -316,17 +339,17 @@ class RayPool:
             return self._died(worker, str(error), lost=True)
         if isinstance(error, OutOfMemoryError) or any(mark in str(error) for mark in _MEMORY_MARKS):
             return replace(self._died(worker, str(error), lost=False), memory=True)
-        # A machine that goes away is not the pictures' fault, announced or not.
+        # The loss of a machine, announced or not, does not count against the images.
         lost = (isinstance(error, RayActorError) and error.preempted) or "node has died" in str(error)
         return self._died(worker, str(error), lost or self._node_died(worker))
 
     def _died(self, worker: str, reason: str, lost: bool) -> Died:
-        """The end of a worker, and of its process if that still lives. `lost`: with its machine."""
+        """End what remains of a worker, and return its death. `lost`: with its machine."""
         self._remove(worker)
         return Died(worker, _cause(" ".join(reason.split())), preempted=lost)
 
     def _node_died(self, worker: str) -> bool:
-        """Whether the machine of a dead worker is gone too, or goes within a moment."""
+        """Return whether the machine of a dead worker is gone too, or goes within a moment."""
         deadline = time.monotonic() + NODE_DEATH_DELAY_S
         while node := self._nodes.get(worker):  # none: it died while it loaded the networks
             if not any(one["Alive"] for one in ray.nodes() if one["NodeID"] == node):
