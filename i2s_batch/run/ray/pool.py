@@ -108,7 +108,7 @@ class RayCluster:
         if cpus == 0:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
         workers = min(units, config.actors or max(1, cpus // 2))
-        # An actor lives on one node, however many cores the cluster has.
+        # An actor runs on one node, however many cores the cluster has.
         widest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
         return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
 
