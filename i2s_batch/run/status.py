@@ -289,9 +289,8 @@ class Survey:
         found: list[int] = []
         for start in range(0, len(self._seconds), _SORTED_AT_ONCE):
             part = self._seconds[start : start + _SORTED_AT_ONCE]
-            found += (
-                start + np.argsort(-part, kind="stable")[:NAMED]
-            ).tolist()  # NaN, of images without a time, sorts last
+            # NaN, of images without a time, sorts last.
+            found += (start + np.argsort(-part, kind="stable")[:NAMED]).tolist()
         timed = [index for index in found if np.isfinite(self._seconds[index])]
         timed.sort(key=lambda index: -self._seconds[index])
         return [Slow(self._plan.image_id(i), round(float(self._seconds[i]), 1)) for i in timed[:NAMED]]
