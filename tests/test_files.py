@@ -190,8 +190,8 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to("no/such/file")
     for name, message in (
         ("folder", "is a folder; name a file"),
-        ("no/file", "no/file': there is no folder .*no'; make it first"),
-        ("dangling", "dangling': there is no folder .*no/such'; make it first"),
+        ("no/file", "no/file': there is no folder .*no'; create it first"),
+        ("dangling", "dangling': there is no folder .*no/such'; create it first"),
         ("file/below", "a part of the path is a file"),
         ("round", "form a loop"),
     ):

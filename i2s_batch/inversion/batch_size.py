@@ -78,9 +78,8 @@ def step_seconds(generator: GeneratorLike, features: Features, config: EmbedConf
     embedder = Embedder(generator, features, timed)
     for position in range(batch_size):
         embedder.put(str(position), np.zeros((generator.resolution, generator.resolution, 3), np.uint8))
-    seconds = min(
-        _timed(embedder, device) for _ in range(1 + TIMED_STEPS)
-    )  # the first one, which warms up, is never the fastest
+    # One step more than is timed: the first one warms up, and is never the fastest.
+    seconds = min(_timed(embedder, device) for _ in range(1 + TIMED_STEPS))
     if on_gpu and torch.cuda.max_memory_allocated(device) - before > MEMORY_FRACTION * free:
         raise torch.OutOfMemoryError(f"{batch_size} images take more than {MEMORY_FRACTION:.0%} of the free memory")
     if embedder.capacity < batch_size:

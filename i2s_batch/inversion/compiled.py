@@ -61,11 +61,8 @@ class CompiledStep:
                 self._programs[len(variable)] = self._compile(*arguments)
             except torch.OutOfMemoryError:
                 raise
-            except (
-                RuntimeError,
-                OSError,
-                ImportError,
-            ) as error:  # what compilers raise; a bug of ours would show in the plain step too
+            except (RuntimeError, OSError, ImportError) as error:
+                # These are what compilers raise; a bug of ours would show in the plain step too.
                 self.give_up(error)
         if self.failed:
             return evaluate(self._plain.losses, *arguments)

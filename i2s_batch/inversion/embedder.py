@@ -308,9 +308,8 @@ class Embedder:
         self._occupants[position] = None
         steps = int(self._slots.limit[position])
         losses = self._slots.losses(position).cpu().numpy()[: steps + 1]
-        terms = (
-            self._slots.history[position].cpu().numpy()[: steps + 1].copy()
-        )  # the slot is refilled while the result is in use
+        # A copy: on a CPU this is the slot's own memory, which is refilled while the result is in use.
+        terms = self._slots.history[position].cpu().numpy()[: steps + 1].copy()
         if not np.isfinite(losses[: occupant.evaluations]).all():
             end = int(np.flatnonzero(~np.isfinite(losses))[0])
             return EmbedResult(

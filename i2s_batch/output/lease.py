@@ -98,7 +98,7 @@ def this_machine() -> str | None:
 
 
 class Lease:
-    """Is held from `acquire` to `release`; `check` raises if it was lost to another driver."""
+    """Reserves an output from `acquire` to `release`; `check` raises if another driver has taken it."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key

@@ -102,7 +102,7 @@ def present_shard(store: Store, shard: int) -> bytes | None:
 def settle_publications(store: Store, report: Callable[[str], None] = lambda line: None) -> None:
     """Complete the checksums of shards whose publication was interrupted. Only while nobody else writes here.
 
-    A damaged intent is reported and tells nothing; its shard keeps the checksum that is recorded, if any.
+    A damaged intent is reported and ignored; its shard keeps the checksum that is recorded, if any.
     """
     for info in list(store.list(RunLayout.publishing_prefix)):
         shard = RunLayout.publishing_index(info.key)

@@ -181,9 +181,9 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _recorded(place: str) -> str:
+def _recorded(location: str) -> str:
     """Return a path or URL as it may be shown, the same from anywhere."""
-    return without_secrets(place).rstrip("/") if is_url(place) else str(Path(place).absolute())
+    return without_secrets(location).rstrip("/") if is_url(location) else str(Path(location).absolute())
 
 
 def new_record(

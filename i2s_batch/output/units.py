@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """Is handed out, logged and retried as one: an image to embed, or some neighbouring images to render.
+    """Describes what is handed out, logged and retried as one: an image to embed, or some images to render.
 
     Each kind of run adds what its workers need, resolved: a worker looks nothing up.
 

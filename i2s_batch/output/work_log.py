@@ -81,7 +81,7 @@ class WorkLog:
         key, data = RunLayout.row(task.index), encode_rows(rows, self._schema)
         statuses = tuple(row.status for row in rows)
         if all(status == STATUS_OK for status in statuses):
-            self._store.put(key, data)
+            self._store.put(key, data)  # over whatever is there: rows that are all ok are never worse
         elif not self._store.put_new(key, data):
             statuses = self._statuses_kept(task.index, data) or statuses
         if task.resume or task.index in self._checkpointed:

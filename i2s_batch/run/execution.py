@@ -67,7 +67,7 @@ class Outcome:
 
 
 class Run(ABC):
-    """Is a run over one output, new or resumed: `plan`, then `execute`."""
+    """Carries out a run over one output, new or resumed: `plan`, then `execute`."""
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ class DeviceLostError(Exception):
 
 
 @contextmanager
-def last_net(doing: str) -> Iterator[None]:
+def as_internal_errors(doing: str) -> Iterator[None]:
     """Turn an unexpected exception, raised while a worker was `doing` something, into an InternalError.
 
     Errors that the user can mend, and the loss of a device, pass unchanged.
@@ -86,7 +86,7 @@ class GuardedWorker:
 
     def __init__(self, spec: WorkerSpec, name: str) -> None:
         self._name = name
-        with last_net("loading the networks"):
+        with as_internal_errors("loading the networks"):
             self._worker = spec.build(name)
 
     @property
@@ -96,7 +96,7 @@ class GuardedWorker:
 
     def advance(self, tasks: Sequence[Task[Unit]], budget_s: float) -> Report:
         """Work as `Worker.advance`."""
-        with last_net("working on its images"):
+        with as_internal_errors("working on its images"):
             return self._worker.advance(tasks, budget_s)
 
     def interrupt(self) -> None:
@@ -105,7 +105,7 @@ class GuardedWorker:
 
     def checkpoint(self) -> int:
         """Save as `Worker.checkpoint`."""
-        with last_net(f"saving what {self._name} had in flight"):
+        with as_internal_errors(f"saving what {self._name} had in flight"):
             return self._worker.checkpoint()
 
     def close(self) -> None:

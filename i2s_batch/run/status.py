@@ -36,7 +36,7 @@ FRESH_S = 9 * SUMMARY_EVERY_S
 NAMED = 5
 
 _COLUMNS = ["status", "error_type", "error", "seconds", "embedded_at"]
-_OK = 1  # the code of STATUS_OK in `Survey`
+_OK = 1  # the number of STATUS_OK in `Survey`
 _SORTED_AT_ONCE = 1 << 20
 # Number of failures whose texts are kept before all but the latest are dropped.
 FAILURES_HELD = 10_000
@@ -215,7 +215,7 @@ def read_status(out: str, report: Callable[[str], None]) -> RunStatus:
 
 
 class Survey:
-    """Holds what the rows tell, wherever they are. Image i of the plan is position i of every array.
+    """Holds what the rows contain, wherever they are. Image i of the plan is position i of every array.
 
     Attributes:
         failures: Status, error and time of images whose row is not ok, by image; of many, only the most recent ones.
@@ -289,9 +289,8 @@ class Survey:
         found: list[int] = []
         for start in range(0, len(self._seconds), _SORTED_AT_ONCE):
             part = self._seconds[start : start + _SORTED_AT_ONCE]
-            found += (
-                start + np.argsort(-part, kind="stable")[:NAMED]
-            ).tolist()  # NaN, of images without a time, sorts last
+            # NaN, of images without a time, sorts last.
+            found += (start + np.argsort(-part, kind="stable")[:NAMED]).tolist()
         timed = [index for index in found if np.isfinite(self._seconds[index])]
         timed.sort(key=lambda index: -self._seconds[index])
         return [Slow(self._plan.image_id(i), round(float(self._seconds[i]), 1)) for i in timed[:NAMED]]

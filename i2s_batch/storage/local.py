@@ -166,6 +166,7 @@ def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, 
         with os.fdopen(descriptor, "wb") as file:
             shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, COPIED_BYTES)
             file.flush()
+            # The content before the name: after a crash no name may lead to half a file.
             os.fsync(file.fileno())
         published = publish(temporary, path)
         with suppress(FileNotFoundError):  # deleted again by another process, and the empty folder with it
@@ -204,13 +205,13 @@ class LocalStore(Store):
         return open_regular(str(self._path(key)))
 
     def put(self, key: str, data: bytes) -> None:
-        """Write a file beside its place and rename it: whole or not at all."""
+        """Write a file under a temporary name and rename it: whole or not at all."""
         path = self._path(key)
         with errors_named(path):
             _write_through(path, data, _replace)
 
     def put_file(self, key: str, source: Path) -> None:
-        """Copy a local file beside its place and rename it."""
+        """Copy a local file under a temporary name and rename it."""
         path = self._path(key)
         with open_regular(str(source)) as data, errors_named(path):
             _write_through(path, data, _replace)

@@ -75,7 +75,7 @@ class Store(ABC):
         """Create an object; return False if the key is taken. Of many concurrent calls exactly one returns True.
 
         `data` must hold something that only this caller writes (a random id): on S3 the response to a successful create
-        can be lost, and the retry is then told apart from a defeat by the bytes.
+        can be lost, and the retry is then distinguished from a defeat by the bytes.
         """
 
     @abstractmethod

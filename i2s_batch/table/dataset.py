@@ -67,7 +67,7 @@ def _dataset(shards: list[Shard]) -> ds.FileSystemDataset:
 
 
 class _Rescanned(ds.FileSystemDataset):
-    """Is a dataset that drops each footer when its file has been read, which pyarrow itself keeps.
+    """Drops each footer when its file has been read, which pyarrow itself keeps.
 
     Every scan has files of its own: a query may scan a table twice at once, and one scan must not drop what the other
     still reads (pyarrow 26 then crashes).
@@ -134,7 +134,7 @@ def open_table(out: str) -> TableFiles:
 
 
 def check_whole(table: TableFiles) -> None:
-    """Read everything; raise StorageError that names the first damaged shard, where a fault does not tell its file."""
+    """Read everything; raise StorageError that names the first damaged shard, where a fault does not name its file."""
     for shard in table.shards:
         for _ in shard.batches():
             pass

@@ -63,10 +63,8 @@ def write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: Bi
 def _check_writable(field: pa.Field) -> None:
     try:
         pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
-    except (
-        pa.ArrowNotImplementedError,
-        pa.ArrowInvalid,
-    ) as error:  # an INTERVAL, to which DuckDB converts a duration too
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        # Such as an INTERVAL, to which DuckDB converts a duration too.
         raise QueryError(
             f"column {field.name!r} holds {field.type}, for which Parquet has no type; select another form of it, such "
             "as epoch(COLUMN) for the seconds of an interval, or write CSV"

@@ -228,7 +228,7 @@ def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
     shape = metadata.get(META_LATENT_SHAPE.encode(), b"")
     if not _SHAPE.fullmatch(shape):
         raise StorageError(
-            f"{uri!r} is damaged (its metadata say that a latent is {shape.decode(errors='replace')!r}); "
+            f"{uri!r} is damaged (its metadata give a latent the shape {shape.decode(errors='replace')!r}); "
             "delete it and run its embed command again"
         )
 

@@ -80,7 +80,7 @@ def test_bad_usage_and_bad_queries(out: Store, tmp_path: Path) -> None:
         ([out.url, "SELECT 1", "--format", "xml"], "'xml' is not one of"),
         ([out.url, "SELECT 1", "--format", "parquet"], "--output FILE.parquet"),
         ([out.url, "SELECT 1", "-o", "a.txt"], "ends in no format"),
-        ([out.url, "SELECT 1", "-o", tmp_path / "no" / "a.csv"], "make it first"),
+        ([out.url, "SELECT 1", "-o", tmp_path / "no" / "a.csv"], "create it first"),
         ([out.url, "SELECT 1", "-o", "s3://bucket/a.csv"], "a path on this machine"),
         ([out.url, "SELECT 1", "-o", tmp_path, "--format", "csv"], "is a folder; name a file"),
         ([out.url, "SELECT error('x')", "-o", tmp_path / "a.csv"], "the query fails: x"),

@@ -68,7 +68,7 @@ def test_writing_faults(tmp_path):
     large = replace(weights, tensors=weights.tensors | {"w_avg": np.full(4, 1e6, np.float32)})
     with pytest.raises(ConfigError, match="w_avg has values beyond the range of float16"):
         write_safetensors(large, tmp_path / "x", dtype="float16")
-    with pytest.raises(StorageError, match=r"there is no folder .*missing'; make it first"):
+    with pytest.raises(StorageError, match=r"there is no folder .*missing'; create it first"):
         write_safetensors(weights, tmp_path / "missing" / "x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError, match="is a folder; name a file"):

@@ -302,7 +302,7 @@ def test_a_report_beside_a_table_of_which_no_run_json_tells(tmp_path: Path, job:
     (out / "run.json").rename(tmp_path / "run.json")
     write_report(job.out, None, "no generator")
     (out / "report.html").write_text("mine")
-    with pytest.raises(RunConflictError, match=r"report\.html' exists, and no run\.json"):
+    with pytest.raises(RunConflictError, match=r"report\.html' exists without a run\.json"):
         write_report(job.out, None, "no generator")
     assert (out / "report.html").read_text() == "mine"
     (tmp_path / "run.json").rename(out / "run.json")

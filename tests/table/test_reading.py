@@ -149,7 +149,7 @@ def test_the_command(tmp_path: Path) -> None:
     for url, name, where, message in (
         (store.url, "a.h5", None, "FILE is 'a.h5'; give a path on this machine that ends in .npy, .npz or .pt"),
         (store.url, "s3://bucket/a.npy", None, "a path on this machine"),
-        (store.url, str(tmp_path / "no" / "a.npy"), None, "make it first"),
+        (store.url, str(tmp_path / "no" / "a.npy"), None, "create it first"),
         (store.url, str(tmp_path / "b.npz"), "lozz", '"lozz" not found'),
         (store.url, str(tmp_path / "b.npz"), "", "the query fails: "),
         (str(tmp_path / "nowhere"), str(tmp_path / "b.npz"), None, "holds no output"),

@@ -232,7 +232,7 @@ def test_encodings_and_metadata(out: str) -> None:
     assert any("column image_id has no page index" in what for what in whats)
     metadata = metadata_of(table)
     rewrite_shard(open_store(out), 0, table, metadata | {"i2s_batch.space": "z"})
-    what = "its metadata say i2s_batch.space = z; run.json says w+"
+    what = "its metadata have i2s_batch.space = z; run.json has w+"
     assert told(verify(out)) == [("shard-00000.parquet", None, what)]
     rewrite_shard(open_store(out), 0, table.drop_columns("ssim"), metadata)
     (finding, *_) = told(verify(out))

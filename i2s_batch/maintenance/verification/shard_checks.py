@@ -152,7 +152,7 @@ def _check_metadata(file: pq.ParquetFile, expected: Expected, report: ShardRepor
     found = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in metadata.items()}
     for name, value in (expected.metadata or {}).items():
         if found.get(name) != value:
-            report.add_finding(f"its metadata say {name} = {_short(found.get(name))}; run.json says {_short(value)}")
+            report.add_finding(f"its metadata have {name} = {_short(found.get(name))}; run.json has {_short(value)}")
 
 
 def _check_schema(file: pq.ParquetFile, expected: Expected, report: ShardReport) -> bool:

@@ -1,6 +1,6 @@
 """Connects to the Ray that this process joins or starts, and detects its death. With `ray.pool` the only Ray code.
 
-A Ray of our own lives in processes that this one started, on this machine. Where its node process ends, or Ray itself
+A Ray of our own consists of processes that this one started, on this machine. Where its node process ends, or Ray
 declares the node dead (a machine short of memory, a process that was suspended for a minute), it never comes back.
 """
 

@@ -115,7 +115,7 @@ class RayCluster:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         workers = min(units, config.actors or max(1, sum(workers_on(node, worker_bytes) for node in nodes)))
-        # An actor lives on one node, however many cores the cluster has.
+        # An actor runs on one node, however many cores the cluster has.
         widest = max(int(node.get("CPU", 0)) for node in nodes)
         return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
 
