@@ -1,4 +1,4 @@
-"""`i2s-batch edit` for `ray job submit --working-dir . -- python jobs/edit.py ...`: the same program."""
+"""Runs `i2s-batch edit` for `ray job submit --working-dir . -- python jobs/edit.py ...`: the same program."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`i2s-batch embed` for `ray job submit --working-dir . -- python jobs/embed.py ...`: the same program."""
+"""Runs `i2s-batch embed` for `ray job submit --working-dir . -- python jobs/embed.py ...`: the same program."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`i2s-batch render` for `ray job submit --working-dir . -- python jobs/render.py ...`: the same program."""
+"""Runs `i2s-batch render` for `ray job submit --working-dir . -- python jobs/render.py ...`: the same program."""
 
 import sys
 

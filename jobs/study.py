@@ -1,4 +1,4 @@
-"""`i2s-batch study` for `ray job submit --working-dir . -- python jobs/study.py ...`: the same program."""
+"""Runs `i2s-batch study` for `ray job submit --working-dir . -- python jobs/study.py ...`: the same program."""
 
 import sys
 

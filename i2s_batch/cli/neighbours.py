@@ -40,7 +40,7 @@ _SEARCH, _NEW_IMAGE = "The search", "An image that is not in the table"
     "--image",
     group=_NEW_IMAGE,
     metavar="FILE",
-    help="Image file that is embedded for this search as the run embedded its own, in place of IMAGE_ID.",
+    help="Image file that is embedded for this search as the run embedded its own. Default: IMAGE_ID is searched for.",
 )
 @option(
     "--steps",
