@@ -44,7 +44,14 @@ class SourceError(I2SError):
 
 
 class PictureError(I2SError):
-    """A file that cannot be decoded into a picture. Never stops a run: it becomes an `unreadable` row."""
+    """A file that cannot be decoded into an image. Never stops a run: it becomes an `unreadable` row.
+
+    `is_image`: false for a file that is known to be something else.
+    """
+
+    def __init__(self, message: str, *, is_image: bool = True) -> None:
+        super().__init__(message)
+        self.is_image = is_image
 
 
 class LatentError(I2SError):

@@ -24,6 +24,26 @@ from i2s_batch.config import EmbedRunConfig, Json
     help="The column of a list that holds the paths. Default: the first with a usual name, such as path or file_name.",
 )
 @click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Embed only files whose name, or path below SOURCE if it holds a /, fits this pattern, such as '*.{jpg,png}'. "
+    "May be given several times; the case does not matter.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out files whose name, or path below SOURCE, fits this pattern. May be given several times.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Embed only the first N images by their ids. Default: all.",
+)
+@click.option(
     "--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of one worker; for --dry-run."
 )
 @run_options
@@ -34,6 +54,9 @@ def embed(
     vgg: str,
     dry_run: bool,
     path_column: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    limit: int | None,
     price_per_hour: float | None,
     **options: Any,
 ) -> int:
@@ -49,7 +72,7 @@ def embed(
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
     from i2s_batch.sources.options import SourceOptions
 
-    options_of_source = SourceOptions(path_column)
+    options_of_source = SourceOptions(path_column, include, exclude, limit)
     run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config, source_options=options_of_source), voice())
     if dry_run:
         preview = run.describe()

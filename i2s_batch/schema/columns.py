@@ -15,7 +15,9 @@ STATUS_OK = "ok"
 STATUS_UNREADABLE = "unreadable"
 STATUS_DIVERGED = "diverged"
 STATUS_CRASHED = "crashed"
-STATUSES = (STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED)
+STATUS_NOT_AN_IMAGE = "not_an_image"  # a text, a table, a video: a file beside the images, by its name and content
+STATUSES = (STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED, STATUS_NOT_AN_IMAGE)
+NOT_FAILED = (STATUS_OK, STATUS_NOT_AN_IMAGE)  # the statuses of rows that do not count as failed
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         PictureError: The file is not an image (and what it is instead), damaged, not supported or above `max_pixels`.
     """
     if not data:
-        raise PictureError("the file is empty")
+        raise PictureError("the file is empty", is_image=False)
     # Pillow warns of oddities in files that it decodes all the same. `catch_warnings` is not for threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     data = without_leading_blanks(data)
