@@ -35,7 +35,7 @@ _COLUMNS: tuple[Column, ...] = (
     Column("sha256", "string", "of the file's bytes, hex; null if they could not be read"),
     Column("width", "int32", "of the picture as shown (after EXIF orientation), pixels"),
     Column("height", "int32", "of the picture as shown, pixels"),
-    Column("status", "string", "ok, unreadable, diverged or crashed"),
+    Column("status", "string", "ok, unreadable, diverged, crashed or not_an_image"),
     Column("error_type", "string", "null when ok"),
     Column("error", "string", "one line, null when ok"),
     Column("attempts", "int32", "times the picture was started, 1 when nothing went wrong"),
