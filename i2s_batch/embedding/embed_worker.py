@@ -248,7 +248,7 @@ class EmbedWorker:
                 continue
             loaded = future.result()
             if loaded.error is not None:
-                is_failure = loaded.error.is_image or has_image_name(task.image_id)
+                is_failure = loaded.error.is_image or has_image_name(task.unit.uri)
                 status = STATUS_UNREADABLE if is_failure else STATUS_NOT_AN_IMAGE
                 self._write_failure(task, loaded.source, status, loaded.error)
                 continue

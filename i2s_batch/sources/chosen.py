@@ -69,7 +69,8 @@ def _filtered(images: SpilledRows, test: Test, limit: int | None = None) -> Spil
 
 def _any_of(patterns: Sequence[str]) -> Test:
     """Return a test whether one of the patterns fits an image id, or its name if the pattern has no '/'."""
-    of_names, of_paths = [], []
+    of_names: list[str] = []
+    of_paths: list[str] = []
     for pattern in patterns:
         for plain in alternatives(pattern):
             (of_paths if "/" in plain else of_names).append(translate(plain))
