@@ -60,7 +60,15 @@ class SourceError(I2SError):
 
 
 class PictureError(I2SError):
-    """Reports a file that cannot be decoded into an image. It never stops a run: it becomes an `unreadable` row."""
+    """Reports a file that cannot be decoded into an image. It never stops a run: it becomes a row.
+
+    Attributes:
+        is_image: False for a file that is known to be something else; its row is `not_an_image`, else `unreadable`.
+    """
+
+    def __init__(self, message: str, *, is_image: bool = True) -> None:
+        super().__init__(message)
+        self.is_image = is_image
 
 
 class LatentError(I2SError):

@@ -25,6 +25,30 @@ from i2s_batch.config import EmbedRunConfig, Json
     help="Column of a list that holds the paths. Default: the first with a usual name, such as path or file_name.",
 )
 @option(
+    "--include",
+    group=INPUT,
+    multiple=True,
+    metavar="PATTERN",
+    help="Embed only files whose name, or path below SOURCE if it holds a /, fits this pattern, such as '*.{jpg,png}'. "
+    "May be given several times; the case does not matter. Default: all files.",
+)
+@option(
+    "--exclude",
+    group=INPUT,
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out files whose name, or path below SOURCE, fits this pattern. May be given several times. "
+    "Default: none.",
+)
+@option(
+    "--limit",
+    group=INPUT,
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Embed only the first N images by their ids. Default: all.",
+)
+@option(
     "--update",
     group=RUN,
     aliases=["--grow"],
@@ -46,6 +70,9 @@ def embed(
     vgg: str,
     dry_run: bool,
     path_column: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    limit: int | None,
     price_per_hour: float | None,
     **options: Any,
 ) -> int:
@@ -64,7 +91,7 @@ def embed(
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
     from i2s_batch.sources.options import SourceOptions
 
-    options_of_source = SourceOptions(path_column)
+    options_of_source = SourceOptions(path_column, include, exclude, limit)
     request = EmbedRunRequest(source, out, generator, vgg, config, source_options=options_of_source)
     run = EmbedRun(request, line_logger())
     if dry_run:

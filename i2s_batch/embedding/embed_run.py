@@ -26,6 +26,7 @@ from i2s_batch.run.pools import Fleet
 from i2s_batch.run.recorded import generator_record, vgg_record
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
+from i2s_batch.sources.chosen import check_not_narrower
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 
@@ -77,7 +78,8 @@ class EmbedRun(Run):
         return EmbedUnit(index=index, image_ids=(image_id,), uri=uri, settings=settings)
 
     def _list(self) -> SpilledRows:
-        return list_images(self._request.source, self._request.out, self._request.source_options)
+        request = self._request
+        return list_images(request.source, request.out, request.source_options, self._say)
 
     @cached_property
     def _listing(self) -> SpilledRows:
@@ -85,7 +87,10 @@ class EmbedRun(Run):
         return self._list()
 
     def _updated(self, plan: Plan) -> Plan:
-        return updated_plan(plan, self._listing) if self._request.config.grow else plan
+        if not self._request.config.grow:
+            return plan
+        check_not_narrower(self._request.source_options, plan.images)
+        return updated_plan(plan, self._listing)
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:

@@ -23,6 +23,7 @@ from i2s_batch.embedding.rows import LoadedImage, failed_row, result_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
 from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.images.read.sniff import has_image_name
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.memory import keep_freed_memory
@@ -33,7 +34,7 @@ from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.device import device_errors, device_name
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
-from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_UNREADABLE
+from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_NOT_AN_IMAGE, STATUS_UNREADABLE
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import open_store
@@ -259,7 +260,9 @@ class EmbedWorker:
                 continue
             loaded = future.result()
             if loaded.error is not None:
-                self._write_failure(task, loaded.source, STATUS_UNREADABLE, loaded.error)
+                is_failure = loaded.error.is_image or has_image_name(task.unit.uri)
+                status = STATUS_UNREADABLE if is_failure else STATUS_NOT_AN_IMAGE
+                self._write_failure(task, loaded.source, status, loaded.error)
                 continue
             assert loaded.pixels is not None
             if (settings := task.unit.settings) != self._settings:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from i2s_batch.engine_registries import METRICS
-from i2s_batch.schema.columns import COLUMNS, STATUS_OK
+from i2s_batch.schema.columns import COLUMNS, NOT_FAILED, STATUS_OK
 from i2s_batch.schema.metadata import (
     META_CODE_VERSION,
     META_GENERATOR,
@@ -127,7 +127,7 @@ def gather(out: str, seed: int = 0) -> Facts:
     return Facts(
         rows=table.num_rows,
         statuses=dict(sorted(Counter(table["status"].to_pylist()).items())),
-        failures=_failures(table.filter(pc.not_equal(table["status"], STATUS_OK))),
+        failures=_failures(table.filter(pc.invert(pc.is_in(table["status"], pa.array(NOT_FAILED))))),
         metrics={name: done[name].drop_null().to_numpy() for name in titles()},
         curves=_curves(out),
         throughput=_throughput(table),

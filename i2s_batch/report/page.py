@@ -18,7 +18,7 @@ from i2s_batch.output.run_record import flattened
 from i2s_batch.report import charts
 from i2s_batch.report.facts import Facts, titles
 from i2s_batch.report.parts import PageParts
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import NOT_FAILED
 from i2s_batch.storage import open_store
 
 AMPLIFIED = 4  # factor of the error in the image of differences
@@ -98,7 +98,7 @@ def _commands(url: str, facts: Facts, parts: PageParts, command: str | None) -> 
         query = f"import duckdb; {rows}.select({columns}).order({columns.split(',')[0 if facts.is_edit else 1]}).show()"
         what = "The table in DuckDB" if facts.is_edit else "The table in DuckDB, the worst first"
         commands.append((what, f"python -c {shlex.quote(query)}"))
-    if sum(facts.statuses.values()) > facts.statuses.get(STATUS_OK, 0):
+    if sum(facts.statuses.values()) > sum(facts.statuses.get(status, 0) for status in NOT_FAILED):
         source = shlex.quote(_shown(facts.settings.run.values.get("source")))
         command = command or f"i2s-batch {parts.command} {source} {quoted} --generator G"
         commands.append(("Try the failed images again", f"{command} --retry-failed"))

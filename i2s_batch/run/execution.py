@@ -33,7 +33,7 @@ from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.progress import Progress
 from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
 from i2s_batch.run.terminal import duration
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import NOT_FAILED, STATUS_NOT_AN_IMAGE
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 
@@ -52,8 +52,8 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """Return the number of images whose row is not ok."""
-        return sum(n for status, n in self.summary.statuses.items() if status != STATUS_OK)
+        """Return how many images failed; a file that is not an image has not."""
+        return sum(n for status, n in self.summary.statuses.items() if status not in NOT_FAILED)
 
     def counted(self, what: str) -> str:
         """Return how many images there are of each status, in a few words."""
@@ -63,7 +63,8 @@ class Outcome:
     @property
     def acceptable(self) -> bool:
         """Return whether no more images failed than the settings allow."""
-        return self.failed <= self.config.max_failed_fraction * self.summary.images
+        images = self.summary.images - self.summary.statuses.get(STATUS_NOT_AN_IMAGE, 0)
+        return self.failed <= self.config.max_failed_fraction * images
 
 
 class Run(ABC):

@@ -12,7 +12,7 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_state import RunState, undone_checkpoints
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Assembler
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import NOT_FAILED, STATUS_OK
 
 _READERS = 16  # shards read at once: mostly a footer each, whose cost on S3 is waiting
 
@@ -42,19 +42,19 @@ def _logged_statuses(units: set[int], log: WorkLog, plan: Plan) -> list[tuple[in
 
 
 def failed_images(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> tuple[list[int], list[int]]:
-    """Return the images with a row that is not ok: those of the table, and those of the log.
+    """Return the images that failed: those of the table, and those of the log.
 
     Rows that an interrupted retry left in the log take precedence over those of the shard.
     """
 
     def failed_in(shard: int) -> list[int]:
-        bad = np.flatnonzero(assembler.statuses(shard) != STATUS_OK)
+        bad = np.flatnonzero(~np.isin(assembler.statuses(shard), NOT_FAILED))
         images = (plan.shard_range(shard)[position] for position in bad.tolist())
         return [image for image in images if plan.unit_of(image) not in state.logged.get(shard, set())]
 
     published = [image for images in map_ahead(failed_in, sorted(state.published), _READERS) for image in images]
     rows = [row for units in state.logged.values() for row in _logged_statuses(units, log, plan)]
-    return published, [image for image, status in rows if status != STATUS_OK]
+    return published, [image for image, status in rows if status not in NOT_FAILED]
 
 
 def reset_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:

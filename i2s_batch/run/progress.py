@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from i2s_batch.output.run_state import RunState
 from i2s_batch.output.run_summary import Flight, RunSummary, Session
 from i2s_batch.run.terminal import LiveLine, duration
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import NOT_FAILED
 
 # Seconds between two progress lines in a job log, and between two updates of a terminal's live line.
 LINE_EVERY_S = 30.0
@@ -196,7 +196,7 @@ class Progress:
             self._report.show(self.line())
 
     def _counts(self) -> str:
-        failed = sum(n for status, n in self._state.statuses.items() if status != STATUS_OK)
+        failed = sum(n for status, n in self._state.statuses.items() if status not in NOT_FAILED)
         return f"{self._total - self._state.remaining_images}/{self._total} images done ({failed} failed)"
 
     def _waiting(self, now: float) -> str:

@@ -22,7 +22,7 @@ from i2s_batch.output.run_summary import Flight
 from i2s_batch.output.summary_file import SUMMARY_EVERY_S
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.terminal import duration
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import NOT_FAILED, STATUS_OK
 from i2s_batch.schema.settings import load
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import read_shard
@@ -148,8 +148,8 @@ class RunStatus:
 
     @property
     def failed(self) -> int:
-        """Return the number of images whose row is not ok."""
-        return self.done - self.statuses.get(STATUS_OK, 0)
+        """Return how many images failed; a file that is not an image has not."""
+        return self.done - sum(self.statuses.get(status, 0) for status in NOT_FAILED)
 
     @property
     def running(self) -> bool:
@@ -245,7 +245,7 @@ class Survey:
         self._seconds[positions] = rows["seconds"].to_numpy()
         for index in self.failures.keys() & set(indices) if self.failures else ():
             del self.failures[index]
-        bad = np.flatnonzero(status != STATUS_OK)
+        bad = np.flatnonzero(~np.isin(status, NOT_FAILED))
         if not len(bad):
             return
         columns = rows.select(_COLUMNS).take(bad).to_pydict()

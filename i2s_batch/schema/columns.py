@@ -15,7 +15,9 @@ STATUS_OK = "ok"
 STATUS_UNREADABLE = "unreadable"
 STATUS_DIVERGED = "diverged"
 STATUS_CRASHED = "crashed"
-STATUSES = (STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED)
+STATUS_NOT_AN_IMAGE = "not_an_image"  # a text, a table, a video: a file beside the images, by its name and content
+STATUSES = (STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED, STATUS_NOT_AN_IMAGE)
+NOT_FAILED = (STATUS_OK, STATUS_NOT_AN_IMAGE)  # the statuses of rows that do not count as failed
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ _COLUMNS: tuple[Column, ...] = (
     Column("sha256", "string", "of the file's bytes, hex; null if they could not be read"),
     Column("width", "int32", "of the image as shown (after EXIF orientation), pixels"),
     Column("height", "int32", "of the image as shown, pixels"),
-    Column("status", "string", "ok, unreadable, diverged or crashed"),
+    Column("status", "string", "ok, unreadable, diverged, crashed or not_an_image"),
     Column("error_type", "string", "null when ok"),
     Column("error", "string", "one line, null when ok"),
     Column("attempts", "int32", "times the image was started, 1 when nothing went wrong"),

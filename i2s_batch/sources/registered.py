@@ -25,7 +25,9 @@ class Lister(Protocol):
 
 @dataclass(frozen=True)
 class SourceKind(Declaration[Lister]):
-    """Declares a kind of SOURCE."""
+    """Declares a kind of SOURCE; `may_hold_outputs`: outputs of earlier runs may lie among its files."""
+
+    may_hold_outputs: bool = False
 
 
 SOURCES: Registry[SourceKind] = Registry(
@@ -36,7 +38,9 @@ SOURCES: Registry[SourceKind] = Registry(
             "A list: .txt, .csv, .tsv, .json, .jsonl, .parquet, or a folder of .parquet files.",
             "i2s_batch.sources.listed:listed",
         ),
-        SourceKind("prefix", "Objects below a prefix of a store.", "i2s_batch.sources.prefix:below_prefix"),
-        SourceKind("files", "A folder, a pattern or an image of this machine.", "i2s_batch.sources.local_files:files"),
+        SourceKind("prefix", "Objects below a prefix of a store.", "i2s_batch.sources.prefix:below_prefix", True),
+        SourceKind(
+            "files", "A folder, a pattern or an image of this machine.", "i2s_batch.sources.local_files:files", True
+        ),
     ],
 )

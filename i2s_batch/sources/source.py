@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Callable
 
 from i2s_batch.errors import SourceError
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.apart import Output
+from i2s_batch.sources.chosen import chosen, message_of_outputs, without_outputs
 from i2s_batch.sources.items import WHAT_TO_GIVE, Item
 from i2s_batch.sources.list_text import is_list
 from i2s_batch.sources.names import image_id_of, uri_of
@@ -17,13 +19,20 @@ from i2s_batch.sources.walk import fixed_part, is_pattern
 from i2s_batch.storage import is_remote
 
 
-def list_images(source: str, exclude: str | None = None, options: SourceOptions = AS_USUAL) -> SpilledRows:
+def _silent(message: str) -> None:
+    """Take no notice of a message."""
+
+
+def list_images(
+    source: str, exclude: str | None = None, options: SourceOptions = AS_USUAL, report: Callable[[str], None] = _silent
+) -> SpilledRows:
     """Return the images of SOURCE: columns `image_id`, `uri` and those that a list passes through, sorted by image_id.
 
     The order is that of the ids' UTF-8 bytes; ids are unique. What lies under the output `exclude` is left out of
     folders, patterns and prefixes, whatever path or link leads there; a SOURCE under it, and a list that names
     something under it, are refused. Hidden files and the files of file managers are no items; every other file
-    is, whatever it holds. Some ten thousand are in memory at a time.
+    is, whatever it holds, but what lies in outputs of earlier runs, which are named to `report`. Some ten thousand are
+    in memory at a time.
 
     Raises:
         SourceError: SOURCE is missing, empty, or names an image twice.
@@ -36,6 +45,13 @@ def list_images(source: str, exclude: str | None = None, options: SourceOptions 
             continue
         if not images.num_rows:
             raise SourceError(f"{source!r} holds no files; {WHAT_TO_GIVE}")
+        if kind.may_hold_outputs:
+            images, outputs = without_outputs(images)
+            if outputs:
+                report(message_of_outputs(source, outputs))
+        images = chosen(images, options)
+        if not images.num_rows:
+            raise SourceError(f"of the files of {source!r} none is left; give other --include or --exclude")
         return images
     raise SourceError(f"{source!r} is no SOURCE of a known kind; {WHAT_TO_GIVE}")
 

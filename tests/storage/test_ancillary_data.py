@@ -159,3 +159,45 @@ def test_missing_bytes_of_other_formats_are_counted() -> None:
         cut = data[: len(data) * 2 // 3]
         with pytest.raises(PictureError, match=rf"\({len(data) - len(cut)} of {len(data)} bytes are missing\)"):
             decode_picture(cut)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_ancillary_data_of_a_webp_are_no_matter(lossless: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    whole = save(PHOTO, "WEBP", lossless=lossless, exif=exif.tobytes(), xmp=b"<x>" * 100)
+    expected = decode_picture(whole)
+    assert expected.shape == (45, 37, 3)
+    xmp = whole.index(b"XMP ")
+    for odd in (
+        whole[: xmp + 50],
+        whole[:4] + struct.pack("<I", 10) + whole[8:],
+        whole[:4] + struct.pack("<I", 10**6) + whole[8:],
+        whole[: xmp + 4] + struct.pack("<I", 10**6) + whole[xmp + 8 :],
+        b"\n" + whole,
+    ):
+        np.testing.assert_array_equal(decode_picture(odd), expected)
+    cut = whole[: whole.index(b"EXIF") - 20]
+    with pytest.raises(
+        PictureError, match=rf"is damaged: .* \({len(whole) - len(cut)} of {len(whole)} bytes are missing"
+    ):
+        decode_picture(cut)
+    no_exif = whole[: whole.index(b"EXIF") + 12]
+    np.testing.assert_array_equal(decode_picture(no_exif), np.rot90(expected))
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        b"\xff\xe1\x00\x04ab",
+        b"\xff\xed\x00\x1cPhotoshop 3.0\x008BIM\x04\x04\x00\x00\xff\xff\xff\xff",
+        b"\xff\xee\x00\x07Adobe",
+        b"\xff\xe2\x00\x10MPF\x00II*\x00\x08\x00\x00\x00ab",
+        b"\xff\xe2\x00\x10ICC_PROFILE\x00\x05\x02",
+        b"\xff\xfe\x00\x02",
+    ],
+)
+def test_short_segments_of_a_jpeg_are_no_matter(segment: bytes) -> None:
+    whole = save(PHOTO, "JPEG")
+    for odd in (whole[:2] + segment + whole[2:], b"\r\n" + whole[:2] + segment + whole[2:-2]):
+        np.testing.assert_array_equal(decode_picture(odd), decode_picture(whole))

@@ -119,7 +119,7 @@ def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: P
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"status": "fine"}, "its status is none of ok, unreadable, diverged, crashed"),
+        ({"status": "fine"}, "its status is none of ok, unreadable, diverged, crashed, not_an_image"),
         ({"status": "crashed", "error": "x"}, "its status is not ok, but it has a latent"),
         ({"latent": None}, "its status is ok, but it has no latent"),
         ({"psnr": 1.5}, "its psnr is 1.5; its mse gives "),

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from i2s_batch.errors import PictureError
-from i2s_batch.images.read import colour_key, gif_blocks, jpeg_segments, png_chunks, tiff_pages
+from i2s_batch.images.read import colour_key, gif_blocks, jpeg_segments, png_chunks, tiff_pages, webp_chunks
 from i2s_batch.images.read.bounded import BoundedFile
 from i2s_batch.images.read.faults import BeyondLimitError, DamagedImageError
 from i2s_batch.images.read.plugins import plugin_formats
@@ -79,7 +79,7 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         PictureError: The file is not an image (and what it is instead), damaged, not supported or above `max_pixels`.
     """
     if not data:
-        raise PictureError("the file is empty")
+        raise PictureError("the file is empty", is_image=False)
     # Pillow warns of oddities in files that it decodes all the same. `catch_warnings` is not for threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     data = without_leading_blanks(data)
@@ -106,6 +106,8 @@ def _decoded(data: bytes, found: FileType, max_pixels: int) -> np.ndarray:
         if data.startswith(png_chunks.SIGNATURE):
             needed = png_chunks.pixel_chunks(data)
             return _pixels(needed.data, ("PNG",), max_pixels, needed.icc_profile)
+        if webp_chunks.is_webp(data):
+            return _pixels(webp_chunks.pixel_chunks(data), ("WEBP",), max_pixels)
         if data.startswith(b"GIF8") and (rest := gif_blocks.without_comments(data)) != data:
             return _pixels(rest, ("GIF",), max_pixels)
         raise
@@ -115,8 +117,8 @@ def _jpeg_again(data: bytes, max_pixels: int) -> np.ndarray:
     """Return the pixels of a JPEG that was refused, if what is beside them, or a missing end marker, was the reason."""
     needed = jpeg_segments.without_ancillary(data)
     if jpeg_segments.has_end(data):
-        return _pixels(needed, ("JPEG", "MPO"), max_pixels)
-    return jpeg_segments.decode_without_end(needed, lambda data: _pixels(data, ("JPEG", "MPO"), max_pixels))
+        return _pixels(needed, ("JPEG",), max_pixels)
+    return jpeg_segments.decode_without_end(needed, lambda data: _pixels(data, ("JPEG",), max_pixels))
 
 
 def _pixels(data: bytes, formats: tuple[str, ...], max_pixels: int, profile: bytes | None = None) -> np.ndarray:

@@ -26,6 +26,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _END, _SCAN, _COMMENT = 0xD9, 0xDA, 0xFE
 _JFIF, _EXIF, _ICC, _ADOBE = 0xE0, 0xE1, 0xE2, 0xEE
 _APPLICATION = range(0xE0, 0xF0)
+_ADOBE_BYTES = 16  # with its marker; a shorter one says nothing of the colours
 _ICC_SEGMENTS = 255  # their numbers are bytes
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -99,7 +100,8 @@ def without_ancillary(data: bytes) -> bytes:
         is_exif = segment.marker == _EXIF and content.startswith(b"Exif\0") and not exifs
         profiles, exifs = profiles + is_profile, exifs + is_exif
         ancillary = segment.marker == _COMMENT or segment.marker in _APPLICATION
-        if ancillary and not (is_profile or is_exif or segment.marker in (_JFIF, _ADOBE)):
+        is_colours = segment.marker == _ADOBE and segment.end - segment.start >= _ADOBE_BYTES
+        if ancillary and not (is_profile or is_exif or is_colours or segment.marker == _JFIF):
             kept.append(view[last : segment.start])
             last = segment.end
     return b"".join([*kept, view[last:]])

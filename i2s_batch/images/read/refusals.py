@@ -55,7 +55,7 @@ def _named(found: FileType) -> PictureError:
     if found.image:
         return PictureError(f"the file is {found.name}, which is not supported; {found.remedy}")
     remedy = f" ({found.remedy})" if found.remedy else ""
-    return PictureError(f"the file is not an image but {found.name}{remedy}")
+    return PictureError(f"the file is not an image but {found.name}{remedy}", is_image=False)
 
 
 def _unsupported(data: bytes, found: FileType, error: BaseException) -> str:

@@ -86,7 +86,19 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], FileType], ...] = tuple(
     )
 )
 
+# Names that only images have; a file of such a name that holds something else is a failed image.
+_IMAGE_SUFFIXES = re.compile(
+    r"\.(jpe?g|jpe|jfif|a?png|webp|bmp|dib|gif|tiff?|p[bgpnf]m|jp2|j2[kc]|jp[xfc]|avifs?|ico|pcx|tga|icb|vda|vst|hei[cf]|hif"
+    r"|jxl|jxr|psd|xcf|exr|hdr|dds|qoi|svg|dng|nef|nrw|cr[23]|arw|orf|rw2|raf|pef|srw|x3f|3fr|iiq)$",
+    re.IGNORECASE,
+)
+
 _PRINTABLE = frozenset({9, 10, 12, 13, *range(32, 127)})
+
+
+def has_image_name(name: str) -> bool:
+    """Return whether a file of this name should be an image."""
+    return _IMAGE_SUFFIXES.search(name) is not None
 
 
 def file_type(data: bytes) -> FileType:
