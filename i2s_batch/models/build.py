@@ -10,7 +10,7 @@ from torch import nn
 from i2s_batch.models.fused_stylegan1 import FusedStyleGAN1
 from i2s_batch.models.fused_stylegan2 import FusedStyleGAN2
 from i2s_batch.models.generator import Generator
-from i2s_batch.models.network_settings import STYLEGAN1, STYLEGAN2, STYLEGAN3
+from i2s_batch.models.network_settings import STYLEGAN1, STYLEGAN2, STYLEGAN3, StyleGAN1Settings
 from i2s_batch.models.stylegan1 import StyleGAN1
 from i2s_batch.models.stylegan2 import StyleGAN2
 from i2s_batch.models.stylegan3 import StyleGAN3
@@ -37,9 +37,13 @@ def build_generator(
     generator = _FAMILIES[weights.family](weights).to(device, dtype).eval()
     _use_for_maps(generator, maps)
     generator.activations = maps or dtype
-    if weights.family in _FUSED:
+    if weights.family in _FUSED and not _is_fading_stylegan1(weights):
         generator.build_fused = partial(build_fused, weights, device, dtype, maps)
     return generator
+
+
+def _is_fading_stylegan1(weights: GeneratorWeights) -> bool:
+    return isinstance(weights.settings, StyleGAN1Settings) and bool(weights.settings.fading)
 
 
 def build_fused(
@@ -51,8 +55,11 @@ def build_fused(
 ) -> nn.Module:
     """Return the synthesis, W+ latents [B, L, w_dim] -> images [B, 3, R, R], in the operators of the compiled step.
 
-    It equals `build_generator(...).synthesize` up to rounding. Raises KeyError for a family that has none: StyleGAN3.
+    It equals `build_generator(...).synthesize` up to rounding. Raises KeyError for networks that have none: StyleGAN3,
+    and a StyleGAN1 whose last resolution is fading in.
     """
+    if _is_fading_stylegan1(weights):
+        raise KeyError(weights.origin)
     network = _FUSED[weights.family](weights).to(device, dtype).eval()
     _use_for_maps(network, maps)
     return use_layout(network, layout)

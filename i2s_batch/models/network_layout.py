@@ -9,6 +9,7 @@ C_i = channels after layer i, C_0 those of the constant; I = C_(i-1)):
     layer.{i}.weight [C_i, I, 3, 3]  .bias [C_i]  .noise [r, r]       StyleGAN1: i >= 0 (no weight at 0); 2: i >= 1
     StyleGAN1: .noise_strength [C_i]  .style.weight [2 C_i, w]  .style.bias [2 C_i]
                to_rgb.weight [3, C]  to_rgb.bias [3]
+               fading.weight [3, C of r/2]  fading.bias [3]         only if fading; all four with their share in them
     StyleGAN2: .noise_strength []  .style.weight [I, w]  .style.bias [I]
                to_rgb.{r}.weight [3, C]  .bias [3]  .style.weight [C, w]  .style.bias [C]
                skip.{r}.weight [C, C of r/2]                        only if resnet
@@ -27,6 +28,7 @@ import numpy as np
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.network_settings import (
     GeneratorSettings,
+    StyleGAN1Settings,
     StyleGAN2Settings,
     StyleGAN3Settings,
     check_settings,
@@ -92,10 +94,10 @@ def shapes_of(settings: GeneratorSettings, widths: Widths) -> dict[str, Shape]:
     shapes["const"] = (widths.channels[0], 4, 4)
     if isinstance(settings, StyleGAN2Settings):
         return shapes | _stylegan2_shapes(settings, widths)
-    return shapes | _stylegan1_shapes(widths)
+    return shapes | _stylegan1_shapes(widths, isinstance(settings, StyleGAN1Settings) and bool(settings.fading))
 
 
-def _stylegan1_shapes(widths: Widths) -> dict[str, Shape]:
+def _stylegan1_shapes(widths: Widths, fading: bool) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for i, channels in enumerate(widths.channels):
         if i:
@@ -104,6 +106,8 @@ def _stylegan1_shapes(widths: Widths) -> dict[str, Shape]:
         shapes[f"layer.{i}.noise"] = (layer_resolution(i),) * 2
         shapes[f"layer.{i}.style.weight"] = (2 * channels, widths.w)
         shapes[f"layer.{i}.style.bias"] = (2 * channels,)
+    if fading:
+        shapes |= {"fading.weight": (3, widths.channels[-3]), "fading.bias": (3,)}
     return shapes | {"to_rgb.weight": (3, widths.channels[-1]), "to_rgb.bias": (3,)}
 
 

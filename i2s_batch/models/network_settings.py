@@ -77,14 +77,24 @@ class GeneratorSettings:
 
 @dataclass(frozen=True)
 class StyleGAN1Settings(GeneratorSettings):
-    """Holds the settings of a StyleGAN1 generator."""
+    """Holds the settings of a StyleGAN1 generator.
+
+    `fading`: True if it was saved while its last resolution was fading in, so that its image is the sum of the colours
+    of the last two, the lower one enlarged to the nearest pixel; stored only if set.
+    """
 
     family = STYLEGAN1
+
+    fading: bool | None = None
 
     @property
     def has_joint_labels(self) -> bool:
         """Return True: its mapping normalises z and label together."""
         return True
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the values as they are stored: `fading` only if it is set."""
+        return {name: value for name, value in asdict(self).items() if name != "fading" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ class StyleGAN2Settings(GeneratorSettings):
     """Holds the settings of a StyleGAN2 generator. Those that may be None are the TensorFlow program's, stored if set.
 
     `style_offset`: a number added to every style, 0 if None; `label_normalization` "joint": z and the embedded label
-    are normalised together, each alone if None or "separate".
+    are normalised together, each alone if None or "separate"; `fading`: as of StyleGAN1.
     """
 
     family = STYLEGAN2
@@ -102,6 +112,7 @@ class StyleGAN2Settings(GeneratorSettings):
     demodulation: str
     style_offset: float | None = None
     label_normalization: str | None = None
+    fading: bool | None = None
 
     @property
     def has_joint_labels(self) -> bool:
@@ -110,13 +121,13 @@ class StyleGAN2Settings(GeneratorSettings):
 
     @property
     def rgb_resolutions(self) -> list[int]:
-        """Return where it makes colours: everywhere with skip, else at the last resolution only."""
+        """Return where it makes colours: everywhere with skip, else at the last resolution, or the last two."""
         every = resolutions(self.resolution)
-        return every if self.architecture == "skip" else every[-1:]
+        return every if self.architecture == "skip" else every[-2:] if self.fading else every[-1:]
 
     def to_json(self) -> dict[str, Json]:
         """Return the values as they are stored: of those that may be left out, the ones that are set."""
-        may_lack = ("style_offset", "label_normalization")
+        may_lack = ("style_offset", "label_normalization", "fading")
         return {name: value for name, value in asdict(self).items() if value is not None or name not in may_lack}
 
 
@@ -235,6 +246,13 @@ class _Stored:
             return value
         raise self.refusal(name)
 
+    def true_or_missing(self, name: str) -> bool | None:
+        """Return True, or None where nothing is stored."""
+        value = self.take(name)
+        if name in self and value is not True:
+            raise self.refusal(name)
+        return True if name in self else None
+
     def refusal(self, name: str) -> CheckpointError:
         """Return the error that names a setting."""
         return CheckpointError(f"the setting {name} is missing or out of range for a {self._family} generator")
@@ -250,7 +268,7 @@ def _common(stored: _Stored) -> tuple[int, int, int, float]:
 
 
 def _stylegan1(stored: _Stored) -> StyleGAN1Settings:
-    return StyleGAN1Settings(*_common(stored))
+    return StyleGAN1Settings(*_common(stored), stored.true_or_missing("fading"))
 
 
 def _stylegan2(stored: _Stored) -> StyleGAN2Settings:
@@ -261,7 +279,10 @@ def _stylegan2(stored: _Stored) -> StyleGAN2Settings:
     offset = stored.zero_or_one("style_offset") if "style_offset" in stored else None
     name = "label_normalization"
     labels = stored.choice(name, _LABEL_NORMALIZATIONS) if name in stored else None
-    return StyleGAN2Settings(*common, architecture, clamp, demodulation, offset, labels)
+    fading = stored.true_or_missing("fading")
+    if fading and architecture != "orig":
+        raise stored.refusal("fading")
+    return StyleGAN2Settings(*common, architecture, clamp, demodulation, offset, labels, fading)
 
 
 def _stylegan3(stored: _Stored) -> StyleGAN3Settings:

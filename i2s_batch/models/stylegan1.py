@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from i2s_batch.models.generator import Generator
+from i2s_batch.models.network_settings import StyleGAN1Settings
 from i2s_batch.models.operators import (
     LRELU_SLOPE,
     SQRT2,
@@ -71,12 +72,14 @@ class StyledLayer(nn.Module):
 
 
 class StyleGAN1(Generator):
-    """Applies layers 0..L-1 to a learnt constant, then colours from the last resolution (level of detail 0)."""
+    """Applies layers 0..L-1 to a learnt constant, then colours from the last resolution, or the last two if fading."""
 
     const: torch.Tensor
     rgb_weight: torch.Tensor
     rgb_bias: torch.Tensor
-    MEETS_MAPS = ("const", "rgb_weight", "rgb_bias")
+    lower_weight: torch.Tensor
+    lower_bias: torch.Tensor
+    MEETS_MAPS = ("const", "rgb_weight", "rgb_bias", "lower_weight", "lower_bias")
 
     def __init__(self, weights: GeneratorWeights) -> None:
         super().__init__(weights)
@@ -85,9 +88,21 @@ class StyleGAN1(Generator):
         rgb = weights.tensors["to_rgb.weight"]
         self.register_buffer("rgb_weight", frozen(rgb, 1 / math.sqrt(rgb.shape[1]))[:, :, None, None])
         self.register_buffer("rgb_bias", frozen(weights.tensors["to_rgb.bias"]))
+        self._fading = bool(StyleGAN1Settings.of(weights.settings).fading)
+        if self._fading:
+            lower = weights.tensors["fading.weight"]
+            self.register_buffer("lower_weight", frozen(lower, 1 / math.sqrt(lower.shape[1]))[:, :, None, None])
+            self.register_buffer("lower_bias", frozen(weights.tensors["fading.bias"]))
 
     def _synthesis(self, ws: torch.Tensor) -> torch.Tensor:
-        x = self.const.expand(ws.shape[0], -1, -1, -1)
+        x = lower = self.const.expand(ws.shape[0], -1, -1, -1)
         for i, layer in enumerate(self.layers):
+            if i == self.num_layers - 2:
+                lower = x
             x = layer(x, ws[:, i])
-        return F.conv2d(x, self.rgb_weight, self.rgb_bias).to(ws.dtype)
+        image = F.conv2d(x, self.rgb_weight, self.rgb_bias).to(ws.dtype)
+        return image + self._enlarged(lower).to(ws.dtype) if self._fading else image
+
+    def _enlarged(self, x: torch.Tensor) -> torch.Tensor:
+        """Map `x` [B, C, H, W] of the resolution before the last to its colours [B, 3, 2 H, 2 W]."""
+        return F.interpolate(F.conv2d(x, self.lower_weight, self.lower_bias), scale_factor=2, mode="nearest")

@@ -102,7 +102,7 @@ class StyleGAN2(Generator):
     """Applies layers 1..L-1 to a learnt constant.
 
     skip: colours of all resolutions are added up; resnet: each resolution adds a 1x1 shortcut; orig: colours come
-    from the last resolution only.
+    from the last resolution only, or from the last two while the last one is fading in.
     """
 
     const: torch.Tensor
@@ -121,6 +121,7 @@ class StyleGAN2(Generator):
         self.layers = nn.ModuleList(self._make_layer(weights, i, gains[i]) for i in range(1, self.num_layers))
         self.to_rgb = nn.ModuleDict({str(r): self._make_colours(weights, r) for r in settings.rgb_resolutions})
         self._shortcuts = resnet
+        self._fading = bool(settings.fading)
         if resnet:
             self.register_buffer("skip_fir", blur_kernel(FIR, 4.0))
             for i in range(3, self.num_layers, 2):
@@ -140,7 +141,7 @@ class StyleGAN2(Generator):
                 x = x + upsample_fir(F.conv2d(block_input, getattr(self, f"skip_{r}")), self.skip_fir)
             if i % 2 and str(r) in self.to_rgb:
                 rgb = self.to_rgb[str(r)](x, ws[:, i])
-                image = rgb if image is None else rgb + self._upsampled(image)
+                image = rgb if image is None else rgb + self._enlarged(image)
         assert image is not None
         return image
 
@@ -151,6 +152,9 @@ class StyleGAN2(Generator):
     @staticmethod
     def _make_colours(weights: GeneratorWeights, resolution: int) -> ToRGB:
         return ToRGB(weights, resolution)
+
+    def _enlarged(self, image: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(image, scale_factor=2, mode="nearest") if self._fading else self._upsampled(image)
 
     def _upsampled(self, image: torch.Tensor) -> torch.Tensor:
         return upsample_fir(image, self.fir)

@@ -18,7 +18,7 @@ from i2s_batch.models import random_generator, read_generator, read_vgg
 from i2s_batch.models.checkpoints import restricted, variables
 from i2s_batch.models.checkpoints.opening import TORCH_MAGIC_NUMBER
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, contiguous
-from i2s_batch.models.checkpoints.tensorflow_network import level_of_detail
+from i2s_batch.models.checkpoints.tensorflow_network import growth_of
 
 from . import files
 from .files import AdaModule, ada_pickle, tensorflow_pickle
@@ -146,7 +146,7 @@ def test_lod_is_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StoredArray, "read", lambda array: one[: 1 // array.count].reshape(array.shape))
     for values, refusal in ((1, nullcontext()), (100_000, pytest.raises(CheckpointError, match="no single number"))):
         with refusal:
-            level_of_detail({"lod": contiguous(memoryview(bytes(4 * values)), "float32", (values,))})
+            growth_of({"lod": contiguous(memoryview(bytes(4 * values)), "float32", (values,))})
 
 
 def test_many_views_of_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

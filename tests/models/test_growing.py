@@ -13,7 +13,14 @@ import pytest
 import torch
 
 from i2s_batch.errors import CheckpointError
-from i2s_batch.models import GeneratorWeights, build_generator, random_generator, read_generator
+from i2s_batch.models import (
+    GeneratorWeights,
+    build_fused,
+    build_generator,
+    random_generator,
+    read_generator,
+    write_safetensors,
+)
 from i2s_batch.models.checkpoints import facts, inspect_checkpoint
 from i2s_batch.models.network_settings import StyleGAN2Settings
 
@@ -29,36 +36,55 @@ def variables_of(network: Any) -> dict[str, np.ndarray]:
     return dict(network.state["variables"])
 
 
-@pytest.mark.parametrize("lod", [1, 2, 3])
-def test_a_stylegan1_that_was_still_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lod: int) -> None:
-    """At level of detail k the image is that of the k-th colours from the layers that are there."""
+def colours_of(synthesis: dict[str, np.ndarray], lod: int, x: torch.Tensor) -> torch.Tensor:
+    """The k-th colours of a StyleGAN1 of feature maps [B, C, H, W], in float64."""
+    weight, bias = (synthesis[f"ToRGB_lod{lod}/{part}"].astype(np.float64) for part in ("weight", "bias"))
+    colours = torch.einsum("bchw,cr->brhw", x, torch.from_numpy(weight[0, 0] / math.sqrt(weight.shape[2])))
+    return colours + torch.from_numpy(bias)[:, None, None]
+
+
+@pytest.mark.parametrize("lod", [1, 2, 3, 0.25, 1.75])
+def test_a_stylegan1_that_was_still_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lod: float) -> None:
+    """At level of detail k the image is that of the k-th colours; between two, of both."""
     path = tmp_path / "x.pkl"
     networks = tensorflow_networks("sg1_r64.pkl", monkeypatch)
     gs = networks[2]
     gs.state["variables"] = with_lod(gs.state["variables"], lod)
     path.write_bytes(pickle.dumps(networks, 4))
     read = read_generator(path)
-    resolution = 64 >> lod
-    assert read.settings.resolution == resolution and read.latent_shape == (10 - 2 * lod, 64)
-    assert read.origin.endswith(f"still growing: {resolution} of 64 pixels")
+    k, share = int(lod), lod - int(lod)
+    resolution, layers = 64 >> k, 10 - 2 * k
+    assert read.settings.resolution == resolution and read.latent_shape == (layers, 64)
+    assert f"still growing: {resolution} of 64 pixels" in read.origin and read.settings.fading == (
+        True if share else None
+    )
 
     whole = build_generator(read_generator(DATA / "sg1_r64.pkl"), dtype=torch.float64)
     seen: list[torch.Tensor] = []
-    whole.layers[9 - 2 * lod].register_forward_hook(lambda module, args, out: seen.append(out))
+    for layer in (layers - 1, layers - 3):
+        whole.layers[layer].register_forward_hook(lambda module, args, out: seen.append(out))
     ws = torch.from_numpy(np.random.RandomState(0).standard_normal((2, 10, 64)))
     whole.synthesize(ws)
+    lower, present = seen
     synthesis = variables_of(gs.state["components"]["synthesis"])
-    weight, bias = (synthesis[f"ToRGB_lod{lod}/{part}"].astype(np.float64) for part in ("weight", "bias"))
-    colours = torch.einsum("bchw,cr->brhw", seen[0], torch.from_numpy(weight[0, 0] / math.sqrt(weight.shape[2])))
-    expected = colours + torch.from_numpy(bias)[:, None, None]
-    image = build_generator(read, dtype=torch.float64).synthesize(ws[:, : 10 - 2 * lod])
-    torch.testing.assert_close(image, expected, rtol=0, atol=1e-12)
+    expected = colours_of(synthesis, k, present)
+    if share:
+        enlarged = colours_of(synthesis, k + 1, lower).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        expected = expected + (enlarged - expected) * share
+    g = build_generator(read, dtype=torch.float64)
+    # The shares are rounded into the weights, which are float32.
+    torch.testing.assert_close(g.synthesize(ws[:, :layers]), expected, rtol=0, atol=1e-6 if share else 1e-12)
+    if share:
+        assert g.build_fused is None
+        with pytest.raises(KeyError):
+            build_fused(read, "cpu", torch.float64)
+        write_safetensors(read, tmp_path / "own.safetensors")
+        assert read_generator(tmp_path / "own.safetensors").fingerprint == read.fingerprint
 
 
 @pytest.mark.parametrize(
     ("lod", "message"),
     [
-        (1.25, r"fading in \(lod 1\.25\).*use a snapshot with a whole lod"),
         (-1, "no single number in range"),
         (math.nan, "no single number in range"),
         (math.inf, "no single number in range"),
@@ -74,6 +100,24 @@ def test_a_level_of_detail_that_cannot_be_read(
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(networks, 4))
     with pytest.raises(CheckpointError, match=message):
         read_generator(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_stylegan2_between_two_resolutions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fused: bool) -> None:
+    """The image is a blend of those of the two whole levels of detail, the lower one enlarged to the nearest pixel."""
+    weights = scaled(random_generator("stylegan2", 32, width=8, architecture="orig"))
+    ws = torch.from_numpy(np.random.RandomState(0).standard_normal((2, 8, 8)))
+    images = {}
+    for lod in (1, 1.75, 2):
+        (tmp_path / "x.pkl").write_bytes(tensorflow_pickle(growing(weights, lod), monkeypatch))
+        read = read_generator(tmp_path / "x.pkl")
+        build = build_fused if fused else build_generator
+        network = build(read, "cpu", torch.float64)
+        images[lod] = (network if fused else network.synthesize)(ws[:, : read.latent_shape[0]])
+    enlarged = images[2].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = images[1] + (enlarged - images[1]) * 0.75
+    assert float((images[1] - enlarged).abs().max()) > 0.1
+    torch.testing.assert_close(images[1.75], expected, rtol=0, atol=1e-6)
 
 
 def scaled(weights: GeneratorWeights, **changes: Any) -> GeneratorWeights:

@@ -155,7 +155,7 @@ def tensorflow_networks(name: str, monkeypatch: Any) -> tuple[Any, Any, Any]:
     return copy.copy(pickle.loads((DATA / name).read_bytes()))
 
 
-def growing(weights: GeneratorWeights, lod: int) -> TensorflowNetwork:
+def growing(weights: GeneratorWeights, lod: float) -> TensorflowNetwork:
     """The Gs of configurations B to D: 'orig' under other names, with colours of every resolution."""
     gs = tensorflow_stylegan2(weights)
     synthesis = gs.state["components"]["synthesis"]

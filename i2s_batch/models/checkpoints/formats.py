@@ -2,6 +2,9 @@
 
 A new format is one file with a `CheckpointFormat` (see `checkpoint_file`) and one line here (or, from another program,
 a call of `FORMATS.add`). Reading and inspecting both ask these, in this order, which of them recognises a file.
+
+A format is the names and axes of a network's variables. What they are wrapped in (a pickled module, a state dict, keys
+and prefixes) is taken off before, in `wrappers`: see `checkpoint_file.network_format`.
 """
 
 from __future__ import annotations

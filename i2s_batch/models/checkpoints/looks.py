@@ -13,7 +13,7 @@ _LONGEST = 40
 
 # Patterns of dotted names, with what they belong to; the first that fits any name counts.
 _LOOKS: tuple[tuple[str, str], ...] = (
-    (r"(^|\.)features\.0\.weight$", "a VGG-16 (or another torchvision network), not a generator; give it as --vgg"),
+    (r"(^|\.)features\.0\.weight$", "a VGG or another network of torchvision, not a generator"),
     (r"(^|\.)mapping\.embed_proj\.", "a StyleGAN-XL, whose layers and class averages are not supported"),
     (r"(^|\.)(backbone\.synthesis|superresolution|renderer)\b", "an EG3D or another three-dimensional generator"),
     (r"(^|\.)model\.diffusion_model\.|(^|\.)(unet|first_stage_model)\.", "a diffusion model"),

@@ -10,10 +10,7 @@ from i2s_batch.models.checkpoints.tensorflow_network import (
     check_arguments,
     classes_of,
     contents_of,
-    full_resolution,
-    growing_note,
-    higher_resolutions,
-    level_of_detail,
+    growth_of,
     tensorflow_format,
 )
 from i2s_batch.models.checkpoints.variables import Stored, Table, assemble, count_of, refuse_unknown
@@ -46,21 +43,21 @@ def read_stylegan1(state: NetworkState) -> GeneratorWeights:
     check_arguments(arguments, _FIXED, "StyleGAN1")
     if arguments.get("fused_scale", "auto") not in ("auto", True, False):
         raise CheckpointError("this StyleGAN1 was built with an unknown fused_scale")
-    lod = level_of_detail(found)
-    full = full_resolution(found)
-    resolution = full >> lod
+    growth = growth_of(found)
     stored: dict[str, Json] = {
-        "resolution": resolution,
+        "resolution": growth.resolution,
         "c_dim": classes_of(found),
         "mapping_layers": count_of("DenseN/weight", found),
         "mapping_lr_multiplier": arguments.get("mapping_lrmul", 0.01),
     }
+    if growth.fading:
+        stored["fading"] = True
     settings = StyleGAN1Settings.of(settings_of(STYLEGAN1, stored))
-    table = _table(settings, arguments.get("fused_scale", "auto"), lod)
-    # Of a network that was still growing, the layers above its present resolution have no part in the image.
-    needless = rf"lod|ToRGB_lod\d+/(weight|bias)|{higher_resolutions(resolution, full, num_layers(resolution))}"
+    table = _table(settings, arguments.get("fused_scale", "auto"), growth.lod)
+    needless = rf"lod|ToRGB_lod\d+/(weight|bias)|{growth.higher(num_layers(growth.resolution))}"
     refuse_unknown(found, table, needless)
-    return assemble(settings, table, found, "official StyleGAN1 pickle" + growing_note(resolution, full))
+    weights = assemble(settings, table, found, "official StyleGAN1 pickle" + growth.note)
+    return growth.blended(weights, "to_rgb", "fading")
 
 
 def _table(settings: StyleGAN1Settings, fused_scale: Json, lod: int) -> Table:
@@ -70,6 +67,8 @@ def _table(settings: StyleGAN1Settings, fused_scale: Json, lod: int) -> Table:
         "label.weight": Stored("LabelConcat/weight", (1, 0)),
         "to_rgb.weight": Stored(f"ToRGB_lod{lod}/weight", (None, None, 1, 0)),
         "to_rgb.bias": Stored(f"ToRGB_lod{lod}/bias"),
+        "fading.weight": Stored(f"ToRGB_lod{lod + 1}/weight", (None, None, 1, 0)),
+        "fading.bias": Stored(f"ToRGB_lod{lod + 1}/bias"),
     }
     for j in range(settings.mapping_layers):
         table[f"mapping.{j}.weight"] = Stored(f"Dense{j}/weight", (1, 0))

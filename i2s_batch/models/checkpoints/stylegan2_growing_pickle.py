@@ -6,15 +6,14 @@ each resolution under names of their own, of which a network at level of detail 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from i2s_batch.models.checkpoints.stylegan2_pickle import FIXED, settings_in, table_of
 from i2s_batch.models.checkpoints.tensorflow_network import (
     NetworkState,
     check_arguments,
     contents_of,
-    full_resolution,
-    growing_note,
-    higher_resolutions,
-    level_of_detail,
+    growth_of,
     tensorflow_format,
 )
 from i2s_batch.models.checkpoints.variables import assemble, refuse_unknown
@@ -31,14 +30,16 @@ def read_stylegan2_growing(state: NetworkState) -> GeneratorWeights:
     """
     found, arguments = contents_of(state, _VERSIONS)
     check_arguments(arguments, FIXED, "StyleGAN2")
-    full, lod = full_resolution(found), level_of_detail(found)
-    resolution = full >> lod
-    settings = settings_in(found, arguments, resolution, "orig")
-    table = table_of(settings, colours=f"ToRGB_lod{lod}")
-    higher = higher_resolutions(resolution, full, num_layers(resolution) - 1)
+    growth = growth_of(found)
+    resolution = growth.resolution
+    settings = replace(settings_in(found, arguments, resolution, "orig"), fading=True if growth.fading else None)
+    scopes = {resolution: f"ToRGB_lod{growth.lod}", resolution // 2: f"ToRGB_lod{growth.lod + 1}"}
+    table = table_of(settings, scopes)
+    higher = growth.higher(num_layers(resolution) - 1)
     refuse_unknown(found, table, rf"lod|ToRGB_lod\d+/(mod_)?(weight|bias)|{higher}")
-    origin = "official StyleGAN2 pickle (TensorFlow), progressive growing" + growing_note(resolution, full)
-    return assemble(settings, table, found, origin)
+    origin = "official StyleGAN2 pickle (TensorFlow), progressive growing" + growth.note
+    weights = assemble(settings, table, found, origin)
+    return growth.blended(weights, f"to_rgb.{resolution}", f"to_rgb.{resolution // 2}")
 
 
 FORMAT = tensorflow_format("G_main", "G_synthesis_stylegan_revised", read_stylegan2_growing)

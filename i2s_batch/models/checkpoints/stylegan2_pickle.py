@@ -62,8 +62,8 @@ def settings_in(
     return StyleGAN2Settings.of(settings_of(STYLEGAN2, stored))
 
 
-def table_of(settings: StyleGAN2Settings, colours: str = "{r}x{r}/ToRGB", has_noise: bool = True) -> Table:
-    """Return where the variables are; `colours`: the scope of those of the resolution r."""
+def table_of(settings: StyleGAN2Settings, colours: Mapping[int, str] | None = None, has_noise: bool = True) -> Table:
+    """Return where the variables are; `colours`: the scopes of those of each resolution, if they have others."""
     table = {
         "w_avg": Stored("dlatent_avg"),
         "const": Stored("4x4/Const/const", (None, 0, 1, 2)),
@@ -85,7 +85,7 @@ def table_of(settings: StyleGAN2Settings, colours: str = "{r}x{r}/ToRGB", has_no
         if not up and i > 1 and settings.architecture == "resnet":
             table[f"skip.{r}.weight"] = Stored(f"{r}x{r}/Skip/weight", (None, None, 1, 0))
     for r in settings.rgb_resolutions:
-        scope = colours.format(r=r)
+        scope = f"{r}x{r}/ToRGB" if colours is None else colours[r]
         table[f"to_rgb.{r}.weight"] = Stored(f"{scope}/weight", (None, None, 1, 0))
         table[f"to_rgb.{r}.bias"] = Stored(f"{scope}/bias")
         table |= _style(f"to_rgb.{r}", scope)

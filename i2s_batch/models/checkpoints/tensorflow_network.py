@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
@@ -143,44 +145,69 @@ def check_arguments(arguments: Mapping[str, Json], fixed: Mapping[str, Json], pr
             raise CheckpointError(f"this {program} was built with another {name} than {expected}; not supported")
 
 
-def level_of_detail(found: Mapping[str, StoredArray]) -> int:
-    """Return how often the resolution was still to be doubled when a growing network was saved.
+@dataclass(frozen=True)
+class Growth:
+    """Describes how far a network with progressive growing had grown when it was saved.
 
-    Raises CheckpointError between two resolutions, while the images of both are blended.
+    Attributes:
+        full: The resolution that it was to reach.
+        lod: How often the resolution was still to be doubled.
+        fading: The share of the lower resolution in the image while the present one was fading in; 0 after that.
     """
-    lod = found.get("lod")
+
+    full: int
+    lod: int
+    fading: float
+
+    @property
+    def resolution(self) -> int:
+        """Return the resolution that it had reached."""
+        return self.full >> self.lod
+
+    @property
+    def note(self) -> str:
+        """Return a note for people; empty for a network that was grown up."""
+        share = f", {self.resolution} fading in" if self.fading else ""
+        return f", still growing: {self.resolution} of {self.full} pixels{share}" if self.lod or self.fading else ""
+
+    def higher(self, noises: int) -> str:
+        """Return a pattern of the variables of higher resolutions, which have no part in the image yet.
+
+        `noises`: how many noise images the layers have up to the present resolution.
+        """
+        sizes = "|".join(str(r) for r in resolutions(self.full) if r > self.resolution)
+        numbers = "|".join(str(i) for i in range(noises, num_layers(self.full)))
+        return rf"({sizes})x\d+/.*|noise({numbers})" if sizes else r"(?!)"
+
+    def blended(self, weights: GeneratorWeights, present: str, lower: str) -> GeneratorWeights:
+        """Return weights whose colours hold their share of the image; `present` and `lower` begin their names."""
+        shares = {present: 1 - self.fading, lower: self.fading}
+        tensors = dict(weights.tensors)
+        for prefix, share in shares.items() if self.fading else ():
+            for part in ("weight", "bias"):
+                name = f"{prefix}.{part}"
+                tensors[name] = (tensors[name].astype(np.float64) * share).astype(np.float32)
+        return replace(weights, tensors=tensors)
+
+
+def growth_of(found: Mapping[str, StoredArray]) -> Growth:
+    """Return how far a network had grown; raises CheckpointError for a level of detail that is none.
+
+    At k <= lod < k + 1 the image is rgb_k + (up(rgb_(k+1)) - rgb_k) * (lod - k), up being to the nearest pixel.
+    """
+    full, lod = full_resolution(found), found.get("lod")
     if lod is None:
-        return 0
+        return Growth(full, 0, 0.0)
     value = float(lod.read().reshape(-1)[0]) if lod.count == 1 else math.nan
     if not 0 <= value <= _MOST_DOUBLINGS:
         raise CheckpointError("its level of detail (lod) is no single number in range")
-    if value != int(value):
-        raise CheckpointError(
-            f"this network was saved while a resolution was fading in (lod {value:.3g}); not supported: use a snapshot "
-            "with a whole lod"
-        )
-    return int(value)
+    return Growth(full, int(value), value - int(value))
 
 
 def full_resolution(found: Mapping[str, StoredArray]) -> int:
     """Return the resolution of the last block, 0 without any."""
     sizes = (re.fullmatch(r"(\d{1,5})x\1/Conv1/weight", name) for name in found)
     return max((int(match[1]) for match in sizes if match), default=0)
-
-
-def growing_note(resolution: int, full: int) -> str:
-    """Return a note for people about a network that was saved while it was growing; empty for others."""
-    return f", still growing: {resolution} of {full} pixels" if resolution < full else ""
-
-
-def higher_resolutions(resolution: int, full: int, noises: int) -> str:
-    """Return a pattern of the variables of layers above `resolution`, which have no part in the image yet.
-
-    `noises`: how many noise images the layers up to `resolution` have.
-    """
-    sizes = "|".join(str(r) for r in resolutions(full) if r > resolution)
-    numbers = "|".join(str(i) for i in range(noises, num_layers(full)))
-    return rf"({sizes})x\d+/.*|noise({numbers})" if sizes else r"(?!)"
 
 
 def classes_of(found: Mapping[str, StoredArray]) -> int:
