@@ -45,7 +45,7 @@ def _cells(path: Path) -> Iterator[str]:
     for cell in json.loads(path.read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            yield source
+            yield re.sub(r"^# ", "## ", source)  # the page has a title already
         elif cell["cell_type"] == "code":
             yield f"```python\n{source}\n```"
             yield from (shown for output in cell["outputs"] if (shown := _output(output)))

@@ -77,7 +77,7 @@ def test_a_notebook_is_shown_with_what_its_cells_gave(hooks: ModuleType, tmp_pat
     ]
     (tmp_path / "book.ipynb").write_text(json.dumps({"cells": cells}))
     assert hooks.on_page_markdown(f"<!-- notebook: {tmp_path / 'book.ipynb'} -->").split("\n\n") == [
-        "# One",
+        "## One",
         "```python\nprint('two')\n```",
         "```text\ntwo\n```",
         '<img alt="output" src="data:image/png;base64,aGk=">',
