@@ -19,13 +19,13 @@ FOREIGN = {
     "torch": {"models", "inversion", "run", "table", "maintenance", "embedding", "editing", "demo", "bench"},
     "lpips": {"inversion"},
     "torchvision": {"models"},
-    "pyarrow": {"parquet", "schema", "output", "sources", "table", "run", "report", "maintenance"}
+    "pyarrow": {"parquet", "schema", "output", "sources", "table", "run", "reporting", "maintenance"}
     | {"embedding", "editing", "studies", "bench"},
     "duckdb": {"table"},
-    "jinja2": {"report"},
+    "jinja2": {"reporting"},
     "boto3": {"storage"},
     "botocore": {"storage"},
-    "PIL": {"images", "report", "editing", "studies", "demo"},
+    "PIL": {"images", "reporting", "editing", "studies", "demo"},
     "click": {"cli"},
     "msgspec": {"schema", "output", "embedding"},
     "pickle": set(),

@@ -10,9 +10,9 @@ from i2s_batch.editing.strips import Strip
 from i2s_batch.embedding.report_part import embed_parts
 from i2s_batch.errors import RunConflictError
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
-from i2s_batch.report.facts import Facts, gather
-from i2s_batch.report.page import write_page
-from i2s_batch.report.parts import PageParts
+from i2s_batch.reporting.facts import Facts, gather
+from i2s_batch.reporting.page import write_page
+from i2s_batch.reporting.parts import PageParts
 from i2s_batch.run.recorded import recorded_command
 from i2s_batch.schema.settings import EDIT, STUDY
 from i2s_batch.studies.report_part import study_parts

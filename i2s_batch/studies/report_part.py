@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from i2s_batch.config import LossWeights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
-from i2s_batch.report.facts import Facts
-from i2s_batch.report.inlined import inlined
-from i2s_batch.report.parts import PageParts, ResultTable, ShownStudy
+from i2s_batch.reporting.facts import Facts
+from i2s_batch.reporting.inlined import inlined
+from i2s_batch.reporting.parts import PageParts, ResultTable, ShownStudy
 from i2s_batch.schema.settings import RunSettings
 from i2s_batch.storage import open_store
 from i2s_batch.studies.catalogue import study_of
