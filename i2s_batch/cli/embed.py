@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.options import embed_options, refuse_without_effect, run_options, take_embed_config
+from i2s_batch.cli.options import embed_options, refuse_without_effect, run_arguments, run_options
 from i2s_batch.config import EmbedRunConfig, Json
 
 
@@ -16,7 +16,9 @@ from i2s_batch.config import EmbedRunConfig, Json
 @click.argument("source")
 @click.argument("out")
 @embed_options
-@click.option("--grow", is_flag=True, help="Embed what is new or has changed in SOURCE since the run was planned.")
+@click.option(
+    "--grow", "update", is_flag=True, help="Embed what is new or has changed in SOURCE since the run was planned."
+)
 @click.option(
     "--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of one worker; for --dry-run."
 )
@@ -31,21 +33,20 @@ def embed(
     """
     if not dry_run:
         refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
-    config = EmbedRunConfig(embed=take_embed_config(options), **options)
-    from i2s_batch.cli.run_command import ended, execute, voice, write_page
-    from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+    arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
+    from i2s_batch.api import embedding_runs
+    from i2s_batch.cli.run_command import caller, ended, resumable, voice
 
-    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config), voice())
-    if dry_run:
-        preview = run.describe()
-        updates = preview.images_to_do * config.embed.steps
-        expected = _expected(run.generator.fingerprint, generator, config, updates, price_per_hour)
-        click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
-        return 0
-    outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
-    click.echo(f"{outcome.counted('images')}. Table: {out.rstrip('/')}/latents/")
-    write_page(out, run.generator)
-    return ended(outcome, "images")
+    with resumable():
+        if dry_run:
+            preview, config, fingerprint = embedding_runs.preview_embed(source, out, progress=voice(), **arguments)
+            updates = preview.images_to_do * config.embed.steps
+            expected = _expected(fingerprint, generator, config, updates, price_per_hour)
+            click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
+            return 0
+        result = embedding_runs.embed(source, out, progress=voice(), caller=caller(), **arguments)
+    click.echo(f"{result.counted('images')}. Table: {out.rstrip('/')}/latents/")
+    return ended(result, "images")
 
 
 def _expected(fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None) -> Json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import click
 from click.core import ParameterSource
 
-from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 from i2s_batch.storage.urls import is_url
 
@@ -123,12 +123,13 @@ def embed_options(command: F) -> F:
         click.option("--fit", type=click.Choice(FITS), default="crop", show_default=True, help="To the square."),
         click.option(
             "--stop-plateau",
+            "early_stopping",
             type=float,
             default=None,
             metavar="PERCENT",
             help="End an image early whose best loss gained less than this in --plateau-steps.",
         ),
-        click.option("--plateau-steps", default=250, show_default=True, help="Of --stop-plateau."),
+        click.option("--plateau-steps", "patience", default=250, show_default=True, help="Of --stop-plateau."),
         click.option(
             "--compile/--no-compile",
             default=None,
@@ -149,12 +150,14 @@ def embed_options(command: F) -> F:
 
 
 # `Any`: what a command is called with by click, a value of another type for each option.
-def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
-    """Take the options out that say how an image is embedded."""
-    if options["stop_plateau"] is None:
+def run_arguments(**options: Any) -> dict[str, Any]:
+    """Return the options of a run as those of Python's functions, which do not take what has no effect."""
+    if "early_stopping" in options and options["early_stopping"] is None:
         refuse_without_effect(["--plateau-steps"], "without --stop-plateau")
-    names = ("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps", "compile")
-    return EmbedConfig(**{name: options.pop(name) for name in names})
+        del options["patience"]
+    for name in ("batch_size", "actors"):
+        options[name] = "auto" if options[name] is None else options[name]
+    return options
 
 
 def run_options(command: F) -> F:

@@ -13,10 +13,7 @@ def report(out: str, generator: str | None) -> int:
 
     OUT is the folder or s3:// prefix of an `embed` run, whole or unfinished. The page needs no network.
     """
-    from i2s_batch.api.reports import write_report
-    from i2s_batch.models.loading import generator_weights
-    from i2s_batch.run.recorded import recorded_generator
+    from i2s_batch.api import reports
 
-    weights, why_none = (generator_weights(generator), "") if generator else recorded_generator(out)
-    click.echo(write_report(out, weights, why_none))
+    click.echo(reports.report(out, generator))
     return 0

@@ -6,21 +6,20 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
 from i2s_batch.cli.options import Location
-from i2s_batch.errors import I2SError
+from i2s_batch.errors import RunStoppedError
 from i2s_batch.run.terminal import LiveLine, is_terminal
 from i2s_batch.storage.urls import hide_secrets, is_url
 
 if TYPE_CHECKING:
-    from i2s_batch.editing.strips import Strip
-    from i2s_batch.models import GeneratorWeights
-    from i2s_batch.run.execution import Outcome
+    from i2s_batch.api.results import RunResult
+    from i2s_batch.api.sessions import Caller
     from i2s_batch.run.pools import Cluster
 
 T = TypeVar("T")
@@ -38,38 +37,9 @@ def voice() -> Callable[[str], None]:
     return LiveLine(sys.stderr) if is_terminal(sys.stderr) else say
 
 
-def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: bool = False) -> T:
-    """Run `work` with a Ray cluster, or with this process as the cluster.
-
-    A run that was stopped by a signal leaves with 128 + its number.
-    """
-    from i2s_batch.run.stopping import RunInterruptedError
-
-    cluster = _this_process() if in_process else _ray()
-    try:
-        return work(cluster, voice())
-    except RunInterruptedError as stopped:
-        status, why = 128 + stopped.signal, str(stopped)
-    except KeyboardInterrupt:  # before the first image, or after the last
-        status, why = 130, "stopped; run the same command again to go on"
-    finally:
-        _rest()
-        cluster.close()
-    say(_how_to_resume(why, _same_command()))
-    sys.exit(status)
-
-
-def _ray() -> Cluster:
-    # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from i2s_batch.run.ray.pool import RayCluster
-
-    return RayCluster()
-
-
-def _this_process() -> Cluster:
-    """Return a cluster of one worker in this process, which is stopped in the middle of a step if it must be."""
-    from i2s_batch.run.pools import InProcessCluster
+def caller() -> Caller:
+    """Return what a run is to know of this command line: its words, and how it ends in the middle of a step."""
+    from i2s_batch.api.sessions import Caller
     from i2s_batch.run.stopping import RunInterruptedError
 
     command = _same_command()  # here: another thread has no click context
@@ -77,15 +47,40 @@ def _this_process() -> Cluster:
     def leave(stopped: RunInterruptedError) -> NoReturn:
         try:
             _rest()
-            say(_how_to_resume(str(stopped), command))
+            say(_how_to_resume(stopped.saved, command))
         finally:  # whatever happens: the main thread is in the middle of a step, or waits for this end
             os._exit(128 + stopped.signal)
 
-    return InProcessCluster(leave=leave)
+    return Caller(command_words(), leave)
 
 
-def _how_to_resume(why: str, command: str) -> str:
-    return f"i2s-batch: {why}:\n  {command}"
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Carry out a run. One that is stopped by a signal leaves the process with 128 + its number, and the command that
+    resumes it on standard error."""
+    try:
+        yield
+    except RunStoppedError as stopped:
+        say(_how_to_resume(stopped.saved, _same_command()))
+        sys.exit(128 + stopped.signal)
+
+
+def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
+    """Run `work`, several runs of a program of ours, with a Ray cluster."""
+    from i2s_batch.api import sessions
+
+    cluster = sessions.ray_cluster()
+    with resumable(), sessions.session(voice()) as report:
+        try:
+            return work(cluster, report)
+        finally:
+            cluster.close()
+
+
+def _how_to_resume(saved: int | None, command: str) -> str:
+    """Return what is said of a run that was stopped when `saved` images in flight had been saved."""
+    kept = "" if saved is None else f" {saved} images in flight were saved,"
+    return f"i2s-batch: stopped;{kept} run the same command again to go on:\n  {command}"
 
 
 def _rest() -> None:
@@ -95,23 +90,14 @@ def _rest() -> None:
         live.end()
 
 
-def write_page(out: str, generator: GeneratorWeights, strips: list[Strip] | None = None) -> None:
-    """Write the report; `strips`, of an edit, are not loaded again. The table is what a run is for: a report that fails
-    does not make the run fail."""
-    from i2s_batch.api.reports import write_report
-
-    try:
-        click.echo(f"Report: {write_report(out, generator, strips=strips)}")
-    except I2SError as error:
-        say(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
-
-
-def ended(outcome: Outcome, what: str) -> int:
-    """The exit status of a run that came to its end, and why if it is not 0."""
-    if outcome.acceptable:
+def ended(result: RunResult, what: str) -> int:
+    """Say where the report of a run is that came to its end; return the exit status, and say why if it is not 0."""
+    if result.report is not None:
+        click.echo(f"Report: {result.report}")
+    if result.acceptable:
         return 0
-    limit = outcome.config.max_failed_fraction
-    say(f"i2s-batch: {outcome.failed} {what} failed, more than --max-failed-fraction {limit} allows")
+    limit = result.max_failed_fraction
+    say(f"i2s-batch: {result.failed} {what} failed, more than --max-failed-fraction {limit} allows")
     return 1
 
 

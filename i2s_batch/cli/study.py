@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.options import Location, embed_options, refuse_without_effect, run_options, take_embed_config
+from i2s_batch.cli.options import Location, embed_options, refuse_without_effect, run_arguments, run_options
 from i2s_batch.studies.registered import STUDIES
-from i2s_batch.studies.study_config import StudyConfig
 
 _HELP = """Answer a question about your own images before you embed all of them.
 
@@ -31,22 +30,25 @@ def _help() -> str:
 @click.argument("source", type=Location())
 @click.argument("out", type=Location())
 @click.option("--sample", default=25, show_default=True, help="Images to look at, as many of each class as possible.")
-@click.option("--classes", metavar="COLUMN", help="Column of the list SOURCE; default: each image's first folder.")
+@click.option(
+    "--classes", "class_column", metavar="COLUMN", help="Column of the list SOURCE; default: each image's first folder."
+)
 @embed_options
 @run_options
 def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: bool, **options: Any) -> int:
     """Carry out a study, or print what it would do."""
     if (varied := STUDIES.get(name).varies) is not None:
         refuse_without_effect([varied], f"in the study {name}, which tries every value of it")
-    config = StudyConfig(embed=take_embed_config(options), study=name, **options)
-    from i2s_batch.cli.run_command import command_words, ended, execute, voice, write_page
-    from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
+        del options[varied.removeprefix("--").replace("-", "_")]
+    arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
+    from i2s_batch.api import study_runs
+    from i2s_batch.cli.run_command import caller, ended, resumable, voice
 
-    run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command_words()), voice())
-    if dry_run:
-        click.echo(json.dumps(run.describe().to_json(), indent=2))
-        return 0
-    outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
-    click.echo(f"{outcome.counted('variants of pictures')}. Table: {out.rstrip('/')}/latents/")
-    write_page(out, run.generator)
-    return ended(outcome, "variants")
+    with resumable():
+        if dry_run:
+            preview = study_runs.preview_study(source, out, name, progress=voice(), caller=caller(), **arguments)
+            click.echo(json.dumps(preview.to_json(), indent=2))
+            return 0
+        result = study_runs.study(source, out, name, progress=voice(), caller=caller(), **arguments)
+    click.echo(f"{result.counted('variants of pictures')}. Table: {out.rstrip('/')}/latents/")
+    return ended(result, "variants")

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from i2s_batch.output.run_state import RunState
 from i2s_batch.output.run_summary import Flight, RunSummary, Session
-from i2s_batch.run.terminal import LiveLine, duration
+from i2s_batch.run.terminal import LiveReporter, duration
 from i2s_batch.schema.columns import STATUS_OK
 
 # Seconds between two progress lines in a job log, and between two drawings of a terminal's live line.
@@ -66,7 +66,7 @@ class _Flight:
 
 class Progress:
     """Counts what happens and says so through `say`: every `LINE_EVERY_S` as a line, or on a terminal
-    (`say` is a `LiveLine`) in one line that is redrawn. `retried`: failed images that are tried again."""
+    (`say` is a `LiveReporter`) in one line that is redrawn. `retried`: failed images that are tried again."""
 
     def __init__(self, state: RunState, steps: int, say: Callable[[str], None], retried: int = 0) -> None:
         self._state, self._steps, self._say, self._retried = state, steps, say, retried
@@ -121,18 +121,18 @@ class Progress:
     def tick(self, waiting_for: str = "") -> None:
         """Say or draw a line if it is time. `waiting_for`: what workers wait for before they load their networks."""
         self._waiting_for = waiting_for
-        every = DRAW_EVERY_S if isinstance(self._say, LiveLine) else LINE_EVERY_S
+        every = DRAW_EVERY_S if isinstance(self._say, LiveReporter) else LINE_EVERY_S
         if time.monotonic() - self._last_said >= every:
             self._last_said = time.monotonic()
-            if isinstance(self._say, LiveLine):
+            if isinstance(self._say, LiveReporter):
                 self._draw()
             else:
                 self._say(self.line())
 
     def end(self) -> None:
         """The run is over: the live line comes to rest."""
-        if isinstance(self._say, LiveLine):
-            self._say.show(f"{self._counts()}, {duration(time.monotonic() - self._started)}")
+        if isinstance(self._say, LiveReporter):
+            self._say.show(f"{self._counts()}, {duration(time.monotonic() - self._started)}", 1.0)
             self._say.end()
 
     def line(self) -> str:
@@ -183,8 +183,8 @@ class Progress:
         )
 
     def _draw(self) -> None:
-        if isinstance(self._say, LiveLine):
-            self._say.show(self.line())
+        if isinstance(self._say, LiveReporter):
+            self._say.show(self.line(), self._fraction())
 
     def _counts(self) -> str:
         failed = sum(n for status, n in self._state.statuses.items() if status != STATUS_OK)
@@ -205,5 +205,13 @@ class Progress:
 
     def _left(self, rate: float) -> float:
         """Seconds until all images are done, at `rate` updates a second."""
+        return self._updates_left() / rate
+
+    def _updates_left(self) -> int:
+        """Return the updates that are still to be made, those of images in flight included."""
         made = sum(flight.steps for images in self._in_flight.values() for flight in images.values())
-        return max(0, self._state.remaining_images * self._steps - made) / rate
+        return max(0, self._state.remaining_images * self._steps - made)
+
+    def _fraction(self) -> float:
+        """Return the fraction of all updates that is made, where an image that is done counts as all of its own."""
+        return 1 - self._updates_left() / max(1, self._total * self._steps)

@@ -28,12 +28,18 @@ _NOTE = (
 
 
 @dataclass(frozen=True)
-class StudyPage:
-    """The results of a study for people. `figures`: PNG by file name and title."""
+class StudyOutcome:
+    """Holds what a study found: its question, sentences with their numbers, and a line for every variant."""
 
     question: str
     findings: list[str]
     table: ResultTable
+
+
+@dataclass(frozen=True)
+class StudyPage(StudyOutcome):
+    """Holds the results of a study for people. `figures`: PNG by file name and title."""
+
     note: str
     figures: dict[tuple[str, str], bytes]
 
@@ -48,13 +54,18 @@ def study_parts(out: str, facts: Facts) -> PageParts:
     return PageParts(f"study {name}", study=study, metrics=False)  # a mixture of variants says nothing
 
 
+def study_outcome(out: str, settings: RunSettings) -> StudyOutcome:
+    """Return what the study at `out` found, from its table; `settings`: of its run. Raises StorageError if there is no
+    table."""
+    results, _ = _results(out, settings)
+    return StudyOutcome(results.study.question, findings(results), table_of(results))
+
+
 def write_study(out: str, settings: RunSettings) -> StudyPage:
     """Write study.md and figures/ of the study at `out`, from its table and its images; `settings`: of its run.
     Raises StorageError if there is no table."""
-    embed = settings.embed_config()
-    study = study_of(str(settings.study), embed)
-    output = StudyOutput.read(out, embed.fit, study.reads_latents)
-    results = Results(study, [_result(row, output, study, embed.loss_weights) for row in output.rows], output.failed)
+    results, output = _results(out, settings)
+    study = results.study
     figures = {
         ("pictures", "Inputs and reconstructions"): images_figure(results, output),
         ("curves", study.curves_title): curves_figure(results),
@@ -66,6 +77,15 @@ def write_study(out: str, settings: RunSettings) -> StudyPage:
         store.put(RunLayout.figure(name), data)
     store.put(RunLayout.study, _markdown(study, page).encode())
     return page
+
+
+def _results(out: str, settings: RunSettings) -> tuple[Results, StudyOutput]:
+    embed = settings.embed_config()
+    study = study_of(str(settings.study), embed)
+    output = StudyOutput.read(out, embed.fit, study.reads_latents)
+    return Results(
+        study, [_result(row, output, study, embed.loss_weights) for row in output.rows], output.failed
+    ), output
 
 
 def _result(row: StudyRow, output: StudyOutput, study: Study, weights: LossWeights) -> Result:

@@ -90,9 +90,11 @@ class RayCluster:
 
     def __init__(self) -> None:
         self._own = False
+        self._connected = False  # by this; a notebook's own Ray is left as it is
 
     def fleet(self, config: RunConfig, units: int) -> Fleet:
         """One worker a GPU; on machines without GPUs, one worker for two CPU cores."""
+        self._connected = self._connected or not ray.is_initialized()
         self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
@@ -113,7 +115,8 @@ class RayCluster:
         return RayPool(spec, fleet, self._own)
 
     def close(self) -> None:
-        ray_node.disconnect()
+        if self._connected:
+            ray_node.disconnect()
 
 
 def _amount(share: Mapping[str, int | None]) -> str:
