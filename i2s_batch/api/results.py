@@ -118,8 +118,8 @@ class RunResult(TableResult):
     def _facts(self) -> Iterator[tuple[str, str]]:
         yield from super()._facts()
         yield "seconds", f"{self.seconds:.1f}"
-        if self.report is not None:
-            yield "report", repr(self.report)
+        if self.report is None:  # otherwise it is where it always is
+            yield "report", "None"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
