@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from i2s_batch import EmbedResult
 from i2s_batch.api.notebook import NotebookBar, in_notebook
 from tests.api.conftest import Material
 
@@ -85,6 +86,24 @@ def test_what_a_bar_shows_is_text_and_no_markup(cell: Cell) -> None:
     assert "&lt;b&gt;&amp;" in cell.shown[0] and "value=" not in cell.shown[0]
     bar.end()
     bar.end()
+
+
+KERNEL = """
+import sys
+from types import ModuleType, SimpleNamespace
+ipython = ModuleType("IPython")
+ipython.get_ipython = lambda: SimpleNamespace(config={"IPKernelApp": {}}, kernel=object())
+sys.modules["IPython"], sys.modules["ipykernel"] = ipython, ModuleType("ipykernel")
+import i2s_batch
+print(i2s_batch.open_table(sys.argv[1]).query("SELECT count(*) AS n FROM latents").to_pylist())
+"""
+
+
+def test_a_notebook_without_ipywidgets_can_query(embedded: EmbedResult) -> None:
+    """DuckDB looks for the notebook itself, and refuses a setting where these are missing."""
+    command = [sys.executable, "-c", KERNEL, embedded.out]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stdout == "[{'n': 3}]\n", result.stderr
 
 
 def cells(kind: str) -> list[dict]:
