@@ -1,4 +1,4 @@
-"""`python -m i2s_batch` is the command line, `i2s-batch`."""
+"""Running `python -m i2s_batch` is running the command line, `i2s-batch`."""
 
 from __future__ import annotations
 

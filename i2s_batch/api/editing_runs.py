@@ -1,4 +1,4 @@
-"""edit(): new images from the latents of one or several tables."""
+"""edit() makes new images from the latents of one or several tables."""
 
 from __future__ import annotations
 
@@ -124,8 +124,10 @@ def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
 
 
 def _try_sheet(out: str, run: EditRun, report: Callable[[str], None]) -> tuple[list[Strip] | None, str | None]:
-    """Draw the contact sheet; return its strips and its path or URL. The run was for the images: it does not fail where
-    that fails."""
+    """Draw the contact sheet; return its strips and its path or URL, None where that fails.
+
+    The run was for the images: it does not fail with its sheet.
+    """
     strips = None
     try:
         strips = load_strips(out, lambda: run.network)

@@ -1,4 +1,4 @@
-"""A progress bar in a notebook: an HTML element, which IPython redraws in place.
+"""Draws a progress bar in a notebook: an HTML element, which IPython redraws in place.
 
 Not a widget of ipywidgets, as tqdm draws: that needs an extension of the notebook beside the library, and of a saved
 notebook, or one that is shown as a page, nothing of it is left. IPython itself is there wherever there is a notebook.
@@ -28,6 +28,7 @@ class NotebookBar(LiveReporter):
         self._handle: Any = None
 
     def __call__(self, line: str) -> None:
+        """Print a line that stays."""
         print(line)  # into the output of the cell
 
     def show(self, text: str, fraction: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The options of embed(), edit() and study(): those of the command line, with underscores and the same defaults.
+"""Defines the options of embed(), edit() and study(): the command line's, with underscores and the same defaults.
 
 A `TypedDict` states each option once, with its type: type checkers read it, and so does `checked`, which refuses what a
 call without a type checker gets wrong. Standard library only.
@@ -20,17 +20,17 @@ from i2s_batch.studies.study_config import StudyConfig
 
 
 class RunOptions(TypedDict, total=False):
-    """Options of every run.
+    """Holds the options of every run.
 
     Attributes:
-        batch_size: Images that a worker has in a batch; "auto": as many as its memory holds, up to what is fastest.
-        actors: Workers; "auto": one a GPU, or one for two CPU cores.
-        in_process: One worker in this very process, without Ray.
-        precision: fp32, tf32, bf16 or fp64.
-        device: auto, cpu or cuda.
-        shard_size: Rows of a Parquet file.
-        max_failed_fraction: If more images than this fail, the result is not `acceptable`.
-        retry_failed: Try images again whose row is not ok.
+        batch_size: The number of images in a batch; "auto" (the default) takes what is fastest and fits into memory.
+        actors: The number of workers; "auto" (the default) takes one per GPU, or one per two CPU cores.
+        in_process: True works with one worker in this very process, without Ray. Default: False.
+        precision: The arithmetic: fp32 (the default), tf32, bf16 or fp64.
+        device: The device: auto (the default), cpu or cuda.
+        shard_size: The number of rows per Parquet file. Default: 1000.
+        max_failed_fraction: The fraction of images that may fail before the result is not `acceptable`. Default: 0.1.
+        retry_failed: True tries images again whose row is not ok. Default: False.
     """
 
     batch_size: int | Literal["auto"]
@@ -44,20 +44,20 @@ class RunOptions(TypedDict, total=False):
 
 
 class ImageOptions(RunOptions, total=False):
-    """Options of how an image is embedded.
+    """Holds the options that say how an image is embedded.
 
     Attributes:
-        steps: Optimizer steps of an image.
-        optimizer: adam or lbfgs.
-        space: w+, w or z.
-        init: mean or random.
-        seed: Of everything that is drawn at random.
-        fit: How an image becomes a square: crop, pad or stretch.
-        early_stopping: An image ends when its best loss gained less than so many percent in `patience` steps; None:
-            never.
-        patience: Steps of `early_stopping`, 250 by default.
-        compile: Whether the step of a full batch is compiled; None: where it is worth it, on a GPU.
-        checkpoint_every_s: Seconds between two checkpoints of the images in flight.
+        steps: The number of optimizer steps per image. Default: 5000.
+        optimizer: The optimizer: adam (the default) or lbfgs.
+        space: The latent space: w+ (the default), w or z.
+        init: The start: mean (the default) or random.
+        seed: The seed of everything that is drawn at random. Default: 0.
+        fit: The way to a square: crop (the default), pad or stretch.
+        early_stopping: The minimum improvement of the best loss, in percent, within `patience` steps; an image that
+            improves less ends early. Default: None, every image takes all steps.
+        patience: The number of steps within which `early_stopping` expects its improvement. Default: 250.
+        compile: True compiles the step of a full batch; None (the default) does so where it is worth it, on a GPU.
+        checkpoint_every_s: The seconds between two checkpoints of the images in flight. Default: 60.
     """
 
     steps: int
@@ -73,21 +73,22 @@ class ImageOptions(RunOptions, total=False):
 
 
 class EmbedOptions(ImageOptions, total=False):
-    """Options of embed().
+    """Holds the options of embed().
 
     Attributes:
-        update: Embed what is new or has changed in the source since the run was planned.
+        update: True embeds what is new or has changed in the source since the run was planned. Default: False.
     """
 
     update: bool
 
 
 class StudyOptions(ImageOptions, total=False):
-    """Options of study().
+    """Holds the options of study().
 
     Attributes:
-        sample: Images to look at, as many of each class as possible.
-        class_column: The column of an input list that holds the class of an image; None: its first folder.
+        sample: The number of images to look at, as many of each class as possible. Default: 25.
+        class_column: The column of an input list that holds the class of an image; None (the default) takes its first
+            folder.
     """
 
     sample: int
@@ -95,15 +96,15 @@ class StudyOptions(ImageOptions, total=False):
 
 
 class EditRunOptions(RunOptions, total=False):
-    """Options of edit().
+    """Holds the options of edit().
 
     Attributes:
         where: A condition in SQL that chooses the images, such as "psnr > 22".
         ids: The ids of the images, in order. Without `where` and `ids`, all that have a latent are chosen.
-        format: Of the images: png, jpeg or webp.
-        animation: What every sequence is made into beside single images: webp, gif, mp4 or none; by default as the edit
-            has it.
-        fps: Images a second of an animation.
+        format: The format of the images: png (the default), jpeg or webp.
+        animation: The format of an animation of every sequence, beside single images: webp, gif, mp4 or none. The
+            default is the edit's own.
+        fps: The images per second of an animation. Default: 12.
     """
 
     where: str | None

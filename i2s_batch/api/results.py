@@ -1,4 +1,4 @@
-"""What a run, a study or a merge came to: small values, with the table opened when it is first asked for."""
+"""Defines the results of runs, studies and merges: small values that open their table when it is first asked for."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class TableResult:
 
     @cached_property
     def table(self) -> OpenTable:
-        """The latent table, opened when it is first asked for."""
+        """Return the latent table, opened when it is first asked for."""
         return open_table(self.out)
 
     @property
     def failed(self) -> int:
-        """The rows whose status is not "ok"."""
+        """Return the number of rows whose status is not "ok"."""
         return sum(n for status, n in self.statuses.items() if status != STATUS_OK)
 
     def counted(self, what: str) -> str:
@@ -112,7 +112,7 @@ class RunResult(TableResult):
 
     @property
     def acceptable(self) -> bool:
-        """Whether no more images failed than `max_failed_fraction` allows."""
+        """Return whether no more images failed than `max_failed_fraction` allows."""
         return self.failed <= self.max_failed_fraction * self.images
 
     def _facts(self) -> Iterator[tuple[str, str]]:
@@ -161,17 +161,17 @@ class StudyResult(RunResult):
 
     @property
     def question(self) -> str:
-        """The question that the study answers."""
+        """Return the question that the study answers."""
         return self._outcome.question
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What was found, in sentences with their numbers."""
+        """Return the findings: sentences with their numbers."""
         return tuple(self._outcome.findings)
 
     @property
     def comparison(self) -> ResultTable:
-        """The study's own table: a line for every variant, of every class where there are several, as texts."""
+        """Return the study's own table, as texts: a line per variant, and per class where there are several."""
         return self._outcome.table
 
     @cached_property

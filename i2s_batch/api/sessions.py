@@ -1,5 +1,7 @@
-"""The life of a run that a Python program or the command line carries out: where it reports, where its workers live,
-and how it is stopped. Imports Ray only when a run needs it."""
+"""Carries out a run for a Python program or the command line: where it reports, where its workers live, how it stops.
+
+Ray is imported only when a run needs it.
+"""
 
 from __future__ import annotations
 

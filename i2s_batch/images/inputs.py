@@ -1,4 +1,4 @@
-"""What Python users hand in as an image: a path, a Pillow image or an array, alone or with an id."""
+"""Reads what Python users hand in as an image: a path, a Pillow image or an array, alone or with an id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of a run as an object that reads what it is asked for, and nothing before.
+"""Opens the table of a run as an object that reads what it is asked for, and nothing before.
 
 table = open_table("latents")
 len(table), table.columns, table.latent_shape
@@ -56,17 +56,17 @@ class OpenTable(os.PathLike[str]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns."""
+        """Return the names of the columns."""
         return tuple(self.files.schema.names)
 
     @property
     def latent_shape(self) -> tuple[int, int]:
-        """L and w_dim of a W+ latent."""
+        """Return L and w_dim of a W+ latent."""
         return self.files.latent_shape
 
     @cached_property
     def ids(self) -> list[str]:
-        """Every image id, whatever the status of its row, in order."""
+        """Return every image id, whatever the status of its row, in order."""
         ids: list[str] = read_table(self.out, ["image_id"])["image_id"].to_pylist()
         return ids
 
