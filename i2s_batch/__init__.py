@@ -1,4 +1,14 @@
-"""i2s_batch: whole datasets of pictures into StyleGAN W+ latent codes (Image2StyleGAN), on Ray, into Parquet."""
+"""i2s_batch embeds whole datasets of images into StyleGAN's W+ latent space (Image2StyleGAN), on Ray, into Parquet.
+
+    import i2s_batch
+
+    result = i2s_batch.embed("photos/", "latents", generator="ffhq.pkl")
+    result.table.query("SELECT image_id, psnr FROM latents ORDER BY psnr")
+    i2s_batch.edit("latents", "morphs", i2s_batch.Morph(pairing="all-pairs"), animation="webp")
+
+`dir(i2s_batch)` is what is public. Every name is loaded when it is first asked for, so that the import itself needs
+neither torch nor pyarrow nor Ray.
+"""
 
 from __future__ import annotations
 
@@ -6,40 +16,99 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from i2s_batch.config import EmbedConfig
+from i2s_batch.errors import ConfigError, I2SError, RunStoppedError
 
 if TYPE_CHECKING:
+    from i2s_batch.api.editing_runs import edit
+    from i2s_batch.api.embedding_runs import embed
+    from i2s_batch.api.merges import merge
+    from i2s_batch.api.reports import report
+    from i2s_batch.api.results import EditResult, EmbedResult, MergeResult, StudyResult
     from i2s_batch.api.sampling import sample
+    from i2s_batch.api.study_runs import study
+    from i2s_batch.api.verification import verify
+    from i2s_batch.editing import Expression, ListedEdit, Morph, Reenact, Render, Style
     from i2s_batch.inversion import Embedder
     from i2s_batch.models.loading import load_generator, load_vgg
     from i2s_batch.table.arrays import iter_latents, read_latents
+    from i2s_batch.table.lazy_table import OpenTable, open_table
     from i2s_batch.table.torch_dataset import LatentDataset, LatentStream
 
+    __version__: str
+
 __all__ = [
+    "ConfigError",
+    "EditResult",
     "EmbedConfig",
+    "EmbedResult",
     "Embedder",
+    "Expression",
+    "I2SError",
     "LatentDataset",
     "LatentStream",
+    "ListedEdit",
+    "MergeResult",
+    "Morph",
+    "OpenTable",
+    "Reenact",
+    "Render",
+    "RunStoppedError",
+    "StudyResult",
+    "Style",
+    "__version__",
+    "edit",
+    "embed",
     "iter_latents",
     "load_generator",
     "load_vgg",
+    "merge",
+    "open_table",
     "read_latents",
+    "report",
     "sample",
+    "study",
+    "verify",
 ]
 
-# Loaded when first asked for, so that `import i2s_batch` needs neither torch nor pyarrow.
+# The module of each name that is loaded when it is first asked for. No module or package below this one may have the
+# name of a function here: importing it would put it in the function's place.
 _HOMES = {
+    "EditResult": "i2s_batch.api.results",
+    "EmbedResult": "i2s_batch.api.results",
     "Embedder": "i2s_batch.inversion",
+    "Expression": "i2s_batch.editing",
     "LatentDataset": "i2s_batch.table.torch_dataset",
     "LatentStream": "i2s_batch.table.torch_dataset",
+    "ListedEdit": "i2s_batch.editing",
+    "MergeResult": "i2s_batch.api.results",
+    "Morph": "i2s_batch.editing",
+    "OpenTable": "i2s_batch.table.lazy_table",
+    "Reenact": "i2s_batch.editing",
+    "Render": "i2s_batch.editing",
+    "StudyResult": "i2s_batch.api.results",
+    "Style": "i2s_batch.editing",
+    "edit": "i2s_batch.api.editing_runs",
+    "embed": "i2s_batch.api.embedding_runs",
     "iter_latents": "i2s_batch.table.arrays",
     "load_generator": "i2s_batch.models.loading",
     "load_vgg": "i2s_batch.models.loading",
+    "merge": "i2s_batch.api.merges",
+    "open_table": "i2s_batch.table.lazy_table",
     "read_latents": "i2s_batch.table.arrays",
+    "report": "i2s_batch.api.reports",
+    "study": "i2s_batch.api.study_runs",
+    "verify": "i2s_batch.api.verification",
     "sample": "i2s_batch.api.sampling",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version(__name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -22,6 +22,8 @@ escapes is a bug: the command line exits with status 70 and the path of a file f
 
 from __future__ import annotations
 
+import signal
+
 
 class I2SError(Exception):
     """Reports a fault that the user can mend; `str(error)` is one complete line."""
@@ -85,6 +87,27 @@ class ClusterError(I2SError):
 
 class RunFailedError(I2SError):
     """Reports a run that cannot continue: workers that all die at start, or a device with too little memory."""
+
+
+class RunStoppedError(I2SError):
+    """A run that was stopped by SIGINT (Ctrl-C, or a notebook's button) or SIGTERM. Nothing that was finished is lost.
+
+    Attributes:
+        signal: The number of the signal.
+        saved: Images in flight that were saved; None where none was in flight.
+    """
+
+    def __init__(self, number: int, saved: int | None = None) -> None:
+        kept = "" if saved is None else f"{saved} images in flight were saved, "
+        name = signal.Signals(number).name
+        super().__init__(f"the run was stopped by {name}; {kept}nothing is lost: call the same again to resume it")
+        self.signal, self.saved = number, saved
+
+
+class UnknownImageError(StorageError, KeyError):
+    """An image that a table does not hold; also a KeyError, as of any mapping."""
+
+    __str__ = Exception.__str__  # a KeyError's is the message in quotes
 
 
 class InternalError(I2SError):

@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 NAME = "i2s_batch"
 
 AFTER = (
-    "report",
+    "reporting",
     "api/reports.py",
     "embedding/report_part.py",
     "embedding/samples.py",

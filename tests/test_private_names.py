@@ -11,6 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 # Private names of others, and why.
 FOREIGN = {
+    "_repr_html_": "how notebooks ask any object for its HTML",
     "_exit": "os._exit ends a process as a kill does",
     "_dynamo": "torch._dynamo: whether the compiler was loaded, and its reset between measurements",
     "_buffers": "torch.nn.Module._buffers: how a probe lays a network's constants out in memory",

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from i2s_batch.api.options import place
 from i2s_batch.editing.report_part import edit_parts
 from i2s_batch.editing.strips import Strip
 from i2s_batch.embedding.report_part import embed_parts
 from i2s_batch.errors import RunConflictError
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
-from i2s_batch.report.facts import Facts, gather
-from i2s_batch.report.page import write_page
-from i2s_batch.report.parts import PageParts
-from i2s_batch.run.recorded import recorded_command
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.reporting.facts import Facts, gather
+from i2s_batch.reporting.page import write_page
+from i2s_batch.reporting.parts import PageParts
+from i2s_batch.run.recorded import recorded_command, recorded_generator
 from i2s_batch.schema.settings import EDIT, STUDY
 from i2s_batch.studies.report_part import study_parts
+
+
+def report(out: str | os.PathLike[str], generator: str | os.PathLike[str] | None = None) -> str:
+    """Write OUT/report.html from the table of a run, whole or unfinished; return its path or URL.
+
+    Args:
+        out: The output of embed(), edit() or study(); a path or an s3:// prefix.
+        generator: The checkpoint that made the run; None for the one that the run recorded. Where that cannot be read,
+            the page stands without reconstructions and says why.
+
+    Raises:
+        StorageError: There is no table.
+        RunConflictError: The table was made by another generator.
+    """
+    where = place("out", out)
+    weights, why_none = (
+        recorded_generator(where) if generator is None else (generator_weights(place("generator", generator)), "")
+    )
+    return write_report(where, weights, why_none)
 
 
 def write_report(

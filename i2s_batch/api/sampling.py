@@ -1,10 +1,14 @@
-"""Samples of a generator: the latents and images that its own programs draw for some seeds."""
+"""sample() draws the latents and images that a generator's own programs draw for some seeds."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from i2s_batch.api.options import place
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.config import EditConfig
 from i2s_batch.editing.sampling.request import SampleRequest
 from i2s_batch.editing.sampling.sample_files import write_samples
@@ -15,7 +19,9 @@ from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.run.execution import WORKER_BYTES
-from i2s_batch.run.pools import Cluster, InProcessCluster
+from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.run.progress import LINE_EVERY_S
+from i2s_batch.run.terminal import LiveReporter
 from i2s_batch.storage import open_store
 
 
@@ -30,6 +36,7 @@ class Samples:
         folder: Where the image files are.
         contact_sheet: Where the sheet is.
         table: Where the latent table is; None where none was asked for.
+        report: Where the page about the table is; None where there is none.
     """
 
     out: str
@@ -38,13 +45,14 @@ class Samples:
     folder: str
     contact_sheet: str
     table: str | None = None
+    report: str | None = None
 
 
 def sample(
-    generator: str,
-    out: str,
+    generator: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
-    seeds: str | Iterable[int] = "0-15",
+    seeds: str | Iterable[int] | Seeds = "0-15",
     psi: float = 0.7,
     cutoff: int | None = None,
     label: int | None = None,
@@ -52,6 +60,8 @@ def sample(
     device: str = "auto",
     precision: str = "fp32",
     batch_size: int | None = None,
+    progress: Progress = None,
+    caller: Caller = PYTHON,
 ) -> Samples:
     """Draw samples of a generator, with stored noise: one PNG a seed, and a contact sheet.
 
@@ -66,43 +76,59 @@ def sample(
         device: "auto", "cpu" or "cuda".
         precision: "fp32", "tf32", "bf16" or "fp64".
         batch_size: Images drawn at once; None chooses by the resolution.
+        progress: How it reports: None as suits a notebook, a terminal or a log, False not at all, or a function that
+            takes each line.
+        caller: For programs that sample as a command of their own.
 
     Raises:
         ConfigError: A value is outside its limits, or the generator cannot be sampled so.
         RunConflictError: `out` holds something else.
+        RunStoppedError: It was stopped by Ctrl-C or SIGTERM; the same call again goes on.
     """
-    chosen = Seeds.parse(seeds) if isinstance(seeds, str) else Seeds.of(range(seed, seed + 1) for seed in seeds)
-    settings = SampleSettings(chosen, psi, cutoff, label)
+    generator, out = place("generator", generator), place("out", out)
+    settings = SampleSettings(_seeds(seeds), psi, cutoff, label)
     config = EditConfig(precision=precision, device=device, batch_size=batch_size, in_process=True)
-    request = SampleRequest(generator, out, settings, config)
-    return carry_out(request, generator_weights(generator), table, InProcessCluster())
+    request = SampleRequest(generator, out, settings, config, caller.command)
+    with session(progress) as report:
+        weights = generator_weights(generator)
+        return _with_table(request, weights, caller, report) if table else _images_alone(request, weights, report)
 
 
-def carry_out(
-    request: SampleRequest,
-    weights: GeneratorWeights,
-    table: bool,
-    cluster: Cluster,
-    say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int], None] = lambda done: None,
-) -> Samples:
-    """Carry out a request, with `table` as a run on `cluster`, without one in this process, on the cluster's device.
+def _seeds(seeds: str | Iterable[int] | Seeds) -> Seeds:
+    if isinstance(seeds, Seeds):
+        return seeds
+    return Seeds.parse(seeds) if isinstance(seeds, str) else Seeds.of(range(seed, seed + 1) for seed in seeds)
 
-    Args:
-        request: What is sampled.
-        weights: Those of `request.generator`.
-        table: Whether a latent table is written.
-        cluster: Where it is computed.
-        say: Takes the lines of a run.
-        progress: Takes the number of images that are done, where there is no run.
 
-    Raises what `sample` raises.
-    """
+def _images_alone(request: SampleRequest, weights: GeneratorWeights, report: Callable[[str], None]) -> Samples:
+    """Draw the images in this process, on the device that a worker would have here."""
     store, asked = open_store(request.out), len(request.settings.seeds)
-    sheet = store.uri(RunLayout.contact_sheet)
-    if not table:
-        device = cluster.fleet(request.config, 1, WORKER_BYTES).device
-        failed = len(write_samples(request, weights, device, progress).failed)
-        return Samples(store.url, asked, failed, store.url, sheet)
-    failed = SampleRun(request, weights, say).execute(cluster).failed
-    return Samples(store.url, asked, failed, store.uri("pictures"), sheet, store.uri("latents"))
+    device = InProcessCluster().fleet(request.config, 1, WORKER_BYTES).device
+    failed = len(write_samples(request, weights, device, _counter(asked, report)).failed)
+    return Samples(store.url, asked, failed, store.url, store.uri(RunLayout.contact_sheet))
+
+
+def _with_table(
+    request: SampleRequest, weights: GeneratorWeights, caller: Caller, report: Callable[[str], None]
+) -> Samples:
+    """Draw the images as a run that writes a table, in this process."""
+    store, asked = open_store(request.out), len(request.settings.seeds)
+    failed = execute(SampleRun(request, weights, report), True, caller).failed
+    places = (store.uri("pictures"), store.uri(RunLayout.contact_sheet), store.uri("latents"))
+    return Samples(store.url, asked, failed, *places, try_report(request.out, weights, report))
+
+
+def _counter(images: int, report: Callable[[str], None]) -> Callable[[int], None]:
+    """Return what reports how many of the images are done, in place or at intervals."""
+    reported = time.monotonic()
+
+    def count(done: int) -> None:
+        nonlocal reported
+        text = f"{done} of {images} images"
+        if isinstance(report, LiveReporter):
+            report.show(text, done / images)
+        elif time.monotonic() - reported >= LINE_EVERY_S:
+            reported = time.monotonic()
+            report(text)
+
+    return count

@@ -1,12 +1,20 @@
-"""Verifies the table of any run."""
+"""verify() checks whether a table is what it is documented to be."""
 
 from __future__ import annotations
 
+import os
+
+from i2s_batch.api.options import place
 from i2s_batch.maintenance.verification.table_checks import Verification, check_table
 from i2s_batch.studies.catalogue import variant_settings
 
 
-def verify(out: str, sample: int = 8, generator: str | None = None, vgg: str | None = None) -> Verification:
+def verify(
+    out: str | os.PathLike[str],
+    sample: int = 8,
+    generator: str | os.PathLike[str] | None = None,
+    vgg: str | os.PathLike[str] | None = None,
+) -> Verification:
     """Check the table at `out`: its plan, each file, each row, and a sample of rows made again from their latents.
 
     Args:
@@ -15,7 +23,12 @@ def verify(out: str, sample: int = 8, generator: str | None = None, vgg: str | N
         generator: A path or URL; None for the recorded one.
         vgg: The VGG-16, likewise.
 
-    Faults of the table are findings. Raises StorageError only if there is no output at all, and what `generator` or
-    `vgg` raises if it is given and cannot be read or is another.
+    Returns:
+        What was checked, and every fault; `sound` is true if there is none and the run is finished.
+
+    Raises:
+        StorageError: There is no output at all.
+        I2SError: `generator` or `vgg` is given and cannot be read, or is another.
     """
-    return check_table(out, variant_settings, sample, generator, vgg)
+    networks = (None if each is None else place("a network", each) for each in (generator, vgg))
+    return check_table(place("out", out), variant_settings, sample, *networks)

@@ -11,17 +11,14 @@ import click
 
 from i2s_batch.cli.help_groups import OUTPUT, SELECTION, GroupedCommand
 from i2s_batch.cli.help_groups import option as grouped_option
-from i2s_batch.cli.options import Location, add_debug, refuse_without_effect, run_options
-from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS, EditConfig
+from i2s_batch.cli.options import Location, add_debug, refuse_without_effect, run_arguments, run_options
+from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS
 from i2s_batch.editing.edit_options import OPTION, EditOptions, Kind, Option, OptionsError
 from i2s_batch.editing.registered import EDITS, Edit
-from i2s_batch.errors import ConfigError, I2SError
+from i2s_batch.errors import ConfigError
 from i2s_batch.registry import Declaration
 
 if TYPE_CHECKING:
-    from i2s_batch.editing.edit_run import EditRun
-    from i2s_batch.models import GeneratorWeights
-
     _Numbers = click.ParamType[tuple[Any, ...]]
 else:
     _Numbers = click.ParamType  # which older releases of Click cannot subscript
@@ -74,11 +71,13 @@ class _CommonOptions:
     animation: str = "none"  # of an edit that makes no sequences, and so has neither option
     fps: float = 12.0
 
-    def config(self) -> EditConfig:
-        """Return how the run is carried out."""
+    def arguments(self, makes_sequences: bool) -> dict[str, Any]:
+        """Return how the run is carried out, as options of `api.editing_runs.edit`."""
         if self.animation == "none":
             refuse_without_effect(["--fps"], f"without --animation {'|'.join(ANIMATIONS)}")
-        return EditConfig(
+        animated = {"animation": self.animation} if makes_sequences else {}
+        return (animated if self.animation == "none" else animated | {"fps": self.fps}) | run_arguments(
+            format=self.picture_format,
             batch_size=self.batch_size,
             actors=self.actors,
             in_process=self.in_process,
@@ -87,9 +86,6 @@ class _CommonOptions:
             shard_size=self.shard_size,
             max_failed_fraction=self.max_failed_fraction,
             retry_failed=self.retry_failed,
-            picture_format=self.picture_format,
-            animation=None if self.animation == "none" else self.animation,
-            frames_per_second=self.fps,
         )
 
 
@@ -240,52 +236,26 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
         raise click.UsageError(f"give at least one table and OUT; {out!r} alone is neither")
     if (where and ids) or (request.listed is not None and (where or ids)):
         raise click.UsageError("--where, --ids and --edit-list are ways to choose the images; give one")
-    config = common.config()
-    from i2s_batch.cli.run_command import command_words, ended, execute, line_logger
+    arguments = common.arguments(options.animation is not None)
+    from i2s_batch.api import editing_runs
+    from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
     from i2s_batch.editing.edit_lists import read_ids
-    from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 
-    place, weights = _generator(common.generator, latents[0])
-    chosen = None if ids is None else tuple(read_ids(ids))
-    run_request = EditRunRequest(tuple(latents), out, place, request, config, chosen, where, command_words())
-    run = EditRun(run_request, weights, line_logger())
-    if common.dry_run:
-        click.echo(json.dumps(run.describe().to_json(), indent=2))
-        return 0
-    outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
+    arguments |= {"generator": common.generator, "where": where, "ids": None if ids is None else read_ids(ids)}
+    arguments |= {"progress": line_logger(), "caller": caller()}
+    with resumable():
+        if common.dry_run:
+            preview = editing_runs.preview_edit(latents, out, request, **arguments)
+            click.echo(json.dumps(preview.to_json(), indent=2))
+            return 0
+        result = editing_runs.edit(latents, out, request, **arguments)
     folder = out.rstrip("/")
-    click.echo(f"{outcome.counted('images')}. Images: {folder}/pictures/ Table: {folder}/latents/")
-    if config.animation:
+    click.echo(f"{result.counted('images')}. Images: {folder}/pictures/ Table: {folder}/latents/")
+    if result.animations:
         click.echo(f"Animations: {folder}/animations/")
-    _shown(out, run)
-    return ended(outcome, "images")
-
-
-def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
-    """Return the path or URL of the generator and its weights: as given, or as the run of `table` recorded it."""
-    from i2s_batch.models.loading import generator_weights
-    from i2s_batch.run.recorded import recorded_generator, recorded_generator_path
-
-    if given is not None:
-        return given, generator_weights(given)
-    weights, why_none = recorded_generator(table)
-    if weights is None:
-        raise ConfigError(f"{table}: {why_none}")
-    return recorded_generator_path(table) or "", weights
-
-
-def _shown(out: str, run: EditRun) -> None:
-    """Draw the contact sheet and write the report. The run was for the images: it does not fail with these."""
-    from i2s_batch.cli.run_command import log_line, write_page
-    from i2s_batch.editing.strips import load_strips, write_edit_sheet
-
-    strips = None
-    try:
-        strips = load_strips(out, lambda: run.network)
-        click.echo(f"Contact sheet: {write_edit_sheet(out, strips)}")
-    except I2SError as error:
-        log_line(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
-    write_page(out, run.generator, strips)
+    if result.contact_sheet:
+        click.echo(f"Contact sheet: {result.contact_sheet}")
+    return ended(result, "images")
 
 
 render = _command(EDITS.get(_RENDER))

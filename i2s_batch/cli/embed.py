@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from i2s_batch.cli.help_groups import INPUT, RUN, GroupedCommand, option
-from i2s_batch.cli.options import Price, embed_options, embed_run_options, refuse_without_effect, take_embed_config
+from i2s_batch.cli.options import Price, embed_options, embed_run_options, refuse_without_effect, run_arguments
 from i2s_batch.config import EmbedRunConfig, Json
 
 
@@ -64,17 +64,7 @@ from i2s_batch.config import EmbedRunConfig, Json
     help="Price of one worker per hour, for the estimate of --dry-run. Default: no cost is estimated.",
 )
 def embed(
-    source: str,
-    out: str,
-    generator: str,
-    vgg: str,
-    dry_run: bool,
-    path_column: str | None,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    limit: int | None,
-    price_per_hour: float | None,
-    **options: Any,
+    source: str, out: str, generator: str, vgg: str, dry_run: bool, price_per_hour: float | None, **options: Any
 ) -> int:
     """Embed images: one row with a W+ latent per image.
 
@@ -86,24 +76,21 @@ def embed(
     """
     if not dry_run:
         refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
-    config = EmbedRunConfig(embed=take_embed_config(options), grow=options.pop("update"), **options)
-    from i2s_batch.cli.run_command import ended, execute, line_logger, write_page
-    from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
-    from i2s_batch.sources.options import SourceOptions
+    arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
+    from i2s_batch.api import embedding_runs
+    from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
-    options_of_source = SourceOptions(path_column, include, exclude, limit)
-    request = EmbedRunRequest(source, out, generator, vgg, config, source_options=options_of_source)
-    run = EmbedRun(request, line_logger())
-    if dry_run:
-        preview = run.describe()
-        updates = preview.images_to_do * config.embed.steps
-        expected = _expected(run.generator.fingerprint, generator, config, updates, price_per_hour)
-        click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
-        return 0
-    outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
-    click.echo(f"{outcome.counted('images')}. Table: {out.rstrip('/')}/latents/")
-    write_page(out, run.generator)
-    return ended(outcome, "images")
+    report = line_logger()
+    with resumable():
+        if dry_run:
+            preview, config, fingerprint = embedding_runs.preview_embed(source, out, progress=report, **arguments)
+            updates = preview.images_to_do * config.embed.steps
+            expected = _expected(fingerprint, generator, config, updates, price_per_hour)
+            click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
+            return 0
+        result = embedding_runs.embed(source, out, progress=report, caller=caller(), **arguments)
+    click.echo(f"{result.counted('images')}. Table: {out.rstrip('/')}/latents/")
+    return ended(result, "images")
 
 
 def _expected(fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None) -> Json:

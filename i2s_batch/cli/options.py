@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
-from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
+from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 from i2s_batch.storage.urls import is_url
 
@@ -187,13 +187,14 @@ def _embedding_options() -> list[Callable[[F], F]]:
 
 
 # `Any`: what a command is called with by click, a value of another type for each option.
-def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
-    """Take out the options that say how an image is embedded, and return them as settings."""
-    if options["early_stopping"] is None:
+def run_arguments(**options: Any) -> dict[str, Any]:
+    """Return the options of a run as those of Python's functions, which do not take what has no effect."""
+    if "early_stopping" in options and options["early_stopping"] is None:
         refuse_without_effect(["--patience"], "without --early-stopping")
-    names = ("steps", "space", "init", "seed", "fit", "optimizer", "compile")
-    stopping = {"stop_plateau": options.pop("early_stopping"), "plateau_steps": options.pop("patience")}
-    return EmbedConfig(**stopping, **{name: options.pop(name) for name in names})
+        del options["patience"]
+    for name in ("batch_size", "actors"):
+        options[name] = "auto" if options[name] is None else options[name]
+    return options
 
 
 def embed_run_options(command: F) -> F:

@@ -21,9 +21,7 @@ def report(out: str, generator: str | None) -> int:
 
     OUT is the folder or s3:// prefix of a run, finished or not. The page is one file that needs no network.
     """
-    from i2s_batch.api.reports import write_report
-    from i2s_batch.models.loading import generator_weights
-    from i2s_batch.run.recorded import recorded_generator
+    from i2s_batch.api import reports
     from i2s_batch.schema.settings import STUDY
     from i2s_batch.table.dataset import open_table
     from i2s_batch.table.shards import recorded_settings
@@ -31,6 +29,5 @@ def report(out: str, generator: str | None) -> int:
     if generator and recorded_settings(open_table(out).schema, out).run.kind == STUDY:
         refuse_without_effect(["--generator"], "on a study, whose page shows the reconstructions that it kept")
 
-    weights, why_none = (generator_weights(generator), "") if generator else recorded_generator(out)
-    click.echo(write_report(out, weights, why_none))
+    click.echo(reports.report(out, generator))
     return 0

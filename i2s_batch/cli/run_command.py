@@ -6,21 +6,20 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
 from i2s_batch.cli.options import Location
-from i2s_batch.errors import I2SError
+from i2s_batch.errors import RunStoppedError
 from i2s_batch.run.terminal import LiveLine, is_terminal
 from i2s_batch.storage.urls import hide_secrets, is_url
 
 if TYPE_CHECKING:
-    from i2s_batch.editing.strips import Strip
-    from i2s_batch.models import GeneratorWeights
-    from i2s_batch.run.execution import Outcome
+    from i2s_batch.api.results import RunResult
+    from i2s_batch.api.sessions import Caller
     from i2s_batch.run.pools import Cluster
 
 T = TypeVar("T")
@@ -44,38 +43,9 @@ def line_logger() -> Callable[[str], None]:
     return LiveLine(sys.stderr) if is_terminal(sys.stderr) else log_line
 
 
-def execute(work: Callable[[Cluster, Callable[[str], None]], T], in_process: bool = False) -> T:
-    """Run `work` with a Ray cluster, or with this process as the cluster.
-
-    If a signal stops the run, the process exits with status 128 + the number of the signal.
-    """
-    from i2s_batch.run.stopping import RunInterruptedError
-
-    cluster = _this_process() if in_process else _ray()
-    try:
-        return work(cluster, line_logger())
-    except RunInterruptedError as stopped:
-        status, why = 128 + stopped.signal, str(stopped)
-    except KeyboardInterrupt:  # before the first image, or after the last
-        status, why = 130, "stopped; run the same command again to resume"
-    finally:
-        _end_live_line()
-        cluster.close()
-    log_line(_how_to_resume(why, _same_command()))
-    sys.exit(status)
-
-
-def _ray() -> Cluster:
-    # Ray would log a dead worker in ten lines on standard output; the driver logs one. Ray reads this at its import.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from i2s_batch.run.ray.pool import RayCluster
-
-    return RayCluster()
-
-
-def _this_process() -> Cluster:
-    """Return a cluster of one worker in this process, whose step is abandoned if the run is stopped."""
-    from i2s_batch.run.pools import InProcessCluster
+def caller() -> Caller:
+    """Return what a run needs to know of this command line: its words, and how it ends in the middle of a step."""
+    from i2s_batch.api.sessions import Caller
     from i2s_batch.run.stopping import RunInterruptedError
 
     command = _same_command()  # here: another thread has no click context
@@ -83,15 +53,42 @@ def _this_process() -> Cluster:
     def leave(stopped: RunInterruptedError) -> NoReturn:
         try:
             _end_live_line()
-            log_line(_how_to_resume(str(stopped), command))
+            log_line(_how_to_resume(stopped.saved, command))
         finally:  # whatever happens: the main thread is in the middle of a step, or waits for this end
             os._exit(128 + stopped.signal)
 
-    return InProcessCluster(leave=leave)
+    return Caller(command_words(), leave)
 
 
-def _how_to_resume(why: str, command: str) -> str:
-    return f"i2s-batch: {why}:\n  {command}"
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Carry out a run; if a signal stops it, the process exits with status 128 + the number of the signal.
+
+    The command that resumes the run is shown on standard error.
+    """
+    try:
+        yield
+    except RunStoppedError as stopped:
+        log_line(_how_to_resume(stopped.saved, _same_command()))
+        sys.exit(128 + stopped.signal)
+
+
+def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
+    """Run `work`, several runs of a program of ours, with a Ray cluster."""
+    from i2s_batch.api import sessions
+
+    cluster = sessions.ray_cluster()
+    with resumable(), sessions.session(line_logger()) as report:
+        try:
+            return work(cluster, report)
+        finally:
+            cluster.close()
+
+
+def _how_to_resume(saved: int | None, command: str) -> str:
+    """Return the message of a run that was stopped when `saved` images in flight had been saved."""
+    kept = "" if saved is None else f" {saved} images in flight were saved,"
+    return f"i2s-batch: stopped;{kept} run the same command again to resume:\n  {command}"
 
 
 def _end_live_line() -> None:
@@ -101,28 +98,14 @@ def _end_live_line() -> None:
         live.end()
 
 
-def write_page(out: str, generator: GeneratorWeights, strips: list[Strip] | None = None) -> None:
-    """Write the report of a run; if it cannot be written, a line says so and the run does not fail.
-
-    Args:
-        out: The output.
-        generator: The generator of the run.
-        strips: Those of an edit, which are then not loaded again.
-    """
-    from i2s_batch.api.reports import write_report
-
-    try:
-        click.echo(f"Report: {write_report(out, generator, strips=strips)}")
-    except I2SError as error:
-        log_line(f"i2s-batch: no report was written ({error}); i2s-batch report {out} tries again")
-
-
-def ended(outcome: Outcome, what: str) -> int:
-    """Return the exit status of a run that has ended, and log the reason if it is not 0."""
-    if outcome.acceptable:
+def ended(result: RunResult, what: str) -> int:
+    """Show where the report of a run is and return the exit status; a line gives the reason if it is not 0."""
+    if result.report is not None:
+        click.echo(f"Report: {result.report}")
+    if result.acceptable:
         return 0
-    limit = outcome.config.max_failed_fraction
-    log_line(f"i2s-batch: {outcome.failed} {what} failed, more than --max-failed-fraction {limit} allows")
+    limit = result.max_failed_fraction
+    log_line(f"i2s-batch: {result.failed} {what} failed, more than --max-failed-fraction {limit} allows")
     return 1
 
 

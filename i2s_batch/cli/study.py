@@ -13,10 +13,9 @@ from i2s_batch.cli.options import (
     embed_options,
     embed_run_options,
     refuse_without_effect,
-    take_embed_config,
+    run_arguments,
 )
 from i2s_batch.studies.registered import STUDIES
-from i2s_batch.studies.study_config import StudyConfig
 
 _HELP = """Compare settings or alterations on a sample of your images.
 
@@ -60,15 +59,17 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
     """Carry out a study, or print what it would do."""
     if (varied := STUDIES.get(name).varies) is not None:
         refuse_without_effect([varied], f"in the study {name}, which tries every value of it")
-    config = StudyConfig(embed=take_embed_config(options), study=name, classes=options.pop("class_column"), **options)
-    from i2s_batch.cli.run_command import command_words, ended, execute, line_logger, write_page
-    from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
+        del options[varied.removeprefix("--").replace("-", "_")]
+    arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
+    from i2s_batch.api import study_runs
+    from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
-    run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command_words()), line_logger())
-    if dry_run:
-        click.echo(json.dumps(run.describe().to_json(), indent=2))
-        return 0
-    outcome = execute(lambda cluster, _: run.execute(cluster), config.in_process)
-    click.echo(f"{outcome.counted('variants of images')}. Table: {out.rstrip('/')}/latents/")
-    write_page(out, run.generator)
-    return ended(outcome, "variants")
+    report = line_logger()
+    with resumable():
+        if dry_run:
+            preview = study_runs.preview_study(source, out, name, progress=report, caller=caller(), **arguments)
+            click.echo(json.dumps(preview.to_json(), indent=2))
+            return 0
+        result = study_runs.study(source, out, name, progress=report, caller=caller(), **arguments)
+    click.echo(f"{result.counted('variants of images')}. Table: {out.rstrip('/')}/latents/")
+    return ended(result, "variants")

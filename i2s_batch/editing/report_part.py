@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from i2s_batch.editing.strips import Strip, load_strips, strip_image
 from i2s_batch.models import Generator
-from i2s_batch.report.inlined import inlined_image
-from i2s_batch.report.parts import PageParts, ShownStrip
+from i2s_batch.reporting.inlined import inlined_image
+from i2s_batch.reporting.parts import PageParts, ShownStrip
 
 STRIP_SIDE = 96  # of an image in a strip of edits
 

@@ -5,7 +5,7 @@ An edit's own request is in its file under `edits/`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -53,6 +53,30 @@ class Request(Protocol):
 def towards(chosen: Sequence[str], to: str | None) -> Iterator[tuple[str, str]]:
     """Yield the pair of each chosen image and `to`, but for `to` itself."""
     return ((image_id, to or "") for image_id in chosen if image_id != to)
+
+
+def evenly(frames: int) -> tuple[float, ...]:
+    """Return `frames` strengths (at least 2), evenly from 0 to 1."""
+    return tuple(round(i / (frames - 1), 12) for i in range(frames))
+
+
+def as_numbers(values: Iterable[float]) -> tuple[float, ...]:
+    """Return strengths as they are recorded: 1 and 1.0 are one strength, and give images one name.
+
+    Raises:
+        ConfigError: They are no sequence of numbers.
+    """
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ConfigError(f"strengths is {values!r}; give numbers, such as (0.0, 0.5, 1.0)")
+    try:
+        return tuple(map(float, values))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"strengths is {values!r}; give numbers, such as (0.0, 0.5, 1.0)") from error
+
+
+def default_pairing(pairing: str | None, to: str | None) -> str | None:
+    """Return the pairing that is asked for: with the id of an image and without a pairing, it is towards that image."""
+    return TOWARDS if pairing is None and to is not None else pairing
 
 
 def check_pairing(

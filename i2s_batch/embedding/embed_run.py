@@ -79,7 +79,7 @@ class EmbedRun(Run):
 
     def _list(self) -> SpilledRows:
         request = self._request
-        return list_images(request.source, request.out, request.source_options, self._say)
+        return list_images(request.source, request.out, request.source_options, self._report)
 
     @cached_property
     def _listing(self) -> SpilledRows:

@@ -8,11 +8,11 @@ import numpy as np
 
 from i2s_batch.embedding.samples import Sample, load_samples
 from i2s_batch.models import Generator
-from i2s_batch.report.charts import number
-from i2s_batch.report.facts import Facts
-from i2s_batch.report.inlined import inlined_pixels
-from i2s_batch.report.page import AMPLIFIED
-from i2s_batch.report.parts import PageParts, ShownImage
+from i2s_batch.reporting.charts import number
+from i2s_batch.reporting.facts import Facts
+from i2s_batch.reporting.inlined import inlined_pixels
+from i2s_batch.reporting.page import AMPLIFIED
+from i2s_batch.reporting.parts import PageParts, ShownImage
 from i2s_batch.table.shards import read_rows
 
 

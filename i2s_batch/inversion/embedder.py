@@ -16,6 +16,7 @@ import torch
 
 from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.errors import ConfigError
+from i2s_batch.images.inputs import ImageInput, read_input
 from i2s_batch.images.resize import fit_picture
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.metrics import PerceptualDistance, Reconstruction, from_uint8, measure, to_uint8
@@ -186,18 +187,28 @@ class Embedder:
         arrays["history"] = arrays["history"][:step]
         return SlotState(occupant.image_id, step, seconds=occupant.seconds, sha256=occupant.sha256, **arrays)
 
-    def embed(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[EmbedResult]:
-        """Embed (image_id, uint8 [H, W, 3]) pairs; results come as they finish, one for every image."""
-        waiting = iter(images)
+    def embed(self, images: Iterable[ImageInput]) -> Iterator[EmbedResult]:
+        """Embed images; results come as they finish, one for every image.
+
+        Args:
+            images: Pairs (image_id, image) or images: uint8 arrays [H, W, 3], Pillow images, paths. An image without an
+                id has its path as it is given, or its index among `images`. Read as they are needed, so that
+                a generator may make them.
+
+        Raises:
+            ConfigError: An item is nothing that can be an image, or has the id of one in flight.
+            PictureError: A file or Pillow image cannot be decoded.
+        """
+        waiting = enumerate(images)
         exhausted = False
         while True:
             while self.free and not exhausted:
                 try:
-                    image_id, picture = next(waiting)
+                    index, item = next(waiting)
                 except StopIteration:
                     exhausted = True
                 else:
-                    self.put(image_id, picture)
+                    self.put(*read_input(item, index))
             if not self.in_flight:
                 return
             yield from self.advance()

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from i2s_batch.output.run_state import RunState
 from i2s_batch.output.run_summary import Flight, RunSummary, Session
-from i2s_batch.run.terminal import LiveLine, duration
+from i2s_batch.run.terminal import LiveReporter, duration
 from i2s_batch.schema.columns import NOT_FAILED
 
 # Seconds between two progress lines in a job log, and between two updates of a terminal's live line.
@@ -70,7 +70,7 @@ class Progress:
     Args:
         state: What is done.
         steps: Updates of an image.
-        report: Shows a line; a `LiveLine` is redrawn in place.
+        report: Shows a line; a `LiveReporter` is redrawn in place.
         retried: Failed images that are tried again.
     """
 
@@ -127,18 +127,18 @@ class Progress:
     def tick(self, waiting_for: str = "") -> None:
         """Show a line if it is time. `waiting_for`: what workers wait for before they load their networks."""
         self._waiting_for = waiting_for
-        every = DRAW_EVERY_S if isinstance(self._report, LiveLine) else LINE_EVERY_S
+        every = DRAW_EVERY_S if isinstance(self._report, LiveReporter) else LINE_EVERY_S
         if time.monotonic() - self._last_line >= every:
             self._last_line = time.monotonic()
-            if isinstance(self._report, LiveLine):
+            if isinstance(self._report, LiveReporter):
                 self._draw()
             else:
                 self._report(self.line())
 
     def end(self) -> None:
         """Show the final counts on the live line: the run is over."""
-        if isinstance(self._report, LiveLine):
-            self._report.show(f"{self._counts()}, {duration(time.monotonic() - self._started)}")
+        if isinstance(self._report, LiveReporter):
+            self._report.show(f"{self._counts()}, {duration(time.monotonic() - self._started)}", 1.0)
             self._report.end()
 
     def line(self) -> str:
@@ -192,8 +192,8 @@ class Progress:
         )
 
     def _draw(self) -> None:
-        if isinstance(self._report, LiveLine):
-            self._report.show(self.line())
+        if isinstance(self._report, LiveReporter):
+            self._report.show(self.line(), self._fraction())
 
     def _counts(self) -> str:
         failed = sum(n for status, n in self._state.statuses.items() if status not in NOT_FAILED)
@@ -214,5 +214,13 @@ class Progress:
 
     def _left(self, rate: float) -> float:
         """Return the seconds until all images are done, at `rate` updates a second."""
+        return self._updates_left() / rate
+
+    def _updates_left(self) -> int:
+        """Return the updates that are still to be made, those of images in flight included."""
         updates = sum(flight.steps for images in self._in_flight.values() for flight in images.values())
-        return max(0, self._state.remaining_images * self._steps - updates) / rate
+        return max(0, self._state.remaining_images * self._steps - updates)
+
+    def _fraction(self) -> float:
+        """Return the fraction of all updates that is made, where an image that is done counts as all of its own."""
+        return 1 - self._updates_left() / max(1, self._total * self._steps)

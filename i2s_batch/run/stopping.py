@@ -31,7 +31,7 @@ class RunInterruptedError(Exception):
 
     def __init__(self, number: int, saved: int) -> None:
         super().__init__(f"stopped; {saved} images in flight were saved, run the same command again to resume")
-        self.signal = number
+        self.signal, self.saved = number, saved
 
 
 class Stopping:

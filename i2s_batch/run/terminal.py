@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TextIO
 
@@ -15,7 +16,23 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
-class LiveLine:
+class LiveReporter(ABC):
+    """Shows how far a run is in one place, which is redrawn; what it is called with, a line of text, stays."""
+
+    @abstractmethod
+    def __call__(self, line: str) -> None:
+        """Show a line that stays."""
+
+    @abstractmethod
+    def show(self, text: str, fraction: float | None = None) -> None:
+        """Redraw how far the run is: `text`, and the fraction that is done (0 to 1) where it is known."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Leave what was drawn last as it stands. May be called again."""
+
+
+class LiveLine(LiveReporter):
     """Writes to a terminal: called with a line, it prints it for good; `show` redraws the one line below all others.
 
     A terminal that has closed must not end a run of days: what cannot be written is dropped.
@@ -31,7 +48,7 @@ class LiveLine:
         if self._text:
             self.show(self._text)
 
-    def show(self, text: str) -> None:
+    def show(self, text: str, fraction: float | None = None) -> None:
         """Redraw the live line."""
         self._text = text
         self._write(f"{_RETURN}{cut(text, self._columns() - 1)}{_CLEAR_TO_END}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from i2s_batch.report.charts import LogScale, number
+from i2s_batch.reporting.charts import LogScale, number
 from i2s_batch.studies.results import Result, mean_curve
 from i2s_batch.studies.study import Results
 from i2s_batch.studies.study_output import StudyOutput

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from i2s_batch.config import LossWeights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
-from i2s_batch.report.facts import Facts
-from i2s_batch.report.inlined import inlined
-from i2s_batch.report.parts import PageParts, ResultTable, ShownStudy
+from i2s_batch.reporting.facts import Facts
+from i2s_batch.reporting.inlined import inlined
+from i2s_batch.reporting.parts import PageParts, ResultTable, ShownStudy
 from i2s_batch.schema.settings import RunSettings
 from i2s_batch.storage import open_store
 from i2s_batch.studies.catalogue import study_of
@@ -28,12 +28,18 @@ _NOTE = (
 
 
 @dataclass(frozen=True)
-class StudyPage:
-    """Holds the results of a study for people; `figures`: PNG by file name and title."""
+class StudyOutcome:
+    """Holds what a study found: its question, sentences with their numbers, and a line for every variant."""
 
     question: str
     findings: list[str]
     table: ResultTable
+
+
+@dataclass(frozen=True)
+class StudyPage(StudyOutcome):
+    """Holds the results of a study for people. `figures`: PNG by file name and title."""
+
     note: str
     figures: dict[tuple[str, str], bytes]
 
@@ -51,6 +57,20 @@ def study_parts(out: str, facts: Facts) -> PageParts:
     return PageParts(f"study {name}", study=study, metrics=False)  # means over a mixture of variants mean nothing
 
 
+def study_outcome(out: str, settings: RunSettings) -> StudyOutcome:
+    """Return what the study at `out` found, from its table.
+
+    Args:
+        out: The output.
+        settings: Those of its run.
+
+    Raises:
+        StorageError: There is no table.
+    """
+    results, _ = _results(out, settings)
+    return StudyOutcome(results.study.question, findings(results), table_of(results))
+
+
 def write_study(out: str, settings: RunSettings) -> StudyPage:
     """Write study.md and figures/ of the study at `out` from its table and its images, and return what they show.
 
@@ -61,10 +81,8 @@ def write_study(out: str, settings: RunSettings) -> StudyPage:
     Raises:
         StorageError: There is no table.
     """
-    embed = settings.embed_config()
-    study = study_of(str(settings.study), embed)
-    output = StudyOutput.read(out, embed.fit, study.reads_latents)
-    results = Results(study, [_result(row, output, study, embed.loss_weights) for row in output.rows], output.failed)
+    results, output = _results(out, settings)
+    study = results.study
     figures = {
         ("pictures", "Inputs and reconstructions"): images_figure(results, output),
         ("curves", study.curves_title): curves_figure(results),
@@ -76,6 +94,14 @@ def write_study(out: str, settings: RunSettings) -> StudyPage:
         store.put(RunLayout.figure(name), data)
     store.put(RunLayout.study, _markdown(study, page).encode())
     return page
+
+
+def _results(out: str, settings: RunSettings) -> tuple[Results, StudyOutput]:
+    embed = settings.embed_config()
+    study = study_of(str(settings.study), embed)
+    output = StudyOutput.read(out, embed.fit, study.reads_latents)
+    rows = [_result(row, output, study, embed.loss_weights) for row in output.rows]
+    return Results(study, rows, output.failed), output
 
 
 def _result(row: StudyRow, output: StudyOutput, study: Study, weights: LossWeights) -> Result:

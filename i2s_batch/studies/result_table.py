@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from i2s_batch.report.parts import ResultTable
+from i2s_batch.reporting.parts import ResultTable
 from i2s_batch.studies.results import Result, Value
 from i2s_batch.studies.statistics import Ratio, spread
 from i2s_batch.studies.study import Measure, Results, Variant

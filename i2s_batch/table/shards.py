@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from i2s_batch.errors import StorageError
+from i2s_batch.errors import StorageError, UnknownImageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.parquet.row_groups import RowGroupCache, RowGroups
@@ -74,7 +74,7 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[Row]:
         rows = {row.image_id: row for part in parts for row in part}
     missing = [image_id for image_id in image_ids if image_id not in rows]
     if missing:
-        raise StorageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
+        raise UnknownImageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
     return [rows[image_id] for image_id in image_ids]
 
 

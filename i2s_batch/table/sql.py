@@ -139,9 +139,19 @@ def _connected(table: TableFiles, spill: str) -> Iterator[Any]:
         _register(connection, table)
         layers, w_dim = table.latent_shape
         connection.execute(_MACROS.replace("$layers", str(layers)).replace("$w_dim", str(w_dim)))
-        connection.execute("SET enable_progress_bar = false; SET enable_external_access = false")
+        _without_progress_bar(connection)
+        connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         yield connection
+
+
+def _without_progress_bar(connection: Any) -> None:
+    """Turn DuckDB's own progress bar off. A notebook without ipywidgets has none, and refuses the setting."""
+    try:
+        connection.execute("SET enable_progress_bar = false")
+    except duckdb.InvalidInputException as error:
+        if "ipywidgets" not in str(error):
+            raise
 
 
 def _register(connection: Any, table: TableFiles) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +70,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Pa
 
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    def execute(work: Callable[[Any, Callable[[str], None]], Any], in_process: bool = False) -> Any:
-        return work(InProcessCluster(), lambda line: None)
-
-    monkeypatch.setattr("i2s_batch.cli.run_command.execute", execute)
+    monkeypatch.setattr("i2s_batch.api.sessions.ray_cluster", InProcessCluster)
     monkeypatch.setattr("i2s_batch.demo.run.STEPS", 1)
 
 

@@ -11,7 +11,7 @@ from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.engine_registries import METRICS
 from i2s_batch.inversion import Embedder
-from i2s_batch.report.facts import gather
+from i2s_batch.reporting.facts import gather
 from i2s_batch.schema.columns import COLUMNS
 from i2s_batch.table.shards import read_table
 from tests.extension.largest_error import LARGEST_ERROR

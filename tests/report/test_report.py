@@ -19,7 +19,7 @@ from i2s_batch.errors import RunConflictError
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.report import charts, facts
+from i2s_batch.reporting import charts, facts
 from i2s_batch.schema.codec import encode_shard, table_schema
 from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.storage import open_store

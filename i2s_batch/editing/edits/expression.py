@@ -17,7 +17,7 @@ from i2s_batch.editing.edit_options import (
 from i2s_batch.editing.formulas import NORM_THRESHOLD, Latents, add_direction, expression_direction
 from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
-from i2s_batch.editing.requests import ListedEdit, check_numbers, check_threshold
+from i2s_batch.editing.requests import ListedEdit, as_numbers, check_numbers, check_threshold
 from i2s_batch.errors import ConfigError
 
 ROLES = ("content", "neutral", "expressive")
@@ -36,6 +36,7 @@ class Expression:
     operation: str = field(default="expression", init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "strengths", as_numbers(self.strengths))
         check_numbers("strengths", self.strengths)
         check_threshold(self.threshold)
         given = [each is not None for each in (self.neutral, self.expressive)]

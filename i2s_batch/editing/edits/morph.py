@@ -25,26 +25,39 @@ from i2s_batch.editing.requests import (
     CHAIN,
     TOWARDS,
     ListedEdit,
+    as_numbers,
     check_frames,
     check_numbers,
     check_pairing,
+    default_pairing,
+    evenly,
     towards,
 )
 
 ROLES = ("from", "to")
+FRAMES = 9
 
 
 @dataclass(frozen=True)
 class Morph:
-    """Asks for morphs at `strengths`: between all pairs, through the chosen images in their order, or towards `to`."""
+    """Asks for morphs at `strengths` (0 is the first image, 1 the second).
 
-    strengths: tuple[float, ...]
+    Attributes:
+        strengths: One image each; by default nine, evenly from 0 to 1.
+        pairing: "all-pairs", "chain" (through the chosen images in their order), or "to", which `to` implies.
+        to: The id of the image that every chosen one becomes.
+        listed: Rows of an edit list, instead of a pairing.
+    """
+
+    strengths: tuple[float, ...] = evenly(FRAMES)
     pairing: str | None = None
     to: str | None = None
     listed: tuple[ListedEdit, ...] | None = None
     operation: str = field(default="morph", init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "strengths", as_numbers(self.strengths))
+        object.__setattr__(self, "pairing", default_pairing(self.pairing, self.to))
         check_numbers("strengths", self.strengths)
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, CHAIN, TOWARDS))
 
@@ -100,8 +113,7 @@ class MorphOptions(EditOptions):
         listed = listed_edits(self.edit_list, ROLES)
         given = {"all-pairs": self.all_pairs, "chain": self.chain, "to": self.to is not None}
         pairing = only_one(given | {"edit-list": listed is not None})
-        evenly = tuple(round(i / (self.frames - 1), 12) for i in range(self.frames))
-        return Morph(self.strengths or evenly, pairing, self.to, listed)
+        return Morph(self.strengths or evenly(self.frames), pairing, self.to, listed)
 
 
 MORPH = Edit(ROLES, latent, MorphOptions)

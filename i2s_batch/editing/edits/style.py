@@ -19,7 +19,7 @@ from i2s_batch.editing.edit_options import (
 from i2s_batch.editing.formulas import Latents, crossover, style_layers
 from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
-from i2s_batch.editing.requests import ALL_PAIRS, TOWARDS, ListedEdit, check_pairing, towards
+from i2s_batch.editing.requests import ALL_PAIRS, TOWARDS, ListedEdit, check_pairing, default_pairing, towards
 from i2s_batch.errors import ConfigError
 
 ROLES = ("content", "style")
@@ -42,6 +42,7 @@ class Style:
     def __post_init__(self) -> None:
         if self.keep is not None and self.layers is not None:
             raise ConfigError("a style takes either the layers that the content keeps, or those of the style, not both")
+        object.__setattr__(self, "pairing", default_pairing(self.pairing, self.to))
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, TOWARDS))
 
     def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:

@@ -95,6 +95,7 @@ class RayCluster:
 
     def __init__(self) -> None:
         self._own = False
+        self._connected = False  # by this; a notebook's own Ray is left as it is
 
     def fleet(self, config: RunConfig, units: int, worker_bytes: int) -> Fleet:
         """Offer one worker a GPU; on machines without GPUs one a CPU core, as far as memory goes.
@@ -102,6 +103,7 @@ class RayCluster:
         Workers of one thread share a machine with other work far better than fewer workers of more threads, which
         wait for each other after every operator.
         """
+        self._connected = self._connected or not ray.is_initialized()
         self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
@@ -124,8 +126,9 @@ class RayCluster:
         return RayPool(spec, fleet, self._own)
 
     def close(self) -> None:
-        """Disconnect from Ray."""
-        ray_node.disconnect()
+        """Disconnect from a Ray that this cluster has joined or started."""
+        if self._connected:
+            ray_node.disconnect()
 
 
 def workers_on(node: Mapping[str, float], worker_bytes: int) -> int:

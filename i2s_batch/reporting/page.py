@@ -15,9 +15,9 @@ from i2s_batch.config import Json
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
 from i2s_batch.output.run_record import flattened
-from i2s_batch.report import charts
-from i2s_batch.report.facts import Facts, titles
-from i2s_batch.report.parts import PageParts
+from i2s_batch.reporting import charts
+from i2s_batch.reporting.facts import Facts, titles
+from i2s_batch.reporting.parts import PageParts
 from i2s_batch.schema.columns import NOT_FAILED
 from i2s_batch.storage import open_store
 
@@ -60,7 +60,7 @@ def _shown(value: Json) -> str:
 
 def _template() -> Template:
     # autoescape: file names and error texts are not trusted
-    loader = PackageLoader("i2s_batch.report", package_path="")
+    loader = PackageLoader("i2s_batch.reporting", package_path="")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -1,0 +1,137 @@
+"""edit() makes new images from the latents of one or several tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from i2s_batch.api.options import EditRunOptions, checked, edit_config, place
+from i2s_batch.api.results import EditResult
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.config import EditConfig
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.editing.registered import EDITS
+from i2s_batch.editing.requests import Request
+from i2s_batch.editing.strips import Strip, load_strips, write_edit_sheet
+from i2s_batch.errors import ConfigError, I2SError
+from i2s_batch.models import GeneratorWeights
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.run.preview import RunPreview
+from i2s_batch.run.recorded import recorded_generator, recorded_generator_path
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+def edit(
+    table: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    request: Request,
+    *,
+    generator: str | os.PathLike[str] | None = None,
+    progress: Progress = None,
+    caller: Caller = PYTHON,
+    **options: Unpack[EditRunOptions],
+) -> EditResult:
+    """Make the images that `request` asks for from the latents of `table`, as `i2s-batch edit` does.
+
+    `out` gets the images and a table of their latents, which can be edited again. A call with the same arguments
+    resumes an edit that was stopped.
+
+    Args:
+        table: An output of embed() or edit(), or several; a path, a URL, or a table that is open.
+        out: A folder or an s3:// prefix.
+        request: What is asked for: `Morph(...)`, `Style(...)`, `Expression(...)`, `Reenact(...)`, `Render()`, or the
+            request of an edit that another program has registered.
+        generator: A checkpoint; None for the one that the run of the first table recorded.
+        progress: How the run reports, as of embed().
+        caller: For programs that carry out an edit as a command of their own.
+        **options: Those of the command line, with underscores: `EditRunOptions`.
+
+    Raises:
+        ConfigError: The request or an option is unknown, of another type, or outside its limits.
+        RunStoppedError: It was stopped by Ctrl-C or SIGTERM; nothing is lost.
+        I2SError: What else a user can mend.
+    """
+    with session(progress) as report:
+        run, config = _run(table, out, request, generator, caller, report, options)
+        outcome = execute(run, config.in_process, caller)
+        where = place("out", out)
+        strips, sheet = _try_sheet(where, run, report)
+        page = try_report(where, run.generator, report, strips)
+        animations = f"{where.rstrip('/')}/{RunLayout.animations_prefix}" if config.animation else None
+        return EditResult.of(where, outcome, page, contact_sheet=sheet, animations=animations)
+
+
+def preview_edit(
+    table: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    request: Request,
+    *,
+    generator: str | os.PathLike[str] | None = None,
+    progress: Progress = None,
+    caller: Caller = PYTHON,
+    **options: Unpack[EditRunOptions],
+) -> RunPreview:
+    """Return what edit() would do. Writes nothing."""
+    with session(progress) as report:
+        return _run(table, out, request, generator, caller, report, options)[0].describe()
+
+
+def _run(
+    table: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    request: Request,
+    generator: str | os.PathLike[str] | None,
+    caller: Caller,
+    report: Callable[[str], None],
+    options: EditRunOptions,
+) -> tuple[EditRun, EditConfig]:
+    config = _config(request, options)
+    where, ids = options.get("where"), options.get("ids")
+    if sum((where is not None, ids is not None, request.listed is not None)) > 1:
+        raise ConfigError("where, ids and the rows of an edit list are ways to choose the images; give one")
+    given = [table] if isinstance(table, (str, os.PathLike)) else list(table)
+    if not given:
+        raise ConfigError("no table is given; give at least one output of embed() or edit()")
+    tables = tuple(place("table", each) for each in given)
+    checkpoint, weights = _generator(None if generator is None else place("generator", generator), tables[0])
+    chosen = None if ids is None else tuple(ids)
+    made = EditRunRequest(tables, place("out", out), checkpoint, request, config, chosen, where, caller.command)
+    return EditRun(made, weights, report), config
+
+
+def _config(request: Request, options: EditRunOptions) -> EditConfig:
+    """Return the settings of the run; ConfigError if the request is none, or the options do not suit it."""
+    operation = None if isinstance(request, type) else getattr(request, "operation", None)
+    if not isinstance(operation, str):
+        names = ", ".join(name.title() for name in EDITS.names)
+        raise ConfigError(f"the request is {request!r}; give one of an edit ({names}), such as Morph(to='a.png')")
+    usual = EDITS.get(operation).resolve().options.animation
+    return edit_config(checked(options, EditRunOptions, "edit"), usual, operation)
+
+
+def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:
+    """Return the generator and where it is: as given, or as the run of `table` recorded it."""
+    if given is not None:
+        return given, generator_weights(given)
+    weights, why_none = recorded_generator(table)
+    if weights is None:
+        raise ConfigError(f"{table}: {why_none}")
+    return recorded_generator_path(table) or "", weights
+
+
+def _try_sheet(out: str, run: EditRun, report: Callable[[str], None]) -> tuple[list[Strip] | None, str | None]:
+    """Draw the contact sheet; return its strips and its path or URL, None where that fails.
+
+    The run was for the images: it does not fail with its sheet.
+    """
+    strips = None
+    try:
+        strips = load_strips(out, lambda: run.network)
+        return strips, write_edit_sheet(out, strips)
+    except I2SError as error:
+        report(f"i2s-batch: no contact sheet was drawn ({error}); run the same command again")
+        return strips, None

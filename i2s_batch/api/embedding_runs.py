@@ -1,0 +1,83 @@
+"""embed() turns the images of a source into a table of W+ latents."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from i2s_batch.api.options import EmbedOptions, embed_run_config, place, source_options
+from i2s_batch.api.results import EmbedResult
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.config import EmbedRunConfig
+from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
+from i2s_batch.run.preview import RunPreview
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+def embed(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    generator: str | os.PathLike[str],
+    vgg: str | os.PathLike[str] = "imagenet",
+    progress: Progress = None,
+    caller: Caller = PYTHON,
+    **options: Unpack[EmbedOptions],
+) -> EmbedResult:
+    """Embed the images of `source` and write one row for each into `out`, as `i2s-batch embed` does.
+
+    A call with the same arguments resumes a run that was stopped; of one that is done it returns the result. Without
+    `in_process=True` the work is done by Ray: by the cluster that this process has joined, or that RAY_ADDRESS names,
+    or else by a Ray of its own on this machine, which ends with the call.
+
+    Args:
+        source: A folder, a glob, an image, an s3:// prefix, or a list (.txt, .csv, .json, .jsonl, .parquet).
+        out: A folder or an s3:// prefix.
+        generator: A StyleGAN checkpoint: a path, s3:// or https://.
+        vgg: The weights of the VGG-16: imagenet, random, a path or a URL.
+        progress: How the run reports: None as suits a notebook, a terminal or a log, False not at all, or a function
+            that takes each line.
+        caller: For programs that carry out a run as a command of their own.
+        **options: Those of the command line, with underscores: `EmbedOptions`.
+
+    Raises:
+        ConfigError: An option is unknown, of another type, or outside its limits.
+        RunStoppedError: The run was stopped by Ctrl-C or SIGTERM; nothing is lost. Signals reach a run in the main
+            thread only.
+        I2SError: What else a user can mend (the tree of errors is in `i2s_batch.errors`).
+    """
+    request = _request(source, out, generator, vgg, options)
+    with session(progress) as report:
+        run = EmbedRun(request, report)
+        outcome = execute(run, request.config.in_process, caller)
+        page = try_report(place("out", out), run.generator, report)
+        return EmbedResult.of(place("out", out), outcome, page)
+
+
+def preview_embed(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    generator: str | os.PathLike[str],
+    vgg: str | os.PathLike[str] = "imagenet",
+    progress: Progress = None,
+    **options: Unpack[EmbedOptions],
+) -> tuple[RunPreview, EmbedRunConfig, str]:
+    """Return what embed() would do, its settings, and the fingerprint of the generator. Writes nothing."""
+    request = _request(source, out, generator, vgg, options)
+    with session(progress) as report:
+        run = EmbedRun(request, report)
+        return run.describe(), request.config, run.generator.fingerprint
+
+
+def _request(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    generator: str | os.PathLike[str],
+    vgg: str | os.PathLike[str],
+    options: EmbedOptions,
+) -> EmbedRunRequest:
+    places = (place("source", source), place("out", out), place("generator", generator), place("vgg", vgg))
+    return EmbedRunRequest(*places, embed_run_config(options), source_options=source_options(options))

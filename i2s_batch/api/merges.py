@@ -1,0 +1,37 @@
+"""merge() writes several runs as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from i2s_batch.api.options import place
+from i2s_batch.api.results import MergeResult
+from i2s_batch.api.sessions import Progress, session
+from i2s_batch.errors import ConfigError
+from i2s_batch.maintenance.merging import merge_runs
+
+
+def merge(
+    outs: Sequence[str | os.PathLike[str]], new: str | os.PathLike[str], *, progress: Progress = None
+) -> MergeResult:
+    """Write the rows of finished runs with the same settings and networks into one table, at `new`.
+
+    An image that several runs hold comes once: the row that is ok first, then the one with the lower loss, then that of
+    the run named first. May be run again.
+
+    Args:
+        outs: At least two outputs of embed(); paths or s3:// prefixes.
+        new: A folder or an s3:// prefix.
+        progress: How it reports, as of embed().
+
+    Raises:
+        RunConflictError: The runs differ in settings or networks, or hold different images under one id.
+        StorageError: A run is not finished.
+    """
+    if isinstance(outs, (str, os.PathLike)) or len(outs) < 2:
+        raise ConfigError(f"outs is {outs!r}; give at least two outputs of embed()")
+    places = [place("outs", each) for each in outs]
+    with session(progress) as report:
+        summary = merge_runs(places, place("new", new), report)
+    return MergeResult(out=place("new", new), images=summary.images, statuses=summary.statuses, merged=tuple(places))

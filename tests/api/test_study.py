@@ -1,0 +1,39 @@
+"""study() from Python: what it found, as values; it is the study of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from i2s_batch import ConfigError, study
+from tests.api.conftest import STEPS, Material
+
+
+@pytest.fixture(scope="module")
+def options(material: Material) -> dict[str, object]:
+    networks = {"generator": material.generator, "vgg": material.vgg}
+    return networks | {"steps": STEPS, "in_process": True, "progress": False}
+
+
+def test_a_study_returns_what_it_found(material: Material, options: dict[str, object], tmp_path: Path) -> None:
+    result = study(material.source, tmp_path / "out", "init", sample=2, **options)
+    assert result.statuses == {"ok": 4} and result.study == "init" and Path(result.report).is_file()
+    written = (tmp_path / "out" / "study.md").read_text()
+    assert result.question in written and result.comparison.markdown() in written
+    assert result.findings and all(finding in written for finding in result.findings)
+    page = result._repr_html_()
+    assert "<li>random start against mean start" in page and page.count("<tr>") == 3
+    assert len(result.table) == 4 and repr(result).startswith("StudyResult(study='init', out=")
+
+
+def test_what_a_study_varies_is_refused(material: Material, options: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="init has no effect in the study init, which tries every value of it"):
+        study(material.source, tmp_path / "out", "init", init="random", **options)
+    with pytest.raises(ConfigError, match="study is 'starts'; it must be one of transforms, init"):
+        study(material.source, tmp_path / "out", "starts", **options)
+    with pytest.raises(ConfigError, match=r"study\(\) has no option 'classes'; did you mean 'class_column'"):
+        study(material.source, tmp_path / "out", "init", classes="kind", **options)
+    with pytest.raises(ConfigError, match=r"study\(\) has no option 'update'"):
+        study(material.source, tmp_path / "out", "init", update=True, **options)
+    assert not (tmp_path / "out").exists()
