@@ -8,7 +8,14 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.options import embed_options, refuse_without_effect, run_options, take_embed_config
+from i2s_batch.cli.options import (
+    embed_options,
+    refuse_without_effect,
+    run_options,
+    source_options,
+    take_embed_config,
+    take_source_options,
+)
 from i2s_batch.config import EmbedRunConfig, Json
 
 
@@ -17,32 +24,7 @@ from i2s_batch.config import EmbedRunConfig, Json
 @click.argument("out")
 @embed_options
 @click.option("--grow", is_flag=True, help="Embed what is new or has changed in SOURCE since the run was planned.")
-@click.option(
-    "--path-column",
-    default=None,
-    metavar="NAME",
-    help="The column of a list that holds the paths. Default: the first with a usual name, such as path or file_name.",
-)
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="PATTERN",
-    help="Embed only files whose name, or path below SOURCE if it holds a /, fits this pattern, such as '*.{jpg,png}'. "
-    "May be given several times; the case does not matter.",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="Leave out files whose name, or path below SOURCE, fits this pattern. May be given several times.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(1),
-    default=None,
-    metavar="N",
-    help="Embed only the first N images by their ids. Default: all.",
-)
+@source_options
 @click.option(
     "--price-per-hour", type=click.FloatRange(0, min_open=True), default=None, help="Of one worker; for --dry-run."
 )
@@ -53,10 +35,6 @@ def embed(
     generator: str,
     vgg: str,
     dry_run: bool,
-    path_column: str | None,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    limit: int | None,
     price_per_hour: float | None,
     **options: Any,
 ) -> int:
@@ -67,13 +45,12 @@ def embed(
     """
     if not dry_run:
         refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
+    chosen = take_source_options(options)
     config = EmbedRunConfig(embed=take_embed_config(options), **options)
     from i2s_batch.cli.run_command import ended, execute, voice, write_page
     from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
-    from i2s_batch.sources.options import SourceOptions
 
-    options_of_source = SourceOptions(path_column, include, exclude, limit)
-    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config, source_options=options_of_source), voice())
+    run = EmbedRun(EmbedRunRequest(source, out, generator, vgg, config, source_options=chosen), voice())
     if dry_run:
         preview = run.describe()
         updates = preview.images_to_do * config.embed.steps

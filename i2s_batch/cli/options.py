@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, EmbedConfig
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
+from i2s_batch.sources.options import SourceOptions
 from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -155,6 +156,48 @@ def take_embed_config(options: dict[str, Any]) -> EmbedConfig:
         refuse_without_effect(["--plateau-steps"], "without --stop-plateau")
     names = ("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps", "compile")
     return EmbedConfig(**{name: options.pop(name) for name in names})
+
+
+def source_options(command: F) -> F:
+    """Add the options that say how SOURCE is read and which of its images are meant (`sources.options`)."""
+    options = [
+        click.option(
+            "--path-column",
+            default=None,
+            metavar="NAME",
+            help="The column of a list that holds the paths. Default: the first with a usual name, such as path or "
+            "file_name.",
+        ),
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="PATTERN",
+            help="Take only files whose name, or path below SOURCE if it holds a /, fits this pattern, such as "
+            "'*.{jpg,png}'. May be given several times; the case does not matter.",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="PATTERN",
+            help="Leave out files whose name, or path below SOURCE, fits this pattern. May be given several times.",
+        ),
+        click.option(
+            "--limit",
+            type=click.IntRange(1),
+            default=None,
+            metavar="N",
+            help="Take only the first N images by their ids. Default: all.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+# `Any`: what a command is called with by click, a value of another type for each option.
+def take_source_options(options: dict[str, Any]) -> SourceOptions:
+    """Take the options out that say how SOURCE is read."""
+    return SourceOptions(**{name: options.pop(name) for name in ("path_column", "include", "exclude", "limit")})
 
 
 def run_options(command: F) -> F:

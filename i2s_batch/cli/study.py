@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.options import Location, embed_options, refuse_without_effect, run_options, take_embed_config
+from i2s_batch.cli.options import (
+    Location,
+    embed_options,
+    refuse_without_effect,
+    run_options,
+    source_options,
+    take_embed_config,
+    take_source_options,
+)
 from i2s_batch.studies.registered import STUDIES
 from i2s_batch.studies.study_config import StudyConfig
 
@@ -32,17 +40,20 @@ def _help() -> str:
 @click.argument("out", type=Location())
 @click.option("--sample", default=25, show_default=True, help="Images to look at, as many of each class as possible.")
 @click.option("--classes", metavar="COLUMN", help="Column of the list SOURCE; default: each image's first folder.")
+@source_options
 @embed_options
 @run_options
 def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: bool, **options: Any) -> int:
     """Carry out a study, or print what it would do."""
     if (varied := STUDIES.get(name).varies) is not None:
         refuse_without_effect([varied], f"in the study {name}, which tries every value of it")
+    chosen = take_source_options(options)
     config = StudyConfig(embed=take_embed_config(options), study=name, **options)
     from i2s_batch.cli.run_command import command_words, ended, execute, voice, write_page
     from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
-    run = StudyRun(StudyRunRequest(source, out, generator, vgg, config, command_words()), voice())
+    request = StudyRunRequest(source, out, generator, vgg, config, command_words(), source_options=chosen)
+    run = StudyRun(request, voice())
     if dry_run:
         click.echo(json.dumps(run.describe().to_json(), indent=2))
         return 0
