@@ -80,4 +80,5 @@ def _request(
     options: EmbedOptions,
 ) -> EmbedRunRequest:
     places = (place("source", source), place("out", out), place("generator", generator), place("vgg", vgg))
-    return EmbedRunRequest(*places, embed_run_config(options), source_options=source_options(options))
+    config = embed_run_config(options)
+    return EmbedRunRequest(*places, config, source_options=source_options(options))

@@ -59,6 +59,10 @@ class ImageOptions(RunOptions, total=False):
         patience: The number of steps within which `early_stopping` expects its improvement. Default: 250.
         compile: True compiles the step of a full batch; None (the default) does so where it is worth it, on a GPU.
         checkpoint_every_s: The seconds between two checkpoints of the images in flight. Default: 60.
+        path_column: The column of a list that holds the paths. Default: None, the first with a usual name.
+        include: Patterns of the files to embed, such as ["*.png"], whatever the case. Default: all files.
+        exclude: Patterns of the files to leave out. Default: none.
+        limit: The largest number of images, the first by their ids. Default: None, all.
     """
 
     steps: int
@@ -71,6 +75,10 @@ class ImageOptions(RunOptions, total=False):
     patience: int
     compile: bool | None
     checkpoint_every_s: float
+    path_column: str | None
+    include: Sequence[str]
+    exclude: Sequence[str]
+    limit: int | None
 
 
 class EmbedOptions(ImageOptions, total=False):
@@ -78,17 +86,9 @@ class EmbedOptions(ImageOptions, total=False):
 
     Attributes:
         update: True embeds what is new or has changed in the source since the run was planned. Default: False.
-        path_column: The column of a list that holds the paths. Default: None, the first with a usual name.
-        include: Patterns of the files to embed, such as ["*.png"], whatever the case. Default: all files.
-        exclude: Patterns of the files to leave out. Default: none.
-        limit: The largest number of images, the first by their ids. Default: None, all.
     """
 
     update: bool
-    path_column: str | None
-    include: Sequence[str]
-    exclude: Sequence[str]
-    limit: int | None
 
 
 class StudyOptions(ImageOptions, total=False):
@@ -213,9 +213,8 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
     )
 
 
-def source_options(options: EmbedOptions) -> SourceOptions:
-    """Return how the source is to be read. Raises ConfigError."""
-    options = checked(options, EmbedOptions, "embed")
+def source_options(options: ImageOptions) -> SourceOptions:
+    """Return how the source is to be read, from options that are checked. Raises ConfigError."""
     limit = options.get("limit")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; it must be at least 1, or None for all images")

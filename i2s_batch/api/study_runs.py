@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from i2s_batch.api.options import StudyOptions, place, study_config
+from i2s_batch.api.options import StudyOptions, place, source_options, study_config
 from i2s_batch.api.results import StudyResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.run.preview import RunPreview
-from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
 if TYPE_CHECKING:
@@ -47,10 +45,10 @@ def study(
         RunStoppedError: It was stopped by Ctrl-C or SIGTERM; nothing is lost.
         I2SError: What else a user can mend.
     """
-    config = study_config(name, options)
+    request = _request((source, out, generator, vgg), name, options, caller)
     with session(progress) as report:
-        run = _run((source, out, generator, vgg), config, caller, report)
-        outcome = execute(run, config.in_process, caller)
+        run = StudyRun(request, report)
+        outcome = execute(run, request.config.in_process, caller)
         page = try_report(place("out", out), run.generator, report)
         return StudyResult.of(place("out", out), outcome, page, study=name)
 
@@ -67,14 +65,16 @@ def preview_study(
     **options: Unpack[StudyOptions],
 ) -> RunPreview:
     """Return what study() would do. Writes nothing."""
-    config = study_config(name, options)
+    request = _request((source, out, generator, vgg), name, options, caller)
     with session(progress) as report:
-        return _run((source, out, generator, vgg), config, caller, report).describe()
+        return StudyRun(request, report).describe()
 
 
-def _run(
-    places: tuple[str | os.PathLike[str], ...], config: StudyConfig, caller: Caller, report: Callable[[str], None]
-) -> StudyRun:
-    """Return the run over `places`: source, out, generator, VGG-16."""
+def _request(
+    places: tuple[str | os.PathLike[str], ...], name: str, options: StudyOptions, caller: Caller
+) -> StudyRunRequest:
+    """Return the request of a study over `places`: source, out, generator, VGG-16. Raises ConfigError."""
     source, out, generator, vgg = map(place, ("source", "out", "generator", "vgg"), places)
-    return StudyRun(StudyRunRequest(source, out, generator, vgg, config, caller.command), report)
+    config = study_config(name, options)
+    chosen = source_options(options)
+    return StudyRunRequest(source, out, generator, vgg, config, caller.command, source_options=chosen)

@@ -8,8 +8,15 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.help_groups import INPUT, RUN, GroupedCommand, option
-from i2s_batch.cli.options import Price, embed_options, embed_run_options, refuse_without_effect, run_arguments
+from i2s_batch.cli.help_groups import RUN, GroupedCommand, option
+from i2s_batch.cli.options import (
+    Price,
+    embed_options,
+    embed_run_options,
+    refuse_without_effect,
+    run_arguments,
+    source_options,
+)
 from i2s_batch.config import EmbedRunConfig, Json
 
 
@@ -17,37 +24,7 @@ from i2s_batch.config import EmbedRunConfig, Json
 @click.argument("source")
 @click.argument("out")
 @embed_options
-@option(
-    "--path-column",
-    group=INPUT,
-    default=None,
-    metavar="NAME",
-    help="Column of a list that holds the paths. Default: the first with a usual name, such as path or file_name.",
-)
-@option(
-    "--include",
-    group=INPUT,
-    multiple=True,
-    metavar="PATTERN",
-    help="Embed only files whose name, or path below SOURCE if it holds a /, fits this pattern, such as '*.{jpg,png}'. "
-    "May be given several times; the case does not matter. Default: all files.",
-)
-@option(
-    "--exclude",
-    group=INPUT,
-    multiple=True,
-    metavar="PATTERN",
-    help="Leave out files whose name, or path below SOURCE, fits this pattern. May be given several times. "
-    "Default: none.",
-)
-@option(
-    "--limit",
-    group=INPUT,
-    type=click.IntRange(1),
-    default=None,
-    metavar="N",
-    help="Embed only the first N images by their ids. Default: all.",
-)
+@source_options
 @option(
     "--update",
     group=RUN,

@@ -218,6 +218,44 @@ def embed_run_options(command: F) -> F:
     return run_options(_decorated(command, options))
 
 
+def source_options(command: F) -> F:
+    """Give a command the options of how SOURCE is read and which of its images are meant (`sources.options`)."""
+    options = [
+        option(
+            "--path-column",
+            group=INPUT,
+            default=None,
+            metavar="NAME",
+            help="Column of a list that holds the paths. Default: the first with a usual name, such as path or file_name.",
+        ),
+        option(
+            "--include",
+            group=INPUT,
+            multiple=True,
+            metavar="PATTERN",
+            help="Take only files whose name, or path below SOURCE if it holds a /, fits this pattern, such as "
+            "'*.{jpg,png}'. May be given several times; the case does not matter. Default: all files.",
+        ),
+        option(
+            "--exclude",
+            group=INPUT,
+            multiple=True,
+            metavar="PATTERN",
+            help="Leave out files whose name, or path below SOURCE, fits this pattern. May be given several times. "
+            "Default: none.",
+        ),
+        option(
+            "--limit",
+            group=INPUT,
+            type=click.IntRange(1),
+            default=None,
+            metavar="N",
+            help="Take only the first N images by their ids. Default: all.",
+        ),
+    ]
+    return _decorated(command, options)
+
+
 def run_options(command: F) -> F:
     """Give a command the options of every run, which are `config.RunConfig`."""
     options = [

@@ -14,6 +14,7 @@ from i2s_batch.cli.options import (
     embed_run_options,
     refuse_without_effect,
     run_arguments,
+    source_options,
 )
 from i2s_batch.studies.registered import STUDIES
 
@@ -53,6 +54,7 @@ def _help() -> str:
     metavar="COLUMN",
     help="Column of the list SOURCE that names the class of an image. Default: its first folder is its class.",
 )
+@source_options
 @embed_options
 @embed_run_options
 def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: bool, **options: Any) -> int:

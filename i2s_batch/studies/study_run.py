@@ -55,7 +55,8 @@ class StudyRun(EmbedRun):
 
     def _make_plan(self) -> Plan:
         config = self._study_request.config
-        images = list_images(self._study_request.source, exclude=self._study_request.out).read()
+        request = self._study_request
+        images = list_images(request.source, request.out, request.source_options, self._say).read()
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)

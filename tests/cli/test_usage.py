@@ -162,3 +162,25 @@ def test_what_a_study_would_do(source: Path, tmp_path: Path, generator: Path) ->
     result = i2s_batch("study", "space", source, tmp_path / "out", *options)
     assert json.loads(result.stdout)["images"] == 4 and "1 of 1 images in 4 variants" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [("embed",), ("study", "init")])
+def test_the_images_of_a_source_are_chosen(tmp_path: Path, generator: Path, command: tuple[str, ...]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "b.PNG", "c.jpg", "d.txt"):
+        scene(0, (40, 40)).save(folder / name, "PNG")
+    (tmp_path / "l.csv").write_text("path,photo\nx,in/a.png\ny,in/c.jpg\n")
+
+    def images(source: Path, *options: object) -> int:
+        networks = ("--generator", generator, "--vgg", "random", "--steps", 1, "--dry-run")
+        result = i2s_batch(*command, source, tmp_path / "out", *networks, *options)
+        return json.loads(result.stdout)["images"]
+
+    variants = 2 if command[0] == "study" else 1
+    assert images(folder, "--include", "*.{png,jpg}", "--exclude", "c*", "--limit", 5) == 2 * variants
+    assert images(tmp_path / "l.csv", "--path-column", "photo", "--limit", 1) == variants
+    none = i2s_batch(
+        *command, folder, tmp_path / "out", "--generator", generator, "--vgg", "random", "--include", "*.gif"
+    )
+    assert "none is left; give other --include or --exclude" in refusal(none)
