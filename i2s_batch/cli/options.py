@@ -226,7 +226,7 @@ def source_options(command: F) -> F:
             group=INPUT,
             default=None,
             metavar="NAME",
-            help="Column of a list that holds the paths. Default: the first with a usual name, such as path or file_name.",
+            help="Column of a list that holds the paths. Default: the first with a usual name, such as path.",
         ),
         option(
             "--include",

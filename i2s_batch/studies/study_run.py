@@ -56,7 +56,7 @@ class StudyRun(EmbedRun):
     def _make_plan(self) -> Plan:
         config = self._study_request.config
         request = self._study_request
-        images = list_images(request.source, request.out, request.source_options, self._say).read()
+        images = list_images(request.source, request.out, request.source_options, self._report).read()
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)
