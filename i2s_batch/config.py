@@ -137,7 +137,7 @@ class RunConfig:
         precision: Arithmetic of the networks, one of `PRECISIONS`.
         device: Where the workers compute, one of `DEVICES`.
         batch_size: Images in a batch of one worker; None chooses by measurement.
-        actors: Number of workers; None starts one for each GPU, or one for two CPU cores.
+        actors: Number of workers; None starts one for each GPU, or one for each CPU core.
         shard_size: Rows in one file of the table.
         retry_failed: Whether images with a row that is not ok are tried again.
         max_failed_fraction: The run succeeds if no larger fraction of the images has failed, in [0, 1].

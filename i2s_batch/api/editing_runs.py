@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from i2s_batch.api.options import EditRunOptions, checked, edit_config, place
 from i2s_batch.api.results import EditResult
@@ -20,9 +20,6 @@ from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.recorded import recorded_generator, recorded_generator_path
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 def edit(

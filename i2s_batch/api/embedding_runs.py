@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from i2s_batch.api.options import EmbedOptions, embed_run_config, place, source_options
 from i2s_batch.api.results import EmbedResult
@@ -11,9 +11,6 @@ from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, t
 from i2s_batch.config import EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.run.preview import RunPreview
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 def embed(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from i2s_batch.api.options import StudyOptions, place, source_options, study_config
 from i2s_batch.api.results import StudyResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 def study(

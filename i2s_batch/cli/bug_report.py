@@ -8,7 +8,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from i2s_batch.storage.urls import hide_secrets
@@ -53,7 +53,7 @@ def write_bug_report(what: str, details: str, command: Sequence[str]) -> str:
     Raises:
         OSError: The file cannot be written.
     """
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     descriptor, path = tempfile.mkstemp(prefix=f"i2s-batch-bug-{now:%Y%m%d-%H%M%S}-", suffix=".txt")
     lines = [
         what,

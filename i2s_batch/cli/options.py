@@ -294,7 +294,7 @@ def run_options(command: F) -> F:
             group=SPEED,
             type=AutoOr(),
             default="auto",
-            help="Number of workers; auto is one per GPU, or one per two CPU cores.",
+            help="Number of workers; auto is one per GPU, or one per CPU core as far as memory goes.",
         ),
         option(
             "--in-process",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -43,5 +43,5 @@ def _row(image: EditImage, attempts: int, status: str) -> Row:
         attempts=attempts,
         space="w+",
         seed=image.seed,
-        embedded_at=datetime.now(timezone.utc),
+        embedded_at=datetime.now(UTC),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TypedDict
 
 import numpy as np
@@ -77,7 +77,7 @@ def _row(task: Task[EmbedUnit], image: LoadedImage, status: str, device: str | N
         status=status,
         attempts=task.attempts,
         space=config.space,
-        embedded_at=datetime.now(timezone.utc),
+        embedded_at=datetime.now(UTC),
         sha256=image.sha256,
         width=image.width,
         height=image.height,

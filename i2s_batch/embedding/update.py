@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -78,7 +78,7 @@ def _mark_changed(state: RunState, plan: Plan, shard: int, positions: np.ndarray
 
 def _vanished(rows: pa.Table, present: np.ndarray) -> pa.Array | None:
     """Return the column `vanished_at` as it ought to be; None if it is so already."""
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     before = rows["vanished_at"].to_pylist()
     wanted = [None if exists else (since or now) for exists, since in zip(present, before, strict=True)]
     return None if wanted == before else pa.array(wanted, rows["vanished_at"].type)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import chain
 
 import numpy as np
@@ -211,7 +211,7 @@ def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shard
     Plan(spilled(chain([first], parts), first.schema), size).save(target)
     summary = MergedSummary(
         finished=True,
-        updated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        updated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         images=chosen.num_rows,
         done=chosen.num_rows,
         statuses=dict(sorted(statuses.items())),

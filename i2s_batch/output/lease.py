@@ -14,7 +14,7 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from i2s_batch.errors import InternalError, ObjectNotFoundError, RunConflictError, StorageError
@@ -116,7 +116,7 @@ class Lease:
         Raises:
             RunConflictError: The holder is alive; the message names it.
         """
-        self._since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._content = self._render()
         while not self._store.put_new(self._key, self._content):
             try:

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -41,7 +41,7 @@ def write_page(out: str, facts: Facts, parts: PageParts, why_none: str = "", com
         facts=facts,
         parts=parts,
         out=store.url,
-        written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         why_none=why_none,
         summaries=list(_summaries(facts)) if parts.metrics else [],
         settings=sorted((name, _shown(value)) for name, value in flattened(settings)),

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from i2s_batch.output.run_state import RunState
 from i2s_batch.output.run_summary import Flight, RunSummary, Session
@@ -176,7 +176,7 @@ class Progress:
         )
         return RunSummary(
             finished=finished,
-            updated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            updated_at=datetime.now(UTC).isoformat(timespec="seconds"),
             images=self._total,
             done=done,
             statuses=dict(sorted(self._state.statuses.items())),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -377,6 +377,6 @@ def _live(content: bytes | None) -> Live | None:
         return None
     if summary.finished or summary.updated_at.tzinfo is None:
         return None
-    age_s = (datetime.now(timezone.utc) - summary.updated_at).total_seconds()
+    age_s = (datetime.now(UTC) - summary.updated_at).total_seconds()
     # Clocks may disagree: an age below 0 means 0.
     return Live(max(0.0, round(age_s, 1)), **{each.name: getattr(summary, each.name) for each in fields(Live)[1:]})

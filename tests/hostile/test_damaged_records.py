@@ -11,7 +11,7 @@ import random
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def test_the_status_of_a_living_run_bears_any_summary(outputs: Path, tries: int)
     file = outputs / "killed" / "summary.json"
     flight = {"image_id": "cats/0.png", "steps": 3, "worker": "local-0", "seconds": 2.5}
     record = json.loads(file.read_bytes()) | {
-        "updated_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "in_flight": 1,
         "longest_in_flight": [flight],
         "waiting_for": None,

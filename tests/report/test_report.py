@@ -74,7 +74,7 @@ def large_run(where: str, rows: int, latent_size: int, layers: int) -> None:
         "seconds": np.where(ok, 12.5, None).tolist(),
         "worker": [f"actor-{i % 90}" for i in range(rows)],
         "device": ["NVIDIA H200"] * rows,
-        "embedded_at": [datetime.datetime.fromtimestamp(1e9 + i, datetime.timezone.utc) for i in range(rows)],
+        "embedded_at": [datetime.datetime.fromtimestamp(1e9 + i, datetime.UTC) for i in range(rows)],
     }
     for name in ("psnr", "ssim", "lpips", "loss", "w_distance"):
         columns[name] = np.where(ok, stream.normal(20, 3, rows), None).tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ class Scene:
 
     def log_unit(self, unit: int, status: str) -> None:
         names = self.plan.rows(self.plan.unit_range(unit))["image_id"].to_pylist()
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         rows = [Row(image_id=n, uri=n, status=status, attempts=1, space="w+", embedded_at=now) for n in names]
         self.log.write_rows(Task(Unit(index=unit, image_ids=tuple(names))), rows)
 

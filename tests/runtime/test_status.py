@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -200,7 +200,7 @@ def test_a_run_under_way(
 
 def say_in_summary(store: Store, age_s: float, **facts: object) -> None:
     """Write the summary that a driver would have written `age_s` ago."""
-    at = datetime.now(timezone.utc) - timedelta(seconds=age_s)
+    at = datetime.now(UTC) - timedelta(seconds=age_s)
     summary = {"finished": False, "updated_at": at.isoformat(), "in_flight": 8, "retried": 3, "waiting_for": None}
     summary |= {"longest_in_flight": [{"image_id": "a", "steps": 7, "worker": "w", "seconds": 9.0}]}
     summary |= {"steps_per_second": 20.0, "images_per_hour": 6.0, "eta_seconds": 60.0}

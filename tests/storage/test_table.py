@@ -28,7 +28,7 @@ SCHEMA = table_schema(L * W_DIM, [pa.field("label", pa.string()), pa.field("age"
 META = shard_metadata(
     latent_shape=(L, W_DIM), space="w+", generator="ab", vgg="cd", settings={"steps": 5}, code_version="0.1.0"
 )
-NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=datetime.timezone.utc)
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=datetime.UTC)
 
 
 def latent(number: int) -> np.ndarray:
