@@ -1,4 +1,4 @@
-"""i2s_batch embeds whole datasets of images into StyleGAN's W+ latent space (Image2StyleGAN), on Ray, into Parquet.
+"""`i2s_batch` embeds whole datasets of images into StyleGAN's W+ latent space (Image2StyleGAN), on Ray, into Parquet.
 
     import i2s_batch
 

@@ -1,4 +1,4 @@
-"""edit() makes new images from the latents of one or several tables."""
+"""`edit()` makes new images from the latents of one or several tables."""
 
 from __future__ import annotations
 

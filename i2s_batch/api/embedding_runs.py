@@ -1,4 +1,4 @@
-"""embed() turns the images of a source into a table of W+ latents."""
+"""`embed()` turns the images of a source into a table of W+ latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""merge() writes several runs as one."""
+"""`merge()` writes several runs as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""sample() draws the latents and images that a generator's own programs draw for some seeds."""
+"""`sample()` draws the latents and images that a generator's own programs draw for some seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""study() carries out one of the paper's experiments on a sample of the user's own images."""
+"""`study()` carries out one of the paper's experiments on a sample of the user's own images."""
 
 from __future__ import annotations
 

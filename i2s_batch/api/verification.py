@@ -1,4 +1,4 @@
-"""verify() checks whether a table is what it is documented to be."""
+"""`verify()` checks whether a table is what it is documented to be."""
 
 from __future__ import annotations
 

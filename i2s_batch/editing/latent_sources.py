@@ -1,4 +1,4 @@
-"""Where the worker that draws images gets its latents."""
+"""Gives the worker that draws images its latents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of lists share: rows, which column holds the paths, and the names of the others."""
+"""Holds what the readers of lists share: rows, the column of the paths, and the names of the others."""
 
 from __future__ import annotations
 

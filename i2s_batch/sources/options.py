@@ -1,4 +1,4 @@
-"""What the user says about SOURCE beside its name."""
+"""Holds what the user asks of SOURCE beside its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sampled, with what, into where."""
+"""Describes what is sampled, with which generator, and where it is written."""
 
 from __future__ import annotations
 

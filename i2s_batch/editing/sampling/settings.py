@@ -1,4 +1,4 @@
-"""How samples are drawn: what fixes each image beside the generator."""
+"""Holds the settings of samples: all that determines an image beside the generator."""
 
 from __future__ import annotations
 
