@@ -53,7 +53,8 @@ class Strip:
     @property
     def alt(self) -> str:
         """Return a description in words."""
-        return f"{self.caption}: {len(self.before)} before, {len(self.after)} after"
+        before = f"{len(self.before)} before, " if self.before else ""
+        return f"{self.caption}: {before}{len(self.after)} after"
 
 
 def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:

@@ -87,10 +87,12 @@ class EmbedRun(Run):
         return self._list()
 
     def _updated(self, plan: Plan) -> Plan:
-        if not self._request.config.grow:
-            return plan
+        self._check_choice(plan)
+        return updated_plan(plan, self._listing) if self._request.config.grow else plan
+
+    def _check_choice(self, plan: Plan) -> None:
+        """Raise RunConflictError if the run has images planned that the options of SOURCE leave out now."""
         check_not_narrower(self._request.source_options, plan.images)
-        return updated_plan(plan, self._listing)
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:

@@ -6,6 +6,7 @@ networks; not on its neighbours, the batch size or the order.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -196,9 +197,11 @@ class Embedder:
                 a generator may make them.
 
         Raises:
-            ConfigError: An item is nothing that can be an image, or has the id of one in flight.
+            ConfigError: An item is nothing that can be an image, or has the id of one in flight, or `images` is a path.
             PictureError: A file or Pillow image cannot be decoded.
         """
+        if isinstance(images, (str, os.PathLike)):
+            raise ConfigError(f"images is the path {os.fspath(images)!r}; give several, or [path]")
         waiting = enumerate(images)
         exhausted = False
         while True:

@@ -53,6 +53,9 @@ class StudyRun(EmbedRun):
     def _command(self) -> tuple[str, ...] | None:
         return self._study_request.command
 
+    def _check_choice(self, plan: Plan) -> None:
+        """Let every choice pass: the plan holds variants of a sample, whose ids are not those of SOURCE."""
+
     def _make_plan(self) -> Plan:
         config = self._study_request.config
         request = self._study_request

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from i2s_batch.errors import ConfigError, StorageError
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.table.dataset import Shard, TableFiles, open_table
-from i2s_batch.table.sql import run_query
+from i2s_batch.table.sql import check_condition, run_query
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,15 @@ def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) 
 
 def chosen_ids(out: str, where: str) -> list[str]:
     """Return the images of the table at `out` with status 'ok' for which `where` holds. Errors as `choose`."""
-    ids: list[str] = _ids(open_table(out), f"({where}\n) AND status = '{STATUS_OK}'").to_pylist()
+    table = open_table(out)
+    check_condition(where)
+    ids: list[str] = _ids(table, f"({where}\n) AND status = '{STATUS_OK}'").to_pylist()
     return ids
 
 
 def _ids(table: TableFiles, where: str) -> pa.Array:
     """Return the images for which `where` holds."""
+    check_condition(where)
     query = f"SELECT image_id FROM latents WHERE (\n{where}\n)"  # the line break ends a comment in `where`
     with run_query(table, query) as found:
         ids = [batch.column(0) for batch in found.batches]

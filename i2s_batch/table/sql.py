@@ -165,6 +165,20 @@ def _register(connection: Any, table: TableFiles) -> None:
         connection.register("latents", replace(table, shards=shards, schema=plain).dataset)
 
 
+def check_condition(where: str) -> None:
+    """Check that `where` is one condition by itself, so that it stays one between the parentheses of a query.
+
+    Raises:
+        QueryError: It is not: empty, or with a parenthesis, a clause or a statement of its own.
+    """
+    try:
+        statements = duckdb.extract_statements(f"SELECT image_id FROM latents WHERE\n{where}\n")
+    except duckdb.Error as error:
+        raise QueryError(f'{where!r} is not a condition in SQL, such as "psnr > 22": {_one_line(error)}') from error
+    if len(statements) != 1:
+        raise QueryError(f'{where!r} holds {len(statements)} statements; give one condition, such as "psnr > 22"')
+
+
 def _checked(connection: Any, query: str) -> Any:
     """Return the one statement of `query`, if it only reads the table."""
     try:

@@ -138,3 +138,10 @@ def test_the_error_of_an_item_reaches_who_iterates() -> None:
     images = [np.zeros((8, 8, 3), np.uint8), "nothing.png"]
     with pytest.raises(PictureError, match=r"image 1 \('nothing.png'\)"):
         list(embedder.embed(images))
+
+
+def test_one_path_is_not_taken_for_its_characters() -> None:
+    embedder = Embedder(LinearGenerator(), features, EmbedConfig(steps=3, batch_size=2))
+    for path in ("photo.png", Path("photo.png")):
+        with pytest.raises(ConfigError, match=r"images is the path 'photo.png'; give several, or \[path\]"):
+            next(embedder.embed(path))

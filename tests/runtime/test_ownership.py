@@ -328,6 +328,8 @@ def test_prefixes_of_s3_in_each_other(s3_bucket: str, job: EmbedRunRequest) -> N
         "2.png",
         "work/thesis.tex",
     ]
+    bucket.put("data/out-2.png", images["data/0.png"])
     embed(replace(job, source=f"{bucket.url}/data", out=f"{bucket.url}/data-2", config=config))
-    assert len(read_table(f"{bucket.url}/data-2")) > 4, "a name that only begins alike is another prefix"
+    ids = read_table(f"{bucket.url}/data-2")["image_id"].to_pylist()
+    assert "out-2.png" in ids and len(ids) == 5, "a name that only begins as that of an output is another's"
     assert {key: bucket.get(key) for key in theirs} == theirs

@@ -11,6 +11,7 @@ import pytest
 from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
+from i2s_batch.errors import RunConflictError
 from i2s_batch.run.status import read_status
 from i2s_batch.sources.options import SourceOptions
 from i2s_batch.table.shards import read_table
@@ -79,6 +80,20 @@ def test_the_choice_of_images_may_become_wider(
     written = rows_written(monkeypatch)
     wider = replace(job, source_options=replace(chosen, limit=None), config=replace(CONFIG, grow=True))
     assert embed(wider).summary.images == 2 and written == ["1.png"]
+
+
+def test_a_choice_that_leaves_planned_images_out_is_refused(tmp_path: Path, generator: Path, vgg: Path) -> None:
+    fill(tmp_path / "in")
+    config = replace(CONFIG, max_failed_fraction=1)
+    job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), config)
+    before = embed(job).summary.images
+    for chosen, told in (
+        (SourceOptions(limit=1), "--limit 1 is less"),
+        (SourceOptions(include=("*.gif",)), "--include"),
+    ):
+        with pytest.raises(RunConflictError, match=f"{told}.*another OUT"):
+            embed(replace(job, source_options=chosen))
+    assert embed(replace(job, source_options=SourceOptions(exclude=("*.gif",)))).summary.images == before
 
 
 def test_an_output_in_the_source_is_named(tmp_path: Path, generator: Path, vgg: Path) -> None:

@@ -19,6 +19,7 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.codec import encode_shard
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.export import export_latents
+from i2s_batch.table.selection import chosen_ids
 from tests.documents.pages import DOCS, blocks
 from tests.program import i2s_batch, refusal
 from tests.storage.test_table import META, W_DIM, L, latent, out, row, shard  # noqa: F401
@@ -57,6 +58,12 @@ def test_what_cannot_be_read(out: Store) -> None:  # noqa: F811
     for hostile in ("true) UNION SELECT content FROM read_text('/etc/passwd') --", "1 IN (FROM '/etc/passwd')"):
         with pytest.raises(QueryError):
             read_latents(out.url, where=hostile)
+    # Each is SQL between the parentheses of the query, where it chooses other rows than a condition could.
+    for more in ("status = 'unreadable') OR (true", "loss > 0) LIMIT (2", "", "true; SELECT 1"):
+        with pytest.raises(QueryError, match=r"give one condition|is not a condition in SQL"):
+            read_latents(out.url, where=more)
+        with pytest.raises(QueryError, match=r"give one condition|is not a condition in SQL"):
+            chosen_ids(out.url, more)
     with pytest.raises(ConfigError, match=r"batch size is 0"):
         next(iter_latents(out.url, 0))
     with pytest.raises(ConfigError, match=r"column 'loss_curve' holds list"):
