@@ -6,6 +6,7 @@ import io
 import json
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,7 @@ def test_ctrl_c_raises_one_clear_exception_and_the_same_call_resumes(
     assert any("3 to do (3 from a checkpoint)" in line for line in lines)
 
 
+@pytest.mark.usefixtures("heard_sigint")
 def test_ctrl_c_before_the_first_image_is_the_same_exception(material: Material, tmp_path: Path) -> None:
     def stop(line: str) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -161,6 +163,14 @@ def test_ctrl_c_before_the_first_image_is_the_same_exception(material: Material,
     with pytest.raises(RunStoppedError, match="the run was stopped by SIGINT; nothing is lost: call the same again"):
         material.embed(tmp_path / "out", progress=stop)
     assert material.embed(tmp_path / "out").statuses == {"ok": 3}
+
+
+@pytest.fixture
+def heard_sigint() -> Iterator[None]:
+    """SIGINT as a foreground process has it: one that a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_in_another_thread_leaves_signals_alone(

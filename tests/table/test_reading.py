@@ -151,14 +151,14 @@ def test_the_command(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "out"))
     store.put(RunLayout.shard(0), shard(range(9)))
     result = i2s_batch("export", store.url, tmp_path / "a.npz", "--where", "loss > 1")
-    assert (result.returncode, result.stdout) == (0, f"{tmp_path / 'a.npz'}: 0 codes\n"), result.stderr
+    assert (result.returncode, result.stdout) == (0, f"{tmp_path / 'a.npz'}: 0 latents\n"), result.stderr
     assert "Missing argument 'FILE'" in refusal(i2s_batch("export", store.url))
     for url, name, where, message in (
         (store.url, "a.h5", None, "FILE is 'a.h5'; give a path on this machine that ends in .npy, .npz or .pt"),
         (store.url, "s3://bucket/a.npy", None, "a path on this machine"),
         (store.url, str(tmp_path / "no" / "a.npy"), None, "create it first"),
         (store.url, str(tmp_path / "b.npz"), "lozz", '"lozz" not found'),
-        (store.url, str(tmp_path / "b.npz"), "", "the query fails: "),
+        (store.url, str(tmp_path / "b.npz"), "", "is not a condition in SQL"),
         (str(tmp_path / "nowhere"), str(tmp_path / "b.npz"), None, "holds no output"),
     ):
         with pytest.raises(I2SError) as refused:

@@ -401,6 +401,6 @@ def test_the_command(out: str, tmp_path: Path) -> None:
     assert result.returncode == 1 and result.stderr == ""
     wrong, unfinished = result.stdout.splitlines()[-2:]
     assert wrong.startswith(f"wrong: {out}/{SHARDS[1]}, row {ids(out, 1)[0]}: its psnr is 1.5")
-    assert unfinished == "unfinished: 2 images have no row in the table yet; i2s-batch status says more"
+    assert unfinished == "unfinished: 2 images have no row in the table yet; see i2s-batch status"
     assert "holds no output" in refusal(i2s_batch("verify", tmp_path / "nowhere"))
     assert "nowhere.pkl" in refusal(i2s_batch("verify", out, "--generator", tmp_path / "nowhere.pkl"))

@@ -127,7 +127,7 @@ def test_pictures_that_are_spoilt_or_gone(out: str) -> None:
     assert set(findings) == {first, second, third, fourth}
     assert findings[first].startswith("its sha256 is ") and str(picture(out, 0)) in findings[first]
     assert findings[second] == f"its image {str(picture(out, 1))!r} is missing"
-    assert "is damaged (the file is no picture" in findings[third]
+    assert "is damaged (the file is not an image but text" in findings[third]
     assert findings[fourth] == f"its row gives 16 x 16; {str(picture(out, 3))!r} is 8 x 8"
 
 
