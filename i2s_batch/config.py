@@ -30,7 +30,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Holds the loss weights of eq. (1) of Image2StyleGAN (its lambdas), all 1 there."""
+    """Holds the loss weights of eq. (1) of Image2StyleGAN (its lambda terms), all 1 there."""
 
     pixel: float = 1.0
     conv1_1: float = 1.0

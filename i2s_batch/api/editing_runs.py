@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Unpack
 
-from i2s_batch.api.options import EditRunOptions, checked, edit_config, place
+from i2s_batch.api.options import EditRunOptions, checked, edit_config, path_or_url
 from i2s_batch.api.results import EditResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.config import EditConfig
@@ -55,7 +55,7 @@ def edit(
     with session(progress) as report:
         run, config = _run(table, out, request, generator, caller, report, options)
         outcome = execute(run, config.in_process, caller)
-        where = place("out", out)
+        where = path_or_url("out", out)
         strips, sheet = _try_sheet(where, run, report)
         page = try_report(where, run.generator, report, strips)
         animations = f"{where.rstrip('/')}/{RunLayout.animations_prefix}" if config.animation else None
@@ -93,10 +93,10 @@ def _run(
     given = [table] if isinstance(table, (str, os.PathLike)) else list(table)
     if not given:
         raise ConfigError("no table is given; give at least one output of embed() or edit()")
-    tables = tuple(place("table", each) for each in given)
-    checkpoint, weights = _generator(None if generator is None else place("generator", generator), tables[0])
+    tables = tuple(path_or_url("table", each) for each in given)
+    checkpoint, weights = _generator(None if generator is None else path_or_url("generator", generator), tables[0])
     chosen = None if ids is None else tuple(ids)
-    made = EditRunRequest(tables, place("out", out), checkpoint, request, config, chosen, where, caller.command)
+    made = EditRunRequest(tables, path_or_url("out", out), checkpoint, request, config, chosen, where, caller.command)
     return EditRun(made, weights, report), config
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Unpack
 
-from i2s_batch.api.options import EmbedOptions, embed_run_config, place, source_options
+from i2s_batch.api.options import EmbedOptions, embed_run_config, path_or_url, source_options
 from i2s_batch.api.results import EmbedResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.config import EmbedRunConfig
@@ -49,8 +49,8 @@ def embed(
     with session(progress) as report:
         run = EmbedRun(request, report)
         outcome = execute(run, request.config.in_process, caller)
-        page = try_report(place("out", out), run.generator, report)
-        return EmbedResult.of(place("out", out), outcome, page)
+        page = try_report(path_or_url("out", out), run.generator, report)
+        return EmbedResult.of(path_or_url("out", out), outcome, page)
 
 
 def preview_embed(
@@ -76,6 +76,11 @@ def _request(
     vgg: str | os.PathLike[str],
     options: EmbedOptions,
 ) -> EmbedRunRequest:
-    places = (place("source", source), place("out", out), place("generator", generator), place("vgg", vgg))
+    locations = (
+        path_or_url("source", source),
+        path_or_url("out", out),
+        path_or_url("generator", generator),
+        path_or_url("vgg", vgg),
+    )
     config = embed_run_config(options)
-    return EmbedRunRequest(*places, config, source_options=source_options(options))
+    return EmbedRunRequest(*locations, config, source_options=source_options(options))

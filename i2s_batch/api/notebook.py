@@ -32,7 +32,7 @@ class NotebookBar(LiveReporter):
         print(line)  # into the output of the cell
 
     def show(self, text: str, fraction: float | None = None) -> None:
-        """Draw the bar anew; without a fraction it moves to and fro."""
+        """Redraw the bar; without a fraction it moves to and fro."""
         value = "" if fraction is None else f' value="{fraction:.4f}"'
         bar = f'<progress max="1"{value} style="width: 20em; vertical-align: middle"></progress>'
         drawn = self._display.HTML(f"<div>{bar} <code>{html.escape(text)}</code></div>")

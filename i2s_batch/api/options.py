@@ -194,7 +194,7 @@ def _worded(kind: Any) -> str:
     return " or ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else "a sequence of texts"
 
 
-def place(name: str, value: str | os.PathLike[str]) -> str:
+def path_or_url(name: str, value: str | os.PathLike[str]) -> str:
     """Return a path or URL as text; ConfigError, with the argument's `name`, for what is neither."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(text := os.fspath(value), str):
         raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); give a path or a URL")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from i2s_batch.api.options import place
+from i2s_batch.api.options import path_or_url
 from i2s_batch.editing.report_part import edit_parts
 from i2s_batch.editing.strips import Strip
 from i2s_batch.embedding.report_part import embed_parts
@@ -33,9 +33,9 @@ def report(out: str | os.PathLike[str], generator: str | os.PathLike[str] | None
         StorageError: There is no table.
         RunConflictError: The table was made by another generator.
     """
-    where = place("out", out)
+    where = path_or_url("out", out)
     weights, why_none = (
-        recorded_generator(where) if generator is None else (generator_weights(place("generator", generator)), "")
+        recorded_generator(where) if generator is None else (generator_weights(path_or_url("generator", generator)), "")
     )
     return write_report(where, weights, why_none)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from i2s_batch.api.options import place
+from i2s_batch.api.options import path_or_url
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.config import EditConfig
 from i2s_batch.editing.sampling.request import SampleRequest
@@ -83,9 +83,9 @@ def sample(
     Raises:
         ConfigError: A value is outside its limits, or the generator cannot be sampled so.
         RunConflictError: `out` holds something else.
-        RunStoppedError: It was stopped by Ctrl-C or SIGTERM; the same call again goes on.
+        RunStoppedError: It was stopped by Ctrl-C or SIGTERM; the same call again resumes it.
     """
-    generator, out = place("generator", generator), place("out", out)
+    generator, out = path_or_url("generator", generator), path_or_url("out", out)
     settings = SampleSettings(_seeds(seeds), psi, cutoff, label)
     config = EditConfig(precision=precision, device=device, batch_size=batch_size, in_process=True)
     request = SampleRequest(generator, out, settings, config, caller.command)
@@ -114,8 +114,8 @@ def _with_table(
     """Draw the images as a run that writes a table, in this process."""
     store, asked = open_store(request.out), len(request.settings.seeds)
     failed = execute(SampleRun(request, weights, report), True, caller).failed
-    places = (store.uri("pictures"), store.uri(RunLayout.contact_sheet), store.uri("latents"))
-    return Samples(store.url, asked, failed, *places, try_report(request.out, weights, report))
+    locations = (store.uri("pictures"), store.uri(RunLayout.contact_sheet), store.uri("latents"))
+    return Samples(store.url, asked, failed, *locations, try_report(request.out, weights, report))
 
 
 def _counter(images: int, report: Callable[[str], None]) -> Callable[[int], None]:

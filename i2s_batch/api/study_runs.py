@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Unpack
 
-from i2s_batch.api.options import StudyOptions, place, source_options, study_config
+from i2s_batch.api.options import StudyOptions, path_or_url, source_options, study_config
 from i2s_batch.api.results import StudyResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.run.preview import RunPreview
@@ -46,8 +46,8 @@ def study(
     with session(progress) as report:
         run = StudyRun(request, report)
         outcome = execute(run, request.config.in_process, caller)
-        page = try_report(place("out", out), run.generator, report)
-        return StudyResult.of(place("out", out), outcome, page, study=name)
+        page = try_report(path_or_url("out", out), run.generator, report)
+        return StudyResult.of(path_or_url("out", out), outcome, page, study=name)
 
 
 def preview_study(
@@ -68,10 +68,10 @@ def preview_study(
 
 
 def _request(
-    places: tuple[str | os.PathLike[str], ...], name: str, options: StudyOptions, caller: Caller
+    locations: tuple[str | os.PathLike[str], ...], name: str, options: StudyOptions, caller: Caller
 ) -> StudyRunRequest:
-    """Return the request of a study over `places`: source, out, generator, VGG-16. Raises ConfigError."""
-    source, out, generator, vgg = map(place, ("source", "out", "generator", "vgg"), places)
+    """Return the request of a study over `locations`: source, out, generator, VGG-16. Raises ConfigError."""
+    source, out, generator, vgg = map(path_or_url, ("source", "out", "generator", "vgg"), locations)
     config = study_config(name, options)
     chosen = source_options(options)
     return StudyRunRequest(source, out, generator, vgg, config, caller.command, source_options=chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from i2s_batch.api.options import place
+from i2s_batch.api.options import path_or_url
 from i2s_batch.maintenance.verification.table_checks import Verification, check_table
 from i2s_batch.studies.catalogue import variant_settings
 
@@ -30,5 +30,5 @@ def verify(
         StorageError: There is no output at all.
         I2SError: `generator` or `vgg` is given and cannot be read, or is another.
     """
-    networks = (None if each is None else place("a network", each) for each in (generator, vgg))
-    return check_table(place("out", out), variant_settings, sample, *networks)
+    networks = (None if each is None else path_or_url("a network", each) for each in (generator, vgg))
+    return check_table(path_or_url("out", out), variant_settings, sample, *networks)

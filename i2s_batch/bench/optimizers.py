@@ -30,7 +30,7 @@ from i2s_batch.bench.command_line import parser_of
 from i2s_batch.config import EmbedConfig
 from i2s_batch.demo.faces import NAMES, render
 from i2s_batch.errors import ConfigError
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import set_numerics
@@ -49,7 +49,7 @@ def images_of(faces: int, seed: int, paths: Sequence[str]) -> Images:
     """Return `faces` drawn images at 64 x 64, then the files, under unique ids."""
     drawn = render(np.random.RandomState(seed).standard_normal((faces, len(NAMES))))
     named = [(f"face {number}", image) for number, image in enumerate(drawn)]
-    return named + [(path, decode_picture(Path(path).read_bytes())) for path in paths]
+    return named + [(path, decode_image(Path(path).read_bytes())) for path in paths]
 
 
 def config_of(text: str) -> EmbedConfig:

@@ -30,7 +30,7 @@ from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.engine import Engine
 from i2s_batch.errors import PictureError
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.run.ray.pool import RayCluster
@@ -69,7 +69,7 @@ def readable(source: str) -> list[tuple[str, np.ndarray]]:
     images = []
     for row in list_images(source).read().to_pylist():
         try:
-            images.append((row["image_id"], decode_picture(read_bytes(row["uri"]))))
+            images.append((row["image_id"], decode_image(read_bytes(row["uri"]))))
         except PictureError as error:
             raise PictureError(f"{row['uri']}: {error}; a measurement needs images that can all be embedded") from error
     return images

@@ -26,8 +26,8 @@ from i2s_batch.bench.command_line import parser_of
 from i2s_batch.bench.gpu import networks
 from i2s_batch.bench.loop import check_device
 from i2s_batch.config import PRECISIONS, EmbedConfig
-from i2s_batch.images.read.decoding import decode_picture
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.read.decoding import decode_image
+from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.loss import loss_terms
 from i2s_batch.inversion.metrics import from_uint8, image_metrics, to_uint8
@@ -127,7 +127,7 @@ def measure(
     The numerics of the process are those of fp32 afterwards.
     """
     evaluator = networks(generator, vgg, device, "fp32")
-    fitted = [fit_picture(image, evaluator[0].resolution, config.fit) for image in images]
+    fitted = [fit_image(image, evaluator[0].resolution, config.fit) for image in images]
     reference: np.ndarray | None = None
     for precision in precisions:
         pair, imitated = networks(generator, vgg, device, precision), (device, precision) == ("cpu", "bf16")
@@ -166,7 +166,7 @@ def main() -> None:
     given = parser.parse_args()
     check_device(given.device)
     vgg = random_vgg() if given.vgg is None else read_vgg(given.vgg)
-    images = [decode_picture(path.read_bytes()) for path in given.images]
+    images = [decode_image(path.read_bytes()) for path in given.images]
     config = EmbedConfig(steps=given.steps, batch_size=given.batch_size)
     results = []
     print(HEAD)

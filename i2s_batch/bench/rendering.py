@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 
 from i2s_batch.bench.command_line import parser_of
-from i2s_batch.images.read.decoding import encode_picture
+from i2s_batch.images.read.decoding import encode_image
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.inversion.numerics import set_numerics
@@ -41,7 +41,7 @@ def bare_loop(generator: str, latents: np.ndarray, batch: int, encodes: bool) ->
             for start in range(0, len(some), batch):
                 for image in map(to_uint8, network.synthesize(some[start : start + batch])):
                     if encodes:
-                        encode_picture(image, "png")
+                        encode_image(image, "png")
 
     draw(ws[:_WARM_UP])
     begun = time.time()

@@ -54,7 +54,7 @@ class _Parsed(_Numbers):
 class _CommonOptions:
     """Holds the options that every edit has, by the names that `_edit_options` and `run_options` give them."""
 
-    places: tuple[str, ...]
+    locations: tuple[str, ...]
     generator: str | None
     where: str | None
     ids: str | None
@@ -92,7 +92,7 @@ class _CommonOptions:
 def _edit_options(command: F) -> F:
     """Give a command what every edit takes: the tables, the choice of images, and the format of the results."""
     options = [
-        click.argument("places", type=Location(), nargs=-1, required=True, metavar="LATENTS... OUT"),
+        click.argument("locations", type=Location(), nargs=-1, required=True, metavar="LATENTS... OUT"),
         grouped_option(
             "--where",
             group=SELECTION,
@@ -231,7 +231,7 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
         request = options.request()
     except OptionsError as error:
         raise click.UsageError(str(error)) from error
-    *latents, out = common.places
+    *latents, out = common.locations
     if not latents:
         raise click.UsageError(f"give at least one table and OUT; {out!r} alone is neither")
     if (where and ids) or (request.listed is not None and (where or ids)):

@@ -8,7 +8,7 @@
 The coordinates of the normalised z are the face's parameters, so (z, picture) pairs are known and plain
 regression is enough: no adversary. The network grows from 16 to 64 pixels, because a picture of 16 x 16 takes a
 third of the time and already teaches the mapping, the colours and the shapes. The synthesis is the one that
-everybody uses, `models.stylegan1`; only its buffers are computed anew from the trained variables in every step.
+everybody uses, `models.stylegan1`; only its buffers are computed again from the trained variables in every step.
 
 The bundled file is these four commands, on one core of a shared 2-core EPYC (AVX2) each: 29 minutes, 64 (the other
 core was busy), 13 and 42. They were made as the fit grew: the first ran with all pixels equally important, the second

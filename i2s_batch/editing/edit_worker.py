@@ -20,7 +20,7 @@ from i2s_batch.editing.latent_sources import LatentSource, LoadedLatents, Parent
 from i2s_batch.editing.rows import edited_row, failed_edit_row
 from i2s_batch.editing.units import EditUnit
 from i2s_batch.errors import LatentError
-from i2s_batch.images.read.decoding import encode_picture
+from i2s_batch.images.read.decoding import encode_image
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.inversion.synthesis import images_of
@@ -211,7 +211,7 @@ class EditWorker:
                 status = STATUS_UNREADABLE if isinstance(error, LatentError) else STATUS_DIVERGED
                 row = failed_edit_row(image, task.attempts, status, error)
             else:
-                data = encode_picture(drawn.images[index], self._spec.config.picture_format)
+                data = encode_image(drawn.images[index], self._spec.config.picture_format)
                 files[RunLayout.picture(image.image_id, self._spec.config.picture_format)] = data
                 digest = hashlib.sha256(data).hexdigest()
                 latent = latents[index]

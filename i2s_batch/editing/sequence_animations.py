@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from i2s_batch.config import EditConfig
 from i2s_batch.images.draw.animations import encode_animation
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.storage import Store
@@ -46,7 +46,7 @@ def make_animations(store: Store, config: EditConfig, animation: str, report: Ca
         frames = sorted(sequences[name], key=lambda frame: frame.index)
         keys = [RunLayout.picture(frame.image_id, config.picture_format) for frame in frames]
         encoded = encode_animation(
-            lambda index: decode_picture(store.get(keys[index])), len(keys), animation, config.frames_per_second
+            lambda index: decode_image(store.get(keys[index])), len(keys), animation, config.frames_per_second
         )
         store.put(RunLayout.animation(name, animation), encoded)
 

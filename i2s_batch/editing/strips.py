@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from i2s_batch.editing.planned_images import recipe_of
 from i2s_batch.errors import I2SError, LatentError
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.models import Generator
 from i2s_batch.output.layout import RunLayout
@@ -98,7 +98,7 @@ class _Results:
         with suppress(I2SError):
             data = self._store.get(RunLayout.picture(row.image_id, suffix))
             if hashlib.sha256(data).hexdigest() == row.sha256:
-                return decode_picture(data)
+                return decode_image(data)
         return image_of(row.latent, self._network())
 
 

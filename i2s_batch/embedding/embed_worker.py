@@ -22,9 +22,9 @@ from i2s_batch.embedding.engine import Engine
 from i2s_batch.embedding.rows import LoadedImage, failed_row, result_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
-from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.images.read.sniff import has_image_name
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.models import GeneratorWeights, VGGWeights
@@ -216,12 +216,12 @@ class EmbedWorker:
         try:
             data = read_bytes(task.unit.uri)
             image = LoadedImage(sha256=hashlib.sha256(data).hexdigest())
-            pixels = decode_picture(data)
+            pixels = decode_image(data)
             height, width = pixels.shape[:2]
             image = replace(image, width=width, height=height)
         except PictureError as error:
             return _Loaded(image, error=error)
-        pixels = fit_picture(pixels, self._engine.resolution, self._config.embed.fit)
+        pixels = fit_image(pixels, self._engine.resolution, self._config.embed.fit)
         try:
             state = self._saved_state(task.index) if task.resume else None
         except DamagedError as error:
@@ -315,7 +315,7 @@ class EmbedWorker:
         """Make a row durable, and before it the files that others need of the image: a row promises that they exist."""
         if result is not None and task.unit.keeps_image:
             assert result.picture is not None
-            self._store.put(RunLayout.picture(task.image_id, "png"), encode_picture(result.picture, "png"))
+            self._store.put(RunLayout.picture(task.image_id, "png"), encode_image(result.picture, "png"))
         successor = task.unit.successor
         if result is not None and successor is not None:
             assert result.state is not None

@@ -14,8 +14,8 @@ import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.errors import CheckpointError, ConfigError, PictureError
-from i2s_batch.images.read.decoding import decode_picture
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.read.decoding import decode_image
+from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
@@ -88,7 +88,7 @@ def embed_image(
     image_id, uri = item_in(settings.source, file)
     try:
         data = read_bytes(uri)
-        pixels = decode_picture(data)
+        pixels = decode_image(data)
     except PictureError as error:
         raise PictureError(f"{file!r} cannot be embedded: {error}") from error
     if config.init == "random":  # the start is drawn for the id
@@ -96,7 +96,7 @@ def embed_image(
     weights = _required(generator_of(out, metadata.get(META_GENERATOR, ""), generator))
     features = _required(vgg_of(out, metadata.get(META_VGG, ""), vgg))
     embedder, resolution = _embedder(weights, features, config, settings.run.precision)
-    target = fit_picture(pixels, resolution, config.fit)
+    target = fit_image(pixels, resolution, config.fit)
     try:
         result = _embedded(embedder, image_id, target, progress)
     except torch.OutOfMemoryError as error:

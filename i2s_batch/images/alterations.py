@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-Picture = np.ndarray  # uint8 [R, R, 3]
+Pixels = np.ndarray  # uint8 [R, R, 3]
 # Changes an image, given its id and a seed, to one of the same shape.
-Alteration = Callable[[Picture, str, int], Picture]
+Alteration = Callable[[Pixels, str, int], Pixels]
 
 # The paper gives distances for images of 1024 pixels.
 _OF = 1024
@@ -23,88 +23,88 @@ ALTERATIONS = (*TRANSFORMS, *DEFECTS)
 _LINES, _POINTS = 3, 5  # of a scribble
 
 
-def alter(picture: Picture, alteration: str, picture_id: str, seed: int) -> Picture:
-    """Return `picture` uint8 [R, R, 3] altered, of the same shape.
+def alter(image: Pixels, alteration: str, image_id: str, seed: int) -> Pixels:
+    """Return `image` uint8 [R, R, 3] altered, of the same shape.
 
     The position of a defect follows from the seed and the image's id; it is the same for defects of one size.
     """
     if alteration in _MOVES:
-        return _MOVES[alteration](picture)
-    mask = defect_mask(alteration, picture.shape[0], picture_id, seed)
-    return np.where(mask[..., None], _damage(alteration)(picture, _stream(seed, picture_id, "values")), picture)
+        return _MOVES[alteration](image)
+    mask = defect_mask(alteration, image.shape[0], image_id, seed)
+    return np.where(mask[..., None], _damage(alteration)(image, _stream(seed, image_id, "values")), image)
 
 
 def alteration(name: str) -> Alteration:
     """Return the alteration of that name, one of ALTERATIONS, as a function."""
-    return lambda picture, picture_id, seed: alter(picture, name, picture_id, seed)
+    return lambda image, image_id, seed: alter(image, name, image_id, seed)
 
 
-def defect_mask(defect: str, resolution: int, picture_id: str, seed: int) -> np.ndarray:
+def defect_mask(defect: str, resolution: int, image_id: str, seed: int) -> np.ndarray:
     """Return which pixels are damaged, bool [R, R]: none by an alteration that is not a defect."""
     if defect not in DEFECTS:
         return np.zeros((resolution, resolution), bool)
     if defect == "scribble":
-        return _scribble(resolution, _stream(seed, picture_id, defect))
+        return _scribble(resolution, _stream(seed, image_id, defect))
     size = defect.partition("-")[2]
     side = max(1, resolution // {"8th": 8, "4th": 4, "half": 2}[size])
-    top, left = _stream(seed, picture_id, size).integers(0, resolution - side + 1, 2)
+    top, left = _stream(seed, image_id, size).integers(0, resolution - side + 1, 2)
     mask = np.zeros((resolution, resolution), bool)
     mask[top : top + side, left : left + side] = True
     return mask
 
 
-def _stream(seed: int, picture_id: str, what: str) -> np.random.Generator:
-    digest = hashlib.sha256(f"{seed}\n{what}\n".encode() + picture_id.encode()).digest()
+def _stream(seed: int, image_id: str, what: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}\n{what}\n".encode() + image_id.encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
 
 
-def _moved(picture: Picture, pixels_of_1024: int) -> Picture:
+def _moved(image: Pixels, pixels_of_1024: int) -> Pixels:
     """Return the image moved to the right; what comes into view is black."""
-    width = picture.shape[1]
+    width = image.shape[1]
     shift = round(pixels_of_1024 * width / _OF)
-    moved = np.zeros_like(picture)
-    moved[:, max(0, shift) : width + min(0, shift)] = picture[:, max(0, -shift) : width - max(0, shift)]
+    moved = np.zeros_like(image)
+    moved[:, max(0, shift) : width + min(0, shift)] = image[:, max(0, -shift) : width - max(0, shift)]
     return moved
 
 
-def _zoomed_out(picture: Picture) -> Picture:
+def _zoomed_out(image: Pixels) -> Pixels:
     """Return the image half as large, in the middle of black."""
-    side = picture.shape[0]
-    small = np.asarray(Image.fromarray(picture).resize((side // 2, side // 2), Image.Resampling.LANCZOS))
-    zoomed = np.zeros_like(picture)
+    side = image.shape[0]
+    small = np.asarray(Image.fromarray(image).resize((side // 2, side // 2), Image.Resampling.LANCZOS))
+    zoomed = np.zeros_like(image)
     start = (side - side // 2) // 2
     zoomed[start : start + side // 2, start : start + side // 2] = small
     return zoomed
 
 
-def _zoomed_in(picture: Picture) -> Picture:
+def _zoomed_in(image: Pixels) -> Pixels:
     """Return the middle of the image, twice as large."""
-    side = picture.shape[0]
+    side = image.shape[0]
     box = (side / 4, side / 4, side * 3 / 4, side * 3 / 4)
-    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS, box))
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS, box))
 
 
-_MOVES: dict[str, Callable[[Picture], Picture]] = {
-    "right-140": lambda picture: _moved(picture, 140),
-    "left-160": lambda picture: _moved(picture, -160),
+_MOVES: dict[str, Callable[[Pixels], Pixels]] = {
+    "right-140": lambda image: _moved(image, 140),
+    "left-160": lambda image: _moved(image, -160),
     "zoom-out-2x": _zoomed_out,
     "zoom-in-2x": _zoomed_in,
-    "rotate-90": lambda picture: np.ascontiguousarray(np.rot90(picture, -1)),
-    "rotate-180": lambda picture: np.ascontiguousarray(np.rot90(picture, 2)),
+    "rotate-90": lambda image: np.ascontiguousarray(np.rot90(image, -1)),
+    "rotate-180": lambda image: np.ascontiguousarray(np.rot90(image, 2)),
 }
 
 
-def _damage(defect: str) -> Callable[[Picture, np.random.Generator], Picture]:
+def _damage(defect: str) -> Callable[[Pixels, np.random.Generator], Pixels]:
     """Return the function that computes the values of damaged pixels."""
     if defect.startswith("blur"):
-        return lambda picture, _: np.asarray(
-            Image.fromarray(picture).filter(ImageFilter.GaussianBlur(picture.shape[0] / 32))
+        return lambda image, _: np.asarray(
+            Image.fromarray(image).filter(ImageFilter.GaussianBlur(image.shape[0] / 32))
         )
     if defect.startswith("noise"):
-        return lambda picture, stream: stream.integers(0, 256, picture.shape, np.uint8)
+        return lambda image, stream: stream.integers(0, 256, image.shape, np.uint8)
     if defect == "scribble":
-        return lambda picture, _: np.broadcast_to(np.array([220, 30, 30], np.uint8), picture.shape)
-    return lambda picture, _: np.zeros_like(picture)
+        return lambda image, _: np.broadcast_to(np.array([220, 30, 30], np.uint8), image.shape)
+    return lambda image, _: np.zeros_like(image)
 
 
 def _scribble(resolution: int, stream: np.random.Generator) -> np.ndarray:

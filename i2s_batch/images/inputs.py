@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from i2s_batch.errors import ConfigError, PictureError
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 
 # An array is uint8: [H, W, 3], or grey [H, W] or [H, W, 1], or with alpha as its last channel.
 ImageLike: TypeAlias = "np.ndarray | Image.Image | str | os.PathLike[str]"
@@ -88,7 +88,7 @@ def _of_pillow(image: Image.Image) -> np.ndarray:
             plain.save(stream, "PNG", compress_level=0)
     except (OSError, SyntaxError, ValueError, ArithmeticError) as error:  # of a file that Pillow reads only now, too
         raise PictureError(f"the Pillow image of mode {image.mode} cannot be read: {error}") from error
-    return decode_picture(stream.getvalue())
+    return decode_image(stream.getvalue())
 
 
 def _plain_mode(image: Image.Image) -> str:
@@ -100,4 +100,4 @@ def _of_file(path: Path) -> np.ndarray:
         data = path.read_bytes()
     except OSError as error:
         raise PictureError(f"it cannot be read: {error.strerror or error}; give a path on this machine") from error
-    return decode_picture(data)
+    return decode_image(data)

@@ -9,17 +9,17 @@ from i2s_batch.config import FITS
 from i2s_batch.errors import ConfigError
 
 
-def fit_picture(picture: np.ndarray, resolution: int, fit: str) -> np.ndarray:
-    """Return `picture` uint8 [H, W, 3] as uint8 [resolution, resolution, 3], by Lanczos resampling.
+def fit_image(pixels: np.ndarray, resolution: int, fit: str) -> np.ndarray:
+    """Return `pixels` uint8 [H, W, 3] as uint8 [resolution, resolution, 3], by Lanczos resampling.
 
     `crop` takes the central square, `pad` puts the whole image on black, `stretch` ignores the
     aspect ratio. An image that already has the right size is returned as it is.
     """
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise ConfigError(f"an image is {picture.dtype} {list(picture.shape)}; it must be uint8 [H, W, 3]")
-    if picture.shape[:2] == (resolution, resolution):
-        return picture
-    image = Image.fromarray(picture)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ConfigError(f"an image is {pixels.dtype} {list(pixels.shape)}; it must be uint8 [H, W, 3]")
+    if pixels.shape[:2] == (resolution, resolution):
+        return pixels
+    image = Image.fromarray(pixels)
     size = (resolution, resolution)
     if fit == "crop":
         fitted = ImageOps.fit(image, size, Image.Resampling.LANCZOS)

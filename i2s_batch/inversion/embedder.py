@@ -18,7 +18,7 @@ import torch
 from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.images.inputs import ImageInput, read_input
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.metrics import PerceptualDistance, Reconstruction, from_uint8, measure, to_uint8
 from i2s_batch.inversion.result import EmbedResult
@@ -138,7 +138,7 @@ class Embedder:
         objection = "" if state is None else self.objection_to(state, image_id, sha256)
         if objection:
             raise ConfigError(objection)
-        target = fit_picture(image, self._generator.resolution, self.config.fit)
+        target = fit_image(image, self._generator.resolution, self.config.fit)
         self._pending.append(_Pending(image_id, target, sha256, state))
         self._fill_slots()
 

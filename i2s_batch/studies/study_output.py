@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from i2s_batch.errors import I2SError
-from i2s_batch.images.read.decoding import decode_picture
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.read.decoding import decode_image
+from i2s_batch.images.resize import fit_image
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.sources.image_bytes import read_bytes
@@ -47,7 +47,7 @@ class StudyOutput:
     def reconstruction(self, row: StudyRow) -> np.ndarray | None:
         """Return the reconstruction of a row."""
         try:
-            return decode_picture(self._store.get(RunLayout.picture(row.row.image_id, "png")))
+            return decode_image(self._store.get(RunLayout.picture(row.row.image_id, "png")))
         except I2SError:
             return None
 
@@ -57,6 +57,6 @@ class StudyOutput:
         if reconstruction is None:
             return None
         try:
-            return fit_picture(decode_picture(read_bytes(row.row.uri)), reconstruction.shape[0], self._fit)
+            return fit_image(decode_image(read_bytes(row.row.uri)), reconstruction.shape[0], self._fit)
         except I2SError:
             return None

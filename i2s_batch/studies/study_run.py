@@ -13,8 +13,8 @@ from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import ConfigError, PictureError
 from i2s_batch.images.alterations import Alteration
-from i2s_batch.images.read.decoding import decode_picture, encode_picture
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.read.decoding import decode_image, encode_image
+from i2s_batch.images.resize import fit_image
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
 from i2s_batch.sources.image_bytes import read_bytes
@@ -117,8 +117,8 @@ class StudyRun(EmbedRun):
         except PictureError:
             return
         try:
-            square = fit_picture(decode_picture(data), self.generator.settings.resolution, embed.fit)
-            data = encode_picture(alteration(square, row.image, embed.seed), "png")
+            square = fit_image(decode_image(data), self.generator.settings.resolution, embed.fit)
+            data = encode_image(alteration(square, row.image, embed.seed), "png")
         except PictureError:
             pass
         self._store.put(RunLayout.altered(row.image_id), data)

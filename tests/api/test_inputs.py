@@ -13,7 +13,7 @@ from PIL import Image
 from i2s_batch import ConfigError, EmbedConfig, Embedder
 from i2s_batch.errors import PictureError
 from i2s_batch.images.inputs import read_input
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from tests.inversion.linear import LinearGenerator, features
 from tests.material import scene
 
@@ -22,7 +22,7 @@ def as_file(image: Image.Image, kind: str, **options: object) -> np.ndarray:
     """What a file of the image is decoded to."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)
-    return decode_picture(stream.getvalue())
+    return decode_image(stream.getvalue())
 
 
 def test_paths_images_arrays_and_pairs_may_be_mixed(tmp_path: Path) -> None:

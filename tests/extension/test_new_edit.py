@@ -22,7 +22,7 @@ from i2s_batch.editing.edit_options import EditOptions, image_id_option
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.errors import ConfigError
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.registry import Declaration
@@ -60,7 +60,7 @@ def check_rows(out: Path, expected: dict[tuple[str, float], tuple[int, ...]]) ->
             by_hand[layer] = strength * parents[OTHER][layer] + (1 - strength) * parents[content][layer]
         stored = np.float32(row["latent"])
         np.testing.assert_array_equal(stored.reshape(by_hand.shape), by_hand.astype(np.float32))
-        image = decode_picture(Path(row["uri"]).read_bytes()).astype(int)
+        image = decode_image(Path(row["uri"]).read_bytes()).astype(int)
         assert np.abs(image - image_of(stored, generator)).max() <= 1, "another batch may round to the next level"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from i2s_batch import EmbedConfig, Embedder, load_generator, load_vgg
 from i2s_batch.config import FITS, SPACES, LossWeights
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion import EmbedResult
 from i2s_batch.inversion.numerics import set_numerics
 from tests.hashes.materials import FAMILIES, IMAGES, network
@@ -61,7 +61,7 @@ def embedded(case: Case, vgg: Path, batch_size: int | None = None) -> Iterator[E
     dtype = set_numerics("fp64")
     generator, features = load_generator(network(case.family), dtype=dtype), load_vgg(vgg, dtype=dtype)
     config = case.config if batch_size is None else replace(case.config, batch_size=batch_size)
-    pictures = [(path.name, decode_picture(path.read_bytes())) for path in IMAGES[: case.images]]
+    pictures = [(path.name, decode_image(path.read_bytes())) for path in IMAGES[: case.images]]
     if case.name.startswith("fit"):
         pictures = [(name, pixels[:, : pixels.shape[1] * 2 // 3]) for name, pixels in pictures]
     yield from Embedder(generator, features, config).embed(pictures)

@@ -12,7 +12,7 @@ import numpy as np
 from i2s_batch.config import EditConfig, EmbedConfig
 from i2s_batch.editing import Expression, Morph, Reenact, Render, Request, Style
 from i2s_batch.editing.edit_run import EditRunRequest
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.storage import open_store
 from i2s_batch.studies.registered import STUDIES
@@ -75,6 +75,6 @@ def _rows(out: Path) -> list[dict[str, Any]]:
 def _named(name: str, row: dict[str, Any], picture: Path) -> Iterator[tuple[str, np.ndarray]]:
     assert row["status"] == "ok", f"{name}: {row['error']}"
     yield f"{name}/latent", np.array(row["latent"], np.float32)
-    yield f"{name}/image", decode_picture(picture.read_bytes())
+    yield f"{name}/image", decode_image(picture.read_bytes())
     figures = [row[key] for key in ("loss", "w_distance", "psnr", "ssim") if row[key] is not None]
     yield f"{name}/figures", np.array(figures, np.float64)

@@ -13,7 +13,7 @@ import pytest
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import PictureError, SourceError
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.names import path_of_image_id
 from i2s_batch.sources.source import list_images
@@ -29,11 +29,11 @@ from tests.material import open_to_others, without_power
 )
 def test_kinds(name: str, data: bytes, words: str | None) -> None:
     if words is None:
-        picture = decode_picture(data)
+        picture = decode_image(data)
         assert picture.ndim == 3 and picture.shape[2] == 3
         return
     with pytest.raises(PictureError) as caught:
-        decode_picture(data)
+        decode_image(data)
     message = str(caught.value)
     assert re.search(words, message) and message.isprintable() and len(message) < 400
 

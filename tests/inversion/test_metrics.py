@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from i2s_batch.config import LossWeights
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
 from i2s_batch.inversion.metrics import build_lpips, from_uint8, image_metrics, mse, psnr, ssim, to_uint8
 from i2s_batch.models import random_vgg
@@ -72,7 +72,7 @@ def test_loss_is_a_plain_mean_of_squares_per_image_and_layer() -> None:
 def test_fitting_a_wide_picture(fit: str, left: int, top: int) -> None:
     picture = np.full((40, 80, 3), 100, np.uint8)
     picture[:, :10] = 40  # a dark stripe at the left edge, outside the central square
-    fitted = fit_picture(picture, 16, fit)
+    fitted = fit_image(picture, 16, fit)
     assert fitted.shape == (16, 16, 3)
     assert abs(int(fitted[8, 0, 0]) - (40 if fit == "pad" else left)) <= 8
     assert abs(int(fitted[0, 8, 0]) - top) <= 8
@@ -80,7 +80,7 @@ def test_fitting_a_wide_picture(fit: str, left: int, top: int) -> None:
 
 def test_fitting_leaves_a_picture_of_the_right_size_alone() -> None:
     picture = noisy_pair(16)[0]
-    assert fit_picture(picture, 16, "crop") is picture
+    assert fit_image(picture, 16, "crop") is picture
 
 
 def test_lpips_takes_its_trunk_from_the_given_vgg() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from i2s_batch import load_generator, read_latents
-from i2s_batch.images.read.decoding import decode_picture
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.read.decoding import decode_image
+from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.metrics import mse, psnr, to_uint8
 from i2s_batch.schema.columns import COLUMNS
 from i2s_batch.sources.image_bytes import read_bytes
@@ -43,9 +43,9 @@ def check_row(row: dict, network: torch.nn.Module) -> None:
     latent = torch.tensor(row["latent"]).reshape(1, network.num_layers, network.w_dim)
     with torch.no_grad():
         picture = to_uint8(network.synthesize(latent)[0])
-    original = decode_picture(read_bytes(row["uri"]))
+    original = decode_image(read_bytes(row["uri"]))
     assert original.shape == (row["height"], row["width"], 3)
-    error = mse(picture, fit_picture(original, network.resolution, "crop"))
+    error = mse(picture, fit_image(original, network.resolution, "crop"))
     # Another batch or thread count may round a few of the levels to their neighbours.
     assert math.isclose(error, row["mse"], rel_tol=1e-3), row["image_id"]
     assert math.isclose(psnr(row["mse"]), row["psnr"])

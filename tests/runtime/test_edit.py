@@ -25,7 +25,7 @@ from i2s_batch.editing.far_latents import farthest_own_distance
 from i2s_batch.editing.formulas import add_direction, expression_direction
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, QueryError, RunConflictError, SourceError
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.metrics import to_uint8
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.loading import generator_weights
@@ -84,7 +84,7 @@ def check_pictures(out: str, generator: Path) -> None:
         code = torch.tensor(row["latent"]).reshape(1, network.num_layers, network.w_dim)
         with torch.no_grad():
             made = to_uint8(network.synthesize(code)[0])
-        found = decode_picture(data)
+        found = decode_image(data)
         assert found.shape == (row["height"], row["width"], 3)
         assert np.abs(found.astype(int) - made).max() <= 1, "another batch may round to a neighbouring level"
         assert row["w_distance"] == pytest.approx((code[0] - network.w_avg).norm().item(), rel=1e-5)
@@ -273,7 +273,7 @@ def test_films(job: EditRunRequest, animation: str) -> None:
             image.seek(4)
             last = np.asarray(image.convert("RGB")).astype(int)
             assert image.info["duration"] == 50
-        wanted = decode_picture(Path(job.out, "pictures", film.stem, "00004.png").read_bytes())
+        wanted = decode_image(Path(job.out, "pictures", film.stem, "00004.png").read_bytes())
         assert np.abs(last - wanted).mean() < 12, "the last frame is the last"
 
 

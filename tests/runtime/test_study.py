@@ -18,7 +18,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError, RunConflictError, StorageError
 from i2s_batch.images.alterations import alter
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.work_log import WorkLog
@@ -104,7 +104,7 @@ def test_the_inputs_are_the_altered_pictures(job: StudyRunRequest) -> None:
     carry_out(job)
     for image_id, row in rows_of(job).items():
         original = np.asarray(scene(int(row["picture"][-5]), (24, 24)).resize((16, 16), 1))  # Lanczos, as the fit does
-        given = decode_picture(Path(row["uri"]).read_bytes())
+        given = decode_image(Path(row["uri"]).read_bytes())
         if row["variant"] == "original":
             assert given.shape == (24, 24, 3) and row["uri"].endswith(row["picture"])
         else:
@@ -213,7 +213,7 @@ def test_images_that_embed_takes_can_be_studied_wherever_they_lie(
     for picture in {row["picture"] for row in rows.values()}:
         for variant in variants:
             made = RunLayout.picture(f"{variant.name}/{picture}", "png")
-            assert decode_picture((Path(job.out) / made).read_bytes()).shape[2] == 3
+            assert decode_image((Path(job.out) / made).read_bytes()).shape[2] == 3
     for row in rows.values():
         if row["round"] == 2:
             before = Path(job.out) / RunLayout.picture(f"round-1/{row['picture']}", "png")

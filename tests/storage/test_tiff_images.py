@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from i2s_batch.errors import PictureError
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 
 IMAGES = Path(__file__).parents[1] / "data" / "images"
 REDUCED = {254: 1}
@@ -82,15 +82,15 @@ def test_a_reduced_first_page_is_not_the_image(order: str, big: bool) -> None:
     older = grey(9, 16, tags={255: 2})
     mask = grey(9, 48, tags={254: 4})
     for pages in ([thumbnail, full], [older, full], [mask, thumbnail, full, grey(5, 48)], [full, thumbnail]):
-        picture = decode_picture(tiff(pages, order, big))
+        picture = decode_image(tiff(pages, order, big))
         assert (picture.shape, picture[0, 0, 0]) == ((48, 48, 3), 77)
     below = grey(9, 16, tags=REDUCED, below=[full])
-    assert decode_picture(tiff([below], order, big)).shape == (48, 48, 3)
-    assert decode_picture(tiff([thumbnail], order, big)).shape == (16, 16, 3), "there is no other page"
+    assert decode_image(tiff([below], order, big)).shape == (48, 48, 3)
+    assert decode_image(tiff([thumbnail], order, big)).shape == (16, 16, 3), "there is no other page"
 
 
 def test_a_thumbnail_before_the_image_as_written_by_a_program() -> None:
-    picture = decode_picture((IMAGES / "thumbnail-first.tif").read_bytes())
+    picture = decode_image((IMAGES / "thumbnail-first.tif").read_bytes())
     assert picture.shape == (96, 96, 3)
 
 
@@ -114,21 +114,21 @@ def test_a_camera_raw_file_is_not_embedded_as_its_preview(data: bytes) -> None:
     with pytest.raises(
         PictureError, match=r"^the file is a camera raw file, which is not supported; convert it to TIFF"
     ):
-        decode_picture(data)
+        decode_image(data)
 
 
 def shown(bits: int, values: np.ndarray, **tags: int) -> list[int]:
     """Return how a row of grey values is shown. `tags`: photometric and sample_format."""
     numbers = {258: bits, 262: tags.get("photometric", 1), 339: tags.get("sample_format", 1)}
     page = Page(values.tobytes(), (values.shape[0] * 8 * values.itemsize // bits, 1), numbers)
-    return decode_picture(tiff([page]))[0, :, 0].tolist()
+    return decode_image(tiff([page]))[0, :, 0].tolist()
 
 
 def test_white_may_be_zero() -> None:
     values = np.array([0, 257, 128 * 257, 65535], np.uint16)
     assert shown(16, values, photometric=0) == [255, 254, 127, 0]
     assert shown(8, np.array([0, 1, 255], np.uint8), photometric=0) == [255, 254, 0]
-    left_light = decode_picture((IMAGES / "miniswhite16.tif").read_bytes())
+    left_light = decode_image((IMAGES / "miniswhite16.tif").read_bytes())
     assert left_light[0, 0, 0] == 255 and left_light[0, -1, 0] == 0
     with pytest.raises(PictureError, match="not supported: it has floating-point values of which zero is white"):
         shown(32, np.array([0, 1], np.float32), photometric=0, sample_format=3)
@@ -168,7 +168,7 @@ def test_floats_of_uncertain_meaning_are_not_shown(values: list[float]) -> None:
 
 
 def test_floats_hardly_above_one() -> None:
-    picture = decode_picture((IMAGES / "float_over1.tif").read_bytes())
+    picture = decode_image((IMAGES / "float_over1.tif").read_bytes())
     assert (picture.min(), picture.max()) == (0, 255) and 100 < picture.mean() < 156
 
 
@@ -182,7 +182,7 @@ def test_floats_hardly_above_one() -> None:
 )
 def test_what_pillow_does_not_know_is_not_called_damaged(tags: dict[int, int], words: str) -> None:
     with pytest.raises(PictureError) as refusal:
-        decode_picture(tiff([grey(1, 16, tags=tags)]))
+        decode_image(tiff([grey(1, 16, tags=tags)]))
     assert f"is not supported: {words}" in str(refusal.value) and "damaged" not in str(refusal.value)
 
 
@@ -190,9 +190,9 @@ def test_a_tiff_that_is_cut_off_is_damaged() -> None:
     whole = tiff([grey(1, 48)])
     pixels_first = b"II*\0" + struct.pack("<I", 8) + whole[8 + 48 * 48 :]
     shifted = pixels_first.replace(struct.pack("<HHII", 273, 4, 1, 8), struct.pack("<HHII", 273, 4, 1, 122))
-    assert decode_picture(shifted + bytes([1]) * 48 * 48).shape == (48, 48, 3)
+    assert decode_image(shifted + bytes([1]) * 48 * 48).shape == (48, 48, 3)
     with pytest.raises(PictureError, match=r"is damaged: .* \(\d+ of 2426 bytes are missing\)"):
-        decode_picture(shifted + bytes(100))
+        decode_image(shifted + bytes(100))
 
 
 def test_planes_that_would_be_mixed_up_are_not_shown() -> None:
@@ -200,4 +200,4 @@ def test_planes_that_would_be_mixed_up_are_not_shown() -> None:
     planes = np.array([[0, 65535], [65535, 0], [0, 0]], np.uint16)
     tags = {258: 16, 262: 2, 277: 3, 284: 2}
     with pytest.raises(PictureError, match="not supported"):
-        decode_picture(tiff([Page(planes.tobytes(), (2, 1), tags)]))
+        decode_image(tiff([Page(planes.tobytes(), (2, 1), tags)]))

@@ -17,7 +17,7 @@ from i2s_batch.editing import Morph
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import ConfigError
-from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.maintenance.verification.table_checks import Verification
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
@@ -103,11 +103,11 @@ def test_a_vgg_has_no_part_in_an_edit(out: str) -> None:
 def test_one_level_is_a_rounding_and_more_is_not(out: str) -> None:
     """Pictures that agree with their rows' sha256, and are not quite those of the codes."""
     path = picture(out, 0)
-    pixels = decode_picture(path.read_bytes()).astype(np.int16)
+    pixels = decode_image(path.read_bytes()).astype(np.int16)
     near = pixels.copy()
     near[::5] += np.where(near[::5] < 128, 1, -1)  # a fifth of the values
     for shown, sound in ((near, True), (pixels + np.where(pixels < 128, 2, -2), False)):
-        data = encode_picture(shown.astype(np.uint8), "png")
+        data = encode_image(shown.astype(np.uint8), "png")
         path.write_bytes(data)
         change(out, 0, sha256=sha256(data))
         assert verify(out).sound == sound
@@ -120,7 +120,7 @@ def test_pictures_that_are_spoilt_or_gone(out: str) -> None:
     picture(out, 1).unlink()
     picture(out, 2).write_bytes(b"no picture")
     change(out, 2, sha256=sha256(b"no picture"))
-    small = encode_picture(np.zeros((8, 8, 3), np.uint8), "png")
+    small = encode_image(np.zeros((8, 8, 3), np.uint8), "png")
     picture(out, 3).write_bytes(small)
     change(out, 3, sha256=sha256(small))
     findings = dict(told(verify(out)))

@@ -17,7 +17,7 @@ from i2s_batch.editing.sampling.seed_latents import SeedLatents
 from i2s_batch.editing.sampling.seeds import Seeds, image_id_of, seed_of
 from i2s_batch.editing.sampling.sheet import SHEET_IMAGES, sample_sheet
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError
-from i2s_batch.images.read.decoding import encode_picture
+from i2s_batch.images.read.decoding import encode_image
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
@@ -88,7 +88,7 @@ def _drawn(seeds: list[int], latents: SeedLatents, generator: Generator) -> Iter
     with device_errors(len(seeds)):
         images = images_of(latents.of(seeds), generator)
     for seed, image in zip(seeds, images, strict=True):
-        yield seed, None if image is None else encode_picture(image, "png")
+        yield seed, None if image is None else encode_image(image, "png")
 
 
 def _check_out(store: Store, seeds: Seeds) -> None:

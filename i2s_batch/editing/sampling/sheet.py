@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from i2s_batch.images.draw.image_grid import image_grid
-from i2s_batch.images.read.decoding import decode_picture
+from i2s_batch.images.read.decoding import decode_image
 
 SHEET_IMAGES = 64  # at most, spread evenly over the seeds
 SHEET_SIDE = 256  # of an image on the sheet, at most, in pixels
@@ -16,7 +16,7 @@ SHEET_SIDE = 256  # of an image on the sheet, at most, in pixels
 
 def sample_sheet(files: Iterable[tuple[int, bytes]], title: str) -> bytes:
     """Return the contact sheet of image files, each with its seed, as a PNG. One file at a time is decoded."""
-    cells = [(f"seed {seed}", _reduced(decode_picture(data))) for seed, data in files]
+    cells = [(f"seed {seed}", _reduced(decode_image(data))) for seed, data in files]
     return image_grid(cells, title)
 
 

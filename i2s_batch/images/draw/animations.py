@@ -35,8 +35,8 @@ class _Animation(Image.Image):
             raise EOFError
         if frame != self._index:
             self._index = frame
-            picture = Image.fromarray(self._frames(frame))
-            self._im, self._mode, self._size = picture.im, picture.mode, picture.size
+            image = Image.fromarray(self._frames(frame))
+            self._im, self._mode, self._size = image.im, image.mode, image.size
 
     def tell(self) -> int:
         return self._index

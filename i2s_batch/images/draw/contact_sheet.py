@@ -38,11 +38,11 @@ def contact_sheet(cells: Sequence[SheetCell], title: str) -> bytes:
     for index, cell in enumerate(cells):
         left = MARGIN + index % columns * cell_width
         top = 3 * MARGIN + index // columns * cell_height
-        for x, picture in ((left, cell.original), (left + side + 2, cell.reconstruction)):
-            if picture is None:
+        for x, pixels in ((left, cell.original), (left + side + 2, cell.reconstruction)):
+            if pixels is None:
                 draw.rectangle((x, top, x + side - 1, top + side - 1), fill="#eeeeee")
             else:
-                sheet.paste(_enlarged(picture, side), (x, top))
+                sheet.paste(_enlarged(pixels, side), (x, top))
         width = 2 * side // 6  # characters of the default font that fit
         draw.text((left, top + side + 2), cell.name[:width], fill="black")
         draw.text((left, top + side + 14), cell.note[:width], fill="#555555")
@@ -51,5 +51,5 @@ def contact_sheet(cells: Sequence[SheetCell], title: str) -> bytes:
     return stream.getvalue()
 
 
-def _enlarged(picture: np.ndarray, side: int) -> Image.Image:
-    return Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
+def _enlarged(pixels: np.ndarray, side: int) -> Image.Image:
+    return Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)

@@ -61,7 +61,7 @@ _ORIENTATION_TAG = 0x0112
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 0x0142, 0x0143
 
 
-def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Return uint8 [H, W, 3] sRGB, as the image is meant to be seen.
 
     - turned as its EXIF orientation says; the first frame of an animation
@@ -219,7 +219,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def encode_picture(pixels: np.ndarray, picture_format: str) -> bytes:
+def encode_image(pixels: np.ndarray, picture_format: str) -> bytes:
     """Return uint8 [H, W, 3] as a file of `picture_format`, one of `config.PICTURE_FORMATS`.
 
     PNG is lossless and quick rather than small; JPEG and WebP have quality 95.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2s_batch.errors import ObjectNotFoundError, PictureError, StorageError
-from i2s_batch.images.read.decoding import decode_picture, encode_picture
+from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.maintenance.verification.embedded_rows import Rerendered
 from i2s_batch.models import Generator
@@ -64,7 +64,7 @@ class EditedImages:
         if digest != row.sha256:
             return Rerendered("", [f"its sha256 is {str(row.sha256)[:12]}...; that of {uri!r} is {digest[:12]}..."])
         try:
-            stored = decode_picture(data)
+            stored = decode_image(data)
         except PictureError as error:
             return Rerendered("", [f"its image {uri!r} is damaged ({error})"])
         if stored.shape[:2] != (row.height, row.width):
@@ -75,7 +75,7 @@ class EditedImages:
     def _differences(self, stored: np.ndarray, latent: np.ndarray, uri: str) -> list[str]:
         expected = image_of(latent, self.generator)
         if self.picture_format != "png":
-            expected = decode_picture(encode_picture(expected, self.picture_format))
+            expected = decode_image(encode_image(expected, self.picture_format))
         if stored.shape != expected.shape:
             return [f"{uri!r} is {stored.shape[1]} pixels wide; its latent gives {expected.shape[1]}"]
         levels = float(np.sqrt(np.square(stored.astype(np.float64) - expected).mean()))

@@ -11,8 +11,8 @@ import numpy as np
 from i2s_batch.config import TERMS, ImageSettings, LossWeights
 from i2s_batch.engine_registries import METRICS
 from i2s_batch.errors import I2SError
-from i2s_batch.images.read.decoding import decode_picture
-from i2s_batch.images.resize import fit_picture
+from i2s_batch.images.read.decoding import decode_image
+from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
 from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, image_metrics, to_uint8
 from i2s_batch.inversion.synthesis import synthesised
@@ -70,7 +70,7 @@ class EmbeddedRows:
             data = read_bytes(row.uri)
             if hashlib.sha256(data).hexdigest() != row.sha256:
                 return Rerendered(f"{row.uri} has changed since it was embedded", [])
-            target = fit_picture(decode_picture(data), self.generator.resolution, self.fit)
+            target = fit_image(decode_image(data), self.generator.resolution, self.fit)
         except I2SError as error:
             return Rerendered(f"its source cannot be read ({error})", [])
         found = self._figures(row, row.latent, target)
