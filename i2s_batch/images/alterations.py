@@ -97,9 +97,7 @@ _MOVES: dict[str, Callable[[Pixels], Pixels]] = {
 def _damage(defect: str) -> Callable[[Pixels, np.random.Generator], Pixels]:
     """Return the function that computes the values of damaged pixels."""
     if defect.startswith("blur"):
-        return lambda image, _: np.asarray(
-            Image.fromarray(image).filter(ImageFilter.GaussianBlur(image.shape[0] / 32))
-        )
+        return lambda image, _: np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(image.shape[0] / 32)))
     if defect.startswith("noise"):
         return lambda image, stream: stream.integers(0, 256, image.shape, np.uint8)
     if defect == "scribble":
