@@ -111,7 +111,7 @@ def test_bad_usage_of_edits_is_one_line(latents: Path, tmp_path: Path, capsys: p
         (["edit", "expression", latents, out, "--neutral", "0.png"], "either the neutral and the expressive"),
         (["edit", "reenact", latents, out], "--target"),
         (["edit", "reenact", latents, out, "--target", "0.png", "--frames", "a", "--where", "true"], "give one"),
-        (["render", latents, out, "--where", "psnr ="], "the query is not SQL"),
+        (["render", latents, out, "--where", "psnr ="], "is not a condition in SQL"),
         (["render", latents, out, "--ids", tmp_path / "none.txt"], "cannot be read"),
         (["render", tmp_path, out], "no run.json that records where the generator is"),
         (["render", tmp_path / "nothing", out, "--generator", "nowhere.pkl"], "nowhere.pkl"),
