@@ -41,6 +41,7 @@ class LossWeights:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             _check(0 <= value < float("inf"), f"loss weight {name} is {value}; it must be finite and >= 0")
+        _check(any(asdict(self).values()), "all loss weights are 0; at least one must be above 0")
 
 
 # The loss terms in the order in which the engine keeps them; the table has one column `loss_<term>` each.
@@ -61,6 +62,11 @@ class EmbedConfig:
         fit: How an image that is not square is made square, one of `FITS`.
         batch_size: Images that are optimised in a batch.
         optimizer: The paper's Adam, or L-BFGS after some steps of it, which needs fewer.
+        learning_rate: The learning rate of Adam.
+        beta1: The decay of Adam's mean of the gradients.
+        beta2: The decay of Adam's mean of their squares.
+        epsilon: The term added to the denominator of an Adam step.
+        loss_weights: The weights of the loss terms.
         stop_plateau: Early stopping: an image ends when its best loss has improved by less than this many percent
             within `plateau_steps` steps; None switches it off.
         plateau_steps: The patience of early stopping, in steps.
@@ -91,11 +97,13 @@ class EmbedConfig:
         least = OPTIMIZERS.get(self.optimizer).least_window
         _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
         _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
-        _check(self.learning_rate > 0, f"learning rate is {self.learning_rate}; it must be above 0")
+        for name in ("learning_rate", "epsilon"):
+            value = getattr(self, name)
+            words = name.replace("_", " ")
+            _check(0 < value < float("inf"), f"{words} is {value}; it must be finite and above 0")
         for name in ("beta1", "beta2"):
             value = getattr(self, name)
             _check(0 <= value < 1, f"{name} is {value}; it must be at least 0 and below 1")
-        _check(self.epsilon > 0, f"epsilon is {self.epsilon}; it must be above 0")
         if self.stop_plateau is not None:
             limits = f"early stopping is {self.stop_plateau} %; it must be above 0 and below 100"
             _check(0 < self.stop_plateau < 100, limits)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig, RunConfig
+from i2s_batch.config import TERMS, EditConfig, EmbedConfig, EmbedRunConfig, LossWeights, RunConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.sources.options import SourceOptions
 from i2s_batch.studies.registered import STUDIES
@@ -57,6 +57,11 @@ class ImageOptions(RunOptions, total=False):
         early_stopping: The minimum improvement of the best loss, in percent, within `patience` steps; an image that
             improves less ends early. Default: None, every image takes all steps.
         patience: The number of steps within which `early_stopping` expects its improvement. Default: 250.
+        learning_rate: The learning rate of Adam. Default: 0.01.
+        beta1: The decay of Adam's mean of the gradients. Default: 0.9.
+        beta2: The decay of Adam's mean of their squares. Default: 0.999.
+        epsilon: The term added to the denominator of an Adam step. Default: 1e-8.
+        loss_weights: The weights of loss terms by their names, such as {"pixel": 1, "conv3_2": 0.5}; the others are 1.
         compile: True compiles the step of a full batch; None (the default) does so where it is worth it, on a GPU.
         checkpoint_every_s: The seconds between two checkpoints of the images in flight. Default: 60.
         path_column: The column of a list that holds the paths. Default: None, the first with a usual name.
@@ -73,6 +78,11 @@ class ImageOptions(RunOptions, total=False):
     fit: str
     early_stopping: float | None
     patience: int
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    loss_weights: Mapping[str, float] | None
     compile: bool | None
     checkpoint_every_s: float
     path_column: str | None
@@ -145,6 +155,9 @@ _PLAIN: dict[type, tuple[type, str]] = {
 }
 
 
+_GENERIC = (Literal, get_origin(Sequence[str]), get_origin(Mapping[str, float]))
+
+
 def checked(options: Options, kind: type[Options], function: str) -> Options:
     """Return the options with plain Python values (a NumPy integer becomes an int).
 
@@ -165,7 +178,7 @@ def _nearest(name: str, names: tuple[str, ...]) -> str:
 
 def _plain(name: str, value: object, hint: Any) -> object:
     """Return a value as the type `hint` has it; ConfigError if it is of no such type."""
-    types = (hint,) if hint in _PLAIN or get_origin(hint) in (Literal, get_origin(Sequence[str])) else get_args(hint)
+    types = (hint,) if hint in _PLAIN or get_origin(hint) in _GENERIC else get_args(hint)
     for each in types:
         if _fits(value, each):
             return each(value) if each in _PLAIN and value is not None else value
@@ -176,6 +189,8 @@ def _plain(name: str, value: object, hint: Any) -> object:
 def _fits(value: object, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in get_args(kind)
+    if get_origin(kind) is get_origin(Mapping[str, float]):
+        return _is_mapping_to_numbers(value)
     if get_origin(kind) is not None:
         return _is_sequence_of_texts(value)
     if isinstance(value, bool):  # which is an Integral, too
@@ -187,11 +202,19 @@ def _is_sequence_of_texts(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(each, str) for each in value)
 
 
+def _is_mapping_to_numbers(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and _fits(number, float) for name, number in value.items()
+    )
+
+
 def _worded(kind: Any) -> str:
     """Return a type in words."""
     if kind in _PLAIN:
         return _PLAIN[kind][1]
-    return " or ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else "a sequence of texts"
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    return "a sequence of texts" if get_origin(kind) is get_origin(Sequence[str]) else "a mapping of names to numbers"
 
 
 def path_or_url(name: str, value: str | os.PathLike[str]) -> str:
@@ -293,7 +316,20 @@ def _embed_config(options: ImageOptions) -> EmbedConfig:
         seed=options.get("seed", usual.seed),
         fit=options.get("fit", usual.fit),
         optimizer=options.get("optimizer", usual.optimizer),
+        learning_rate=options.get("learning_rate", usual.learning_rate),
+        beta1=options.get("beta1", usual.beta1),
+        beta2=options.get("beta2", usual.beta2),
+        epsilon=options.get("epsilon", usual.epsilon),
+        loss_weights=_loss_weights(options.get("loss_weights")),
         stop_plateau=early_stopping,
         plateau_steps=options.get("patience", usual.plateau_steps),
         compile=options.get("compile", usual.compile),
     )
+
+
+def _loss_weights(given: Mapping[str, float] | None) -> LossWeights:
+    """Return the weights of all loss terms; ConfigError for a term that there is not."""
+    for name in given or ():
+        if name not in TERMS:
+            raise ConfigError(f"loss_weights names {name!r}; the loss terms are {', '.join(TERMS)}")
+    return LossWeights(**{name: float(weight) for name, weight in (given or {}).items()})

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.help_groups import SPEED, GroupedCommand, option
-from i2s_batch.cli.options import Price, refuse_without_effect
+from i2s_batch.cli.option_types import Price
+from i2s_batch.cli.options import refuse_without_effect
 from i2s_batch.config import PRECISIONS
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import click
 
 from i2s_batch.cli.help_groups import OUTPUT, SELECTION, GroupedCommand
 from i2s_batch.cli.help_groups import option as grouped_option
-from i2s_batch.cli.options import Location, add_debug, refuse_without_effect, run_arguments, run_options
+from i2s_batch.cli.option_types import Location
+from i2s_batch.cli.options import add_debug, refuse_without_effect, run_arguments, run_options
 from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS
 from i2s_batch.editing.edit_options import OPTION, EditOptions, Kind, Option, OptionsError
 from i2s_batch.editing.registered import EDITS, Edit

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from i2s_batch.cli.help_groups import RUN, GroupedCommand, option
+from i2s_batch.cli.option_types import Price
 from i2s_batch.cli.options import (
-    Price,
     embed_options,
     embed_run_options,
     refuse_without_effect,

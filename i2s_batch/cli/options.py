@@ -1,95 +1,36 @@
-"""Defines the options that several commands share, and the types of their values."""
+"""Defines the options that several commands share."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
+from i2s_batch.cli.option_types import LOSS_TERMS, AutoOr, Location, Weights
+from i2s_batch.cli.settings_file import config_option
 from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
-from i2s_batch.storage.urls import is_url
-
-if TYPE_CHECKING:
-    _WholeOrNone: TypeAlias = click.ParamType[int | None]
-    _Text: TypeAlias = click.ParamType[str]
-    _Number: TypeAlias = click.ParamType[float]
-else:
-    _WholeOrNone = _Text = _Number = click.ParamType  # which older releases of Click cannot subscript
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Price(_Number):
-    """Reads a positive, finite number: Click's own range lets nan and inf pass."""
-
-    name = "float"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number."""
-        try:
-            number = float(str(value))
-        except ValueError:
-            number = math.nan
-        if not 0 < number < math.inf:
-            self.fail(f"{value!r} is no price; give a finite number above 0", param, ctx)
-        return number
+_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)  # the latter: by the file of --config
 
 
-class AutoOr(_WholeOrNone):
-    """Reads an option that is `auto` (None) or a positive whole number."""
-
-    name = "auto|N"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Return the number, or None for `auto`."""
-        if value is None or value == "auto":
-            return None
-        try:
-            number = int(str(value))
-        except ValueError:
-            number = 0
-        if number < 1:
-            self.fail(f"{value!r} is neither 'auto' nor a whole number from 1 up", param, ctx)
-        return number
-
-
-class Location(_Text):
-    """Reads a path or a URL; `names` are the values that mean no file.
-
-    A recorded command holds a path as an absolute one (`run_command.command_words`).
-    """
-
-    name = "text"
-
-    def __init__(self, *names: str) -> None:
-        self.names = names
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text as it is."""
-        return str(value)
-
-    def absolute(self, value: str) -> str:
-        """Return the value as it means the same from any folder."""
-        return value if is_url(value) or value in self.names else str(Path(value).absolute())
-
-
-def is_given(option: str) -> bool:
-    """Return True if the command line of this command has the option, such as "--fps", whatever its value."""
+def is_given(option: str, among: Sequence[ParameterSource] = _GIVEN) -> bool:
+    """Return True if the option, such as "--fps", is on the command line, or in --config, whatever its value."""
     context = click.get_current_context()
     sources = {name: each.name for each in context.command.params for name in each.opts}
-    return context.get_parameter_source(sources.get(option) or "") is ParameterSource.COMMANDLINE
+    return context.get_parameter_source(sources.get(option) or "") in among
 
 
-def refuse_without_effect(options: Sequence[str], unless: str) -> None:
-    """Refuse those of the options that the command line has: they have no effect `unless` something else is given."""
+def refuse_without_effect(options: Sequence[str], unless: str, among: Sequence[ParameterSource] = _GIVEN) -> None:
+    """Refuse those of the options that are given: they have no effect `unless` something else is given, too."""
     for name in options:
-        if is_given(name):
+        if is_given(name, among):
             raise click.UsageError(f"{name} has no effect {unless}; leave it out")
 
 
@@ -183,6 +124,20 @@ def _embedding_options() -> list[Callable[[F], F]]:
             help="Start of the optimization; the mean latent suits faces.",
         ),
         option("--seed", group=EMBEDDING, default=0, help="Seed of everything that is drawn at random."),
+        option("--learning-rate", group=EMBEDDING, default=0.01, help="Learning rate of Adam."),
+        option("--beta1", group=EMBEDDING, default=0.9, help="Decay of Adam's mean of the gradients."),
+        option("--beta2", group=EMBEDDING, default=0.999, help="Decay of Adam's mean of their squares."),
+        option("--epsilon", group=EMBEDDING, default=1e-8, help="Term added to the denominator of an Adam step."),
+        option(
+            "--loss-weights",
+            group=EMBEDDING,
+            type=Weights(),
+            default=None,
+            metavar="TERM=WEIGHT,...",
+            help=f"Weights of loss terms, such as pixel=1,conv3_2=0.5; terms: {', '.join(LOSS_TERMS)}. Default: 1, "
+            "also for a term that is not named; 0 leaves a term out.",
+        ),
+        config_option(),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from i2s_batch.cli.options import Location
+from i2s_batch.cli.option_types import Location
 from i2s_batch.errors import RunStoppedError
 from i2s_batch.run.terminal import LiveLine, is_terminal
 from i2s_batch.storage.urls import hide_secrets, is_url
@@ -112,7 +112,7 @@ def ended(result: RunResult, what: str) -> int:
 def command_words() -> tuple[str, ...] | None:
     """Return this command line with its paths absolute, to be run again from anywhere; None if it holds a secret.
 
-    Paths are the parameters of the command whose type is `options.Location`.
+    Paths are the parameters of the command whose type is `option_types.Location`.
     """
     from i2s_batch.output.run_record import given
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.help_groups import OUTPUT, SELECTION, SPEED, GroupedCommand, option
-from i2s_batch.cli.options import AutoOr, Location
+from i2s_batch.cli.option_types import AutoOr, Location
 from i2s_batch.config import DEVICES, PRECISIONS
 from i2s_batch.editing.sampling.seeds import Seeds
 from i2s_batch.errors import ConfigError

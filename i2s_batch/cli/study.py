@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
+from i2s_batch.cli.option_types import Location
 from i2s_batch.cli.options import (
-    Location,
     embed_options,
     embed_run_options,
     refuse_without_effect,
@@ -60,7 +61,8 @@ def _help() -> str:
 def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: bool, **options: Any) -> int:
     """Carry out a study, or print what it would do."""
     if (varied := STUDIES.get(name).varies) is not None:
-        refuse_without_effect([varied], f"in the study {name}, which tries every value of it")
+        unless = f"in the study {name}, which tries every value of it"
+        refuse_without_effect([varied], unless, [ParameterSource.COMMANDLINE])  # a run.json has a value of each option
         del options[varied.removeprefix("--").replace("-", "_")]
     arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
     from i2s_batch.api import study_runs

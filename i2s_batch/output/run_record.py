@@ -22,10 +22,10 @@ from i2s_batch.storage.urls import is_url, without_secrets
 
 # Kind of checksum that is kept of each shard from its publication on; runs of older programs have none.
 CHECKSUMS = "sha256"
-# Settings of the record that are options of the command line; the others can only be set in Python.
+# Settings of the record that are options of the command line; what later versions record has none here.
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
-    *("precision", "shard_size"),
+    *("learning_rate", "beta1", "beta2", "epsilon", "loss_weights", "precision", "shard_size"),
 )
 # Options that have another name than the setting: run.json keeps the names of earlier versions.
 _OPTION_OF = {"stop_plateau": "early-stopping", "plateau_steps": "patience"}
@@ -167,7 +167,7 @@ class RunRecord:
             arguments += [f"--{role}", network]
         for name in _OPTIONS:
             if name in asked and asked[name] != usual.get(name):
-                arguments += [f"--{_OPTION_OF.get(name, name.replace('_', '-'))}", str(asked[name])]
+                arguments += [f"--{_OPTION_OF.get(name, name.replace('_', '-'))}", _value(asked[name])]
         if self.in_process:
             arguments.append("--in-process")
         return shlex.join(arguments)
@@ -175,6 +175,13 @@ class RunRecord:
     def merged_with(self, source: str, outs: tuple[str, ...]) -> RunRecord:
         """Return the record of a run that `outs` were merged into; no command resumes it."""
         return replace(self, source=source, merged=outs, created_at=_now(), command=None, checksums=CHECKSUMS)
+
+
+def _value(setting: Json) -> str:
+    """Return a setting as the command line has it."""
+    if isinstance(setting, dict):  # the loss weights
+        return ",".join(f"{name}={value}" for name, value in setting.items())
+    return str(setting)
 
 
 def _now() -> str:

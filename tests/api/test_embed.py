@@ -15,7 +15,7 @@ import pytest
 import i2s_batch
 from i2s_batch import ConfigError, EmbedResult, RunStoppedError, read_latents
 from i2s_batch.api import sessions
-from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.config import TERMS, EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.run.pools import InProcessCluster
 from tests import runs
@@ -73,7 +73,7 @@ def test_update_embeds_what_is_new(material: Material, tmp_path: Path, monkeypat
         ({"step": 5}, r"embed\(\) has no option 'step'; did you mean 'steps'\?"),
         ({"grow": True}, r"embed\(\) has no option 'grow'; did you mean 'update'\?"),
         ({"stop_plateau": 1.0}, "did you mean 'early_stopping'"),
-        ({"unheard_of": 1}, r"no option 'unheard_of'; it has actors, batch_size, checkpoint_every_s, "),
+        ({"unheard_of": 1}, r"no option 'unheard_of'; it has actors, batch_size, beta1, beta2, "),
         ({"steps": "5"}, r"steps is '5' \(str\); it must be a whole number"),
         ({"steps": True}, r"steps is True \(bool\); it must be a whole number"),
         ({"steps": 2.5}, r"steps is 2.5 \(float\)"),
@@ -81,6 +81,9 @@ def test_update_embeds_what_is_new(material: Material, tmp_path: Path, monkeypat
         ({"in_process": 1}, "in_process is 1 .int.; it must be True or False"),
         ({"actors": "many"}, "actors is 'many' .str.; it must be a whole number or 'auto'"),
         ({"early_stopping": "1"}, "early_stopping is '1' .str.; it must be a number or None"),
+        ({"learning_rate": 0}, "learning rate is 0.0; it must be finite and above 0"),
+        ({"loss_weights": {"pixels": 1}}, "loss_weights names 'pixels'; the loss terms are pixel, conv1_1, "),
+        ({"loss_weights": {"pixel": "1"}}, "it must be a mapping of names to numbers or None"),
         ({"patience": 10}, "patience has no effect without early_stopping; leave it out"),
         ({"space": "x"}, r"space is 'x'; it must be one of w\+, w, z"),
         ({"progress": "bar"}, "progress is 'bar'; give True, False, or a function"),
@@ -97,10 +100,13 @@ def test_bad_options_are_one_clear_line(
 
 def test_options_may_be_numpy_numbers_and_auto(material: Material, tmp_path: Path) -> None:
     options = {"steps": np.int64(STEPS), "early_stopping": np.float32(50), "patience": np.int32(2)}
+    options |= {"loss_weights": {"pixel": np.float32(0.5)}}
     result = material.embed(tmp_path / "out", batch_size="auto", actors="auto", **options)
     steps = {row["steps"] for row in result.table.to_arrow(["steps"]).to_pylist()}
     assert steps <= {2, STEPS}
-    assert '"stop_plateau": 50.0' in (tmp_path / "out" / "run.json").read_text()
+    settings = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]
+    assert settings["stop_plateau"] == 50.0
+    assert settings["loss_weights"] == dict.fromkeys(TERMS, 1.0) | {"pixel": 0.5}
 
 
 def test_progress_goes_where_it_is_told(
