@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from i2s_batch.config import TERMS as LOSS_TERMS
+from i2s_batch.config import TERMS
 from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class Weights(_Weights):
             term, equals, number = (each.strip() for each in part.partition("="))
             if not equals:
                 self.fail(f"{part.strip()!r} is no TERM=WEIGHT; give such as 'pixel=1,conv3_2=0.5'", param, ctx)
-            if term not in LOSS_TERMS:
-                self.fail(f"{term!r} is no loss term; the terms are {', '.join(LOSS_TERMS)}", param, ctx)
+            if term not in TERMS:
+                self.fail(f"{term!r} is no loss term; the terms are {', '.join(TERMS)}", param, ctx)
             if term in weights:
                 self.fail(f"{term!r} is given twice; leave one out", param, ctx)
             try:

@@ -9,9 +9,9 @@ import click
 from click.core import ParameterSource
 
 from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
-from i2s_batch.cli.option_types import LOSS_TERMS, AutoOr, Location, Weights
+from i2s_batch.cli.option_types import AutoOr, Location, Weights
 from i2s_batch.cli.settings_file import config_option
-from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES
+from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, TERMS
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -134,7 +134,7 @@ def _embedding_options() -> list[Callable[[F], F]]:
             type=Weights(),
             default=None,
             metavar="TERM=WEIGHT,...",
-            help=f"Weights of loss terms, such as pixel=1,conv3_2=0.5; terms: {', '.join(LOSS_TERMS)}. Default: 1, "
+            help=f"Weights of loss terms, such as pixel=1,conv3_2=0.5; terms: {', '.join(TERMS)}. Default: 1, "
             "also for a term that is not named; 0 leaves a term out.",
         ),
         config_option(),
