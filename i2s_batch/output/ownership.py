@@ -47,6 +47,7 @@ def claim(store: Store) -> RunRecord | None:
         RunConflictError: Something else is there; the message names it.
         StorageError: run.json is not ours.
     """
+    store.check_can_write()
     record = find_record(store)
     if record is not None:
         return record

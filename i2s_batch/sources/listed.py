@@ -25,8 +25,9 @@ from i2s_batch.sources.names import existing_spelling, image_id_of, is_text, uri
 from i2s_batch.sources.options import SourceOptions
 from i2s_batch.storage import is_remote, open_store, split_url
 from i2s_batch.storage.local import open_regular
-from i2s_batch.storage.schemes import scheme_of
+from i2s_batch.storage.schemes import SCHEMES, scheme_of
 from i2s_batch.storage.urls import without_secrets
+from i2s_batch.storage.web_requests import is_web_url
 
 _LIST_BYTES_AT_ONCE = 8 << 20  # read at a time of a list in a store
 
@@ -162,13 +163,14 @@ def _list_item(source: str, position: str, base: str, path: str) -> Item:
 
     The image_id is the path below the list's folder, or the whole path or url of an image elsewhere.
     """
-    if scheme_of(path) and not is_remote(path):
+    if (scheme := scheme_of(path)) and (not is_remote(path) or (scheme == "http" and not is_web_url(path))):
         shown = without_secrets(path)
-        raise SourceError(f"{source!r}: {position} holds {shown!r}; local paths and s3:// urls can be read")
-    if is_remote(path) and "@" in split_url(path)[0]:  # it would be in the table, for everybody
-        shown = without_secrets(path)
+        known = ", ".join(f"{each.name}://" for each in SCHEMES if each.example)
+        raise SourceError(f"{source!r}: {position} holds {shown!r}; local paths and urls with {known} can be read")
+    if is_remote(path) and (shown := without_secrets(path)) != path:  # it would be in the table, for everybody
         raise SourceError(
-            f"{source!r}: {position} holds a key to {shown!r}; remove it, and give keys by AWS_* variables"
+            f"{source!r}: {position} holds a key to {shown!r} (a user, a query or a fragment of the url); remove it, "
+            "and give keys by the variables of that store, such as AWS_*, or a file on this machine"
         )
     absolute = path.startswith("/")
     if is_remote(path) or (is_remote(base) and not absolute):

@@ -22,6 +22,10 @@ def below_prefix(source: str, out: Output, options: SourceOptions) -> SpilledRow
 def _items(source: str, out: Output) -> Iterator[Item]:
     """Yield the objects under a prefix, which ends at a '/'; if there is none, the one object of that name."""
     store = open_store(source)
+    if not store.can_list and not source.endswith("/"):
+        root, key = split_url(source)
+        yield posixpath.basename(key), open_store(root).uri(key)
+        return
     out.check_source(source, f"{store.url}/")
     empty = True
     for info in store.list():

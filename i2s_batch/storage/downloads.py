@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import hashlib
-import http.client
-import ipaddress
 import os
-import shutil
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from email.message import Message
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import unquote_to_bytes, urlsplit
 
 from i2s_batch.errors import CheckpointError, ObjectNotFoundError, StorageError
 from i2s_batch.storage.files import TEMPORARY_PREFIX, local_error
-from i2s_batch.storage.urls import hide_secrets, without_secrets
+from i2s_batch.storage.schemes import is_remote, split_url
+from i2s_batch.storage.schemes import opened as opened_store
+from i2s_batch.storage.urls import without_secrets
+from i2s_batch.storage.web_requests import WebResponse, is_web_url, opened
 
 TIMEOUT_S = 60.0  # for the next byte
 _CHUNK_BYTES = 2**20
 _GIVE_A_FILE = "check the network, or download it elsewhere and give the local file"
 
-_NETWORK_ERRORS = (
-    urllib.error.URLError,
-    http.client.HTTPException,
-    TimeoutError,
-    ConnectionError,
-    ssl.SSLError,
-)
+_WEB = ("https", "http")
 
 Fetch = Callable[[Path], None]
 
@@ -45,11 +32,11 @@ def stage(
 ) -> Path:
     """Return a local file with the content of `url`.
 
-    `url` is a local path, `s3://` or `https://` (`http://` on this machine only).
+    `url` is a local path, the url of a store such as `s3://`, or `https://` (`http://` on this machine only).
 
     A local path is returned as it is. Anything else is fetched into the cache unless it is there already; of many
-    processes one fetches and the others wait. An S3 object that has changed is fetched again; an https file is taken to
-    be the same as long as its hash fits.
+    processes one fetches and the others wait. An object of a store that has changed is fetched again; an https file is
+    taken to be the same as long as its hash fits.
 
     Args:
         url: Where the content is.
@@ -68,10 +55,12 @@ def stage(
         _check_hash(url, path, expected)
         return path
     cache = Path(cache_dir or os.environ.get("I2S_CACHE") or Path.home() / ".cache" / "i2s_batch")
-    if scheme == "s3":
-        return _stage_s3(url, expected, cache)
-    _check_web_url(url)
-    return _fetched(without_secrets(url), url, expected, cache, lambda temporary: _download(url, temporary))
+    if is_web_url(url):
+        return _fetched(without_secrets(url), url, expected, cache, lambda temporary: _download(url, temporary))
+    if scheme in _WEB or not is_remote(url):
+        allowed = "a local path, or a url with s3://, https://, gs://, az:// or hf://"
+        raise CheckpointError(f"{without_secrets(url)!r} cannot be fetched; give {allowed}")
+    return _stage_object(url, expected, cache)
 
 
 def _local_file(path: str) -> Path:
@@ -82,12 +71,10 @@ def _local_file(path: str) -> Path:
     raise CheckpointError(f"{path!r} {found}; give the file with the network's weights")
 
 
-def _stage_s3(url: str, expected: str, cache: Path) -> Path:
-    from i2s_batch.storage.s3 import S3Store, split_s3_url
-
+def _stage_object(url: str, expected: str, cache: Path) -> Path:
     try:
-        bucket, key = split_s3_url(url)
-        store = S3Store(bucket)
+        root, key = split_url(url)
+        store = opened_store(root)
         identity = f"{url} {store.etag(key)}"
         return _fetched(url, identity, expected, cache, lambda path: _write(path, store.get(key)))
     except ObjectNotFoundError as error:
@@ -151,71 +138,19 @@ def _check_hash(url: str, path: Path, expected: str) -> None:
         raise CheckpointError(f"{url!r} has SHA-256 {found}, not {expected}...; give the right file")
 
 
-def _check_web_url(url: str) -> None:
-    """Raise CheckpointError unless weights from this url travel encrypted, or not beyond this machine."""
-    with suppress(ValueError):  # not a host, such as half an IPv6 address
-        parts = urlsplit(url)
-        if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
-            return
-    raise CheckpointError(f"{without_secrets(url)!r} cannot be fetched; give a local path, s3:// or https:// url")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but not out of https."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        """Return the request for the new url; raise CheckpointError for one that is not https."""
-        try:
-            _check_web_url(newurl)
-        except CheckpointError:
-            fp.close()
-            raise
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
-
-
-def _request(url: str) -> urllib.request.Request:
-    """Return the request for a url; its user name and password are sent to its own server, never after a redirect."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers={"User-Agent": "i2s_batch"})
-    if at:
-        token = base64.b64encode(unquote_to_bytes(user)).decode()
-        request.add_unredirected_header("Authorization", f"Basic {token}")
-    return request
-
-
 def _download(url: str, path: Path) -> None:
-    opener = urllib.request.build_opener(_SafeRedirects)
-    request, shown = _request(url), without_secrets(url)
+    shown = without_secrets(url)
     try:
-        with opener.open(request, timeout=TIMEOUT_S) as response:
+        with opened(url, TIMEOUT_S) as response:
             _save(response, shown, path)
-    except urllib.error.HTTPError as error:
-        reason = hide_secrets(" ".join(f"the server responded with {error.code} {error.reason}".split()))
-        error.close()
-        raise CheckpointError(f"{shown!r} cannot be fetched: {reason}; {_GIVE_A_FILE}") from error
-    except http.client.InvalidURL as error:  # its own message would show the whole url
-        raise CheckpointError(
-            f"{shown!r}, or the rest of the url, which is not shown, holds a space or control character; correct it"
-        ) from error
-    except _NETWORK_ERRORS as error:
-        reason = hide_secrets(" ".join(str(getattr(error, "reason", error)).split())) or type(error).__name__
-        raise CheckpointError(f"{shown!r} cannot be fetched: {reason}; {_GIVE_A_FILE}") from error
+    except StorageError as error:
+        raise CheckpointError(f"{error}; {_GIVE_A_FILE}") from error
 
 
-def _save(response: Any, url: str, path: Path) -> None:
+def _save(response: WebResponse, url: str, path: Path) -> None:
     with path.open("wb") as file:
-        shutil.copyfileobj(response, file, _CHUNK_BYTES)
+        for part in response.parts:
+            file.write(part)
         received = file.tell()
-    announced = response.headers.get("Content-Length")
-    if announced is not None and received != int(announced):  # a broken connection looks like the end of the file
-        raise CheckpointError(f"{url!r} broke off after {received} of {announced} bytes; {_GIVE_A_FILE}")
+    if response.size is not None and received != response.size:  # a broken connection looks like the end of the file
+        raise CheckpointError(f"{url!r} broke off after {received} of {response.size} bytes; {_GIVE_A_FILE}")

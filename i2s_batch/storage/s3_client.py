@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import boto3
+from botocore import UNSIGNED
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.exceptions import (
@@ -59,6 +60,14 @@ _REFUSALS = {
     "SlowDown": f"S3 was still too busy at try {ATTEMPTS}; run the same command again, with fewer actors",
 }
 
+# Variables of the environment, as GDAL and Apache Arrow's object_store have them, and the parameters of requests.
+_PARAMETERS = {
+    "AWS_REQUEST_PAYER": "RequestPayer",
+    "AWS_SERVER_SIDE_ENCRYPTION": "ServerSideEncryption",
+    "AWS_SSE_KMS_KEY_ID": "SSEKMSKeyId",
+}
+_YES = ("1", "true", "yes", "on")
+
 _READ_BYTES = 2**20
 _TRANSIENT_STATUSES = (500, 502, 503, 504)
 _TRANSIENT_CODES = (
@@ -91,7 +100,9 @@ def s3_client() -> Any:
 
 
 def _make_client() -> Any:
+    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in _YES
     config = Config(
+        signature_version=UNSIGNED if unsigned else None,
         retries={"total_max_attempts": 1},
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
@@ -103,8 +114,17 @@ def _make_client() -> Any:
         raise StorageError(
             "AWS_ENDPOINT_URL_S3 (or AWS_ENDPOINT_URL) is not the url of a server; correct it"
         ) from error
+    client.meta.events.register("before-parameter-build.s3", _add_wanted)
     client._endpoint.http_session = _CompleteResponses(client._endpoint.http_session)
     return client
+
+
+def _add_wanted(params: dict[str, Any], model: Any, **_: Any) -> None:
+    """Add to the parameters of a request what the environment asks for, where the request has such a parameter."""
+    for variable, parameter in _PARAMETERS.items():
+        value = os.environ.get(variable)
+        if value and parameter in model.input_shape.members:
+            params.setdefault(parameter, value)
 
 
 class _CompleteResponses:
@@ -197,7 +217,8 @@ def s3_errors(uri: str) -> Iterator[None]:
         raise _client_error(error, uri) from error
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound) as error:
         raise StorageError(
-            f"{uri!r}: no usable AWS credentials ({type(error).__name__}); check {CREDENTIALS}"
+            f"{uri!r}: no usable AWS credentials ({type(error).__name__}); check {CREDENTIALS}, or set "
+            "AWS_NO_SIGN_REQUEST=YES for a public bucket"
         ) from error
     except (ResponseParserError, IncompleteReadError, FlexibleChecksumError, HTTPError) as error:
         raise StorageError(

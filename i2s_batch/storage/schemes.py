@@ -37,6 +37,16 @@ SCHEMES: Registry[Scheme] = Registry(
             "i2s_batch.storage.s3:open_s3",
             "s3://bucket/prefix",
         ),
+        *(
+            Scheme(name, f"{title}; only read.", "i2s_batch.storage.file_systems:open_file_system", f"{name}://{path}")
+            for name, title, path in (
+                ("gs", "Google Cloud Storage", "bucket/prefix"),
+                ("az", "Azure Blob Storage", "container/prefix"),
+                ("hf", "The Hugging Face Hub", "datasets/user/name/prefix"),
+            )
+        ),
+        Scheme("https", "A web server; only read.", "i2s_batch.storage.web:open_web", "https://host/list.csv"),
+        Scheme("http", "A web server of this machine; only read.", "i2s_batch.storage.web:open_web"),
     ],
 )
 
@@ -67,6 +77,6 @@ def opened(url: str) -> Store:
     """
     scheme = scheme_of(url)
     if scheme not in SCHEMES:
-        known = " or ".join(known.example for known in SCHEMES)
-        raise StorageError(f"{without_secrets(url)!r} cannot be opened; give a local path or {known}")
+        known = ", ".join(known.example for known in SCHEMES if known.example)
+        raise StorageError(f"{without_secrets(url)!r} cannot be opened; give a local path or a url such as {known}")
     return SCHEMES.get(scheme).resolve()(url)

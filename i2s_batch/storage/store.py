@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,6 +58,10 @@ class Store(ABC):
         or reading raises StorageError.
         """
 
+    def etag(self, key: str) -> str:
+        """Return a short text that changes when the object's content does; errors as `get`."""
+        return hashlib.sha256(self.get(key)).hexdigest()
+
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
         """Write an object, whole or not at all, over whatever was there; durable on return."""
@@ -107,6 +112,11 @@ class Store(ABC):
 
         '' is the root. To be called only while nobody else writes here.
         """
+
+    can_list = True  # whether `list` works
+
+    def check_can_write(self) -> None:  # noqa: B027 - most stores can be written
+        """Raise StorageError if the store is of a kind that is only read. Touches nothing."""
 
     def check_writable(self) -> None:
         """Check early that objects can be created here, and exclusively. Leaves nothing behind."""

@@ -7,6 +7,9 @@ import re
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
 
 
+_WITHOUT_QUERIES = ("s3", "gs", "az", "hf")  # where a key may hold any character, and nothing is a query
+
+
 def is_url(host: str) -> bool:
     """Return whether a text is a url, of whatever scheme, rather than a path of this machine."""
     return "://" in host
@@ -19,7 +22,7 @@ def without_secrets(url: str) -> str:
         return url
     host, slash, path = rest.partition("/")
     bare = f"{host.rpartition('@')[2]}{slash}{path}"
-    if scheme != "s3":  # where a key may hold any character, and nothing is a query
+    if scheme not in _WITHOUT_QUERIES:
         bare = re.split("[?#]", bare, maxsplit=1)[0]
     return f"{scheme}://{bare}"
 

@@ -310,9 +310,9 @@ def test_a_relative_store_means_the_same_after_chdir(tmp_path: Path, monkeypatch
     assert (tmp_path / "out" / "a").read_bytes() == b"1"
 
 
-@pytest.mark.parametrize("url", ["", "gs://bucket/x", "https://host/x", "s3:///x"])
+@pytest.mark.parametrize("url", ["", "ftp://host/x", "s3:///x"])
 def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(StorageError, match=r"give (a local path or )?s3://bucket/prefix"):
+    with pytest.raises(StorageError, match=r"give (a local path or )?(a url such as )?s3://bucket/prefix"):
         open_store(url)
 
 

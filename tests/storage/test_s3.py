@@ -102,8 +102,10 @@ class _Faulty(http.server.BaseHTTPRequestHandler):
 
     objects: dict[str, bytes]
     faults: list[str]
+    asked: list[tuple[str, dict[str, str]]]  # method and headers
 
     def do_GET(self) -> None:
+        self.asked.append(("GET", dict(self.headers)))
         body = self.objects.get(self.path)
         if body is None:
             self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
@@ -119,6 +121,7 @@ class _Faulty(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body[: len(body) // 2] if fault == "broken" else body)
 
     def do_PUT(self) -> None:
+        self.asked.append(("PUT", dict(self.headers)))
         body = self.rfile.read(int(self.headers["Content-Length"]))
         fault = self.faults.pop() if self.faults else ""
         taken = self.headers.get("If-None-Match") and self.path in self.objects
@@ -146,7 +149,7 @@ class _Faulty(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def faulty(s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Faulty]]:
-    handler = type("Handler", (_Faulty,), {"objects": {}, "faults": []})
+    handler = type("Handler", (_Faulty,), {"objects": {}, "faults": [], "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -156,6 +159,47 @@ def faulty(s3_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_a_public_bucket_is_read_without_keys(faulty: type[_Faulty], monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty.objects["/bucket/a"] = b"1"
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    store = open_store("s3://bucket")
+    with pytest.raises(StorageError, match=r"no usable AWS credentials .* or set AWS_NO_SIGN_REQUEST=YES for a public"):
+        store.get("a")
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")
+    assert store.get("a") == b"1"
+    ((_, headers),) = faulty.asked
+    assert "Authorization" not in headers
+
+
+def test_requester_pays_and_encryption_are_asked_for(faulty: type[_Faulty], monkeypatch: pytest.MonkeyPatch) -> None:
+    _use(
+        monkeypatch,
+        {
+            "AWS_REQUEST_PAYER": "requester",
+            "AWS_SERVER_SIDE_ENCRYPTION": "aws:kms",
+            "AWS_SSE_KMS_KEY_ID": "arn:aws:kms:eu:1:key/2",
+        },
+    )
+    store = open_store("s3://bucket/out")
+    store.put("a", b"1")
+    assert store.get("a") == b"1" and store.put_new("lease", b"mine")
+    (_, put), (_, got), (_, created) = faulty.asked
+    for headers in (put, created):
+        assert headers["x-amz-server-side-encryption"] == "aws:kms"
+        assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "arn:aws:kms:eu:1:key/2"
+    assert "x-amz-server-side-encryption" not in got
+    assert {headers["x-amz-request-payer"] for headers in (put, got, created)} == {"requester"}
+
+
+def test_an_encrypted_output_works_as_any_other(s3: Any, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SERVER_SIDE_ENCRYPTION", "AES256")
+    store = open_store(f"s3://{s3_bucket}/out")
+    store.check_writable()
+    assert store.put_new("a", b"1") and store.swap("a", b"1", b"2") and not store.swap("a", b"1", b"3")
+    assert s3.client().head_object(Bucket=s3_bucket, Key="out/a")["ServerSideEncryption"] == "AES256"
 
 
 def test_a_body_that_breaks_off_is_read_again(faulty: type[_Faulty]) -> None:

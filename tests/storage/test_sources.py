@@ -136,7 +136,7 @@ def test_missing_and_empty_sources(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match=f"{name}' does not exist"):
             list_images(str(tmp_path / name))
     with pytest.raises(SourceError, match="cannot be read"):
-        list_images("https://host/pictures/")
+        list_images("ftp://host/pictures/")
 
 
 def test_output_inside_source_is_left_out(tmp_path: Path) -> None:
@@ -267,7 +267,14 @@ def test_parquet_list_carries_columns(tmp_path: Path) -> None:
         ("a.csv", "", "it has no columns"),
         ("a.txt", "# nothing\n", "lists no image"),
         ("a.txt", "a.png\n\n./a.png\n", "names './a.png' twice, in line 1 and line 3"),
-        ("a.txt", "a.png\nhttps://host/b.png\n", "line 2 holds 'https://host/b.png'; local paths"),
+        (
+            "a.txt",
+            "a.png\nftp://host/b.png\n",
+            "line 2 holds 'ftp://host/b.png'; local paths and urls with s3://, gs://",
+        ),
+        ("a.txt", "a.png\nhttp://host/b.png\n", "line 2 holds 'http://host/b.png'; local paths and urls with"),
+        ("a.txt", "https://host/b.png?token=secret\n", "line 1 holds a key to 'https://host/b.png' (a user, a query"),
+        ("a.txt", "https://me:secret@host/b.png\n", "line 1 holds a key to 'https://host/b.png'"),
         ("a.txt", "a\0.png\n", "line 1 holds"),
         ("a.jsonl", '{"path": "a.png"}\n{"path":\n', "line 2 is no JSON"),
         ("a.jsonl", '["a.png"]\n', "line 1 is no JSON object"),

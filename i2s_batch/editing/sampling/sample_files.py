@@ -55,6 +55,7 @@ def write_samples(
     """
     settings = request.settings.resolved(weights)
     store = open_store(request.out)
+    store.check_can_write()
     _check_out(store, settings.seeds)
     store.check_writable()
     dtype = set_numerics(request.config.precision)
