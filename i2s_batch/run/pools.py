@@ -25,11 +25,15 @@ AnyUnit_contra = TypeVar("AnyUnit_contra", bound=Unit, contravariant=True)
 
 @dataclass(frozen=True)
 class Fleet:
-    """Describes the workers of a run: their number, device, and CPU threads each (None: PyTorch's choice)."""
+    """Describes the workers of a run: their number, device, and CPU threads each (None: PyTorch's choice).
+
+    `notes` are lines for the user about the cluster that offers them.
+    """
 
     workers: int
     device: str
     threads: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Worker(Protocol[AnyUnit_contra]):

@@ -104,7 +104,8 @@ class RayCluster:
         wait for each other after every operator.
         """
         self._connected = self._connected or not ray.is_initialized()
-        self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
+        connection = ray_node.connect()
+        self._own = connection.own or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         # A cluster that offers neither now (a head without actors) gets its GPU nodes from the autoscaler.
@@ -112,14 +113,14 @@ class RayCluster:
         if on_gpu and self._own and gpus == 0:
             raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
         if on_gpu:
-            return Fleet(min(units, config.actors or max(1, gpus)), "cuda")
+            return Fleet(min(units, config.actors or max(1, gpus)), "cuda", notes=connection.notes)
         if cpus == 0:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         workers = min(units, config.actors or max(1, sum(workers_on(node, worker_bytes) for node in nodes)))
         # An actor runs on one node, however many cores the cluster has.
         widest = max(int(node.get("CPU", 0)) for node in nodes)
-        return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
+        return Fleet(workers, "cpu", max(1, min(cpus // workers, widest)), connection.notes)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         """Return a pool of actors."""
