@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -93,6 +93,7 @@ class Driver:
         self._blocked: dict[int, list[Task[Unit]]] = {}  # by the unit that has to be done before them
         self._suspects: deque[Task[Unit]] = deque()
         self._deaths_in_a_row = 0
+        self._starts_failed: Counter[str] = Counter()  # by node
         self._ever_ready = False
 
     def run(self, workers: int, check_stop: Callable[[], None]) -> None:
@@ -199,7 +200,7 @@ class Driver:
                 self._retire(event.worker)
         elif isinstance(event, Died):
             self._handle_death(event)
-        elif isinstance(event, Failed):
+        elif isinstance(event, Failed) and not self._continues_without(event):
             self._raise_failure(event, member)
 
     def _take_report(self, name: str, member: _Member, report: Report) -> None:
@@ -228,7 +229,37 @@ class Driver:
         self._progress.lost(name)
         self._start()
 
+    def _continues_without(self, event: Died | Failed) -> bool:
+        """Replace a worker that could not start on its node, or do without it; return False if neither is possible.
+
+        A node is set aside at an error that another try would meet again, or when several workers have died on it
+        before they were ready. One that died where no other node could have it is left to `_handle_death`.
+        """
+        others = [member for name, member in self._members.items() if name != event.worker]
+        died = isinstance(event, Died)
+        if self._members[event.worker].ready or not (event.node or (not died and any(each.ready for each in others))):
+            return False
+        del self._members[event.worker]
+        self._progress.lost(event.worker)
+        self._starts_failed[event.node] += 1
+        if not died:
+            self._pool.end(event.worker)
+        if not event.node:
+            then = f"the run goes on with {len(others)} workers"
+        elif died and self._starts_failed[event.node] < DEATHS_AT_START:
+            then = "another is started"
+        else:
+            self._pool.set_aside(event.node)
+            then = "its node is set aside, and the run goes on with the others"
+        reason = event.reason if isinstance(event, Died) else _worded(event.error)
+        self._progress.log(f"{event.worker} could not start ({reason}); {then}")
+        if event.node:
+            self._start()
+        return True
+
     def _handle_death(self, event: Died) -> None:
+        if not (event.preempted or event.memory) and self._continues_without(event):
+            return
         member = self._members.pop(event.worker)
         self._progress.lost(event.worker)
         if not event.preempted:
@@ -281,3 +312,8 @@ class Driver:
         raise InternalError(
             f"worker {event.worker} failed with {what} (images that it held: {images})", details
         ) from error
+
+
+def _worded(error: BaseException) -> str:
+    """Return an error in words; those of a user's errors need no type."""
+    return str(error) if isinstance(error, I2SError) and not isinstance(error, InternalError) else described(error)

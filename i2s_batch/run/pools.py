@@ -9,7 +9,7 @@ import itertools
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -151,20 +151,23 @@ class Died:
         reason: Why it died.
         preempted: Whether its machine went away.
         memory: Whether it was ended because its machine was short of memory.
+        node: The id of its node, if it had never been ready there and another node could have it; else ''.
     """
 
     worker: str
     reason: str
     preempted: bool
     memory: bool = False
+    node: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Reports that a worker raised: a bug, or a fault that a retry would meet again."""
+    """Reports that a worker raised: a bug, or a fault that a retry would meet again. `node`: as of `Died`."""
 
     worker: str
     error: BaseException
+    node: str = field(default="", repr=False)
 
 
 Event = Ready | Reported | Died | Failed
@@ -190,6 +193,9 @@ class Pool(Protocol):
 
     def end(self, worker: str) -> None:
         """End one worker; no event of it follows."""
+
+    def set_aside(self, node: str) -> None:
+        """Start no more workers on a node, of which an event has reported the id."""
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         """Interrupt the workers and let them save what is in flight; return how many images were saved in time."""
@@ -298,8 +304,12 @@ class InProcessPool:
         return set()
 
     def end(self, worker: str) -> None:
-        """End one worker."""
-        self._workers.pop(worker).close()
+        """End one worker; one that could not be built has nothing to end."""
+        if (ended := self._workers.pop(worker, None)) is not None:
+            ended.close()
+
+    def set_aside(self, node: str) -> None:
+        """Do nothing: there is one node."""
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         """Let workers save what is in flight; return how many images were saved."""

@@ -33,6 +33,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.storage.s3_settings import NO_CREDENTIALS
 from i2s_batch.storage.store import ObjectUnreadableError
 from i2s_batch.storage.urls import hide_secrets, without_secrets
 
@@ -196,9 +197,7 @@ def s3_errors(uri: str) -> Iterator[None]:
     except ClientError as error:
         raise _client_error(error, uri) from error
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound) as error:
-        raise StorageError(
-            f"{uri!r}: no usable AWS credentials ({type(error).__name__}); check {CREDENTIALS}"
-        ) from error
+        raise StorageError(f"{uri!r}: {NO_CREDENTIALS} ({type(error).__name__}); check {CREDENTIALS}") from error
     except (ResponseParserError, IncompleteReadError, FlexibleChecksumError, HTTPError) as error:
         raise StorageError(
             f"{uri!r}: the response broke off {attempts()} times ({type(error).__name__}); "
