@@ -312,22 +312,26 @@ class Nodes(ScriptedPool):
         super().__init__(log, lambda pool, worker, tasks: pool.finish(worker, tasks))
         self.starts, self.aside = starts, []
         self.turn = itertools.cycle(starts)
+        self.failed: list[str] = []  # nodes of the events to come
         self.free: list[str] = []
 
     def start(self) -> str:
         name = f"w{len(self.held)}"
         self.held[name] = []
-        free = [node for node in self.free if node not in self.aside]
-        node = free[0] if free else next(node for node in self.turn if node not in self.aside)
-        self.free = []
+        free = self.free.pop(0) if self.free else None
+        node = next(node for node in itertools.chain([free], self.turn) if node and node not in self.aside)
         event = self.starts[node].pop(0) if self.starts[node] else None
         others = [other for other in self.starts if other not in (node, *self.aside)]
         if event is None:
             self.events.append(Ready(name, SLOTS))
         else:
-            self.free = [node]
+            self.failed.append(node)
             self.events.append(replace(event, worker=name, node=node if others else ""))
         return name
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        self.free, self.failed = self.failed, []
+        return super().wait(timeout_s)
 
     def set_aside(self, node: str) -> None:
         self.aside.append(node)
