@@ -236,25 +236,24 @@ class Driver:
         before they were ready. One that died where no other node could have it is left to `_handle_death`.
         """
         others = [member for name, member in self._members.items() if name != event.worker]
+        if self._members[event.worker].ready:
+            return False
         died = isinstance(event, Died)
-        if self._members[event.worker].ready or not (event.node or (not died and any(each.ready for each in others))):
+        self._starts_failed[event.node] += 1
+        again = died and self._starts_failed[event.node] < DEATHS_AT_START
+        elsewhere = bool(event.node) and (again or self._pool.set_aside(event.node))
+        if not elsewhere and (died or not any(each.ready for each in others)):
             return False
         del self._members[event.worker]
         self._progress.lost(event.worker)
-        self._starts_failed[event.node] += 1
         if not died:
             self._pool.end(event.worker)
-        if not event.node:
-            then = f"the run goes on with {len(others)} workers"
-        elif died and self._starts_failed[event.node] < DEATHS_AT_START:
-            then = "another is started"
-        else:
-            self._pool.set_aside(event.node)
-            then = "its node is set aside, and the run goes on with the others"
+        then = f"the run goes on with {len(others)} workers"
+        if elsewhere:
+            then = "another is started" if again else "its node is set aside, and the run goes on with the others"
+            self._start()
         reason = event.reason if isinstance(event, Died) else _worded(event.error)
         self._progress.log(f"{event.worker} could not start ({reason}); {then}")
-        if event.node:
-            self._start()
         return True
 
     def _handle_death(self, event: Died) -> None:

@@ -194,8 +194,8 @@ class Pool(Protocol):
     def end(self, worker: str) -> None:
         """End one worker; no event of it follows."""
 
-    def set_aside(self, node: str) -> None:
-        """Start no more workers on a node, of which an event has reported the id."""
+    def set_aside(self, node: str) -> bool:
+        """Start no more workers on a node that an event has named, unless it is the last; return whether that is so."""
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         """Interrupt the workers and let them save what is in flight; return how many images were saved in time."""
@@ -308,8 +308,9 @@ class InProcessPool:
         if (ended := self._workers.pop(worker, None)) is not None:
             ended.close()
 
-    def set_aside(self, node: str) -> None:
-        """Do nothing: there is one node."""
+    def set_aside(self, node: str) -> bool:
+        """Return False: there is one node."""
+        return False
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         """Let workers save what is in flight; return how many images were saved."""

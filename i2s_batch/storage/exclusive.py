@@ -32,7 +32,7 @@ _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK)
 
 _RENAME_NOREPLACE = 1
 _AT_CURRENT_FOLDER = -100
-_RENAMEAT2: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux only
+RENAMEAT2: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux only
 
 
 def publish_new(temporary: Path, path: Path) -> bool:
@@ -57,10 +57,10 @@ def publish_new(temporary: Path, path: Path) -> bool:
 
 def _rename_new(temporary: Path, path: Path) -> bool | None:
     """Rename without replacing; return whether the name was free, None where that is not supported."""
-    if _RENAMEAT2 is None:
+    if RENAMEAT2 is None:
         return None
     names = (_AT_CURRENT_FOLDER, os.fsencode(temporary), _AT_CURRENT_FOLDER, os.fsencode(path))
-    if _RENAMEAT2(*names, _RENAME_NOREPLACE) == 0:
+    if RENAMEAT2(*names, _RENAME_NOREPLACE) == 0:
         return True
     number = ctypes.get_errno()
     if number == errno.EEXIST:

@@ -321,20 +321,22 @@ class Nodes(ScriptedPool):
         free = self.free.pop(0) if self.free else None
         node = next(node for node in itertools.chain([free], self.turn) if node and node not in self.aside)
         event = self.starts[node].pop(0) if self.starts[node] else None
-        others = [other for other in self.starts if other not in (node, *self.aside)]
         if event is None:
             self.events.append(Ready(name, SLOTS))
         else:
             self.failed.append(node)
-            self.events.append(replace(event, worker=name, node=node if others else ""))
+            self.events.append(replace(event, worker=name, node=node if len(self.starts) > 1 else ""))
         return name
 
     def wait(self, timeout_s: float) -> list[Event]:
         self.free, self.failed = self.failed, []
         return super().wait(timeout_s)
 
-    def set_aside(self, node: str) -> None:
+    def set_aside(self, node: str) -> bool:
+        if set(self.starts) == {node, *self.aside}:
+            return False
         self.aside.append(node)
+        return True
 
 
 DEAD = Died("", "no libcuda", preempted=False)

@@ -30,7 +30,7 @@ def no_links(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def no_exclusive_rename(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exclusive, "_RENAMEAT2", None)
+    monkeypatch.setattr(exclusive, "RENAMEAT2", None)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_of_many_that_create_one_file_without_hard_links_one_succeeds(
     tmp_path: Path, renames: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not renames:
-        monkeypatch.setattr(exclusive, "_RENAMEAT2", None)
+        monkeypatch.setattr(exclusive, "RENAMEAT2", None)
     store = open_store(str(tmp_path / "out"))
     store.check_writable()
     contents = [b"%d" % number * 100_000 for number in range(8)]

@@ -71,7 +71,17 @@ class Nodes:
     def replaceable(self, worker: str) -> str:
         """Return the id of a worker's node if another node could have the worker instead; else ''."""
         mine = self._of.get(worker, "")
-        return mine if mine and any(self._could_have(node) for node in ray.nodes() if node["NodeID"] != mine) else ""
+        return mine if mine and self._another(mine) else ""
+
+    def set_aside(self, node: str) -> bool:
+        """Let no more workers start on a node, if another is left; return whether that is so."""
+        if not self._another(node):
+            return False
+        self._aside.add(node)
+        return True
+
+    def _another(self, mine: str) -> bool:
+        return any(self._could_have(node) for node in ray.nodes() if node["NodeID"] != mine)
 
     def _could_have(self, node: Mapping[str, object]) -> bool:
         """Return whether a node is alive, not set aside, and has what a worker takes, free or not."""
@@ -79,10 +89,6 @@ class Nodes:
         assert isinstance(resources, dict)
         large_enough = all(resources.get(name, 0) >= amount for name, amount in self._share.items())
         return bool(node["Alive"]) and node["NodeID"] not in self._aside and large_enough
-
-    def set_aside(self, node: str) -> None:
-        """Let no more workers start on a node."""
-        self._aside.add(node)
 
     def selector(self) -> dict[str, dict[str, str]]:
         """Return the option that keeps an actor from the nodes that are set aside."""

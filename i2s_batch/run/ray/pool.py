@@ -209,10 +209,9 @@ class RayPool:
         """End an actor."""
         self._remove(worker)
 
-    def set_aside(self, node: str) -> None:
-        """Let no more actors start on a node."""
-        if self._places is not None:
-            self._places.set_aside(node)
+    def set_aside(self, node: str) -> bool:
+        """Let no more actors start on a node, unless it is the last that has room for one."""
+        return self._places is not None and self._places.set_aside(node)
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         """Interrupt actors and let them save what is in flight; return how many images were saved in time."""
