@@ -67,6 +67,19 @@ def errors_named(path: Path) -> Iterator[None]:
         raise local_error(error, str(path)) from error
 
 
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Make a folder whose name begins with `prefix`, which is removed with all that is in it when this ends."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise StorageError(
+            f"no temporary folder can be made ({error.strerror or error}); set TMPDIR to one that can be written to"
+        ) from error
+    with folder as path:
+        yield Path(path)
+
+
 def temporary_beside(path: Path) -> Path:
     """Return a new name in the folder of `path` for a file that is to replace it; listings of stores leave it out."""
     return path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)

@@ -20,7 +20,7 @@ from i2s_batch.storage.cache_folder import home
 
 _MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _CALL = "/ray.rpc.NodeInfoGcsService/GetClusterId"  # the first call of every program that joins a cluster
-_CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 10.0
 _changed: dict[str, str | None] = {}  # what the environment held before
 
 
@@ -111,7 +111,7 @@ def _refuses(address: str, token: str | None) -> bool | None:
     metadata = [] if token is None else [("authorization", f"Bearer {token}")]
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            channel.unary_unary(_CALL)(b"", timeout=_CALL_TIMEOUT_S, metadata=metadata)
+            channel.unary_unary(_CALL)(b"", timeout=CALL_TIMEOUT_S, metadata=metadata)
         except grpc.RpcError as error:
             return True if error.code() == grpc.StatusCode.UNAUTHENTICATED else None
     return False

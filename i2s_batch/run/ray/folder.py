@@ -14,8 +14,8 @@ from i2s_batch.storage.cache_folder import can_write
 _SOCKET_BYTES = 107
 _SOCKET = "/ray/session_2026-11-27_16-13-56_744242_4194304/sockets/plasma_store"
 LONGEST = _SOCKET_BYTES - len(_SOCKET)
-_FREE_BYTES = 128 << 20  # for logs, and for networks in an object store outside of /dev/shm
-_OTHERS = ("/tmp", "/var/tmp", "/dev/shm")
+FREE_BYTES = 128 << 20  # for logs, and for networks in an object store outside of /dev/shm
+OTHERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def ray_folder(report: Callable[[str], None]) -> str | None:
@@ -48,7 +48,7 @@ def _candidates() -> Iterator[tuple[str, str]]:
         if name in os.environ:
             yield f"{name}=", os.environ[name]
             break
-    for folder in _OTHERS:
+    for folder in OTHERS:
         yield "", folder
 
 
@@ -60,4 +60,4 @@ def _unsuitable(folder: str) -> str | None:
     if not can_write(Path(folder, "ray")):
         return "cannot be written to"
     free = shutil.disk_usage(folder).free
-    return f"has {free >> 20} MiB free, and Ray needs {_FREE_BYTES >> 20}" if free < _FREE_BYTES else None
+    return f"has {free >> 20} MiB free, and Ray needs {FREE_BYTES >> 20}" if free < FREE_BYTES else None
