@@ -25,6 +25,7 @@ from i2s_batch.run.pools import Died, Event, Failed, Pool, Ready, Reported
 from i2s_batch.run.progress import Progress
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
+from i2s_batch.storage.s3_settings import NO_CREDENTIALS
 
 # A stretch of work between two reports. Short, so that progress is current and a stop is noticed soon.
 STRETCH_S = 1.0
@@ -253,7 +254,7 @@ class Driver:
             then = "another is started" if again else "its node is set aside, and the run goes on with the others"
             self._start()
         reason = event.reason if isinstance(event, Died) else _worded(event.error)
-        self._progress.log(f"{event.worker} could not start ({reason}); {then}")
+        self._progress.log(f"{event.worker}{event.where} could not start ({reason}); {then}")
         return True
 
     def _handle_death(self, event: Died) -> None:
@@ -267,10 +268,12 @@ class Driver:
         if self._deaths_in_a_row >= limit:
             raise RunFailedError(
                 f"{self._deaths_in_a_row} workers died one after the other and no image was finished; the last one "
-                f"({event.worker}): {event.reason}"
+                f"({event.worker}{event.where}): {event.reason}"
             )
         what = "went with its machine" if event.preempted else "died"
-        self._progress.log(f"{event.worker} {what} ({event.reason}); its {member.images} images resume elsewhere")
+        self._progress.log(
+            f"{event.worker}{event.where} {what} ({event.reason}); its {member.images} images resume elsewhere"
+        )
         self._return_tasks(member, count_death=not (event.preempted or event.memory))
         self._start()
 
@@ -302,6 +305,8 @@ class Driver:
         if isinstance(error, InternalError):
             what, details = str(error), error.details
         elif isinstance(error, I2SError):
+            if event.where:
+                error.args = (f"{event.worker}{event.where}: {_worded(error)}", *error.args[1:])
             raise error
         else:  # raised outside of the worker's own handler
             what, details = described(error), "".join(traceback.format_exception(error))
@@ -309,10 +314,12 @@ class Driver:
         more = f" and {len(member.held) - len(names)} more" if len(member.held) > len(names) else ""
         images = (", ".join(names) or "none") + more
         raise InternalError(
-            f"worker {event.worker} failed with {what} (images that it held: {images})", details
+            f"worker {event.worker}{event.where} failed with {what} (images that it held: {images})", details
         ) from error
 
 
 def _worded(error: BaseException) -> str:
-    """Return an error in words; those of a user's errors need no type."""
-    return str(error) if isinstance(error, I2SError) and not isinstance(error, InternalError) else described(error)
+    """Return the error of a worker in words; those for users need no type, but say whose credentials are meant."""
+    if not isinstance(error, I2SError) or isinstance(error, InternalError):
+        return described(error)
+    return f"{error}; it is the worker that lacks them" if NO_CREDENTIALS in str(error) else str(error)

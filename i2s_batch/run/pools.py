@@ -152,6 +152,7 @@ class Died:
         preempted: Whether its machine went away.
         memory: Whether it was ended because its machine was short of memory.
         node: The id of its node, if it had never been ready there and another node could have it; else ''.
+        where: Its node in words, to follow its name; '' on this machine.
     """
 
     worker: str
@@ -159,15 +160,20 @@ class Died:
     preempted: bool
     memory: bool = False
     node: str = field(default="", repr=False)
+    where: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Reports that a worker raised: a bug, or a fault that a retry would meet again. `node`: as of `Died`."""
+    """Reports that a worker raised: a bug, or a fault that a retry would meet again.
+
+    `node` and `where` are as of `Died`.
+    """
 
     worker: str
     error: BaseException
     node: str = field(default="", repr=False)
+    where: str = field(default="", repr=False)
 
 
 Event = Ready | Reported | Died | Failed

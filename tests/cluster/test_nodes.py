@@ -51,7 +51,7 @@ names = [pool.start() for _ in range(3)]
 found = events(pool, 3)
 ready = [event for event in found if isinstance(event, Ready)]
 (failed,) = [event for event in found if not isinstance(event, Ready)]
-print(json.dumps([len(ready), type(failed).__name__, str(failed.error), bool(failed.node)]))
+print(json.dumps([len(ready), type(failed).__name__, str(failed.error), bool(failed.node), failed.where]))
 pool.end(failed.worker)
 print(pool.set_aside(failed.node), pool.set_aside(failed.node))
 another = pool.start()
@@ -120,10 +120,10 @@ def test_a_machine_that_lacks_something_is_named_and_set_aside(ray_head: RayHead
     lacks = {"I2S_TEST_LACKS_CREDENTIALS": "1"} if lack == "credentials" else {"PYTHONPATH": str(tmp_path)}
     with second_machine(ray_head, **lacks):
         first, aside, event = drive(ray_head)
-    ready, kind, message, replaceable = json.loads(first)
+    ready, kind, message, replaceable, where = json.loads(first)
     assert (ready, kind, replaceable) == (2, "Failed", True)
-    assert " on node " in message and "(127.0.0.1)" in message
-    told = {"credentials": "it is the worker that lacks them", "package": "lacks the package 'torch'"}
+    assert where.startswith(" on node ") and where.endswith("(127.0.0.1)")
+    told = {"credentials": "no usable AWS credentials", "package": "the worker's Python lacks the package 'torch'"}
     assert told[lack] in message and "\n" not in message
     assert aside == "True True" and event == "Ready(worker='actor-3', slots=1)"
     assert not any(SECRET.encode() in path.read_bytes() for path in ray_head.logs())

@@ -340,7 +340,11 @@ class Nodes(ScriptedPool):
 
 
 DEAD = Died("", "no libcuda", preempted=False)
-LACKS = Failed("", StorageError("no usable AWS credentials"))
+LACKING = "w{} on node b could not start (no usable AWS credentials; it is the worker that lacks them); "
+
+
+def lacks() -> Failed:
+    return Failed("", StorageError("no usable AWS credentials"), where=" on node b")
 
 
 def run_on(tmp_path: Path, starts: dict[str, list[Event | None]], workers: int) -> tuple[Nodes, list[str]]:
@@ -353,10 +357,10 @@ def run_on(tmp_path: Path, starts: dict[str, list[Event | None]], workers: int) 
 
 
 def test_a_node_on_which_workers_fail_is_set_aside_and_the_run_goes_on(tmp_path: Path) -> None:
-    pool, lines = run_on(tmp_path, {"bad": [LACKS] * 9, "good": []}, workers=2)
+    pool, lines = run_on(tmp_path, {"bad": [lacks()], "good": []}, workers=2)
     assert pool.aside == ["bad"] and pool.ended == ["w0"]
     assert [line for line in lines if "could not start" in line] == [
-        "w0 could not start (no usable AWS credentials); its node is set aside, and the run goes on with the others"
+        LACKING.format(0) + "its node is set aside, and the run goes on with the others"
     ]
 
 
@@ -370,15 +374,16 @@ def test_a_node_on_which_workers_die_is_tried_again_before_it_is_set_aside(tmp_p
 
 
 def test_the_run_ends_with_the_error_of_the_last_node(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="no usable AWS credentials"):
-        run_on(tmp_path, {"one": [LACKS], "two": [LACKS], "three": [LACKS]}, workers=3)
+    told = r"^w\d on node b: no usable AWS credentials; it is the worker that lacks them$"
+    with pytest.raises(StorageError, match=told):
+        run_on(tmp_path, {"one": [lacks()], "two": [lacks()], "three": [lacks()]}, workers=3)
     with pytest.raises(RunFailedError, match=r"3 workers died one after the other.*no libcuda"):
         run_on(tmp_path / "dead", {"one": [DEAD] * 9, "two": [DEAD] * 9}, workers=2)
 
 
 def test_a_bad_gpu_of_the_last_node_costs_its_worker_alone(tmp_path: Path) -> None:
-    pool, lines = run_on(tmp_path, {"only": [None, LACKS]}, workers=2)
+    pool, lines = run_on(tmp_path, {"only": [None, lacks()]}, workers=2)
     assert [line for line in lines if "could not start" in line] == [
-        "w1 could not start (no usable AWS credentials); the run goes on with 1 workers"
+        LACKING.format(1) + "the run goes on with 1 workers"
     ]
     assert len(pool.held) == 2, "it was not replaced"

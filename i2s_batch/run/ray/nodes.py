@@ -1,8 +1,4 @@
-"""Knows on which node of a cluster each worker is, which nodes are set aside, and what a node lacks.
-
-A worker that cannot start says so in the words of Python or Ray, which read as if this machine were meant. Here they
-get the name of the node.
-"""
+"""Knows on which node of a cluster each worker is, which nodes are set aside, and what a node lacks."""
 
 from __future__ import annotations
 
@@ -13,8 +9,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
-from i2s_batch.errors import ClusterError, I2SError
-from i2s_batch.storage.s3_settings import NO_CREDENTIALS
+from i2s_batch.errors import ClusterError
 
 # How long to ask where a worker is that may have died.
 _ASK_S = 2.0
@@ -105,22 +100,12 @@ def cause_of_death(reason: str) -> str:
     return reason.partition(_ADVICE_FOLLOWS)[0][:_REASON_CHARACTERS].rstrip(". ")
 
 
-def missing_package(reason: str, where: str) -> ClusterError | None:
+def missing_package(reason: str) -> ClusterError | None:
     """Return the error of a worker whose Python lacks a package, from Ray's account of its death; else None."""
     found = _PACKAGE.search(reason)
     if found is None:
         return None
     return ClusterError(
-        f"the Python of the worker{where} lacks the package {found[1]!r}; install i2s_batch and what it needs there, "
+        f"the worker's Python lacks the package {found[1]!r}; install i2s_batch and what it needs there, "
         "or submit the command with `ray job submit --working-dir .`"
     )
-
-
-def with_node(error: BaseException, worker: str, where: str) -> BaseException:
-    """Return the error of a worker with the worker and its node in its message."""
-    if not where or not isinstance(error, I2SError):
-        return error
-    text = str(error)
-    lacks = "; it is the worker that lacks them, not this machine" if NO_CREDENTIALS in text else ""
-    error.args = (f"{worker}{where}: {text}{lacks}", *error.args[1:])
-    return error

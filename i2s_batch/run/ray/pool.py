@@ -32,7 +32,7 @@ from i2s_batch.run.pools import (
 )
 from i2s_batch.run.ray import node as ray_node
 from i2s_batch.run.ray.actor import new_actor
-from i2s_batch.run.ray.nodes import Nodes, cause_of_death, missing_package, with_node
+from i2s_batch.run.ray.nodes import Nodes, cause_of_death, missing_package
 from i2s_batch.run.waits import Wait
 from i2s_batch.storage.s3_settings import s3_settings
 
@@ -300,8 +300,7 @@ class RayPool:
         except RayTaskError as error:
             if isinstance(error.cause, DeviceLostError):  # a new process starts with a working device
                 return self._died(worker, str(error.cause), lost=False)
-            node, where = self._node(worker)
-            return Failed(worker, with_node(error.cause, worker, where), node)
+            return Failed(worker, error.cause, *self._node(worker))
         except RayError as error:
             return self._failed_call(worker, error)
         if worker in self._unreachable_since:
@@ -327,9 +326,8 @@ class RayPool:
             return self._died(worker, str(error), lost=True)
         if isinstance(error, OutOfMemoryError) or any(mark in str(error) for mark in _MEMORY_MARKS):
             return replace(self._died(worker, str(error), lost=False), memory=True)
-        node, where = self._node(worker)
-        if worker not in self._nodes and (lacking := missing_package(str(error), where)) is not None:
-            return Failed(worker, lacking, node)
+        if worker not in self._nodes and (lacking := missing_package(str(error))) is not None:
+            return Failed(worker, lacking, *self._node(worker))
         # The loss of a machine, announced or not, does not count against the images.
         lost = (isinstance(error, RayActorError) and error.preempted) or "node has died" in str(error)
         return self._died(worker, str(error), lost or self._node_died(worker))
@@ -338,7 +336,7 @@ class RayPool:
         """End what remains of a worker, and return its death. `lost`: with its machine."""
         node, where = self._node(worker)
         self._remove(worker)
-        return Died(worker, f"{cause_of_death(reason)}{where}", preempted=lost, node=node)
+        return Died(worker, cause_of_death(reason), preempted=lost, node=node, where=where)
 
     def _node(self, worker: str) -> tuple[str, str]:
         """Return the id of a worker's node, if it cannot start there but could elsewhere, and the node in words."""
