@@ -94,7 +94,7 @@ class Driver:
         self._blocked: dict[int, list[Task[Unit]]] = {}  # by the unit that has to be done before them
         self._suspects: deque[Task[Unit]] = deque()
         self._deaths_in_a_row = 0
-        self._starts_failed: Counter[str] = Counter()  # by node
+        self._starts_failed: Counter[str] = Counter()  # by node, since a worker was ready
         self._ever_ready = False
 
     def run(self, workers: int, check_stop: Callable[[], None]) -> None:
@@ -193,6 +193,7 @@ class Driver:
         if isinstance(event, Ready):
             member.slots = event.slots
             self._ever_ready = True
+            self._starts_failed.clear()  # those of days ago say nothing about a node
             self._progress.ready(event.worker)
         elif isinstance(event, Reported):
             member.busy = False

@@ -33,10 +33,6 @@ class Nodes:
         self._of: dict[str, str] = {}
         self._aside: set[str] = set()
 
-    def placed(self, worker: str, node: str) -> None:
-        """Record the node of a worker."""
-        self._of[worker] = node
-
     def locate(self, worker: str, actor: ActorHandle, placing: ray.ObjectRef | None) -> None:
         """Find the node of a worker that may have died: by its own word, else in Ray's records."""
         if worker in self._of:
