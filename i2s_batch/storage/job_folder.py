@@ -12,6 +12,7 @@ from i2s_batch.storage.urls import is_url
 
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray for the command of a job, and for nothing else
 _UNPACKED = ("runtime_resources", "working_dir_files")  # the folders in which Ray keeps such copies
+_REFUSED = "lies in the folder of this Ray job"
 _GIVE = "give s3:// or an absolute path that every node sees"
 
 
@@ -27,9 +28,7 @@ def check_kept(out: str) -> str:
         ConfigError: This is a Ray job, and `out` lies in its folder or is relative to it.
     """
     if in_ray_job() and not is_url(out) and (not Path(out).is_absolute() or _is_unpacked(Path(out))):
-        raise ConfigError(
-            f"OUT {out!r} lies in the folder of this Ray job, which Ray removes with all that is in it; {_GIVE}"
-        )
+        raise ConfigError(f"OUT {out!r} {_REFUSED}, which Ray removes with all that is in it; {_GIVE}")
     return out
 
 
@@ -42,8 +41,10 @@ def why_missing(message: str, words: Sequence[str]) -> str:
 
     In a job it says why a relative path that the message names is not there.
     """
-    values = [word.partition("=")[2] if word.startswith("--") else word for word in words] if in_ray_job() else []
-    for value in values:
+    if not in_ray_job() or _REFUSED in message:
+        return ""
+    for word in words:
+        value = word.partition("=")[2] if word.startswith("--") else word
         if value and value in message and _is_missing(value):
             return (
                 f" (in a Ray job {value!r} is looked up in the job's folder, a copy of its --working-dir, not where "

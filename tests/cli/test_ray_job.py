@@ -64,3 +64,8 @@ def test_a_relative_input_that_the_job_does_not_hold_says_why(words: list[str], 
     line = refusal(i2s_batch(*words, env=JOB, cwd=tmp_path))
     assert "is looked up in the job's folder, a copy of its --working-dir" in line
     assert "Ray job" not in refusal(i2s_batch(*words, cwd=tmp_path)), "elsewhere there is no such folder"
+
+
+def test_an_output_that_is_refused_is_not_explained_as_an_input(tmp_path: Path) -> None:
+    words = ["embed", "photos", "latents", "--generator", "g.pkl", "--vgg", "random"]
+    assert refusal(i2s_batch(*words, env=JOB, cwd=tmp_path)).count("give s3://") == 1
