@@ -25,7 +25,7 @@ from i2s_batch.run.pools import Died, Event, Failed, Pool, Ready, Reported
 from i2s_batch.run.progress import Progress
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
-from i2s_batch.storage.s3_settings import NO_CREDENTIALS
+from i2s_batch.storage.store_settings import NO_CREDENTIALS
 
 # A stretch of work between two reports. Short, so that progress is current and a stop is noticed soon.
 STRETCH_S = 1.0

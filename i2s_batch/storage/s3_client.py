@@ -33,8 +33,8 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
-from i2s_batch.storage.s3_settings import NO_CREDENTIALS
 from i2s_batch.storage.store import ObjectUnreadableError
+from i2s_batch.storage.store_settings import NO_CREDENTIALS
 from i2s_batch.storage.urls import hide_secrets, without_secrets
 
 ATTEMPTS = 10  # at one request and its response; three are not enough for a burst of 503 SlowDown

@@ -11,7 +11,7 @@ from ray.actor import ActorHandle
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import GuardedWorker, WorkerSpec
-from i2s_batch.storage.s3_settings import adopt
+from i2s_batch.storage.store_settings import adopt
 
 
 @ray.remote(concurrency_groups={"control": 1})
@@ -22,7 +22,7 @@ class _Actor:
         self._worker: GuardedWorker | None = None
 
     def setup(self, name: str, spec: WorkerSpec, settings: Mapping[str, str]) -> tuple[int, str]:
-        """Load the networks, with the driver's S3 settings; return the number of slots and the node."""
+        """Load the networks, with the driver's settings for stores; return the number of slots and the node."""
         adopt(settings)
         self._worker = GuardedWorker(spec, name)
         return self._worker.slots, ray.get_runtime_context().get_node_id()

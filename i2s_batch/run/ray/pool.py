@@ -34,7 +34,7 @@ from i2s_batch.run.ray import node as ray_node
 from i2s_batch.run.ray.actor import new_actor
 from i2s_batch.run.ray.nodes import Nodes, cause_of_death, missing_package
 from i2s_batch.run.waits import Wait
-from i2s_batch.storage.s3_settings import s3_settings
+from i2s_batch.storage.store_settings import store_settings
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
@@ -132,7 +132,7 @@ class RayPool:
         on_gpu = fleet.device == "cuda"
         self._share = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": fleet.threads}
         # Workers of a Ray of our own have the environment of this process, and are on this machine.
-        self._settings = {} if own else s3_settings(os.environ)
+        self._settings = {} if own else store_settings(os.environ)
         self._places = None if own else Nodes(self._share)
         self._to_build = spec
         self._shared = None if own else ray.put(spec)

@@ -1,4 +1,4 @@
-"""What a worker on another machine takes over of the driver's S3 settings."""
+"""What a worker on another machine takes over of the driver's settings for stores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from i2s_batch.storage.s3_settings import adopt, s3_settings
+from i2s_batch.storage.store_settings import adopt, store_settings
 
 DRIVER = {
     "AWS_ENDPOINT_URL_S3": "https://minio.example",
@@ -38,18 +38,18 @@ def now() -> dict[str, str]:
 
 def test_settings_that_do_not_concern_s3_stay_where_they_are() -> None:
     others = {"HOME": "/root", "AWS_LAMBDA_FUNCTION_NAME": "f", "AWS_REGION": "", "RAY_ADDRESS": "x"}
-    assert s3_settings(DRIVER | others) == {name: DRIVER[name] for name in DRIVER if name != "AWS_REGION"}
+    assert store_settings(DRIVER | others) == {name: DRIVER[name] for name in DRIVER if name != "AWS_REGION"}
 
 
 def test_the_driver_s_keys_replace_the_worker_s_with_their_token() -> None:
-    adopt(s3_settings(DRIVER))
+    adopt(store_settings(DRIVER))
     assert os.environ["AWS_ACCESS_KEY_ID"] == "driver" and os.environ["AWS_SECRET_ACCESS_KEY"] == "secret"
     assert "AWS_SESSION_TOKEN" not in os.environ, "a token of other keys makes both worthless"
     assert os.environ["AWS_REGION"] == "eu-north-1" and os.environ["AWS_ENDPOINT_URL_S3"] == "https://minio.example"
 
 
 def test_without_keys_of_the_driver_the_worker_keeps_its_own(worker: dict[str, str]) -> None:
-    adopt(s3_settings({"AWS_REGION": "eu-north-1"}))
+    adopt(store_settings({"AWS_REGION": "eu-north-1"}))
     assert now() == worker | {"AWS_REGION": "eu-north-1"}
 
 

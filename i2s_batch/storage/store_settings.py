@@ -1,4 +1,4 @@
-"""Hands the S3 settings of the driver to workers on other machines, whose environment is that of their own node.
+"""Hands the driver's settings for S3 and other stores to workers, whose environment is that of their own node.
 
 They travel in the call that sets a worker up. Ray's `runtime_env` would write them, keys included, into logs of every
 node and show them in the dashboard.
@@ -22,17 +22,25 @@ _GENERAL = (
     "AWS_REQUEST_CHECKSUM_CALCULATION",
     "AWS_RESPONSE_CHECKSUM_VALIDATION",
     "AWS_MAX_ATTEMPTS",
+    "AWS_NO_SIGN_REQUEST",
+    "AWS_REQUEST_PAYER",
+    "AWS_SERVER_SIDE_ENCRYPTION",
+    "AWS_SSE_KMS_KEY_ID",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "HF_TOKEN",
 )
-# Keys, which belong together: a token of another pair of keys makes both worthless.
+# AWS keys, which belong together: a token of another pair of keys makes both worthless.
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 _PROFILES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
-_FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE")
+_FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "GOOGLE_APPLICATION_CREDENTIALS")
 
 NO_CREDENTIALS = "no usable AWS credentials"  # what an error message says where there are none
 
 
-def s3_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the driver's environment that say how S3 is reached, secrets included: never shown."""
+def store_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of `environment`, the driver's, that say how stores are reached; never shown: some are secret."""
     return {name: environment[name] for name in (*_GENERAL, *_KEYS, *_PROFILES, *_FILES) if environment.get(name)}
 
 
