@@ -40,7 +40,7 @@ NO_CREDENTIALS = "no usable AWS credentials"  # what an error message says where
 
 
 def store_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of `environment`, the driver's, that say how stores are reached; never shown: some are secret."""
+    """Return the variables of the driver that say how stores are reached; never shown, since some are secrets."""
     return {name: environment[name] for name in (*_GENERAL, *_KEYS, *_PROFILES, *_FILES) if environment.get(name)}
 
 
