@@ -8,17 +8,20 @@ import pty
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from i2s_batch.errors import StorageError
+from i2s_batch.images.draw.animations import encode_animation
 from i2s_batch.storage import files
-from i2s_batch.storage.files import is_temporary, temporary_beside, written_whole
+from i2s_batch.storage.files import is_temporary, temporary_beside, temporary_folder, written_whole
 from tests.material import open_to_others, without_power
 
 SEEKABLE = pytest.mark.parametrize("seekable", [False, True])
@@ -281,3 +284,18 @@ def test_only_names_that_are_given_are_temporary() -> None:
     assert is_temporary(name) and temporary_beside(Path("folder/file")).name != name
     for other in (name[:-1], f"{name}0", name.upper(), f".i2s-tmp-{'x' * 32}", ".i2s-tmp-", f"a{name}", f"{name}\n"):
         assert not is_temporary(other)
+
+
+def test_a_temporary_folder_is_removed_and_its_lack_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with temporary_folder("i2s-") as folder:
+        (folder / "a").touch()
+        assert folder.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
+    with pytest.raises(StorageError, match=r"no temporary folder can be made .*set TMPDIR"), temporary_folder("i2s-"):
+        pass
+    with pytest.raises(StorageError, match=r"without a temporary folder .*set TMPDIR"):
+        encode_animation(lambda index: np.zeros((4, 4, 3), np.uint8), 1, "mp4", 12)

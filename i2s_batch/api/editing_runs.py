@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Unpack
 
-from i2s_batch.api.options import EditRunOptions, checked, edit_config, path_or_url
+from i2s_batch.api.options import EditRunOptions, checked, edit_config, output, path_or_url
 from i2s_batch.api.results import EditResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.config import EditConfig
@@ -86,7 +86,7 @@ def _run(
     report: Callable[[str], None],
     options: EditRunOptions,
 ) -> tuple[EditRun, EditConfig]:
-    config = _config(request, options)
+    config, out = _config(request, options), output("out", out)
     where, ids = options.get("where"), options.get("ids")
     if sum((where is not None, ids is not None, request.listed is not None)) > 1:
         raise ConfigError("where, ids and the rows of an edit list are ways to choose the images; give one")
@@ -96,7 +96,7 @@ def _run(
     tables = tuple(path_or_url("table", each) for each in given)
     checkpoint, weights = _generator(None if generator is None else path_or_url("generator", generator), tables[0])
     chosen = None if ids is None else tuple(ids)
-    made = EditRunRequest(tables, path_or_url("out", out), checkpoint, request, config, chosen, where, caller.command)
+    made = EditRunRequest(tables, out, checkpoint, request, config, chosen, where, caller.command)
     return EditRun(made, weights, report), config
 
 

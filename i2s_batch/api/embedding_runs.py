@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Unpack
 
-from i2s_batch.api.options import EmbedOptions, embed_run_config, path_or_url, source_options
+from i2s_batch.api.options import EmbedOptions, embed_run_config, output, path_or_url, source_options
 from i2s_batch.api.results import EmbedResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.config import EmbedRunConfig
@@ -78,7 +78,7 @@ def _request(
 ) -> EmbedRunRequest:
     locations = (
         path_or_url("source", source),
-        path_or_url("out", out),
+        output("out", out),
         path_or_url("generator", generator),
         path_or_url("vgg", vgg),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from i2s_batch.api.options import path_or_url
+from i2s_batch.api.options import output, path_or_url
 from i2s_batch.api.results import MergeResult
 from i2s_batch.api.sessions import Progress, session
 from i2s_batch.errors import ConfigError
@@ -33,7 +33,7 @@ def merge(
         raise ConfigError(f"outs is {outs!r}; give at least two outputs of embed()")
     locations = [path_or_url("outs", each) for each in outs]
     with session(progress) as report:
-        summary = merge_runs(locations, path_or_url("new", new), report)
+        summary = merge_runs(locations, output("new", new), report)
     return MergeResult(
         out=path_or_url("new", new), images=summary.images, statuses=summary.statuses, merged=tuple(locations)
     )

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin,
 from i2s_batch.config import TERMS, EditConfig, EmbedConfig, EmbedRunConfig, LossWeights, RunConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.sources.options import SourceOptions
+from i2s_batch.storage.job_folder import check_kept
 from i2s_batch.studies.registered import STUDIES
 from i2s_batch.studies.study_config import StudyConfig
 
@@ -222,6 +223,11 @@ def path_or_url(name: str, value: str | os.PathLike[str]) -> str:
     if not isinstance(value, (str, os.PathLike)) or not isinstance(text := os.fspath(value), str):
         raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); give a path or a URL")
     return text
+
+
+def output(name: str, value: str | os.PathLike[str]) -> str:
+    """Return the path or URL of what is to be written; ConfigError for one in the folder of a Ray job."""
+    return check_kept(path_or_url(name, value))
 
 
 def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:

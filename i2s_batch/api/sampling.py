@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from i2s_batch.api.options import path_or_url
+from i2s_batch.api.options import output, path_or_url
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.config import EditConfig
 from i2s_batch.editing.sampling.request import SampleRequest
@@ -85,7 +85,7 @@ def sample(
         RunConflictError: `out` holds something else.
         RunStoppedError: It was stopped by Ctrl-C or SIGTERM; the same call again resumes it.
     """
-    generator, out = path_or_url("generator", generator), path_or_url("out", out)
+    generator, out = path_or_url("generator", generator), output("out", out)
     settings = SampleSettings(_seeds(seeds), psi, cutoff, label)
     config = EditConfig(precision=precision, device=device, batch_size=batch_size, in_process=True)
     request = SampleRequest(generator, out, settings, config, caller.command)

@@ -9,6 +9,7 @@ from i2s_batch.api.options import StudyOptions, path_or_url, source_options, stu
 from i2s_batch.api.results import StudyResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
 from i2s_batch.run.preview import RunPreview
+from i2s_batch.storage.job_folder import check_kept
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
 
@@ -72,6 +73,7 @@ def _request(
 ) -> StudyRunRequest:
     """Return the request of a study over `locations`: source, out, generator, VGG-16. Raises ConfigError."""
     source, out, generator, vgg = map(path_or_url, ("source", "out", "generator", "vgg"), locations)
+    check_kept(out)
     config = study_config(name, options)
     chosen = source_options(options)
     return StudyRunRequest(source, out, generator, vgg, config, caller.command, source_options=chosen)

@@ -36,6 +36,7 @@ from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
 from i2s_batch.concurrency import passive_waiting
 from i2s_batch.errors import I2SError, InternalError, described
+from i2s_batch.storage.job_folder import why_missing
 
 EX_SOFTWARE = 70  # of sysexits.h
 _MESSAGE_CHARACTERS = 1000
@@ -75,7 +76,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "i2s-batch"
-        _leave(f"{error.format_message()} (see {where} --help)", 2)
+        message = error.format_message()
+        _leave(f"{message} (see {where} --help){why_missing(message, args)}", 2)
     except click.ClickException as error:
         _leave(error.format_message(), 2)
     except (click.Abort, KeyboardInterrupt):
@@ -83,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except InternalError as error:
         _leave_with_report(str(error), error.details, args)
     except I2SError as error:
-        _leave(str(error), 2)
+        _leave(f"{error}{why_missing(str(error), args)}", 2)
     except MemoryError as error:
         reason = f" ({error})" if str(error) else ""
         _leave(f"this machine has too little memory{reason}; give it more, or ask for less at a time", 2)

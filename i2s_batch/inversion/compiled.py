@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from i2s_batch.inversion.compiler_cache import use_writable_cache
 from i2s_batch.inversion.objective import Evaluate, Objective, evaluate
 
 # How far a compiled program's loss may be from the plain step's, and how far its gradient may turn (cosine), for each
@@ -92,6 +93,7 @@ class CompiledStep:
 
     def _compile(self, *arguments: Any) -> tuple[Evaluate, Callable[..., Any]]:
         """Compile both programs for this batch size and compare the first one's outcome with the plain step's."""
+        use_writable_cache()
         losses, update = (
             torch.compile(_fresh(function), fullgraph=True, dynamic=False, backend=self._backend)
             for function in (self._fast.losses, self._plain_update)

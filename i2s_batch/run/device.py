@@ -15,7 +15,14 @@ from i2s_batch.run.pools import DeviceLostError
 
 # Messages of the libraries that PyTorch calls about a device that no longer works; PyTorch has no type for them.
 _LOST = re.compile(r"(CUDA|HIP|CUDA driver|cuDNN|cuBLAS|miopen) error\b", re.IGNORECASE)
+# Messages of PyTorch about a machine whose GPU it cannot use: no driver, one too old, or a build without CUDA.
+_NO_DRIVER = re.compile(
+    r"Found no NVIDIA driver|The NVIDIA driver on your system is too old|No CUDA GPUs are available"
+    r"|not compiled with CUDA|Can't initialize NVML|CUDA driver version is insufficient"
+    r"|Unexpected error from cudaGetDeviceCount"
+)
 # The message of PyTorch, which has no type for it, about a machine without enough memory.
+_REASON_CHARACTERS = 200
 _NO_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
@@ -50,14 +57,20 @@ def device_errors(batch_size: int | None) -> Iterator[None]:
 
     Raises:
         DeviceLostError: The process has no working device any more; a new process may continue.
-        RunFailedError: The device has too little memory; a new process would fail again.
+        RunFailedError: The device has too little memory, or no driver; a new process would fail again.
     """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         # `from None`: this is not a bug, so its traceback is of no use.
         raise _too_little_memory(error, batch_size) from None
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
+        if _NO_DRIVER.search(str(error)):
+            reason = " ".join(str(error).split())[:_REASON_CHARACTERS]
+            raise RunFailedError(
+                f"the worker's machine has no GPU that PyTorch can use ({reason}); install a driver for it, or use "
+                "--device cpu"
+            ) from None
         if _NO_CPU_MEMORY in str(error):
             raise _too_little_memory(error, batch_size) from None
         if isinstance(error, torch.AcceleratorError) or _LOST.match(str(error)):

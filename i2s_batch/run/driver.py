@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +25,7 @@ from i2s_batch.run.pools import Died, Event, Failed, Pool, Ready, Reported
 from i2s_batch.run.progress import Progress
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
+from i2s_batch.storage.store_settings import NO_CREDENTIALS
 
 # A stretch of work between two reports. Short, so that progress is current and a stop is noticed soon.
 STRETCH_S = 1.0
@@ -93,6 +94,7 @@ class Driver:
         self._blocked: dict[int, list[Task[Unit]]] = {}  # by the unit that has to be done before them
         self._suspects: deque[Task[Unit]] = deque()
         self._deaths_in_a_row = 0
+        self._starts_failed: Counter[str] = Counter()  # by node, since a worker was ready
         self._ever_ready = False
 
     def run(self, workers: int, check_stop: Callable[[], None]) -> None:
@@ -191,6 +193,7 @@ class Driver:
         if isinstance(event, Ready):
             member.slots = event.slots
             self._ever_ready = True
+            self._starts_failed.clear()  # those of days ago say nothing about a node
             self._progress.ready(event.worker)
         elif isinstance(event, Reported):
             member.busy = False
@@ -199,7 +202,7 @@ class Driver:
                 self._retire(event.worker)
         elif isinstance(event, Died):
             self._handle_death(event)
-        elif isinstance(event, Failed):
+        elif isinstance(event, Failed) and not self._continues_without(event):
             self._raise_failure(event, member)
 
     def _take_report(self, name: str, member: _Member, report: Report) -> None:
@@ -228,7 +231,36 @@ class Driver:
         self._progress.lost(name)
         self._start()
 
+    def _continues_without(self, event: Died | Failed) -> bool:
+        """Replace a worker that could not start on its node, or do without it; return False if neither is possible.
+
+        A node is set aside at an error that another try would meet again, or when several workers have died on it
+        before they were ready. One that died where no other node could have it is left to `_handle_death`.
+        """
+        others = [member for name, member in self._members.items() if name != event.worker]
+        if self._members[event.worker].ready:
+            return False
+        died = isinstance(event, Died)
+        self._starts_failed[event.node] += 1
+        again = died and self._starts_failed[event.node] < DEATHS_AT_START
+        elsewhere = bool(event.node) and (again or self._pool.set_aside(event.node))
+        if not elsewhere and (died or not any(each.ready for each in others)):
+            return False
+        del self._members[event.worker]
+        self._progress.lost(event.worker)
+        if not died:
+            self._pool.end(event.worker)
+        then = f"the run goes on with {len(others)} workers"
+        if elsewhere:
+            then = "another is started" if again else "its node is set aside, and the run goes on with the others"
+            self._start()
+        reason = event.reason if isinstance(event, Died) else _worded(event.error)
+        self._progress.log(f"{event.worker}{event.where} could not start ({reason}); {then}")
+        return True
+
     def _handle_death(self, event: Died) -> None:
+        if not (event.preempted or event.memory) and self._continues_without(event):
+            return
         member = self._members.pop(event.worker)
         self._progress.lost(event.worker)
         if not event.preempted:
@@ -237,10 +269,12 @@ class Driver:
         if self._deaths_in_a_row >= limit:
             raise RunFailedError(
                 f"{self._deaths_in_a_row} workers died one after the other and no image was finished; the last one "
-                f"({event.worker}): {event.reason}"
+                f"({event.worker}{event.where}): {event.reason}"
             )
         what = "went with its machine" if event.preempted else "died"
-        self._progress.log(f"{event.worker} {what} ({event.reason}); its {member.images} images resume elsewhere")
+        self._progress.log(
+            f"{event.worker}{event.where} {what} ({event.reason}); its {member.images} images resume elsewhere"
+        )
         self._return_tasks(member, count_death=not (event.preempted or event.memory))
         self._start()
 
@@ -272,6 +306,8 @@ class Driver:
         if isinstance(error, InternalError):
             what, details = str(error), error.details
         elif isinstance(error, I2SError):
+            if event.where:
+                error.args = (f"{event.worker}{event.where}: {_worded(error)}", *error.args[1:])
             raise error
         else:  # raised outside of the worker's own handler
             what, details = described(error), "".join(traceback.format_exception(error))
@@ -279,5 +315,12 @@ class Driver:
         more = f" and {len(member.held) - len(names)} more" if len(member.held) > len(names) else ""
         images = (", ".join(names) or "none") + more
         raise InternalError(
-            f"worker {event.worker} failed with {what} (images that it held: {images})", details
+            f"worker {event.worker}{event.where} failed with {what} (images that it held: {images})", details
         ) from error
+
+
+def _worded(error: BaseException) -> str:
+    """Return the error of a worker in words; those for users need no type, but say whose credentials are meant."""
+    if not isinstance(error, I2SError) or isinstance(error, InternalError):
+        return described(error)
+    return f"{error}; it is the worker that lacks them" if NO_CREDENTIALS in str(error) else str(error)

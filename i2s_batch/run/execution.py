@@ -284,6 +284,8 @@ class Run(ABC):
         """Do what remains, with the workers that the cluster offers."""
         progress.phase("joining or starting the cluster")
         fleet = cluster.fleet(self._config, state.remaining, self.worker_bytes)
+        for line in fleet.notes:
+            self._report(line)
         pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
         total, workers = len(self.plan()), fleet.workers

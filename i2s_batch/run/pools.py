@@ -9,7 +9,7 @@ import itertools
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -25,11 +25,15 @@ AnyUnit_contra = TypeVar("AnyUnit_contra", bound=Unit, contravariant=True)
 
 @dataclass(frozen=True)
 class Fleet:
-    """Describes the workers of a run: their number, device, and CPU threads each (None: PyTorch's choice)."""
+    """Describes the workers of a run: their number, device, and CPU threads each (None: PyTorch's choice).
+
+    `notes` are lines for the user about the cluster that offers them.
+    """
 
     workers: int
     device: str
     threads: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Worker(Protocol[AnyUnit_contra]):
@@ -147,20 +151,29 @@ class Died:
         reason: Why it died.
         preempted: Whether its machine went away.
         memory: Whether it was ended because its machine was short of memory.
+        node: The id of its node, if it had never been ready there and another node could have it; else ''.
+        where: Its node in words, to follow its name; '' on this machine.
     """
 
     worker: str
     reason: str
     preempted: bool
     memory: bool = False
+    node: str = field(default="", repr=False)
+    where: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Reports that a worker raised: a bug, or a fault that a retry would meet again."""
+    """Reports that a worker raised: a bug, or a fault that a retry would meet again.
+
+    `node` and `where` are as of `Died`.
+    """
 
     worker: str
     error: BaseException
+    node: str = field(default="", repr=False)
+    where: str = field(default="", repr=False)
 
 
 Event = Ready | Reported | Died | Failed
@@ -186,6 +199,9 @@ class Pool(Protocol):
 
     def end(self, worker: str) -> None:
         """End one worker; no event of it follows."""
+
+    def set_aside(self, node: str) -> bool:
+        """Start no more workers on a node that an event has named, unless it is the last; return whether that is so."""
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         """Interrupt the workers and let them save what is in flight; return how many images were saved in time."""
@@ -294,8 +310,13 @@ class InProcessPool:
         return set()
 
     def end(self, worker: str) -> None:
-        """End one worker."""
-        self._workers.pop(worker).close()
+        """End one worker; one that could not be built has nothing to end."""
+        if (ended := self._workers.pop(worker, None)) is not None:
+            ended.close()
+
+    def set_aside(self, node: str) -> bool:
+        """Return False: there is one node."""
+        return False
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         """Let workers save what is in flight; return how many images were saved."""

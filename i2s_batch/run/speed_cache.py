@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from i2s_batch.config import Json
+from i2s_batch.storage.cache_folder import NAME, home, temporary_cache
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,16 @@ class Estimate:
 
 
 def figures_file() -> Path:
-    """Return where the figures are cached: $XDG_CACHE_HOME or ~/.cache, in i2s_batch/measured.json."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2s_batch" / "measured.json"
+    """Return where the figures are cached: $XDG_CACHE_HOME or ~/.cache, in i2s_batch/measured.json.
+
+    Without a home it is the folder for temporary files; without that, too, a path at which no file can be.
+    """
+    name = "measured.json"
+    if general := os.environ.get("XDG_CACHE_HOME"):
+        return Path(general) / NAME / name
+    if (user := home()) is not None:
+        return user / ".cache" / NAME / name
+    return (temporary_cache() or Path(os.devnull)) / name
 
 
 def load_measured(report: Callable[[str], None]) -> list[Measured]:
@@ -74,7 +83,7 @@ def load_measured(report: Callable[[str], None]) -> list[Measured]:
     try:
         entries = json.loads(file.read_bytes())
         return [_checked(entry) for entry in entries if not _is_old(entry)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError, TypeError, RecursionError) as error:
         report(f"{file} is ignored: it holds no measured figures ({error}); i2s-batch bench writes a new one")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from i2s_batch.errors import CheckpointError, ObjectNotFoundError, StorageError
+from i2s_batch.storage.cache_folder import cache_folders
+from i2s_batch.storage.exclusive import wait_for_lock
 from i2s_batch.storage.files import TEMPORARY_PREFIX, local_error
 from i2s_batch.storage.schemes import is_remote, split_url
 from i2s_batch.storage.schemes import opened as opened_store
@@ -41,7 +42,7 @@ def stage(
     Args:
         url: Where the content is.
         sha256_prefix: The first hex digits of the content's SHA-256; None checks nothing.
-        cache_dir: The cache; None for $I2S_CACHE, else ~/.cache/i2s_batch.
+        cache_dir: The cache; None for $I2S_CACHE, else the first of `cache_folders` that can be written to.
 
     Raises:
         CheckpointError: The content cannot be fetched, or has another hash.
@@ -54,13 +55,13 @@ def stage(
         path = _local_file(url)
         _check_hash(url, path, expected)
         return path
-    cache = Path(cache_dir or os.environ.get("I2S_CACHE") or Path.home() / ".cache" / "i2s_batch")
+    caches = [Path(cache_dir)] if cache_dir else list(cache_folders())
     if is_web_url(url):
-        return _fetched(without_secrets(url), url, expected, cache, lambda temporary: _download(url, temporary))
+        return _fetched(without_secrets(url), url, expected, caches, lambda temporary: _download(url, temporary))
     if scheme in _WEB or not is_remote(url):
         allowed = "a local path, or a url with s3://, https://, gs://, az:// or hf://"
         raise CheckpointError(f"{without_secrets(url)!r} cannot be fetched; give {allowed}")
-    return _stage_object(url, expected, cache)
+    return _stage_object(url, expected, caches)
 
 
 def _local_file(path: str) -> Path:
@@ -71,12 +72,12 @@ def _local_file(path: str) -> Path:
     raise CheckpointError(f"{path!r} {found}; give the file with the network's weights")
 
 
-def _stage_object(url: str, expected: str, cache: Path) -> Path:
+def _stage_object(url: str, expected: str, caches: list[Path]) -> Path:
     try:
         root, key = split_url(url)
         store = opened_store(root)
         identity = f"{url} {store.etag(key)}"
-        return _fetched(url, identity, expected, cache, lambda path: _write(path, store.get(key)))
+        return _fetched(url, identity, expected, caches, lambda path: _write(path, store.get(key)))
     except ObjectNotFoundError as error:
         raise CheckpointError(f"{url!r} does not exist; give the file with the network's weights") from error
     except StorageError as error:
@@ -87,24 +88,42 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _fetched(url: str, identity: str, expected: str, cache: Path, fetch: Fetch) -> Path:
-    """Return the cached file of `identity`, fetched under a lock if it is missing or has another hash."""
+def _fetched(url: str, identity: str, expected: str, caches: list[Path], fetch: Fetch) -> Path:
+    """Return the cached file of `identity`, fetched into the first cache that takes it if none has it yet."""
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    target = cache / f"{key}-{_plain_name(url)}"
-    temporary = cache / f"{TEMPORARY_PREFIX}{target.name}"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_name(f"{target.name}.lock")):
-            if not (target.exists() and _digest(target, expected).startswith(expected)):
-                try:
-                    fetch(temporary)
-                    _check_hash(url, temporary, expected)
-                    temporary.replace(target)
-                finally:
-                    temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{local_error(error, str(target))} (cache of {url!r})") from error
+    targets = [cache / f"{key}-{_plain_name(url)}" for cache in caches]
+    for target in targets:
+        with suppress(OSError):  # a cache that cannot be read is no cache
+            if _is_whole(target, expected):
+                return target
+    refusal = "there is no home and no folder for temporary files"
+    for target in targets:
+        try:
+            return _fetched_into(target, url, expected, fetch)
+        except OSError as error:
+            refusal = str(local_error(error, str(target)))
+    raise CheckpointError(f"{refusal} (cache of {url!r}); or set I2S_CACHE to a folder that can be written to")
+
+
+def _fetched_into(target: Path, url: str, expected: str, fetch: Fetch) -> Path:
+    """Return `target` with the content of `url`; of many processes one fetches it, where files can be locked."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.with_name(f"{target.name}.lock")) as alone:
+        if not _is_whole(target, expected):
+            own = "" if alone else f"-{os.getpid()}"
+            temporary = target.with_name(f"{TEMPORARY_PREFIX}{target.name}{own}")
+            try:
+                fetch(temporary)
+                _check_hash(url, temporary, expected)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
     return target
+
+
+def _is_whole(target: Path, expected: str) -> bool:
+    """Return whether a file is cached, with the expected hash."""
+    return target.exists() and _digest(target, expected).startswith(expected)
 
 
 def _plain_name(url: str) -> str:
@@ -114,11 +133,13 @@ def _plain_name(url: str) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock between processes; it ends with the process, however that ends."""
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock between processes; it ends with the process, however that ends.
+
+    Yields False where the file system has no locks.
+    """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield wait_for_lock(file)
 
 
 def _digest(path: Path, expected: str) -> str:

@@ -41,7 +41,8 @@ _REMEDIES = {
     errno.ENOENT: "it does not exist",
     errno.ELOOP: "its symbolic links form a loop",
     errno.ENAMETOOLONG: "its name is too long for the file system",
-    errno.EOPNOTSUPP: "the file system lacks hard links, which exclusive creation needs; choose another",
+    errno.EOPNOTSUPP: "the file system cannot do this; choose another path",
+    errno.ENOSYS: "the file system cannot do this; choose another path",
     errno.EPIPE: "its reader has closed it; keep it open and run the same command again",
     errno.ENXIO: "it is a socket, or a device that does not exist; name a file",
 }
@@ -64,6 +65,19 @@ def errors_named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise local_error(error, str(path)) from error
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Make a folder whose name begins with `prefix`, which is removed with all that is in it when this ends."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise StorageError(
+            f"no temporary folder can be made ({error.strerror or error}); set TMPDIR to one that can be written to"
+        ) from error
+    with folder as path:
+        yield Path(path)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -203,4 +217,5 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
 def _keep_owner_and_mode(descriptor: int, before: os.stat_result) -> None:
     with suppress(PermissionError):  # only root may change the owner of a file
         os.fchown(descriptor, before.st_uid, before.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+    if os.fstat(descriptor).st_mode != before.st_mode:  # a file system without modes, such as exFAT, refuses any change
+        os.fchmod(descriptor, stat.S_IMODE(before.st_mode))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import io
 import os
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,12 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from i2s_batch.errors import ObjectUnreadableError, StorageError
+from i2s_batch.storage.exclusive import locked, publish_new
 from i2s_batch.storage.files import COPIED_BYTES, errors_named, is_temporary, local_error, temporary_beside
 from i2s_batch.storage.store import ObjectInfo, Store
 
-LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is suspended meanwhile
-_LOCK_RETRY_S = 0.005
 FOLDER_ATTEMPTS = 100  # at creating a file in a folder that other processes remove whenever it is empty
+
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _LOST_AND_FOUND = "lost+found"  # at the root of a mounted file system; only root may list it
 
@@ -70,10 +69,16 @@ def read_regular(path: str, limit_bytes: int | None = None) -> bytes:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable: fsync of a file does not cover its directory entry."""
+    """Make the names in `folder` durable: fsync of a file does not cover its directory entry.
+
+    A file system that cannot do so for a folder, such as one in user space, keeps names as durable as it does.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise
     finally:
         os.close(descriptor)
 
@@ -92,25 +97,6 @@ def _sync_all(paths: Iterable[Path]) -> None:
         os.close(descriptor)
     for path in ordered:
         _sync_folder(path)  # works for a file too
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Lock a file against other swaps of it.
-
-    Raises:
-        StorageError: Another process holds the lock and does not release it within `LOCK_TIMEOUT_S`.
-    """
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StorageError(
-                    f"{str(path)!r} has been locked for {LOCK_TIMEOUT_S:.0f} s by a process that hangs; end it and "
-                    "run the same command again"
-                ) from None
-            time.sleep(_LOCK_RETRY_S)
 
 
 def _make_folder(folder: Path) -> None:
@@ -140,18 +126,6 @@ def _create(path: Path, attempts: int = FOLDER_ATTEMPTS) -> int:
 def _replace(temporary: Path, path: Path) -> bool:
     """Publish `temporary` at `path`, over whatever was there; return True."""
     temporary.replace(path)
-    return True
-
-
-def _link(temporary: Path, path: Path) -> bool:
-    """Publish `temporary` at `path` by a hard link; return False if the name is taken.
-
-    The link appears at once, with the whole content, or not at all.
-    """
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return False
     return True
 
 
@@ -237,10 +211,10 @@ class LocalStore(Store):
                     temporary.unlink(missing_ok=True)
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """Create a file by a hard link, which fails if the name is taken."""
+        """Create a file whole; where the name is taken, nothing changes."""
         path = self._path(key)
         with errors_named(path):
-            return _write_through(path, data, _link)
+            return _write_through(path, data, publish_new)
 
     def swap(self, key: str, expected: bytes, data: bytes) -> bool:
         """Replace a file under a lock if it holds `expected`."""
@@ -251,8 +225,7 @@ class LocalStore(Store):
                     file = path.open("r+b")  # writable, because NFS locks no other files exclusively
                 except FileNotFoundError:
                     return False
-                with file:
-                    _lock(file, path)
+                with file, locked(file, path):
                     if not _is_current(file.fileno(), path):
                         continue  # replaced while this call waited for the lock: look at the new one
                     if file.read() != expected:

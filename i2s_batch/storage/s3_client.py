@@ -35,6 +35,7 @@ from urllib3.exceptions import HTTPError, IncompleteRead, ProtocolError
 
 from i2s_batch.errors import ObjectNotFoundError, StorageError
 from i2s_batch.storage.store import ObjectUnreadableError
+from i2s_batch.storage.store_settings import NO_CREDENTIALS
 from i2s_batch.storage.urls import hide_secrets, without_secrets
 
 ATTEMPTS = 10  # at one request and its response; three are not enough for a burst of 503 SlowDown
@@ -217,7 +218,7 @@ def s3_errors(uri: str) -> Iterator[None]:
         raise _client_error(error, uri) from error
     except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound) as error:
         raise StorageError(
-            f"{uri!r}: no usable AWS credentials ({type(error).__name__}); check {CREDENTIALS}, or set "
+            f"{uri!r}: {NO_CREDENTIALS} ({type(error).__name__}); check {CREDENTIALS}, or set "
             "AWS_NO_SIGN_REQUEST=YES for a public bucket"
         ) from error
     except (ResponseParserError, IncompleteReadError, FlexibleChecksumError, HTTPError) as error:

@@ -22,6 +22,7 @@ from i2s_batch.config import Json
 from i2s_batch.errors import QueryError
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.sources.column_types import plain_type
+from i2s_batch.storage.files import temporary_folder
 from i2s_batch.table.dataset import TableFiles, check_whole
 
 MEMORY_LIMIT = "4GB"  # of DuckDB, beyond which it uses a temporary folder; 1 GB cannot compare latents of 18 x 512
@@ -73,7 +74,7 @@ def run_query(table: TableFiles, query: str) -> Iterator[QueryResult]:
         QueryError: The query is not SQL, fails, or would do more than read.
         StorageError: A shard proves to be damaged.
     """
-    with tempfile.TemporaryDirectory(prefix="i2s-query-") as spill, _connected(table, spill) as connection:
+    with temporary_folder("i2s-query-") as spill, _connected(table, str(spill)) as connection:
         statement = _checked(connection, query)
         with _errors(table):
             reader = connection.sql(statement).to_arrow_reader(BATCH_ROWS)

@@ -23,7 +23,7 @@ from i2s_batch.inversion import Embedder
 from i2s_batch.output import lease
 from i2s_batch.run.execution import RunInterruptedError
 from i2s_batch.run.pools import Cluster, InProcessCluster
-from i2s_batch.storage import local
+from i2s_batch.storage import exclusive
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
@@ -58,7 +58,7 @@ class Driver:
     machine: str | None = None
     heartbeat_s: float = lease.HEARTBEAT_S
     expiry_s: float = lease.EXPIRY_S
-    lock_timeout_s: float = local.LOCK_TIMEOUT_S
+    lock_timeout_s: float = exclusive.LOCK_TIMEOUT_S
 
     def __post_init__(self) -> None:
         self._updates = _FORKS.Value("q", 0)
@@ -108,7 +108,7 @@ class Driver:
 
 def _drive(driver: Driver) -> None:
     lease.HEARTBEAT_S, lease.EXPIRY_S = driver.heartbeat_s, driver.expiry_s
-    local.LOCK_TIMEOUT_S = driver.lock_timeout_s
+    exclusive.LOCK_TIMEOUT_S = driver.lock_timeout_s
     if driver.machine is not None:
         machine = driver.machine
         lease.this_machine = lambda: machine

@@ -32,7 +32,7 @@ from i2s_batch.run import execution as run_module
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.schema.row import Row
-from i2s_batch.storage import local, open_store
+from i2s_batch.storage import exclusive, open_store
 from i2s_batch.table.shards import read_table
 from tests.faults.drivers import STARTED, Driver, Stop
 from tests.faults.outputs import Witness
@@ -187,7 +187,7 @@ def test_a_worker_that_outlives_its_driver_changes_no_shard(
 def test_a_lock_whose_holder_was_stopped_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(exclusive, "LOCK_TIMEOUT_S", 0.2)
     store = open_store(str(tmp_path))
     store.put("lease", b"its")
     with (tmp_path / "lease").open("r+b") as file:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import torch
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.compiled import CompiledStep
+from i2s_batch.inversion.compiler_cache import use_writable_cache
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.inversion.objective import Objective
 from i2s_batch.inversion.spaces import LatentSpace
@@ -242,3 +245,28 @@ print("torch._dynamo" in sys.modules)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert said.strip() == "False"
+
+
+@pytest.mark.parametrize("unusable", ["TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"])
+def test_the_compiler_gets_another_folder_where_its_own_cannot_be_written_to(
+    unusable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "I2S_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "own"))
+    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
+    embed(CAPTURED)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "own")
+    monkeypatch.setenv(unusable, "/dev/null/cache")
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
+    _, embedder = embed(CAPTURED)
+    assert embedder.take_warning() == ""
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / ".cache" / "i2s_batch" / "compiled")
+    assert os.environ["TRITON_CACHE_DIR"] == str(tmp_path / ".cache" / "i2s_batch" / "compiled" / "triton")
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setenv(unusable, "/dev/null/cache")
+    use_writable_cache()
+    assert os.environ[unusable] == "/dev/null/cache", (
+        "without any folder the compiler reports it, and the step is plain"
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,7 +96,7 @@ class Scene:
 
     def __init__(self, tmp_path: Path, images: int, script: Script) -> None:
         source = tmp_path / "in"
-        source.mkdir()
+        source.mkdir(parents=True)
         for number in range(images):
             (source / f"{number:03d}.png").touch()
         self.out = str(tmp_path / "out")
@@ -111,13 +113,13 @@ class Scene:
             index=index, image_ids=(image_id,), after=self.after.get(index), uri=image_id, settings=settings
         )
 
-    def run(self, workers: int = 2) -> RunState:
+    def run(self, workers: int = 2, report: Callable[[str], None] = lambda line: None) -> RunState:
         state = scan(self.store, self.plan, self.log)
         metadata = shard_metadata(
             latent_shape=(2, 3), space="w+", generator="g", vgg="v", settings={}, code_version="test"
         )
         publisher = Publisher(Assembler(self.store, self.plan, self.log, metadata, lambda: None), self.plan, state)
-        progress = Progress(state, CONFIG.embed.steps, lambda line: None)
+        progress = Progress(state, CONFIG.embed.steps, report)
         driver = Driver(state, self.pool, self.unit, crashed_rows, self.store, self.log, publisher, progress)
         rounds = iter(range(2000))
         try:
@@ -301,3 +303,87 @@ def test_a_suspect_waits_too(tmp_path: Path) -> None:
     scene.store.put(RunLayout.deaths, b'{"0": 2, "1": 2, "2": 2}')
     scene.run(workers=2)
     assert handed_out(scene) == [2, 0, 1]
+
+
+class Nodes(ScriptedPool):
+    """Workers that start on one node after the other, and in place of one that failed; their start is scripted."""
+
+    def __init__(self, log: WorkLog, starts: dict[str, list[Event | None]]) -> None:
+        super().__init__(log, lambda pool, worker, tasks: pool.finish(worker, tasks))
+        self.starts, self.aside = starts, []
+        self.turn = itertools.cycle(starts)
+        self.failed: list[str] = []  # nodes of the events to come
+        self.free: list[str] = []
+
+    def start(self) -> str:
+        name = f"w{len(self.held)}"
+        self.held[name] = []
+        free = self.free.pop(0) if self.free else None
+        node = next(node for node in itertools.chain([free], self.turn) if node and node not in self.aside)
+        event = self.starts[node].pop(0) if self.starts[node] else None
+        if event is None:
+            self.events.append(Ready(name, SLOTS))
+        else:
+            self.failed.append(node)
+            self.events.append(replace(event, worker=name, node=node if len(self.starts) > 1 else ""))
+        return name
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        self.free, self.failed = self.failed, []
+        return super().wait(timeout_s)
+
+    def set_aside(self, node: str) -> bool:
+        if set(self.starts) == {node, *self.aside}:
+            return False
+        self.aside.append(node)
+        return True
+
+
+DEAD = Died("", "no libcuda", preempted=False)
+LACKING = "w{} on node b could not start (no usable AWS credentials; it is the worker that lacks them); "
+
+
+def lacks() -> Failed:
+    return Failed("", StorageError("no usable AWS credentials"), where=" on node b")
+
+
+def run_on(tmp_path: Path, starts: dict[str, list[Event | None]], workers: int) -> tuple[Nodes, list[str]]:
+    scene = Scene(tmp_path, 10, lambda *_: pytest.fail("unused"))
+    scene.pool = pool = Nodes(scene.log, starts)
+    lines: list[str] = []
+    scene.run(workers, lines.append)
+    assert len(read_table(scene.out)) == 10
+    return pool, lines
+
+
+def test_a_node_on_which_workers_fail_is_set_aside_and_the_run_goes_on(tmp_path: Path) -> None:
+    pool, lines = run_on(tmp_path, {"bad": [lacks()], "good": []}, workers=2)
+    assert pool.aside == ["bad"] and pool.ended == ["w0"]
+    assert [line for line in lines if "could not start" in line] == [
+        LACKING.format(0) + "its node is set aside, and the run goes on with the others"
+    ]
+
+
+def test_a_node_on_which_workers_die_is_tried_again_before_it_is_set_aside(tmp_path: Path) -> None:
+    pool, lines = run_on(tmp_path, {"good": [], "bad": [DEAD] * 9}, workers=2)
+    assert pool.aside == ["bad"]
+    told = [line for line in lines if "could not start (no libcuda)" in line]
+    assert [line.endswith("another is started") for line in told] == [True, True, False]
+    pool, lines = run_on(tmp_path / "flaky", {"good": [], "bad": [DEAD] * 2}, workers=2)
+    assert pool.aside == [] and len(pool.held) == 4, "the third start succeeded"
+
+
+def test_the_run_ends_with_the_error_of_the_last_node(tmp_path: Path) -> None:
+    told = r"^w\d on node b: no usable AWS credentials; it is the worker that lacks them$"
+    with pytest.raises(StorageError, match=told):
+        run_on(tmp_path, {"one": [lacks()], "two": [lacks()], "three": [lacks()]}, workers=3)
+    with pytest.raises(RunFailedError, match=r"3 workers died one after the other.*no libcuda"):
+        run_on(tmp_path / "dead", {"one": [DEAD] * 9, "two": [DEAD] * 9}, workers=2)
+
+
+def test_a_bad_gpu_of_the_last_node_costs_its_worker_alone(tmp_path: Path) -> None:
+    pool, lines = run_on(tmp_path, {"only": [None, lacks()]}, workers=2)
+    assert [line for line in lines if "could not start" in line] == [
+        LACKING.format(1) + "the run goes on with 1 workers"
+    ]
+    assert len(pool.held) == 2, "it was not replaced"

@@ -64,12 +64,20 @@ def encode_animation(frames: Frames, count: int, animation: str, frames_per_seco
     return stream.getvalue()
 
 
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"no video can be made without a temporary folder ({reason}); set TMPDIR to one") from error
+
+
 def _mp4(frames: Frames, count: int, frames_per_second: float) -> bytes:
     height, width = frames(0).shape[:2]
     read = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(frames_per_second), "-i", "-"]
     # yuv420p is what every player shows; it needs even sides
     write = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-crf", _MP4_CRF, "-movflags", "+faststart"]
-    with tempfile.TemporaryDirectory() as folder:
+    with _temporary_folder() as folder:
         file = Path(folder, "video.mp4")
         command = ["ffmpeg", "-loglevel", "error", "-y", *read, *write, str(file)]
         with (

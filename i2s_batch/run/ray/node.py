@@ -7,21 +7,25 @@ declares the node dead (a machine short of memory, a process that was suspended 
 from __future__ import annotations
 
 import os
-import socket
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+import grpc
 import ray
 from ray.exceptions import RayError
 
-from i2s_batch.errors import ClusterError
+from i2s_batch.errors import ClusterError, described
+from i2s_batch.run.ray.access import match_cluster, protect_own, restore
+from i2s_batch.run.ray.address import OWN, cluster_address
+from i2s_batch.run.ray.folder import ray_folder
+from i2s_batch.storage.urls import hide_secrets
 
-CONNECT_TIMEOUT_S = 10.0
 # Ray waits for ever for a node process that does not respond to end; a healthy one takes a second or two.
 SHUTDOWN_LIMIT_S = 20.0
 _REASON_CHARACTERS = 300
@@ -29,31 +33,52 @@ _REASON_CHARACTERS = 300
 ASK_S = 5.0
 # Processes that Ray cannot do without; the others that it starts may end without harm.
 _VITAL = ("raylet", "gcs_server")
+# What the many parts of Ray raise when it is started or joined; it documents no types.
+_RAISED = (
+    RayError,
+    grpc.RpcError,
+    subprocess.SubprocessError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+    EOFError,
+)
 _SOCKETS = Path("/proc/net/unix")  # Linux only: every socket that a process holds
 
 
-def connect() -> bool:
-    """Join the cluster of RAY_ADDRESS, else the one that `ray start` began on this machine, else start one.
+@dataclass(frozen=True)
+class Connection:
+    """Says whether the cluster was started by this process, and holds what the user should know of it."""
 
-    Returns:
-        Whether the cluster is one of our own.
-    """
+    own: bool
+    notes: tuple[str, ...] = ()
+
+
+def connect() -> Connection:
+    """Join the cluster of RAY_ADDRESS, else the one that `ray start` began on this machine, else start one."""
     if ray.is_initialized():
-        return False
-    address = os.environ.get("RAY_ADDRESS") or _running_cluster() or "local"
-    if address == "local":
-        start_own()
-        return True
-    if not _is_listening(address):
-        raise ClusterError(f"no Ray cluster responds at RAY_ADDRESS={address}; start it, or unset RAY_ADDRESS")
+        return Connection(own=False)
+    notes: list[str] = []
+    address = cluster_address(notes.append)
+    if address == OWN:
+        start_own(notes.append)
+        return Connection(own=True, notes=tuple(notes))
+    match_cluster(address)
     _init(address)
-    return False
+    return Connection(own=False, notes=tuple(notes))
 
 
-def start_own() -> None:
-    """Start a Ray on this machine."""
+def start_own(report: Callable[[str], None]) -> None:
+    """Start a Ray on this machine; `report` takes a line where its files are not in the usual folder."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _init("local", include_dashboard=False, _node_ip_address="127.0.0.1")
+    folder = ray_folder(report)
+    protect_own()
+    _init(OWN, include_dashboard=False, _node_ip_address="127.0.0.1", _temp_dir=folder)
 
 
 def disconnect() -> None:
@@ -61,6 +86,7 @@ def disconnect() -> None:
     if ray.is_initialized():
         with _killed_after(SHUTDOWN_LIMIT_S):
             ray.shutdown()
+    restore()
 
 
 class NodeWatch:
@@ -117,7 +143,7 @@ def restart_own() -> None:
     """Start another Ray in place of one of our own that is dead; everything that was in it is lost."""
     kill_own()  # otherwise `disconnect` would wait for it
     disconnect()
-    start_own()
+    start_own(lambda line: None)  # it was shown when the first one was started
 
 
 def kill_own() -> None:
@@ -148,34 +174,13 @@ def _killed_after(seconds: float) -> Iterator[None]:
 
 
 def _init(address: str, **options: Any) -> None:
+    """Call `ray.init`; whatever it raises is an error of the machine or the cluster, and one line."""
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        reason = " ".join(str(error).split())[:_REASON_CHARACTERS]
-        raise ClusterError(f"Ray ({address}) cannot be joined or started: {reason}") from error
-
-
-def _running_cluster() -> str | None:
-    """Return the address of this machine's running cluster; None if there is none.
-
-    Ray records it in a file, which outlives a cluster that was killed; Ray's own search would then try the dead address
-    for minutes.
-    """
-    address_file = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
-    try:
-        address = address_file.read_text().strip()
-    except OSError:
-        return None
-    return address if _is_listening(address) else None
-
-
-def _is_listening(address: str) -> bool:
-    """Return whether something listens at host:port; True for forms that only Ray understands."""
-    try:
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        if parts.hostname is None or parts.port is None:
-            return True
-        socket.create_connection((parts.hostname, parts.port), timeout=CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError):  # ValueError: not an address
-        return False
-    return True
+    except _RAISED as error:
+        restore()
+        reason = hide_secrets(" ".join(described(error).split()))[:_REASON_CHARACTERS]
+        raise ClusterError(
+            f"Ray ({address}) cannot be joined or started: {reason}; check the cluster or the machine, or add "
+            "--in-process, which needs no Ray"
+        ) from error

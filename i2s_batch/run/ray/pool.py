@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import ray
@@ -25,14 +25,16 @@ from i2s_batch.run.pools import (
     Event,
     Failed,
     Fleet,
-    GuardedWorker,
     Pool,
     Ready,
     Reported,
     WorkerSpec,
 )
 from i2s_batch.run.ray import node as ray_node
+from i2s_batch.run.ray.actor import new_actor
+from i2s_batch.run.ray.nodes import Nodes, cause_of_death, missing_package
 from i2s_batch.run.waits import Wait
+from i2s_batch.storage.store_settings import store_settings
 
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
@@ -47,45 +49,8 @@ RAYS_IN_A_ROW = 3
 PLACEMENT_LIMIT_S = 1800.0
 LOAD_LIMIT_S = 1200.0
 STRETCH_LIMIT_S = 3600.0
-# Ray's account of a dead actor fills a screen: ids first, the cause after one of these, advice at the end.
-_CAUSE_FOLLOWS = ("Worker exit detail: ", "The actor is dead because ")
-_ADVICE_FOLLOWS = " Some common causes include:"
-_REASON_CHARACTERS = 300
 # Texts in Ray's account of an actor that it killed because the machine was short of memory.
 _MEMORY_MARKS = ("NODE_OUT_OF_MEMORY", "low on memory", "memory pressure")
-
-
-@ray.remote(concurrency_groups={"control": 1})
-class _Actor:
-    """Runs a worker in a process of its own. `interrupt` is executed while `advance` runs."""
-
-    def __init__(self) -> None:
-        self._worker: GuardedWorker | None = None
-
-    def setup(self, name: str, spec: WorkerSpec) -> tuple[int, str]:
-        """Load the networks; return the number of slots and the node."""
-        self._worker = GuardedWorker(spec, name)
-        return self._worker.slots, ray.get_runtime_context().get_node_id()
-
-    def advance(self, tasks: Sequence[Task[Unit]], budget_s: float) -> Report:
-        """Work as `Worker.advance`."""
-        assert self._worker is not None
-        return self._worker.advance(tasks, budget_s)
-
-    def checkpoint(self) -> int:
-        """Save as `Worker.checkpoint`."""
-        assert self._worker is not None
-        return self._worker.checkpoint()
-
-    @ray.method(concurrency_group="control")
-    def is_here(self) -> None:
-        """Return as soon as there is a process."""
-
-    @ray.method(concurrency_group="control")
-    def interrupt(self) -> None:
-        """Interrupt as `Worker.interrupt`."""
-        if self._worker is not None:
-            self._worker.interrupt()
 
 
 class RayCluster:
@@ -104,7 +69,8 @@ class RayCluster:
         wait for each other after every operator.
         """
         self._connected = self._connected or not ray.is_initialized()
-        self._own = ray_node.connect() or self._own  # a second run of this process finds it connected
+        connection = ray_node.connect()
+        self._own = connection.own or self._own  # a second run of this process finds it connected
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         # A cluster that offers neither now (a head without actors) gets its GPU nodes from the autoscaler.
@@ -112,14 +78,14 @@ class RayCluster:
         if on_gpu and self._own and gpus == 0:
             raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
         if on_gpu:
-            return Fleet(min(units, config.actors or max(1, gpus)), "cuda")
+            return Fleet(min(units, config.actors or max(1, gpus)), "cuda", notes=connection.notes)
         if cpus == 0:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         workers = min(units, config.actors or max(1, sum(workers_on(node, worker_bytes) for node in nodes)))
         # An actor runs on one node, however many cores the cluster has.
         widest = max(int(node.get("CPU", 0)) for node in nodes)
-        return Fleet(workers, "cpu", threads=max(1, min(cpus // workers, widest)))
+        return Fleet(workers, "cpu", max(1, min(cpus // workers, widest)), connection.notes)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         """Return a pool of actors."""
@@ -148,15 +114,6 @@ def _ray_died(reason: str) -> str:
     return f"Ray on this machine died: {reason}"
 
 
-def _cause(reason: str) -> str:
-    """Return the cause from Ray's account of a dead actor."""
-    for mark in _CAUSE_FOLLOWS:
-        if mark in reason:
-            reason = reason.partition(mark)[2]
-            break
-    return reason.partition(_ADVICE_FOLLOWS)[0][:_REASON_CHARACTERS].rstrip(". ")
-
-
 class RayPool:
     """Holds the actors of one run. The networks are put into Ray's object store once and fetched once a node.
 
@@ -172,6 +129,11 @@ class RayPool:
 
     def __init__(self, spec: WorkerSpec, fleet: Fleet, own: bool = False) -> None:
         self._fleet, self._own = fleet, own
+        on_gpu = fleet.device == "cuda"
+        self._share = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": fleet.threads}
+        # Workers of a Ray of our own have the environment of this process, and are on this machine.
+        self._settings = {} if own else store_settings(os.environ)
+        self._places = None if own else Nodes(self._share)
         self._to_build = spec
         self._shared = None if own else ray.put(spec)
         self._waits: dict[str, Wait] = {}
@@ -190,17 +152,17 @@ class RayPool:
         """Start an actor; `Ready` follows when its networks are loaded."""
         name = f"actor-{self._started}"
         self._started += 1
-        on_gpu = self._fleet.device == "cuda"
-        share = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": self._fleet.threads}
         # Read when PyTorch is loaded, so by a process of its own; a Ray that we started has it from this process.
         environment = {} if self._own or (self._fleet.threads or 1) == 1 else passive_waiting(os.environ)
-        options = share | ({"runtime_env": {"env_vars": environment}} if environment else {})
-        actor = _Actor.options(max_restarts=0, max_task_retries=0, **options).remote()  # type: ignore[attr-defined]
+        options: dict[str, object] = dict(self._share)
+        options |= {"runtime_env": {"env_vars": environment}} if environment else {}
+        options |= {} if self._places is None else self._places.selector()
+        actor = new_actor(options)
         self._actors[name] = actor
         self._placing[actor.is_here.remote()] = name
         networks = ray.put(self._to_build) if self._shared is None else self._shared
-        self._calls[actor.setup.remote(name, networks)] = name
-        self._waits[name] = Wait.begin(f"a node with {_amount(share)} free for {name}", PLACEMENT_LIMIT_S)
+        self._calls[actor.setup.remote(name, networks, self._settings)] = name
+        self._waits[name] = Wait.begin(f"a node with {_amount(self._share)} free for {name}", PLACEMENT_LIMIT_S)
         return name
 
     def send(self, worker: str, tasks: list[Task[Unit]], budget_s: float) -> None:
@@ -246,6 +208,10 @@ class RayPool:
     def end(self, worker: str) -> None:
         """End an actor."""
         self._remove(worker)
+
+    def set_aside(self, node: str) -> bool:
+        """Let no more actors start on a node, unless it is the last that has room for one."""
+        return self._places is not None and self._places.set_aside(node)
 
     def checkpoint(self, workers: list[str], timeout_s: float) -> int:
         """Interrupt actors and let them save what is in flight; return how many images were saved in time."""
@@ -304,6 +270,8 @@ class RayPool:
         placed, _ = ray.wait(list(self._placing), num_returns=len(self._placing), timeout=0)
         for call in placed:
             name = self._placing.pop(call)
+            if self._places is not None:
+                self._places.locate(name, self._actors[name], call)
             if name in self._actors and name not in self._nodes:
                 self._waits[name] = Wait.begin(f"{name} to load the networks", LOAD_LIMIT_S)
 
@@ -332,7 +300,7 @@ class RayPool:
         except RayTaskError as error:
             if isinstance(error.cause, DeviceLostError):  # a new process starts with a working device
                 return self._died(worker, str(error.cause), lost=False)
-            return Failed(worker, error.cause)
+            return Failed(worker, error.cause, *self._node(worker))
         except RayError as error:
             return self._failed_call(worker, error)
         if worker in self._unreachable_since:
@@ -358,14 +326,25 @@ class RayPool:
             return self._died(worker, str(error), lost=True)
         if isinstance(error, OutOfMemoryError) or any(mark in str(error) for mark in _MEMORY_MARKS):
             return replace(self._died(worker, str(error), lost=False), memory=True)
+        if worker not in self._nodes and (lacking := missing_package(str(error))) is not None:
+            return Failed(worker, lacking, *self._node(worker))
         # The loss of a machine, announced or not, does not count against the images.
         lost = (isinstance(error, RayActorError) and error.preempted) or "node has died" in str(error)
         return self._died(worker, str(error), lost or self._node_died(worker))
 
     def _died(self, worker: str, reason: str, lost: bool) -> Died:
         """End what remains of a worker, and return its death. `lost`: with its machine."""
+        node, where = self._node(worker)
         self._remove(worker)
-        return Died(worker, _cause(" ".join(reason.split())), preempted=lost)
+        return Died(worker, cause_of_death(reason), preempted=lost, node=node, where=where)
+
+    def _node(self, worker: str) -> tuple[str, str]:
+        """Return the id of a worker's node, if it cannot start there but could elsewhere, and the node in words."""
+        if self._places is None:
+            return "", ""
+        placing = next((call for call, name in self._placing.items() if name == worker), None)
+        self._places.locate(worker, self._actors[worker], placing)
+        return "" if worker in self._nodes else self._places.replaceable(worker), self._places.name(worker)
 
     def _node_died(self, worker: str) -> bool:
         """Return whether the machine of a dead worker is gone too, or goes within a moment."""
@@ -383,4 +362,6 @@ class RayPool:
         self._placing = {call: name for call, name in self._placing.items() if name != worker}
         for state in (self._nodes, self._unreachable_since, self._waits):
             state.pop(worker, None)
+        if self._places is not None:
+            self._places.forget(worker)
         ray.kill(self._actors.pop(worker))
