@@ -50,6 +50,11 @@ def connect() -> bool:
     return False
 
 
+def finds_cluster() -> bool:
+    """Return whether this process has joined a Ray, or would join one that runs on this machine."""
+    return ray.is_initialized() or _running_cluster() is not None
+
+
 def start_own() -> None:
     """Start a Ray on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
