@@ -143,8 +143,7 @@ class Run(ABC):
 
         To be asked before the run takes the lease.
         """
-        marks = (RunLayout.lease, RunLayout.deaths)
-        return any(info.key in marks for info in self._store.list(RunLayout.work_prefix))
+        return any(True for mark in (RunLayout.lease, RunLayout.deaths) for _ in self._store.list(mark))
 
     def describe(self) -> RunPreview:
         """Return what the run would do, for `--dry-run`."""

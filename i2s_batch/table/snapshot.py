@@ -193,7 +193,7 @@ def _take(store: Store) -> Snapshot:
     and everything is looked at again.
     """
     for _ in range(_ATTEMPTS):
-        listing: _Listing = tuple(tuple((info.key, info.size) for info in store.list(prefix)) for prefix in _SEEN)
+        listing: _Listing = tuple(_listed(store, prefix) for prefix in _SEEN)
         keys = _checked(store, [key for key, _ in listing[1]])
         record = _record(store, needed=not keys)
         if record is None:
@@ -218,6 +218,16 @@ def _take(store: Store) -> Snapshot:
         _cache.put(listing, record, snapshot)
         return _as_now(snapshot, store)
     raise StorageError(f"{store.url!r} changed {_ATTEMPTS} times while it was read; run the same command again")
+
+
+def _listed(store: Store, prefix: str) -> tuple[tuple[str, int], ...]:
+    """Return the keys and sizes below a prefix; none where only the table itself may be listed."""
+    try:
+        return tuple((info.key, info.size) for info in store.list(prefix))
+    except StorageError:
+        if prefix == RunLayout.shards_prefix:
+            raise
+        return ()
 
 
 def _record(store: Store, needed: bool) -> RunRecord | None:

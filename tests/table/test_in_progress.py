@@ -320,6 +320,20 @@ def test_a_damaged_plan_or_record_spoils_no_shard(local: Store) -> None:
         read_table(local.url)
 
 
+def test_a_work_folder_that_may_not_be_listed_spoils_no_shard(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpublish(local, [1])
+    original = type(local).list
+
+    def denied(store: Store, prefix: str = ""):
+        if prefix.startswith("work"):
+            raise StorageError("access denied")
+        return original(store, prefix)
+
+    monkeypatch.setattr(type(local), "list", denied)
+    with pytest.warns(UnfinishedRunWarning, match="6 of 10"):
+        assert read_table(local.url).num_rows == 6
+
+
 def test_neighbours_among_those_that_are_there(local: Store, finished: Store) -> None:
     unpublish(local, [0, 1, 2], without=LOST)
     with pytest.warns(UnfinishedRunWarning):
