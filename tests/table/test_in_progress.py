@@ -201,6 +201,15 @@ def test_a_damaged_file_of_the_log_is_named_and_left_out(out: Store, undisturbed
     assert "7 of 10 images are there" in line
 
 
+def test_status_names_a_damaged_file_and_does_not_count_it(local: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    unpublish(local, [0, 1, 2])
+    whole = local.get(RunLayout.row(2))
+    local.put(RunLayout.row(2), whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    assert status_of("status", local.url) == 0
+    said = capsys.readouterr()
+    assert "9/10 done" in said.out and f"{local.uri(RunLayout.row(2))}: a row of the work log is damaged" in said.err
+
+
 def test_a_log_that_is_mended_is_read_again(local: Store) -> None:
     """The rows of a log that has not changed are cached; a damaged file may become whole in the same size."""
     unpublish(local, [0, 1, 2])
