@@ -42,6 +42,7 @@ from tests.runs import rows_written, state_in
 VERSIONS = sorted(path.name for path in (DATA / "outputs").glob("schema-*"))
 LISTED = [f"in/{name}" for name in IMAGES]  # ids are paths from where the list is
 FINISHED = {"finished": (6, 5), "morph": (9, 9), "render": (5, 5)}  # images, and those of them that are ok
+UNFINISHED = ("killed", "killed-edit", "stopped-lbfgs", "stopped-steps", "stopped-iterate", "stopped-transforms")
 
 pytestmark = pytest.mark.skipif(not Path(jobs.HERE).exists(), reason="the outputs are recorded under /proc/self/cwd")
 
@@ -134,6 +135,19 @@ def test_tables_answer_queries(outputs: Path) -> None:
     with pytest.warns(UnfinishedRunWarning, match=r"no driver is at work, 5 of 6 images are there"):
         (some,) = query(outputs / "killed", "SELECT count(*) AS n FROM latents")
     assert some["n"] == 5, "of a run that was killed, what is published and what its work log holds"
+
+
+@pytest.mark.parametrize("name", UNFINISHED)
+def test_an_unfinished_output_is_read_and_shown_with_its_work_log(outputs: Path, name: str) -> None:
+    out = str(outputs / name)
+    status = read_status(out, print)
+    assert 0 < status.done < status.images
+    with pytest.warns(UnfinishedRunWarning, match=rf"{status.done} of {status.images} images are there"):
+        (row,) = query(out, "SELECT count(*) AS n, count(DISTINCT image_id) AS ids FROM latents")
+    assert row["n"] == row["ids"] == status.done
+    with pytest.warns(UnfinishedRunWarning):
+        page = Path(write_report(out, generator_weights(outputs / "generator.safetensors"))).read_text()
+    assert f"not finished when this page was written:</b> {status.done} of {status.images} images" in page
 
 
 def test_neighbours_of_old_latents(outputs: Path) -> None:

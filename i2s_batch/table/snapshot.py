@@ -12,32 +12,28 @@ from __future__ import annotations
 import inspect
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 
-import pyarrow as pa
 from cachetools import LRUCache
 
 from i2s_batch.errors import DamagedRowsWarning, ObjectNotFoundError, StorageError, UnfinishedRunWarning
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import is_holder_alive, is_on_this_machine
-from i2s_batch.output.logged_rows import planned_rows, with_planned_columns
 from i2s_batch.output.ownership import find_record
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord
-from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
+from i2s_batch.output.work_log import RowsGoneError
 from i2s_batch.parquet.row_groups import ReplacedError
-from i2s_batch.schema.codec import encode_shard
 from i2s_batch.storage import Store, open_store
 from i2s_batch.storage.overlaid import OverlaidStore
+from i2s_batch.table.logged_shards import LoggedShards
 
 NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
 
 _ATTEMPTS = 5  # a driver publishes a shard, and deletes its rows from the log, every few minutes at most
 _PACKAGE = str(Path(__file__).parents[1])
-_NAMED = 5  # damaged files that are named
 _CACHED_BYTES = 256 << 20  # of rows in memory: of one shard of 1,000 latents of 18 x 512, 37 MB
 # The keys whose objects determine what a snapshot holds; the log first, see `_take`.
 _SEEN = (RunLayout.all_rows_prefix, RunLayout.shards_prefix, RunLayout.plan)
@@ -203,7 +199,9 @@ def _take(store: Store) -> Snapshot:
         try:
             plan = Plan.load(store, record.shard_size)
             units = sorted(unit for key, _ in listing[0] if (unit := RunLayout.row_index(key)) is not None)
-            snapshot = _LoggedShards(store, record, plan, keys).snapshot(units)
+            logged = LoggedShards(store, record, plan)
+            held = logged.shards(units, _published(plan, keys))
+            snapshot = _snapshot(store, plan, keys, held, logged)
         except (RowsGoneError, ReplacedError):
             continue  # a driver has published a shard, or added images to the plan
         except StorageError as error:
@@ -218,6 +216,22 @@ def _take(store: Store) -> Snapshot:
         _cache.put(listing, record, snapshot)
         return _as_now(snapshot, store)
     raise StorageError(f"{store.url!r} changed {_ATTEMPTS} times while it was read; run the same command again")
+
+
+def _snapshot(store: Store, plan: Plan, keys: list[str], held: dict[str, bytes], logged: LoggedShards) -> Snapshot:
+    """Return the snapshot of a table with the shards `keys`, and those that are `held` of its work log."""
+    present = logged.rows + sum(len(plan.shard_range(shard)) for shard in _published(plan, keys))
+    unfinished = None
+    if present < len(plan):
+        unfinished = Unfinished(store.url, len(plan), present, running=False)
+    readable = tuple(sorted({*keys, *held}, key=str.encode))
+    return Snapshot(OverlaidStore(store, held), readable, held, unfinished, tuple(logged.damaged_lines()))
+
+
+def _published(plan: Plan, keys: Iterable[str]) -> set[int]:
+    """Return the shards of a plan that are in the table, by their keys."""
+    indices = map(RunLayout.shard_index, keys)
+    return {shard for shard in indices if shard is not None and shard < plan.shards}
 
 
 def _listed(store: Store, prefix: str) -> tuple[tuple[str, int], ...]:
@@ -257,53 +271,3 @@ def _seems_running(store: Store) -> bool:
     except ObjectNotFoundError:
         return False
     return not is_on_this_machine(held) or is_holder_alive(store, RunLayout.lease, held)
-
-
-class _LoggedShards:
-    """Makes the shards that a run has not published yet, of the rows that its log holds for them."""
-
-    def __init__(self, store: Store, record: RunRecord, plan: Plan, keys: list[str]) -> None:
-        self._store, self._record, self._plan, self._keys = store, record, plan, keys
-        self._log = WorkLog(store.url, record.generator.latent_size)
-        self._damaged: dict[int, str] = {}
-
-    def snapshot(self, logged: list[int]) -> Snapshot:
-        """Return the snapshot; `logged`: the units whose rows are in the log, ascending."""
-        plan = self._plan
-        indices = (RunLayout.shard_index(key) for key in self._keys)
-        published = {shard for shard in indices if shard is not None and shard < plan.shards}
-        present = sum(len(plan.shard_range(shard)) for shard in published)
-        held: dict[str, bytes] = {}
-        waiting = groupby((unit for unit in logged if unit < plan.units), plan.shard_of)
-        for shard, units in waiting:
-            rows = None if shard in published else self._rows(list(units))
-            if rows is not None:
-                present += rows.num_rows
-                held[RunLayout.shard(shard)] = encode_shard(rows, self._record.table_metadata())
-        unfinished = None
-        if present < len(plan):
-            unfinished = Unfinished(self._store.url, len(plan), present, running=False)
-        keys = tuple(sorted({*self._keys, *held}, key=str.encode))
-        return Snapshot(OverlaidStore(self._store, held), keys, held, unfinished, tuple(self._lines()))
-
-    def _rows(self, units: list[int]) -> pa.Table | None:
-        """Return the logged rows of some units of a shard with the columns of the table; None if all are damaged."""
-        while units:
-            try:
-                rows = planned_rows(self._log, self._plan, units)
-            except RowsDamagedError as error:
-                self._damaged |= error.reasons
-                units = [unit for unit in units if unit not in error.reasons]
-                continue
-            images = pa.concat_tables([self._plan.unit_rows(unit) for unit in units])
-            return with_planned_columns(rows, images.select(self._plan.table_columns))
-        return None
-
-    def _lines(self) -> Iterator[str]:
-        """Yield a line for each damaged file; of many, the first, and how many more there are."""
-        for unit, reason in list(self._damaged.items())[:_NAMED]:
-            images = self._plan.unit_range(unit)
-            others = f" and {len(images) - 1} more images are" if len(images) > 1 else " is"
-            yield f"{reason}; {self._plan.image_id(images[0])!r}{others} left out until the run computes it again"
-        if len(self._damaged) > _NAMED:
-            yield f"{len(self._damaged) - _NAMED} more files of the work log are damaged; their images are left out"

@@ -24,8 +24,9 @@ from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.errors import DamagedRowsWarning, StorageError, UnfinishedRunWarning, UnknownImageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
+from i2s_batch.output.work_log import RowsGoneError
 from i2s_batch.storage import Store, open_store
-from i2s_batch.table import dataset, snapshot
+from i2s_batch.table import dataset, logged_shards
 from i2s_batch.table.export import export_latents
 from i2s_batch.table.latent_reader import LatentIndex, LatentReader
 from i2s_batch.table.neighbours import find_neighbours
@@ -224,13 +225,13 @@ def test_a_log_that_is_mended_is_read_again(local: Store) -> None:
 def test_an_unchanged_log_is_read_once(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     unpublish(local, [0, 1, 2], without=LOST)
     calls: list[list[int]] = []
-    original = snapshot.planned_rows
+    original = logged_shards.planned_rows
 
     def counted(log, plan, units):
         calls.append(list(units))
         return original(log, plan, units)
 
-    monkeypatch.setattr(snapshot, "planned_rows", counted)
+    monkeypatch.setattr(logged_shards, "planned_rows", counted)
     with pytest.warns(UnfinishedRunWarning):
         assert read_table(local.url).num_rows == read_table(local.url).num_rows == 8
     assert calls == [[0, 2, 3], [4, 5, 7], [8, 9]]
@@ -243,14 +244,14 @@ def test_a_shard_that_is_published_while_the_log_is_read(
     out: Store, finished: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpublish(out, [0, 1, 2])
-    original = snapshot.planned_rows
+    original = logged_shards.planned_rows
 
     def late(log, plan, units):
         if 4 in units and not list(out.list(RunLayout.shard(1))):
             publish(out, finished, 1)
         return original(log, plan, units)
 
-    monkeypatch.setattr(snapshot, "planned_rows", late)
+    monkeypatch.setattr(logged_shards, "planned_rows", late)
     assert read_table(out.url).equals(read_table(finished.url))
 
 
@@ -258,9 +259,9 @@ def test_a_log_that_never_rests_is_given_up(local: Store, monkeypatch: pytest.Mo
     unpublish(local, [0, 1, 2])
 
     def gone(log, plan, units):
-        raise snapshot.RowsGoneError("a row is gone")
+        raise RowsGoneError("a row is gone")
 
-    monkeypatch.setattr(snapshot, "planned_rows", gone)
+    monkeypatch.setattr(logged_shards, "planned_rows", gone)
     with pytest.raises(StorageError, match="changed 5 times while it was read"):
         read_table(local.url)
 
