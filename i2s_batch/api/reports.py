@@ -10,17 +10,16 @@ from i2s_batch.api.options import path_or_url
 from i2s_batch.editing.report_part import edit_parts
 from i2s_batch.editing.strips import Strip
 from i2s_batch.embedding.report_part import embed_parts
-from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.errors import RunConflictError
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.reporting.facts import Facts, gather
-from i2s_batch.reporting.page import present_page, write_page
+from i2s_batch.reporting.page import write_page
 from i2s_batch.reporting.parts import PageParts
 from i2s_batch.run.recorded import recorded_command, recorded_generator
 from i2s_batch.schema.settings import EDIT, STUDY
 from i2s_batch.studies.report_part import study_parts
-
-_ATTEMPTS = 3  # a run writes its page once, when it has ended
+from i2s_batch.table.snapshot import open_snapshot
 
 
 def report(out: str | os.PathLike[str], generator: str | os.PathLike[str] | None = None) -> str:
@@ -58,16 +57,21 @@ def write_report(
 
     Raises StorageError if there is no table, RunConflictError if it was made by another generator.
     """
-    for _ in range(_ATTEMPTS):
-        present = present_page(out)
-        facts = gather(out)
-        _check_generator(out, facts, generator)
-        network = None if generator is None else cache(lambda: build_generator(generator))
-        parts = _parts(out, facts, network, strips)
-        page = write_page(out, facts, parts, present, why_none, recorded_command(out))
-        if page is not None:
-            return page
-    raise StorageError(f"{out}: report.html was replaced {_ATTEMPTS} times while it was written; try again later")
+    facts, page = _write(out, generator, why_none, strips)
+    if facts.unfinished is not None and open_snapshot(out, quiet=True).unfinished is None:
+        # The run has ended meanwhile, and its own page may be what was just replaced.
+        _, page = _write(out, generator, why_none, strips)
+    return page
+
+
+def _write(
+    out: str, generator: GeneratorWeights | None, why_none: str, strips: Sequence[Strip] | None
+) -> tuple[Facts, str]:
+    """Write the page; return the figures that it shows, and its path or URL."""
+    facts = gather(out)
+    _check_generator(out, facts, generator)
+    network = None if generator is None else cache(lambda: build_generator(generator))
+    return facts, write_page(out, facts, _parts(out, facts, network, strips), why_none, recorded_command(out))
 
 
 def _check_generator(out: str, facts: Facts, generator: GeneratorWeights | None) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from i2s_batch.config import Json
-from i2s_batch.errors import ObjectNotFoundError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
 from i2s_batch.output.run_record import flattened
@@ -25,26 +24,13 @@ from i2s_batch.storage import open_store
 AMPLIFIED = 4  # factor of the error in the image of differences
 
 
-def present_page(out: str) -> bytes | None:
-    """Return the bytes of OUT/report.html; None if there is none."""
-    try:
-        return open_store(out).get(RunLayout.report)
-    except ObjectNotFoundError:
-        return None
-
-
-def write_page(
-    out: str, facts: Facts, parts: PageParts, present: bytes | None, why_none: str = "", command: str | None = None
-) -> str | None:
-    """Write OUT/report.html in place of `present` and return its path or URL; None if another page is there by now.
-
-    A page about a run in progress must not replace the page that the run itself has written meanwhile.
+def write_page(out: str, facts: Facts, parts: PageParts, why_none: str = "", command: str | None = None) -> str:
+    """Write OUT/report.html and return its path or URL.
 
     Args:
         out: The output.
         facts: The figures of its table.
         parts: What its kind of run adds.
-        present: What `present_page` returned before `facts` were gathered.
         why_none: The reason why there are no reconstructions.
         command: The command that resumes the run, where it is known.
     """
@@ -64,9 +50,8 @@ def write_page(
         charts=charts,
         number=charts.number,
     )
-    page = html.encode()
-    written = store.put_new(RunLayout.report, page) if present is None else store.swap(RunLayout.report, present, page)
-    return store.uri(RunLayout.report) if written else None
+    store.put(RunLayout.report, html.encode())
+    return store.uri(RunLayout.report)
 
 
 def _shown(value: Json) -> str:

@@ -429,7 +429,7 @@ def test_a_report_never_replaces_a_later_one(local: Store, finished: Store, monk
     monkeypatch.setattr(reports, "gather", overtaken)
     with pytest.warns(UnfinishedRunWarning):
         write_report(local.url, None, "this one")
-    assert gathered == [8, 10, 10], "the early page was not written, but made again"
+    assert gathered == [8, 10, 10], "the early page is written, found to be too early, and written again"
     page = Path(local.url, "report.html").read_text()
     assert "10 images" in page and "not finished" not in page
 
