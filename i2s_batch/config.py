@@ -149,7 +149,7 @@ class RunConfig:
         shard_size: Rows in one file of the table.
         retry_failed: Whether images with a row that is not ok are tried again.
         max_failed_fraction: The run succeeds if no larger fraction of the images has failed, in [0, 1].
-        in_process: Whether one worker runs in the process of the command itself, without Ray.
+        in_process: Whether one worker runs in the process of the command itself, without Ray; None: if it is small.
     """
 
     precision: str = "fp32"
@@ -159,7 +159,7 @@ class RunConfig:
     shard_size: int = 1000
     retry_failed: bool = False
     max_failed_fraction: float = 0.1
-    in_process: bool = False
+    in_process: bool | None = None
 
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)

@@ -18,6 +18,8 @@ escapes is a bug: the command line exits with status 70 and the path of a file f
         ClusterError             a Ray cluster that does not answer
         RunFailedError           a run that cannot continue
         InternalError            a bug, reported by a worker
+
+Two warnings say what a table that can be read lacks: `UnfinishedRunWarning`, `DamagedRowsWarning`.
 """
 
 from __future__ import annotations
@@ -125,6 +127,17 @@ class InternalError(I2SError):
 
     def __reduce__(self) -> tuple[type[InternalError], tuple[str, str]]:
         return InternalError, (str(self), self.details)
+
+
+class UnfinishedRunWarning(UserWarning):
+    """Says that a table was read of which the run has not written all rows yet, and how many there are.
+
+    Its only argument is a `table.snapshot.Unfinished`.
+    """
+
+
+class DamagedRowsWarning(UserWarning):
+    """Names a file of a work log that is damaged: its rows are left out of a table that was read."""
 
 
 def described(error: BaseException) -> str:

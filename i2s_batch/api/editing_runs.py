@@ -54,7 +54,7 @@ def edit(
     """
     with session(progress) as report:
         run, config = _run(table, out, request, generator, caller, report, options)
-        outcome = execute(run, config.in_process, caller)
+        outcome = execute(run, config.in_process, caller, report)
         where = path_or_url("out", out)
         strips, sheet = _try_sheet(where, run, report)
         page = try_report(where, run.generator, report, strips)

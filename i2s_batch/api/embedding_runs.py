@@ -26,8 +26,8 @@ def embed(
     """Embed the images of `source` and write one row for each into `out`, as `i2s-batch embed` does.
 
     A call with the same arguments resumes a run that was stopped; of one that is done it returns the result. Without
-    `in_process=True` the work is done by Ray: by the cluster that this process has joined, or that RAY_ADDRESS names,
-    or else by a Ray of its own on this machine, which ends with the call.
+    `in_process=True` all but small runs are carried out by Ray: by the cluster that this process has joined, or that
+    RAY_ADDRESS names, or else by a Ray of its own on this machine, which ends with the call.
 
     Args:
         source: A folder, a glob, an image, an s3:// prefix, or a list (.txt, .csv, .json, .jsonl, .parquet).
@@ -48,7 +48,7 @@ def embed(
     request = _request(source, out, generator, vgg, options)
     with session(progress) as report:
         run = EmbedRun(request, report)
-        outcome = execute(run, request.config.in_process, caller)
+        outcome = execute(run, request.config.in_process, caller, report)
         page = try_report(path_or_url("out", out), run.generator, report)
         return EmbedResult.of(path_or_url("out", out), outcome, page)
 

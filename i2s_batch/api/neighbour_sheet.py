@@ -48,7 +48,7 @@ def write_neighbour_sheet(
         The reason why there are only originals, where the generator is missing; otherwise ''.
     """
     check_sheet(path)
-    schema = open_table(out).schema
+    schema = open_table(out, quiet=True).schema
     texts = texts_of(schema.metadata)
     weights, why_none = generator_of(out, texts.get(META_GENERATOR, ""), generator)
     network = None if weights is None else build_generator(weights)

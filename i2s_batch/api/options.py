@@ -27,7 +27,8 @@ class RunOptions(TypedDict, total=False):
     Attributes:
         batch_size: The number of images in a batch; "auto" (the default) takes what is fastest and fits into memory.
         actors: The number of workers; "auto" (the default) takes one per GPU, or one per CPU core.
-        in_process: True works with one worker in this very process, without Ray. Default: False.
+        in_process: True works with one worker in this very process, without Ray; False works on Ray. None (the
+            default) works in this process if that takes seconds only.
         precision: The arithmetic: fp32 (the default), tf32, bf16 or fp64.
         device: The device: auto (the default), cpu or cuda.
         shard_size: The number of rows per Parquet file. Default: 1000.
@@ -37,7 +38,7 @@ class RunOptions(TypedDict, total=False):
 
     batch_size: int | Literal["auto"]
     actors: int | Literal["auto"]
-    in_process: bool
+    in_process: bool | None
     precision: str
     device: str
     shard_size: int

@@ -19,6 +19,7 @@ from i2s_batch.reporting.parts import PageParts
 from i2s_batch.run.recorded import recorded_command, recorded_generator
 from i2s_batch.schema.settings import EDIT, STUDY
 from i2s_batch.studies.report_part import study_parts
+from i2s_batch.table.snapshot import open_snapshot
 
 
 def report(out: str | os.PathLike[str], generator: str | os.PathLike[str] | None = None) -> str:
@@ -56,14 +57,30 @@ def write_report(
 
     Raises StorageError if there is no table, RunConflictError if it was made by another generator.
     """
+    facts, page = _write(out, generator, why_none, strips)
+    if facts.unfinished is not None and open_snapshot(out, quiet=True).unfinished is None:
+        # The run has ended meanwhile, and its own page may be what was just replaced.
+        _, page = _write(out, generator, why_none, strips)
+    return page
+
+
+def _write(
+    out: str, generator: GeneratorWeights | None, why_none: str, strips: Sequence[Strip] | None
+) -> tuple[Facts, str]:
+    """Write the page; return the figures that it shows, and its path or URL."""
     facts = gather(out)
+    _check_generator(out, facts, generator)
+    network = None if generator is None else cache(lambda: build_generator(generator))
+    return facts, write_page(out, facts, _parts(out, facts, network, strips), why_none, recorded_command(out))
+
+
+def _check_generator(out: str, facts: Facts, generator: GeneratorWeights | None) -> None:
+    """Raise RunConflictError if the table was made by another generator."""
     if generator is not None and generator.fingerprint != facts.fingerprints["generator"]:
         raise RunConflictError(
             f"{out} was made by the generator {facts.fingerprints['generator'][:12]}..., not by this one, "
             f"{generator.fingerprint[:12]}... ({generator.origin}); give the one that made it"
         )
-    network = None if generator is None else cache(lambda: build_generator(generator))
-    return write_page(out, facts, _parts(out, facts, network, strips), why_none, recorded_command(out))
 
 
 def _parts(

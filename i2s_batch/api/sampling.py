@@ -113,7 +113,7 @@ def _with_table(
 ) -> Samples:
     """Draw the images as a run that writes a table, in this process."""
     store, asked = open_store(request.out), len(request.settings.seeds)
-    failed = execute(SampleRun(request, weights, report), True, caller).failed
+    failed = execute(SampleRun(request, weights, report), True, caller, report).failed
     locations = (store.uri("pictures"), store.uri(RunLayout.contact_sheet), store.uri("latents"))
     return Samples(store.url, asked, failed, *locations, try_report(request.out, weights, report))
 

@@ -18,6 +18,7 @@ from i2s_batch.api.reports import write_report
 from i2s_batch.editing.strips import Strip
 from i2s_batch.errors import ConfigError, I2SError, RunStoppedError
 from i2s_batch.models import GeneratorWeights
+from i2s_batch.run.chosen import ChosenCluster
 from i2s_batch.run.execution import Outcome, Run
 from i2s_batch.run.pools import Cluster, InProcessCluster
 from i2s_batch.run.stopping import Leave, RunInterruptedError
@@ -65,9 +66,13 @@ def session(progress: Progress) -> Iterator[Callable[[str], None]]:
             report.end()
 
 
-def execute(run: Run, in_process: bool, caller: Caller) -> Outcome:
-    """Carry a run to its end with a Ray cluster, or with this process as the cluster."""
-    cluster: Cluster = InProcessCluster(leave=caller.leave) if in_process else ray_cluster()
+def execute(run: Run, in_process: bool | None, caller: Caller, report: Callable[[str], None]) -> Outcome:
+    """Carry a run to its end with a Ray cluster, or with this process as the cluster; None chooses by its size."""
+    cluster: Cluster = InProcessCluster(leave=caller.leave)
+    if in_process is None:
+        cluster = ChosenCluster(run, cluster, ray_cluster, report)
+    elif not in_process:
+        cluster = ray_cluster()
     try:
         return run.execute(cluster)
     finally:

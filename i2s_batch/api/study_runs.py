@@ -46,7 +46,7 @@ def study(
     request = _request((source, out, generator, vgg), name, options, caller)
     with session(progress) as report:
         run = StudyRun(request, report)
-        outcome = execute(run, request.config.in_process, caller)
+        outcome = execute(run, request.config.in_process, caller, report)
         page = try_report(path_or_url("out", out), run.generator, report)
         return StudyResult.of(path_or_url("out", out), outcome, page, study=name)
 

@@ -34,6 +34,7 @@ from i2s_batch.cli.sample import sample
 from i2s_batch.cli.status import status
 from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
+from i2s_batch.cli.warned import warnings_as_lines
 from i2s_batch.concurrency import passive_waiting
 from i2s_batch.errors import I2SError, InternalError, described
 from i2s_batch.storage.job_folder import why_missing
@@ -106,7 +107,7 @@ def _run(args: list[str]) -> int:
     words = tuple(word for word in args if word != "--debug")
     # Not `commands.main`, which takes every BrokenPipeError and EOFError for the user's, a bug's, too.
     try:
-        with commands.make_context("i2s-batch", list(args), obj=words) as context:
+        with warnings_as_lines(), commands.make_context("i2s-batch", list(args), obj=words) as context:
             return commands.invoke(context) or 0
     except click.exceptions.Exit as done:
         return done.exit_code

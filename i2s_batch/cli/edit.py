@@ -62,7 +62,7 @@ class _CommonOptions:
     picture_format: str
     batch_size: int | None
     actors: int | None
-    in_process: bool
+    in_process: bool | None
     precision: str
     device: str
     shard_size: int

@@ -252,10 +252,11 @@ def run_options(command: F) -> F:
             help="Number of workers; auto is one per GPU, or one per CPU core as far as memory goes.",
         ),
         option(
-            "--in-process",
+            "--in-process/--no-in-process",
             group=SPEED,
-            is_flag=True,
-            help="Work in this very process with one worker, without Ray: for one GPU, a debugger or a profiler.",
+            default=None,
+            help="Work in this very process with one worker, without Ray. Default: only where that takes some seconds, "
+            "unless --actors or a running Ray cluster is given.",
         ),
     ]
     return _decorated(command, options)

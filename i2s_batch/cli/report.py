@@ -26,7 +26,7 @@ def report(out: str, generator: str | None) -> int:
     from i2s_batch.table.dataset import open_table
     from i2s_batch.table.shards import recorded_settings
 
-    if generator and recorded_settings(open_table(out).schema, out).run.kind == STUDY:
+    if generator and recorded_settings(open_table(out, quiet=True).schema, out).run.kind == STUDY:
         refuse_without_effect(["--generator"], "on a study, whose page shows the reconstructions that it kept")
 
     click.echo(reports.report(out, generator))

@@ -113,6 +113,8 @@ class EditRun(Run):
         request = self._request
         index = LatentIndex(self._tables)
         check_generator(index, self.generator)
+        for unfinished in index.unfinished:
+            self._report(f"{unfinished}; the edit takes those, and none that come later")
         chosen: list[str] = []
         if request.request.listed is None:
             chosen = self._chosen(index)
@@ -135,7 +137,9 @@ class EditRun(Run):
         if request.ids is not None:
             return list(request.ids)
         if request.where is not None:
-            chosen = [image_id for table in self._tables for image_id in chosen_ids(table, request.where)]
+            known = set(index.ids)  # a run in progress may have gained rows since
+            found = (image_id for table in self._tables for image_id in chosen_ids(table, request.where))
+            chosen = [image_id for image_id in found if image_id in known]
             return sorted(chosen, key=_in_natural_order)
         without = len(index.ids) - len(chosen := index.ok())
         if without:

@@ -25,7 +25,8 @@ from i2s_batch.run.recorded import recorded_tables
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 from i2s_batch.table.latent_reader import LatentIndex, LatentReader
-from i2s_batch.table.shards import read_rows, read_table
+from i2s_batch.table.shards import rows_of_ids, table_of
+from i2s_batch.table.snapshot import open_snapshot
 
 Item = TypeVar("Item")
 
@@ -64,7 +65,8 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
     names (if those are gone, they are missing), and renders again an edited image whose file has changed. It is called
     only when something is to be rendered.
     """
-    table = read_table(out, ["image_id", "sequence", "frame"])
+    snapshot = open_snapshot(out, quiet=True)
+    table = table_of(snapshot, ["image_id", "sequence", "frame"])
     group = pc.coalesce(table["sequence"], table["image_id"])
     names = _spread(pc.unique(group).to_pylist(), STRIPS)
     chosen = table.append_column("group", group).filter(pc.is_in(group, pa.array(names, pa.string())))
@@ -72,7 +74,7 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
     for name, frame, image_id in zip(*(chosen[c].to_pylist() for c in ("group", "frame", "image_id")), strict=True):
         groups[name].append((frame or 0, image_id))  # only the shown names: a run may have a million rows
     shown = {name: [image_id for _, image_id in _spread(sorted(groups[name]), FRAMES)] for name in names}
-    rows = {row.image_id: row for row in read_rows(out, [image_id for ids in shown.values() for image_id in ids])}
+    rows = {row.image_id: row for row in rows_of_ids(snapshot, [id for ids in shown.values() for id in ids])}
     results, parents = _Results(out, network), _Parents(out, network)
     strips = []
     for name, ids in shown.items():

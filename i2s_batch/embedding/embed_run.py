@@ -15,6 +15,7 @@ from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.models.loading import generator_weights, vgg_weights
+from i2s_batch.models.work import vgg_work
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import new_record
 from i2s_batch.output.run_state import RunState, undone_checkpoints
@@ -59,7 +60,7 @@ class EmbedRun(Run):
             request.source, request.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
         )
         command = self._command()
-        in_process = request.config.in_process and command is msgspec.UNSET  # else the command has the option
+        in_process = request.config.in_process is True and command is msgspec.UNSET  # else the command has the option
         record = replace(record, in_process=in_process, command=command)
         super().__init__(request.out, request.config, record, generator, report)
 
@@ -111,6 +112,11 @@ class EmbedRun(Run):
         images = self._request.config.batch_size or cpu_batch_size(resolution)
         vgg = sum(each.nbytes for each in self._vgg.tensors.values())
         return super().worker_bytes + vgg + images * IMAGE_BYTES_PER_PIXEL * resolution**2
+
+    @property
+    def update_work(self) -> float:
+        """Return the multiplications of one step of one image: both networks, forward and back to the image."""
+        return 2 * (super().update_work + vgg_work(self._vgg, self.generator.settings.resolution))
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         unit = self.unit(task.index)

@@ -24,7 +24,8 @@ from i2s_batch.output.run_summary import MergedSummary
 from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.storage import Store, open_store
-from i2s_batch.table.shards import existing_shards, read_shard
+from i2s_batch.table.shards import read_shard
+from i2s_batch.table.snapshot import existing_shards
 
 # Shards of the merged runs that are cached, some 30 MB each. All are sorted, so that they are needed in turn, and each
 # is fetched with one request.

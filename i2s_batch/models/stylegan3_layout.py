@@ -30,6 +30,14 @@ def check_sizes(settings: StyleGAN3Settings) -> None:
         raise CheckpointError(f"its layers make {width} x {height} pixels, not the resolution {settings.resolution}")
 
 
+def input_sizes(settings: StyleGAN3Settings) -> list[int]:
+    """Return the width in pixels, margins included, of what each layer takes."""
+    sizes = [settings.input_size]
+    for layer in settings.layers[:-1]:
+        sizes.append(_after(layer, sizes[-1], layer.padding[0] + layer.padding[1]))
+    return sizes
+
+
 def _after(layer: AliasFreeLayer, pixels: int, padding: int) -> int:
     """Return the pixels of one axis after a layer that pads the zero-inserted image by `padding` in all."""
     high_rate = (pixels + layer.kernel - 1) * layer.up + padding - layer.up_taps + 1

@@ -17,12 +17,12 @@ from i2s_batch.models.weights import VGG_LAYERS, VGG_LAYERS_TO_CONV4_2, VGG_WIDT
 
 # The layers that the loss compares, and those after a 2x2 max pooling: torchvision's indices of the convolutions.
 TAPPED = (0, 2, 12, 19)
-_AFTER_POOLING = (5, 10, 17)
+AFTER_POOLING = (5, 10, 17)
 # ImageNet, RGB in [0, 1].
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 # The paper reduces images to this before VGG-16.
-_SIDE = 256
+SIDE = 256
 
 
 class VGG16(nn.Module):
@@ -54,7 +54,7 @@ class VGG16(nn.Module):
         x = torch.addcmul(self.shift, _reduced(images), self.scale).to(self.weight_0.dtype)
         features = []
         for layer in VGG_LAYERS[:VGG_LAYERS_TO_CONV4_2]:
-            if layer in _AFTER_POOLING:
+            if layer in AFTER_POOLING:
                 x = F.max_pool2d(x, 2)
             x = F.relu_(F.conv2d(x, getattr(self, f"weight_{layer}"), getattr(self, f"bias_{layer}"), padding=1))
             if layer in TAPPED:
@@ -66,11 +66,11 @@ def _reduced(images: torch.Tensor) -> torch.Tensor:
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
         raise ConfigError(f"images have the shape {list(images.shape)}; ['B', 3, R, R] is needed")
     side = images.shape[2]
-    if side <= _SIDE:
+    if side <= SIDE:
         return images
-    if side % _SIDE:
-        raise ConfigError(f"images are {side} pixels wide; above {_SIDE} a multiple of {_SIDE} is needed")
-    return F.avg_pool2d(images, side // _SIDE)
+    if side % SIDE:
+        raise ConfigError(f"images are {side} pixels wide; above {SIDE} a multiple of {SIDE} is needed")
+    return F.avg_pool2d(images, side // SIDE)
 
 
 def check_vgg(weights: VGGWeights) -> None:

@@ -32,6 +32,14 @@ def planned_rows(log: WorkLog, plan: Plan, units: Iterable[int]) -> pa.Table:
     return rows
 
 
+def with_planned_columns(rows: pa.Table, images: pa.Table) -> pa.Table:
+    """Return rows of the log with the columns that only the plan has, from `images`, the same images in order."""
+    for name in images.column_names:
+        if name not in rows.column_names:
+            rows = rows.append_column(name, images.column(name))
+    return rows
+
+
 def _planned_ids(plan: Plan, unit: int) -> list[str]:
     ids: list[str] = plan.unit_rows(unit)["image_id"].to_pylist()
     return ids

@@ -20,7 +20,8 @@ from i2s_batch.schema.metadata import (
     texts_of,
 )
 from i2s_batch.schema.settings import EDIT, TableSettings
-from i2s_batch.table.shards import read_table, recorded_settings
+from i2s_batch.table.shards import recorded_settings, table_of
+from i2s_batch.table.snapshot import Snapshot, Unfinished, open_snapshot
 
 _LEFT_OUT = {"latent", "z", "loss_curve", "loss_curve_steps"}  # large: not needed of every row
 PER_GROUP = 6  # images shown of the best, the worst and a random sample
@@ -83,7 +84,10 @@ class Curves:
 
 @dataclass(frozen=True)
 class Facts:
-    """Holds all that the report shows of a table; `metrics`: by name, the values of the images that have one."""
+    """Holds all that the report shows of a table.
+
+    `metrics`: by name, the values of the images that have one; `unfinished`: what the table lacks, None if it is whole.
+    """
 
     rows: int
     statuses: dict[str, int]
@@ -96,6 +100,7 @@ class Facts:
     fingerprints: dict[str, str]
     latent_shape: tuple[int, int]
     code_version: str
+    unfinished: Unfinished | None = None
 
     @property
     def is_edit(self) -> bool:
@@ -118,9 +123,10 @@ def gather(out: str, seed: int = 0) -> Facts:
     """Read the table at `out`, without its latents.
 
     Raises:
-        StorageError: There is no table.
+        StorageError: There is no row.
     """
-    table = read_table(out, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
+    snapshot = open_snapshot(out)
+    table = table_of(snapshot, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
     done = table.filter(pc.equal(table["status"], STATUS_OK))
     metadata = texts_of(table.schema.metadata)
     layers, w_dim = json.loads(metadata[META_LATENT_SHAPE])
@@ -129,13 +135,14 @@ def gather(out: str, seed: int = 0) -> Facts:
         statuses=dict(sorted(Counter(table["status"].to_pylist()).items())),
         failures=_failures(table.filter(pc.invert(pc.is_in(table["status"], pa.array(NOT_FAILED))))),
         metrics={name: done[name].drop_null().to_numpy() for name in titles()},
-        curves=_curves(out),
+        curves=_curves(snapshot),
         throughput=_throughput(table),
         picks=_picks(done, seed),
         settings=recorded_settings(table.schema, out),
         fingerprints={"generator": metadata.get(META_GENERATOR, ""), "vgg": metadata.get(META_VGG, "")},
         latent_shape=(layers, w_dim),
         code_version=metadata.get(META_CODE_VERSION, "unknown"),
+        unfinished=snapshot.unfinished,
     )
 
 
@@ -193,9 +200,9 @@ def _throughput(table: pa.Table) -> Throughput | None:
     return Throughput(edges, counts, shares)
 
 
-def _curves(out: str) -> Curves | None:
+def _curves(snapshot: Snapshot) -> Curves | None:
     """Return the loss curves of images with a latent; one that ended early keeps its last loss to the end."""
-    table = read_table(out, ["image_id", "status", "loss_curve_steps", "loss_curve"], max_shards=CURVE_SHARDS)
+    table = table_of(snapshot, ["image_id", "status", "loss_curve_steps", "loss_curve"], CURVE_SHARDS)
     rows = table.filter(pc.and_(pc.equal(table["status"], STATUS_OK), pc.is_valid(table["loss_curve"])))
     if not len(rows):
         return None

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.logged_rows import planned_rows
+from i2s_batch.output.logged_rows import planned_rows, with_planned_columns
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import publish_shard
 from i2s_batch.output.run_state import RunState
@@ -81,9 +81,7 @@ class Assembler:
                 f"{self._store.url}: shard {shard} would have {rows.num_rows} rows for {images.num_rows} planned "
                 f"images, or other ids; the work log is damaged, run with another OUT"
             )
-        for name in images.column_names:
-            if name not in rows.column_names:
-                rows = rows.append_column(name, images.column(name))
+        rows = with_planned_columns(rows, images)
         complete = old is not None and rows.equals(old.select(rows.column_names).cast(rows.schema))
         if not complete and not self._put(shard, rows, present):
             # The shard has changed: an earlier driver's last write came late. Start again from the present shard.

@@ -13,6 +13,7 @@ from typing import NoReturn
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import StorageError
 from i2s_batch.models import GeneratorWeights
+from i2s_batch.models.work import generator_work
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.logged_rows import delete_damaged_rows
@@ -131,6 +132,18 @@ class Run(ABC):
     def worker_bytes(self) -> int:
         """Return the memory that a worker on a CPU needs, about: Python, PyTorch and the networks."""
         return WORKER_BYTES + sum(each.nbytes for each in self.generator.tensors.values())
+
+    @property
+    def update_work(self) -> float:
+        """Return the multiplications of one update of one image, about: a forward pass of the generator."""
+        return generator_work(self.generator)
+
+    def was_killed(self) -> bool:
+        """Return whether a driver of this output, or a worker with an image, has died: the marks are still there.
+
+        To be asked before the run takes the lease.
+        """
+        return any(True for mark in (RunLayout.lease, RunLayout.deaths) for _ in self._store.list(mark))
 
     def describe(self) -> RunPreview:
         """Return what the run would do, for `--dry-run`."""

@@ -20,7 +20,7 @@ from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.run_state import read_deaths
 from i2s_batch.output.run_summary import Flight
 from i2s_batch.output.summary_file import SUMMARY_EVERY_S
-from i2s_batch.output.work_log import WorkLog
+from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.run.terminal import duration
 from i2s_batch.schema.columns import NOT_FAILED, STATUS_OK
 from i2s_batch.schema.settings import load
@@ -181,7 +181,7 @@ def read_status(out: str, report: Callable[[str], None]) -> RunStatus:
     plan = Plan.load(store, record.shard_size)
     log = WorkLog(store.url, record.generator.latent_size)
     held = _get(store, RunLayout.lease)
-    table = survey(store, plan, log)
+    table = survey(store, plan, log, report)
     alive = False
     if held is not None:
         if not is_on_this_machine(held):
@@ -305,8 +305,8 @@ def _latest(failures: dict[int, tuple[str, str, str]]) -> list[tuple[int, tuple[
     return sorted(sorted(failures.items()), key=lambda item: item[1][-1], reverse=True)[:NAMED]
 
 
-def survey(store: Store, plan: Plan, log: WorkLog) -> Survey:
-    """Read every row that counts, while a driver may be at work.
+def survey(store: Store, plan: Plan, log: WorkLog, report: Callable[[str], None] = lambda line: None) -> Survey:
+    """Read every row that counts, while a driver may be at work; report damaged files, whose rows do not count.
 
     A shard is published before its rows are deleted from the work log. So the log is listed first and the shards after
     it: a row that was missed in the log is in a shard. One that vanishes before it can be read is in a shard then, too,
@@ -317,16 +317,32 @@ def survey(store: Store, plan: Plan, log: WorkLog) -> Survey:
     _add_shards(table, store, plan, _published(store, plan))
     # As in a resumed run: an ok row in a shard is kept; any other is replaced by a row of a later try.
     wanted = sorted(unit for unit in table.waiting if not table.is_ok(plan.unit_range(unit)))
-    vanished = []
-    for unit, rows in zip(wanted, map_ahead(log.find_rows, wanted, ROW_READERS), strict=True):
-        if rows is None:
-            vanished.append(unit)
-        else:
+    vanished, damaged = [], []
+    for unit, rows in zip(wanted, map_ahead(lambda unit: _rows_or_fault(log, unit), wanted, ROW_READERS), strict=True):
+        if isinstance(rows, pa.Table):
             table.add_better(plan.unit_range(unit), rows)
+            continue
+        vanished.append(unit)
+        if rows is not None:
+            damaged.append(rows)
+    for fault in damaged[:NAMED]:
+        report(f"{fault}; it counts as not done, a resumed run computes it again")
+    if len(damaged) > NAMED:
+        report(f"{len(damaged) - NAMED} more files of the work log are damaged")
     if vanished:
         table.waiting.difference_update(vanished)
         _add_shards(table, store, plan, _published(store, plan) & {plan.shard_of(unit) for unit in vanished})
     return table
+
+
+def _rows_or_fault(log: WorkLog, unit: int) -> pa.Table | str | None:
+    """Return the logged rows of a unit, or what is wrong with them; None if there are none any more."""
+    try:
+        return log.read_rows([unit])
+    except RowsGoneError:
+        return None
+    except RowsDamagedError as error:
+        return error.reasons[unit]
 
 
 def _published(store: Store, plan: Plan) -> set[int]:

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from i2s_batch.errors import ConfigError
-from i2s_batch.table.selection import open_chosen, read_positions
+from i2s_batch.table.dataset import TableFiles, open_table
+from i2s_batch.table.selection import choose, read_positions
 from i2s_batch.table.shards import sorted_by_id
 
 _READERS = 4  # shards read at once; each is some 30 MB
@@ -34,7 +35,9 @@ class LatentTable:
 
 
 def read_latents(out: str, columns: Sequence[str] | None = None, where: str | None = None) -> LatentTable:
-    """Return the latents and metrics of a run; of a run under way, the shards written so far.
+    """Return the latents and metrics of a run.
+
+    Of a run in progress, those of the images finished so far; an `UnfinishedRunWarning` says how many there are.
 
     Args:
         out: The output of the run, a local path or s3://bucket/prefix.
@@ -42,11 +45,16 @@ def read_latents(out: str, columns: Sequence[str] | None = None, where: str | No
         where: A condition in SQL, such as "psnr > 30"; see `i2s-batch query`.
 
     Raises:
-        StorageError: No such output, no shard yet, or a shard that is damaged or foreign.
+        StorageError: No such output, no row yet, or a shard that is damaged or foreign.
         ConfigError: No such column.
         QueryError: `where` is not a condition.
     """
-    table, chosen = open_chosen(out, columns, where)
+    return latents_in(open_table(out), columns, where)
+
+
+def latents_in(table: TableFiles, columns: Sequence[str] | None = None, where: str | None = None) -> LatentTable:
+    """Return the latents and metrics of an open table as `read_latents` does."""
+    chosen = choose(table, columns, where)
     with ThreadPoolExecutor(_READERS) as pool:
         parts = pool.map(
             lambda shard, at: list(read_positions(shard, at, chosen.columns)), table.shards, chosen.positions
@@ -63,9 +71,16 @@ def iter_latents(
 
     The order is that of the ids as long as each shard's ids come after those of the shard before, as a run writes them.
     """
+    yield from batches_in(open_table(out), batch_size, columns, where)
+
+
+def batches_in(
+    table: TableFiles, batch_size: int = 256, columns: Sequence[str] | None = None, where: str | None = None
+) -> Iterator[LatentTable]:
+    """Yield the latents of an open table as `iter_latents` does."""
     if batch_size < 1:
         raise ConfigError(f"batch size is {batch_size}; it must be at least 1")
-    table, chosen = open_chosen(out, columns, where)
+    chosen = choose(table, columns, where)
     schema = table.shards[0].columns(chosen.columns)
     for batches in _regrouped(chosen.batches(table), batch_size):
         yield _arrays(pa.Table.from_batches(batches, schema), table.latent_shape)

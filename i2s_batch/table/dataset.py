@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,8 @@ from i2s_batch.errors import StorageError
 from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.storage import Store, open_store
 from i2s_batch.storage.local import LocalStore
-from i2s_batch.table.shards import NOT_OURS, check_ours, errors_named, existing_shards, latent_shape
+from i2s_batch.table.shards import check_ours, errors_named, latent_shape
+from i2s_batch.table.snapshot import NOT_OURS, Snapshot, Unfinished, existing_shards, open_snapshot
 
 _FOOTER_READERS = 8  # footers read at once: they are small, and on S3 their cost is waiting
 
@@ -29,15 +30,17 @@ class Shard:
     """Describes one file of the table. Its whole footer, some 300 KB, is in memory only while rows are read.
 
     Attributes:
+        key: Its key in the output.
         uri: Where the file is, for messages.
-        path: Its path in `file_system`.
+        source: Its path in `file_system`; the bytes of a file that is made of the work log.
         file_system: The file system of pyarrow.
         schema: Its columns.
         row_groups: The number of rows in each row group.
     """
 
+    key: str
     uri: str
-    path: str
+    source: str | pa.Buffer
     file_system: fs.FileSystem
     schema: pa.Schema
     row_groups: tuple[int, ...]
@@ -48,7 +51,7 @@ class Shard:
 
     def fragment(self) -> ds.ParquetFileFragment:
         """Return the file for pyarrow, not opened yet."""
-        return _FORMAT.make_fragment(self.path, self.file_system)
+        return _fragment(self.source, self.file_system)
 
     def batches(self, groups: list[int] | None = None, **scan: Any) -> Iterator[pa.RecordBatch]:
         """Yield the rows of some row groups (None: all) in order; `scan` as `Fragment.to_batches` takes it.
@@ -59,6 +62,10 @@ class Shard:
         with errors_named(self.uri):
             fragment = self.fragment() if groups is None else self.fragment().subset(row_group_ids=groups)
             yield from fragment.to_batches(**scan)
+
+
+def _fragment(source: str | pa.Buffer, file_system: fs.FileSystem) -> ds.ParquetFileFragment:
+    return _FORMAT.make_fragment(source, file_system if isinstance(source, str) else None)
 
 
 def _dataset(shards: list[Shard]) -> ds.FileSystemDataset:
@@ -89,12 +96,14 @@ class TableFiles:
         shards: The shards in the order of their names.
         schema: The columns.
         latent_shape: L and w_dim.
+        unfinished: What is missing; None for a whole table.
     """
 
     url: str
     shards: list[Shard]
     schema: pa.Schema
     latent_shape: tuple[int, int]
+    unfinished: Unfinished | None = None
 
     @property
     def dataset(self) -> ds.FileSystemDataset:
@@ -105,32 +114,58 @@ class TableFiles:
         return whole
 
 
-def open_table(out: str) -> TableFiles:
+def open_table(out: str, quiet: bool = False) -> TableFiles:
     """Return the table of the run at `out`, a local path or s3://bucket/prefix. The footer of every shard is read.
 
+    Of a run in progress it has the rows finished so far, and an `UnfinishedRunWarning` says how many, unless `quiet`.
+
     Raises:
-        StorageError: No such output, no shard yet, or a shard that is damaged, foreign or of another table.
+        StorageError: No such output, no row yet, or a shard that is damaged, foreign or of another table.
+    """
+    return files_of(open_snapshot(out, quiet))
+
+
+def open_shards(out: str, keys: Sequence[str] | None = None) -> TableFiles:
+    """Return those shards of the run at `out` that are in its table, without its work log.
+
+    `keys`: these shards, for a process that opens what another has opened while the run is in progress; None for all
+    that exist. Raises StorageError as `open_table`, and if there is no shard yet.
     """
     store = open_store(out)
-    file_system, path = _file_system(store)
-    keys = existing_shards(store)
+    chosen = existing_shards(store) if keys is None else keys
+    return files_of(Snapshot(store, tuple(chosen), {}, None))
+
+
+def files_of(snapshot: Snapshot) -> TableFiles:
+    """Return the table of a snapshot; the footer of every shard is read."""
+    store = snapshot.store
+    file_system, path = _file_system(snapshot)
 
     def opened(key: str) -> Shard:
-        uri = store.uri(key)
+        uri, held = store.uri(key), snapshot.held.get(key)
+        source = path(key) if held is None else _arrows_own(held)
         with errors_named(uri):
-            fragment = _FORMAT.make_fragment(path(key), file_system)
+            fragment = _fragment(source, file_system)
             fragment.ensure_complete_metadata()
             check_ours(fragment.physical_schema.metadata or {}, uri)
             sizes = tuple(group.num_rows for group in fragment.row_groups)
-        return Shard(uri, path(key), file_system, fragment.physical_schema, sizes)
+        return Shard(key, uri, source, file_system, fragment.physical_schema, sizes)
 
     shards: list[Shard] = []
-    for shard in map_ahead(opened, keys, _FOOTER_READERS):
+    for shard in map_ahead(opened, snapshot.keys, _FOOTER_READERS):
         schema = shards[0].schema if shards else shard.schema
         if shard.schema != schema or latent_shape(shard.schema) != latent_shape(schema):
             raise StorageError(f"{shard.uri!r} has other columns than {shards[0].uri!r}; {NOT_OURS}")
         shards.append(replace(shard, schema=schema))
-    return TableFiles(store.url, shards, shards[0].schema, latent_shape(shards[0].schema))
+    shape = latent_shape(shards[0].schema)
+    return TableFiles(store.url, shards, shards[0].schema, shape, snapshot.unfinished)
+
+
+def _arrows_own(data: bytes) -> pa.Buffer:
+    """Return a copy in memory of Arrow's own, which its threads release without Python (see `parquet.arrow_files`)."""
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return sink.getvalue()
 
 
 def check_whole(table: TableFiles) -> None:
@@ -140,8 +175,9 @@ def check_whole(table: TableFiles) -> None:
             pass
 
 
-def _file_system(store: Store) -> tuple[fs.FileSystem, Callable[[str], str]]:
-    """Return a file system of pyarrow over `store`, and a function from a key to its path there."""
+def _file_system(snapshot: Snapshot) -> tuple[fs.FileSystem, Callable[[str], str]]:
+    """Return a file system of pyarrow over the output, and a function from a key to its path there."""
+    store = snapshot.below
     if isinstance(store, LocalStore):
         return fs.LocalFileSystem(), store.uri  # Arrow's own file system reads without Python's interpreter lock
     return fs.PyFileSystem(_StoreFiles(store)), lambda key: key

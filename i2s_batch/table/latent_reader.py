@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 from cachetools import LRUCache
 
-from i2s_batch.errors import LatentError, RunConflictError, SourceError
+from i2s_batch.errors import LatentError, ObjectNotFoundError, RunConflictError, SourceError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.row_groups import ReplacedError, RowGroupCache
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.metadata import META_GENERATOR, texts_of
-from i2s_batch.storage import open_store
-from i2s_batch.table.shards import ShardRows, existing_shards, latent_shape, open_shard, recorded_settings
+from i2s_batch.storage import Store, open_store
+from i2s_batch.table.shards import ShardRows, latent_shape, open_shard, recorded_settings
+from i2s_batch.table.snapshot import Unfinished, open_snapshot
 
 # Row groups cached by a reader: 128 latents of 18 x 512 are 4.7 MB.
 _CACHE_BYTES = 256 << 20
@@ -52,7 +53,12 @@ class TableFacts:
 
 
 class LatentIndex:
-    """Finds where the latents of one or several tables are, by image id. Holds no latents."""
+    """Finds where the latents of one or several tables are, by image id. Holds no latents.
+
+    Attributes:
+        tables: What the shards of each table record.
+        unfinished: What the tables lack, of those that lack rows.
+    """
 
     def __init__(self, outs: Sequence[str]) -> None:
         """Read the ids of the tables at `outs`.
@@ -62,17 +68,20 @@ class LatentIndex:
             RunConflictError: The tables were made by different generators.
         """
         self.tables: list[TableFacts] = []
+        self.unfinished: list[Unfinished] = []
         ids: list[str] = []
         status: list[str] = []
         locations, distances = [], []
         for number, out in enumerate(outs):
-            store = open_store(out)
-            for key in existing_shards(store):
+            snapshot = open_snapshot(out, quiet=True)
+            if snapshot.unfinished is not None:
+                self.unfinished.append(snapshot.unfinished)
+            for key in snapshot.keys:
                 shard = RunLayout.shard_index(key)
-                with open_shard(store, key, whole=False) as file:
+                with open_shard(snapshot.store, key, whole=False) as file:
                     rows, schema = file.read(_SCALARS, use_threads=False), file.schema_arrow
                 if len(self.tables) == number:
-                    self.tables.append(_facts(store.url, schema))
+                    self.tables.append(_facts(snapshot.store.url, schema))
                 ids += rows["image_id"].to_pylist()
                 status += rows["status"].to_pylist()
                 distances.append(rows["w_distance"].to_numpy())
@@ -129,12 +138,16 @@ def _facts(url: str, schema: pa.Schema) -> TableFacts:
 
 
 class LatentReader:
-    """Reads latents at the locations that a `LatentIndex` has found; caches the most recently used row groups."""
+    """Reads latents at the locations that a `LatentIndex` has found; caches the most recently used row groups.
+
+    A table may have been in progress when it was indexed. Then a row is where it was, or elsewhere in the same shard,
+    which has gained rows since: it is found by its id.
+    """
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._stores = [open_store(url) for url in urls]
         self._cache = RowGroupCache(_CACHE_BYTES)
-        self._shards: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
+        self._shards: LRUCache[tuple[int, int], _IndexedShard] = LRUCache(_SHARDS_OPEN)
 
     def read(self, image_id: str, location: LatentLocation | None) -> np.ndarray:
         """Return the latent of an image, float32 [L * w_dim].
@@ -144,26 +157,50 @@ class LatentReader:
         """
         if location is None:
             raise LatentError(f"no table holds an image {image_id!r}")
-        store = self._stores[location.table]
+        url = self._stores[location.table].url
         try:
-            rows = self._shard(location.table, location.shard).slice(location.row, 1)
+            rows = self._shard(location.table, location.shard).row(image_id, location.row)
         except ReplacedError:  # as by a run that tries failed images again; the id is checked below
+            rows = None
+        if rows is None:
             self._shards.pop((location.table, location.shard), None)
-            rows = self._shard(location.table, location.shard).slice(location.row, 1)
-        if not len(rows) or rows["image_id"][0].as_py() != image_id:
+            rows = self._shard(location.table, location.shard).row(image_id, location.row)
+        if rows is None:
             raise LatentError(
-                f"{store.url}: {image_id!r} is not where it was when the edit was planned; give the edit another OUT"
+                f"{url}: {image_id!r} is not where it was when the edit was planned; give the edit another OUT"
             )
         status = rows["status"][0].as_py()
         if status != STATUS_OK:
-            raise LatentError(f"{store.url}: {image_id!r} has no latent, its status is {status!r}")
+            raise LatentError(f"{url}: {image_id!r} has no latent, its status is {status!r}")
         latent: np.ndarray = rows["latent"].combine_chunks().flatten().to_numpy()
         return latent
 
-    def _shard(self, table: int, shard: int) -> ShardRows:
+    def _shard(self, table: int, shard: int) -> _IndexedShard:
         rows = self._shards.get((table, shard))
         if rows is None:
-            columns = ["image_id", "status", "latent"]
-            rows = ShardRows(self._stores[table], RunLayout.shard(shard), columns, self._cache)
+            store, key = self._stores[table], RunLayout.shard(shard)
+            try:
+                rows = _IndexedShard(store, key, self._cache)
+            except ObjectNotFoundError:  # not published yet
+                rows = _IndexedShard(open_snapshot(store.url, quiet=True).store, key, self._cache)
             self._shards[table, shard] = rows
         return rows
+
+
+class _IndexedShard:
+    """Reads rows of a shard by their position or, where another image is there, by their id."""
+
+    def __init__(self, store: Store, key: str, cache: RowGroupCache) -> None:
+        self._rows = ShardRows(store, key, ["image_id", "status", "latent"], cache)
+        self._positions: dict[str, int] | None = None
+
+    def row(self, image_id: str, position: int) -> pa.Table | None:
+        """Return the row of an image, which was at `position`; None if it is not in the shard."""
+        rows = self._rows.slice(position, 1)
+        if len(rows) and rows["image_id"][0].as_py() == image_id:
+            return rows
+        if self._positions is None:
+            ids = self._rows.read(["image_id"])["image_id"].to_pylist()
+            self._positions = {each: number for number, each in enumerate(ids)}
+        found = self._positions.get(image_id)
+        return None if found is None else self._rows.slice(found, 1)

@@ -22,9 +22,10 @@ import pyarrow as pa
 from i2s_batch.errors import ConfigError, LatentError, UnknownImageError
 from i2s_batch.schema.row import Row
 from i2s_batch.table import dataset
-from i2s_batch.table.arrays import LatentTable, iter_latents, read_latents
+from i2s_batch.table.arrays import LatentTable, batches_in, latents_in
 from i2s_batch.table.dataset import TableFiles
-from i2s_batch.table.shards import read_rows, read_table
+from i2s_batch.table.shards import rows_of_ids, table_of
+from i2s_batch.table.snapshot import Unfinished, open_snapshot
 from i2s_batch.table.sql import run_query
 
 _SHOWN_ROWS = 8  # in a notebook
@@ -32,10 +33,11 @@ _SHOWN_COLUMNS = ("image_id", "status", "steps", "loss", "psnr", "operation", "p
 
 
 def open_table(out: str | os.PathLike[str]) -> OpenTable:
-    """Open the latent table of the run at `out`, whole or as far as it is written: a local path or s3://bucket/prefix.
+    """Open the latent table of the run at `out`, a local path or s3://bucket/prefix.
 
-    Only the footers of its files are read. Raises StorageError: no such output, no rows yet, or a file that is damaged,
-    foreign or of another table.
+    Of a run in progress it holds the rows finished so far, and an `UnfinishedRunWarning` says how many there are. Only
+    the footers of its files are read, and the rows that are in no file yet. Raises StorageError: no such output, no
+    rows yet, or a file that is damaged, foreign or of another table.
     """
     return OpenTable(os.fspath(out))
 
@@ -49,10 +51,16 @@ class OpenTable(os.PathLike[str]):
 
     def __init__(self, out: str) -> None:
         self.out = out
-        self.files: TableFiles = dataset.open_table(out)
+        self._snapshot = open_snapshot(out)
+        self.files: TableFiles = dataset.files_of(self._snapshot)
 
     def __fspath__(self) -> str:
         return self.out
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """Return how many rows there were of how many when it was opened; None if all were."""
+        return self.files.unfinished
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,7 +75,7 @@ class OpenTable(os.PathLike[str]):
     @cached_property
     def ids(self) -> list[str]:
         """Return every image id, whatever the status of its row, in order."""
-        ids: list[str] = read_table(self.out, ["image_id"])["image_id"].to_pylist()
+        ids: list[str] = table_of(self._snapshot, ["image_id"])["image_id"].to_pylist()
         return ids
 
     def __len__(self) -> int:
@@ -93,7 +101,7 @@ class OpenTable(os.PathLike[str]):
 
         Raises UnknownImageError, a KeyError, for an id that the table does not hold.
         """
-        return read_rows(self.out, _listed(ids))
+        return rows_of_ids(self._snapshot, _listed(ids))
 
     def latents(self, ids: Sequence[str] | None = None) -> np.ndarray:
         """Return W+ latents, float32 [N, L, w_dim]: of `ids`, in their order, or of every row with status 'ok'.
@@ -101,7 +109,7 @@ class OpenTable(os.PathLike[str]):
         Raises UnknownImageError for an id that the table does not hold, LatentError for a row without a latent.
         """
         if ids is None:
-            return read_latents(self.out, []).latents
+            return latents_in(self.files, []).latents
         stacked = np.empty((len(ids), *self.latent_shape), np.float32)
         for index, row in enumerate(self.rows(ids)):
             if row.latent is None:
@@ -119,7 +127,7 @@ class OpenTable(os.PathLike[str]):
             columns: Those beside image_id and latent; None for all.
             where: A condition in SQL, such as "psnr > 22".
         """
-        return iter_latents(self.out, batch_size, columns, where)
+        return batches_in(self.files, batch_size, columns, where)
 
     def query(self, sql: str) -> pa.Table:
         """Return what one SELECT in DuckDB's SQL gives, as an Arrow table (`.to_pylist()`, `.to_pandas()`).
@@ -136,7 +144,7 @@ class OpenTable(os.PathLike[str]):
         for name in names:
             if name not in self.columns:
                 raise ConfigError(f"the table has no column {name!r}; it has {', '.join(self.columns)}")
-        return read_table(self.out, list(dict.fromkeys(["image_id", *names]))).select(names)
+        return table_of(self._snapshot, list(dict.fromkeys(["image_id", *names]))).select(names)
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> Any:
         """Return every row as a pandas.DataFrame, as `to_arrow` does. Needs pandas, which this package does not."""

@@ -67,8 +67,11 @@ def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) 
 
 
 def chosen_ids(out: str, where: str) -> list[str]:
-    """Return the images of the table at `out` with status 'ok' for which `where` holds. Errors as `choose`."""
-    table = open_table(out)
+    """Return the images of the table at `out` with status 'ok' for which `where` holds. Errors as `choose`.
+
+    Nothing is said of a table that lacks rows.
+    """
+    table = open_table(out, quiet=True)
     check_condition(where)
     ids: list[str] = _ids(table, f"({where}\n) AND status = '{STATUS_OK}'").to_pylist()
     return ids

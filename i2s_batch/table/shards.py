@@ -14,38 +14,42 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError, UnknownImageError
-from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.parquet.row_groups import RowGroupCache, RowGroups
 from i2s_batch.schema.columns import SCHEMA_VERSION
 from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION, table_settings, texts_of
 from i2s_batch.schema.row import Row
 from i2s_batch.schema.settings import TableSettings
-from i2s_batch.storage import Store, open_store
+from i2s_batch.storage import Store
+from i2s_batch.table.snapshot import NOT_OURS, Snapshot, open_snapshot
 
 _SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
 _READERS = 4  # shards fetched at once; each is some 30 MB
 
-NOT_OURS = "it was not written by i2s-batch; move it out of latents/"
 
-
-def read_table(out: str, columns: list[str] | None = None, max_shards: int | None = None) -> pa.Table:
+def read_table(out: str, columns: list[str] | None = None) -> pa.Table:
     """Return every row of the run at `out`, whatever its status, in the order of the ids.
 
-    Of a run under way, the shards written so far.
+    Of a run in progress, the rows finished so far; an `UnfinishedRunWarning` says how many.
 
     Args:
         out: The output of a run.
         columns: None for all, else with `image_id` among them; nothing but them is fetched.
-        max_shards: At most so many shards are read, spread evenly over the run; None for all.
 
     Raises:
-        StorageError: No such output, no shard yet, or a shard that is damaged or foreign.
+        StorageError: No such output, no row yet, or a shard that is damaged or foreign.
     """
-    store = open_store(out)
-    keys = existing_shards(store)
+    return table_of(open_snapshot(out), columns)
+
+
+def table_of(snapshot: Snapshot, columns: list[str] | None = None, max_shards: int | None = None) -> pa.Table:
+    """Return every row of a snapshot as `read_table` does.
+
+    `max_shards`: at most so many shards are read, spread evenly over the run; None for all.
+    """
+    store, keys = snapshot.store, snapshot.keys
     if max_shards is not None and len(keys) > max_shards:
-        keys = [keys[i * len(keys) // max_shards] for i in range(max_shards)]
+        keys = tuple(keys[i * len(keys) // max_shards] for i in range(max_shards))
     with ThreadPoolExecutor(_READERS) as pool:
         shards = list(pool.map(lambda key: read_shard(store, key, columns), keys))
     for key, shard in zip(keys, shards, strict=True):
@@ -67,10 +71,15 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[Row]:
     Raises:
         StorageError: As `read_table`, or the table does not hold an id.
     """
-    store = open_store(out)
+    return rows_of_ids(open_snapshot(out, quiet=True), image_ids)
+
+
+def rows_of_ids(snapshot: Snapshot, image_ids: Sequence[str]) -> list[Row]:
+    """Return the rows of some images of a snapshot as `read_rows` does."""
+    store = snapshot.store
     wanted = pa.array(sorted(set(image_ids)), pa.string())
     with ThreadPoolExecutor(_READERS) as pool:
-        parts = pool.map(lambda key: _rows_in_shard(store, key, wanted), existing_shards(store))
+        parts = pool.map(lambda key: _rows_in_shard(store, key, wanted), snapshot.keys)
         rows = {row.image_id: row for part in parts for row in part}
     missing = [image_id for image_id in image_ids if image_id not in rows]
     if missing:
@@ -112,36 +121,6 @@ def rows_of(table: pa.Table) -> list[Row]:
 def _any_between(wanted: pa.Array, low: str, high: str) -> bool:
     in_range = pc.and_(pc.greater_equal(wanted, low), pc.less_equal(wanted, high))
     return bool(pc.any(in_range).as_py())
-
-
-def _shard_keys(store: Store) -> list[str]:
-    keys = [info.key for info in store.list(RunLayout.shards_prefix) if info.key.endswith(".parquet")]
-    for key in keys:
-        if RunLayout.shard_index(key) is None:
-            raise StorageError(f"{store.uri(key)!r} is not a shard of this table; {NOT_OURS}")
-    return keys
-
-
-def existing_shards(store: Store) -> list[str]:
-    """Return the keys of a table's shards, in order.
-
-    Raises:
-        StorageError: There is none.
-    """
-    keys = _shard_keys(store)
-    if not keys:
-        raise StorageError(_why_no_shards(store))
-    return keys
-
-
-def _why_no_shards(store: Store) -> str:
-    rows = sum(RunLayout.row_index(info.key) is not None for info in store.list(RunLayout.all_rows_prefix))
-    if rows or any(info.key == RunLayout.run_json for info in store.list(RunLayout.run_json)):
-        return (
-            f"{store.url!r} is an unfinished run without a shard yet ({rows} rows in its work log); "
-            "run its embed command again to resume it"
-        )
-    return f"{store.url!r} holds no output of i2s-batch; give the OUT of an embed run"
 
 
 def read_shard(store: Store, key: str, columns: list[str] | None = None) -> pa.Table:

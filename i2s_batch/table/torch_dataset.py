@@ -13,8 +13,8 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from i2s_batch.errors import ConfigError
 from i2s_batch.table.arrays import is_number, stacked
-from i2s_batch.table.dataset import TableFiles, open_table
-from i2s_batch.table.selection import ChosenRows, open_chosen, read_positions
+from i2s_batch.table.dataset import TableFiles, open_shards
+from i2s_batch.table.selection import ChosenRows, choose, read_positions
 
 _CACHED_GROUPS = 8  # row groups in memory: 128 latents of 18 x 512 are 4.7 MB
 
@@ -25,11 +25,14 @@ Item = dict[str, torch.Tensor | str | float]
 class _Rows:
     """Reads rows for both datasets. Each process opens the table itself, after a fork too.
 
-    Open files and threads do not survive a fork.
+    Open files and threads do not survive a fork. Of a run in progress all of them read the shards that there were when
+    the dataset was made.
     """
 
     def __init__(self, out: str, columns: Sequence[str], where: str | None) -> None:
-        table, self.chosen = open_chosen(out, columns, where)
+        table = open_shards(out)
+        self.chosen = choose(table, columns, where)
+        self._keys = [shard.key for shard in table.shards]
         self.latent_shape = table.latent_shape
         for name in columns:
             kind = table.schema.field(name).type
@@ -40,7 +43,7 @@ class _Rows:
     def table(self) -> TableFiles:
         """Return the table, opened in this process."""
         if self._table is None or self._table[0] != os.getpid():
-            self._table = os.getpid(), open_table(self.chosen.out)
+            self._table = os.getpid(), open_shards(self.chosen.out, self._keys)
         return self._table[1]
 
     def __getstate__(self) -> object:
@@ -57,6 +60,8 @@ class _Rows:
 
 class LatentDataset(Dataset[Item]):
     """Gives the images with status 'ok' by index, in the order of the files and of the ids in each, for `DataLoader`.
+
+    Of a run in progress, those in the shards written so far.
 
     An item is a dict: `latent` float32 [L, w_dim], `image_id`, and each of `columns`, numbers (NaN for null) or texts.
     A row is read when it is asked for, with up to 127 rows around it; for tables that are too large to be shuffled like

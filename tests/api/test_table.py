@@ -85,7 +85,7 @@ def test_opening_reads_no_rows(embedded: EmbedResult, monkeypatch: pytest.Monkey
     def refuse(*arguments: object) -> None:
         raise AssertionError("rows are read")
 
-    for name in ("read_rows", "read_table", "read_latents", "iter_latents"):
+    for name in ("rows_of_ids", "table_of", "latents_in", "batches_in"):
         monkeypatch.setattr(lazy_table, name, refuse)
     assert len(open_table(embedded.out)) == 3
     with pytest.raises(AssertionError, match="rows are read"):

@@ -52,6 +52,8 @@ def test_each_edit_in_one_command(ray_head: RayHead, latents: Path, tmp_path: Pa
         result = i2s_batch(*head, latents, tmp_path / name, *rest, option, value, env=ray_head.env)
         assert result.returncode == 0, result.stderr
         assert "Images: " in result.stdout and "Report: " in result.stdout
+        workers = set(read_table(str(tmp_path / name), ["image_id", "worker"])["worker"].drop_null().to_pylist())
+        assert workers and all(worker.startswith("actor-") for worker in workers), "small as it is: a cluster is given"
         made[name] = len(list((tmp_path / name / "pictures").rglob("*.*")))
         assert (tmp_path / name / "contact-sheet.png").stat().st_size and (tmp_path / name / "report.html").is_file()
     assert made == {"morph": 13, "style": 1, "expression": 4, "reenact": 4, "render": 4}

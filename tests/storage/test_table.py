@@ -208,17 +208,6 @@ def test_no_output(tmp_path: Path, s3_bucket: str) -> None:
         read_latents("s3://no-such-bucket-at-all/out")
 
 
-def test_an_unfinished_run_tells_its_rows(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path))
-    store.put(RunLayout.run_json, b"{}")
-    with pytest.raises(StorageError, match=r"unfinished run without a shard yet \(0 rows"):
-        read_latents(str(tmp_path))
-    for n in range(3):
-        store.put(RunLayout.row(n), encode_cells([row(n)], SCHEMA))
-    with pytest.raises(StorageError, match=r"unfinished run without a shard yet \(3 rows"):
-        read_latents(str(tmp_path))
-
-
 def test_a_damaged_shard_is_named(out: Store) -> None:
     key = RunLayout.shard(1)
     whole = out.get(key)

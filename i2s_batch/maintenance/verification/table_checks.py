@@ -25,7 +25,8 @@ from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.metadata import table_settings, texts_of
 from i2s_batch.schema.settings import TableSettings
 from i2s_batch.storage import Store, open_store
-from i2s_batch.table.shards import NOT_OURS, existing_shards, read_shard, row_of_shard
+from i2s_batch.table.shards import read_shard, row_of_shard
+from i2s_batch.table.snapshot import NOT_OURS, existing_shards
 
 _READERS = 4  # shards read at once, each with its bytes, some 30 MB, and a row group in memory
 

@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 
 from i2s_batch.errors import ClusterError, described
 from i2s_batch.run.ray.access import match_cluster, protect_own, restore
-from i2s_batch.run.ray.address import OWN, cluster_address
+from i2s_batch.run.ray.address import OWN, cluster_address, running_cluster
 from i2s_batch.run.ray.folder import ray_folder
 from i2s_batch.storage.urls import hide_secrets
 
@@ -71,6 +71,11 @@ def connect() -> Connection:
     match_cluster(address)
     _init(address)
     return Connection(own=False, notes=tuple(notes))
+
+
+def finds_cluster() -> bool:
+    """Return whether this process has joined a Ray, or would join one that runs on this machine."""
+    return ray.is_initialized() or running_cluster(lambda _: None) is not None
 
 
 def start_own(report: Callable[[str], None]) -> None:
