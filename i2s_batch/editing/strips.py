@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from i2s_batch.editing.planned_images import recipe_of
 from i2s_batch.errors import I2SError, LatentError
+from i2s_batch.images.draw.text import LINE_HEIGHT, draw_text
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.models import Generator
@@ -33,7 +34,7 @@ STRIPS = 8  # sequences, or single images, that are shown
 FRAMES = 8  # of each sequence, spread evenly
 SIDE = 128
 MARGIN = 10
-CAPTION = 16
+CAPTION = LINE_HEIGHT + 2
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,12 @@ def write_edit_sheet(out: str, strips: list[Strip]) -> str:
     """Draw OUT/contact-sheet.png, some of the edits at `out`, before and after, and return its path or URL."""
     store = open_store(out)
     check_additions(store, [RunLayout.contact_sheet])
+    store.put(RunLayout.contact_sheet, strip_sheet(strips))
+    return store.uri(RunLayout.contact_sheet)
+
+
+def strip_sheet(strips: list[Strip]) -> bytes:
+    """Return a sheet of strips, each with its caption, as a PNG."""
     images = [strip_image(strip) for strip in strips]
     width = max(image.width for image in images) + 2 * MARGIN
     sheet = Image.new("RGB", (width, len(images) * (SIDE + CAPTION + MARGIN) + MARGIN), "white")
@@ -169,8 +176,7 @@ def write_edit_sheet(out: str, strips: list[Strip]) -> str:
     for row, (strip, image) in enumerate(zip(strips, images, strict=True)):
         top = MARGIN + row * (SIDE + CAPTION + MARGIN)
         sheet.paste(image, (MARGIN, top))
-        draw.text((MARGIN, top + SIDE + 2), strip.caption[: width // 6], fill="#333333")
+        draw_text(draw, (MARGIN, top + SIDE + 2), strip.caption, "#333333", width - 2 * MARGIN)
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
-    store.put(RunLayout.contact_sheet, stream.getvalue())
-    return store.uri(RunLayout.contact_sheet)
+    return stream.getvalue()

@@ -48,15 +48,24 @@ class ResultTable:
 
 
 @dataclass(frozen=True)
+class ShownFigure:
+    """Holds a figure as data URLs, on a transparent ground: one for light pages, one for dark pages."""
+
+    title: str
+    light: str
+    dark: str
+
+
+@dataclass(frozen=True)
 class ShownStudy:
-    """Holds the results of a study; `figures`: data URLs by title."""
+    """Holds the results of a study."""
 
     name: str
     question: str
     findings: Sequence[str]
     table: ResultTable
     note: str
-    figures: dict[str, str]
+    figures: Sequence[ShownFigure]
 
 
 @dataclass(frozen=True)

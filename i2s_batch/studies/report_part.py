@@ -9,11 +9,11 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
 from i2s_batch.reporting.facts import Facts
 from i2s_batch.reporting.inlined import inlined
-from i2s_batch.reporting.parts import PageParts, ResultTable, ShownStudy
+from i2s_batch.reporting.parts import PageParts, ResultTable, ShownFigure, ShownStudy
 from i2s_batch.schema.settings import RunSettings
 from i2s_batch.storage import open_store
 from i2s_batch.studies.catalogue import study_of
-from i2s_batch.studies.figures import curves_figure, images_figure
+from i2s_batch.studies.figures import DARK, EITHER, LIGHT, Drawing, curves_figure, encoded, images_figure
 from i2s_batch.studies.findings import findings
 from i2s_batch.studies.result_table import table_of
 from i2s_batch.studies.results import Result
@@ -38,10 +38,10 @@ class StudyOutcome:
 
 @dataclass(frozen=True)
 class StudyPage(StudyOutcome):
-    """Holds the results of a study for people. `figures`: PNG by file name and title."""
+    """Holds the results of a study for people. `figures`: their drawings by file name and title."""
 
     note: str
-    figures: dict[tuple[str, str], bytes]
+    figures: dict[tuple[str, str], Drawing]
 
 
 def study_parts(out: str, facts: Facts) -> PageParts:
@@ -51,7 +51,10 @@ def study_parts(out: str, facts: Facts) -> PageParts:
     are of one generator.
     """
     page = write_study(out, facts.settings.run)
-    figures = {title: inlined("png", data) for (_, title), data in page.figures.items()}
+    figures = [
+        ShownFigure(title, *(inlined("webp", encoded(draw(theme), "webp")) for theme in (LIGHT, DARK)))
+        for (_, title), draw in page.figures.items()
+    ]
     name = str(facts.settings.run.study)
     study = ShownStudy(name, page.question, page.findings, page.table, page.note, figures)
     return PageParts(f"study {name}", study=study, metrics=False)  # means over a mixture of variants mean nothing
@@ -90,8 +93,8 @@ def write_study(out: str, settings: RunSettings) -> StudyPage:
     page = StudyPage(study.question, findings(results), table_of(results), _NOTE, figures)
     store = open_store(out)
     check_additions(store, [RunLayout.study, *(RunLayout.figure(name) for name, _ in figures)])
-    for (name, _), data in figures.items():
-        store.put(RunLayout.figure(name), data)
+    for (name, _), draw in figures.items():
+        store.put(RunLayout.figure(name), encoded(draw(EITHER), "png"))
     store.put(RunLayout.study, _markdown(study, page).encode())
     return page
 

@@ -58,7 +58,7 @@ def test_the_markdown_has_findings_table_and_figures(defects: Path) -> None:
 
 
 def test_the_figure_shows_inputs_above_reconstructions(defects: Path) -> None:
-    figure = np.asarray(Image.open(defects / "figures" / "pictures.png"))
+    figure = np.asarray(Image.open(defects / "figures" / "pictures.png").convert("RGB"))
     rows = {row["image_id"]: row for row in read_table(str(defects)).to_pylist()}
     shown = sorted({row["picture"] for row in rows.values() if row["status"] == "ok"})
     given = Image.open(rows[f"hole-half/{shown[0]}"]["uri"]).resize((SIDE, SIDE), Image.Resampling.NEAREST)
