@@ -44,12 +44,16 @@ class Strip:
     Attributes:
         before: The images of the parents.
         after: The edited images.
+        parents: The ids of the parents.
+        files: The keys of the edited images below OUT.
     """
 
     name: str
     caption: str
     before: list[np.ndarray | None]
     after: list[np.ndarray | None]
+    parents: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def alt(self) -> str:
@@ -81,8 +85,14 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
         before = list(dict.fromkeys((*first.parents, *last.parents)))
         caption = f"{first.operation} of {', '.join(before)}" if before else f"{first.operation} {name}"
         after = [results.image(rows[image_id]) for image_id in ids]
-        strips.append(Strip(name, caption, [parents.image(image_id) for image_id in before], after))
+        files = tuple(results.key(rows[image_id]) for image_id in ids)
+        strips.append(Strip(name, caption, [parents.image(one) for one in before], after, tuple(before), files))
     return strips
+
+
+def key_of_edited(image_id: str, uri: str) -> str:
+    """Return the key of the file of an edited image, in an OUT that may have been moved since `uri` was recorded."""
+    return RunLayout.picture(image_id, uri.rpartition(".")[2])
 
 
 class _Results:
@@ -91,13 +101,16 @@ class _Results:
     def __init__(self, out: str, network: Callable[[], Generator]) -> None:
         self._store, self._network = open_store(out), network
 
+    def key(self, row: Row) -> str:
+        """Return the key of the image file of a row."""
+        return key_of_edited(row.image_id, row.uri)
+
     def image(self, row: Row) -> np.ndarray | None:
         """Return the image of a row, rendered again if its file is gone or has changed; None if the row is not ok."""
         if row.latent is None:
             return None
-        suffix = row.uri.rpartition(".")[2]
         with suppress(I2SError):
-            data = self._store.get(RunLayout.picture(row.image_id, suffix))
+            data = self._store.get(self.key(row))
             if hashlib.sha256(data).hexdigest() == row.sha256:
                 return decode_image(data)
         return image_of(row.latent, self._network())

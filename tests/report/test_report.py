@@ -98,7 +98,8 @@ def test_a_run_is_shown_whole_and_escaped(out: str, generator: Path) -> None:
     assert html.count("<img ") == 3 * PICTURES
     assert "<script" not in html and "&lt;script&gt;alert(1)" in html
     assert "<b>broken" not in html and "&lt;b&gt;broken.jpg" in html and "HTML" in html
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", html), "everything is inside"
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", html), "everything is inside"
+    assert not Path(out, "report").exists(), "the page shows every image"
     assert "http:" not in html and "https:" not in html
     for figure in (
         "PSNR",

@@ -39,7 +39,8 @@ def draw_text(
 
 def text_width(text: str) -> int:
     """Return the width of a line of text in pixels."""
-    return _mask(text).shape[1]
+    width: int = _mask(text).shape[1]
+    return width
 
 
 def fitted(text: str, width: float) -> str:
