@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from i2s_batch.config import ANIMATIONS
 from i2s_batch.editing.strips import Strip, key_of_edited, load_strips
@@ -11,7 +12,7 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.reporting.facts import Facts
 from i2s_batch.reporting.files import ReportFiles
 from i2s_batch.reporting.parts import PageParts, Picture, ShownImage
-from i2s_batch.reporting.pictures import animation_in_page, picture_in_page, url_of
+from i2s_batch.reporting.pictures import animation_in_page, digest_of, picture_in_page, url_of
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.table.shards import read_table
 
@@ -44,13 +45,14 @@ def edit_parts(
 
 
 def _shown(strip: Strip, files: ReportFiles, animations: _Animations) -> ShownImage:
-    pictures = [
-        picture_in_page(f"parent {name}", pixels, files, missing="parent not available", side=STRIP_SIDE)
-        for name, pixels in zip(strip.parents, strip.before, strict=True)
-    ]
+    pictures = []
+    for name, pixels in zip(strip.parents, strip.before, strict=True):
+        digest = "" if pixels is None else digest_of(name, pixels.tobytes())
+        parent = picture_in_page("parent", pixels, files, digest, "parent not available", STRIP_SIDE)
+        pictures.append(replace(parent, what=f"parent {name}"))
     for key, pixels in zip(strip.files, strip.after, strict=True):
         small = picture_in_page(_name(key), pixels, files, missing="not made", side=STRIP_SIDE)
-        pictures.append(Picture(small.what, small.small, url_of(key)) if small.small else small)
+        pictures.append(replace(small, whole=url_of(key)) if small.small else small)
     frames = [pixels for pixels in strip.after if pixels is not None]
     if len(frames) >= _LEAST_FRAMES:
         pictures.append(animation_in_page(frames, animations.url(strip.name)))
