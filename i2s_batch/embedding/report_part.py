@@ -53,7 +53,7 @@ def embed_parts(
     if _is_whole(facts):
         return PageParts(groups=groups)
     count = _drawn(generator, images)
-    done = facts.statuses.get(STATUS_OK, 0)
+    done = facts.listed["status"].to_pylist().count(STATUS_OK)
     note = ""
     if generator is not None and count < done:
         command = shlex.join(["i2s-batch", "report", files.store.url, "--images", "all"])
