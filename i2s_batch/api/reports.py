@@ -38,7 +38,7 @@ def report(
             take about a minute: 32 million pixels, 240 images at most.
 
     Raises:
-        ConfigError: `images` is negative.
+        ConfigError: `images` is no number of images.
         StorageError: There is no table.
         RunConflictError: The table was made by another generator.
     """
@@ -46,8 +46,8 @@ def report(
     weights, why_none = (
         recorded_generator(where) if generator is None else (generator_weights(path_or_url("generator", generator)), "")
     )
-    if images is not None and images < 0:
-        raise ConfigError(f"images is {images}; give 0 or more")
+    if images is not None and (type(images) is not int or images < 0):
+        raise ConfigError(f"images is {images!r}; give a whole number of 0 or more, or None")
     return write_report(where, weights, why_none, images=images)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -118,16 +119,21 @@ class Facts:
 
     @property
     def source_name(self) -> str:
-        """Return the last part of where the images were, which people know them by."""
+        """Return the last part of where the images were, which people know them by; several joined by ' + '."""
         source = self.settings.source
-        return ", ".join(
-            one.rstrip("/").rpartition("/")[2] for one in ([source] if isinstance(source, str) else source)
-        )
+        places = source.split(" + ") if isinstance(source, str) else source  # a merged run has those of all
+        return " + ".join(map(_last_part, places))
 
     @property
     def is_edit(self) -> bool:
         """Return True if the images were made from other latents."""
         return self.settings.run.kind == EDIT
+
+
+def _last_part(place: str) -> str:
+    """Return the name of a folder or file; of a pattern its folder, too."""
+    folder, _, name = place.rstrip("/").rpartition("/")
+    return f"{folder.rpartition('/')[2]}/{name}" if glob.has_magic(name) else name
 
 
 def titles() -> dict[str, tuple[str, str]]:

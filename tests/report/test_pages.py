@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,13 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2s_batch.api.reports import write_report
+from i2s_batch.api.reports import report, write_report
 from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Morph
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.embedding import report_part
 from i2s_batch.embedding.embed_run import EmbedRunRequest
-from i2s_batch.errors import RunConflictError
+from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
@@ -124,6 +125,35 @@ def test_the_source_has_its_name_on_top(out: Path) -> None:
     write_report(str(out), None, "none")
     for page in [out / "report.html", *(out / "report").glob("*.html")]:
         assert "<h1>my holiday photos: 26 images in W+</h1>" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("/a/my photos/", "my photos"),
+        ("/a/photos/*.jpg", "photos/*.jpg"),
+        ("s3://bucket/cats", "cats"),
+        ("/a/cats + /b/dogs", "cats + dogs"),
+        (("/a/cats", "/b/dogs"), "cats + dogs"),
+        ("", ""),
+    ],
+)
+def test_a_source_is_known_by_its_last_part(out: Path, source: str | tuple[str, ...], name: str) -> None:
+    facts = gather(str(out))
+    assert replace(facts, settings=replace(facts.settings, source=source)).source_name == name
+
+
+def test_numbers_of_images_that_are_none_are_refused(
+    out: Path, generator: Path, morphs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for images in (-1, "all", 1.5, True):
+        with pytest.raises(ConfigError, match=rf"images is {images!r}; give a whole number"):
+            report(out, images=images)  # type: ignore[arg-type]
+    for words, reason in ((("--images", "many"), "'many' is no number of images"), (("--images", "-1"), "-1")):
+        assert status_of("report", out, *words) == 2 and reason in capsys.readouterr().err
+    assert status_of("report", morphs, "--images", 3) == 2 and "has no effect but on" in capsys.readouterr().err
+    assert status_of("report", out, "--generator", generator, "--images", 3) == 0
+    assert len(list((out / "report").rglob("*.jpg"))) == 9
 
 
 def test_only_so_many_are_drawn_and_the_others_are_shown_where_they_are(
