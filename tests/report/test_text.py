@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tomllib
 import unicodedata
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,3 +125,11 @@ def test_ascii_needs_no_font_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("i2s_batch.images.draw.text.glyph", lambda character: pytest.fail("the font was read"))
     assert drawn("plain.png").any()
     assert contact_sheet([SheetCell(GREY, None, "plain.png", "20 dB")], "title").startswith(b"\x89PNG")
+
+
+def test_every_file_of_the_package_is_in_its_wheel() -> None:
+    root = Path(__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["i2s_batch"]
+    packed = {path for pattern in patterns for path in (root / "i2s_batch").glob(pattern)}
+    others = {path for path in (root / "i2s_batch").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert others == packed

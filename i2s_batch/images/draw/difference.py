@@ -21,7 +21,8 @@ def position(difference: float) -> float:
 def difference_image(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the differences of two images, uint8 [R, R, 3], as colours: each pixel's largest of its three channels."""
     largest = np.abs(one.astype(np.int16) - other).max(axis=2)
-    return _table()[largest]
+    colours: np.ndarray = _table()[largest]
+    return colours
 
 
 def _table() -> np.ndarray:
