@@ -44,19 +44,19 @@ def embed_parts(
         images: How many reconstructions are drawn for the pages; None for as many as take about a minute.
     """
     generator = None if network is None else network()
+    out, fit = files.store.url, facts.settings.run.fit
     drawing = _Drawing(files, facts, generator)
     groups = [
-        (title, [drawing.in_page(sample) for sample in load_samples(read_rows(files.store.url, ids), generator, fit)])
-        for fit in (facts.settings.run.fit,)
+        (title, [drawing.in_page(sample) for sample in load_samples(read_rows(out, ids), generator, fit)])
         for title, ids in facts.picks.items()
     ]
     if _is_whole(facts):
         return PageParts(groups=groups)
-    count = _drawn(generator, images)
+    count = 0 if generator is None else _usual_count(generator) if images is None else images
     done = facts.listed["status"].to_pylist().count(STATUS_OK)
     note = ""
     if generator is not None and count < done:
-        command = shlex.join(["i2s-batch", "report", files.store.url, "--images", "all"])
+        command = shlex.join(["i2s-batch", "report", out, "--images", "all"])
         note = f"Reconstructions are drawn of the first {count} of {done} images; {command} draws all."
     return PageParts(groups=groups, every=drawing.every(count), note=note)
 
@@ -69,10 +69,9 @@ def _is_whole(facts: Facts) -> bool:
     return len(named) == facts.rows
 
 
-def _drawn(generator: Generator | None, images: int | None) -> int:
-    if generator is None:
-        return 0
-    return min(MOST_DRAWN, max(1, _DRAWN_PIXELS // generator.resolution**2)) if images is None else images
+def _usual_count(generator: Generator) -> int:
+    """Return how many reconstructions are drawn unless a number is asked for."""
+    return min(MOST_DRAWN, max(1, _DRAWN_PIXELS // generator.resolution**2))
 
 
 class _Drawing:
