@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
 from i2s_batch.cli.options import refuse_without_effect
+
+
+def _number(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Return the number that an option gives in words; `all` is more than any run has."""
+    if value is None:
+        return None
+    if value == "all":
+        return sys.maxsize
+    if not value.isascii() or not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is no number of images; give a whole number, or all")
+    return int(value)
 
 
 @click.command(cls=GroupedCommand)
@@ -16,18 +29,30 @@ from i2s_batch.cli.options import refuse_without_effect
     metavar="CHECKPOINT",
     help="StyleGAN checkpoint of the run, which renders the reconstructions. Default: the one that the run recorded.",
 )
-def report(out: str, generator: str | None) -> int:
+@option(
+    "--images",
+    group=INPUT,
+    metavar="N|all",
+    callback=_number,
+    help="Reconstructions that are drawn for the pages of all images of an embedding run. Default: as many as take a "
+    "minute or so, 240 at most.",
+)
+def report(out: str, generator: str | None, images: int | None) -> int:
     """Write report.html: metrics, failures and images of a run.
 
-    OUT is the folder or s3:// prefix of a run, finished or not. The page is one file that needs no network.
+    OUT is the folder or s3:// prefix of a run, finished or not. The page is one file that needs no network. Where it
+    does not show every image, pages beside it, in OUT/report/, do.
     """
     from i2s_batch.api import reports
-    from i2s_batch.schema.settings import STUDY
+    from i2s_batch.schema.settings import EMBED, STUDY
     from i2s_batch.table.dataset import open_table
     from i2s_batch.table.shards import recorded_settings
 
-    if generator and recorded_settings(open_table(out, quiet=True).schema, out).run.kind == STUDY:
-        refuse_without_effect(["--generator"], "on a study, whose page shows the reconstructions that it kept")
-
-    click.echo(reports.report(out, generator))
+    if generator is not None or images is not None:
+        kind = recorded_settings(open_table(out, quiet=True).schema, out).run.kind
+        if kind == STUDY:
+            refuse_without_effect(["--generator"], "on a study, whose page shows the reconstructions that it kept")
+        if kind != EMBED:
+            refuse_without_effect(["--images"], "but on an embedding run: the images of others are files already")
+    click.echo(reports.report(out, generator, images))
     return 0

@@ -1,29 +1,97 @@
-"""Adds to the report of an edit run: some edits, before and after."""
+"""Adds to the report of an edit run: some edits before and after, every image, every animation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from i2s_batch.editing.strips import Strip, load_strips, strip_image
+from i2s_batch.config import ANIMATIONS
+from i2s_batch.editing.strips import Strip, key_of_edited, load_strips
 from i2s_batch.models import Generator
-from i2s_batch.reporting.inlined import inlined_image
-from i2s_batch.reporting.parts import PageParts, ShownStrip
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.reporting.facts import Facts
+from i2s_batch.reporting.files import ReportFiles
+from i2s_batch.reporting.parts import PageParts, Picture, ShownImage
+from i2s_batch.reporting.pictures import animation_in_page, digest_of, picture_in_page, url_of
+from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.table.shards import read_table
 
-STRIP_SIDE = 96  # of an image in a strip of edits
+STRIP_SIDE = 160  # pixels of an image of an edit inside the page, at most
+_ROWS_AT_ONCE = 256
+_LEAST_FRAMES = 3  # of a sequence that is shown as an animation too
 
 
-def edit_parts(out: str, network: Callable[[], Generator] | None, strips: Sequence[Strip] | None = None) -> PageParts:
-    """Return some edits as one picture each, before and after; none without a generator.
+def edit_parts(
+    files: ReportFiles,
+    facts: Facts,
+    network: Callable[[], Generator] | None,
+    strips: Sequence[Strip] | None = None,
+) -> PageParts:
+    """Return some edits for the page itself, and all images and animations for the pages beside it.
 
     Args:
-        out: The output.
-        network: Builds the generator, when something is to be drawn.
+        files: Writes to the output.
+        facts: The figures of its table.
+        network: Builds the generator, when something is to be drawn; None where there is none, and no edits are shown.
         strips: The edits, if they are loaded already.
     """
     if strips is None:
-        strips = [] if network is None else load_strips(out, network)
-    shown = [
-        ShownStrip(strip.name, strip.caption, strip.alt, inlined_image(strip_image(strip, STRIP_SIDE)))
-        for strip in strips
-    ]
-    return PageParts("edit", strips=shown)
+        strips = [] if network is None else load_strips(files.store.url, network)
+    animations = _Animations(files)
+    shown = [_shown(strip, files, animations) for strip in strips]
+    if sum(len(strip.after) for strip in strips) == facts.rows:
+        return PageParts(strips=shown)
+    return PageParts(strips=shown, every=_every(facts), animations=animations.every())
+
+
+def _shown(strip: Strip, files: ReportFiles, animations: _Animations) -> ShownImage:
+    pictures = []
+    for name, pixels in zip(strip.parents, strip.before, strict=True):
+        digest = "" if pixels is None else digest_of(name, pixels.tobytes())
+        parent = picture_in_page("parent", pixels, files, digest, "parent not available", STRIP_SIDE)
+        pictures.append(replace(parent, what=f"parent {name}"))
+    for key, pixels in zip(strip.files, strip.after, strict=True):
+        small = picture_in_page(_name(key), pixels, files, missing="not made", side=STRIP_SIDE)
+        pictures.append(replace(small, whole=url_of(key)) if small.small else small)
+    frames = [pixels for pixels in strip.after if pixels is not None]
+    if len(frames) >= _LEAST_FRAMES:
+        pictures.append(animation_in_page(frames, animations.url(strip.name)))
+    return ShownImage(strip.name, strip.caption, pictures)
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def _every(facts: Facts) -> Iterator[ShownImage]:
+    """Yield every edited image, which is a file of the run."""
+    for batch in facts.listed.to_batches(_ROWS_AT_ONCE):
+        for row in batch.to_pylist():
+            done, notes = row["status"] == STATUS_OK, [row["error"]] if row["error"] else []
+            url = url_of(key_of_edited(row["image_id"], row["uri"]))
+            picture = Picture("image", url) if done else Picture("image", missing=row["status"])
+            yield ShownImage(row["image_id"], "" if done else row["status"], [picture], notes)
+
+
+class _Animations:
+    """Knows the animations of a run."""
+
+    def __init__(self, files: ReportFiles) -> None:
+        self._store = files.store
+        self._keys = {info.key for info in files.store.list(RunLayout.animations_prefix)}
+
+    def url(self, sequence: str) -> str:
+        """Return the URL of the animation of a sequence relative to OUT; '' where there is none."""
+        keys = (RunLayout.animation(sequence, suffix) for suffix in ANIMATIONS)
+        return next((url_of(key) for key in keys if key in self._keys), "")
+
+    def every(self) -> Iterator[ShownImage]:
+        """Yield every animation."""
+        if not self._keys:
+            return
+        names = read_table(self._store.url, ["image_id", "sequence"])["sequence"].unique().drop_null()
+        for name in names.to_pylist():
+            url = self.url(name)
+            if url:
+                is_video = url.endswith(".mp4")
+                yield ShownImage(name, "", [Picture("animation", "" if is_video else url, url if is_video else "")])

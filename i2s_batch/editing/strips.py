@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from i2s_batch.editing.planned_images import recipe_of
 from i2s_batch.errors import I2SError, LatentError
+from i2s_batch.images.draw.text import LINE_HEIGHT, draw_text
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.models import Generator
@@ -34,7 +35,7 @@ STRIPS = 8  # sequences, or single images, that are shown
 FRAMES = 8  # of each sequence, spread evenly
 SIDE = 128
 MARGIN = 10
-CAPTION = 16
+CAPTION = LINE_HEIGHT + 2
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,16 @@ class Strip:
     Attributes:
         before: The images of the parents.
         after: The edited images.
+        parents: The ids of the parents.
+        files: The keys of the edited images below OUT.
     """
 
     name: str
     caption: str
     before: list[np.ndarray | None]
     after: list[np.ndarray | None]
+    parents: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def alt(self) -> str:
@@ -82,8 +87,14 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
         before = list(dict.fromkeys((*first.parents, *last.parents)))
         caption = f"{first.operation} of {', '.join(before)}" if before else f"{first.operation} {name}"
         after = [results.image(rows[image_id]) for image_id in ids]
-        strips.append(Strip(name, caption, [parents.image(image_id) for image_id in before], after))
+        files = tuple(results.key(rows[image_id]) for image_id in ids)
+        strips.append(Strip(name, caption, [parents.image(one) for one in before], after, tuple(before), files))
     return strips
+
+
+def key_of_edited(image_id: str, uri: str) -> str:
+    """Return the key of the file of an edited image, in an OUT that may have been moved since `uri` was recorded."""
+    return RunLayout.picture(image_id, uri.rpartition(".")[2])
 
 
 class _Results:
@@ -92,13 +103,16 @@ class _Results:
     def __init__(self, out: str, network: Callable[[], Generator]) -> None:
         self._store, self._network = open_store(out), network
 
+    def key(self, row: Row) -> str:
+        """Return the key of the image file of a row."""
+        return key_of_edited(row.image_id, row.uri)
+
     def image(self, row: Row) -> np.ndarray | None:
         """Return the image of a row, rendered again if its file is gone or has changed; None if the row is not ok."""
         if row.latent is None:
             return None
-        suffix = row.uri.rpartition(".")[2]
         with suppress(I2SError):
-            data = self._store.get(RunLayout.picture(row.image_id, suffix))
+            data = self._store.get(self.key(row))
             if hashlib.sha256(data).hexdigest() == row.sha256:
                 return decode_image(data)
         return image_of(row.latent, self._network())
@@ -164,6 +178,12 @@ def write_edit_sheet(out: str, strips: list[Strip]) -> str:
     """Draw OUT/contact-sheet.png, some of the edits at `out`, before and after, and return its path or URL."""
     store = open_store(out)
     check_additions(store, [RunLayout.contact_sheet])
+    store.put(RunLayout.contact_sheet, strip_sheet(strips))
+    return store.uri(RunLayout.contact_sheet)
+
+
+def strip_sheet(strips: list[Strip]) -> bytes:
+    """Return a sheet of strips, each with its caption, as a PNG."""
     images = [strip_image(strip) for strip in strips]
     width = max(image.width for image in images) + 2 * MARGIN
     sheet = Image.new("RGB", (width, len(images) * (SIDE + CAPTION + MARGIN) + MARGIN), "white")
@@ -171,8 +191,7 @@ def write_edit_sheet(out: str, strips: list[Strip]) -> str:
     for row, (strip, image) in enumerate(zip(strips, images, strict=True)):
         top = MARGIN + row * (SIDE + CAPTION + MARGIN)
         sheet.paste(image, (MARGIN, top))
-        draw.text((MARGIN, top + SIDE + 2), strip.caption[: width // 6], fill="#333333")
+        draw_text(draw, (MARGIN, top + SIDE + 2), strip.caption, "#333333", width - 2 * MARGIN)
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
-    store.put(RunLayout.contact_sheet, stream.getvalue())
-    return store.uri(RunLayout.contact_sheet)
+    return stream.getvalue()

@@ -10,11 +10,13 @@ _SHARD = re.compile(r"latents/shard-(\d{5,})\.parquet")
 _PUBLISHING = re.compile(r"work/publishing/shard-(\d{5,})\.json")
 _ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
 _CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
+_REPORT_PAGE = re.compile(r"report/(images|animations)-(\d{5,})\.html")
+_REPORT_IMAGE = re.compile(r"report/images/[0-9a-f]{2}/([0-9a-f]{32})-([a-z]+)\.jpg")
 _PROBE = re.compile(r"work/probe-[0-9a-f]{32}")
 
 _FOLDER = 1000  # rows of the work log in one folder: many file systems are slow with very large folders
 # Folders below OUT that a run reserves, with all that is below them.
-_FOLDERS = frozenset({"manifest", "latents", "work", "pictures", "inputs", "figures", "animations"})
+_FOLDERS = frozenset({"manifest", "latents", "work", "pictures", "inputs", "figures", "animations", "report"})
 
 
 # The folder for files of ids that cannot be paths below a folder themselves.
@@ -70,11 +72,14 @@ class RunLayout:
     plan = "manifest/images.parquet"
     summary = "summary.json"
     report = "report.html"
+    report_prefix = "report/"
+    report_index = "report/index.html"
     contact_sheet = "contact-sheet.png"
     shards_prefix = "latents/"
     animations_prefix = "animations/"
     inputs_prefix = "inputs/"
     study = "study.md"
+    REPORT_IMAGES = ("original", "reconstruction", "difference", "parent")
     work_prefix = "work/"
     all_rows_prefix = "work/rows/"
     checkpoints_prefix = "work/checkpoints/"
@@ -126,6 +131,26 @@ class RunLayout:
     def animation(sequence: str, suffix: str) -> str:
         """Return the key of the animation of a sequence."""
         return "animations/" + file_name(sequence, suffix)
+
+    @staticmethod
+    def report_page(what: str, number: int) -> str:
+        """Return the key of a page beside the report, from 1; `what`: images or animations."""
+        return f"report/{what}-{number:05d}.html"
+
+    @staticmethod
+    def report_image(digest: str, what: str) -> str:
+        """Return the key of an image of the report; `digest`: 32 hexadecimal digits; `what`: one of REPORT_IMAGES."""
+        return f"report/images/{digest[:2]}/{digest}-{what}.jpg"
+
+    @staticmethod
+    def is_report(key: str) -> bool:
+        """Return whether a report writes this very key beside itself, and deletes it when no page needs it."""
+        page, image = _REPORT_PAGE.fullmatch(key), _REPORT_IMAGE.fullmatch(key)
+        if page:
+            return key == RunLayout.report_page(page[1], int(page[2]))
+        if image:
+            return image[2] in RunLayout.REPORT_IMAGES and key == RunLayout.report_image(image[1], image[2])
+        return key == RunLayout.report_index
 
     @staticmethod
     def shard_index(key: str) -> int | None:

@@ -9,8 +9,9 @@ import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 420, 190  # user units; the page scales them
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 70, 12, 10, 26  # the longest number() takes 62 units on the left
 BINS = 32
+CHARACTER = 7.2  # the width of a character of a label, at most
 UNITS = ((" d", 86400), (" h", 3600), (" min", 60), (" s", 1))
 
 
@@ -132,6 +133,9 @@ def _frame(body: str, x: Scale, y: Scale, name: str, unit: str = "") -> Markup:
         axes.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
         axes.append(f'<text x="{LEFT - 5}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value)}</text>')
     for value in x.ticks():
-        axes.append(f'<text x="{x(value):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{number(value)}{unit}</text>')
-    label = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, name)
-    return label + Markup("".join(axes) + body + "</svg>")
+        label = f"{number(value)}{unit}"
+        half = len(label) * CHARACTER / 2
+        middle = min(max(x(value), half), WIDTH - half)  # no label is cut at the edge
+        axes.append(f'<text x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{label}</text>')
+    frame = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, name)
+    return frame + Markup("".join(axes) + body + "</svg>")

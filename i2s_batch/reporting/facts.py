@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from i2s_batch.engine_registries import METRICS
-from i2s_batch.schema.columns import COLUMNS, NOT_FAILED, STATUS_OK
+from i2s_batch.schema.columns import COLUMNS, NOT_FAILED, STATUS_NOT_AN_IMAGE, STATUS_OK
 from i2s_batch.schema.metadata import (
     META_CODE_VERSION,
     META_GENERATOR,
@@ -19,11 +20,12 @@ from i2s_batch.schema.metadata import (
     META_VGG,
     texts_of,
 )
-from i2s_batch.schema.settings import EDIT, TableSettings
+from i2s_batch.schema.settings import EDIT, EMBED, TableSettings
 from i2s_batch.table.shards import recorded_settings, table_of
 from i2s_batch.table.snapshot import Snapshot, Unfinished, open_snapshot
 
 _LEFT_OUT = {"latent", "z", "loss_curve", "loss_curve_steps"}  # large: not needed of every row
+_LISTED = ["image_id", "uri", "status", "error", "psnr", "loss", "w_distance"]  # what the page of an image shows
 PER_GROUP = 6  # images shown of the best, the worst and a random sample
 EXAMPLES = 5  # failed images named for each reason
 REASONS = 40  # reasons named
@@ -86,16 +88,26 @@ class Curves:
 class Facts:
     """Holds all that the report shows of a table.
 
-    `metrics`: by name, the values of the images that have one; `unfinished`: what the table lacks, None if it is whole.
+    Attributes:
+        failures: The reasons why images failed.
+        no_images: The reasons why files are no images; they did not fail.
+        metrics: By name, the values of the images that have one.
+        picks: Ids of the images that the page itself shows, by title.
+        listed: The rows by their ids, without the latents; of rows with the same content one.
+        copies: The ids of the other rows with the same content, by the id of the one that is listed.
+        unfinished: What the table lacks; None if it is whole.
     """
 
     rows: int
     statuses: dict[str, int]
     failures: list[Failure]
+    no_images: list[Failure]
     metrics: dict[str, np.ndarray]
     curves: Curves | None
     throughput: Throughput | None
-    picks: dict[str, list[str]]  # title -> image ids
+    picks: dict[str, list[str]]
+    listed: pa.Table
+    copies: dict[str, list[str]]
     settings: TableSettings
     fingerprints: dict[str, str]
     latent_shape: tuple[int, int]
@@ -103,9 +115,28 @@ class Facts:
     unfinished: Unfinished | None = None
 
     @property
+    def source(self) -> str:
+        """Return where the images, or the tables of an edit, were; '' where that is not recorded."""
+        source = self.settings.source
+        return source if isinstance(source, str) else ", ".join(source)
+
+    @property
+    def source_name(self) -> str:
+        """Return the last part of where the images were, which people know them by; several joined by ' + '."""
+        source = self.settings.source
+        places = source.split(" + ") if isinstance(source, str) else source  # a merged run has those of all
+        return " + ".join(map(_last_part, places))
+
+    @property
     def is_edit(self) -> bool:
         """Return True if the images were made from other latents."""
         return self.settings.run.kind == EDIT
+
+
+def _last_part(place: str) -> str:
+    """Return the name of a folder or file; of a pattern its folder, too."""
+    folder, _, name = place.rstrip("/").rpartition("/")
+    return f"{folder.rpartition('/')[2]}/{name}" if glob.has_magic(name) else name
 
 
 def titles() -> dict[str, tuple[str, str]]:
@@ -128,22 +159,46 @@ def gather(out: str, seed: int = 0) -> Facts:
     snapshot = open_snapshot(out)
     table = table_of(snapshot, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
     done = table.filter(pc.equal(table["status"], STATUS_OK))
+    settings = recorded_settings(table.schema, out)
+    copies = _copies(table) if settings.run.kind == EMBED else {}
+    listed = _without(table, copies)
     metadata = texts_of(table.schema.metadata)
     layers, w_dim = json.loads(metadata[META_LATENT_SHAPE])
     return Facts(
         rows=table.num_rows,
         statuses=dict(sorted(Counter(table["status"].to_pylist()).items())),
         failures=_failures(table.filter(pc.invert(pc.is_in(table["status"], pa.array(NOT_FAILED))))),
+        no_images=_failures(table.filter(pc.equal(table["status"], STATUS_NOT_AN_IMAGE))),
         metrics={name: done[name].drop_null().to_numpy() for name in titles()},
         curves=_curves(snapshot),
         throughput=_throughput(table),
-        picks=_picks(done, seed),
-        settings=recorded_settings(table.schema, out),
+        picks=_picks(listed.filter(pc.equal(listed["status"], STATUS_OK)), seed),
+        listed=listed,
+        copies=copies,
+        settings=settings,
         fingerprints={"generator": metadata.get(META_GENERATOR, ""), "vgg": metadata.get(META_VGG, "")},
         latent_shape=(layers, w_dim),
         code_version=metadata.get(META_CODE_VERSION, "unknown"),
         unfinished=snapshot.unfinished,
     )
+
+
+def _copies(table: pa.Table) -> dict[str, list[str]]:
+    """Return the ids of images whose file has the same bytes as another's, by the first of them that is ok."""
+    counts = pc.value_counts(table["sha256"].drop_null().combine_chunks())
+    several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    copied = table.select(["sha256", "status", "image_id"]).filter(pc.is_in(table["sha256"], several))
+    alike: dict[str, list[tuple[bool, str]]] = {}
+    for sha256, status, image_id in zip(*(column.to_pylist() for column in copied.columns), strict=True):
+        alike.setdefault(sha256, []).append((status != STATUS_OK, image_id))
+    ranked = (sorted(group) for group in alike.values())
+    return {first: [image_id for _, image_id in others] for (_, first), *others in ranked}
+
+
+def _without(table: pa.Table, copies: dict[str, list[str]]) -> pa.Table:
+    """Return the rows that are listed, by their ids: of those with the same content one."""
+    others = pa.array([image_id for group in copies.values() for image_id in group], pa.string())
+    return table.select(_LISTED).filter(pc.invert(pc.is_in(table["image_id"], others)))
 
 
 def _failures(failed: pa.Table) -> list[Failure]:

@@ -1,70 +1,76 @@
-"""Writes report.html: one file that shows a run, without scripts and with nothing to fetch."""
+"""Writes report.html, one file that shows a run, complete by itself and without scripts; all images are beside it."""
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from i2s_batch.config import Json
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.ownership import check_additions
 from i2s_batch.output.run_record import flattened
-from i2s_batch.reporting import charts
+from i2s_batch.reporting.commands import next_commands
 from i2s_batch.reporting.facts import Facts, titles
+from i2s_batch.reporting.files import ReportFiles
+from i2s_batch.reporting.pages import PageEntry, write_index, write_pages
 from i2s_batch.reporting.parts import PageParts
-from i2s_batch.schema.columns import NOT_FAILED
-from i2s_batch.storage import open_store
-
-AMPLIFIED = 4  # factor of the error in the image of differences
+from i2s_batch.reporting.templates import template
 
 
-def write_page(out: str, facts: Facts, parts: PageParts, why_none: str = "", command: str | None = None) -> str:
-    """Write OUT/report.html and return its path or URL.
+def write_page(
+    files: ReportFiles, facts: Facts, parts: PageParts, why_none: str = "", command: str | None = None
+) -> str:
+    """Write OUT/report.html, and the pages that it needs beside it; return its path or URL.
 
     Args:
-        out: The output.
+        files: Writes to the output.
         facts: The figures of its table.
         parts: What its kind of run adds.
         why_none: The reason why there are no reconstructions.
         command: The command that resumes the run, where it is known.
     """
-    store = open_store(out)
-    check_additions(store, [RunLayout.report])
+    store = files.store
+    heading = _heading(facts)
+    pages = _write_pages(files, heading, parts)
     settings = {name: value for name, value in facts.settings.run.values.items() if name not in ("generator", "vgg")}
-    html = _template().render(
+    html = template("page").render(
+        heading=heading,
         facts=facts,
         parts=parts,
+        pages=pages,
+        folder=RunLayout.report_prefix,
         out=store.url,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         why_none=why_none,
         summaries=list(_summaries(facts)) if parts.metrics else [],
         settings=sorted((name, _shown(value)) for name, value in flattened(settings)),
-        commands=_commands(store.url, facts, parts, command),
-        amplified=AMPLIFIED,
-        charts=charts,
-        number=charts.number,
+        commands=next_commands(store.url, facts, command),
     )
-    store.put(RunLayout.report, html.encode())
+    files.finish(html.encode())
     return store.uri(RunLayout.report)
+
+
+def _write_pages(files: ReportFiles, heading: str, parts: PageParts) -> dict[str, list[PageEntry]]:
+    """Write the pages of all images and of all animations; return those there are, by what they show."""
+    shown = (("images", parts.every), ("animations", parts.animations))
+    pages = {what: write_pages(files, heading, what, images) for what, images in shown}
+    if any(pages.values()):
+        write_index(files, heading, pages)
+    return pages
+
+
+def _heading(facts: Facts) -> str:
+    """Return what the report is of: the name of the source, the images, and the kind of run."""
+    images = "1 image" if facts.rows == 1 else f"{facts.rows} images"
+    kind = facts.settings.run.operation if facts.is_edit else facts.settings.run.study
+    what = f"{images} by {kind}" if facts.is_edit else f"{images} of the study {kind}" if kind else f"{images} in W+"
+    return f"{facts.source_name}: {what}" if facts.source_name else what
 
 
 def _shown(value: Json) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _template() -> Template:
-    # autoescape: file names and error texts are not trusted
-    loader = PackageLoader("i2s_batch.reporting", package_path="")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html.jinja")
 
 
 @dataclass(frozen=True)
@@ -85,21 +91,3 @@ def _summaries(facts: Facts) -> Iterator[_Summary]:
             # of the ordered values themselves: an interpolation would turn an infinite PSNR into no number
             quantiles = np.quantile(values, (0.05, 0.5, 0.95), method="nearest").tolist()
             yield _Summary(title, meaning, values, quantiles)
-
-
-def _commands(url: str, facts: Facts, parts: PageParts, command: str | None) -> list[tuple[str, str]]:
-    """Return the titles and commands of what to do next, ready to paste."""
-    quoted = shlex.quote(url)
-    load = f"from i2s_batch import read_latents; print(read_latents({json.dumps(url)}).latents.shape)"
-    commands = [("The latents as one array", f"python -c {shlex.quote(load)}")]
-    if not url.startswith("s3://"):
-        rows = f"duckdb.read_parquet({json.dumps(url + '/latents/*.parquet')})"
-        columns = '"image_id", "parents", "strength"' if facts.is_edit else '"image_id", "psnr", "loss"'
-        query = f"import duckdb; {rows}.select({columns}).order({columns.split(',')[0 if facts.is_edit else 1]}).show()"
-        what = "The table in DuckDB" if facts.is_edit else "The table in DuckDB, the worst first"
-        commands.append((what, f"python -c {shlex.quote(query)}"))
-    if sum(facts.statuses.values()) > sum(facts.statuses.get(status, 0) for status in NOT_FAILED):
-        source = shlex.quote(_shown(facts.settings.run.values.get("source")))
-        command = command or f"i2s-batch {parts.command} {source} {quoted} --generator G"
-        commands.append(("Try the failed images again", f"{command} --retry-failed"))
-    return [*commands, ("Write this page again", f"i2s-batch report {quoted}")]

@@ -1,35 +1,45 @@
-"""Defines what a kind of run adds to its report: images and reconstructions, strips of edits, results of a study."""
+"""Defines what a kind of run adds to its report: images and reconstructions, edits, results of a study."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class ShownImage:
-    """Holds an image beside its reconstruction.
+class Picture:
+    """Holds one image as a page shows it.
 
     Attributes:
-        missing: The reason why there is no original.
-        pictures: Data URLs of the original, the reconstruction and their difference; None for one that is missing.
+        what: What it shows, such as "original".
+        small: A data URL, a file URL, or a URL relative to OUT; '' for an image that is missing.
+        whole: The URL, relative to OUT, of the image in full size or of an animation; '' where `small` is that.
+        missing: The reason why it is missing.
     """
 
-    image_id: str
-    caption: str
-    missing: str
-    distance: str
-    pictures: Sequence[str | None]
+    what: str
+    small: str = ""
+    whole: str = ""
+    missing: str = ""
+
+    @property
+    def is_video(self) -> bool:
+        """Return whether `whole` is a video, which is no image for a browser."""
+        return self.whole.endswith(".mp4")
 
 
 @dataclass(frozen=True)
-class ShownStrip:
-    """Holds an edit as one picture, before and after; `picture`: a data URL."""
+class ShownImage:
+    """Holds a row, or an edit, as its images beside each other.
+
+    Attributes:
+        notes: Sentences below the caption: an error, copies of the image.
+    """
 
     name: str
     caption: str
-    alt: str
-    picture: str
+    pictures: Sequence[Picture]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -48,15 +58,24 @@ class ResultTable:
 
 
 @dataclass(frozen=True)
+class ShownFigure:
+    """Holds a figure as data URLs, on a transparent ground: one for light pages, one for dark pages."""
+
+    title: str
+    light: str
+    dark: str
+
+
+@dataclass(frozen=True)
 class ShownStudy:
-    """Holds the results of a study; `figures`: data URLs by title."""
+    """Holds the results of a study."""
 
     name: str
     question: str
     findings: Sequence[str]
     table: ResultTable
     note: str
-    figures: dict[str, str]
+    figures: Sequence[ShownFigure]
 
 
 @dataclass(frozen=True)
@@ -64,15 +83,19 @@ class PageParts:
     """Holds what a kind of run adds.
 
     Attributes:
-        command: The words after `i2s-batch` that begin such a run, such as "study init".
         groups: Titles, and images beside their reconstructions.
-        strips: Edits.
+        strips: Edits, before and after.
         study: The results of a study.
         metrics: True if metrics and loss curves of all rows together mean something.
+        every: Every image of the run, for the pages under report/; nothing where the page itself shows all.
+        animations: Every animation of the run, for pages of their own.
+        note: What the pages do not show, and the command that changes it.
     """
 
-    command: str
     groups: Sequence[tuple[str, Sequence[ShownImage]]] = ()
-    strips: Sequence[ShownStrip] = ()
+    strips: Sequence[ShownImage] = ()
     study: ShownStudy | None = None
     metrics: bool = True
+    every: Iterable[ShownImage] = ()
+    animations: Iterable[ShownImage] = ()
+    note: str = ""

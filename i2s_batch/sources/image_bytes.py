@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from i2s_batch.errors import ObjectNotFoundError, PictureError
 from i2s_batch.sources.names import path_of_uri
+from i2s_batch.sources.spellings import hint
 from i2s_batch.storage import is_remote, open_store, split_url
 from i2s_batch.storage.local import read_regular
 from i2s_batch.storage.store import ObjectUnreadableError
@@ -23,5 +24,8 @@ def read_bytes(uri: str, limit_bytes: int = MAX_PICTURE_BYTES) -> bytes:
             root, key = split_url(uri)
             return open_store(root).get(key, limit_bytes)
         return read_regular(path_of_uri(uri), limit_bytes)
-    except (ObjectNotFoundError, ObjectUnreadableError) as error:
+    except ObjectNotFoundError as error:
+        spelling = hint(uri if is_remote(uri) else path_of_uri(uri), is_remote(uri))
+        raise PictureError(f"{error}{spelling}") from error
+    except ObjectUnreadableError as error:
         raise PictureError(str(error)) from error

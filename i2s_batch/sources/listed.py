@@ -21,8 +21,9 @@ from i2s_batch.sources.items import IMAGE, WHAT_TO_GIVE, Item, image_table
 from i2s_batch.sources.list_rows import ListRows, PathColumn, ReadList
 from i2s_batch.sources.list_text import is_list
 from i2s_batch.sources.lists import read_list
-from i2s_batch.sources.names import existing_spelling, image_id_of, is_text, uri_of
+from i2s_batch.sources.names import image_id_of, is_text, uri_of
 from i2s_batch.sources.options import SourceOptions
+from i2s_batch.sources.spellings import LocalSpellings, StoredSpellings, may_be_spelt_otherwise, with_slashes
 from i2s_batch.storage import is_remote, open_store, split_url
 from i2s_batch.storage.local import open_regular
 from i2s_batch.storage.schemes import SCHEMES, scheme_of
@@ -40,16 +41,16 @@ def listed(source: str, out: Output, options: SourceOptions) -> SpilledRows | No
     files = _files_of(source)
     if not files:
         return None
-    base = _base_of(source)
+    entries = _Entries(source, _base_of(source))
     wanted = PathColumn(options.path_column)
     with ExitStack() as opened:
         carried, parts = _read(files, opened, wanted)
-        images = sorted_rows((_resolved(source, base, rows, out) for rows in parts), pa.schema([*IMAGE, *carried]))
+        images = sorted_rows((_resolved(entries, rows, out) for rows in parts), pa.schema([*IMAGE, *carried]))
         if not images.num_rows:
             raise SourceError(f"{source!r} lists no image")
         doubled = _first_doubled(images)
         if doubled is not None:
-            raise _named_twice(source, base, _read(files, opened, wanted)[1], doubled)
+            raise _named_twice(entries, _read(files, opened, wanted)[1], doubled)
     return images
 
 
@@ -120,13 +121,11 @@ def _open_remote(url: str) -> BinaryIO:
     return io.BufferedReader(parts, _LIST_BYTES_AT_ONCE)
 
 
-def _resolved(source: str, base: str, rows: ListRows, out: Output) -> pa.Table:
+def _resolved(entries: _Entries, rows: ListRows, out: Output) -> pa.Table:
     """Return some rows of a list as images; SourceError if one lies in OUT."""
-    items = [
-        _list_item(source, position, base, path) for path, position in zip(rows.paths, rows.positions, strict=True)
-    ]
+    items = [entries.item(path, position) for path, position in zip(rows.paths, rows.positions, strict=True)]
     for _, uri in items:
-        out.check_listed(source, uri)
+        out.check_listed(entries.source, uri)
     table = image_table(items)
     for field, column in zip(rows.carried.schema, rows.carried.columns, strict=True):
         table = table.append_column(field, column)
@@ -145,10 +144,11 @@ def _first_doubled(images: SpilledRows) -> str | None:
     return None
 
 
-def _named_twice(source: str, base: str, parts: Iterable[ListRows], image_id: str) -> SourceError:
+def _named_twice(entries: _Entries, parts: Iterable[ListRows], image_id: str) -> SourceError:
     """Return the error that says where a list names `image_id`."""
-    entries = ((path, position) for rows in parts for path, position in zip(rows.paths, rows.positions, strict=True))
-    items = ((*_list_item(source, position, base, path), path, position) for path, position in entries)
+    source = entries.source
+    written = ((path, position) for rows in parts for path, position in zip(rows.paths, rows.positions, strict=True))
+    items = ((*entries.item(path, position), path, position) for path, position in written)
     (_, one, _, first), (_, other, path, second) = islice((item for item in items if item[0] == image_id), 2)
     if one == other:
         return SourceError(f"{source!r} names {path!r} twice, in {first} and {second}; remove one")
@@ -158,30 +158,54 @@ def _named_twice(source: str, base: str, parts: Iterable[ListRows], image_id: st
     )
 
 
-def _list_item(source: str, position: str, base: str, path: str) -> Item:
-    """Return an entry as an item. A relative path is relative to the list's folder; '..' is resolved as text.
+class _Entries:
+    """Makes items of the entries of a list; each names the file that exists, however the list spells it."""
 
-    The image_id is the path below the list's folder, or the whole path or url of an image elsewhere.
-    """
-    if (scheme := scheme_of(path)) and (not is_remote(path) or (scheme == "http" and not is_web_url(path))):
-        shown = without_secrets(path)
-        known = ", ".join(f"{each.name}://" for each in SCHEMES if each.example)
-        raise SourceError(f"{source!r}: {position} holds {shown!r}; local paths and urls with {known} can be read")
-    if is_remote(path) and (shown := without_secrets(path)) != path:  # it would be in the table, for everybody
-        raise SourceError(
-            f"{source!r}: {position} holds a key to {shown!r} (a user, a query or a fragment of the url); remove it, "
-            "and give keys by the variables of that store, such as AWS_*, or a file on this machine"
-        )
-    absolute = path.startswith("/")
-    if is_remote(path) or (is_remote(base) and not absolute):
-        if not is_text(path):
-            raise SourceError(f"{source!r}: {position} holds {path!r}, which is not UTF-8; keys on S3 are")
-        root, key = split_url(base)
-        uri = path if is_remote(path) else f"{root}/{_joined_key(key, path)}"
-        return uri.removeprefix(f"{base}/"), uri
-    full = existing_spelling(os.path.normpath(path if absolute else f"{base}/{path}"))
-    inside = full.removeprefix(f"{base.rstrip('/')}/")
-    return image_id_of(inside), uri_of(full)
+    def __init__(self, source: str, base: str) -> None:
+        """Make items of the list `source`, whose relative paths are relative to `base`."""
+        self.source, self._base = source, base
+        self._local, self._stored = LocalSpellings(), StoredSpellings(base)
+
+    def item(self, path: str, position: str) -> Item:
+        """Return an entry as an item. A relative path is relative to the list's folder; '..' is resolved as text.
+
+        The image_id is the path below the list's folder, or the whole path or url of an image elsewhere.
+        """
+        self._check(path, position)
+        if is_remote(path) or (is_remote(self._base) and not path.startswith("/")):
+            if not is_text(path):
+                raise SourceError(f"{self.source!r}: {position} holds {path!r}, which is not UTF-8; keys on S3 are")
+            url = self._url(path)
+            if may_be_spelt_otherwise(path) and is_remote(self._base):
+                url = self._stored.existing([url, self._url(with_slashes(path))])
+            return url.removeprefix(f"{self._base}/"), url
+        full = self._path(path)
+        if may_be_spelt_otherwise(full):
+            full = self._local.existing([full, self._path(with_slashes(path))])
+        return image_id_of(full.removeprefix(f"{self._base.rstrip('/')}/")), uri_of(full)
+
+    def _check(self, path: str, position: str) -> None:
+        """Raise SourceError for a path that cannot be read, or that holds a secret."""
+        if (scheme := scheme_of(path)) and (not is_remote(path) or (scheme == "http" and not is_web_url(path))):
+            shown = without_secrets(path)
+            known = ", ".join(f"{each.name}://" for each in SCHEMES if each.example)
+            raise SourceError(
+                f"{self.source!r}: {position} holds {shown!r}; local paths and urls with {known} can be read"
+            )
+        if is_remote(path) and (shown := without_secrets(path)) != path:  # it would be in the table, for everybody
+            raise SourceError(
+                f"{self.source!r}: {position} holds a key to {shown!r} (a user, a query or a fragment of the url); "
+                "remove it, and give keys by the variables of that store, such as AWS_*, or a file on this machine"
+            )
+
+    def _url(self, path: str) -> str:
+        if is_remote(path):
+            return path
+        root, key = split_url(self._base)
+        return f"{root}/{_joined_key(key, path)}"
+
+    def _path(self, path: str) -> str:
+        return os.path.normpath(path if path.startswith("/") else f"{self._base}/{path}")
 
 
 def _joined_key(folder: str, path: str) -> str:

@@ -8,7 +8,6 @@ ordinary id does) and an escaped uri with 'file://' (an ordinary one is a plain 
 from __future__ import annotations
 
 import os
-import unicodedata
 from urllib.parse import unquote_to_bytes
 
 _ESCAPED_ID = "./"
@@ -43,22 +42,6 @@ def path_of_image_id(image_id: str) -> str:
     """Return the path that `image_id_of` was given."""
     escaped = image_id.startswith(_ESCAPED_ID)
     return os.fsdecode(unquote_to_bytes(image_id[len(_ESCAPED_ID) :])) if escaped else image_id
-
-
-def existing_spelling(path: str) -> str:
-    """Return `path`, or the one other spelling of it under which a file exists if there is none under this one.
-
-    Lists are written on other systems, with backslashes, or with accents composed in another way (Unicode NFC, NFD).
-    """
-    if path.isascii() and "\\" not in path:
-        return path
-    spellings = {
-        unicodedata.normalize(form, one) for one in (path, path.replace("\\", "/")) for form in ("NFC", "NFD")
-    } - {path}
-    if os.path.lexists(path):
-        return path
-    existing = [one for one in spellings if os.path.lexists(one)]
-    return existing[0] if len(existing) == 1 else path
 
 
 def uri_of(path: str) -> str:

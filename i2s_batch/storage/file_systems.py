@@ -142,15 +142,15 @@ class FileSystemStore(ReadOnlyStore):
             ) from error
         except (FileNotFoundError, IsADirectoryError) as error:
             raise ObjectNotFoundError(f"{uri!r} does not exist") from error
-        except (OSError, ValueError, TimeoutError, *_loaded(cloud.errors)) as error:
+        except _loaded(cloud.errors) as error:
             reason = hide_secrets(" ".join(str(error).split())) or type(error).__name__
             advice = f"check the url, the network and {cloud.credentials}"
             raise StorageError(f"{uri!r} cannot be read: {reason[:300]}; {advice}") from error
 
 
 def _loaded(names: tuple[str, ...]) -> tuple[type[Exception], ...]:
-    """Return the classes of errors by their names, those of packages that are in use."""
-    found: list[type[Exception]] = []
+    """Return the classes of errors by their names, those of packages that are in use, and Python's own."""
+    found: list[type[Exception]] = [OSError, ValueError]
     for name in names:
         module, _, kind = name.partition(":")
         if module.partition(".")[0] in sys.modules:  # what is not imported has raised nothing

@@ -79,9 +79,7 @@ def opened(url: str, timeout_s: float) -> Iterator[WebResponse]:
     except urllib.error.HTTPError as error:
         error.close()
         reason = hide_secrets(" ".join(f"the server responded with {error.code} {error.reason}".split()))
-        kind = BusyServerError if error.code in _BUSY else ObjectUnreadableError
-        kind = ObjectNotFoundError if error.code in _GONE else kind
-        raise kind(f"{shown!r} cannot be fetched: {reason}") from error
+        raise _kind_of(error.code)(f"{shown!r} cannot be fetched: {reason}") from error
     except http.client.InvalidURL as error:  # its own message would show the whole url
         raise ObjectUnreadableError(
             f"{shown!r}, or the rest of the url, which is not shown, holds a space or control character; correct it"
@@ -89,6 +87,12 @@ def opened(url: str, timeout_s: float) -> Iterator[WebResponse]:
     except _NETWORK_ERRORS as error:
         reason = hide_secrets(" ".join(str(getattr(error, "reason", error)).split())) or type(error).__name__
         raise BusyServerError(f"{shown!r} cannot be fetched: {reason}") from error
+
+
+def _kind_of(status: int) -> type[StorageError]:
+    if status in _GONE:
+        return ObjectNotFoundError
+    return BusyServerError if status in _BUSY else ObjectUnreadableError
 
 
 def _parts(response: Any) -> Iterator[bytes]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from i2s_batch.config import LossWeights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
 from i2s_batch.reporting.facts import Facts
+from i2s_batch.reporting.files import ReportFiles
 from i2s_batch.reporting.inlined import inlined
-from i2s_batch.reporting.parts import PageParts, ResultTable, ShownStudy
+from i2s_batch.reporting.parts import PageParts, Picture, ResultTable, ShownFigure, ShownImage, ShownStudy
+from i2s_batch.reporting.pictures import original_picture, url_of
+from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.settings import RunSettings
 from i2s_batch.storage import open_store
 from i2s_batch.studies.catalogue import study_of
-from i2s_batch.studies.figures import curves_figure, images_figure
+from i2s_batch.studies.figures import DARK, EITHER, LIGHT, Drawing, curves_figure, encoded, images_figure
 from i2s_batch.studies.findings import findings
 from i2s_batch.studies.result_table import table_of
 from i2s_batch.studies.results import Result
@@ -21,6 +25,7 @@ from i2s_batch.studies.study import Results, Study
 from i2s_batch.studies.study_output import StudyOutput
 from i2s_batch.studies.study_rows import StudyRow
 
+_ROWS_AT_ONCE = 256
 _NOTE = (
     "Mean ± standard deviation over n images. Ratios are geometric means over the images that have both, with the "
     "95 % interval of Student's t on their logarithms. The loss is the whole loss, whatever a variant is optimised for."
@@ -38,23 +43,43 @@ class StudyOutcome:
 
 @dataclass(frozen=True)
 class StudyPage(StudyOutcome):
-    """Holds the results of a study for people. `figures`: PNG by file name and title."""
+    """Holds the results of a study for people. `figures`: their drawings by file name and title."""
 
     note: str
-    figures: dict[tuple[str, str], bytes]
+    figures: dict[tuple[str, str], Drawing]
 
 
-def study_parts(out: str, facts: Facts) -> PageParts:
-    """Write study.md and figures/ of the study at `out`, and return its part of the report.
+def study_parts(files: ReportFiles, facts: Facts) -> PageParts:
+    """Write study.md and figures/ of the study whose output `files` writes to, and return its part of the report.
 
-    They are made from its table and its images. The report shows the figures, not the images of single rows: not all
-    are of one generator.
+    They are made from its table and its images.
     """
-    page = write_study(out, facts.settings.run)
-    figures = {title: inlined("png", data) for (_, title), data in page.figures.items()}
+    page = write_study(files.store.url, facts.settings.run)
+    figures = [
+        ShownFigure(title, *(inlined("webp", encoded(draw(theme), "webp")) for theme in (LIGHT, DARK)))
+        for (_, title), draw in page.figures.items()
+    ]
     name = str(facts.settings.run.study)
     study = ShownStudy(name, page.question, page.findings, page.table, page.note, figures)
-    return PageParts(f"study {name}", study=study, metrics=False)  # means over a mixture of variants mean nothing
+    every = _every(facts, files.store.url)
+    return PageParts(study=study, metrics=False, every=every)  # means over a mixture of variants mean nothing
+
+
+def _every(facts: Facts, out: str) -> Iterator[ShownImage]:
+    """Yield every row of a study, its input beside its reconstruction, which are files of the run or of its source."""
+    for batch in facts.listed.to_batches(_ROWS_AT_ONCE):
+        for row in batch.to_pylist():
+            image_id, done = row["image_id"], row["status"] == STATUS_OK
+            altered = RunLayout.altered(image_id)
+            given = (
+                Picture("input", url_of(altered))
+                if row["uri"].endswith(altered)
+                else original_picture(row["uri"], out, "input")
+            )
+            result = Picture("reconstruction", url_of(RunLayout.picture(image_id, "png")))
+            pictures = [given, result if done else Picture("reconstruction", missing=row["status"])]
+            caption = f"{row['psnr']:.1f} dB" if done else row["status"]
+            yield ShownImage(image_id, caption, pictures, [row["error"]] if row["error"] else [])
 
 
 def study_outcome(out: str, settings: RunSettings) -> StudyOutcome:
@@ -90,8 +115,8 @@ def write_study(out: str, settings: RunSettings) -> StudyPage:
     page = StudyPage(study.question, findings(results), table_of(results), _NOTE, figures)
     store = open_store(out)
     check_additions(store, [RunLayout.study, *(RunLayout.figure(name) for name, _ in figures)])
-    for (name, _), data in figures.items():
-        store.put(RunLayout.figure(name), data)
+    for (name, _), draw in figures.items():
+        store.put(RunLayout.figure(name), encoded(draw(EITHER), "png"))
     store.put(RunLayout.study, _markdown(study, page).encode())
     return page
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from i2s_batch.reporting.parts import ResultTable
 from i2s_batch.studies.results import Result, Value
 from i2s_batch.studies.statistics import Ratio, spread
-from i2s_batch.studies.study import Measure, Results, Variant
+from i2s_batch.studies.study import POOLED, Measure, Results, Variant
 from i2s_batch.studies.wording import figure
 
 
 def table_of(results: Results) -> ResultTable:
-    """Return a line for every variant, or for every class and variant."""
+    """Return a line for every variant; where there are classes, for every class and variant, and then of all images."""
     study, labels = results.study, results.labels
     by_class = len(labels) > 1
     measures = [measure for measure in study.measures if any(measure.name in one.measured for one in results.all)]
@@ -23,11 +23,11 @@ def table_of(results: Results) -> ResultTable:
     headers += ["LPIPS"] * has_lpips + [measure.title for measure in measures]
     headers += ["paper: loss x 1e5", "paper: ‖w* − w_avg‖"] * bool(study.paper)
     rows = []
-    for label in labels if by_class else [None]:
+    for label in [*labels, None] if by_class else [None]:
         for variant in study.variants:
             found = results.of(variant.name, label)
             if found:
-                first = [label or "(none)"] * by_class
+                first = [POOLED if label is None else label or "(none)"] * by_class
                 rows.append(first + _line(results, variant, label, found, has_lpips, measures))
     return ResultTable(headers, rows, 1 + by_class)
 

@@ -70,6 +70,8 @@ class Measure:
     unit: str = ""
 
 
+POOLED = "all"  # the name of a curve over the images of all classes
+
 # The curves that a study's figure shows: the name of each, and the results whose mean it is.
 Curves: TypeAlias = "list[tuple[str, list[Result]]]"
 
@@ -77,6 +79,13 @@ Curves: TypeAlias = "list[tuple[str, list[Result]]]"
 def curve_of_each_variant(results: Results) -> Curves:
     """Return a curve for each variant."""
     return [(variant.title, results.of(variant.name)) for variant in results.study.variants]
+
+
+def curve_of_each_class(results: Results) -> Curves:
+    """Return the curve of the baseline for each class, and one over all images."""
+    baseline, several = results.study.baseline, len(results.labels) > 1
+    names = [(name or ("(none)" if several else POOLED), label) for name, label in results.groups]
+    return [(name, results.of(baseline, label)) for name, label in names]
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,12 @@ class Results:
     def labels(self) -> list[str]:
         """Return the classes of the images, in order."""
         return sorted({one.label for one in self.all})
+
+    @property
+    def groups(self) -> list[tuple[str, str | None]]:
+        """Return the classes, each as its name and its label, and after several of them all images together."""
+        by_class: list[tuple[str, str | None]] = [(label, label) for label in self.labels]
+        return [*by_class, (POOLED, None)] if len(by_class) > 1 else by_class
 
     def of(self, variant: str, label: str | None = None) -> list[Result]:
         """Return the results of a variant, of all classes or of one, in the order of the images."""

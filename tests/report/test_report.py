@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from i2s_batch.api.reports import write_report
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError
+from i2s_batch.images.draw import difference
 from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
@@ -98,7 +100,8 @@ def test_a_run_is_shown_whole_and_escaped(out: str, generator: Path) -> None:
     assert html.count("<img ") == 3 * PICTURES
     assert "<script" not in html and "&lt;script&gt;alert(1)" in html
     assert "<b>broken" not in html and "&lt;b&gt;broken.jpg" in html and "HTML" in html
-    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:)""", html), "everything is inside"
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", html), "everything is inside"
+    assert not Path(out, "report").exists(), "the page shows every image"
     assert "http:" not in html and "https:" not in html
     for figure in (
         "PSNR",
@@ -201,6 +204,56 @@ def test_charts_take_any_values() -> None:
     assert "<polygon" in charts.bands(np.array([1, 2]), np.ones((5, 2)), "x")
     day = charts.bars_over_time(np.array([3, 0, 2]), np.array([0, 1, 2, 3]) * 86400.0, "x")
     assert "3 d</text>" in day and day.count("<rect") == 2
+
+
+def test_the_scale_of_differences_never_saturates_and_shows_small_ones() -> None:
+    one = np.zeros((16, 16, 3), np.uint8)
+    other = one.copy()
+    other[..., 1] = np.arange(256).reshape(16, 16)  # the largest of three channels counts
+    other[..., 2] = np.arange(256).reshape(16, 16) // 2
+    colours = difference.difference_image(one, other).reshape(256, 3).astype(int)
+    assert len({tuple(colour) for colour in colours.tolist()}) == 256
+    bright = colours @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(bright) > -0.5).all() and bright[5] - bright[0] > 15, (
+        "brighter from step to step, from the first on"
+    )
+    np.testing.assert_array_equal(difference.difference_image(other, one).reshape(256, 3), colours)
+    np.testing.assert_array_equal(colours[255], difference.COLOURS[-1])
+    assert [difference.position(mark) for mark in (0, 255)] == [0, 1] and difference.MARKS[-1] == 255
+    stop = 255 * 0.25**2  # where the second of five colours stands
+    np.testing.assert_allclose(colours[round(stop)], difference.COLOURS[1], atol=2)
+
+
+EXTREMES = [
+    np.array([0.00012345, 0.00013]),
+    np.array([-9.87654e-5, -1.2e-5, 3e-5]),
+    np.array([1.0e6, 9.99e9, 5e9]),
+    np.array([0.1234, 0.1235, 0.1236]),
+    np.repeat([1.0, 2.0], 4_000_000),
+]
+
+
+def test_no_label_of_an_axis_is_cut_or_covers_another(browser: Any) -> None:
+    drawn = [charts.histogram(values, "x") for values in EXTREMES]
+    drawn += [charts.bands(np.array([1, 10, 4999]), np.full((5, 3), 1.234e-5) * [[1], [2], [3], [4], [7]], "x")]
+    drawn += [
+        charts.bars_over_time(np.array([3, 0, 2]), np.array([0, 1, 2, 3]) * span, "x") for span in (0.3, 50.0, 3e7)
+    ]
+    page = browser.new_page(viewport={"width": 900, "height": 900})
+    page.set_content(f"<style>.chart text {{ font: 12px system-ui, sans-serif }}</style>{''.join(drawn)}")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('svg')].map(s => [...s.querySelectorAll('text')].map(t => {"
+        "const b = t.getBBox(); return [b.x, b.y, b.x + b.width, b.y + b.height]}))"
+    )
+    page.close()
+    assert len(boxes) == len(drawn)
+    for number, of_chart in enumerate(boxes):
+        assert of_chart, number
+        for left, top, right, bottom in of_chart:
+            assert left >= 0 and right <= charts.WIDTH and top >= -5 and bottom <= charts.HEIGHT, (number, left, right)
+        for one, other in itertools.combinations(of_chart, 2):
+            apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] + 4 or other[3] <= one[1] + 4
+            assert apart, (number, one, other)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import shutil
 from pathlib import Path
@@ -14,10 +15,13 @@ from PIL import Image
 from i2s_batch.api.reports import write_report
 from i2s_batch.config import EmbedConfig
 from i2s_batch.models.loading import generator_weights
+from i2s_batch.output.ownership import find_record
 from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.storage import open_store
 from i2s_batch.studies.catalogue import study_of
 from i2s_batch.studies.figures import SIDE
 from i2s_batch.studies.kinds import iterate
+from i2s_batch.studies.report_part import study_outcome
 from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 from i2s_batch.table.shards import read_table
@@ -58,7 +62,7 @@ def test_the_markdown_has_findings_table_and_figures(defects: Path) -> None:
 
 
 def test_the_figure_shows_inputs_above_reconstructions(defects: Path) -> None:
-    figure = np.asarray(Image.open(defects / "figures" / "pictures.png"))
+    figure = np.asarray(Image.open(defects / "figures" / "pictures.png").convert("RGB"))
     rows = {row["image_id"]: row for row in read_table(str(defects)).to_pylist()}
     shown = sorted({row["picture"] for row in rows.values() if row["status"] == "ok"})
     given = Image.open(rows[f"hole-half/{shown[0]}"]["uri"]).resize((SIDE, SIDE), Image.Resampling.NEAREST)
@@ -67,6 +71,40 @@ def test_the_figure_shows_inputs_above_reconstructions(defects: Path) -> None:
     x = 8 + 3 * (SIDE + 4)  # after undamaged and two smaller holes
     np.testing.assert_array_equal(figure[40 : 40 + SIDE, x : x + SIDE], np.asarray(given))
     np.testing.assert_array_equal(figure[44 + SIDE : 44 + 2 * SIDE, x : x + SIDE], np.asarray(made))
+
+
+def test_figures_are_transparent_and_the_page_has_them_for_dark_and_for_light(defects: Path, browser: Any) -> None:
+    for name in ("pictures", "curves"):
+        figure = np.asarray(Image.open(defects / "figures" / f"{name}.png"))
+        assert figure.shape[2] == 4 and (figure[..., 3] == 0).mean() > 0.1 and figure[0, -1, 3] == 0
+    shown = {}
+    for scheme in ("light", "dark"):
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+        page.goto((defects / "report.html").as_uri())
+        sources = page.evaluate("[...document.querySelectorAll('picture img')].map(i => i.currentSrc)")
+        page.close()
+        for index, source in enumerate(sources):
+            figure = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGBA"))
+            assert figure[0, -1, 3] == 0
+            shown[index, scheme] = figure[figure[..., 3] == 255][:, :3]
+    for index in (0, 1):  # what comes first from the top is text
+        assert shown[index, "light"][0].max() < 128 < shown[index, "dark"][0].min()
+    assert shown[1, "light"].min(axis=1).max() < 240, "nothing of a white ground is left"
+
+
+def test_the_curves_of_classes_stand_beside_that_of_all(generator: Path, vgg: Path, tmp_path: Path) -> None:
+    for label in ("cats", "dogs"):
+        for number in range(2):
+            (tmp_path / "in" / label).mkdir(parents=True, exist_ok=True)
+            scene(number, (24, 24)).save(tmp_path / "in" / label / f"{number}.png")
+    config = StudyConfig(embed=EmbedConfig(steps=12), study="steps", batch_size=4)
+    job = StudyRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), config)
+    StudyRun(job, [].append).execute(InProcessCluster(1))
+    outcome = study_outcome(str(tmp_path / "out"), find_record(open_store(str(tmp_path / "out"))).settings)
+    assert [row[:3] for row in outcome.table.rows[-3:]] == [
+        ["all", title, "4"] for title in ("1 step", "10 steps", "12 steps")
+    ]
+    assert sum("all: --steps" in sentence for sentence in outcome.findings) == 1
 
 
 def test_the_measured_damage_is_that_of_the_pictures(defects: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from i2s_batch.editing import ListedEdit
 from i2s_batch.editing.edit_lists import read_edit_list, read_ids
-from i2s_batch.errors import SourceError
-from i2s_batch.sources import list_text
+from i2s_batch.errors import PictureError, SourceError, StorageError
+from i2s_batch.sources import list_text, spellings
+from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 
@@ -31,9 +32,14 @@ def lists(tmp_path: Path) -> Path:
     return folder
 
 
-def read(path: Path, options: SourceOptions = AS_USUAL) -> dict[str, list[Any]]:
-    """Return the columns of a list, without the uris."""
-    return list_images(str(path), None, options).read().drop_columns("uri").to_pydict()
+def read(path: Path, options: SourceOptions = AS_USUAL, where: str | None = None) -> dict[str, list[Any]]:
+    """Return the columns of a list, on this machine or at the url `where`, without the uris."""
+    return (
+        list_images(str(path) if where is None else f"{where}/{path}", None, options)
+        .read()
+        .drop_columns("uri")
+        .to_pydict()
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,6 +189,70 @@ def test_backslashes_are_found_where_they_mean_folders(tmp_path: Path) -> None:
     assert read(tmp_path / "l.txt") == {"image_id": ["imgs/é.png"]}
     (tmp_path / "imgs\\é.png").touch()
     assert read(tmp_path / "l.txt") == {"image_id": ["imgs\\é.png"]}
+
+
+def forms(text: str) -> tuple[str, str]:
+    """The composed and the decomposed form of a text."""
+    return unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)
+
+
+def test_every_folder_of_a_path_may_be_in_its_own_form(tmp_path: Path) -> None:
+    (composed, decomposed), (file, other) = forms("été"), forms("zoé.png")
+    (tmp_path / decomposed).mkdir()
+    (tmp_path / decomposed / file).touch()
+    (tmp_path / "l.txt").write_text(f"{composed}\\{other}\n")
+    assert read(tmp_path / "l.txt") == {"image_id": [f"{decomposed}/{file}"]}
+    (tmp_path / composed).mkdir()
+    assert read(tmp_path / "l.txt") == {"image_id": [f"{composed}\\{other}"]}, "the folder that exists counts: no guess"
+
+
+def test_a_name_that_two_files_may_mean_is_left_and_its_row_says_why(tmp_path: Path) -> None:
+    marks = "q\u0323\u0307", "q\u0307\u0323"  # the same letter, its marks in both orders
+    for name in marks:
+        (tmp_path / f"{name}-\u00e9.png").touch()
+    (tmp_path / "l.txt").write_text("q\u0323\u0307-e\u0301.png\n")
+    found = list_images(str(tmp_path / "l.txt")).read()
+    assert found["image_id"].to_pylist() == ["q\u0323\u0307-e\u0301.png"]
+    with pytest.raises(PictureError, match=r"does not exist; 2 files have this name in another form of Unicode"):
+        read_bytes(found["uri"][0].as_py())
+    with pytest.raises(PictureError, match=r"does not exist; it has backslashes; write '/' between folders$"):
+        read_bytes(f"{tmp_path}/imgs\\a.png")
+    with pytest.raises(PictureError, match=r"does not exist$"):
+        read_bytes(f"{tmp_path}/nothing.png")
+
+
+def test_one_file_that_a_list_spells_in_two_ways_is_named_twice(tmp_path: Path) -> None:
+    composed, decomposed = forms("zoé.png")
+    (tmp_path / decomposed).touch()
+    (tmp_path / "l.txt").write_text(f"{composed}\n{decomposed}\n")
+    with pytest.raises(SourceError, match="twice, in line 1 and line 2; remove one"):
+        list_images(str(tmp_path / "l.txt"))
+
+
+def test_keys_are_found_in_another_spelling(s3: Any, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (composed, decomposed), (both, other) = forms("sets/zoé.png"), forms("sets/â.png")
+    for key in (decomposed, both, other, "sets/imgs/a.png", "sets/imgs\\b.png", "sets/imgs/b.png"):
+        s3.client().put_object(Bucket=s3_bucket, Key=key, Body=b"x")
+    url = f"s3://{s3_bucket}"
+    absent = composed[:-4]
+    lines = [composed, both, other, "sets/imgs\\a.png", "sets/imgs\\b.png", "sets/imgs\\none.png", f"{url}/{absent}"]
+    s3.client().put_object(Bucket=s3_bucket, Key="l.txt", Body="\n".join(lines).encode())
+    expected = [decomposed, both, other, "sets/imgs/a.png", "sets/imgs\\b.png", "sets/imgs\\none.png", absent]
+    assert sorted(read(Path("l.txt"), where=url)["image_id"]) == sorted(expected)
+    with pytest.raises(PictureError, match="give the key as it is stored"):
+        read_bytes(f"{url}/sets/imgs\\none.png")
+    monkeypatch.setattr(spellings, "MOST_KEYS", 5)
+    assert sorted(read(Path("l.txt"), where=url)["image_id"]) == sorted([*lines[:-1], composed[:-4]]), (
+        "too many to list"
+    )
+
+
+def test_keys_are_listed_only_where_a_name_may_be_spelt_otherwise(s3: Any) -> None:
+    url = "s3://nobody-has-this-bucket"
+    found = spellings.StoredSpellings(url)
+    assert found.existing([f"{url}/a.png", f"{url}/a.png"]) == f"{url}/a.png"
+    with pytest.raises(StorageError, match="nobody-has-this-bucket"):
+        found.existing([f"{url}/é.png", f"{url}/é.png"])
 
 
 @pytest.mark.parametrize("name", ["set.parquet", "parts"])

@@ -90,7 +90,8 @@ def test_images_of_a_list_that_are_on_the_web(
 ) -> None:
     url, handler = server
     handler.files |= {"/a.png": png(scene(0, (24, 24))), "/text.png": b"no image", "/busy.png": IMAGE}
-    handler.files |= {"/lists/b%20c.png": IMAGE, "/lists/all.csv": f"path,label\n{url}/a.png,1\nb c.png,2\n".encode()}
+    handler.files |= {f"/lists/{name}.png": IMAGE for name in ("b%20c", "%C3%A9")}
+    handler.files["/lists/all.csv"] = f"path,label\n{url}/a.png,1\nb c.png,2\né.png,3\n".encode()
     config = EmbedRunConfig(embed=EmbedConfig(steps=2), precision="fp64")
 
     def rows(source: str, out: str) -> dict[str, str]:
@@ -106,7 +107,7 @@ def test_images_of_a_list_that_are_on_the_web(
         f"{url}/missing.png": "unreadable",
         f"{url}/text.png": "unreadable",
     }
-    assert rows(f"{url}/lists/all.csv", "second") == {f"{url}/a.png": "ok", "b c.png": "ok"}
+    assert rows(f"{url}/lists/all.csv", "second") == {f"{url}/a.png": "ok", "b c.png": "ok", "é.png": "ok"}
     assert rows(f"{url}/a.png", "third") == {"a.png": "ok"}
 
 

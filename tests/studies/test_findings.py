@@ -14,7 +14,7 @@ from i2s_batch.studies.kinds.steps import device_hours, enough_steps
 from i2s_batch.studies.registered import STUDIES
 from i2s_batch.studies.result_table import table_of
 from i2s_batch.studies.results import Result
-from i2s_batch.studies.study import Results
+from i2s_batch.studies.study import POOLED, Results
 from i2s_batch.studies.wording import figure
 
 EMBED = EmbedConfig(steps=1000)
@@ -85,6 +85,16 @@ def test_steps_and_what_they_save() -> None:
     text = said(found)
     assert "face: --steps 300 is enough: the 700 steps after it lower the mean loss by less than 5%" in text
     assert f"saves 70% of 1000 steps, {figure(1 / 60 * 0.7 / 3 * 1000)} h of cpu for 1000 images" in text
+
+
+def test_the_steps_of_all_classes_are_pooled() -> None:
+    found = results("steps", {})
+    curves = found.study.curves(found)
+    assert [(name, len(rows)) for name, rows in curves] == [("face", 3), ("scene", 2), (POOLED, 5)]
+    assert f"{POOLED}: --steps 300 is enough" in said(found) and f"{POOLED}: random start" in said(results("init", {}))
+    one = Results(found.study, [replace(row, label="") for row in found.all], 0)
+    assert [(name, len(rows)) for name, rows in one.study.curves(one)] == [(POOLED, 5)]
+    assert table_of(one).rows[0][0] != POOLED and [row[0] for row in table_of(found).rows].count(POOLED) == 5
 
 
 def test_steps_that_are_not_enough() -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from i2s_batch.images.draw.text import LINE_HEIGHT, draw_text
+
 COLUMNS = 4
 MARGIN = 12
-CAPTION = 30
+CAPTION = 2 * LINE_HEIGHT + 4
 LEAST_SIDE = 128  # a small generator's images are enlarged to this
 
 
@@ -34,7 +36,7 @@ def contact_sheet(cells: Sequence[SheetCell], title: str) -> bytes:
     cell_width, cell_height = 2 * side + 2 * MARGIN, side + CAPTION + MARGIN
     sheet = Image.new("RGB", (columns * cell_width + MARGIN, lines * cell_height + 3 * MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN // 2), title, fill="black")
+    draw_text(draw, (MARGIN, MARGIN // 2), title, "black", sheet.width - 2 * MARGIN)
     for index, cell in enumerate(cells):
         left = MARGIN + index % columns * cell_width
         top = 3 * MARGIN + index // columns * cell_height
@@ -43,9 +45,8 @@ def contact_sheet(cells: Sequence[SheetCell], title: str) -> bytes:
                 draw.rectangle((x, top, x + side - 1, top + side - 1), fill="#eeeeee")
             else:
                 sheet.paste(_enlarged(pixels, side), (x, top))
-        width = 2 * side // 6  # characters of the default font that fit
-        draw.text((left, top + side + 2), cell.name[:width], fill="black")
-        draw.text((left, top + side + 14), cell.note[:width], fill="#555555")
+        for line, (text, colour) in enumerate(((cell.name, "black"), (cell.note, "#555555"))):
+            draw_text(draw, (left, top + side + 2 + line * LINE_HEIGHT), text, colour, 2 * side)
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
     return stream.getvalue()

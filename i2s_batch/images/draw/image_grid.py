@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from i2s_batch.images.draw.text import LINE_HEIGHT, draw_text
+
 COLUMNS = 8  # at most
 LEAST_SIDE = 128  # smaller images are enlarged to this, pixel by pixel
 _GAP = 8
-_CAPTION = 16  # the height of a line of text
-_LETTER = 6  # the width of a character of the default font
+_CAPTION = LINE_HEIGHT
 
 
 def image_grid(cells: Sequence[tuple[str, np.ndarray]], title: str) -> bytes:
@@ -24,12 +25,12 @@ def image_grid(cells: Sequence[tuple[str, np.ndarray]], title: str) -> bytes:
     step_x, step_y = side + _GAP, side + _CAPTION + _GAP
     sheet = Image.new("RGB", (columns * step_x + _GAP, lines * step_y + _CAPTION + 2 * _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP, _GAP), title[: (sheet.width - 2 * _GAP) // _LETTER], fill="black")
+    draw_text(draw, (_GAP, _GAP), title, "black", sheet.width - 2 * _GAP)
     for index, (caption, pixels) in enumerate(cells):
         left = _GAP + index % columns * step_x
         top = _CAPTION + 2 * _GAP + index // columns * step_y
         sheet.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST), (left, top))
-        draw.text((left, top + side + 2), caption[: side // _LETTER], fill="#333333")
+        draw_text(draw, (left, top + side + 2), caption, "#333333", side)
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
     return stream.getvalue()

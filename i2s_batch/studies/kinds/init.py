@@ -36,13 +36,13 @@ def init(embed: EmbedConfig) -> Study:
 
 
 def _findings(results: Results) -> Iterable[str]:
-    for label in results.labels:
+    for name, label in results.groups:
         ratio = results.ratio("random", "mean", label=label)
         if ratio is None:
             continue
         better = {"higher": "use --init mean", "lower": "use --init random"}
         advice = better.get(direction(ratio), "no difference is shown")
-        yield f"{stated(labelled(label, 'random start against mean start'), ratio)}: {advice}."
+        yield f"{stated(labelled(name, 'random start against mean start'), ratio)}: {advice}."
     distance = results.ratio("random", "mean", lambda one: one.distance)
     if distance is not None:
         yield f"{stated('The latents of a random start', distance, 'distance to w_avg')}."

@@ -11,7 +11,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.errors import ConfigError
 from i2s_batch.studies.results import Result, mean_curve
-from i2s_batch.studies.study import Curves, Results, Study, Variant
+from i2s_batch.studies.study import Results, Study, Variant, curve_of_each_class
 from i2s_batch.studies.wording import figure, labelled
 
 # The numbers of steps that are compared, below --steps, which is the last.
@@ -46,18 +46,13 @@ def steps(embed: EmbedConfig) -> Study:
         variants=variants,
         baseline=variants[-1].name,
         findings=_findings,
-        curves=_curve_of_each_class,
+        curves=curve_of_each_class,  # of the longest variant: the others are the beginnings of it
     )
-
-
-def _curve_of_each_class(results: Results) -> Curves:
-    """Return the curve of the longest variant for each class: the others are the beginnings of it."""
-    return [(label or "all", results.of(results.study.baseline, label)) for label in results.labels]
 
 
 def _findings(results: Results) -> Iterable[str]:
     last = results.study.variants[-1]
-    for label in results.labels:
+    for name, label in results.groups:
         found = results.of(last.name, label)
         if not found:
             continue
@@ -65,13 +60,13 @@ def _findings(results: Results) -> Iterable[str]:
         if enough > total / 2:  # near its end every curve gains little
             updates, means = mean_curve(found)
             gain = 1 - means[-1] / np.interp(total / 2, updates, means)
-            which = labelled(label, f"--steps {total}")
+            which = labelled(name, f"--steps {total}")
             why = f"its second half lowers the mean loss by {gain:.0%} (n = {len(found)})"
             yield f"{which} is not shown to be enough: {why}."
             continue
         hours = device_hours(found) * (1 - enough / total) / len(found) * 1000
         yield (
-            f"{labelled(label, f'--steps {enough}')} is enough: the {total - enough} steps after it lower the mean "
+            f"{labelled(name, f'--steps {enough}')} is enough: the {total - enough} steps after it lower the mean "
             f"loss by less than {GAIN_LEFT:.0%} (n = {len(found)}); that saves {1 - enough / total:.0%} of {total} "
             f"steps, {figure(hours)} h of {found[0].device} for 1000 images."
         )
