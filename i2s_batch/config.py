@@ -142,6 +142,7 @@ class RunConfig:
         retry_failed: Whether images with a row that is not ok are tried again.
         max_failed_fraction: The run succeeds if no larger fraction of the images has failed, in [0, 1].
         in_process: Whether one worker runs in the process of the command itself, without Ray.
+        overwrite: Whether a run that the output holds is deleted, and this one takes its place.
     """
 
     precision: str = "fp32"
@@ -152,6 +153,7 @@ class RunConfig:
     retry_failed: bool = False
     max_failed_fraction: float = 0.1
     in_process: bool = False
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, PRECISIONS)
@@ -179,11 +181,13 @@ class EmbedRunConfig(RunConfig):
         embed: The settings of each image.
         checkpoint_every_s: Seconds between two checkpoints of the images in flight.
         grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
+        source_moved: Whether SOURCE may lie elsewhere than the run recorded, if its images prove to be the same.
     """
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
     grow: bool = False
+    source_moved: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

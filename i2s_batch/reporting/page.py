@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from i2s_batch.config import Json
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
-from i2s_batch.output.run_record import flattened
+from i2s_batch.output.same_run import flattened
 from i2s_batch.reporting import charts
 from i2s_batch.reporting.facts import Facts, titles
 from i2s_batch.reporting.parts import PageParts

@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from i2s_batch.config import RunConfig
-from i2s_batch.errors import StorageError
+from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.logged_rows import delete_damaged_rows
+from i2s_batch.output.overwriting import clear_run, has_plan, is_unbegun
 from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import settle_publications
-from i2s_batch.output.run_record import RunRecord, check_same_run
-from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.run_record import RunRecord
+from i2s_batch.output.run_state import RunState, nothing_done, scan
 from i2s_batch.output.run_summary import RunSummary
+from i2s_batch.output.same_run import check_same_run
 from i2s_batch.output.summary_file import SummaryFile
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
@@ -35,6 +37,7 @@ from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signal
 from i2s_batch.run.terminal import duration
 from i2s_batch.schema.columns import NOT_FAILED, STATUS_NOT_AN_IMAGE
 from i2s_batch.schema.row import Row
+from i2s_batch.sources.identity import is_same_source
 from i2s_batch.storage import open_store
 
 _SCANS = 3  # of what is done, by a run whose log changes meanwhile
@@ -89,7 +92,8 @@ class Run(ABC):
         """
         self._config, self._record, self.generator, self._report = config, record, generator, report
         self._store = open_store(out)
-        self._resumed = False
+        self._resumed = self._has_begun = False
+        self._replaced: RunRecord | None = None  # what OUT holds, where this run takes its place
         self._planned: Plan | None = None
 
     # What each kind of run defines
@@ -125,6 +129,20 @@ class Run(ABC):
     def _complete(self) -> None:  # noqa: B027
         """Make what is made from the whole table, once it exists."""
 
+    def _same_source(self, existing: RunRecord, asked: RunRecord) -> RunRecord:
+        """Return the record asked for, with the names of `existing` for sources that are the same files."""
+        if (
+            isinstance(asked.source, str)
+            or isinstance(existing.source, str)
+            or len(asked.source) != len(existing.source)
+        ):
+            return asked
+        pairs = zip(existing.source, asked.source, strict=True)
+        return replace(asked, source=tuple(old if is_same_source(old, new) else new for old, new in pairs))
+
+    def _name_new_images(self, plan: Plan) -> None:  # noqa: B027
+        """Report the images that SOURCE has gained since a run was planned that is done."""
+
     # What all kinds of runs share
 
     @property
@@ -136,8 +154,10 @@ class Run(ABC):
         """Return what the run would do, for `--dry-run`."""
         plan = self.plan()
         plan = self._updated(plan) if self._resumed else plan
-        state = scan(self._store, plan, self._log)
-        if self._config.retry_failed:
+        state = scan(self._store, plan, self._log) if self._resumed else nothing_done(plan)
+        if self._resumed and not state.remaining:
+            self._name_new_images(plan)
+        if self._resumed and self._config.retry_failed:
             assembler = Assembler(self._store, plan, self._log, self._record.table_metadata(), lambda: None)
             failed = itertools.chain(*failed_images(state, assembler, self._log, plan))
             state.done[sorted({plan.unit_of(image) for image in failed})] = False
@@ -209,10 +229,28 @@ class Run(ABC):
         return Plan.load(self._store, self._config.shard_size)
 
     def _existing_record(self) -> RunRecord | None:
-        """Return the run.json of the output, None if there is none; refuse another run, and files of somebody else."""
+        """Return the run.json of the output, None if a new run may begin there.
+
+        That is so if OUT is free, or holds a run of ours that is to be overwritten, or of which no image was begun.
+
+        Raises:
+            RunConflictError: OUT holds another run, or files of somebody else.
+        """
+        self._replaced = None
         record = claim(self._store)
-        if record is not None:
-            check_same_run(record, self._record, self._store.url)
+        if record is None or (self._config.overwrite and not self._has_begun):
+            self._replaced = record
+            return None
+        try:
+            check_same_run(record, self._same_source(record, self._record), self._store.url)
+        except RunConflictError:
+            if not is_unbegun(self._store):
+                raise
+            self._replaced = record
+            return None
+        if not has_plan(self._store) and is_unbegun(self._store):  # killed while it took the place of another
+            self._replaced = record
+            return None
         return record
 
     def begin(self, confirm: Callable[[], None] = lambda: None) -> RunRecord:
@@ -229,12 +267,28 @@ class Run(ABC):
             if self._planned is not plan:
                 confirm()
                 self._save(self._planned)
+            self._has_begun = True
             return existing
         confirm()
-        self.clear_work()  # what a run left that was killed before it had a run.json
-        self._save(self.plan())
-        self._store.put(RunLayout.run_json, self._record.encode())
+        if self._resumed:  # another driver has replaced the run since it was checked
+            self._planned, self._resumed = self._make_plan(), False
+        plan = self.plan()
+        self._empty(confirm)
+        self._save(plan)
+        if self._replaced is None:
+            self._store.put(RunLayout.run_json, self._record.encode())
+        self._has_begun = True
         return self._record
+
+    def _empty(self, confirm: Callable[[], None]) -> None:
+        """Delete what an earlier run left in the output; of a run that is replaced the record becomes this one's."""
+        if self._replaced is None:
+            self.clear_work()  # of a run that was killed before it had a run.json
+            return
+        what = "is overwritten" if self._config.overwrite else "had no image begun and is replaced"
+        self._report(f"the run in {self._store.url} {what}")
+        clear_run(self._store, self._replaced, confirm)
+        self._store.put(RunLayout.run_json, self._record.encode())
 
     def _save(self, plan: Plan) -> None:
         """Save the plan and continue with the saved one, which holds in memory only what is asked for."""
@@ -253,6 +307,8 @@ class Run(ABC):
         if config.retry_failed:
             self._report(f"trying {retried} failed images again")
         self._compare(state, assembler, plan)
+        if not state.remaining:
+            self._name_new_images(plan)
         count_statuses(state, assembler, log, plan)
         progress = Progress(state, self.steps, self._report, retried)
         publisher = Publisher(assembler, plan, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
@@ -30,6 +31,12 @@ class LiveReporter(ABC):
     @abstractmethod
     def end(self) -> None:
         """Leave what was drawn last as it stands. May be called again."""
+
+
+def show_stage(report: Callable[[str], None], text: str) -> None:
+    """Show what a run does before its first image, where it can be redrawn; a log gets no line of it."""
+    if isinstance(report, LiveReporter):
+        report.show(text)
 
 
 class LiveLine(LiveReporter):

@@ -56,7 +56,10 @@ class StudyRun(EmbedRun):
     def _check_choice(self, plan: Plan) -> None:
         """Let every choice pass: the plan holds variants of a sample, whose ids are not those of SOURCE."""
 
-    def _make_plan(self) -> Plan:
+    def _name_new_images(self, plan: Plan) -> None:
+        """Name none: the plan holds variants of a sample."""
+
+    def _new_plan(self) -> Plan:
         config = self._study_request.config
         request = self._study_request
         images = list_images(request.source, request.out, request.source_options, self._report).read()
@@ -113,7 +116,7 @@ class StudyRun(EmbedRun):
         """
         embed = self._study_request.config.embed
         try:
-            data = read_bytes(row.source_uri)
+            data = read_bytes(self._present_uri(row.source_uri))
         except PictureError:
             return
         try:
@@ -131,7 +134,7 @@ class StudyRun(EmbedRun):
             index=index,
             image_ids=(row.image_id,),
             after=row.after,
-            uri=row.uri,
+            uri=self._present_uri(row.uri),
             settings=ImageSettings(variant.embed, variant.untrained),
             keeps_image=True,
             successor=row.successor,
