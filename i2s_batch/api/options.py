@@ -32,6 +32,7 @@ class RunOptions(TypedDict, total=False):
         shard_size: The number of rows per Parquet file. Default: 1000.
         max_failed_fraction: The fraction of images that may fail before the result is not `acceptable`. Default: 0.1.
         retry_failed: True tries images again whose row is not ok. Default: False.
+        overwrite: True deletes the run that the output holds, without a question, and begins anew. Default: False.
     """
 
     batch_size: int | Literal["auto"]
@@ -42,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     shard_size: int
     max_failed_fraction: float
     retry_failed: bool
+    overwrite: bool
 
 
 class ImageOptions(RunOptions, total=False):
@@ -63,6 +65,8 @@ class ImageOptions(RunOptions, total=False):
         include: Patterns of the files to embed, such as ["*.png"], whatever the case. Default: all files.
         exclude: Patterns of the files to leave out. Default: none.
         limit: The largest number of images, the first by their ids. Default: None, all.
+        source_moved: True takes a source that lies elsewhere than the run recorded, if its images prove to be the same.
+            Default: False.
     """
 
     steps: int
@@ -79,6 +83,7 @@ class ImageOptions(RunOptions, total=False):
     include: Sequence[str]
     exclude: Sequence[str]
     limit: int | None
+    source_moved: bool
 
 
 class EmbedOptions(ImageOptions, total=False):
@@ -210,6 +215,7 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
         embed=_embed_config(options),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
         grow=options.get("update", usual.grow),
+        source_moved=options.get("source_moved", usual.source_moved),
     )
 
 
@@ -233,6 +239,7 @@ def study_config(study: str, options: StudyOptions) -> StudyConfig:
         **vars(_run_config(options)),
         embed=_embed_config(options),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
+        source_moved=options.get("source_moved", usual.source_moved),
         study=study,
         sample=options.get("sample", usual.sample),
         classes=options.get("class_column", usual.classes),
@@ -274,6 +281,7 @@ def _run_config(options: RunOptions) -> RunConfig:
         retry_failed=options.get("retry_failed", usual.retry_failed),
         max_failed_fraction=options.get("max_failed_fraction", usual.max_failed_fraction),
         in_process=options.get("in_process", usual.in_process),
+        overwrite=options.get("overwrite", usual.overwrite),
     )
 
 

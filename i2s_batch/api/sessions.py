@@ -36,10 +36,12 @@ class Caller:
         command: The words of its command line, which resume the run; run.json holds them. None: there are none.
         leave: Ends the process where it is told to stop in the middle of a step that this thread computes. None: the
             step is waited for, as in a notebook, whose process is not the run's alone.
+        confirm: Is told which run `overwrite` deletes, before it does, and raises to prevent it. None: nobody is asked.
     """
 
     command: tuple[str, ...] | None = None
     leave: Leave | None = None
+    confirm: Callable[[str], None] | None = None
 
 
 PYTHON = Caller()
@@ -67,6 +69,10 @@ def session(progress: Progress) -> Iterator[Callable[[str], None]]:
 
 def execute(run: Run, in_process: bool, caller: Caller) -> Outcome:
     """Carry a run to its end with a Ray cluster, or with this process as the cluster."""
+    run.plan()
+    overwritten = run.overwritten() if caller.confirm is not None else None
+    if caller.confirm is not None and overwritten is not None:
+        caller.confirm(overwritten)
     cluster: Cluster = InProcessCluster(leave=caller.leave) if in_process else ray_cluster()
     try:
         return run.execute(cluster)

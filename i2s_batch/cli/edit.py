@@ -67,6 +67,8 @@ class _CommonOptions:
     shard_size: int
     max_failed_fraction: float
     retry_failed: bool
+    overwrite: bool
+    yes: bool
     dry_run: bool
     animation: str = "none"  # of an edit that makes no sequences, and so has neither option
     fps: float = 12.0
@@ -86,6 +88,8 @@ class _CommonOptions:
             shard_size=self.shard_size,
             max_failed_fraction=self.max_failed_fraction,
             retry_failed=self.retry_failed,
+            overwrite=self.overwrite,
+            yes=self.yes,
         )
 
 
@@ -242,7 +246,7 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     from i2s_batch.editing.edit_lists import read_ids
 
     arguments |= {"generator": common.generator, "where": where, "ids": None if ids is None else read_ids(ids)}
-    arguments |= {"progress": line_logger(), "caller": caller()}
+    arguments |= {"progress": line_logger(), "caller": caller(common.overwrite, common.yes)}
     with resumable():
         if common.dry_run:
             preview = editing_runs.preview_edit(latents, out, request, **arguments)

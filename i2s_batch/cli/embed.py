@@ -57,7 +57,7 @@ def embed(
     from i2s_batch.api import embedding_runs
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
-    report = line_logger()
+    report, asked_by = line_logger(), caller(options["overwrite"], options["yes"])
     with resumable():
         if dry_run:
             preview, config, fingerprint = embedding_runs.preview_embed(source, out, progress=report, **arguments)
@@ -65,7 +65,7 @@ def embed(
             expected = _expected(fingerprint, generator, config, updates, price_per_hour)
             click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
             return 0
-        result = embedding_runs.embed(source, out, progress=report, caller=caller(), **arguments)
+        result = embedding_runs.embed(source, out, progress=report, caller=asked_by, **arguments)
     click.echo(f"{result.counted('images')}. Table: {out.rstrip('/')}/latents/")
     return ended(result, "images")
 

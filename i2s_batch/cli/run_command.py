@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NOT_AGAIN = ("--overwrite", "--yes", "-y")  # no part of the command that resumes a run
+
 
 def log_line(line: str) -> None:
     """Write a line of progress to standard error.
@@ -43,9 +45,20 @@ def line_logger() -> Callable[[str], None]:
     return LiveLine(sys.stderr) if is_terminal(sys.stderr) else log_line
 
 
-def caller() -> Caller:
-    """Return what a run needs to know of this command line: its words, and how it ends in the middle of a step."""
+def caller(overwrite: bool = False, yes: bool = False) -> Caller:
+    """Return what a run needs to know of this command line: its words, its questions, how it ends within a step.
+
+    Args:
+        overwrite: Whether the command may delete the run that OUT holds.
+        yes: Whether it need not ask before.
+
+    Raises:
+        click.UsageError: It has to ask, and nobody is there to answer.
+    """
     from i2s_batch.api.sessions import Caller
+
+    if overwrite and not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError("--overwrite asks before it deletes a run, and this is no terminal; add --yes")
     from i2s_batch.run.stopping import RunInterruptedError
 
     command = _same_command()  # here: another thread has no click context
@@ -57,7 +70,14 @@ def caller() -> Caller:
         finally:  # whatever happens: the main thread is in the middle of a step, or waits for this end
             os._exit(128 + stopped.signal)
 
-    return Caller(command_words(), leave)
+    return Caller(command_words(), leave, None if yes or not overwrite else _ask_before_deleting)
+
+
+def _ask_before_deleting(what: str) -> None:
+    """Ask whether a run is to be deleted; raise ClickException if not."""
+    _end_live_line()
+    if not click.confirm(f"{what}. Delete it, and begin anew?", err=True):
+        raise click.ClickException("nothing was deleted; without --overwrite give another OUT")
 
 
 @contextmanager
@@ -118,9 +138,15 @@ def command_words() -> tuple[str, ...] | None:
 
     context = click.get_current_context()
     names = len(context.command_path.split()) - 1  # "edit morph"
-    words = [*context.obj[:names], *_with_absolute_paths(context.command, context.obj[names:])]
+    words = [*context.obj[:names], *_with_absolute_paths(context.command, _resuming(context.obj[names:]))]
     values = [value for word in words for value in (word, word.partition("=")[2]) if is_url(value)]
     return None if any(given(value) is None for value in values) else tuple(words)
+
+
+def _resuming(words: Sequence[str]) -> list[str]:
+    """Return the words of a command without those that would delete what it has done when it is run again."""
+    last = words.index("--") if "--" in words else len(words)
+    return [word for at, word in enumerate(words) if at > last or word not in _NOT_AGAIN]
 
 
 def _with_absolute_paths(command: click.Command, words: Sequence[str]) -> Iterator[str]:
@@ -149,6 +175,6 @@ def _absolute(word: str, parameter: click.Parameter) -> str:
 
 def _same_command() -> str:
     """Return the command line of this process, to be pasted; secrets are left out, since lines end in logs."""
-    words = click.get_current_context().obj
+    words = _resuming(click.get_current_context().obj)
     shown = [hide_secrets(word) for word in words]
-    return shlex.join(["i2s-batch", *shown]) + ("" if shown == list(words) else "  (add what is secret in its urls)")
+    return shlex.join(["i2s-batch", *shown]) + ("" if shown == words else "  (add what is secret in its urls)")

@@ -66,12 +66,12 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
     from i2s_batch.api import study_runs
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
-    report = line_logger()
+    report, asked_by = line_logger(), caller(options["overwrite"], options["yes"])
     with resumable():
         if dry_run:
-            preview = study_runs.preview_study(source, out, name, progress=report, caller=caller(), **arguments)
+            preview = study_runs.preview_study(source, out, name, progress=report, caller=asked_by, **arguments)
             click.echo(json.dumps(preview.to_json(), indent=2))
             return 0
-        result = study_runs.study(source, out, name, progress=report, caller=caller(), **arguments)
+        result = study_runs.study(source, out, name, progress=report, caller=asked_by, **arguments)
     click.echo(f"{result.counted('variants of images')}. Table: {out.rstrip('/')}/latents/")
     return ended(result, "variants")

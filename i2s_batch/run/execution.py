@@ -27,6 +27,7 @@ from i2s_batch.output.same_run import check_same_run
 from i2s_batch.output.summary_file import SummaryFile
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
+from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.driver import Driver
 from i2s_batch.run.failures import count_statuses, failed_images, reset_failures
@@ -183,6 +184,21 @@ class Run(ABC):
             self._resumed = self._existing_record() is not None
             self._planned = self._loaded_plan() if self._resumed else self._make_plan()
         return self._planned
+
+    def overwritten(self) -> str | None:
+        """Return in words which run of the output is deleted for this one, as planned; None if none with any row is."""
+        if self._replaced is None or is_unbegun(self._store):
+            return None
+        source = self._replaced.source_now or self._replaced.source
+        of = source if isinstance(source, str) else ", ".join(source)
+        begun = f"{self._store.url} holds a run over {of}, begun {self._replaced.created_at}"
+        try:
+            plan = Plan.load(self._store, self._replaced.shard_size)
+            log = WorkLog(self._store.url, self._replaced.generator.latent_size)
+            done = scan(self._store, plan, log)
+        except StorageError:  # it is damaged, which may be why
+            return begun
+        return f"{begun}, with {done.images - done.remaining_images} of {counted(done.images, 'image')} done"
 
     def execute(self, cluster: Cluster) -> Outcome:
         """Carry the run to its end on `cluster`, under the lease of the output."""
