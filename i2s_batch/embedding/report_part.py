@@ -13,15 +13,16 @@ from i2s_batch.reporting.facts import Facts
 from i2s_batch.reporting.inlined import inlined_pixels
 from i2s_batch.reporting.page import AMPLIFIED
 from i2s_batch.reporting.parts import PageParts, ShownImage
+from i2s_batch.run.recorded import present_uris
 from i2s_batch.table.shards import read_rows
 
 
 def embed_parts(out: str, facts: Facts, network: Callable[[], Generator] | None) -> PageParts:
     """Return some images of the run, each with its reconstruction if there is a generator."""
     generator = None if network is None else network()
-    fit = facts.settings.run.fit
+    fit, present_uri = facts.settings.run.fit, present_uris(out)
     groups = [
-        (title, [_shown(sample) for sample in load_samples(read_rows(out, ids), generator, fit)])
+        (title, [_shown(sample) for sample in load_samples(read_rows(out, ids), generator, fit, present_uri)])
         for title, ids in facts.picks.items()
     ]
     return PageParts("embed", groups=groups)
