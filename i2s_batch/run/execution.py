@@ -71,6 +71,15 @@ class Outcome:
         return self.failed <= self.config.max_failed_fraction * images
 
 
+def with_recorded_sources(existing: RunRecord, asked: RunRecord) -> RunRecord:
+    """Return the record `asked` with the names of `existing` for tables that are the same files."""
+    old, new = existing.source, asked.source
+    if isinstance(new, str) or isinstance(old, str) or len(new) != len(old):
+        return asked
+    pairs = zip(old, new, strict=True)
+    return replace(asked, source=tuple(one if is_same_source(one, other) else other for one, other in pairs))
+
+
 class Run(ABC):
     """Carries out a run over one output, new or resumed: `plan`, then `execute`."""
 
@@ -132,14 +141,7 @@ class Run(ABC):
 
     def _same_source(self, existing: RunRecord, asked: RunRecord) -> RunRecord:
         """Return the record asked for, with the names of `existing` for sources that are the same files."""
-        if (
-            isinstance(asked.source, str)
-            or isinstance(existing.source, str)
-            or len(asked.source) != len(existing.source)
-        ):
-            return asked
-        pairs = zip(existing.source, asked.source, strict=True)
-        return replace(asked, source=tuple(old if is_same_source(old, new) else new for old, new in pairs))
+        return with_recorded_sources(existing, asked)
 
     def _name_new_images(self, plan: Plan) -> None:  # noqa: B027
         """Report the images that SOURCE has gained since a run was planned that is done."""

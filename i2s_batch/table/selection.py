@@ -62,6 +62,8 @@ def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) 
         if name not in table.schema.names:
             raise ConfigError(f"the table has no column {name!r}; it has {', '.join(table.schema.names)}")
     wanted = ["image_id", "latent", *(table.schema.names if columns is None else columns)]
+    if where is not None:
+        check_condition(where)
     ids = None if where is None else _ids(table, where)
     return ChosenRows(table.url, [_positions(shard, ids) for shard in table.shards], list(dict.fromkeys(wanted)))
 
@@ -70,14 +72,13 @@ def chosen_ids(out: str, where: str) -> list[str]:
     """Return the images of the table at `out` with status 'ok' for which `where` holds. Errors as `choose`."""
     table = open_table(out)
     check_condition(where)
-    ids: list[str] = _ids(table, f"({where}\n) AND status = '{STATUS_OK}'").to_pylist()
+    ids: list[str] = _ids(table, where, f" AND status = '{STATUS_OK}'").to_pylist()
     return ids
 
 
-def _ids(table: TableFiles, where: str) -> pa.Array:
-    """Return the images for which `where` holds."""
-    check_condition(where)
-    query = f"SELECT image_id FROM latents WHERE (\n{where}\n)"  # the line break ends a comment in `where`
+def _ids(table: TableFiles, where: str, more: str = "") -> pa.Array:
+    """Return the images for which `where` holds, which was checked; `more` follows it."""
+    query = f"SELECT image_id FROM latents WHERE (\n{where}\n){more}"  # the line break ends a comment in `where`
     with run_query(table, query) as found:
         ids = [batch.column(0) for batch in found.batches]
     return pa.concat_arrays(ids) if ids else pa.array([], pa.string())

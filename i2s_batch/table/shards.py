@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,8 @@ from i2s_batch.schema.columns import SCHEMA_VERSION
 from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION, table_settings, texts_of
 from i2s_batch.schema.row import Row
 from i2s_batch.schema.settings import TableSettings
-from i2s_batch.storage import Store, open_store
+from i2s_batch.storage import Store, is_remote, open_store
+from i2s_batch.table.near_ids import not_in
 
 _SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
 _READERS = 4  # shards fetched at once; each is some 30 MB
@@ -74,8 +76,17 @@ def read_rows(out: str, image_ids: Sequence[str]) -> list[Row]:
         rows = {row.image_id: row for part in parts for row in part}
     missing = [image_id for image_id in image_ids if image_id not in rows]
     if missing:
-        raise UnknownImageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
+        raise _unknown_image(store, missing)
     return [rows[image_id] for image_id in image_ids]
+
+
+def _unknown_image(store: Store, missing: Sequence[str]) -> UnknownImageError:
+    ids: list[str] = []
+    for key in existing_shards(store):
+        with open_shard(store, key, whole=False) as file:
+            ids += file.read(["image_id"], use_threads=False)["image_id"].to_pylist()
+    more = f" ({len(missing)} such ids)" if len(missing) > 1 else ""
+    return UnknownImageError(not_in(missing[0], [store.url], ids) + more)
 
 
 def row_of_shard(store: Store, key: str, image_id: str) -> Row:
@@ -141,6 +152,8 @@ def _why_no_shards(store: Store) -> str:
             f"{store.url!r} is an unfinished run without a shard yet ({rows} rows in its work log); "
             "run its embed command again to resume it"
         )
+    if not is_remote(store.url) and not Path(store.url).exists():
+        return f"{store.url!r} does not exist; give the OUT of an embed run"
     return f"{store.url!r} holds no output of i2s-batch; give the OUT of an embed run"
 
 
