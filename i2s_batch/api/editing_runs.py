@@ -9,7 +9,7 @@ from typing import Unpack
 
 from i2s_batch.api.options import EditRunOptions, checked, edit_config, path_or_url
 from i2s_batch.api.results import EditResult
-from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
 from i2s_batch.config import EditConfig
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest, look_first
 from i2s_batch.editing.registered import EDITS
@@ -55,6 +55,7 @@ def edit(
         I2SError: What else a user can mend.
     """
     with session(progress) as report:
+        check_device(_config(request, options))
         run, config = _run(table, out, request, generator, caller, report, options)
         outcome = execute(run, config.in_process, caller)
         where = path_or_url("out", out)

@@ -15,9 +15,11 @@ from typing import TypeAlias
 
 from i2s_batch.api.notebook import NotebookBar, in_notebook
 from i2s_batch.api.reports import write_report
+from i2s_batch.config import RunConfig
 from i2s_batch.editing.strips import Strip
-from i2s_batch.errors import ConfigError, I2SError, RunStoppedError
+from i2s_batch.errors import ClusterError, ConfigError, I2SError, RunStoppedError
 from i2s_batch.models import GeneratorWeights
+from i2s_batch.run.device import has_gpu
 from i2s_batch.run.execution import Outcome, Run
 from i2s_batch.run.pools import Cluster, InProcessCluster
 from i2s_batch.run.stopping import Leave, RunInterruptedError
@@ -78,6 +80,23 @@ def execute(run: Run, in_process: bool, caller: Caller) -> Outcome:
         return run.execute(cluster)
     finally:
         cluster.close()
+
+
+def check_device(config: RunConfig) -> None:
+    """Check that a run which asks for a GPU can get one, before anything is read or written.
+
+    Raises:
+        ClusterError: It would have to work on this machine, which has none.
+    """
+    if config.device != "cuda" or has_gpu():
+        return
+    if config.in_process:
+        InProcessCluster().fleet(config, 1, 0)
+        return
+    from i2s_batch.run.ray import node
+
+    if node.is_alone():
+        raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
 
 
 def ray_cluster() -> Cluster:

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from i2s_batch.api.options import StudyOptions, path_or_url, source_options, study_config
 from i2s_batch.api.results import StudyResult
-from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
 
@@ -44,6 +44,7 @@ def study(
     """
     request = _request((source, out, generator, vgg), name, options, caller)
     with session(progress) as report:
+        check_device(request.config)
         run = StudyRun(request, report)
         outcome = execute(run, request.config.in_process, caller)
         page = try_report(path_or_url("out", out), run.generator, report)

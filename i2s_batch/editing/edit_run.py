@@ -25,17 +25,15 @@ from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.images.draw.animations import check_animation
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.overwriting import is_unbegun
-from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import EDIT_INTERNAL, Plan
-from i2s_batch.output.run_record import new_record
-from i2s_batch.output.same_run import check_same_run
+from i2s_batch.output.run_record import RunRecord, new_record
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.plurals import counted
-from i2s_batch.run.execution import Run, with_recorded_sources
+from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.recorded import generator_record
+from i2s_batch.run.taking import run_at, with_recorded_sources
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.identity import is_same_source
@@ -218,18 +216,14 @@ def look_first(request: EditRunRequest, report: Callable[[str], None]) -> Select
         existing_shards(open_store(table))
         if is_same_source(table, open_store(request.out).url):
             raise RunConflictError(f"{table} is both a table and OUT; give OUT a folder or prefix of its own")
-    existing = claim(store := open_store(request.out))
-    if existing is not None and not request.config.overwrite:
+
+    def asked(existing: RunRecord) -> RunRecord:
         settings = request.config.identity() | settings_of(request)
-        asked = new_record(request.tables, settings, existing.generator, None, {})
-        try:
-            check_same_run(existing, with_recorded_sources(existing, asked), store.url)
-        except RunConflictError:
-            if not is_unbegun(store):
-                raise
-        else:
-            return None
-    return request.select(report)
+        record = new_record(request.tables, settings, existing.generator, None, {})
+        return with_recorded_sources(existing, record)
+
+    found = run_at(open_store(request.out), asked, request.config.overwrite)
+    return None if found.resumed is not None else request.select(report)
 
 
 def check_generator(index: LatentIndex, weights: GeneratorWeights) -> None:

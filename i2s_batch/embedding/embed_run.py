@@ -14,17 +14,14 @@ from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
-from i2s_batch.errors import RunConflictError, SourceError, StorageError
+from i2s_batch.errors import SourceError, StorageError
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.moved_source import moved_uri
-from i2s_batch.output.overwriting import is_unbegun
-from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord, new_record
 from i2s_batch.output.run_state import RunState, undone_checkpoints
-from i2s_batch.output.same_run import check_same_run
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.plurals import counted
@@ -32,6 +29,7 @@ from i2s_batch.run.assembly import Assembler
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
 from i2s_batch.run.recorded import generator_record, vgg_record
+from i2s_batch.run.taking import run_at
 from i2s_batch.run.terminal import show_stage
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
@@ -92,18 +90,14 @@ class EmbedRun(Run):
             RunConflictError: OUT holds something else, or a run with other settings.
         """
         show_stage(self._report, "looking at SOURCE and OUT")
-        existing = claim(self._store)
-        if existing is not None and not self._config.overwrite:
-            settings = self._request.config.identity()
-            asked = new_record(self._request.source, settings, existing.generator, existing.vgg, {})
-            try:
-                check_same_run(existing, self._same_source(existing, asked), self._store.url)
-            except RunConflictError:
-                if not is_unbegun(self._store):
-                    raise
-            else:
-                return None
-        return self._new_plan()
+        request = self._request
+
+        def asked(existing: RunRecord) -> RunRecord:
+            record = new_record(request.source, request.config.identity(), existing.generator, existing.vgg, {})
+            return self._same_source(existing, record)
+
+        found = run_at(self._store, asked, self._config.overwrite)
+        return None if found.resumed is not None else self._new_plan()
 
     def _make_plan(self) -> Plan:
         return self._early_plan or self._new_plan()

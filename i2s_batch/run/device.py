@@ -19,6 +19,11 @@ _LOST = re.compile(r"(CUDA|HIP|CUDA driver|cuDNN|cuBLAS|miopen) error\b", re.IGN
 _NO_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
+def has_gpu() -> bool:
+    """Return whether PyTorch sees a GPU on this machine."""
+    return torch.cuda.is_available()
+
+
 def device_name(device: torch.device) -> str:
     """Return the name of a device as in the table's column `device`."""
     if device.type == "cuda":

@@ -11,23 +11,20 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from i2s_batch.config import RunConfig
-from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.errors import StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.logged_rows import delete_damaged_rows
-from i2s_batch.output.overwriting import clear_run, has_plan, is_unbegun
-from i2s_batch.output.ownership import claim
+from i2s_batch.output.overwriting import is_unbegun
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import settle_publications
 from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.run_state import RunState, nothing_done, scan
 from i2s_batch.output.run_summary import RunSummary
-from i2s_batch.output.same_run import check_same_run
 from i2s_batch.output.summary_file import SummaryFile
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
-from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.driver import Driver
 from i2s_batch.run.failures import count_statuses, failed_images, reset_failures
@@ -35,10 +32,10 @@ from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.progress import Progress
 from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
+from i2s_batch.run.taking import described, recorded_anew, run_at, take_place, with_recorded_sources
 from i2s_batch.run.terminal import duration
 from i2s_batch.schema.columns import NOT_FAILED, STATUS_NOT_AN_IMAGE
 from i2s_batch.schema.row import Row
-from i2s_batch.sources.identity import is_same_source
 from i2s_batch.storage import open_store
 
 _SCANS = 3  # of what is done, by a run whose log changes meanwhile
@@ -69,15 +66,6 @@ class Outcome:
         """Return whether no more images failed than the settings allow."""
         images = self.summary.images - self.summary.statuses.get(STATUS_NOT_AN_IMAGE, 0)
         return self.failed <= self.config.max_failed_fraction * images
-
-
-def with_recorded_sources(existing: RunRecord, asked: RunRecord) -> RunRecord:
-    """Return the record `asked` with the names of `existing` for tables that are the same files."""
-    old, new = existing.source, asked.source
-    if isinstance(new, str) or isinstance(old, str) or len(new) != len(old):
-        return asked
-    pairs = zip(old, new, strict=True)
-    return replace(asked, source=tuple(one if is_same_source(one, other) else other for one, other in pairs))
 
 
 class Run(ABC):
@@ -188,19 +176,10 @@ class Run(ABC):
         return self._planned
 
     def overwritten(self) -> str | None:
-        """Return in words which run of the output is deleted for this one, as planned; None if none with any row is."""
+        """Return in words which run of the output is deleted for this one, as planned; None if none that has begun."""
         if self._replaced is None or is_unbegun(self._store):
             return None
-        source = self._replaced.source_now or self._replaced.source
-        of = source if isinstance(source, str) else ", ".join(source)
-        begun = f"{self._store.url} holds a run over {of}, begun {self._replaced.created_at}"
-        try:
-            plan = Plan.load(self._store, self._replaced.shard_size)
-            log = WorkLog(self._store.url, self._replaced.generator.latent_size)
-            done = scan(self._store, plan, log)
-        except StorageError:  # it is damaged, which may be why
-            return begun
-        return f"{begun}, with {done.images - done.remaining_images} of {counted(done.images, 'image')} done"
+        return described(self._store, self._replaced)
 
     def execute(self, cluster: Cluster) -> Outcome:
         """Carry the run to its end on `cluster`, under the lease of the output."""
@@ -254,22 +233,13 @@ class Run(ABC):
         Raises:
             RunConflictError: OUT holds another run, or files of somebody else.
         """
-        self._replaced = None
-        record = claim(self._store)
-        if record is None or (self._config.overwrite and not self._has_begun):
-            self._replaced = record
-            return None
-        try:
-            check_same_run(record, self._same_source(record, self._record), self._store.url)
-        except RunConflictError:
-            if not is_unbegun(self._store):
-                raise
-            self._replaced = record
-            return None
-        if not has_plan(self._store) and is_unbegun(self._store):  # killed while it took the place of another
-            self._replaced = record
-            return None
-        return record
+        found = run_at(
+            self._store,
+            lambda existing: self._same_source(existing, self._record),
+            self._config.overwrite and not self._has_begun,
+        )
+        self._replaced = found.replaced
+        return found.resumed
 
     def begin(self, confirm: Callable[[], None] = lambda: None) -> RunRecord:
         """Write the plan and the record of a new run, or take those of the one that is resumed; return the record.
@@ -286,7 +256,7 @@ class Run(ABC):
                 confirm()
                 self._save(self._planned)
             self._has_begun = True
-            return existing
+            return recorded_anew(self._store, existing, self._record, confirm)
         confirm()
         if self._resumed:  # another driver has replaced the run since it was checked
             self._planned, self._resumed = self._make_plan(), False
@@ -305,8 +275,7 @@ class Run(ABC):
             return
         what = "is overwritten" if self._config.overwrite else "had no image begun and is replaced"
         self._report(f"the run in {self._store.url} {what}")
-        clear_run(self._store, self._replaced, confirm)
-        self._store.put(RunLayout.run_json, self._record.encode())
+        take_place(self._store, self._replaced, self._record, confirm)
 
     def _save(self, plan: Plan) -> None:
         """Save the plan and continue with the saved one, which holds in memory only what is asked for."""

@@ -32,6 +32,11 @@ _VITAL = ("raylet", "gcs_server")
 _SOCKETS = Path("/proc/net/unix")  # Linux only: every socket that a process holds
 
 
+def is_alone() -> bool:
+    """Return whether `connect` would start a Ray of our own: no cluster is joined, named or running here."""
+    return not ray.is_initialized() and (os.environ.get("RAY_ADDRESS") or _running_cluster() or "local") == "local"
+
+
 def connect() -> bool:
     """Join the cluster of RAY_ADDRESS, else the one that `ray start` began on this machine, else start one.
 
