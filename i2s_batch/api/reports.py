@@ -10,7 +10,7 @@ from i2s_batch.api.options import path_or_url
 from i2s_batch.editing.report_part import edit_parts
 from i2s_batch.editing.strips import Strip
 from i2s_batch.embedding.report_part import embed_parts
-from i2s_batch.errors import RunConflictError
+from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.reporting.facts import Facts, gather
@@ -19,6 +19,8 @@ from i2s_batch.reporting.parts import PageParts
 from i2s_batch.run.recorded import recorded_command, recorded_generator
 from i2s_batch.schema.settings import EDIT, STUDY
 from i2s_batch.studies.report_part import study_parts
+from i2s_batch.table.dataset import open_table
+from i2s_batch.table.shards import recorded_settings
 
 
 def report(out: str | os.PathLike[str], generator: str | os.PathLike[str] | None = None) -> str:
@@ -34,6 +36,10 @@ def report(out: str | os.PathLike[str], generator: str | os.PathLike[str] | None
         RunConflictError: The table was made by another generator.
     """
     where = path_or_url("out", out)
+    if generator is not None and recorded_settings(open_table(where).schema, where).run.kind == STUDY:
+        raise ConfigError(
+            "--generator has no effect on a study, whose page shows the reconstructions that it kept; leave it out"
+        )
     weights, why_none = (
         recorded_generator(where) if generator is None else (generator_weights(path_or_url("generator", generator)), "")
     )

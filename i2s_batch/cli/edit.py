@@ -241,13 +241,14 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     if (where and ids) or (request.listed is not None and (where or ids)):
         raise click.UsageError("--where, --ids and --edit-list are ways to choose the images; give one")
     arguments = common.arguments(options.animation is not None)
-    from i2s_batch.api import editing_runs
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
-    from i2s_batch.editing.edit_lists import read_ids
 
-    arguments |= {"generator": common.generator, "where": where, "ids": None if ids is None else read_ids(ids)}
-    arguments |= {"progress": line_logger(), "caller": caller(common.overwrite, common.yes)}
-    with resumable():
+    with resumable("looking at the tables and OUT"):
+        arguments |= {"progress": line_logger(), "caller": caller(common.overwrite, common.yes)}
+        from i2s_batch.api import editing_runs
+        from i2s_batch.editing.edit_lists import read_ids
+
+        arguments |= {"generator": common.generator, "where": where, "ids": None if ids is None else read_ids(ids)}
         if common.dry_run:
             preview = editing_runs.preview_edit(latents, out, request, **arguments)
             click.echo(json.dumps(preview.to_json(), indent=2))

@@ -54,11 +54,13 @@ def embed(
     if not dry_run:
         refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
     arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
-    from i2s_batch.api import embedding_runs
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
-    report, asked_by = line_logger(), caller(options["overwrite"], options["yes"])
-    with resumable():
+    report = line_logger()
+    with resumable("looking at SOURCE and OUT"):
+        asked_by = caller(options["overwrite"], options["yes"])
+        from i2s_batch.api import embedding_runs
+
         if dry_run:
             preview, config, fingerprint = embedding_runs.preview_embed(source, out, progress=report, **arguments)
             updates = preview.images_to_do * config.embed.steps

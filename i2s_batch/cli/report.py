@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
-from i2s_batch.cli.options import refuse_without_effect
+from i2s_batch.cli.run_command import shown_at_once
 
 
 @click.command(cls=GroupedCommand)
@@ -21,13 +21,9 @@ def report(out: str, generator: str | None) -> int:
 
     OUT is the folder or s3:// prefix of a run, finished or not. The page is one file that needs no network.
     """
-    from i2s_batch.api import reports
-    from i2s_batch.schema.settings import STUDY
-    from i2s_batch.table.dataset import open_table
-    from i2s_batch.table.shards import recorded_settings
+    with shown_at_once("reading the table"):
+        from i2s_batch.api import reports
 
-    if generator and recorded_settings(open_table(out).schema, out).run.kind == STUDY:
-        refuse_without_effect(["--generator"], "on a study, whose page shows the reconstructions that it kept")
-
-    click.echo(reports.report(out, generator))
+        page = reports.report(out, generator)
+    click.echo(page)
     return 0

@@ -81,13 +81,28 @@ def _ask_before_deleting(what: str) -> None:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """Carry out a run; if a signal stops it, the process exits with status 128 + the number of the signal.
-
-    The command that resumes the run is shown on standard error.
-    """
+def shown_at_once(doing: str) -> Iterator[None]:
+    """Show on a terminal what a command is doing until it prints something: libraries take seconds to load."""
+    live = line_logger()
+    if isinstance(live, LiveLine):
+        live.stage(doing)
+    elif sys.stderr.isatty():
+        log_line(doing)
     try:
         yield
+    finally:
+        _end_live_line()
+
+
+@contextmanager
+def resumable(doing: str = "starting") -> Iterator[None]:
+    """Carry out a run; if a signal stops it, the process exits with status 128 + the number of the signal.
+
+    The command that resumes the run is shown on standard error, and on a terminal at once what is `doing`.
+    """
+    try:
+        with shown_at_once(doing):
+            yield
     except RunStoppedError as stopped:
         log_line(_how_to_resume(stopped.saved, _same_command()))
         sys.exit(128 + stopped.signal)
@@ -95,14 +110,15 @@ def resumable() -> Iterator[None]:
 
 def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
     """Run `work`, several runs of a program of ours, with a Ray cluster."""
-    from i2s_batch.api import sessions
+    with resumable():
+        from i2s_batch.api import sessions
 
-    cluster = sessions.ray_cluster()
-    with resumable(), sessions.session(line_logger()) as report:
-        try:
-            return work(cluster, report)
-        finally:
-            cluster.close()
+        cluster = sessions.ray_cluster()
+        with sessions.session(line_logger()) as report:
+            try:
+                return work(cluster, report)
+            finally:
+                cluster.close()
 
 
 def _how_to_resume(saved: int | None, command: str) -> str:

@@ -103,10 +103,11 @@ def sample(
     image can be compared with theirs; noise is the checkpoint's own. Without --table the images are OUT/seed0000.png
     and so on; with it OUT is a run like those of `edit`, which the same command resumes.
     """
-    from i2s_batch.api import sampling
     from i2s_batch.cli.run_command import caller, line_logger, log_line, resumable
 
-    with resumable():
+    with resumable("reading the generator"):
+        from i2s_batch.api import sampling
+
         samples = sampling.sample(
             generator,
             out,

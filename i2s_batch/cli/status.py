@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
-from i2s_batch.cli.run_command import log_line
+from i2s_batch.cli.run_command import line_logger, shown_at_once
 from i2s_batch.run.terminal import duration, printable
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ def status(out: str, as_json: bool) -> int:
 
     OUT is the folder or s3:// prefix of the run, which may be running anywhere: the output is only read.
     """
-    from i2s_batch.run.status import read_status
+    with shown_at_once("reading the rows"):
+        from i2s_batch.run.status import read_status
 
-    found = read_status(out, log_line)
+        found = read_status(out, line_logger())
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(_lines(found)))
     return 0
 

@@ -63,11 +63,13 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
         refuse_without_effect([varied], f"in the study {name}, which tries every value of it")
         del options[varied.removeprefix("--").replace("-", "_")]
     arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
-    from i2s_batch.api import study_runs
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
-    report, asked_by = line_logger(), caller(options["overwrite"], options["yes"])
-    with resumable():
+    report = line_logger()
+    with resumable("looking at SOURCE and OUT"):
+        asked_by = caller(options["overwrite"], options["yes"])
+        from i2s_batch.api import study_runs
+
         if dry_run:
             preview = study_runs.preview_study(source, out, name, progress=report, caller=asked_by, **arguments)
             click.echo(json.dumps(preview.to_json(), indent=2))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
+from i2s_batch.cli.run_command import shown_at_once
 from i2s_batch.run.terminal import printable
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ def verify(out: str, sample: int, generator: str | None, vgg: str | None) -> int
     The exit status is 0 if everything is as it should be. It is 1 if something is wrong, which a line with its file
     and row says, or if the run is not finished.
     """
-    from i2s_batch.api.verification import verify as check
+    with shown_at_once("reading the table"):
+        from i2s_batch.api.verification import verify as check
 
-    found = check(out, sample, generator, vgg)
+        found = check(out, sample, generator, vgg)
     click.echo("\n".join(printable(line) for line in _lines(found)))
     return 0 if found.sound else 1
 

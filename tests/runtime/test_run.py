@@ -101,9 +101,9 @@ def test_an_output_inside_the_source_is_no_picture(job: EmbedRunRequest, picture
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"embed": EmbedConfig(steps=STEPS + 1)}, "settings.steps is 12 there, 13 was asked"),
-        ({"embed": EmbedConfig(steps=STEPS, space="w")}, "settings.space is w+ there, w was asked"),
-        ({"precision": "tf32"}, "settings.precision"),
+        ({"embed": EmbedConfig(steps=STEPS + 1)}, "--steps is 12 there, 13 was asked"),
+        ({"embed": EmbedConfig(steps=STEPS, space="w")}, "--space is w+ there, w was asked"),
+        ({"precision": "tf32"}, "--precision is fp32 there"),
     ],
 )
 def test_an_output_of_another_run_is_refused(job: EmbedRunRequest, change: dict, message: str) -> None:
