@@ -18,6 +18,7 @@ from i2s_batch.editing.sampling.settings import SampleSettings
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.plurals import counted
 from i2s_batch.run.execution import WORKER_BYTES
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.run.progress import LINE_EVERY_S
@@ -124,7 +125,7 @@ def _counter(images: int, report: Callable[[str], None]) -> Callable[[int], None
 
     def count(done: int) -> None:
         nonlocal reported
-        text = f"{done} of {images} images"
+        text = f"{done} of {counted(images, 'image')}"
         if isinstance(report, LiveReporter):
             report.show(text, done / images)
         elif time.monotonic() - reported >= LINE_EVERY_S:

@@ -255,7 +255,7 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
             return 0
         result = editing_runs.edit(latents, out, request, **arguments)
     folder = out.rstrip("/")
-    click.echo(f"{result.counted('images')}. Images: {folder}/pictures/ Table: {folder}/latents/")
+    click.echo(f"{result.counted('image')}. Images: {folder}/pictures/ Table: {folder}/latents/")
     if result.animations:
         click.echo(f"Animations: {folder}/animations/")
     if result.contact_sheet:

@@ -68,7 +68,7 @@ def embed(
             click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
             return 0
         result = embedding_runs.embed(source, out, progress=report, caller=asked_by, **arguments)
-    click.echo(f"{result.counted('images')}. Table: {out.rstrip('/')}/latents/")
+    click.echo(f"{result.counted('image')}. Table: {out.rstrip('/')}/latents/")
     return ended(result, "images")
 
 

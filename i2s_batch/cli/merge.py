@@ -26,5 +26,5 @@ def merge(outs: tuple[str, ...]) -> int:
         from i2s_batch.api.merges import merge as merge_outputs
 
         result = merge_outputs(runs, new, progress=line_logger())
-    click.echo(f"{result.counted('images')}. Table: {new.rstrip('/')}/latents/")
+    click.echo(f"{result.counted('image')}. Table: {new.rstrip('/')}/latents/")
     return 0

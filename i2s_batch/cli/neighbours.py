@@ -10,6 +10,7 @@ import click
 from i2s_batch.cli.aligned import aligned, terminal_columns
 from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
 from i2s_batch.cli.run_command import line_logger, log_line, shown_at_once
+from i2s_batch.plurals import counted
 from i2s_batch.run.terminal import LiveLine, duration, printable
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def neighbours(
     click.echo("\n".join(aligned(["rank", "distance", "image_id"], rows, terminal_columns()).lines))
     rate = max(found.seconds, 1e-9)
     log_line(
-        f"{found.rows} latents, layers {found.layers.start} to {found.layers.stop - 1}, in {duration(found.seconds)}: "
+        f"{counted(found.rows, 'latent')}, layers {found.layers.start} to {found.layers.stop - 1}, in {duration(found.seconds)}: "
         f"{found.rows / rate:.0f} rows/s, {found.latent_bytes / rate / 1e9:.2f} GB/s"
     )
     if sheet:

@@ -12,6 +12,7 @@ import click
 from i2s_batch.cli.aligned import aligned, terminal_columns
 from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
 from i2s_batch.cli.run_command import log_line, shown_at_once
+from i2s_batch.plurals import counted
 from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def _show(found: QueryResult, limit: int, by_default: bool) -> None:
     click.echo("\n".join(table.lines))
     if table.left_out:
         some = ", ".join(table.left_out[:_NAMED]) + (", ..." if len(table.left_out) > _NAMED else "")
-        log_line(f"{len(table.left_out)} columns do not fit ({some}); name those that you want")
+        log_line(
+            f"{counted(len(table.left_out), 'column does', 'columns do')} not fit ({some}); name those that you want"
+        )
     if len(rows) > limit and by_default:
         log_line(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
 

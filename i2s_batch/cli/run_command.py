@@ -14,6 +14,7 @@ import click
 
 from i2s_batch.cli.options import Location
 from i2s_batch.errors import RunStoppedError
+from i2s_batch.plurals import counted
 from i2s_batch.run.terminal import LiveLine, is_terminal
 from i2s_batch.storage.urls import hide_secrets, is_url
 
@@ -123,7 +124,7 @@ def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
 
 def _how_to_resume(saved: int | None, command: str) -> str:
     """Return the message of a run that was stopped when `saved` images in flight had been saved."""
-    kept = "" if saved is None else f" {saved} images in flight were saved,"
+    kept = "" if saved is None else f" {counted(saved, 'image in flight was', 'images in flight were')} saved,"
     return f"i2s-batch: stopped;{kept} run the same command again to resume:\n  {command}"
 
 

@@ -11,6 +11,7 @@ from i2s_batch.cli.options import AutoOr, Location
 from i2s_batch.config import DEVICES, PRECISIONS
 from i2s_batch.editing.sampling.seeds import Seeds
 from i2s_batch.errors import ConfigError
+from i2s_batch.plurals import counted
 
 if TYPE_CHECKING:
     _SeedsType = click.ParamType[Seeds]
@@ -123,7 +124,7 @@ def sample(
             caller=caller(),
         )
     good = samples.images - samples.failed
-    click.echo(f"{good} of {samples.images} images: {samples.folder}")
+    click.echo(f"{good} of {counted(samples.images, 'image')}: {samples.folder}")
     click.echo(f"Contact sheet: {samples.contact_sheet}")
     if samples.table is not None:
         click.echo(f"Table: {samples.table}")
@@ -131,6 +132,8 @@ def sample(
         click.echo(f"Report: {samples.report}")
     if samples.failed:
         why = "--psi is too large, or the checkpoint is damaged: give a --psi from 0 to 1, or another GENERATOR"
-        log_line(f"i2s-batch: {samples.failed} images have values that are not finite, and no file; {why}")
+        log_line(
+            f"i2s-batch: {counted(samples.failed, 'image has', 'images have')} values that are not finite, and no file; {why}"
+        )
         return 1
     return 0

@@ -75,5 +75,5 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
             click.echo(json.dumps(preview.to_json(), indent=2))
             return 0
         result = study_runs.study(source, out, name, progress=report, caller=asked_by, **arguments)
-    click.echo(f"{result.counted('variants of images')}. Table: {out.rstrip('/')}/latents/")
+    click.echo(f"{result.counted('variant of images', 'variants of images')}. Table: {out.rstrip('/')}/latents/")
     return ended(result, "variants")

@@ -8,6 +8,7 @@ import click
 
 from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
 from i2s_batch.cli.run_command import shown_at_once
+from i2s_batch.plurals import counted
 from i2s_batch.run.terminal import printable
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ def _lines(found: Verification) -> list[str]:
     planned = "unknown" if found.planned is None else str(found.planned)
     lines = [
         found.out,
-        f"  images      {planned} planned, {found.rows} rows in {found.files} files, {found.latents} with a latent",
-        f"  checksums   {found.as_written} of {found.files} files are as they were written",
-        f"  rendered    {found.rendered} rows again" + (f", within {found.within}" if found.rendered else ""),
+        f"  images      {planned} planned, {counted(found.rows, 'row')} in {counted(found.files, 'file')}, {found.latents} with a latent",
+        f"  checksums   {found.as_written} of {counted(found.files, 'file')} as written",
+        f"  rendered    {counted(found.rendered, 'row')} again"
+        + (f", within {found.within}" if found.rendered else ""),
         *(f"  unchecked   {text}" for text in found.unchecked),
     ]
     for finding in found.findings[:_SHOWN]:
@@ -68,5 +70,7 @@ def _lines(found: Verification) -> list[str]:
     if len(found.findings) > _SHOWN:
         lines.append(f"wrong: {len(found.findings) - _SHOWN} more")
     if found.missing:
-        lines.append(f"unfinished: {found.missing} images have no row in the table yet; see i2s-batch status")
+        lines.append(
+            f"unfinished: {counted(found.missing, 'image has', 'images have')} no row in the table yet; see i2s-batch status"
+        )
     return lines if not found.sound else [*lines, "everything is as it should be"]

@@ -33,6 +33,28 @@ class ListedEdit:
             check_numbers("strengths", self.strengths)
 
 
+def check_listed(listed: tuple[ListedEdit, ...] | None, operation: str, uses: tuple[str, ...]) -> None:
+    """Raise ConfigError if rows of an edit list hold settings that the edit does not use.
+
+    Args:
+        listed: The rows; None without a list.
+        operation: The edit.
+        uses: The settings that it does use, of `strengths` and `layers`.
+    """
+    if listed is not None and not (
+        isinstance(listed, (tuple, list)) and all(isinstance(edit, ListedEdit) for edit in listed)
+    ):
+        raise ConfigError(
+            f"listed is {listed!r}; give the rows of an edit list, such as (ListedEdit(('a.png', 'b.png')),)"
+        )
+    for number, edit in enumerate(listed or (), 1):
+        for name in ("strengths", "layers"):
+            if name not in uses and getattr(edit, name) is not None:
+                raise ConfigError(
+                    f"row {number} of the edit list gives {name}, which {operation} does not use; leave them out"
+                )
+
+
 class Request(Protocol):
     """Asks for an edit, with its settings: a frozen dataclass, each field of which is recorded in run.json."""
 

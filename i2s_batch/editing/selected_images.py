@@ -49,8 +49,9 @@ def select_images(
         _check_list(index, request)
         return Selection(index, [])
     if ids is not None:
-        _check_ids(index, ids)
-        return Selection(index, list(ids))
+        meant = [_as_meant(image_id, index) for image_id in ids]
+        _check_ids(index, meant)
+        return Selection(index, meant)
     if where is not None:
         chosen = [image_id for table in tables for image_id in chosen_ids(table, where)]
         return Selection(index, sorted(chosen, key=_in_natural_order))
@@ -76,6 +77,11 @@ def _named(request: Request) -> Iterator[tuple[str, str]]:
         value = getattr(request, each.name, None)
         if each.metadata[OPTION].kind is Kind.IMAGE_ID and isinstance(value, str):
             yield f"--{each.name.replace('_', '-')}", value
+
+
+def _as_meant(image_id: str, index: LatentIndex) -> str:
+    """Return an id without the blanks around it, as lists often have them, unless it is an id with them."""
+    return image_id if index.status_of(image_id) is not None else image_id.strip() or image_id
 
 
 def _check_ids(index: LatentIndex, ids: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_state import RunState
 from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.parquet.sorted_rows import SortedIds
+from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.sources.image_bytes import read_bytes
 
@@ -59,7 +60,10 @@ def compare(
             positions = np.flatnonzero(present)
             uris = plan.shard_images(shard)["uri"].take(positions).to_pylist()
             changed += _mark_changed(state, plan, shard, positions, list(map(present_uri, uris)), rows["sha256"])
-    report(f"{changed} images have changed, {gone} are gone (their rows stay); SOURCE holds {listing.num_rows} now")
+    what = (
+        f"{counted(changed, 'image has', 'images have')} changed, {counted(gone, 'is', 'are')} gone (their rows stay)"
+    )
+    report(f"{what}; SOURCE holds {listing.num_rows} now")
 
 
 def _mark_changed(

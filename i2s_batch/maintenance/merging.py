@@ -23,6 +23,7 @@ from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.run_summary import MergedSummary
 from i2s_batch.output.same_run import check_same_run
 from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
+from i2s_batch.plurals import counted
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import existing_shards, read_shard
@@ -60,7 +61,8 @@ def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> 
     target, merged_record = open_store(new), _merged_record(stores, records)
     _check_free(target, merged_record)  # before anything is written, and again under the lease
     doubled = sum(map(len, plans)) - chosen.num_rows
-    report(f"{chosen.num_rows} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
+    images, rows = counted(chosen.num_rows, "image"), counted(doubled, "row is", "rows are")
+    report(f"{images} of {len(outs)} runs; {rows} of images that another run holds too")
     target.check_writable()
     lease = Lease(target, RunLayout.lease)
     lease.acquire()

@@ -56,10 +56,10 @@ class Outcome:
         """Return how many images failed; a file that is not an image has not."""
         return sum(n for status, n in self.summary.statuses.items() if status not in NOT_FAILED)
 
-    def counted(self, what: str) -> str:
+    def counted(self, what: str, plural: str | None = None) -> str:
         """Return how many images there are of each status, in a few words."""
         counts = ", ".join(f"{n} {status}" for status, n in self.summary.statuses.items())
-        return f"{self.summary.images} {what}: {counts}"
+        return f"{counted(self.summary.images, what, plural)}: {counts}"
 
     @property
     def acceptable(self) -> bool:
@@ -292,7 +292,7 @@ class Run(ABC):
         lease.confirm()
         retried = reset_failures(state, assembler, log, plan) if config.retry_failed else 0
         if config.retry_failed:
-            self._report(f"trying {retried} failed images again")
+            self._report(f"trying {counted(retried, 'failed image')} again")
         self._compare(state, assembler, plan)
         if not state.remaining:
             self._name_new_images(plan)
@@ -329,8 +329,8 @@ class Run(ABC):
         fleet = cluster.fleet(self._config, state.remaining, self.worker_bytes)
         pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
-        total, workers = len(self.plan()), fleet.workers
-        self._report(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
+        total, workers = counted(len(self.plan()), "image"), counted(fleet.workers, "worker")
+        self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}")
         progress.phase("")
         driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress)
 

@@ -17,6 +17,7 @@ from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.images.resize import fit_image
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
+from i2s_batch.plurals import counted
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.source import list_images
 from i2s_batch.studies.catalogue import study_of
@@ -66,7 +67,7 @@ class StudyRun(EmbedRun):
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)
-        self._report(f"{len(chosen)} of {len(ids)} images in {len(self.study.variants)} variants")
+        self._report(f"{len(chosen)} of {counted(len(ids), 'image')} in {counted(len(self.study.variants), 'variant')}")
         rows = [
             planned_row(variant, ids[index], classes[index], self._input(variant, ids[index], uris[index]), uris[index])
             for variant in self.study.variants

@@ -153,7 +153,7 @@ def _why_no_shards(store: Store) -> str:
             "run its embed command again to resume it"
         )
     if not is_remote(store.url) and not Path(store.url).exists():
-        return f"{store.url!r} does not exist; give the OUT of an embed run"
+        return f"{store.url!r} does not exist, so it holds no output of i2s-batch; give the OUT of a run"
     return f"{store.url!r} holds no output of i2s-batch; give the OUT of an embed run"
 
 

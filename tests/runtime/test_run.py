@@ -117,7 +117,7 @@ def test_another_source_or_network_is_refused(job: EmbedRunRequest, tmp_path: Pa
     run(job)
     with pytest.raises(RunConflictError, match="source is"):
         run(replace(job, source=f"{job.source}/a"))
-    with pytest.raises(RunConflictError, match=r"vgg\.fingerprint"):
+    with pytest.raises(RunConflictError, match="the fingerprint of the VGG-16 is"):
         run(replace(job, vgg="random"))
 
 
@@ -170,7 +170,7 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedRunRequest) -
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert {(row["stop_reason"], row["steps"], row["loss_curve_steps"][-1]) for row in rows} == {("plateau", 4, 4)}
     command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
-    assert command is not None and command.endswith("--early-stopping 99 --patience 4 --shard-size 10")
+    assert command is not None and command.endswith("--early-stopping 99 --patience 4 --shard-size 10 --max-failed-fraction 0.2")
     with pytest.raises(RunConflictError, match="stop_plateau"):
         run(replace(job, config=CONFIG))
 
@@ -182,7 +182,7 @@ def test_another_optimizer_is_another_run_and_its_command_says_so(job: EmbedRunR
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert rows and all(row["loss"] == pytest.approx(min(row["loss_curve"]), rel=1e-3) for row in rows)
     command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
-    assert command is not None and command.endswith("--optimizer lbfgs --shard-size 10")
+    assert command is not None and command.endswith("--optimizer lbfgs --shard-size 10 --max-failed-fraction 0.2")
     with pytest.raises(RunConflictError, match="optimizer is lbfgs there"):
         run(replace(job, config=CONFIG))
 

@@ -27,6 +27,7 @@ from i2s_batch.editing.requests import (
     ListedEdit,
     as_numbers,
     check_frames,
+    check_listed,
     check_numbers,
     check_pairing,
     default_pairing,
@@ -59,6 +60,7 @@ class Morph:
         object.__setattr__(self, "strengths", as_numbers(self.strengths))
         object.__setattr__(self, "pairing", default_pairing(self.pairing, self.to))
         check_numbers("strengths", self.strengths)
+        check_listed(self.listed, self.operation, ("strengths",))
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, CHAIN, TOWARDS))
 
     def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:

@@ -19,7 +19,15 @@ from i2s_batch.editing.edit_options import (
 from i2s_batch.editing.formulas import Latents, crossover, style_layers
 from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
-from i2s_batch.editing.requests import ALL_PAIRS, TOWARDS, ListedEdit, check_pairing, default_pairing, towards
+from i2s_batch.editing.requests import (
+    ALL_PAIRS,
+    TOWARDS,
+    ListedEdit,
+    check_listed,
+    check_pairing,
+    default_pairing,
+    towards,
+)
 from i2s_batch.errors import ConfigError
 
 ROLES = ("content", "style")
@@ -42,6 +50,7 @@ class Style:
     def __post_init__(self) -> None:
         if self.keep is not None and self.layers is not None:
             raise ConfigError("a style takes either the layers that the content keeps, or those of the style, not both")
+        check_listed(self.listed, self.operation, ("layers",))
         object.__setattr__(self, "pairing", default_pairing(self.pairing, self.to))
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, TOWARDS))
 
