@@ -106,7 +106,8 @@ def neighbours(
     click.echo("\n".join(aligned(["rank", "distance", "image_id"], rows, terminal_columns()).lines))
     rate = max(found.seconds, 1e-9)
     log_line(
-        f"{counted(found.rows, 'latent')}, layers {found.layers.start} to {found.layers.stop - 1}, in {duration(found.seconds)}: "
+        f"{counted(found.rows, 'latent')}, layers {found.layers.start} to {found.layers.stop - 1}, "
+        f"in {duration(found.seconds)}: "
         f"{found.rows / rate:.0f} rows/s, {found.latent_bytes / rate / 1e9:.2f} GB/s"
     )
     if sheet:

@@ -132,8 +132,7 @@ def sample(
         click.echo(f"Report: {samples.report}")
     if samples.failed:
         why = "--psi is too large, or the checkpoint is damaged: give a --psi from 0 to 1, or another GENERATOR"
-        log_line(
-            f"i2s-batch: {counted(samples.failed, 'image has', 'images have')} values that are not finite, and no file; {why}"
-        )
+        bad = counted(samples.failed, "image has", "images have")
+        log_line(f"i2s-batch: {bad} values that are not finite, and no file; {why}")
         return 1
     return 0

@@ -56,12 +56,13 @@ def verify(out: str, sample: int, generator: str | None, vgg: str | None) -> int
 
 def _lines(found: Verification) -> list[str]:
     planned = "unknown" if found.planned is None else str(found.planned)
+    rows, again = counted(found.rows, "row"), counted(found.rendered, "row")
+    written = counted(found.files, "file is as it was written", "files are as they were written")
     lines = [
         found.out,
-        f"  images      {planned} planned, {counted(found.rows, 'row')} in {counted(found.files, 'file')}, {found.latents} with a latent",
-        f"  checksums   {found.as_written} of {counted(found.files, 'file')} as written",
-        f"  rendered    {counted(found.rendered, 'row')} again"
-        + (f", within {found.within}" if found.rendered else ""),
+        f"  images      {planned} planned, {rows} in {counted(found.files, 'file')}, {found.latents} with a latent",
+        f"  checksums   {found.as_written} of {written}",
+        f"  rendered    {again} again" + (f", within {found.within}" if found.rendered else ""),
         *(f"  unchecked   {text}" for text in found.unchecked),
     ]
     for finding in found.findings[:_SHOWN]:
@@ -70,7 +71,6 @@ def _lines(found: Verification) -> list[str]:
     if len(found.findings) > _SHOWN:
         lines.append(f"wrong: {len(found.findings) - _SHOWN} more")
     if found.missing:
-        lines.append(
-            f"unfinished: {counted(found.missing, 'image has', 'images have')} no row in the table yet; see i2s-batch status"
-        )
+        missing = counted(found.missing, "image has", "images have")
+        lines.append(f"unfinished: {missing} no row in the table yet; see i2s-batch status")
     return lines if not found.sound else [*lines, "everything is as it should be"]

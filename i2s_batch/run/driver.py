@@ -241,9 +241,8 @@ class Driver:
                 f"({event.worker}): {event.reason}"
             )
         what = "went with its machine" if event.preempted else "died"
-        self._progress.log(
-            f"{event.worker} {what} ({event.reason}); its {counted(member.images, 'image resumes', 'images resume')} elsewhere"
-        )
+        resumes = counted(member.images, "image resumes", "images resume")
+        self._progress.log(f"{event.worker} {what} ({event.reason}); its {resumes} elsewhere")
         self._return_tasks(member, count_death=not (event.preempted or event.memory))
         self._start()
 

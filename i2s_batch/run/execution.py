@@ -25,6 +25,7 @@ from i2s_batch.output.run_summary import RunSummary
 from i2s_batch.output.summary_file import SummaryFile
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
+from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.driver import Driver
 from i2s_batch.run.failures import count_statuses, failed_images, reset_failures

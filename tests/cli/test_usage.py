@@ -160,7 +160,7 @@ def test_a_study_that_cannot_be(
 def test_what_a_study_would_do(source: Path, tmp_path: Path, generator: Path) -> None:
     options = ("--generator", generator, "--vgg", "random", "--dry-run")
     result = i2s_batch("study", "space", source, tmp_path / "out", *options)
-    assert json.loads(result.stdout)["images"] == 4 and "1 of 1 images in 4 variants" in result.stderr
+    assert json.loads(result.stdout)["images"] == 4 and "1 of 1 image in 4 variants" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
