@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TypeAlias
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 from i2s_batch.errors import ConfigError
 
@@ -39,6 +40,7 @@ class LossWeights:
     conv4_2: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, value in asdict(self).items():
             _check(0 <= value < float("inf"), f"loss weight {name} is {value}; it must be finite and >= 0")
 
@@ -84,6 +86,7 @@ class EmbedConfig:
     compile: bool | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check(1 <= self.steps <= 1_000_000, f"steps is {self.steps}; it must be between 1 and 1000000")
         _check_choice("space", self.space, SPACES)
         INITIALISATIONS.get(self.init)
@@ -156,6 +159,7 @@ class RunConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("device", self.device, DEVICES)
         if self.actors is not None:

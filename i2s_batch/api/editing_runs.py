@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Unpack
 
-from i2s_batch.api.options import EditRunOptions, checked, edit_config, path_or_url
+from i2s_batch.api.options import EditRunOptions, checked, edit_config
 from i2s_batch.api.results import EditResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
+from i2s_batch.argument_types import path_or_url
 from i2s_batch.config import EditConfig
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest, look_first
 from i2s_batch.editing.registered import EDITS
@@ -93,7 +94,11 @@ def _run(
     where, ids = options.get("where"), options.get("ids")
     if sum((where is not None, ids is not None, request.listed is not None)) > 1:
         raise ConfigError("where, ids and the rows of an edit list are ways to choose the images; give one")
-    given = [table] if isinstance(table, (str, os.PathLike)) else list(table)
+    if isinstance(table, (str, os.PathLike)):
+        table = [table]
+    if not isinstance(table, Sequence):
+        raise ConfigError(f"table is {table!r} ({type(table).__name__}); give a path or a URL, or several")
+    given = list(table)
     if not given:
         raise ConfigError("no table is given; give at least one output of embed() or edit()")
     tables = tuple(path_or_url("table", each) for each in given)

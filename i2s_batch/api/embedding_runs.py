@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Unpack
 
-from i2s_batch.api.options import EmbedOptions, embed_run_config, path_or_url, source_options
+from i2s_batch.api.options import EmbedOptions, embed_run_config, source_options
 from i2s_batch.api.results import EmbedResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
+from i2s_batch.argument_types import path_or_url
 from i2s_batch.config import EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.run.preview import RunPreview

@@ -7,12 +7,10 @@ call without a type checker gets wrong. Standard library only.
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Sequence
-from numbers import Integral, Real
-from types import NoneType
-from typing import Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Literal, TypedDict, TypeVar, cast, get_type_hints
 
+from i2s_batch.argument_types import typed
 from i2s_batch.config import EditConfig, EmbedConfig, EmbedRunConfig, RunConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.sources.options import SourceOptions
@@ -140,14 +138,6 @@ _OTHER_NAMES = {
     "picture_format": "format",
     "frames_per_second": "fps",
 }
-# What is taken for a value of a type, and the type in words.
-_PLAIN: dict[type, tuple[type, str]] = {
-    bool: (bool, "True or False"),
-    int: (Integral, "a whole number"),
-    float: (Real, "a number"),
-    str: (str, "a text"),
-    NoneType: (NoneType, "None"),
-}
 
 
 def checked(options: Options, kind: type[Options], function: str) -> Options:
@@ -160,50 +150,12 @@ def checked(options: Options, kind: type[Options], function: str) -> Options:
     for name in options:
         if name not in hints:
             raise ConfigError(f"{function}() has no option {name!r}; {_nearest(name, tuple(hints))}")
-    return cast(Options, {name: _plain(name, value, hints[name]) for name, value in options.items()})
+    return cast(Options, {name: typed(name, value, hints[name]) for name, value in options.items()})
 
 
 def _nearest(name: str, names: tuple[str, ...]) -> str:
     near = [_OTHER_NAMES[name]] if _OTHER_NAMES.get(name) in names else difflib.get_close_matches(name, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(names))}"
-
-
-def _plain(name: str, value: object, hint: Any) -> object:
-    """Return a value as the type `hint` has it; ConfigError if it is of no such type."""
-    types = (hint,) if hint in _PLAIN or get_origin(hint) in (Literal, get_origin(Sequence[str])) else get_args(hint)
-    for each in types:
-        if _fits(value, each):
-            return each(value) if each in _PLAIN and value is not None else value
-    wanted = " or ".join(_worded(each) for each in types)
-    raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); it must be {wanted}")
-
-
-def _fits(value: object, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return isinstance(value, str) and value in get_args(kind)
-    if get_origin(kind) is not None:
-        return _is_sequence_of_texts(value)
-    if isinstance(value, bool):  # which is an Integral, too
-        return kind is bool
-    return isinstance(value, _PLAIN[kind][0])
-
-
-def _is_sequence_of_texts(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(each, str) for each in value)
-
-
-def _worded(kind: Any) -> str:
-    """Return a type in words."""
-    if kind in _PLAIN:
-        return _PLAIN[kind][1]
-    return " or ".join(map(repr, get_args(kind))) if get_origin(kind) is Literal else "a sequence of texts"
-
-
-def path_or_url(name: str, value: str | os.PathLike[str]) -> str:
-    """Return a path or URL as text; ConfigError, with the argument's `name`, for what is neither."""
-    if not isinstance(value, (str, os.PathLike)) or not isinstance(text := os.fspath(value), str):
-        raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); give a path or a URL")
-    return text
 
 
 def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from i2s_batch.api.options import path_or_url
+from i2s_batch.argument_types import path_or_url
 from i2s_batch.editing.report_part import edit_parts
 from i2s_batch.editing.strips import Strip
 from i2s_batch.embedding.report_part import embed_parts

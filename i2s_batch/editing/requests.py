@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.editing.recipes import ImageSequence
 from i2s_batch.errors import ConfigError
 
@@ -29,6 +30,7 @@ class ListedEdit:
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.strengths is not None:
             check_numbers("strengths", self.strengths)
 
@@ -41,18 +43,11 @@ def check_listed(listed: tuple[ListedEdit, ...] | None, operation: str, uses: tu
         operation: The edit.
         uses: The settings that it does use, of `strengths` and `layers`.
     """
-    if listed is not None and not (
-        isinstance(listed, (tuple, list)) and all(isinstance(edit, ListedEdit) for edit in listed)
-    ):
-        raise ConfigError(
-            f"listed is {listed!r}; give the rows of an edit list, such as (ListedEdit(('a.png', 'b.png')),)"
-        )
     for number, edit in enumerate(listed or (), 1):
         for name in ("strengths", "layers"):
             if name not in uses and getattr(edit, name) is not None:
-                raise ConfigError(
-                    f"row {number} of the edit list gives {name}, which {operation} does not use; leave them out"
-                )
+                row = f"row {number} of the edit list"
+                raise ConfigError(f"{row} gives {name}, which {operation} does not use; leave them out")
 
 
 class Request(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from i2s_batch.argument_types import typed
 from i2s_batch.errors import ConfigError
 from i2s_batch.table.selection import open_chosen, read_positions
 from i2s_batch.table.shards import sorted_by_id
@@ -63,6 +64,7 @@ def iter_latents(
 
     The order is that of the ids as long as each shard's ids come after those of the shard before, as a run writes them.
     """
+    batch_size = typed("batch_size", batch_size, int)
     if batch_size < 1:
         raise ConfigError(f"batch size is {batch_size}; it must be at least 1")
     table, chosen = open_chosen(out, columns, where)

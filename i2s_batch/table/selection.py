@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.errors import ConfigError, StorageError
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.table.dataset import Shard, TableFiles, open_table
@@ -120,5 +121,7 @@ def read_positions(shard: Shard, positions: np.ndarray, columns: list[str]) -> I
 
 def open_chosen(out: str, columns: Sequence[str] | None, where: str | None) -> tuple[TableFiles, ChosenRows]:
     """Return the table at `out`, and the rows that are chosen from it."""
-    table = open_table(out)
+    columns = typed("columns", columns, Sequence[str] | None)
+    where = typed("where", where, str | None)
+    table = open_table(path_or_url("out", out))
     return table, choose(table, columns, where)

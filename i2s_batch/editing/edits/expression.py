@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
@@ -37,6 +38,7 @@ class Expression:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strengths", as_numbers(self.strengths))
+        check_fields(self)
         check_numbers("strengths", self.strengths)
         check_listed(self.listed, self.operation, ("strengths",))
         check_threshold(self.threshold)

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.config import MOST_STRENGTHS
 from i2s_batch.editing.edit_options import (
     EditOptions,
@@ -58,6 +59,7 @@ class Morph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strengths", as_numbers(self.strengths))
+        check_fields(self)
         object.__setattr__(self, "pairing", default_pairing(self.pairing, self.to))
         check_numbers("strengths", self.strengths)
         check_listed(self.listed, self.operation, ("strengths",))

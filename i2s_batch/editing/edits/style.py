@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
@@ -48,6 +49,7 @@ class Style:
     operation: str = field(default="style", init=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.keep is not None and self.layers is not None:
             raise ConfigError("a style takes either the layers that the content keeps, or those of the style, not both")
         check_listed(self.listed, self.operation, ("layers",))
