@@ -23,7 +23,7 @@ def is_same_source(one: str, other: str) -> bool:
     (folder, rest), (other_folder, other_rest) = map(_parts, (one, other))
     try:
         found, other_found = identity(folder), identity(other_folder)
-    except OSError:  # a name that no file can have, or a loop of links
+    except (OSError, ValueError):  # a name that no file can have, or a loop of links
         return False
     return found is not None and found == other_found and rest == other_rest
 

@@ -170,8 +170,10 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedRunRequest) -
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert {(row["stop_reason"], row["steps"], row["loss_curve_steps"][-1]) for row in rows} == {("plateau", 4, 4)}
     command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
-    assert command is not None and command.endswith("--early-stopping 99 --patience 4 --shard-size 10 --max-failed-fraction 0.2")
-    with pytest.raises(RunConflictError, match="stop_plateau"):
+    assert command is not None and command.endswith(
+        "--early-stopping 99 --patience 4 --shard-size 10 --max-failed-fraction 0.2"
+    )
+    with pytest.raises(RunConflictError, match="--early-stopping is 99.0 there, none was asked"):
         run(replace(job, config=CONFIG))
 
 
