@@ -42,7 +42,7 @@ def typed(name: str, value: object, hint: Any) -> Any:
     raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); it must be {wanted}")
 
 
-def check_fields(value: Any) -> None:
+def check_fields(value: object) -> None:
     """Give each field of a frozen dataclass its value as its type has it. Raises ConfigError as `typed`."""
     for name, hint in _hints(type(value)).items():
         given = getattr(value, name)
@@ -59,7 +59,7 @@ def path_or_url(name: str, value: str | os.PathLike[str]) -> str:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: type[object]) -> dict[str, Any]:
     """Return the types of a dataclass's fields."""
     fields: dict[str, Any] = kind.__dataclass_fields__  # type: ignore[attr-defined]
     return {name: hint for name, hint in get_type_hints(kind).items() if name in fields}

@@ -89,7 +89,7 @@ class Embedder:
         if not hasattr(generator, "w_avg") or not callable(features):
             given = ", ".join(type(each).__name__ for each in (generator, features))
             raise ConfigError(f"generator and features are ({given}); give what load_generator and load_vgg return")
-        self.config = typed("config", config or EmbedConfig(), EmbedConfig)
+        self.config: EmbedConfig = typed("config", config or EmbedConfig(), EmbedConfig)
         self._generator = generator
         self._like = generator.w_avg
         self._lpips = lpips

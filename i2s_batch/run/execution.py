@@ -266,7 +266,7 @@ class Run(ABC):
         self._save(plan)
         if self._replaced is None:
             self._store.put(RunLayout.run_json, self._record.encode())
-        self._has_begun = True
+        self._has_begun, self._replaced = True, None
         return self._record
 
     def _empty(self, confirm: Callable[[], None]) -> None:

@@ -173,7 +173,7 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedRunRequest) -
     assert command is not None and command.endswith(
         "--early-stopping 99 --patience 4 --shard-size 10 --max-failed-fraction 0.2"
     )
-    with pytest.raises(RunConflictError, match="--early-stopping is 99.0 there, none was asked"):
+    with pytest.raises(RunConflictError, match=r"--early-stopping is 99\.0 there, none was asked"):
         run(replace(job, config=CONFIG))
 
 
