@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -138,6 +139,9 @@ def test_inspect_says_what_a_checkpoint_is(tmp_path: Path, generator: Path) -> N
     line = refusal(i2s_batch("inspect", SECURITY / "sg1_reduce_os_system.pkl", cwd=tmp_path))
     assert "nothing was run" in line and not (tmp_path / "PWNED").exists()
     assert "nowhere.pkl" in refusal(i2s_batch("inspect", tmp_path / "nowhere.pkl"))
+    (tmp_path / "g.pkl").write_bytes(gzip.compress(generator.read_bytes()))
+    line = refusal(i2s_batch("inspect", tmp_path / "g.pkl"))
+    assert "this is a gzip archive, not a StyleGAN checkpoint" in line and line.endswith("; unpack it first")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from i2s_batch.sources.options import SourceOptions
 from i2s_batch.storage import Store, open_store
 from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
+from i2s_batch.table.arrays import read_latents
+from i2s_batch.table.selection import chosen_ids
 from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.runs import embed, job_over
@@ -316,3 +318,12 @@ def test_a_finished_run_whose_source_is_gone_is_still_finished(job: EmbedRunRequ
     said: list[str] = []
     assert embed(job, said=said).summary.finished
     assert len(said) == 1 and said[0].startswith("SOURCE was not searched for new images (")
+
+
+def test_a_condition_is_checked_once(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed(job)
+    checked: list[str] = []
+    monkeypatch.setattr("i2s_batch.table.selection.check_condition", checked.append)
+    assert chosen_ids(job.out, "steps = 1") == ["01.png", "02.png", "03.png"] and checked == ["steps = 1"]
+    read_latents(job.out, where="steps = 1")
+    assert checked == ["steps = 1"] * 2
