@@ -36,7 +36,8 @@ def report(out: str | os.PathLike[str], generator: str | os.PathLike[str] | None
         RunConflictError: The table was made by another generator.
     """
     where = path_or_url("out", out)
-    if generator is not None and recorded_settings(open_table(where).schema, where).run.kind == STUDY:
+    kind = recorded_settings(open_table(where).schema, where).run.kind  # before a network is fetched for no table
+    if generator is not None and kind == STUDY:
         raise ConfigError(
             "--generator has no effect on a study, whose page shows the reconstructions that it kept; leave it out"
         )

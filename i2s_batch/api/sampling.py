@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
 from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.config import EditConfig
 from i2s_batch.editing.sampling.request import SampleRequest
-from i2s_batch.editing.sampling.sample_files import write_samples
+from i2s_batch.editing.sampling.sample_files import check_out, write_samples
 from i2s_batch.editing.sampling.sample_run import SampleRun
 from i2s_batch.editing.sampling.seeds import Seeds
 from i2s_batch.editing.sampling.settings import SampleSettings
@@ -19,6 +19,7 @@ from i2s_batch.errors import ConfigError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.ownership import claim
 from i2s_batch.plurals import counted
 from i2s_batch.run.execution import WORKER_BYTES
 from i2s_batch.run.pools import InProcessCluster
@@ -93,6 +94,12 @@ def sample(
     config = EditConfig(precision=precision, device=device, batch_size=batch_size, in_process=True)
     request = SampleRequest(generator, out, settings, config, caller.command)
     with session(progress) as report:
+        check_device(config)
+        store = open_store(out)
+        if table:
+            claim(store)
+        else:
+            check_out(store, settings.seeds)
         weights = generator_weights(generator)
         return _with_table(request, weights, caller, report) if table else _images_alone(request, weights, report)
 

@@ -244,7 +244,7 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
     with resumable("looking at the tables and OUT"):
-        arguments |= {"progress": line_logger(), "caller": caller(common.overwrite, common.yes)}
+        arguments |= {"progress": line_logger(), "caller": caller(common.overwrite and not common.dry_run, common.yes)}
         from i2s_batch.api import editing_runs
         from i2s_batch.editing.edit_lists import read_ids
 

@@ -58,7 +58,7 @@ def embed(
 
     report = line_logger()
     with resumable("looking at SOURCE and OUT"):
-        asked_by = caller(options["overwrite"], options["yes"])
+        asked_by = caller(options["overwrite"] and not dry_run, options["yes"])
         from i2s_batch.api import embedding_runs
 
         if dry_run:

@@ -67,7 +67,7 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
 
     report = line_logger()
     with resumable("looking at SOURCE and OUT"):
-        asked_by = caller(options["overwrite"], options["yes"])
+        asked_by = caller(options["overwrite"] and not dry_run, options["yes"])
         from i2s_batch.api import study_runs
 
         if dry_run:

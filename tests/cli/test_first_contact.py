@@ -145,6 +145,20 @@ def test_the_command_that_resumes_does_not_overwrite(source: Path, tmp_path: Pat
     assert "--max-failed-fraction 0.25 --in-process\n" in i2s_batch("status", table).stdout
 
 
+def test_a_dry_run_of_overwriting_asks_nothing(source: Path, tmp_path: Path, generator: Path) -> None:
+    words = ("embed", source, tmp_path / "out", "--generator", generator, "--vgg", "random", "--overwrite", "--dry-run")
+    assert json.loads(i2s_batch(*words, stdin=subprocess.DEVNULL).stdout)["images_to_do"] == 2
+
+
+def test_samples_and_reports_look_at_out_before_the_generator(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    for more in ((), ("--table",)):
+        assert "thesis.tex" in refusal(i2s_batch("sample", "nowhere.pkl", tmp_path / "out", *more))
+    line = refusal(i2s_batch("report", tmp_path / "nowhere", "--generator", "nowhere.pkl"))
+    assert "nowhere' does not exist, so it holds no output of i2s-batch" in line
+
+
 @pytest.mark.parametrize("more", [(), ("--in-process",)])
 def test_a_gpu_that_is_not_there_leaves_out_as_it_is(
     source: Path, tmp_path: Path, generator: Path, more: tuple[str, ...]
