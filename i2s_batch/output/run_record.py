@@ -35,6 +35,8 @@ _OPTION_OF = {
     "classes": "class-column",
     "picture_format": "format",
     "jobs": "edit-list",
+    "truncation_psi": "psi",
+    "truncation_cutoff": "cutoff",
 }
 
 
@@ -192,7 +194,7 @@ class RunRecord:
             arguments += [f"--{role}", network]
         for name in _OPTIONS:
             if name in asked and asked[name] != usual.get(name):
-                arguments += [option_of(name), str(asked[name])]
+                arguments += [option_of(name), str(asked[name]).removesuffix(".0")]
         if self.max_failed_fraction is not None:
             arguments += ["--max-failed-fraction", f"{self.max_failed_fraction:g}"]
         if self.in_process:

@@ -34,6 +34,8 @@ def _advice(existing: RunRecord, asked: RunRecord, other: str | None) -> str:
     differ = {path for path, _, _ in _differing(existing, asked)}
     if differ == {"source"} and not existing.is_edit:
         return "if these are the same images at another path, add --source-moved; else use another OUT"
+    if asked.source == ():  # samples, whose command has no --overwrite
+        return "use another OUT"
     return "use another OUT, or --overwrite to replace that run"
 
 
