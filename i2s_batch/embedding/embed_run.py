@@ -171,6 +171,7 @@ class EmbedRun(Run):
     def _name_new_images(self, plan: Plan) -> None:
         if self._request.config.grow:
             return
+        show_stage(self._report, "looking for new images in SOURCE")
         try:
             new = plan.count_new(self._listing)
         except (SourceError, StorageError) as error:

@@ -13,20 +13,22 @@ _COMPARED = 20_000  # ids whose every character is compared: with millions that 
 
 def near_ids(asked: str, ids: Collection[str]) -> list[str]:
     """Return at most `NAMED` of the ids that `asked` may mean: of the same name or stem, else spelt alike."""
-    wanted = _plain(asked)
-    by_path = [each for each in ids if _plain(each) == wanted]
-    name = posixpath.basename(wanted)
-    found = by_path or [each for each in ids if posixpath.basename(_plain(each)) == name]
-    stem = posixpath.splitext(name)[0]
-    found = found or [each for each in ids if posixpath.splitext(posixpath.basename(_plain(each)))[0] == stem]
-    if not found and len(ids) <= _COMPARED:
-        found = difflib.get_close_matches(asked, ids, NAMED)
-    return found[:NAMED]
+    wanted = _looks(asked)
+    alike: tuple[list[str], ...] = ([], [], [])  # the same path, name, or stem, but for what `_looks` leaves out
+    for each in ids:
+        for found, mine, theirs in zip(alike, wanted, _looks(each), strict=True):
+            if mine == theirs and mine and len(found) < NAMED:
+                found.append(each)
+    near = next((found for found in alike if found), [])
+    return near or (difflib.get_close_matches(asked, ids, NAMED) if len(ids) <= _COMPARED else [])
 
 
-def _plain(image_id: str) -> str:
-    """Return an id without what is often written otherwise: case, slashes, accents, a path's first './'."""
-    return unicodedata.normalize("NFC", image_id.replace("\\", "/")).casefold().removeprefix("./").strip()
+def _looks(image_id: str) -> tuple[str, str, str]:
+    """Return the path, name and stem of an id without what is often written otherwise: case, slashes, accents."""
+    path = image_id.replace("\\", "/").casefold().removeprefix("./").strip()
+    path = path if path.isascii() else unicodedata.normalize("NFC", path)
+    name = path.rpartition("/")[2]
+    return path, name, posixpath.splitext(name)[0]
 
 
 def not_in(asked: str, tables: Iterable[str], ids: Collection[str]) -> str:
