@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TypeAlias
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 from i2s_batch.errors import ConfigError
 
@@ -39,6 +40,7 @@ class LossWeights:
     conv4_2: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, value in asdict(self).items():
             _check(0 <= value < float("inf"), f"loss weight {name} is {value}; it must be finite and >= 0")
         _check(any(asdict(self).values()), "all loss weights are 0; at least one must be above 0")
@@ -90,6 +92,7 @@ class EmbedConfig:
     compile: bool | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check(1 <= self.steps <= 1_000_000, f"steps is {self.steps}; it must be between 1 and 1000000")
         _check_choice("space", self.space, SPACES)
         INITIALISATIONS.get(self.init)
@@ -150,6 +153,7 @@ class RunConfig:
         retry_failed: Whether images with a row that is not ok are tried again.
         max_failed_fraction: The run succeeds if no larger fraction of the images has failed, in [0, 1].
         in_process: Whether one worker runs in the process of the command itself, without Ray; None: if it is small.
+        overwrite: Whether a run that the output holds is deleted, and this one takes its place.
     """
 
     precision: str = "fp32"
@@ -160,8 +164,10 @@ class RunConfig:
     retry_failed: bool = False
     max_failed_fraction: float = 0.1
     in_process: bool | None = None
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("device", self.device, DEVICES)
         if self.actors is not None:
@@ -187,11 +193,13 @@ class EmbedRunConfig(RunConfig):
         embed: The settings of each image.
         checkpoint_every_s: Seconds between two checkpoints of the images in flight.
         grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
+        source_moved: Whether SOURCE may lie elsewhere than the run recorded, if its images prove to be the same.
     """
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
     grow: bool = False
+    source_moved: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

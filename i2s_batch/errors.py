@@ -100,7 +100,11 @@ class RunStoppedError(I2SError):
     """
 
     def __init__(self, number: int, saved: int | None = None) -> None:
-        kept = "" if saved is None else f"{saved} images in flight were saved, "
+        kept = (
+            ""
+            if saved is None
+            else f"{saved} {'image in flight was' if saved == 1 else 'images in flight were'} saved, "
+        )
         name = signal.Signals(number).name
         super().__init__(f"the run was stopped by {name}; {kept}nothing is lost: call the same again to resume it")
         self.signal, self.saved = number, saved

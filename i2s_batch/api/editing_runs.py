@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Unpack
 
-from i2s_batch.api.options import EditRunOptions, checked, edit_config, output, path_or_url
+from i2s_batch.api.options import EditRunOptions, checked, edit_config, output
 from i2s_batch.api.results import EditResult
-from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
+from i2s_batch.argument_types import path_or_url
 from i2s_batch.config import EditConfig
-from i2s_batch.editing.edit_run import EditRun, EditRunRequest
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest, look_first
 from i2s_batch.editing.registered import EDITS
 from i2s_batch.editing.requests import Request
 from i2s_batch.editing.strips import Strip, load_strips, write_edit_sheet
@@ -20,6 +22,7 @@ from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.recorded import recorded_generator, recorded_generator_path
+from i2s_batch.run.terminal import show_stage
 
 
 def edit(
@@ -53,6 +56,7 @@ def edit(
         I2SError: What else a user can mend.
     """
     with session(progress) as report:
+        check_device(_config(request, options))
         run, config = _run(table, out, request, generator, caller, report, options)
         outcome = execute(run, config.in_process, caller, report)
         where = path_or_url("out", out)
@@ -90,14 +94,22 @@ def _run(
     where, ids = options.get("where"), options.get("ids")
     if sum((where is not None, ids is not None, request.listed is not None)) > 1:
         raise ConfigError("where, ids and the rows of an edit list are ways to choose the images; give one")
-    given = [table] if isinstance(table, (str, os.PathLike)) else list(table)
+    if isinstance(table, (str, os.PathLike)):
+        table = [table]
+    if not isinstance(table, Sequence):
+        raise ConfigError(f"table is {table!r} ({type(table).__name__}); give a path or a URL, or several")
+    given = list(table)
     if not given:
         raise ConfigError("no table is given; give at least one output of embed() or edit()")
     tables = tuple(path_or_url("table", each) for each in given)
-    checkpoint, weights = _generator(None if generator is None else path_or_url("generator", generator), tables[0])
+    given_generator = None if generator is None else path_or_url("generator", generator)
     chosen = None if ids is None else tuple(ids)
-    made = EditRunRequest(tables, out, checkpoint, request, config, chosen, where, caller.command)
-    return EditRun(made, weights, report), config
+    asked = EditRunRequest(tables, out, "", request, config, chosen, where, caller.command)
+    show_stage(report, "looking at the tables and OUT")
+    selection = look_first(asked, report)
+    show_stage(report, "reading the generator")
+    checkpoint, weights = _generator(given_generator, tables[0])
+    return EditRun(replace(asked, generator=checkpoint), weights, report, selection), config
 
 
 def _config(request: Request, options: EditRunOptions) -> EditConfig:

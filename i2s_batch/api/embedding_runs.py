@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Unpack
 
-from i2s_batch.api.options import EmbedOptions, embed_run_config, output, path_or_url, source_options
+from i2s_batch.api.options import EmbedOptions, embed_run_config, output, source_options
 from i2s_batch.api.results import EmbedResult
-from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
+from i2s_batch.argument_types import path_or_url
 from i2s_batch.config import EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.run.preview import RunPreview
@@ -47,6 +48,7 @@ def embed(
     """
     request = _request(source, out, generator, vgg, options)
     with session(progress) as report:
+        check_device(request.config)
         run = EmbedRun(request, report)
         outcome = execute(run, request.config.in_process, caller, report)
         page = try_report(path_or_url("out", out), run.generator, report)

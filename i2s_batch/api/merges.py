@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from i2s_batch.api.options import output, path_or_url
+from i2s_batch.api.options import output
 from i2s_batch.api.results import MergeResult
 from i2s_batch.api.sessions import Progress, session
+from i2s_batch.argument_types import path_or_url
 from i2s_batch.errors import ConfigError
 from i2s_batch.maintenance.merging import merge_runs
 
@@ -29,7 +30,7 @@ def merge(
         RunConflictError: The runs differ in settings or networks, or hold different images under one id.
         StorageError: A run is not finished.
     """
-    if isinstance(outs, (str, os.PathLike)) or len(outs) < 2:
+    if isinstance(outs, (str, os.PathLike)) or not isinstance(outs, Sequence) or len(outs) < 2:
         raise ConfigError(f"outs is {outs!r}; give at least two outputs of embed()")
     locations = [path_or_url("outs", each) for each in outs]
     with session(progress) as report:

@@ -12,6 +12,7 @@ from i2s_batch.images.draw.contact_sheet import SheetCell, contact_sheet
 from i2s_batch.models import build_generator
 from i2s_batch.output.ownership import check_file
 from i2s_batch.run.networks import generator_of
+from i2s_batch.run.recorded import present_uris
 from i2s_batch.schema.metadata import META_GENERATOR, texts_of
 from i2s_batch.storage.files import written_whole
 from i2s_batch.storage.urls import is_url
@@ -55,9 +56,9 @@ def write_neighbour_sheet(
     shown = [] if isinstance(query, NewImage) else [Neighbour(query, 0.0)]
     shown += neighbours
     rows = read_rows(out, [one.image_id for one in shown])
+    samples = load_samples(rows, network, recorded_settings(schema, out).run.fit, present_uris(out))
     cells = [
-        replace(sample.cell, note=f"distance {one.distance:.4g}")
-        for sample, one in zip(load_samples(rows, network, recorded_settings(schema, out).run.fit), shown, strict=True)
+        replace(sample.cell, note=f"distance {one.distance:.4g}") for sample, one in zip(samples, shown, strict=True)
     ]
     if isinstance(query, NewImage):
         note = "embedded for this search"

@@ -9,10 +9,9 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
-from types import NoneType
-from typing import Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Literal, TypedDict, TypeVar, cast, get_type_hints
 
+from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.config import TERMS, EditConfig, EmbedConfig, EmbedRunConfig, LossWeights, RunConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.sources.options import SourceOptions
@@ -34,6 +33,7 @@ class RunOptions(TypedDict, total=False):
         shard_size: The number of rows per Parquet file. Default: 1000.
         max_failed_fraction: The fraction of images that may fail before the result is not `acceptable`. Default: 0.1.
         retry_failed: True tries images again whose row is not ok. Default: False.
+        overwrite: True deletes the run that the output holds, without a question, and begins anew. Default: False.
     """
 
     batch_size: int | Literal["auto"]
@@ -44,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     shard_size: int
     max_failed_fraction: float
     retry_failed: bool
+    overwrite: bool
 
 
 class ImageOptions(RunOptions, total=False):
@@ -70,6 +71,8 @@ class ImageOptions(RunOptions, total=False):
         include: Patterns of the files to embed, such as ["*.png"], whatever the case. Default: all files.
         exclude: Patterns of the files to leave out. Default: none.
         limit: The largest number of images, the first by their ids. Default: None, all.
+        source_moved: True takes a source that lies elsewhere than the run recorded, if its images prove to be the same.
+            Default: False.
     """
 
     steps: int
@@ -91,6 +94,7 @@ class ImageOptions(RunOptions, total=False):
     include: Sequence[str]
     exclude: Sequence[str]
     limit: int | None
+    source_moved: bool
 
 
 class EmbedOptions(ImageOptions, total=False):
@@ -147,17 +151,6 @@ _OTHER_NAMES = {
     "picture_format": "format",
     "frames_per_second": "fps",
 }
-# What is taken for a value of a type, and the type in words.
-_PLAIN: dict[type, tuple[type, str]] = {
-    bool: (bool, "True or False"),
-    int: (Integral, "a whole number"),
-    float: (Real, "a number"),
-    str: (str, "a text"),
-    NoneType: (NoneType, "None"),
-}
-
-
-_GENERIC = (Literal, get_origin(Sequence[str]), get_origin(Mapping[str, float]))
 
 
 def checked(options: Options, kind: type[Options], function: str) -> Options:
@@ -170,60 +163,12 @@ def checked(options: Options, kind: type[Options], function: str) -> Options:
     for name in options:
         if name not in hints:
             raise ConfigError(f"{function}() has no option {name!r}; {_nearest(name, tuple(hints))}")
-    return cast(Options, {name: _plain(name, value, hints[name]) for name, value in options.items()})
+    return cast(Options, {name: typed(name, value, hints[name]) for name, value in options.items()})
 
 
 def _nearest(name: str, names: tuple[str, ...]) -> str:
     near = [_OTHER_NAMES[name]] if _OTHER_NAMES.get(name) in names else difflib.get_close_matches(name, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(names))}"
-
-
-def _plain(name: str, value: object, hint: Any) -> object:
-    """Return a value as the type `hint` has it; ConfigError if it is of no such type."""
-    types = (hint,) if hint in _PLAIN or get_origin(hint) in _GENERIC else get_args(hint)
-    for each in types:
-        if _fits(value, each):
-            return each(value) if each in _PLAIN and value is not None else value
-    wanted = " or ".join(_worded(each) for each in types)
-    raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); it must be {wanted}")
-
-
-def _fits(value: object, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return isinstance(value, str) and value in get_args(kind)
-    if get_origin(kind) is get_origin(Mapping[str, float]):
-        return _is_mapping_to_numbers(value)
-    if get_origin(kind) is not None:
-        return _is_sequence_of_texts(value)
-    if isinstance(value, bool):  # which is an Integral, too
-        return kind is bool
-    return isinstance(value, _PLAIN[kind][0])
-
-
-def _is_sequence_of_texts(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(each, str) for each in value)
-
-
-def _is_mapping_to_numbers(value: object) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(name, str) and _fits(number, float) for name, number in value.items()
-    )
-
-
-def _worded(kind: Any) -> str:
-    """Return a type in words."""
-    if kind in _PLAIN:
-        return _PLAIN[kind][1]
-    if get_origin(kind) is Literal:
-        return " or ".join(map(repr, get_args(kind)))
-    return "a sequence of texts" if get_origin(kind) is get_origin(Sequence[str]) else "a mapping of names to numbers"
-
-
-def path_or_url(name: str, value: str | os.PathLike[str]) -> str:
-    """Return a path or URL as text; ConfigError, with the argument's `name`, for what is neither."""
-    if not isinstance(value, (str, os.PathLike)) or not isinstance(text := os.fspath(value), str):
-        raise ConfigError(f"{name} is {value!r} ({type(value).__name__}); give a path or a URL")
-    return text
 
 
 def output(name: str, value: str | os.PathLike[str]) -> str:
@@ -240,6 +185,7 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
         embed=_embed_config(options),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
         grow=options.get("update", usual.grow),
+        source_moved=options.get("source_moved", usual.source_moved),
     )
 
 
@@ -263,6 +209,7 @@ def study_config(study: str, options: StudyOptions) -> StudyConfig:
         **vars(_run_config(options)),
         embed=_embed_config(options),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
+        source_moved=options.get("source_moved", usual.source_moved),
         study=study,
         sample=options.get("sample", usual.sample),
         classes=options.get("class_column", usual.classes),
@@ -304,6 +251,7 @@ def _run_config(options: RunOptions) -> RunConfig:
         retry_failed=options.get("retry_failed", usual.retry_failed),
         max_failed_fraction=options.get("max_failed_fraction", usual.max_failed_fraction),
         in_process=options.get("in_process", usual.in_process),
+        overwrite=options.get("overwrite", usual.overwrite),
     )
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from i2s_batch.api.options import path_or_url
+from i2s_batch.argument_types import path_or_url
 from i2s_batch.editing.report_part import edit_parts
 from i2s_batch.editing.strips import Strip
 from i2s_batch.embedding.report_part import embed_parts
@@ -21,6 +21,8 @@ from i2s_batch.run.recorded import recorded_command, recorded_generator
 from i2s_batch.schema.settings import EDIT, STUDY
 from i2s_batch.storage import open_store
 from i2s_batch.studies.report_part import study_parts
+from i2s_batch.table.dataset import open_table
+from i2s_batch.table.shards import recorded_settings
 from i2s_batch.table.snapshot import open_snapshot
 
 
@@ -44,6 +46,11 @@ def report(
         RunConflictError: The table was made by another generator.
     """
     where = path_or_url("out", out)
+    kind = recorded_settings(open_table(where).schema, where).run.kind  # before a network is fetched for no table
+    if generator is not None and kind == STUDY:
+        raise ConfigError(
+            "--generator has no effect on a study, whose page shows the reconstructions that it kept; leave it out"
+        )
     weights, why_none = (
         recorded_generator(where) if generator is None else (generator_weights(path_or_url("generator", generator)), "")
     )

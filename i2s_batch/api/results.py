@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.plurals import counted
 from i2s_batch.reporting.inlined import inlined
 from i2s_batch.reporting.parts import ResultTable
 from i2s_batch.run.execution import Outcome
@@ -49,10 +50,13 @@ class TableResult:
         """Return the number of rows whose status is not "ok"."""
         return sum(n for status, n in self.statuses.items() if status != STATUS_OK)
 
-    def counted(self, what: str) -> str:
-        """Return how many rows there are of each status, in a few words: '8 images: 7 ok, 1 unreadable'."""
+    def counted(self, what: str, plural: str | None = None) -> str:
+        """Return how many rows there are of each status, in a few words: '8 images: 7 ok, 1 unreadable'.
+
+        `what` is what one of them is called; `plural` several, where that does not end in s.
+        """
         counts = ", ".join(f"{n} {status}" for status, n in self.statuses.items())
-        return f"{self.images} {what}: {counts}"
+        return f"{counted(self.images, what, plural)}: {counts}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self._facts())})"

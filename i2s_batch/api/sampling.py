@@ -7,17 +7,21 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from i2s_batch.api.options import output, path_or_url
-from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.api.options import output
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
+from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.config import EditConfig
 from i2s_batch.editing.sampling.request import SampleRequest
-from i2s_batch.editing.sampling.sample_files import write_samples
+from i2s_batch.editing.sampling.sample_files import check_out, write_samples
 from i2s_batch.editing.sampling.sample_run import SampleRun
 from i2s_batch.editing.sampling.seeds import Seeds
 from i2s_batch.editing.sampling.settings import SampleSettings
+from i2s_batch.errors import ConfigError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.ownership import claim
+from i2s_batch.plurals import counted
 from i2s_batch.run.execution import WORKER_BYTES
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.run.progress import LINE_EVERY_S
@@ -87,9 +91,16 @@ def sample(
     """
     generator, out = path_or_url("generator", generator), output("out", out)
     settings = SampleSettings(_seeds(seeds), psi, cutoff, label)
+    table = typed("table", table, bool)
     config = EditConfig(precision=precision, device=device, batch_size=batch_size, in_process=True)
     request = SampleRequest(generator, out, settings, config, caller.command)
     with session(progress) as report:
+        check_device(config)
+        store = open_store(out)
+        if table:
+            claim(store)
+        else:
+            check_out(store, settings.seeds)
         weights = generator_weights(generator)
         return _with_table(request, weights, caller, report) if table else _images_alone(request, weights, report)
 
@@ -97,6 +108,11 @@ def sample(
 def _seeds(seeds: str | Iterable[int] | Seeds) -> Seeds:
     if isinstance(seeds, Seeds):
         return seeds
+    if not isinstance(seeds, Iterable):
+        kind = type(seeds).__name__
+        raise ConfigError(f"seeds is {seeds!r} ({kind}); give whole numbers, such as [1, 5], or a text, such as '0-15'")
+    if not isinstance(seeds, str):
+        seeds = [typed("a seed", seed, int) for seed in seeds]
     return Seeds.parse(seeds) if isinstance(seeds, str) else Seeds.of(range(seed, seed + 1) for seed in seeds)
 
 
@@ -124,7 +140,7 @@ def _counter(images: int, report: Callable[[str], None]) -> Callable[[int], None
 
     def count(done: int) -> None:
         nonlocal reported
-        text = f"{done} of {images} images"
+        text = f"{done} of {counted(images, 'image')}"
         if isinstance(report, LiveReporter):
             report.show(text, done / images)
         elif time.monotonic() - reported >= LINE_EVERY_S:

@@ -15,10 +15,12 @@ from typing import TypeAlias
 
 from i2s_batch.api.notebook import NotebookBar, in_notebook
 from i2s_batch.api.reports import write_report
+from i2s_batch.config import RunConfig
 from i2s_batch.editing.strips import Strip
-from i2s_batch.errors import ConfigError, I2SError, RunStoppedError
+from i2s_batch.errors import ClusterError, ConfigError, I2SError, RunStoppedError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.run.chosen import ChosenCluster
+from i2s_batch.run.device import has_gpu
 from i2s_batch.run.execution import Outcome, Run
 from i2s_batch.run.pools import Cluster, InProcessCluster
 from i2s_batch.run.stopping import Leave, RunInterruptedError
@@ -37,10 +39,12 @@ class Caller:
         command: The words of its command line, which resume the run; run.json holds them. None: there are none.
         leave: Ends the process where it is told to stop in the middle of a step that this thread computes. None: the
             step is waited for, as in a notebook, whose process is not the run's alone.
+        confirm: Is told which run `overwrite` deletes, before it does, and raises to prevent it. None: nobody is asked.
     """
 
     command: tuple[str, ...] | None = None
     leave: Leave | None = None
+    confirm: Callable[[str], None] | None = None
 
 
 PYTHON = Caller()
@@ -68,6 +72,10 @@ def session(progress: Progress) -> Iterator[Callable[[str], None]]:
 
 def execute(run: Run, in_process: bool | None, caller: Caller, report: Callable[[str], None]) -> Outcome:
     """Carry a run to its end with a Ray cluster, or with this process as the cluster; None chooses by its size."""
+    run.plan()
+    overwritten = run.overwritten() if caller.confirm is not None else None
+    if caller.confirm is not None and overwritten is not None:
+        caller.confirm(overwritten)
     cluster: Cluster = InProcessCluster(leave=caller.leave)
     if in_process is None:
         cluster = ChosenCluster(run, cluster, ray_cluster, report)
@@ -77,6 +85,23 @@ def execute(run: Run, in_process: bool | None, caller: Caller, report: Callable[
         return run.execute(cluster)
     finally:
         cluster.close()
+
+
+def check_device(config: RunConfig) -> None:
+    """Check that a run which asks for a GPU can get one, before anything is read or written.
+
+    Raises:
+        ClusterError: It would have to work on this machine, which has none.
+    """
+    if config.device != "cuda" or has_gpu():
+        return
+    if config.in_process:
+        InProcessCluster().fleet(config, 1, 0)
+        return
+    from i2s_batch.run.ray import node
+
+    if node.is_alone():
+        raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
 
 
 def ray_cluster() -> Cluster:

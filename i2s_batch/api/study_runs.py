@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Unpack
 
-from i2s_batch.api.options import StudyOptions, path_or_url, source_options, study_config
+from i2s_batch.api.options import StudyOptions, source_options, study_config
 from i2s_batch.api.results import StudyResult
-from i2s_batch.api.sessions import PYTHON, Caller, Progress, execute, session, try_report
+from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
+from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.storage.job_folder import check_kept
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
@@ -45,6 +46,7 @@ def study(
     """
     request = _request((source, out, generator, vgg), name, options, caller)
     with session(progress) as report:
+        check_device(request.config)
         run = StudyRun(request, report)
         outcome = execute(run, request.config.in_process, caller, report)
         page = try_report(path_or_url("out", out), run.generator, report)
@@ -72,6 +74,7 @@ def _request(
     locations: tuple[str | os.PathLike[str], ...], name: str, options: StudyOptions, caller: Caller
 ) -> StudyRunRequest:
     """Return the request of a study over `locations`: source, out, generator, VGG-16. Raises ConfigError."""
+    name = typed("name", name, str)
     source, out, generator, vgg = map(path_or_url, ("source", "out", "generator", "vgg"), locations)
     check_kept(out)
     config = study_config(name, options)

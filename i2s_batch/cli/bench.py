@@ -143,7 +143,10 @@ def bench(
     step, the fraction of the machine's matrix rate, peak memory, and the start-up. `embed --dry-run` uses the measured
     speed. The last line is JSON.
     """
-    from i2s_batch.bench.loop import check_device
+    from i2s_batch.cli.run_command import shown_at_once
+
+    with shown_at_once("loading PyTorch"):
+        from i2s_batch.bench.loop import check_device
     from i2s_batch.config import EmbedConfig, EmbedRunConfig
     from i2s_batch.errors import ConfigError
     from i2s_batch.inversion.memory import keep_freed_memory

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from i2s_batch.cli.help_groups import GroupedCommand
+
+if TYPE_CHECKING:
+    from i2s_batch.demo.run import DemoResult
+    from i2s_batch.run.pools import Cluster
 
 
 @click.command(cls=GroupedCommand)
@@ -17,19 +25,22 @@ def demo(out: str) -> int:
     The bundled generator draws cartoon faces at 64 x 64 and the perceptual network has random weights: the demo shows
     how everything works, not StyleGAN's quality.
     """
-    from pathlib import Path
-
     from i2s_batch.cli.run_command import execute
-    from i2s_batch.demo.run import run_demo
 
     folder = Path(out)
-    result = execute(lambda cluster, report: run_demo(folder, cluster, report))
+
+    def carry_out(cluster: Cluster, report: Callable[[str], None]) -> DemoResult:
+        from i2s_batch.demo.run import run_demo
+
+        return run_demo(folder, cluster, report)
+
+    result = execute(carry_out)
     shards = f"{result.table}/*.parquet"
     edits = ", ".join(map(str, result.edits))
     program = f"import duckdb; duckdb.read_parquet('{shards}').select('image_id', 'status', 'psnr', 'error').show()"
     click.echo(
         f"""
-{result.outcome.counted("images through Ray")} (one image is damaged on purpose).
+{result.outcome.counted("image through Ray", "images through Ray")} (one image is damaged on purpose).
 The generator is a small one for drawn faces and the VGG is random: they show how it works, not StyleGAN's quality.
 
 images          {result.pictures}

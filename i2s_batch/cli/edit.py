@@ -68,6 +68,8 @@ class _CommonOptions:
     shard_size: int
     max_failed_fraction: float
     retry_failed: bool
+    overwrite: bool
+    yes: bool
     dry_run: bool
     animation: str = "none"  # of an edit that makes no sequences, and so has neither option
     fps: float = 12.0
@@ -87,6 +89,8 @@ class _CommonOptions:
             shard_size=self.shard_size,
             max_failed_fraction=self.max_failed_fraction,
             retry_failed=self.retry_failed,
+            overwrite=self.overwrite,
+            yes=self.yes,
         )
 
 
@@ -238,20 +242,21 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     if (where and ids) or (request.listed is not None and (where or ids)):
         raise click.UsageError("--where, --ids and --edit-list are ways to choose the images; give one")
     arguments = common.arguments(options.animation is not None)
-    from i2s_batch.api import editing_runs
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
-    from i2s_batch.editing.edit_lists import read_ids
 
-    arguments |= {"generator": common.generator, "where": where, "ids": None if ids is None else read_ids(ids)}
-    arguments |= {"progress": line_logger(), "caller": caller()}
-    with resumable():
+    with resumable("looking at the tables and OUT"):
+        arguments |= {"progress": line_logger(), "caller": caller(common.overwrite and not common.dry_run, common.yes)}
+        from i2s_batch.api import editing_runs
+        from i2s_batch.editing.edit_lists import read_ids
+
+        arguments |= {"generator": common.generator, "where": where, "ids": None if ids is None else read_ids(ids)}
         if common.dry_run:
             preview = editing_runs.preview_edit(latents, out, request, **arguments)
             click.echo(json.dumps(preview.to_json(), indent=2))
             return 0
         result = editing_runs.edit(latents, out, request, **arguments)
     folder = out.rstrip("/")
-    click.echo(f"{result.counted('images')}. Images: {folder}/pictures/ Table: {folder}/latents/")
+    click.echo(f"{result.counted('image')}. Images: {folder}/pictures/ Table: {folder}/latents/")
     if result.animations:
         click.echo(f"Animations: {folder}/animations/")
     if result.contact_sheet:

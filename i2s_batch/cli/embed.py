@@ -54,19 +54,21 @@ def embed(
     if not dry_run:
         refuse_without_effect(["--price-per-hour"], "without --dry-run, which estimates the cost")
     arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
-    from i2s_batch.api import embedding_runs
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
     report = line_logger()
-    with resumable():
+    with resumable("looking at SOURCE and OUT"):
+        asked_by = caller(options["overwrite"] and not dry_run, options["yes"])
+        from i2s_batch.api import embedding_runs
+
         if dry_run:
             preview, config, fingerprint = embedding_runs.preview_embed(source, out, progress=report, **arguments)
             updates = preview.images_to_do * config.embed.steps
             expected = _expected(fingerprint, generator, config, updates, price_per_hour)
             click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
             return 0
-        result = embedding_runs.embed(source, out, progress=report, caller=caller(), **arguments)
-    click.echo(f"{result.counted('images')}. Table: {out.rstrip('/')}/latents/")
+        result = embedding_runs.embed(source, out, progress=report, caller=asked_by, **arguments)
+    click.echo(f"{result.counted('image')}. Table: {out.rstrip('/')}/latents/")
     return ended(result, "images")
 
 

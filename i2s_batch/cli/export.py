@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from i2s_batch.cli.help_groups import SELECTION, GroupedCommand, option
+from i2s_batch.cli.run_command import shown_at_once
+from i2s_batch.plurals import counted
 from i2s_batch.table.exporters import EXPORTERS
 
 _FORMATS = "\n".join(f"FILE.{exporter.name:5} {exporter.summary}" for exporter in EXPORTERS)
@@ -28,7 +30,9 @@ OUT is the folder or s3:// prefix of a run. FILE gets the latents in the order o
 )
 def export(out: str, file: str, where: str | None) -> int:
     """Write the latents of OUT into FILE."""
-    from i2s_batch.table.export import export_latents
+    with shown_at_once("reading the table"):
+        from i2s_batch.table.export import export_latents
 
-    click.echo(f"{file}: {export_latents(out, file, where)} latents")
+        latents = export_latents(out, file, where)
+    click.echo(f"{file}: {counted(latents, 'latent')}")
     return 0

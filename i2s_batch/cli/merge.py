@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from i2s_batch.cli.help_groups import GroupedCommand
-from i2s_batch.cli.run_command import log_line, resumable
+from i2s_batch.cli.run_command import line_logger, resumable
 
 
 @click.command(cls=GroupedCommand)
@@ -22,9 +22,9 @@ def merge(outs: tuple[str, ...]) -> int:
     *runs, new = outs
     if len(runs) < 2:
         raise click.UsageError("give at least two runs and NEW")
-    from i2s_batch.api.merges import merge as merge_outputs
+    with resumable("looking at the runs"):
+        from i2s_batch.api.merges import merge as merge_outputs
 
-    with resumable():
-        result = merge_outputs(runs, new, progress=log_line)
-    click.echo(f"{result.counted('images')}. Table: {new.rstrip('/')}/latents/")
+        result = merge_outputs(runs, new, progress=line_logger())
+    click.echo(f"{result.counted('image')}. Table: {new.rstrip('/')}/latents/")
     return 0

@@ -9,7 +9,8 @@ import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
 from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
-from i2s_batch.cli.run_command import line_logger, log_line
+from i2s_batch.cli.run_command import line_logger, log_line, shown_at_once
+from i2s_batch.plurals import counted
 from i2s_batch.run.terminal import LiveLine, duration, printable
 
 if TYPE_CHECKING:
@@ -91,20 +92,22 @@ def neighbours(
         raise click.UsageError("--generator is for --sheet and --image")
     if (vgg or steps) and not image:
         raise click.UsageError("--vgg and --steps are for --image")
-    from i2s_batch.table.neighbours import check_search, find_neighbours
+    with shown_at_once("reading the table"):
+        from i2s_batch.table.neighbours import check_search, find_neighbours
 
-    check_search(out, k, layers, metric)
-    if sheet:
-        from i2s_batch.api.neighbour_sheet import check_sheet
+        check_search(out, k, layers, metric)
+        if sheet:
+            from i2s_batch.api.neighbour_sheet import check_sheet
 
-        check_sheet(sheet)
-    new_image = None if image is None else _embedded(out, image, generator, vgg, steps)
-    found = find_neighbours(out, str(image_id) if new_image is None else new_image.latent, k, layers, metric)
+            check_sheet(sheet)
+        new_image = None if image is None else _embedded(out, image, generator, vgg, steps)
+        found = find_neighbours(out, str(image_id) if new_image is None else new_image.latent, k, layers, metric)
     rows = [(rank, n.distance, n.image_id) for rank, n in enumerate(found.neighbours, 1)]
     click.echo("\n".join(aligned(["rank", "distance", "image_id"], rows, terminal_columns()).lines))
     rate = max(found.seconds, 1e-9)
     log_line(
-        f"{found.rows} latents, layers {found.layers.start} to {found.layers.stop - 1}, in {duration(found.seconds)}: "
+        f"{counted(found.rows, 'latent')}, layers {found.layers.start} to {found.layers.stop - 1}, "
+        f"in {duration(found.seconds)}: "
         f"{found.rows / rate:.0f} rows/s, {found.latent_bytes / rate / 1e9:.2f} GB/s"
     )
     if sheet:

@@ -144,6 +144,9 @@ def _embedding_options() -> list[Callable[[F], F]]:
 # `Any`: what a command is called with by click, a value of another type for each option.
 def run_arguments(**options: Any) -> dict[str, Any]:
     """Return the options of a run as those of Python's functions, which do not take what has no effect."""
+    if not options["overwrite"]:
+        refuse_without_effect(["--yes"], "without --overwrite")
+    options = {name: value for name, value in options.items() if name != "yes"}
     if "early_stopping" in options and options["early_stopping"] is None:
         refuse_without_effect(["--patience"], "without --early-stopping")
         del options["patience"]
@@ -162,6 +165,13 @@ def embed_run_options(command: F) -> F:
             default=60.0,
             metavar="SECONDS",
             help="Seconds between two checkpoints of the images in flight.",
+        ),
+        option(
+            "--source-moved",
+            group=RUN,
+            is_flag=True,
+            help="Take SOURCE for the source of the run in OUT at its new path, if some of its images prove to be the "
+            "same.",
         ),
         option(
             "--compile/--no-compile",
@@ -216,6 +226,13 @@ def run_options(command: F) -> F:
     options = [
         option("--dry-run", group=RUN, is_flag=True, help="Print as JSON what would be done, and stop."),
         option("--retry-failed", group=RUN, is_flag=True, help="Try the images again whose row is not ok."),
+        option(
+            "--overwrite",
+            group=RUN,
+            is_flag=True,
+            help="Delete the run that OUT holds and begin anew; a terminal is asked first, other files in OUT stay.",
+        ),
+        option("--yes", "-y", group=RUN, is_flag=True, help="Answer the question of --overwrite with yes."),
         option(
             "--max-failed-fraction",
             group=RUN,

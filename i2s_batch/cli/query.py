@@ -11,7 +11,8 @@ import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
 from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
-from i2s_batch.cli.run_command import log_line
+from i2s_batch.cli.run_command import log_line, shown_at_once
+from i2s_batch.plurals import counted
 from i2s_batch.storage.urls import is_url
 
 if TYPE_CHECKING:
@@ -63,12 +64,13 @@ psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
 def query(out: str, sql: str, kind: str | None, limit: int | None, output: str | None) -> int:
     """Run a query and print its result, or write it into a file."""
     kind = _kind(kind, output)
-    from i2s_batch.output.ownership import check_file
-    from i2s_batch.table.dataset import open_table
-    from i2s_batch.table.sql import run_query
+    with shown_at_once("reading the table"):
+        from i2s_batch.output.ownership import check_file
+        from i2s_batch.table.dataset import open_table
+        from i2s_batch.table.sql import run_query
 
-    if output is not None:
-        check_file(output)
+        if output is not None:
+            check_file(output)
     with run_query(open_table(out), sql) as found:
         if kind == "table" and output is None:
             _show(found, TABLE_ROWS if limit is None else limit, limit is None)
@@ -103,7 +105,9 @@ def _show(found: QueryResult, limit: int, by_default: bool) -> None:
     click.echo("\n".join(table.lines))
     if table.left_out:
         some = ", ".join(table.left_out[:_NAMED]) + (", ..." if len(table.left_out) > _NAMED else "")
-        log_line(f"{len(table.left_out)} columns do not fit ({some}); name those that you want")
+        log_line(
+            f"{counted(len(table.left_out), 'column does', 'columns do')} not fit ({some}); name those that you want"
+        )
     if len(rows) > limit and by_default:
         log_line(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
 

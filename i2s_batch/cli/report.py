@@ -7,7 +7,7 @@ import sys
 import click
 
 from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
-from i2s_batch.cli.options import refuse_without_effect
+from i2s_batch.cli.run_command import shown_at_once
 
 
 def _number(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -43,16 +43,9 @@ def report(out: str, generator: str | None, images: int | None) -> int:
     OUT is the folder or s3:// prefix of a run, finished or not. The page is one file that needs no network. Where it
     does not show every image, pages beside it, in OUT/report/, do.
     """
-    from i2s_batch.api import reports
-    from i2s_batch.schema.settings import EMBED, STUDY
-    from i2s_batch.table.dataset import open_table
-    from i2s_batch.table.shards import recorded_settings
+    with shown_at_once("reading the table"):
+        from i2s_batch.api import reports
 
-    if generator is not None or images is not None:
-        kind = recorded_settings(open_table(out, quiet=True).schema, out).run.kind
-        if kind == STUDY:
-            refuse_without_effect(["--generator"], "on a study, whose page shows the reconstructions that it kept")
-        if kind != EMBED:
-            refuse_without_effect(["--images"], "but on an embedding run: the images of others are files already")
-    click.echo(reports.report(out, generator, images))
+        page = reports.report(out, generator, images)
+    click.echo(page)
     return 0

@@ -11,6 +11,7 @@ from i2s_batch.cli.option_types import AutoOr, Location
 from i2s_batch.config import DEVICES, PRECISIONS
 from i2s_batch.editing.sampling.seeds import Seeds
 from i2s_batch.errors import ConfigError
+from i2s_batch.plurals import counted
 
 if TYPE_CHECKING:
     _SeedsType = click.ParamType[Seeds]
@@ -103,10 +104,11 @@ def sample(
     image can be compared with theirs; noise is the checkpoint's own. Without --table the images are OUT/seed0000.png
     and so on; with it OUT is a run like those of `edit`, which the same command resumes.
     """
-    from i2s_batch.api import sampling
     from i2s_batch.cli.run_command import caller, line_logger, log_line, resumable
 
-    with resumable():
+    with resumable("reading the generator"):
+        from i2s_batch.api import sampling
+
         samples = sampling.sample(
             generator,
             out,
@@ -122,7 +124,7 @@ def sample(
             caller=caller(),
         )
     good = samples.images - samples.failed
-    click.echo(f"{good} of {samples.images} images: {samples.folder}")
+    click.echo(f"{good} of {counted(samples.images, 'image')}: {samples.folder}")
     click.echo(f"Contact sheet: {samples.contact_sheet}")
     if samples.table is not None:
         click.echo(f"Table: {samples.table}")
@@ -130,6 +132,7 @@ def sample(
         click.echo(f"Report: {samples.report}")
     if samples.failed:
         why = "--psi is too large, or the checkpoint is damaged: give a --psi from 0 to 1, or another GENERATOR"
-        log_line(f"i2s-batch: {samples.failed} images have values that are not finite, and no file; {why}")
+        bad = counted(samples.failed, "image has", "images have")
+        log_line(f"i2s-batch: {bad} values that are not finite, and no file; {why}")
         return 1
     return 0

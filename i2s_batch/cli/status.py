@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
-from i2s_batch.cli.run_command import log_line
+from i2s_batch.cli.run_command import line_logger, shown_at_once
+from i2s_batch.plurals import counted
 from i2s_batch.run.terminal import duration, printable
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ def status(out: str, as_json: bool) -> int:
 
     OUT is the folder or s3:// prefix of the run, which may be running anywhere: the output is only read.
     """
-    from i2s_batch.run.status import read_status
+    with shown_at_once("reading the rows"):
+        from i2s_batch.run.status import read_status
 
-    found = read_status(out, log_line)
+        found = read_status(out, line_logger())
     click.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(_lines(found)))
     return 0
 
@@ -43,7 +45,7 @@ def _lines(found: RunStatus) -> list[str]:
         lines += _listed("Slowest", [s.image_id for s in slowest], [duration(s.seconds) for s in slowest])
     failures = found.last_failures
     lines += _listed("Last errors", [f.image_id for f in failures], [f"{f.status}, {f.error}" for f in failures])
-    deaths = [f"{n} workers" if n > 1 else "1 worker" for n in found.deaths.values()]
+    deaths = [counted(n, "worker") for n in found.deaths.values()]
     lines += _listed("Workers died with", list(found.deaths), deaths)
     return [printable(line) for line in lines + _next(found)]
 
@@ -59,9 +61,11 @@ def _counts(found: RunStatus) -> list[str]:
     lines.append(f"images      {counts}")
     if found.statuses:
         lines.append("statuses    " + ", ".join(f"{n} {name}" for name, n in found.statuses.items()))
-    lines.append(f"table       {found.shards_published} of {found.shards} shards")
+    lines.append(f"table       {found.shards_published} of {counted(found.shards, 'shard')}")
     if found.live and found.live.retried:
-        lines.append(f"retried     {found.live.retried} failed images are being tried again")
+        lines.append(
+            f"retried     {counted(found.live.retried, 'failed image is', 'failed images are')} being tried again"
+        )
     if found.running:
         lines.append(f"speed       {_speed(found)}")
     return ["  " + line for line in lines]
@@ -94,5 +98,5 @@ def _next(found: RunStatus) -> list[str]:
         return ["To try the failed images again, run:", f"  {command or '(the command of the run)'} --retry-failed"]
     if found.running:
         return []
-    saved = f" ({found.saved} images from a checkpoint)" if found.saved else ""
+    saved = f" ({counted(found.saved, 'image')} from a checkpoint)" if found.saved else ""
     return [f"No driver is running. To resume{saved}, run:", f"  {command or '(the command that started it)'}"]

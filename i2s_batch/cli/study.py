@@ -65,15 +65,17 @@ def study(name: str, source: str, out: str, generator: str, vgg: str, dry_run: b
         refuse_without_effect([varied], unless, [ParameterSource.COMMANDLINE])  # a run.json has a value of each option
         del options[varied.removeprefix("--").replace("-", "_")]
     arguments = {"generator": generator, "vgg": vgg} | run_arguments(**options)
-    from i2s_batch.api import study_runs
     from i2s_batch.cli.run_command import caller, ended, line_logger, resumable
 
     report = line_logger()
-    with resumable():
+    with resumable("looking at SOURCE and OUT"):
+        asked_by = caller(options["overwrite"] and not dry_run, options["yes"])
+        from i2s_batch.api import study_runs
+
         if dry_run:
-            preview = study_runs.preview_study(source, out, name, progress=report, caller=caller(), **arguments)
+            preview = study_runs.preview_study(source, out, name, progress=report, caller=asked_by, **arguments)
             click.echo(json.dumps(preview.to_json(), indent=2))
             return 0
-        result = study_runs.study(source, out, name, progress=report, caller=caller(), **arguments)
-    click.echo(f"{result.counted('variants of images')}. Table: {out.rstrip('/')}/latents/")
+        result = study_runs.study(source, out, name, progress=report, caller=asked_by, **arguments)
+    click.echo(f"{result.counted('variant of images', 'variants of images')}. Table: {out.rstrip('/')}/latents/")
     return ended(result, "variants")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.help_groups import INPUT, GroupedCommand, option
+from i2s_batch.cli.run_command import shown_at_once
+from i2s_batch.plurals import counted
 from i2s_batch.run.terminal import printable
 
 if TYPE_CHECKING:
@@ -44,20 +46,23 @@ def verify(out: str, sample: int, generator: str | None, vgg: str | None) -> int
     The exit status is 0 if everything is as it should be. It is 1 if something is wrong, which a line with its file
     and row says, or if the run is not finished.
     """
-    from i2s_batch.api.verification import verify as check
+    with shown_at_once("reading the table"):
+        from i2s_batch.api.verification import verify as check
 
-    found = check(out, sample, generator, vgg)
+        found = check(out, sample, generator, vgg)
     click.echo("\n".join(printable(line) for line in _lines(found)))
     return 0 if found.sound else 1
 
 
 def _lines(found: Verification) -> list[str]:
     planned = "unknown" if found.planned is None else str(found.planned)
+    rows, again = counted(found.rows, "row"), counted(found.rendered, "row")
+    written = counted(found.files, "file is as it was written", "files are as they were written")
     lines = [
         found.out,
-        f"  images      {planned} planned, {found.rows} rows in {found.files} files, {found.latents} with a latent",
-        f"  checksums   {found.as_written} of {found.files} files are as they were written",
-        f"  rendered    {found.rendered} rows again" + (f", within {found.within}" if found.rendered else ""),
+        f"  images      {planned} planned, {rows} in {counted(found.files, 'file')}, {found.latents} with a latent",
+        f"  checksums   {found.as_written} of {written}",
+        f"  rendered    {again} again" + (f", within {found.within}" if found.rendered else ""),
         *(f"  unchecked   {text}" for text in found.unchecked),
     ]
     for finding in found.findings[:_SHOWN]:
@@ -66,5 +71,6 @@ def _lines(found: Verification) -> list[str]:
     if len(found.findings) > _SHOWN:
         lines.append(f"wrong: {len(found.findings) - _SHOWN} more")
     if found.missing:
-        lines.append(f"unfinished: {found.missing} images have no row in the table yet; see i2s-batch status")
+        missing = counted(found.missing, "image has", "images have")
+        lines.append(f"unfinished: {missing} no row in the table yet; see i2s-batch status")
     return lines if not found.sound else [*lines, "everything is as it should be"]

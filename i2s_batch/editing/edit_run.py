@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
 from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
 from i2s_batch.editing.rows import failed_edit_row
+from i2s_batch.editing.selected_images import Selection, select_images
 from i2s_batch.editing.sequence_animations import make_animations
 from i2s_batch.editing.units import EditImage, EditUnit
 from i2s_batch.errors import ConfigError, RunConflictError
@@ -26,17 +26,20 @@ from i2s_batch.images.draw.animations import check_animation
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import EDIT_INTERNAL, Plan
-from i2s_batch.output.run_record import new_record
+from i2s_batch.output.run_record import RunRecord, new_record
 from i2s_batch.output.units import Task, Unit
+from i2s_batch.plurals import counted
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.recorded import generator_record
+from i2s_batch.run.taking import run_at, with_recorded_sources
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
+from i2s_batch.sources.identity import is_same_source
 from i2s_batch.storage import open_store
 from i2s_batch.table.latent_reader import LatentIndex
-from i2s_batch.table.selection import chosen_ids
+from i2s_batch.table.snapshot import open_snapshot
 
 # Images that one run may make: its plan is held in memory.
 MOST_IMAGES = 10_000_000
@@ -67,6 +70,15 @@ class EditRunRequest:
     where: str | None = None
     command: tuple[str, ...] | None = None
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Return the paths or URLs of the tables, the same from anywhere."""
+        return tuple(open_store(table).url for table in self.latents)
+
+    def select(self, report: Callable[[str], None]) -> Selection:
+        """Return the images that are taken, see `select_images`."""
+        return select_images(self.tables, self.request, self.ids, self.where, report)
+
 
 @dataclass(frozen=True)
 class EditPreview(RunPreview):
@@ -90,11 +102,17 @@ class EditRun(Run):
 
     steps = 1
 
-    def __init__(self, request: EditRunRequest, weights: GeneratorWeights, report: Callable[[str], None]) -> None:
-        """Take the weights of `request.generator` beside the request."""
+    def __init__(
+        self,
+        request: EditRunRequest,
+        weights: GeneratorWeights,
+        report: Callable[[str], None],
+        selection: Selection | None = None,
+    ) -> None:
+        """Take the weights of `request.generator` beside the request, and what `look_first` has returned."""
         check_animation(request.config.animation)
-        self._request = request
-        self._tables = tuple(open_store(table).url for table in request.latents)
+        self._request, self._selection = request, selection
+        self._tables = request.tables
         settings = request.config.identity() | settings_of(request)
         record = new_record(self._tables, settings, generator_record(weights), None, {"generator": request.generator})
         record = replace(record, command=request.command)
@@ -111,17 +129,15 @@ class EditRun(Run):
 
     def _make_plan(self) -> Plan:
         request = self._request
-        index = LatentIndex(self._tables)
+        selection = self._selection or request.select(self._report)
+        index, chosen = selection.index, selection.chosen
         check_generator(index, self.generator)
         for unfinished in index.unfinished:
             self._report(f"{unfinished}; the edit takes those, and none that come later")
-        chosen: list[str] = []
-        if request.request.listed is None:
-            chosen = self._chosen(index)
         sequences = request.request.sequences(chosen, self.generator.latent_shape[0])
         images, parents = self._planned_images(sequences, index)
         if not len(images):
-            raise ConfigError(f"there is nothing to make of {len(chosen)} chosen images; choose more")
+            raise ConfigError(f"there is nothing to make of {counted(len(chosen), 'chosen image')}; choose more")
         warning = out_of_distribution_warning(index, parents, farthest_own_distance(self.network))
         if warning is not None:
             self._report(warning)
@@ -131,20 +147,6 @@ class EditRun(Run):
         """Return the unit of an index of the plan."""
         images = tuple(from_table(self.plan().unit_rows(index)))
         return EditUnit(index=index, image_ids=tuple(image.image_id for image in images), images=images)
-
-    def _chosen(self, index: LatentIndex) -> list[str]:
-        request = self._request
-        if request.ids is not None:
-            return list(request.ids)
-        if request.where is not None:
-            known = set(index.ids)  # a run in progress may have gained rows since
-            found = (image_id for table in self._tables for image_id in chosen_ids(table, request.where))
-            chosen = [image_id for image_id in found if image_id in known]
-            return sorted(chosen, key=_in_natural_order)
-        without = len(index.ids) - len(chosen := index.ok())
-        if without:
-            self._report(f"{without} images without a latent are left out")
-        return sorted(chosen, key=_in_natural_order)
 
     def _planned_images(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
         """Return the plan's images, sorted by id, and all their parents."""
@@ -161,7 +163,8 @@ class EditRun(Run):
         if len(ids.unique()) < len(ids):  # the same edit twice makes one image
             first = np.append(True, np.asarray(ids[1:]) != np.asarray(ids[:-1]))
             images = images.filter(pa.array(first))
-            self._report(f"{len(ids) - len(images)} images are requested more than once; each is made once")
+            doubled = counted(len(ids) - len(images), "image is", "images are")
+            self._report(f"{doubled} requested more than once; each is made once")
         return images, parents
 
     def _images_to_make(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> Iterator[PlannedImage]:
@@ -201,10 +204,28 @@ def settings_of(request: EditRunRequest) -> dict[str, Json]:
     return {name: value for name, value in plain.items() if value is not None}
 
 
-def _in_natural_order(image_id: str) -> list[tuple[int, str]]:
-    """Return a key for sorting in natural order: numbers within a name by their value."""
-    parts = re.split(r"(\d+)", image_id)
-    return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)]
+def look_first(request: EditRunRequest, report: Callable[[str], None]) -> Selection | None:
+    """Look at OUT, the tables and the ids before any network is loaded.
+
+    Returns:
+        The images of a new run; None for one that is resumed, whose plan exists.
+
+    Raises:
+        RunConflictError: OUT holds something else, or a run with other settings, or is one of the tables.
+        I2SError: A table cannot be read, or as `select_images`.
+    """
+    for table in request.tables:
+        open_snapshot(table, quiet=True)
+        if is_same_source(table, open_store(request.out).url):
+            raise RunConflictError(f"{table} is both a table and OUT; give OUT a folder or prefix of its own")
+
+    def asked(existing: RunRecord) -> RunRecord:
+        settings = request.config.identity() | settings_of(request)
+        record = new_record(request.tables, settings, existing.generator, None, {})
+        return with_recorded_sources(existing, record)
+
+    found = run_at(open_store(request.out), asked, request.config.overwrite)
+    return None if found.resumed is not None else request.select(report)
 
 
 def check_generator(index: LatentIndex, weights: GeneratorWeights) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.editing.recipes import ImageSequence
 from i2s_batch.errors import ConfigError
 
@@ -29,8 +30,24 @@ class ListedEdit:
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.strengths is not None:
             check_numbers("strengths", self.strengths)
+
+
+def check_listed(listed: tuple[ListedEdit, ...] | None, operation: str, uses: tuple[str, ...]) -> None:
+    """Raise ConfigError if rows of an edit list hold settings that the edit does not use.
+
+    Args:
+        listed: The rows; None without a list.
+        operation: The edit.
+        uses: The settings that it does use, of `strengths` and `layers`.
+    """
+    for number, edit in enumerate(listed or (), 1):
+        for name in ("strengths", "layers"):
+            if name not in uses and getattr(edit, name) is not None:
+                row = f"row {number} of the edit list"
+                raise ConfigError(f"{row} gives {name}, which {operation} does not use; leave them out")
 
 
 class Request(Protocol):

@@ -10,6 +10,7 @@ from i2s_batch.config import EditConfig
 from i2s_batch.images.draw.animations import encode_animation
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.plurals import counted
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.storage import Store
 from i2s_batch.table.shards import read_table
@@ -40,7 +41,9 @@ def make_animations(store: Store, config: EditConfig, animation: str, report: Ca
     missing = [name for name in sequences if RunLayout.animation(name, animation) not in existing]
     whole = [name for name in missing if all(frame.ok for frame in sequences[name])]
     if missing:
-        report(f"making {len(whole)} animations ({len(missing) - len(whole)} lack a frame)")
+        lacking = len(missing) - len(whole)
+        left_out = f" ({lacking} {'lacks' if lacking == 1 else 'lack'} a frame)" if lacking else ""
+        report(f"making {counted(len(whole), 'animation')}{left_out}")
 
     def make(name: str) -> None:
         frames = sorted(sequences[name], key=lambda frame: frame.index)

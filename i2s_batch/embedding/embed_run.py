@@ -8,28 +8,37 @@ from functools import cached_property
 
 import msgspec
 
-from i2s_batch.config import EmbedRunConfig, ImageSettings
+from i2s_batch.config import EmbedRunConfig, ImageSettings, RunConfig
 from i2s_batch.embedding.embed_worker import EmbedSpec
+from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
+from i2s_batch.errors import SourceError, StorageError
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.models.work import vgg_work
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.moved_source import moved_uri
 from i2s_batch.output.plan import Plan
-from i2s_batch.output.run_record import new_record
+from i2s_batch.output.run_record import RunRecord, new_record
 from i2s_batch.output.run_state import RunState, undone_checkpoints
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.parquet.sorted_rows import SpilledRows
+from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
 from i2s_batch.run.recorded import generator_record, vgg_record
+from i2s_batch.run.taking import run_at
+from i2s_batch.run.terminal import show_stage
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.chosen import check_not_narrower
+from i2s_batch.sources.identity import is_same_source
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
+from i2s_batch.storage import open_store
 
 # Peak memory of a step in float32, networks of official widths: 7.8 KiB a pixel of each image at 256 x 256.
 IMAGE_BYTES_PER_PIXEL = 8 << 10
@@ -52,6 +61,11 @@ class EmbedRun(Run):
 
     def __init__(self, request: EmbedRunRequest, report: Callable[[str], None]) -> None:
         self._request = request
+        self._config, self._report, self._store = request.config, report, open_store(request.out)
+        self._moves: tuple[tuple[str, str], ...] = ()
+        self._moved: RunRecord | None = None  # the record of a run whose source has proved to have moved
+        self._early_plan = self._look_first()
+        show_stage(report, "reading the networks")
         self._vgg = vgg_weights(request.vgg)
         self.steps = request.config.embed.steps
         generator = generator_weights(request.generator)
@@ -61,22 +75,76 @@ class EmbedRun(Run):
         )
         command = self._command()
         in_process = request.config.in_process is True and command is msgspec.UNSET  # else the command has the option
-        record = replace(record, in_process=in_process, command=command)
+        fraction = request.config.max_failed_fraction
+        others = None if fraction == RunConfig().max_failed_fraction else fraction
+        record = replace(record, in_process=in_process, command=command, max_failed_fraction=others)
         super().__init__(request.out, request.config, record, generator, report)
 
     def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:
         """Return the words of the command that resumes the run, where the record's settings do not say it."""
         return msgspec.UNSET
 
+    def _look_first(self) -> Plan | None:
+        """Look at OUT and SOURCE before networks are fetched: return the plan of a new run, None for one that exists.
+
+        Raises:
+            RunConflictError: OUT holds something else, or a run with other settings.
+        """
+        show_stage(self._report, "looking at SOURCE and OUT")
+        request = self._request
+
+        def asked(existing: RunRecord) -> RunRecord:
+            record = new_record(request.source, request.config.identity(), existing.generator, existing.vgg, {})
+            return self._same_source(existing, record)
+
+        found = run_at(self._store, asked, self._config.overwrite)
+        return None if found.resumed is not None else self._new_plan()
+
     def _make_plan(self) -> Plan:
+        return self._early_plan or self._new_plan()
+
+    def _new_plan(self) -> Plan:
+        """Return the plan of a new run, from SOURCE as it is now."""
         return Plan(self._list(), self._request.config.shard_size)
+
+    def _same_source(self, existing: RunRecord, asked: RunRecord) -> RunRecord:
+        now, new = existing.source_now or existing.source, asked.source
+        if not isinstance(now, str) or not isinstance(new, str):
+            return asked
+        same = self._request.config.source_moved or is_same_source(now, new)
+        return replace(asked, source=existing.source, source_now=existing.source_now) if same else asked
+
+    def _existing_record(self) -> RunRecord | None:
+        record = super()._existing_record()
+        if record is None:
+            return None
+        now, new = record.source_now or str(record.source), str(self._record.source)
+        if self._moved is None and not is_same_source(now, new):
+            moved = moved_record(record, new)
+            prove_moved(self._store, self._loaded_plan(), moved, self._report)
+            self._moved = moved
+        self._moves = (self._moved or record).moved
+        return record
+
+    def begin(self, confirm: Callable[[], None] = lambda: None) -> RunRecord:
+        """Begin as any run; record where the source is now if it has moved."""
+        record = super().begin(confirm)
+        if self._moved is not None and record.moved != self._moved.moved:
+            confirm()
+            record = replace(record, source_now=self._moved.source_now, moved=self._moved.moved)
+            self._store.put(RunLayout.run_json, record.with_move(self._store.get(RunLayout.run_json)))
+        return record
 
     def unit(self, index: int) -> EmbedUnit:
         """Return the unit of an index of the plan."""
         row = self.plan().unit_rows(index)
         image_id, uri = row["image_id"][0].as_py(), row["uri"][0].as_py()
         settings = ImageSettings(self._request.config.embed)
-        return EmbedUnit(index=index, image_ids=(image_id,), uri=uri, settings=settings)
+        return EmbedUnit(index=index, image_ids=(image_id,), uri=self._present_uri(uri), settings=settings)
+
+    def _present_uri(self, uri: str) -> str:
+        """Return where the image is now that was planned at `uri`."""
+        return moved_uri(uri, self._moves)
 
     def _list(self) -> SpilledRows:
         request = self._request
@@ -97,9 +165,21 @@ class EmbedRun(Run):
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:
-            compare(state, assembler, plan, self._listing, self._report)
+            compare(state, assembler, plan, self._listing, self._report, self._present_uri)
             # An image that is embedded again now may have been in flight when an earlier driver ended.
             state.checkpointed = undone_checkpoints(state.done, self._log)
+
+    def _name_new_images(self, plan: Plan) -> None:
+        if self._request.config.grow:
+            return
+        show_stage(self._report, "looking for new images in SOURCE")
+        try:
+            new = plan.count_new(self._listing)
+        except (SourceError, StorageError) as error:
+            self._report(f"SOURCE was not searched for new images ({error})")
+            return
+        if new:
+            self._report(f"{counted(new, 'new image')} in SOURCE; add --update to embed {'it' if new == 1 else 'them'}")
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
         config = self._request.config

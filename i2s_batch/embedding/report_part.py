@@ -18,6 +18,7 @@ from i2s_batch.reporting.facts import Facts
 from i2s_batch.reporting.files import ReportFiles
 from i2s_batch.reporting.parts import PageParts, Picture, ShownImage
 from i2s_batch.reporting.pictures import digest_of, original_picture, picture_in_page, url_of, written
+from i2s_batch.run.recorded import present_uris
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.row import Row
 from i2s_batch.table.shards import read_rows
@@ -44,10 +45,10 @@ def embed_parts(
         images: How many reconstructions are drawn for the pages; None for as many as take about a minute.
     """
     generator = None if network is None else network()
-    out, fit = files.store.url, facts.settings.run.fit
-    drawing = _Drawing(files, facts, generator)
+    out, fit, present_uri = files.store.url, facts.settings.run.fit, present_uris(files.store.url)
+    drawing = _Drawing(files, facts, generator, present_uri)
     groups = [
-        (title, [drawing.in_page(sample) for sample in load_samples(read_rows(out, ids), generator, fit)])
+        (title, [drawing.in_page(sample) for sample in load_samples(read_rows(out, ids), generator, fit, present_uri)])
         for title, ids in facts.picks.items()
     ]
     if _is_whole(facts):
@@ -77,8 +78,11 @@ def _usual_count(generator: Generator) -> int:
 class _Drawing:
     """Shows rows of an embedding run, with the generator if there is one."""
 
-    def __init__(self, files: ReportFiles, facts: Facts, generator: Generator | None) -> None:
-        self._files, self._facts, self._generator = files, facts, generator
+    def __init__(
+        self, files: ReportFiles, facts: Facts, generator: Generator | None, present_uri: Callable[[str], str]
+    ) -> None:
+        """Show rows of `facts`; `present_uri` tells where an image is now, whose source may have moved."""
+        self._files, self._facts, self._generator, self._present_uri = files, facts, generator, present_uri
 
     def in_page(self, sample: Sample) -> ShownImage:
         """Return a row for the page itself: small images in it, whole ones in files."""
@@ -117,7 +121,7 @@ class _Drawing:
         rows = read_rows(self._files.store.url, ids)
         new = [row for row in rows if not self._exist(self._digest(row))]
         for row in new:  # one image at a time is in memory
-            (sample,) = load_samples([row], self._generator, self._facts.settings.run.fit)
+            (sample,) = load_samples([row], self._generator, self._facts.settings.run.fit, self._present_uri)
             for what, pixels in zip(_WHAT, (sample.original, sample.reconstruction, _difference(sample)), strict=True):
                 if pixels is not None:
                     written(what, pixels, self._files, self._digest(row))
@@ -135,7 +139,7 @@ class _Drawing:
         if row["status"] not in (STATUS_OK, "diverged", "crashed"):
             return [Picture("original", missing=str(row["status"]).replace("_", " "))]
         return [
-            original_picture(str(row["uri"]), self._files.store.url),
+            original_picture(self._present_uri(str(row["uri"])), self._files.store.url),
             Picture("reconstruction", missing="not drawn"),
         ]
 

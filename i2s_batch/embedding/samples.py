@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,18 +43,27 @@ class Sample:
         return SheetCell(self.original, self.reconstruction, self.row.image_id, note)
 
 
-def load_samples(rows: Iterable[Row], generator: Generator | None, fit: str) -> list[Sample]:
-    """Return the images of `rows`, which have all columns; without a generator the originals alone."""
-    return [_sample(row, generator, fit) for row in rows]
+def _unmoved(uri: str) -> str:
+    return uri
 
 
-def _sample(row: Row, generator: Generator | None, fit: str) -> Sample:
+def load_samples(
+    rows: Iterable[Row], generator: Generator | None, fit: str, present_uri: Callable[[str], str] = _unmoved
+) -> list[Sample]:
+    """Return the images of `rows`, which have all columns; without a generator the originals alone.
+
+    `present_uri` returns where an image is now, where its source has moved (`run.recorded.present_uris`).
+    """
+    return [_sample(row, generator, fit, present_uri(row.uri)) for row in rows]
+
+
+def _sample(row: Row, generator: Generator | None, fit: str, uri: str) -> Sample:
     reconstruction = None
     if generator is not None and row.latent is not None:
         reconstruction = image_of(row.latent, generator)
     side = generator.resolution if generator is not None else FITTED_WITHOUT_GENERATOR
     try:
-        data = read_bytes(row.uri)
+        data = read_bytes(uri)
         if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
             return Sample(row, None, reconstruction, "changed since")
         return Sample(row, fit_image(decode_image(data), side, fit), reconstruction)

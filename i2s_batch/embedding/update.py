@@ -15,6 +15,7 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_state import RunState
 from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.parquet.sorted_rows import SortedIds
+from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.sources.image_bytes import read_bytes
 
@@ -36,13 +37,18 @@ def updated_plan(plan: Plan, listing: RowGroups) -> Plan:
 
 
 def compare(
-    state: RunState, assembler: Assembler, plan: Plan, listing: RowGroups, report: Callable[[str], None]
+    state: RunState,
+    assembler: Assembler,
+    plan: Plan,
+    listing: RowGroups,
+    report: Callable[[str], None],
+    present_uri: Callable[[str], str],
 ) -> None:
     """Mark changed images as not done, and the rows of images that are gone from the source.
 
     An image has changed if its bytes are not those of the checksum in its row. Rows of images that are gone stay in the
     table. Only published rows are compared. The ids of a generation are sorted as those of the listing are, which is
-    read once for each.
+    read once for each. `present_uri` returns where an image is now that was planned elsewhere.
     """
     changed = gone = 0
     for shards in plan.generation_shards():
@@ -51,11 +57,18 @@ def compare(
             rows = assembler.published(shard, ["image_id", "sha256", "vanished_at"])
             present = current.contain(rows["image_id"])
             gone += assembler.mark_vanished(shard, _vanished(rows, present))
-            changed += _mark_changed(state, plan, shard, np.flatnonzero(present), rows["sha256"])
-    report(f"{changed} images have changed, {gone} are gone (their rows stay); SOURCE holds {listing.num_rows} now")
+            positions = np.flatnonzero(present)
+            uris = plan.shard_images(shard)["uri"].take(positions).to_pylist()
+            changed += _mark_changed(state, plan, shard, positions, list(map(present_uri, uris)), rows["sha256"])
+    what = (
+        f"{counted(changed, 'image has', 'images have')} changed, {counted(gone, 'is', 'are')} gone (their rows stay)"
+    )
+    report(f"{what}; SOURCE holds {listing.num_rows} now")
 
 
-def _mark_changed(state: RunState, plan: Plan, shard: int, positions: np.ndarray, hashes: pa.ChunkedArray) -> int:
+def _mark_changed(
+    state: RunState, plan: Plan, shard: int, positions: np.ndarray, uris: list[str], hashes: pa.ChunkedArray
+) -> int:
     """Mark the changed images among those at `positions` of a shard as not done, and return how many changed.
 
     Args:
@@ -63,10 +76,10 @@ def _mark_changed(state: RunState, plan: Plan, shard: int, positions: np.ndarray
         plan: The plan.
         shard: The number of the shard.
         positions: Positions in the shard of the images that still exist.
+        uris: Where these are.
         hashes: The checksums in the rows of the shard.
     """
     first, changed = plan.shard_range(shard).start, 0
-    uris = plan.shard_images(shard)["uri"].take(positions).to_pylist()
     stored = hashes.take(positions).to_pylist()
     with ThreadPoolExecutor(_READERS) as pool:
         for position, old, new in zip(positions, stored, pool.map(_sha256, uris), strict=True):

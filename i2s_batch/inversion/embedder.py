@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from i2s_batch.argument_types import typed
 from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.images.inputs import ImageInput, read_input
@@ -85,7 +86,10 @@ class Embedder:
         lpips: PerceptualDistance | None = None,
         program: StepProgram | None = None,
     ) -> None:
-        self.config = config or EmbedConfig()
+        if not hasattr(generator, "w_avg") or not callable(features):
+            given = ", ".join(type(each).__name__ for each in (generator, features))
+            raise ConfigError(f"generator and features are ({given}); give what load_generator and load_vgg return")
+        self.config: EmbedConfig = typed("config", config or EmbedConfig(), EmbedConfig)
         self._generator = generator
         self._like = generator.w_avg
         self._lpips = lpips

@@ -19,9 +19,11 @@ from i2s_batch.output.lease import Lease
 from i2s_batch.output.ownership import claim
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import present_shard, publish_shard
-from i2s_batch.output.run_record import RunRecord, check_same_run
+from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.run_summary import MergedSummary
+from i2s_batch.output.same_run import check_same_run
 from i2s_batch.parquet.sorted_rows import SpilledRows, in_groups, merged, spilled
+from i2s_batch.plurals import counted
 from i2s_batch.schema.columns import COLUMNS, STATUS_OK
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import read_shard
@@ -50,12 +52,18 @@ def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> 
     stores = [open_store(out) for out in outs]
     records, plans = zip(*map(_finished, stores), strict=True)
     for store, record in zip(stores[1:], records[1:], strict=True):
-        check_same_run(records[0], replace(record, source=records[0].source), stores[0].url, other=store.url)
+        check_same_run(
+            records[0],
+            replace(record, source=records[0].source, source_now=records[0].source_now),
+            stores[0].url,
+            other=store.url,
+        )
     chosen = spilled(_chosen(stores, plans), _LOCATION)
     target, merged_record = open_store(new), _merged_record(stores, records)
     _check_free(target, merged_record)  # before anything is written, and again under the lease
     doubled = sum(map(len, plans)) - chosen.num_rows
-    report(f"{chosen.num_rows} images of {len(outs)} runs; {doubled} rows are of images that another run holds too")
+    images, rows = counted(chosen.num_rows, "image"), counted(doubled, "row is", "rows are")
+    report(f"{images} of {len(outs)} runs; {rows} of images that another run holds too")
     target.check_writable()
     lease = Lease(target, RunLayout.lease)
     lease.acquire()
@@ -86,7 +94,8 @@ def _finished(store: Store) -> tuple[RunRecord, Plan]:
 def _merged_record(stores: Sequence[Store], records: Sequence[RunRecord]) -> RunRecord:
     """Return the first run's record, with the sources of all."""
     sources = " + ".join(dict.fromkeys(str(record.source) for record in records))
-    return records[0].merged_with(sources, tuple(store.url for store in stores))
+    moves = tuple(dict.fromkeys(pair for record in records for pair in record.moved))
+    return replace(records[0].merged_with(sources, tuple(store.url for store in stores)), moved=moves)
 
 
 def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table]:

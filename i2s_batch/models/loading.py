@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from i2s_batch.errors import CheckpointError
+from i2s_batch.argument_types import path_or_url
+from i2s_batch.errors import CheckpointError, ConfigError
 from i2s_batch.models import (
     VGG16,
     Generator,
@@ -43,14 +44,27 @@ def load_generator(
 
     Nothing in the file is executed.
     """
-    return build_generator(generator_weights(path), device, dtype)
+    location, (device, dtype) = path_or_url("path", path), _checked(device, dtype)
+    return build_generator(generator_weights(location), device, dtype)
 
 
 def load_vgg(
     source: str | Path = VGG_IMAGENET, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> VGG16:
     """Return the perceptual network: `imagenet`, `random`, a path or a URL of a torchvision VGG-16 state dict."""
-    return build_vgg(vgg_weights(source), device, dtype)
+    location, (device, dtype) = path_or_url("source", source), _checked(device, dtype)
+    return build_vgg(vgg_weights(location), device, dtype)
+
+
+def _checked(device: str | torch.device, dtype: torch.dtype) -> tuple[torch.device, torch.dtype]:
+    """Return the device and the type of numbers; ConfigError if one of them is none."""
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"device is {device!r}; give one that PyTorch knows, such as 'cpu' or 'cuda'") from error
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ConfigError(f"dtype is {dtype!r}; give a floating-point type, such as torch.float32")
+    return found, dtype
 
 
 def _staged(source: str | Path, sha256_prefix: str | None = None, cache_dir: Path | None = None) -> Path:

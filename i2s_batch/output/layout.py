@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 _SHARD = re.compile(r"latents/shard-(\d{5,})\.parquet")
+_CHECKSUM = re.compile(r"manifest/checksums/shard-(\d{5,})\.json")
 _PUBLISHING = re.compile(r"work/publishing/shard-(\d{5,})\.json")
 _ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
 _CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
@@ -78,6 +79,9 @@ class RunLayout:
     shards_prefix = "latents/"
     animations_prefix = "animations/"
     inputs_prefix = "inputs/"
+    pictures_prefix = "pictures/"
+    figures_prefix = "figures/"
+    checksums_prefix = "manifest/checksums/"
     study = "study.md"
     REPORT_IMAGES = ("original", "reconstruction", "difference", "parent")
     work_prefix = "work/"
@@ -156,6 +160,11 @@ class RunLayout:
     def shard_index(key: str) -> int | None:
         """Return the shard whose key this is; None for any other key."""
         return _index(_SHARD, key, RunLayout.shard)
+
+    @staticmethod
+    def checksum_index(key: str) -> int | None:
+        """Return the shard whose checksum is at this key; None for any other key."""
+        return _index(_CHECKSUM, key, RunLayout.checksum)
 
     @staticmethod
     def publishing_index(key: str) -> int | None:

@@ -147,8 +147,12 @@ class Plan:
         new = spilled((part.select(schema.names).cast(schema) for part in self._unplanned(images.parts())), schema)
         if not new.num_rows:
             return self
-        both = spilled(chain(self._parts(), new.parts()), schema)
+        both = spilled(chain(self.parts(), new.parts()), schema)
         return replace(self, images=both, generations=(*(self.generations or (len(self),)), new.num_rows))
+
+    def count_new(self, images: RowGroups) -> int:
+        """Return how many of `images`, sorted by id, the plan does not hold."""
+        return sum(map(len, self._unplanned(images.parts(["image_id"]))))
 
     def _unplanned(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Yield those of some sorted images that the plan does not hold. Reads each generation once."""
@@ -177,11 +181,11 @@ class Plan:
         }
         facts["sha256"] = _digest(facts, _as_stored(self.images.schema))
         schema = self.images.schema.with_metadata({_FACTS: json.dumps(facts)})
-        groups, scratch = in_groups(self._parts(), GROUP_ROWS), Scratch()
+        groups, scratch = in_groups(self.parts(), GROUP_ROWS), Scratch()
         path = scratch.write_parquet("plan", groups, schema, compression="zstd", write_page_checksum=True)
         store.put_file(RunLayout.plan, path)
 
-    def _parts(self) -> Iterator[pa.Table]:
+    def parts(self) -> Iterator[pa.Table]:
         """Yield all images, some at a time."""
         return self.images.parts() if isinstance(self.images, RowGroups) else iter([self.images])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from i2s_batch.config import EmbedRunConfig, Json
-from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.errors import StorageError
+from i2s_batch.output.moved_source import moved_uri
 from i2s_batch.schema.columns import SCHEMA_VERSION
 from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord, load
@@ -28,7 +29,20 @@ _OPTIONS = (
     *("learning_rate", "beta1", "beta2", "epsilon", "loss_weights", "precision", "shard_size"),
 )
 # Options that have another name than the setting: run.json keeps the names of earlier versions.
-_OPTION_OF = {"stop_plateau": "early-stopping", "plateau_steps": "patience"}
+_OPTION_OF = {
+    "stop_plateau": "early-stopping",
+    "plateau_steps": "patience",
+    "classes": "class-column",
+    "picture_format": "format",
+    "jobs": "edit-list",
+    "truncation_psi": "psi",
+    "truncation_cutoff": "cutoff",
+}
+
+
+def option_of(setting: str) -> str:
+    """Return the option of the command line for a setting of run.json."""
+    return f"--{_OPTION_OF.get(setting, setting.replace('_', '-'))}"
 
 
 def code_version() -> str:
@@ -59,6 +73,10 @@ class RunRecord:
             not determine them; None where none can be shown.
         in_process: Whether the run was started with --in-process; no part of what the run is.
         merged: The outputs that a merged run was made of; None for other runs.
+        source_now: Where the source has moved to since the run began; None where it is still at `source`.
+        moved: Where files of sources were and where they are now, each a pair of folders or prefixes.
+        max_failed_fraction: The fraction of images that may fail, for the command that resumes the run; None for the
+            usual one. No part of what the run is.
     """
 
     source: str | tuple[str, ...]
@@ -74,6 +92,9 @@ class RunRecord:
     command: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
     in_process: bool = False
     merged: tuple[str, ...] | None = None
+    source_now: str | None = None
+    moved: tuple[tuple[str, str], ...] = ()
+    max_failed_fraction: float | None = None
 
     @property
     def shard_size(self) -> int:
@@ -111,6 +132,12 @@ class RunRecord:
             values["command"] = None if self.command is None else list(self.command)
         if self.merged is not None:
             values["merged"] = list(self.merged)
+        if self.source_now is not None:
+            values["source_now"] = self.source_now
+        if self.moved:
+            values["moved"] = [list(pair) for pair in self.moved]
+        if self.max_failed_fraction is not None:
+            values["max_failed_fraction"] = self.max_failed_fraction
         return json.dumps(values, indent=2).encode()
 
     @classmethod
@@ -160,21 +187,39 @@ class RunRecord:
         networks = [(role, self.given.get(role)) for role in ("generator", "vgg")]
         if others or not isinstance(self.source, str):
             return None
-        arguments = ["i2s-batch", "embed", self.source, out]
+        arguments = ["i2s-batch", "embed", self.source_now or self.source, out]
         for role, network in networks:
             if not network:
                 return None
             arguments += [f"--{role}", network]
         for name in _OPTIONS:
             if name in asked and asked[name] != usual.get(name):
-                arguments += [f"--{_OPTION_OF.get(name, name.replace('_', '-'))}", _value(asked[name])]
+                arguments += [option_of(name), _value(asked[name])]
+        if self.max_failed_fraction is not None:
+            arguments += ["--max-failed-fraction", f"{self.max_failed_fraction:g}"]
         if self.in_process:
             arguments.append("--in-process")
         return shlex.join(arguments)
 
+    def with_move(self, content: bytes) -> bytes:
+        """Return the bytes `content` of run.json with this record's source_now and moves, and all else as it is."""
+        values = json.loads(content)
+        for name in ("source_now", "moved"):
+            values.pop(name, None)
+        if self.source_now is not None:
+            values["source_now"] = self.source_now
+        if self.moved:
+            values["moved"] = [list(pair) for pair in self.moved]
+        return json.dumps(values, indent=2).encode()
+
+    def present_uri(self, uri: str) -> str:
+        """Return where the image is now that the run read at `uri`."""
+        return moved_uri(uri, self.moved)
+
     def merged_with(self, source: str, outs: tuple[str, ...]) -> RunRecord:
         """Return the record of a run that `outs` were merged into; no command resumes it."""
-        return replace(self, source=source, merged=outs, created_at=_now(), command=None, checksums=CHECKSUMS)
+        merged = replace(self, source=source, merged=outs, created_at=_now(), command=None, checksums=CHECKSUMS)
+        return replace(merged, source_now=None, max_failed_fraction=None)
 
 
 def _value(setting: Json) -> str:
@@ -188,7 +233,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _recorded(location: str) -> str:
+def recorded_location(location: str) -> str:
     """Return a path or URL as it may be shown, the same from anywhere."""
     return without_secrets(location).rstrip("/") if is_url(location) else str(Path(location).absolute())
 
@@ -210,7 +255,9 @@ def new_record(
         networks: Where the networks are, by role, as they were given.
     """
     return RunRecord(
-        source=_recorded(source) if isinstance(source, str) else tuple(_recorded(one) for one in source),
+        source=recorded_location(source)
+        if isinstance(source, str)
+        else tuple(recorded_location(one) for one in source),
         settings=RunSettings.of(settings),
         generator=generator,
         vgg=vgg,
@@ -232,35 +279,3 @@ def given(name: str) -> str | None:
         path = Path(name)
         return str(path.absolute()) if path.is_file() else name
     return name if without_secrets(name) == name else None
-
-
-def check_same_run(existing: RunRecord, asked: RunRecord, url: str, other: str | None = None) -> None:
-    """Raise RunConflictError naming every setting in which two records differ.
-
-    `existing` is the record at `url`; `asked` is what is asked for, or the record of the run at `other`.
-    """
-    old, new = (dict(flattened(record.identity)) for record in (existing, asked))
-    where = f"in {other}" if other else "was asked"
-    differences = [
-        f"{name} is {_short(old.get(name))} there, {_short(new.get(name))} {where}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    if differences:
-        what = "; ".join(differences[:4]) + ("; ..." if len(differences) > 4 else "")
-        advice = "only runs that agree can be merged" if other else "use another OUT"
-        raise RunConflictError(f"{url} holds a run with other settings: {what}; {advice}")
-
-
-def flattened(values: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
-    """Yield the values of nested JSON objects by their path, such as 'settings.steps'."""
-    for name, item in values.items():
-        if isinstance(item, dict):
-            yield from flattened(item, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", item
-
-
-def _short(value: Json) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:12]}..."

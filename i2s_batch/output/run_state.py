@@ -75,6 +75,11 @@ def scan(store: Store, plan: Plan, log: WorkLog, report: Callable[[str], None] =
     return RunState(done, plan.count_images, logged, published, checkpointed, deaths)
 
 
+def nothing_done(plan: Plan) -> RunState:
+    """Return the state of a run that has not begun."""
+    return RunState(np.zeros(plan.units, bool), plan.count_images, {}, set(), set(), {})
+
+
 def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
     """Return the units that have a checkpoint and no row."""
     return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}

@@ -10,7 +10,7 @@ import numpy as np
 
 from i2s_batch.config import Json
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.run_record import flattened
+from i2s_batch.output.same_run import flattened
 from i2s_batch.reporting.commands import next_commands
 from i2s_batch.reporting.facts import Facts, titles
 from i2s_batch.reporting.files import ReportFiles

@@ -26,6 +26,11 @@ _REASON_CHARACTERS = 200
 _NO_CPU_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
+def has_gpu() -> bool:
+    """Return whether PyTorch sees a GPU on this machine."""
+    return torch.cuda.is_available()
+
+
 def device_name(device: torch.device) -> str:
     """Return the name of a device as in the table's column `device`."""
     if device.type == "cuda":

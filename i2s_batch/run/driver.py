@@ -19,6 +19,7 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.run_state import RunState
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import WorkLog
+from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Publisher
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import Died, Event, Failed, Pool, Ready, Reported
@@ -272,9 +273,8 @@ class Driver:
                 f"({event.worker}{event.where}): {event.reason}"
             )
         what = "went with its machine" if event.preempted else "died"
-        self._progress.log(
-            f"{event.worker}{event.where} {what} ({event.reason}); its {member.images} images resume elsewhere"
-        )
+        resumes = counted(member.images, "image resumes", "images resume")
+        self._progress.log(f"{event.worker}{event.where} {what} ({event.reason}); its {resumes} elsewhere")
         self._return_tasks(member, count_death=not (event.preempted or event.memory))
         self._start()
 

@@ -17,15 +17,16 @@ from i2s_batch.models.work import generator_work
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.logged_rows import delete_damaged_rows
-from i2s_batch.output.ownership import claim
+from i2s_batch.output.overwriting import is_unbegun
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import settle_publications
-from i2s_batch.output.run_record import RunRecord, check_same_run
-from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.run_record import RunRecord
+from i2s_batch.output.run_state import RunState, nothing_done, scan
 from i2s_batch.output.run_summary import RunSummary
 from i2s_batch.output.summary_file import SummaryFile
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
+from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler, Publisher
 from i2s_batch.run.driver import Driver
 from i2s_batch.run.failures import count_statuses, failed_images, reset_failures
@@ -33,6 +34,7 @@ from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.progress import Progress
 from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
+from i2s_batch.run.taking import described, recorded_anew, run_at, take_place, with_recorded_sources
 from i2s_batch.run.terminal import duration
 from i2s_batch.schema.columns import NOT_FAILED, STATUS_NOT_AN_IMAGE
 from i2s_batch.schema.row import Row
@@ -56,10 +58,10 @@ class Outcome:
         """Return how many images failed; a file that is not an image has not."""
         return sum(n for status, n in self.summary.statuses.items() if status not in NOT_FAILED)
 
-    def counted(self, what: str) -> str:
+    def counted(self, what: str, plural: str | None = None) -> str:
         """Return how many images there are of each status, in a few words."""
         counts = ", ".join(f"{n} {status}" for status, n in self.summary.statuses.items())
-        return f"{self.summary.images} {what}: {counts}"
+        return f"{counted(self.summary.images, what, plural)}: {counts}"
 
     @property
     def acceptable(self) -> bool:
@@ -90,7 +92,8 @@ class Run(ABC):
         """
         self._config, self._record, self.generator, self._report = config, record, generator, report
         self._store = open_store(out)
-        self._resumed = False
+        self._resumed = self._has_begun = False
+        self._replaced: RunRecord | None = None  # what OUT holds, where this run takes its place
         self._planned: Plan | None = None
 
     # What each kind of run defines
@@ -126,6 +129,13 @@ class Run(ABC):
     def _complete(self) -> None:  # noqa: B027
         """Make what is made from the whole table, once it exists."""
 
+    def _same_source(self, existing: RunRecord, asked: RunRecord) -> RunRecord:
+        """Return the record asked for, with the names of `existing` for sources that are the same files."""
+        return with_recorded_sources(existing, asked)
+
+    def _name_new_images(self, plan: Plan) -> None:  # noqa: B027
+        """Report the images that SOURCE has gained since a run was planned that is done."""
+
     # What all kinds of runs share
 
     @property
@@ -149,8 +159,10 @@ class Run(ABC):
         """Return what the run would do, for `--dry-run`."""
         plan = self.plan()
         plan = self._updated(plan) if self._resumed else plan
-        state = scan(self._store, plan, self._log)
-        if self._config.retry_failed:
+        state = scan(self._store, plan, self._log) if self._resumed else nothing_done(plan)
+        if self._resumed and not state.remaining:
+            self._name_new_images(plan)
+        if self._resumed and self._config.retry_failed:
             assembler = Assembler(self._store, plan, self._log, self._record.table_metadata(), lambda: None)
             failed = itertools.chain(*failed_images(state, assembler, self._log, plan))
             state.done[sorted({plan.unit_of(image) for image in failed})] = False
@@ -176,6 +188,12 @@ class Run(ABC):
             self._resumed = self._existing_record() is not None
             self._planned = self._loaded_plan() if self._resumed else self._make_plan()
         return self._planned
+
+    def overwritten(self) -> str | None:
+        """Return in words which run of the output is deleted for this one, as planned; None if none that has begun."""
+        if self._replaced is None or is_unbegun(self._store):
+            return None
+        return described(self._store, self._replaced)
 
     def execute(self, cluster: Cluster) -> Outcome:
         """Carry the run to its end on `cluster`, under the lease of the output."""
@@ -222,11 +240,20 @@ class Run(ABC):
         return Plan.load(self._store, self._config.shard_size)
 
     def _existing_record(self) -> RunRecord | None:
-        """Return the run.json of the output, None if there is none; refuse another run, and files of somebody else."""
-        record = claim(self._store)
-        if record is not None:
-            check_same_run(record, self._record, self._store.url)
-        return record
+        """Return the run.json of the output, None if a new run may begin there.
+
+        That is so if OUT is free, or holds a run of ours that is to be overwritten, or of which no image was begun.
+
+        Raises:
+            RunConflictError: OUT holds another run, or files of somebody else.
+        """
+        found = run_at(
+            self._store,
+            lambda existing: self._same_source(existing, self._record),
+            self._config.overwrite and not self._has_begun,
+        )
+        self._replaced = found.replaced
+        return found.resumed
 
     def begin(self, confirm: Callable[[], None] = lambda: None) -> RunRecord:
         """Write the plan and the record of a new run, or take those of the one that is resumed; return the record.
@@ -242,12 +269,27 @@ class Run(ABC):
             if self._planned is not plan:
                 confirm()
                 self._save(self._planned)
-            return existing
+            self._has_begun = True
+            return recorded_anew(self._store, existing, self._record, confirm)
         confirm()
-        self.clear_work()  # what a run left that was killed before it had a run.json
-        self._save(self.plan())
-        self._store.put(RunLayout.run_json, self._record.encode())
+        if self._resumed:  # another driver has replaced the run since it was checked
+            self._planned, self._resumed = self._make_plan(), False
+        plan = self.plan()
+        self._empty(confirm)
+        self._save(plan)
+        if self._replaced is None:
+            self._store.put(RunLayout.run_json, self._record.encode())
+        self._has_begun, self._replaced = True, None
         return self._record
+
+    def _empty(self, confirm: Callable[[], None]) -> None:
+        """Delete what an earlier run left in the output; of a run that is replaced the record becomes this one's."""
+        if self._replaced is None:
+            self.clear_work()  # of a run that was killed before it had a run.json
+            return
+        what = "is overwritten" if self._config.overwrite else "had no image begun and is replaced"
+        self._report(f"the run in {self._store.url} {what}")
+        take_place(self._store, self._replaced, self._record, confirm)
 
     def _save(self, plan: Plan) -> None:
         """Save the plan and continue with the saved one, which holds in memory only what is asked for."""
@@ -264,8 +306,10 @@ class Run(ABC):
         lease.confirm()
         retried = reset_failures(state, assembler, log, plan) if config.retry_failed else 0
         if config.retry_failed:
-            self._report(f"trying {retried} failed images again")
+            self._report(f"trying {counted(retried, 'failed image')} again")
         self._compare(state, assembler, plan)
+        if not state.remaining:
+            self._name_new_images(plan)
         count_statuses(state, assembler, log, plan)
         progress = Progress(state, self.steps, self._report, retried)
         publisher = Publisher(assembler, plan, state)
@@ -301,8 +345,8 @@ class Run(ABC):
             self._report(line)
         pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
-        total, workers = len(self.plan()), fleet.workers
-        self._report(f"{total} images, {state.remaining_images} to do{resumed}, {workers} workers on {fleet.device}")
+        total, workers = counted(len(self.plan()), "image"), counted(fleet.workers, "worker")
+        self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}")
         progress.phase("")
         driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress)
 

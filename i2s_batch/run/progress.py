@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from i2s_batch.output.run_state import RunState
 from i2s_batch.output.run_summary import Flight, RunSummary, Session
+from i2s_batch.plurals import counted
 from i2s_batch.run.terminal import LiveReporter, duration
 from i2s_batch.schema.columns import NOT_FAILED
 
@@ -197,7 +198,7 @@ class Progress:
 
     def _counts(self) -> str:
         failed = sum(n for status, n in self._state.statuses.items() if status not in NOT_FAILED)
-        return f"{self._total - self._state.remaining_images}/{self._total} images done ({failed} failed)"
+        return f"{self._total - self._state.remaining_images}/{counted(self._total, 'image')} done ({failed} failed)"
 
     def _waiting(self, now: float) -> str:
         """Return why there is no rate; '' if there is one."""
@@ -209,7 +210,7 @@ class Progress:
         if now - self._last_step >= QUIET_S:
             return f"no step for {duration(now - self._last_step)}"
         if self._rate.at(now) is None:
-            return f"first steps ({ready} of {workers} workers ready)"
+            return f"first steps ({ready} of {counted(workers, 'worker')} ready)"
         return ""
 
     def _left(self, rate: float) -> float:

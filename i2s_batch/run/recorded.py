@@ -65,6 +65,12 @@ def recorded_command(out: str) -> str | None:
     return None if record is None else record.resume_command(store.url)
 
 
+def present_uris(out: str) -> Callable[[str], str]:
+    """Return what tells where an image is now that the run at `out` read at a uri: its source may have moved."""
+    record = find_record(open_store(out))
+    return (lambda uri: uri) if record is None else record.present_uri
+
+
 def recorded_generator_path(out: str) -> str | None:
     """Return where the generator of the run at `out` is, as the run was given it."""
     record = find_record(open_store(out))

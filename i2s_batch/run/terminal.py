@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
@@ -27,9 +28,19 @@ class LiveReporter(ABC):
     def show(self, text: str, fraction: float | None = None) -> None:
         """Redraw how far the run is: `text`, and the fraction that is done (0 to 1) where it is known."""
 
+    def stage(self, text: str) -> None:
+        """Redraw what is done before there is anything to count."""
+        self.show(text)
+
     @abstractmethod
     def end(self) -> None:
         """Leave what was drawn last as it stands. May be called again."""
+
+
+def show_stage(report: Callable[[str], None], text: str) -> None:
+    """Show what a run does before its first image, where it can be redrawn; a log gets no line of it."""
+    if isinstance(report, LiveReporter):
+        report.stage(text)
 
 
 class LiveLine(LiveReporter):
@@ -41,23 +52,32 @@ class LiveLine(LiveReporter):
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._text = ""
+        self._is_stage = False
 
     def __call__(self, line: str) -> None:
         """Print a line that stays: it scrolls away above the live one."""
         self._write(f"{_RETURN}{_CLEAR_TO_END}{line}\n")
         if self._text:
-            self.show(self._text)
+            self._draw()
 
     def show(self, text: str, fraction: float | None = None) -> None:
         """Redraw the live line."""
-        self._text = text
-        self._write(f"{_RETURN}{cut(text, self._columns() - 1)}{_CLEAR_TO_END}")
+        self._text, self._is_stage = text, False
+        self._draw()
+
+    def stage(self, text: str) -> None:
+        """Redraw the live line with what `end` wipes away: it is of no use once it is over."""
+        self.show(text)
+        self._is_stage = True
 
     def end(self) -> None:
         """Leave the live line as it stands; what follows begins on a line of its own."""
         if self._text:
             self._text = ""
-            self._write("\n")
+            self._write(f"{_RETURN}{_CLEAR_TO_END}" if self._is_stage else "\n")
+
+    def _draw(self) -> None:
+        self._write(f"{_RETURN}{cut(self._text, self._columns() - 1)}{_CLEAR_TO_END}")
 
     def _columns(self) -> int:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import stat
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from i2s_batch.errors import SourceError
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.apart import Output
+from i2s_batch.sources.chosen import alternatives
 from i2s_batch.sources.items import WHAT_TO_GIVE, Item, sorted_images
 from i2s_batch.sources.names import image_id_of, uri_of
 from i2s_batch.sources.options import SourceOptions
@@ -55,10 +57,24 @@ def _folder_items(folder: str, out: Output) -> Iterator[Item]:
         yield image_id_of(relative), uri_of(f"{top}/{relative}")
 
 
+def _matching(pattern: str, out: Output) -> Iterator[str]:
+    """Yield the files that a pattern means, each once, also where several choices in braces fit it."""
+    patterns = alternatives(pattern)
+    if len(patterns) == 1:
+        yield from glob_files(pattern, out)
+        return
+    seen: set[str] = set()
+    for one in patterns:
+        for path in glob_files(one, out) if glob.has_magic(one) else filter(os.path.isfile, [one]):
+            if path not in seen and not out.holds(path):
+                seen.add(path)
+                yield path
+
+
 def _pattern_items(pattern: str, out: Output) -> Iterator[Item]:
     fixed = fixed_part(pattern)
     start = len(fixed) + 1 if fixed not in ("", "/") else len(fixed)
-    for path in glob_files(pattern, out):
+    for path in _matching(pattern, out):
         relative = path[start:]
         if JUNK.isdisjoint(relative.split("/")):
             yield _local_item(relative, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from i2s_batch.errors import SourceError
 from i2s_batch.sources.apart import Output
 from i2s_batch.storage.files import local_error
 
+BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")  # '{jpg,png}': either of them
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 
 Identity = tuple[int, int]  # device and inode: what a folder is, whatever path leads to it
@@ -122,13 +124,13 @@ def _is_item(path: str) -> bool:
 
 def is_pattern(source: str) -> bool:
     """Return whether `source` holds a wildcard."""
-    return glob.has_magic(source)
+    return glob.has_magic(source) or BRACES.search(source) is not None
 
 
 def fixed_part(pattern: str) -> str:
     """Return the folder before the first part with a wildcard; '' for the working directory."""
     parts = pattern.split("/")
-    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    first = next(i for i, part in enumerate(parts) if is_pattern(part))
     return "/".join(parts[:first]) or ("/" if pattern.startswith("/") else "")
 
 

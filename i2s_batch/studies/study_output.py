@@ -10,6 +10,7 @@ from i2s_batch.errors import I2SError
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.images.resize import fit_image
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.run.recorded import present_uris
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import Store, open_store
@@ -27,6 +28,7 @@ class StudyOutput:
         """Hold the `rows` of a study that are ok; `failed` counts the others, `fit` is the setting of its images."""
         self.rows, self.failed = rows, failed
         self._store, self._fit = store, fit
+        self._present_uri = present_uris(store.url)
         self._by_id = {row.row.image_id: row for row in rows}
 
     @classmethod
@@ -57,6 +59,8 @@ class StudyOutput:
         if reconstruction is None:
             return None
         try:
-            return fit_image(decode_image(read_bytes(row.row.uri)), reconstruction.shape[0], self._fit)
+            return fit_image(
+                decode_image(read_bytes(self._present_uri(row.row.uri))), reconstruction.shape[0], self._fit
+            )
         except I2SError:
             return None

@@ -17,6 +17,7 @@ from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.images.resize import fit_image
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
+from i2s_batch.plurals import counted
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.source import list_images
 from i2s_batch.studies.catalogue import study_of
@@ -56,14 +57,17 @@ class StudyRun(EmbedRun):
     def _check_choice(self, plan: Plan) -> None:
         """Let every choice pass: the plan holds variants of a sample, whose ids are not those of SOURCE."""
 
-    def _make_plan(self) -> Plan:
+    def _name_new_images(self, plan: Plan) -> None:
+        """Name none: the plan holds variants of a sample."""
+
+    def _new_plan(self) -> Plan:
         config = self._study_request.config
         request = self._study_request
         images = list_images(request.source, request.out, request.source_options, self._report).read()
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)
-        self._report(f"{len(chosen)} of {len(ids)} images in {len(self.study.variants)} variants")
+        self._report(f"{len(chosen)} of {counted(len(ids), 'image')} in {counted(len(self.study.variants), 'variant')}")
         rows = [
             planned_row(variant, ids[index], classes[index], self._input(variant, ids[index], uris[index]), uris[index])
             for variant in self.study.variants
@@ -113,7 +117,7 @@ class StudyRun(EmbedRun):
         """
         embed = self._study_request.config.embed
         try:
-            data = read_bytes(row.source_uri)
+            data = read_bytes(self._present_uri(row.source_uri))
         except PictureError:
             return
         try:
@@ -131,7 +135,7 @@ class StudyRun(EmbedRun):
             index=index,
             image_ids=(row.image_id,),
             after=row.after,
-            uri=row.uri,
+            uri=self._present_uri(row.uri),
             settings=ImageSettings(variant.embed, variant.untrained),
             keeps_image=True,
             successor=row.successor,

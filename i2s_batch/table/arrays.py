@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from i2s_batch.argument_types import typed
 from i2s_batch.errors import ConfigError
 from i2s_batch.table.dataset import TableFiles, open_table
 from i2s_batch.table.selection import choose, read_positions
@@ -78,6 +79,7 @@ def batches_in(
     table: TableFiles, batch_size: int = 256, columns: Sequence[str] | None = None, where: str | None = None
 ) -> Iterator[LatentTable]:
     """Yield the latents of an open table as `iter_latents` does."""
+    batch_size = typed("batch_size", batch_size, int)
     if batch_size < 1:
         raise ConfigError(f"batch size is {batch_size}; it must be at least 1")
     chosen = choose(table, columns, where)

@@ -115,6 +115,14 @@ class LatentIndex:
         table, shard, number = self._locations[row].tolist()
         return LatentLocation(table, shard, number)
 
+    def status_of(self, image_id: str) -> str | None:
+        """Return the status of an image's row; None if no table holds the image.
+
+        Raises:
+            SourceError: Several tables hold it.
+        """
+        return None if self.location(image_id) is None else self.status[self._rows[image_id]]
+
     def distance(self, image_id: str) -> float | None:
         """Return the image's w_distance; None if it has none."""
         row = self._rows.get(image_id)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.errors import ConfigError, LatentError, UnknownImageError
 from i2s_batch.schema.row import Row
 from i2s_batch.table import dataset
@@ -39,7 +40,7 @@ def open_table(out: str | os.PathLike[str]) -> OpenTable:
     the footers of its files are read, and the rows that are in no file yet. Raises StorageError: no such output, no
     rows yet, or a file that is damaged, foreign or of another table.
     """
-    return OpenTable(os.fspath(out))
+    return OpenTable(path_or_url("out", out))
 
 
 class OpenTable(os.PathLike[str]):
@@ -110,7 +111,7 @@ class OpenTable(os.PathLike[str]):
         """
         if ids is None:
             return latents_in(self.files, []).latents
-        stacked = np.empty((len(ids), *self.latent_shape), np.float32)
+        stacked = np.empty((len(_listed(ids)), *self.latent_shape), np.float32)
         for index, row in enumerate(self.rows(ids)):
             if row.latent is None:
                 raise LatentError(f"{row.image_id!r} has no latent: its status is {row.status} ({row.error})")
@@ -135,12 +136,13 @@ class OpenTable(os.PathLike[str]):
         It can only read the tables `latents` and `failures`; `i2s-batch query --help` lists the functions for latents.
         Raises QueryError.
         """
-        with run_query(self.files, sql) as found:
+        with run_query(self.files, typed("sql", sql, str)) as found:
             return pa.Table.from_batches(found.batches, found.schema)
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return every row, whatever its status: `columns`, or None for all but the latents, which `latents` gives."""
-        names = [name for name in self.columns if name != "latent"] if columns is None else list(columns)
+        usual = [name for name in self.columns if name != "latent"]
+        names = usual if columns is None else list(typed("columns", columns, Sequence[str]))
         for name in names:
             if name not in self.columns:
                 raise ConfigError(f"the table has no column {name!r}; it has {', '.join(self.columns)}")
@@ -170,9 +172,8 @@ class OpenTable(os.PathLike[str]):
 
 
 def _listed(ids: Sequence[str]) -> Sequence[str]:
-    if isinstance(ids, str):
-        raise ConfigError(f"ids is {ids!r}; give a list of ids")
-    return ids
+    listed: Sequence[str] = typed("ids", ids, Sequence[str])
+    return listed
 
 
 def _cell(value: object) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.errors import ConfigError, StorageError
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.table.dataset import Shard, TableFiles, open_table
@@ -62,6 +63,8 @@ def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) 
         if name not in table.schema.names:
             raise ConfigError(f"the table has no column {name!r}; it has {', '.join(table.schema.names)}")
     wanted = ["image_id", "latent", *(table.schema.names if columns is None else columns)]
+    if where is not None:
+        check_condition(where)
     ids = None if where is None else _ids(table, where)
     return ChosenRows(table.url, [_positions(shard, ids) for shard in table.shards], list(dict.fromkeys(wanted)))
 
@@ -73,14 +76,13 @@ def chosen_ids(out: str, where: str) -> list[str]:
     """
     table = open_table(out, quiet=True)
     check_condition(where)
-    ids: list[str] = _ids(table, f"({where}\n) AND status = '{STATUS_OK}'").to_pylist()
+    ids: list[str] = _ids(table, where, f" AND status = '{STATUS_OK}'").to_pylist()
     return ids
 
 
-def _ids(table: TableFiles, where: str) -> pa.Array:
-    """Return the images for which `where` holds."""
-    check_condition(where)
-    query = f"SELECT image_id FROM latents WHERE (\n{where}\n)"  # the line break ends a comment in `where`
+def _ids(table: TableFiles, where: str, more: str = "") -> pa.Array:
+    """Return the images for which `where` holds, which was checked; `more` follows it."""
+    query = f"SELECT image_id FROM latents WHERE (\n{where}\n){more}"  # the line break ends a comment in `where`
     with run_query(table, query) as found:
         ids = [batch.column(0) for batch in found.batches]
     return pa.concat_arrays(ids) if ids else pa.array([], pa.string())
@@ -122,5 +124,7 @@ def read_positions(shard: Shard, positions: np.ndarray, columns: list[str]) -> I
 
 def open_chosen(out: str, columns: Sequence[str] | None, where: str | None) -> tuple[TableFiles, ChosenRows]:
     """Return the table at `out`, and the rows that are chosen from it."""
-    table = open_table(out)
+    columns = typed("columns", columns, Sequence[str] | None)
+    where = typed("where", where, str | None)
+    table = open_table(path_or_url("out", out))
     return table, choose(table, columns, where)

@@ -21,6 +21,7 @@ from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION, ta
 from i2s_batch.schema.row import Row
 from i2s_batch.schema.settings import TableSettings
 from i2s_batch.storage import Store
+from i2s_batch.table.near_ids import not_in
 from i2s_batch.table.snapshot import NOT_OURS, Snapshot, open_snapshot
 
 _SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
@@ -83,8 +84,17 @@ def rows_of_ids(snapshot: Snapshot, image_ids: Sequence[str]) -> list[Row]:
         rows = {row.image_id: row for part in parts for row in part}
     missing = [image_id for image_id in image_ids if image_id not in rows]
     if missing:
-        raise UnknownImageError(f"{store.url!r} holds no row of image {missing[0]!r} ({len(missing)} such ids)")
+        raise _unknown_image(snapshot, missing)
     return [rows[image_id] for image_id in image_ids]
+
+
+def _unknown_image(snapshot: Snapshot, missing: Sequence[str]) -> UnknownImageError:
+    store, ids = snapshot.store, list[str]()
+    for key in snapshot.keys:
+        with open_shard(store, key, whole=False) as file:
+            ids += file.read(["image_id"], use_threads=False)["image_id"].to_pylist()
+    more = f" ({len(missing)} such ids)" if len(missing) > 1 else ""
+    return UnknownImageError(not_in(missing[0], [store.url], ids) + more)
 
 
 def row_of_shard(store: Store, key: str, image_id: str) -> Row:

@@ -26,7 +26,7 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.work_log import RowsGoneError
 from i2s_batch.parquet.row_groups import ReplacedError
-from i2s_batch.storage import Store, open_store
+from i2s_batch.storage import Store, is_remote, open_store
 from i2s_batch.storage.overlaid import OverlaidStore
 from i2s_batch.table.logged_shards import LoggedShards
 
@@ -146,6 +146,8 @@ def _why_no_shards(store: Store) -> str:
             f"{store.url!r} is an unfinished run without a shard yet ({rows} rows in its work log); "
             "run its embed command again to resume it"
         )
+    if not is_remote(store.url) and not Path(store.url).exists():
+        return f"{store.url!r} does not exist, so it holds no output of i2s-batch; give the OUT of a run"
     return f"{store.url!r} holds no output of i2s-batch; give the OUT of an embed run"
 
 

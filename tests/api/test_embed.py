@@ -50,7 +50,10 @@ def test_a_call_resumes_what_a_command_began(
     written = runs.rows_written(monkeypatch)
     result = material.embed(Path("out"))
     assert written == [] and result.statuses == {"ok": 3}
-    with pytest.raises(i2s_batch.I2SError, match=r"settings.steps is 4 there, 5 was asked; use another OUT"):
+    with pytest.raises(
+        i2s_batch.I2SError,
+        match=r"--steps is 4 there, 5 was asked; use another OUT, or --overwrite to replace that run",
+    ):
         material.embed(Path("out"), steps=5)
 
 

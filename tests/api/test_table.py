@@ -46,10 +46,10 @@ def test_rows_by_id(table: OpenTable) -> None:
     with pytest.raises(KeyError) as missing:
         table["d.png"]
     assert isinstance(missing.value, UnknownImageError) and isinstance(missing.value, I2SError)
-    assert str(missing.value) == f"'{table.out}' holds no row of image 'd.png' (1 such ids)"
+    assert str(missing.value) == f"'d.png' is not in {table.out}; did you mean 'c.png' or 'b.png' or 'a.png'?"
     with pytest.raises(ConfigError, match=r"a row is asked for by 0; give the id of an image, such as 'a.png'"):
         table[0]
-    with pytest.raises(ConfigError, match=r"ids is 'a.png'; give a list of ids"):
+    with pytest.raises(ConfigError, match=r"ids is 'a.png' \(str\); it must be a sequence of texts"):
         table.rows("a.png")
 
 

@@ -105,7 +105,7 @@ def test_embed_edit_render_and_study_need_no_ray(job: EmbedRunRequest, tmp_path:
     ]
     for words in commands:
         result = i2s_batch(*words, env=env)
-        assert result.returncode == 0 and "1 workers on cpu" in result.stderr, result.stderr
+        assert result.returncode == 0 and "1 worker on cpu" in result.stderr, result.stderr
     assert set(read_table(job.out)["worker"].to_pylist()) == {"local-0"}
     for words, out in zip(commands[1:], ("morphs", "images", "study"), strict=True):
         record = json.loads((tmp_path / out / "run.json").read_text())

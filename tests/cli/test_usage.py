@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -138,6 +139,9 @@ def test_inspect_says_what_a_checkpoint_is(tmp_path: Path, generator: Path) -> N
     line = refusal(i2s_batch("inspect", SECURITY / "sg1_reduce_os_system.pkl", cwd=tmp_path))
     assert "nothing was run" in line and not (tmp_path / "PWNED").exists()
     assert "nowhere.pkl" in refusal(i2s_batch("inspect", tmp_path / "nowhere.pkl"))
+    (tmp_path / "g.pkl").write_bytes(gzip.compress(generator.read_bytes()))
+    line = refusal(i2s_batch("inspect", tmp_path / "g.pkl"))
+    assert "this is a gzip archive, not a StyleGAN checkpoint" in line and line.endswith("; unpack it first")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ def test_a_study_that_cannot_be(
 def test_what_a_study_would_do(source: Path, tmp_path: Path, generator: Path) -> None:
     options = ("--generator", generator, "--vgg", "random", "--dry-run")
     result = i2s_batch("study", "space", source, tmp_path / "out", *options)
-    assert json.loads(result.stdout)["images"] == 4 and "1 of 1 images in 4 variants" in result.stderr
+    assert json.loads(result.stdout)["images"] == 4 and "1 of 1 image in 4 variants" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -220,7 +220,7 @@ def test_a_table_of_samples_is_searched_and_edited(with_table: Path, generator: 
 def test_a_run_of_samples_is_resumed_or_refused(with_table: Path, generator: Path) -> None:
     (with_table / "latents/shard-00000.parquet").unlink()
     before = files_of(with_table)
-    with pytest.raises(RunConflictError, match=r"truncation_psi is 0\.7 there, 0\.6 was asked"):
+    with pytest.raises(RunConflictError, match=r"--psi is 0\.7 there, 0\.6 was asked; use another OUT$"):
         sample(str(generator), str(with_table), seeds="0-39", psi=0.6, table=True)
     with pytest.raises(RunConflictError, match="holds a run"):
         sample(str(generator), str(with_table), seeds="0-39")

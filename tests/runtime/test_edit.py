@@ -313,7 +313,7 @@ def test_what_would_be_made(job: EditRunRequest) -> None:
     what = planned.describe().to_json()
     assert (what["pictures"], what["picture"], what["pictures_bytes"]) == (90, "16 x 16", 90 * 16 * 16 * 3)
     assert json.dumps(what) and not Path(job.out).exists()
-    with pytest.raises(ConfigError, match="nothing to make of 1 chosen images"):
+    with pytest.raises(ConfigError, match="nothing to make of 1 chosen image;"):
         run(replace(job, request=Morph((0.5,), "chain"), ids=("1.png",)))
 
 

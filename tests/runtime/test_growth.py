@@ -113,7 +113,7 @@ def test_rows_of_vanished_pictures_stay_and_are_marked(job: EmbedRunRequest, wri
     (Path(job.source) / "f.png").rename(Path(job.source).parent / "f.png")
     said = run(job)
     after = rows_of(job)
-    assert written == [] and any("1 are gone" in line for line in said)
+    assert written == [] and any("1 is gone" in line for line in said)
     assert after["f.png"]["vanished_at"] is not None and after["f.png"]["latent"] == before["f.png"]["latent"]
     assert {name for name, row in after.items() if row["vanished_at"]} == {"f.png"}
     assert verify(job.out).sound, "a shard that was marked has its new checksum"

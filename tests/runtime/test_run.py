@@ -101,9 +101,9 @@ def test_an_output_inside_the_source_is_no_picture(job: EmbedRunRequest, picture
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"embed": EmbedConfig(steps=STEPS + 1)}, "settings.steps is 12 there, 13 was asked"),
-        ({"embed": EmbedConfig(steps=STEPS, space="w")}, "settings.space is w+ there, w was asked"),
-        ({"precision": "tf32"}, "settings.precision"),
+        ({"embed": EmbedConfig(steps=STEPS + 1)}, "--steps is 12 there, 13 was asked"),
+        ({"embed": EmbedConfig(steps=STEPS, space="w")}, "--space is w+ there, w was asked"),
+        ({"precision": "tf32"}, "--precision is fp32 there"),
     ],
 )
 def test_an_output_of_another_run_is_refused(job: EmbedRunRequest, change: dict, message: str) -> None:
@@ -117,7 +117,7 @@ def test_another_source_or_network_is_refused(job: EmbedRunRequest, tmp_path: Pa
     run(job)
     with pytest.raises(RunConflictError, match="source is"):
         run(replace(job, source=f"{job.source}/a"))
-    with pytest.raises(RunConflictError, match=r"vgg\.fingerprint"):
+    with pytest.raises(RunConflictError, match="the fingerprint of the VGG-16 is"):
         run(replace(job, vgg="random"))
 
 
@@ -170,8 +170,10 @@ def test_pictures_that_gain_no_more_end_early_and_say_so(job: EmbedRunRequest) -
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert {(row["stop_reason"], row["steps"], row["loss_curve_steps"][-1]) for row in rows} == {("plateau", 4, 4)}
     command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
-    assert command is not None and command.endswith("--early-stopping 99 --patience 4 --shard-size 10")
-    with pytest.raises(RunConflictError, match="stop_plateau"):
+    assert command is not None and command.endswith(
+        "--early-stopping 99 --patience 4 --shard-size 10 --max-failed-fraction 0.2"
+    )
+    with pytest.raises(RunConflictError, match=r"--early-stopping is 99\.0 there, none was asked"):
         run(replace(job, config=CONFIG))
 
 
@@ -182,7 +184,7 @@ def test_another_optimizer_is_another_run_and_its_command_says_so(job: EmbedRunR
     rows = [row for row in read_table(job.out).to_pylist() if row["status"] == "ok"]
     assert rows and all(row["loss"] == pytest.approx(min(row["loss_curve"]), rel=1e-3) for row in rows)
     command = RunRecord.decode(Path(job.out, "run.json").read_bytes(), "run.json").resume_command("OUT")
-    assert command is not None and command.endswith("--optimizer lbfgs --shard-size 10")
+    assert command is not None and command.endswith("--optimizer lbfgs --shard-size 10 --max-failed-fraction 0.2")
     with pytest.raises(RunConflictError, match="optimizer is lbfgs there"):
         run(replace(job, config=CONFIG))
 

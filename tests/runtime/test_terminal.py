@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from i2s_batch.output.run_state import RunState
+from i2s_batch.plurals import counted
 from i2s_batch.run.progress import Progress
-from i2s_batch.run.terminal import LiveLine, cut, duration, is_terminal, printable
+from i2s_batch.run.terminal import LiveLine, cut, duration, is_terminal, printable, show_stage
 
 
 class Screen:
@@ -143,3 +144,27 @@ def test_texts_of_strangers_cannot_drive_the_terminal() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_what_goes_before_the_first_image_is_wiped_away() -> None:
+    screen = io.StringIO()
+    live = LiveLine(screen)
+    show_stage(live, "looking at SOURCE")
+    live("a message")
+    show_stage(live, "reading the networks")
+    live.end()
+    live.end()
+    assert screen.getvalue() == (
+        "\rlooking at SOURCE\x1b[K\r\x1b[Ka message\n\rlooking at SOURCE\x1b[K\rreading the networks\x1b[K\r\x1b[K"
+    )
+    live.show("3/3 images done")
+    live.end()
+    assert screen.getvalue().endswith("\r3/3 images done\x1b[K\n"), "what counts stays"
+    said: list[str] = []
+    show_stage(said.append, "looking at SOURCE")
+    assert said == [], "a log gets no line"
+
+
+def test_one_is_not_several() -> None:
+    assert [counted(n, "worker") for n in (0, 1, 2)] == ["0 workers", "1 worker", "2 workers"]
+    assert [counted(n, "image has", "images have") for n in (1, 3)] == ["1 image has", "3 images have"]

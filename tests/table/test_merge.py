@@ -141,8 +141,11 @@ def test_runs_that_differ_are_refused(jobs: list[EmbedRunRequest], tmp_path: Pat
     for name in ("latents", "manifest"):
         (other / name).symlink_to(Path(jobs[1].out) / name)
     for change, message in (
-        ({"generator": record["generator"] | {"fingerprint": "f" * 64}}, "generator.fingerprint is .* ffffffffffff"),
-        ({"settings": record["settings"] | {"steps": 4}}, "settings.steps is 3 there, 4 in"),
+        (
+            {"generator": record["generator"] | {"fingerprint": "f" * 64}},
+            "the fingerprint of the generator is .* ffffffffffff",
+        ),
+        ({"settings": record["settings"] | {"steps": 4}}, "--steps is 3 there, 4 in"),
         ({"source": ["/a/table"]}, "holds edits"),
     ):
         (other / "run.json").write_text(json.dumps(record | change))

@@ -86,7 +86,7 @@ def test_names_of_layers() -> None:
 
 
 def test_what_cannot_be_found(out: Store) -> None:  # noqa: F811
-    with pytest.raises(StorageError, match=r"holds no row of image 'x.png'"):
+    with pytest.raises(StorageError, match=r"'x.png' is not in "):
         find_neighbours(out.url, "x.png")
     with pytest.raises(StorageError, match=r"'00002.png' has no latent, its status is 'unreadable'"):
         find_neighbours(out.url, "00002.png")
@@ -131,7 +131,7 @@ def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -
         (["1.png", "--generator", generator], "--generator is for --sheet and --image"),
         (["1.png", "--steps", "3"], "--vgg and --steps are for --image"),
         (["1.png", "--image", pictures / "1.png"], "give either IMAGE_ID, an image of OUT, or --image FILE"),
-        (["9.png"], "holds no row of image '9.png'"),
+        (["9.png"], "'9.png' is not in "),
     ):
         assert message in i2s_batch("neighbours", tmp_path / "out", *arguments).stderr
     assert "give either IMAGE_ID, an image of OUT, or --image FILE" in refusal(

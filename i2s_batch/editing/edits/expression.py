@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
@@ -17,7 +18,7 @@ from i2s_batch.editing.edit_options import (
 from i2s_batch.editing.formulas import NORM_THRESHOLD, Latents, add_direction, expression_direction
 from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
-from i2s_batch.editing.requests import ListedEdit, as_numbers, check_numbers, check_threshold
+from i2s_batch.editing.requests import ListedEdit, as_numbers, check_listed, check_numbers, check_threshold
 from i2s_batch.errors import ConfigError
 
 ROLES = ("content", "neutral", "expressive")
@@ -37,7 +38,9 @@ class Expression:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strengths", as_numbers(self.strengths))
+        check_fields(self)
         check_numbers("strengths", self.strengths)
+        check_listed(self.listed, self.operation, ("strengths",))
         check_threshold(self.threshold)
         given = [each is not None for each in (self.neutral, self.expressive)]
         if any(given) if self.listed is not None else not all(given):

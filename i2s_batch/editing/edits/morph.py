@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.config import MOST_STRENGTHS
 from i2s_batch.editing.edit_options import (
     EditOptions,
@@ -27,6 +28,7 @@ from i2s_batch.editing.requests import (
     ListedEdit,
     as_numbers,
     check_frames,
+    check_listed,
     check_numbers,
     check_pairing,
     default_pairing,
@@ -57,8 +59,10 @@ class Morph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strengths", as_numbers(self.strengths))
+        check_fields(self)
         object.__setattr__(self, "pairing", default_pairing(self.pairing, self.to))
         check_numbers("strengths", self.strengths)
+        check_listed(self.listed, self.operation, ("strengths",))
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, CHAIN, TOWARDS))
 
     def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.editing.edit_options import EditOptions, flag_option, image_id_option, number_option, prefix_option
 from i2s_batch.editing.edits.expression import latent
 from i2s_batch.editing.formulas import NORM_THRESHOLD
@@ -28,6 +29,7 @@ class Reenact:
     listed: None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_numbers("strength", (self.strength,))
         check_threshold(self.threshold)
 

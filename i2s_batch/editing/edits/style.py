@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.editing.edit_options import (
     EditOptions,
     edit_list_option,
@@ -19,7 +20,15 @@ from i2s_batch.editing.edit_options import (
 from i2s_batch.editing.formulas import Latents, crossover, style_layers
 from i2s_batch.editing.recipes import ImageSequence, Recipe
 from i2s_batch.editing.registered import Edit
-from i2s_batch.editing.requests import ALL_PAIRS, TOWARDS, ListedEdit, check_pairing, default_pairing, towards
+from i2s_batch.editing.requests import (
+    ALL_PAIRS,
+    TOWARDS,
+    ListedEdit,
+    check_listed,
+    check_pairing,
+    default_pairing,
+    towards,
+)
 from i2s_batch.errors import ConfigError
 
 ROLES = ("content", "style")
@@ -40,8 +49,10 @@ class Style:
     operation: str = field(default="style", init=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.keep is not None and self.layers is not None:
             raise ConfigError("a style takes either the layers that the content keeps, or those of the style, not both")
+        check_listed(self.listed, self.operation, ("layers",))
         object.__setattr__(self, "pairing", default_pairing(self.pairing, self.to))
         check_pairing(self.pairing, self.to, self.listed, (ALL_PAIRS, TOWARDS))
 

@@ -56,7 +56,7 @@ def write_samples(
     settings = request.settings.resolved(weights)
     store = open_store(request.out)
     store.check_can_write()
-    _check_out(store, settings.seeds)
+    check_out(store, settings.seeds)
     store.check_writable()
     dtype = set_numerics(request.config.precision)
     with device_errors(None):
@@ -92,7 +92,7 @@ def _drawn(seeds: list[int], latents: SeedLatents, generator: Generator) -> Iter
         yield seed, None if image is None else encode_image(image, "png")
 
 
-def _check_out(store: Store, seeds: Seeds) -> None:
+def check_out(store: Store, seeds: Seeds) -> None:
     """Raise RunConflictError unless OUT is free, or holds what this very command writes, as far as names tell."""
     if find_record(store) is not None:
         raise RunConflictError(

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from i2s_batch.argument_types import check_fields
 from i2s_batch.config import Json
 from i2s_batch.editing.sampling.seeds import Seeds
 from i2s_batch.errors import ConfigError
@@ -34,6 +35,7 @@ class SampleSettings:
     label: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not math.isfinite(self.psi):
             raise ConfigError(f"psi is {self.psi}; it must be a finite number, such as 0.7")
         if self.cutoff is not None and self.cutoff < 0:

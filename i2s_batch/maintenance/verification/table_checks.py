@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against
 from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
 from i2s_batch.maintenance.verification.shard_checks import Expected, Finding, check_shard
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.moved_source import moved_uri
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import CHECKSUMS, RunRecord
 from i2s_batch.parquet.arrow_files import lent_to_arrow
@@ -104,7 +105,7 @@ def check_table(
         findings, found.missing = check_presence(store, shards, plan)
         found.findings += findings
     if check is not None:
-        _check_sample(store, shards, check, sample, found)
+        _check_sample(store, shards, check, sample, found, () if record is None else record.moved)
     return found
 
 
@@ -218,13 +219,24 @@ def _extra_columns(plan: Plan) -> list[pa.Field]:
     return [plan.images.schema.field(name) for name in plan.table_columns if name not in ("image_id", "uri")]
 
 
-def _check_sample(store: Store, shards: list[CheckedShard], check: RowCheck, sample: int, found: Verification) -> None:
-    """Render rows again, spread evenly over the table; none of files in which something is wrong."""
+def _check_sample(
+    store: Store,
+    shards: list[CheckedShard],
+    check: RowCheck,
+    sample: int,
+    found: Verification,
+    moves: Sequence[tuple[str, str]],
+) -> None:
+    """Render rows again, spread evenly over the table; none of files in which something is wrong.
+
+    `moves` say where the source is now, see `output.moved_source`.
+    """
     found.within = check.within
     why: list[str] = []
     chosen = _spread([shard for shard in shards if shard.sound], sample, store)
     for key, image_id in chosen:
-        result = check.check(row_of_shard(store, key, image_id))
+        row = row_of_shard(store, key, image_id)
+        result = check.check(replace(row, uri=moved_uri(row.uri, moves)))
         found.findings += [Finding(store.uri(key), image_id, text) for text in result.differences]
         found.rendered += not result.not_done
         why += [f"{image_id}: {result.not_done}"] if result.not_done else []

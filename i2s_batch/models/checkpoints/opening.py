@@ -33,12 +33,13 @@ PARSE_ERRORS = (
     struct.error,
 )
 
+# The first bytes of files of other kinds, what they are, and after a colon what to do with them.
 _FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
     (b"RIFF", "a WebP image or another RIFF file"),
-    (b"version https://git-lfs", "a git-lfs pointer: the file itself was not fetched (git lfs pull)"),
+    (b"version https://git-lfs", "a git-lfs pointer: fetch the file itself with git lfs pull"),
     (b"\x1f\x8b", "a gzip archive: unpack it first"),
     (b"BZh", "a bzip2 archive: unpack it first"),
     (b"\xfd7zXZ", "an xz archive: unpack it first"),
@@ -102,7 +103,8 @@ def foreign(data: memoryview, wanted: str) -> CheckpointError:
     head = bytes(data[:512])
     for start, name in _FOREIGN:
         if head.startswith(start):
-            return CheckpointError(f"this is {name}, not {wanted}")
+            what, _, advice = name.partition(": ")
+            return CheckpointError(f"this is {what}, not {wanted}" + (f"; {advice}" if advice else ""))
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_HTML):
         return CheckpointError(f"this is an HTML page, probably a download quota or error page, not {wanted}")
     if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head):

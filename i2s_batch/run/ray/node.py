@@ -73,6 +73,11 @@ def connect() -> Connection:
     return Connection(own=False, notes=tuple(notes))
 
 
+def is_alone() -> bool:
+    """Return whether `connect` would start a Ray of our own: no cluster is joined, named or running here."""
+    return not ray.is_initialized() and cluster_address(lambda _: None) == OWN
+
+
 def finds_cluster() -> bool:
     """Return whether this process has joined a Ray, or would join one that runs on this machine."""
     return ray.is_initialized() or running_cluster(lambda _: None) is not None

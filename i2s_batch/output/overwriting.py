@@ -1,0 +1,117 @@
+"""Empties an output of ours for another run: it deletes what its own run wrote, and nothing else.
+
+run.json stays until the other run's takes its place, so that OUT is ours at every moment, whatever else lies in it. The
+plan goes last of all before that: an output without a plan in which no image was begun is free for another run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import pyarrow as pa
+
+from i2s_batch.config import ANIMATIONS
+from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_record import RunRecord
+from i2s_batch.storage import Store
+
+_SINGLE = (RunLayout.summary, RunLayout.report, RunLayout.contact_sheet, RunLayout.study)
+_OF_IMAGES = (RunLayout.pictures_prefix, RunLayout.inputs_prefix, RunLayout.animations_prefix)
+# Where something lies once an image has been finished.
+_FINISHED = (
+    *(RunLayout.shards_prefix, RunLayout.checksums_prefix, RunLayout.pictures_prefix, RunLayout.animations_prefix),
+    RunLayout.figures_prefix,
+)
+
+
+def is_unbegun(store: Store) -> bool:
+    """Return whether no image of the run at an output was begun: there is no row, no checkpoint, no image.
+
+    Another run may then take the output. What somebody else keeps in the folders of the run counts as begun.
+    """
+    if any(next(iter(store.list(prefix)), None) is not None for prefix in _FINISHED):
+        return False
+    return not any(_is_begun(info.key) for info in store.list(RunLayout.work_prefix))
+
+
+def _is_begun(key: str) -> bool:
+    indices = (RunLayout.row_index(key), RunLayout.checkpoint_index(key), RunLayout.publishing_index(key))
+    return key == RunLayout.deaths or any(index is not None for index in indices)
+
+
+def has_plan(store: Store) -> bool:
+    """Return whether an output has a plan, whole or damaged."""
+    try:
+        store.open(RunLayout.plan).close()
+    except ObjectNotFoundError:
+        return False
+    except StorageError:
+        return True
+    return True
+
+
+def clear_run(store: Store, record: RunRecord, confirm: Callable[[], None]) -> None:
+    """Delete what the run of `record` wrote into an output, but for run.json and the lease.
+
+    Files of others stay, and so do the figures of a study, which the next study replaces.
+
+    Args:
+        store: The output.
+        record: Its run.json.
+        confirm: Raises if the output is no longer ours to change.
+    """
+    confirm()
+    store.delete(chain(_table_keys(store), _SINGLE))
+    for keys in _image_keys(store, record):
+        confirm()
+        store.delete(keys)
+    confirm()
+    store.delete([RunLayout.plan])
+
+
+def _table_keys(store: Store) -> list[str]:
+    """Return the keys of the table, of its checksums and of the work log."""
+    shards = (info.key for info in store.list(RunLayout.shards_prefix))
+    checksums = (info.key for info in store.list(RunLayout.checksums_prefix))
+    work = (info.key for info in store.list(RunLayout.work_prefix))
+    return [
+        *(key for key in shards if RunLayout.shard_index(key) is not None),
+        *(key for key in checksums if RunLayout.checksum_index(key) is not None),
+        *(key for key in work if RunLayout.is_work(key) and key != RunLayout.lease),
+    ]
+
+
+def _image_keys(store: Store, record: RunRecord) -> Iterator[set[str]]:
+    """Yield the keys of images and animations that the plan names, some thousand at a time."""
+    present = [prefix for prefix in _OF_IMAGES if next(iter(store.list(prefix)), None) is not None]
+    if not present:
+        return
+    try:
+        plan = Plan.load(store, record.shard_size)
+    except StorageError:  # then they stay: no file is known to be the run's by its name alone
+        return
+    suffix = record.settings.picture_format or "png"
+    for rows in plan.parts():
+        keys = {key for image_id in rows["image_id"].to_pylist() for key in _of_image(image_id, suffix)}
+        yield keys | _as_planned(store, rows) | _animations(rows)
+
+
+def _of_image(image_id: str, suffix: str) -> tuple[str, str]:
+    return RunLayout.picture(image_id, suffix), RunLayout.altered(image_id)
+
+
+def _as_planned(store: Store, rows: pa.Table) -> set[str]:
+    """Return the keys of images that the plan says are written into this very output."""
+    below = f"{store.url}/"
+    inside = [uri.removeprefix(below) for uri in rows["uri"].to_pylist() if uri and uri.startswith(below)]
+    return {key for key in inside if key.startswith(_OF_IMAGES) and ".." not in key.split("/")}
+
+
+def _animations(rows: pa.Table) -> set[str]:
+    if "sequence" not in rows.column_names:
+        return set()
+    names = [name for name in rows["sequence"].unique().to_pylist() if isinstance(name, str)]
+    return {RunLayout.animation(name, suffix) for name in names for suffix in ANIMATIONS}
