@@ -94,7 +94,8 @@ class Embedder:
         program: StepProgram | None = None,
     ) -> None:
         _check_networks(generator, features)
-        self.config: EmbedConfig = typed("config", config or EmbedConfig(), EmbedConfig)
+        checked: EmbedConfig = typed("config", config or EmbedConfig(), EmbedConfig)
+        self.config = checked
         self._generator = generator
         self._like = generator.w_avg
         self._lpips = lpips
