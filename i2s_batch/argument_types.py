@@ -7,8 +7,15 @@ check_fields(self)                       in the __post_init__ of a frozen datacl
 from __future__ import annotations
 
 import os
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 from functools import cache
+||||||| 9d7a767
+from collections.abc import Sequence
+from functools import cache
+=======
+from collections.abc import Sequence
+>>>>>>> first
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -23,7 +30,14 @@ _PLAIN: dict[Any, tuple[type, str]] = {
     str: (str, "a text"),
     NoneType: (NoneType, "None"),
 }
+<<<<<<< HEAD
 _SEQUENCE, _MAPPING = get_origin(Sequence[str]), get_origin(Mapping[str, float])
+||||||| 9d7a767
+_SEQUENCE = get_origin(Sequence[str])
+=======
+_SEQUENCE = get_origin(Sequence[str])
+_HINTS: dict[type[Any], dict[str, Any]] = {}  # the fields' types of each class that was checked
+>>>>>>> first
 _IN_WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
@@ -44,7 +58,10 @@ def typed(name: str, value: object, hint: Any) -> Any:
 
 def check_fields(value: object) -> None:
     """Give each field of a frozen dataclass its value as its type has it. Raises ConfigError as `typed`."""
-    for name, hint in _hints(type(value)).items():
+    kind = type(value)
+    if kind not in _HINTS:
+        _HINTS[kind] = _hints(kind)
+    for name, hint in _HINTS[kind].items():
         given = getattr(value, name)
         plain = typed(name, given, hint)
         if plain is not given:
@@ -58,7 +75,6 @@ def path_or_url(name: str, value: str | os.PathLike[str]) -> str:
     return text
 
 
-@cache
 def _hints(kind: type[object]) -> dict[str, Any]:
     """Return the types of a dataclass's fields."""
     fields: dict[str, Any] = kind.__dataclass_fields__  # type: ignore[attr-defined]

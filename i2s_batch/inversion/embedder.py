@@ -67,6 +67,13 @@ class _Pending:
     state: SlotState | None
 
 
+def _check_networks(generator: object, features: object) -> None:
+    """Raise ConfigError for what is no network; anything that behaves as one is taken."""
+    if not hasattr(generator, "w_avg") or not callable(features):
+        given = ", ".join(type(each).__name__ for each in (generator, features))
+        raise ConfigError(f"generator and features are ({given}); give what load_generator and load_vgg return")
+
+
 class Embedder:
     """Embeds images into the latent space of a frozen generator (Image2StyleGAN, algorithm 1).
 
@@ -86,10 +93,9 @@ class Embedder:
         lpips: PerceptualDistance | None = None,
         program: StepProgram | None = None,
     ) -> None:
-        if not hasattr(generator, "w_avg") or not callable(features):
-            given = ", ".join(type(each).__name__ for each in (generator, features))
-            raise ConfigError(f"generator and features are ({given}); give what load_generator and load_vgg return")
-        self.config: EmbedConfig = typed("config", config or EmbedConfig(), EmbedConfig)
+        _check_networks(generator, features)
+        checked: EmbedConfig = typed("config", config or EmbedConfig(), EmbedConfig)
+        self.config = checked
         self._generator = generator
         self._like = generator.w_avg
         self._lpips = lpips
