@@ -7,15 +7,7 @@ check_fields(self)                       in the __post_init__ of a frozen datacl
 from __future__ import annotations
 
 import os
-<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
-from functools import cache
-||||||| 9d7a767
-from collections.abc import Sequence
-from functools import cache
-=======
-from collections.abc import Sequence
->>>>>>> first
 from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -30,14 +22,8 @@ _PLAIN: dict[Any, tuple[type, str]] = {
     str: (str, "a text"),
     NoneType: (NoneType, "None"),
 }
-<<<<<<< HEAD
 _SEQUENCE, _MAPPING = get_origin(Sequence[str]), get_origin(Mapping[str, float])
-||||||| 9d7a767
-_SEQUENCE = get_origin(Sequence[str])
-=======
-_SEQUENCE = get_origin(Sequence[str])
 _HINTS: dict[type[Any], dict[str, Any]] = {}  # the fields' types of each class that was checked
->>>>>>> first
 _IN_WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
