@@ -101,8 +101,8 @@ class EmbedRun(Run):
             state.checkpointed = undone_checkpoints(state.done, self._log)
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
-        config = self._request.config
-        return EmbedSpec(self._store.url, config, self.generator, self._vgg, fleet.device, spread, fleet.threads)
+        what = (self._store.url, self._request.config, self.generator, self._vgg)
+        return EmbedSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin)
 
     @property
     def worker_bytes(self) -> int:

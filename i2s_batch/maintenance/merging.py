@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from cachetools import LRUCache
 
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.maintenance.upgrading import upgraded
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.ownership import claim
@@ -59,7 +60,7 @@ def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> 
     lease = Lease(target, RunLayout.lease)
     lease.acquire()
     try:
-        return _write(target, merged_record, chosen, _Shards(stores), lease)
+        return _write(target, merged_record, chosen, _Shards(stores, records), lease)
     finally:
         lease.release()
 
@@ -159,8 +160,8 @@ def _best(found: Sequence[_Candidate], stores: Sequence[Store]) -> int:
 class _Shards:
     """Reads rows of the runs by location."""
 
-    def __init__(self, stores: Sequence[Store]) -> None:
-        self._stores = stores
+    def __init__(self, stores: Sequence[Store], records: Sequence[RunRecord]) -> None:
+        self._stores, self._records = stores, records
         self._cache: LRUCache[tuple[int, int], pa.Table] = LRUCache(_CACHED_SHARDS)
 
     def rows(self, locations: pa.Table) -> pa.Table:
@@ -177,12 +178,13 @@ class _Shards:
                     f"{urls[0]} has the extra columns {names[0]}, {urls[1]} has {names[1]}; only runs with the same "
                     f"columns can be merged"
                 )
-        return pa.concat_tables(parts).replace_schema_metadata(None)
+        return pa.concat_tables(parts)
 
     def _shard(self, run: int, shard: int) -> pa.Table:
         rows = self._cache.get((run, shard))
         if rows is None:
-            rows = self._cache[run, shard] = read_shard(self._stores[run], RunLayout.shard(shard))
+            stored = read_shard(self._stores[run], RunLayout.shard(shard))
+            rows = self._cache[run, shard] = upgraded(stored, self._records[run])
         return rows
 
 

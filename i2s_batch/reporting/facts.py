@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from i2s_batch.engine_registries import METRICS
-from i2s_batch.schema.columns import COLUMNS, NOT_FAILED, STATUS_OK
+from i2s_batch.schema.columns import NOT_FAILED, STATUS_OK, columns_in
 from i2s_batch.schema.metadata import (
     META_CODE_VERSION,
     META_GENERATOR,
@@ -120,7 +120,7 @@ def gather(out: str, seed: int = 0) -> Facts:
     Raises:
         StorageError: There is no table.
     """
-    table = read_table(out, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
+    table = read_table(out, [column.name for column in columns_in(1) if column.name not in _LEFT_OUT])
     done = table.filter(pc.equal(table["status"], STATUS_OK))
     metadata = texts_of(table.schema.metadata)
     layers, w_dim = json.loads(metadata[META_LATENT_SHAPE])

@@ -203,16 +203,20 @@ class Run(ABC):
 
     @property
     def _log(self) -> WorkLog:
-        return WorkLog(self._store.url, self.generator.latent_size)
+        return WorkLog(self._store.url, self.generator.latent_size, self._record.row_origin)
 
     def _loaded_plan(self) -> Plan:
         return Plan.load(self._store, self._config.shard_size)
 
     def _existing_record(self) -> RunRecord | None:
-        """Return the run.json of the output, None if there is none; refuse another run, and files of somebody else."""
+        """Return the run.json of the output, None if there is none; refuse another run, and files of somebody else.
+
+        Rows that are added to a run are those of its schema version, with its id.
+        """
         record = claim(self._store)
         if record is not None:
             check_same_run(record, self._record, self._store.url)
+            self._record = replace(self._record, schema_version=record.schema_version, run_id=record.run_id)
         return record
 
     def begin(self, confirm: Callable[[], None] = lambda: None) -> RunRecord:

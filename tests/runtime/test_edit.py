@@ -192,7 +192,7 @@ def test_an_interrupted_run_goes_on_and_makes_every_picture_once(
 def test_what_has_no_code_is_a_row_with_a_reason(job: EditRunRequest, generator: Path) -> None:
     listed = (ListedEdit(("1.png", "broken.png")), ListedEdit(("nobody.png", "2.png")), ListedEdit(("1.png", "2.png")))
     outcome = run(replace(job, request=Morph((0.0, 1.0), listed=listed)))
-    assert outcome.summary.statuses == {"ok": 2, "unreadable": 4} and not outcome.acceptable
+    assert outcome.summary.statuses == {"missing": 2, "ok": 2, "unreadable": 2} and not outcome.acceptable
     reasons = {tuple(row["parents"]): row["error"] for row in rows_of(job.out).values()}
     assert reasons["1.png", "2.png"] is None
     assert "'broken.png' has no latent, its status is 'unreadable'" in reasons["1.png", "broken.png"]
