@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from i2s_batch.config import EditConfig, Json
 from i2s_batch.editing import EDITS, ImageSequence, Request
 from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
+from i2s_batch.editing.image_names import ImageNames
 from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
 from i2s_batch.editing.rows import failed_edit_row
 from i2s_batch.editing.sequence_animations import make_animations
@@ -116,8 +117,7 @@ class EditRun(Run):
         chosen: list[str] = []
         if request.request.listed is None:
             chosen = self._chosen(index)
-        sequences = request.request.sequences(chosen, self.generator.latent_shape[0])
-        images, parents = self._planned_images(sequences, index)
+        images, parents = self._planned_images(chosen, index)
         if not len(images):
             raise ConfigError(f"there is nothing to make of {len(chosen)} chosen images; choose more")
         warning = out_of_distribution_warning(index, parents, farthest_own_distance(self.network))
@@ -142,14 +142,21 @@ class EditRun(Run):
             self._report(f"{without} images without a latent are left out")
         return sorted(chosen, key=_in_natural_order)
 
-    def _planned_images(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
-        """Return the plan's images, sorted by id, and all their parents."""
-        parts, parents, count = [], set(), 0
-        planned = self._images_to_make(sequences, index)
-        while part := list(itertools.islice(planned, PLANNED_AT_ONCE)):
-            count += len(part)
+    def _sequences(self, chosen: Sequence[str]) -> Iterator[ImageSequence]:
+        """Yield what is to be made; ConfigError if that is too much."""
+        count = 0
+        for sequence in self._request.request.sequences(chosen, self.generator.latent_shape[0]):
+            count += len(sequence.recipes)
             if count > MOST_IMAGES:
                 raise ConfigError(f"more than {MOST_IMAGES} images would be made; choose fewer images")
+            yield sequence
+
+    def _planned_images(self, chosen: Sequence[str], index: LatentIndex) -> tuple[pa.Table, set[str]]:
+        """Return the plan's images, sorted by id, and all their parents."""
+        parts, parents = [], set()
+        names = ImageNames(lambda: self._sequences(chosen))
+        planned = self._images_to_make(self._sequences(chosen), names, index)
+        while part := list(itertools.islice(planned, PLANNED_AT_ONCE)):
             parents |= {parent for each in part for parent in each.image.recipe.parents}
             parts.append(to_table(part))
         images = pa.concat_tables(parts).sort_by("image_id") if parts else PLANNED.empty_table()
@@ -160,15 +167,17 @@ class EditRun(Run):
             self._report(f"{len(ids) - len(images)} images are requested more than once; each is made once")
         return images, parents
 
-    def _images_to_make(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> Iterator[PlannedImage]:
+    def _images_to_make(
+        self, sequences: Iterable[ImageSequence], names: ImageNames, index: LatentIndex
+    ) -> Iterator[PlannedImage]:
         for sequence in sequences:
-            single = len(sequence.recipes) == 1
-            name = sequence.name
-            for image_id, frame, recipe in sequence.images():
-                uri = self._store.uri(RunLayout.picture(image_id, self._request.config.picture_format))
+            single, name = len(sequence.recipes) == 1, names.of(sequence)
+            for image_id, number, recipe in sequence.images():
+                frame = None if single else number
+                file = RunLayout.edited(name, frame, self._request.config.picture_format)
                 locations = tuple(index.location(parent) for parent in recipe.parents)
-                image = EditImage(image_id, uri, recipe, locations)
-                yield PlannedImage(image, None if single else name, None if single else frame)
+                image = EditImage(image_id, self._store.uri(file), file, recipe, locations)
+                yield PlannedImage(image, None if single else sequence.name, frame)
 
     def _spec(self, fleet: Fleet, spread: int) -> EditSpec:
         where = (self._store.url, self._request.config, self.generator, self._tables)

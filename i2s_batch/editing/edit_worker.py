@@ -24,7 +24,6 @@ from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
-from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.registry import Declaration
@@ -216,7 +215,7 @@ class EditWorker:
                 row = failed_edit_row(image, task.attempts, _status_of(image, error), error)
             else:
                 data = encode_image(drawn.images[index], self._spec.config.picture_format)
-                files[RunLayout.picture(image.image_id, self._spec.config.picture_format)] = data
+                files[image.file] = data
                 file = WrittenImage(data, self._spec.config.picture_format, drawn.images[index].shape)
                 distance = float(np.linalg.norm(latents[index] - self._w_avg))
                 row = edited_row(image, task.attempts, latents[index], distance, file)

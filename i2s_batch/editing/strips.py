@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageDraw
 
-from i2s_batch.editing.planned_images import recipe_of
+from i2s_batch.editing.planned_images import FILE, file_of, recipe_of
 from i2s_batch.errors import I2SError, LatentError
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.synthesis import image_of
@@ -94,9 +94,8 @@ class _Results:
         """Return the image of a row, rendered again if its file is gone or has changed; None if the row is not ok."""
         if row.latent is None:
             return None
-        suffix = row.uri.rpartition(".")[2]
         with suppress(I2SError):
-            data = self._store.get(RunLayout.picture(row.image_id, suffix))
+            data = self._store.get(file_of(row.extra.get(FILE), row.image_id, row.uri))
             if hashlib.sha256(data).hexdigest() == row.sha256:
                 return decode_image(data)
         return image_of(row.latent, self._network())

@@ -14,7 +14,7 @@ _PROBE = re.compile(r"work/probe-[0-9a-f]{32}")
 
 _FOLDER = 1000  # rows of the work log in one folder: many file systems are slow with very large folders
 # Folders below OUT that a run reserves, with all that is below them.
-_FOLDERS = frozenset({"manifest", "latents", "work", "pictures", "inputs", "figures", "animations"})
+_FOLDERS = frozenset({"manifest", "latents", "work", "pictures", "inputs", "figures", "animations", "side-by-side"})
 
 
 # The folder for files of ids that cannot be paths below a folder themselves.
@@ -74,6 +74,7 @@ class RunLayout:
     shards_prefix = "latents/"
     animations_prefix = "animations/"
     inputs_prefix = "inputs/"
+    comparisons_prefix = "side-by-side/"
     study = "study.md"
     work_prefix = "work/"
     all_rows_prefix = "work/rows/"
@@ -109,8 +110,29 @@ class RunLayout:
 
     @staticmethod
     def picture(image_id: str, suffix: str) -> str:
-        """Return the key of the image file of an id."""
+        """Return the key of the image file of an id; of an edit, as earlier versions named it."""
         return "pictures/" + file_name(image_id, suffix)
+
+    @staticmethod
+    def edited(name: str, frame: int | None, suffix: str) -> str:
+        """Return the key of an edited image: a frame of the sequence `name`, or its only image."""
+        return f"pictures/{name}.{suffix}" if frame is None else f"pictures/{name}/{frame:05d}.{suffix}"
+
+    @staticmethod
+    def is_picture(key: str) -> bool:
+        """Return whether a key names an image file, wherever it was read."""
+        folder, *parts = key.split("/")
+        return folder == "pictures" and bool(parts) and not any(part in ("", ".", "..") for part in parts)
+
+    @staticmethod
+    def side_by_side(picture: str) -> str:
+        """Return the key of the comparison that shows the image at the key `picture` beside its photograph."""
+        return RunLayout.comparisons_prefix + picture.removeprefix("pictures/")
+
+    @staticmethod
+    def animation_of(picture: str, suffix: str) -> str:
+        """Return the key of the animation of the sequence that has a frame at the key `picture`."""
+        return f"animations/{picture.removeprefix('pictures/').rpartition('/')[0]}.{suffix}"
 
     @staticmethod
     def altered(image_id: str) -> str:
@@ -124,7 +146,7 @@ class RunLayout:
 
     @staticmethod
     def animation(sequence: str, suffix: str) -> str:
-        """Return the key of the animation of a sequence."""
+        """Return the key of the animation of a sequence, as earlier versions named it."""
         return "animations/" + file_name(sequence, suffix)
 
     @staticmethod

@@ -88,8 +88,8 @@ class SampleRun(Run):
 
     def _planned_image(self, seed: int) -> PlannedImage:
         image_id = image_id_of(seed)
-        uri = self._store.uri(RunLayout.picture(image_id, self._request.config.picture_format))
-        return PlannedImage(EditImage(image_id, uri, _RECIPE, (), seed), None, None)
+        file = RunLayout.picture(image_id, self._request.config.picture_format)
+        return PlannedImage(EditImage(image_id, self._store.uri(file), file, _RECIPE, (), seed), None, None)
 
     def unit(self, index: int) -> EditUnit:
         """Return a unit of the plan."""

@@ -52,7 +52,8 @@ class EditedImages:
 
     def check(self, row: Row) -> Rerendered:
         """Compare the stored image of `row` with its sha256, its size and its latent."""
-        key = RunLayout.picture(row.image_id, self.picture_format)
+        recorded = row.extra.get("image_file")  # none in outputs of earlier versions
+        key = RunLayout.picture(row.image_id, self.picture_format) if recorded is None else str(recorded)
         uri = self.store.uri(key)
         try:
             data = self.store.get(key)

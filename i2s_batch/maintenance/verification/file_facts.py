@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from i2s_batch.images.resize import used_box
+from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.columns import folder_of
 from i2s_batch.schema.row import Cell
 
 WITH_FACTS = 3  # the schema version that added these columns
 # What these checks read, in tables that have it: the columns, and those of edits and studies beside them.
 _READ = ("image_id", "folder", "bytes", "format", "mode", "width", "height", "crop_box", "status")
-_READ_TOO = ("generator_fingerprint", "run_id", "parents", "variant")
+_READ_TOO = ("generator_fingerprint", "run_id", "parents", "variant", "uri", "image_file")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def _faults(cells: Mapping[str, Cell], expected: ExpectedFacts) -> Iterator[str]
         yield "it has a width, and of its bytes, format and mode some are null"
     if expected.fit is not None and cells["width"] is not None:
         yield from _box_faults(cells, expected.fit)
+    file = cells.get("image_file")
+    if file is not None and not (RunLayout.is_picture(str(file)) and str(cells["uri"]).endswith(f"/{file}")):
+        yield f"its image_file is {file!r}; it must lie under pictures/ and its uri end so"
     if expected.generator is not None and cells.get("variant") not in expected.untrained:
         yield from _differs("generator_fingerprint", cells, expected.generator)
     if expected.run_id is not None:
