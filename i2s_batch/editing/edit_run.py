@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from i2s_batch.config import EditConfig, Json
 from i2s_batch.editing import EDITS, ImageSequence, Request
+from i2s_batch.editing.comparisons import write_comparisons
 from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
 from i2s_batch.editing.image_names import ImageNames
 from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
+from i2s_batch.editing.requests import ids_in
 from i2s_batch.editing.rows import failed_edit_row
 from i2s_batch.editing.sequence_animations import make_animations
 from i2s_batch.editing.units import EditImage, EditUnit
@@ -37,6 +39,7 @@ from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 from i2s_batch.table.latent_reader import LatentIndex
+from i2s_batch.table.other_tables import other_tables
 from i2s_batch.table.selection import chosen_ids
 
 # Images that one run may make: its plan is held in memory.
@@ -95,7 +98,8 @@ class EditRun(Run):
         """Take the weights of `request.generator` beside the request."""
         check_animation(request.config.animation)
         self._request = request
-        self._tables = tuple(open_store(table).url for table in request.latents)
+        given = tuple(open_store(table).url for table in request.latents)
+        self._tables = given + other_tables(given, itertools.chain(request.ids or (), ids_in(request.request)))
         settings = request.config.identity() | settings_of(request)
         record = new_record(self._tables, settings, generator_record(weights), None, {"generator": request.generator})
         record = replace(record, command=request.command)
@@ -112,7 +116,7 @@ class EditRun(Run):
 
     def _make_plan(self) -> Plan:
         request = self._request
-        index = LatentIndex(self._tables)
+        index = LatentIndex(self._tables, len(self._request.latents))
         check_generator(index, self.generator)
         chosen: list[str] = []
         if request.request.listed is None:
@@ -135,9 +139,9 @@ class EditRun(Run):
         if request.ids is not None:
             return list(request.ids)
         if request.where is not None:
-            chosen = [image_id for table in self._tables for image_id in chosen_ids(table, request.where)]
+            chosen = [image_id for table in request.latents for image_id in chosen_ids(table, request.where)]
             return sorted(chosen, key=_in_natural_order)
-        without = len(index.ids) - len(chosen := index.ok())
+        chosen, without = index.in_tables(len(request.latents))
         if without:
             self._report(f"{without} images without a latent are left out")
         return sorted(chosen, key=_in_natural_order)
@@ -189,8 +193,10 @@ class EditRun(Run):
         return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in images]
 
     def _complete(self) -> None:
-        """Make the animations that do not exist yet."""
+        """Make the animations and comparisons that do not exist yet."""
         config = self._request.config
+        if config.side_by_side:
+            write_comparisons(self._store, self._tables, config.picture_format, self._report)
         if config.animation is not None:
             make_animations(self._store, config, config.animation, self._report)
 

@@ -75,7 +75,7 @@ def check_pictures(out: str, generator: Path) -> None:
     """Every row's picture is there, is what the row says, and is what the generator makes of the row's code."""
     network = load_generator(generator)
     rows = rows_of(out)
-    for image_id, row in rows.items():
+    for row in rows.values():
         if row["status"] != "ok":
             assert row["latent"] is None and row["error"]
             continue
