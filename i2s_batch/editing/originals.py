@@ -51,7 +51,7 @@ class Originals:
             key = RunLayout.shard(location.shard)
             self._shards[shard] = ShardRows(self._stores[location.table], key, _COLUMNS, self._cache)
         rows = self._shards[shard].slice(location.row, 1)
-        return tuple(rows[name][0].as_py() for name in _COLUMNS) if len(rows) else None  # type: ignore[return-value]
+        return tuple(rows[name][0].as_py() for name in _COLUMNS) if len(rows) else None
 
 
 class Original:

@@ -136,7 +136,7 @@ class LatentIndex:
         return [] if first is None else [first, *self._more_rows.get(image_id, ())]
 
     def _table_of(self, row: int) -> str:
-        return self.tables[self._locations[row, 0]].url
+        return self.tables[int(self._locations[row, 0])].url
 
     def distance(self, name: str) -> float | None:
         """Return the w_distance of an image; None if it has none. Errors as `location`."""

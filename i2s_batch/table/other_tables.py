@@ -20,11 +20,12 @@ def other_tables(tables: Sequence[str], names: Iterable[str]) -> tuple[str, ...]
     possible = [name for name in names if next(readings(name), None) is not None]
     if not possible:
         return ()
-    index, found = LatentIndex(tables), {}
+    index = LatentIndex(tables)
+    found: dict[str, None] = {}  # in order
     for name in possible:
-        if not index.holds(name):
-            found |= {url: None for table, _ in readings(name) if (url := _output_at(table)) not in (None, *tables)}
-    return tuple(url for url in found if url is not None)
+        tables_named = () if index.holds(name) else (_output_at(table) for table, _ in readings(name))
+        found |= {url: None for url in tables_named if url is not None and url not in tables}
+    return tuple(found)
 
 
 def _output_at(table: str) -> str | None:

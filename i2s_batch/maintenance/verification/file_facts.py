@@ -57,8 +57,8 @@ def _faults(cells: Mapping[str, Cell], expected: ExpectedFacts) -> Iterator[str]
         yield "it has a width, and of its bytes, format and mode some are null"
     if expected.fit is not None and cells["width"] is not None:
         yield from _box_faults(cells, expected.fit)
-    file = cells.get("image_file")
-    if file is not None and not (RunLayout.is_picture(str(file)) and str(cells["uri"]).endswith(f"/{file}")):
+    file, uri = cells.get("image_file"), cells.get("uri")
+    if isinstance(file, str) and not (RunLayout.is_picture(file) and isinstance(uri, str) and uri.endswith(f"/{file}")):
         yield f"its image_file is {file!r}; it must lie under pictures/ and its uri end so"
     if expected.generator is not None and cells.get("variant") not in expected.untrained:
         yield from _differs("generator_fingerprint", cells, expected.generator)
@@ -78,7 +78,7 @@ def _box_faults(cells: Mapping[str, Cell], fit: str) -> Iterator[str]:
     assert isinstance(width, int) and isinstance(height, int)
     wanted = list(used_box(width, height, fit))
     if found != wanted:
-        yield f"its crop_box is {found}; its size gives {wanted}"
+        yield f"its crop_box is {found!r}; its size gives {wanted}"
 
 
 def _differs(name: str, cells: Mapping[str, Cell], wanted: str) -> Iterator[str]:
