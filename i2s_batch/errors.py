@@ -44,7 +44,15 @@ class StorageError(I2SError):
 
 
 class QueryError(I2SError):
-    """Reports a query that is not SQL, that fails, or that would do more than read the table."""
+    """Reports a query that is not SQL, that fails, or that would do more than read the table.
+
+    Attributes:
+        drawing: Lines that show where in the query the fault is: the line, and a caret under it.
+    """
+
+    def __init__(self, message: str, drawing: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.drawing = drawing
 
 
 class DamagedError(StorageError):

@@ -63,7 +63,8 @@ def edit(
         strips, sheet = _try_sheet(where, run, report)
         page = try_report(where, run.generator, report, strips)
         animations = f"{where.rstrip('/')}/{RunLayout.animations_prefix}" if config.animation else None
-        return EditResult.of(where, outcome, page, contact_sheet=sheet, animations=animations)
+        compared = f"{where.rstrip('/')}/{RunLayout.comparisons_prefix}" if config.side_by_side else None
+        return EditResult.of(where, outcome, page, contact_sheet=sheet, animations=animations, side_by_side=compared)
 
 
 def preview_edit(
@@ -118,8 +119,11 @@ def _config(request: Request, options: EditRunOptions) -> EditConfig:
     if not isinstance(operation, str):
         names = ", ".join(name.title() for name in EDITS.names)
         raise ConfigError(f"the request is {request!r}; give one of an edit ({names}), such as Morph(to='a.png')")
-    usual = EDITS.get(operation).resolve().options.animation
-    return edit_config(checked(options, EditRunOptions, "edit"), usual, operation)
+    kind = EDITS.get(operation).resolve().options
+    options = checked(options, EditRunOptions, "edit")
+    if options.get("side_by_side") and not kind.reproduces:
+        raise ConfigError(f"side_by_side is for renders; no photograph shows what {operation} makes; leave it out")
+    return edit_config(options, kind.animation, operation)
 
 
 def _generator(given: str | None, table: str) -> tuple[str, GeneratorWeights]:

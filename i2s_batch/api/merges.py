@@ -14,7 +14,11 @@ from i2s_batch.maintenance.merging import merge_runs
 
 
 def merge(
-    outs: Sequence[str | os.PathLike[str]], new: str | os.PathLike[str], *, progress: Progress = None
+    outs: Sequence[str | os.PathLike[str]],
+    new: str | os.PathLike[str],
+    *,
+    prefixes: Sequence[str] = (),
+    progress: Progress = None,
 ) -> MergeResult:
     """Write the rows of finished runs with the same settings and networks into one table, at `new`.
 
@@ -24,6 +28,8 @@ def merge(
     Args:
         outs: At least two outputs of embed(); paths or s3:// prefixes.
         new: A folder or an s3:// prefix.
+        prefixes: A text for each of `outs`, in their order, which is put in front of its ids, so that tables with equal
+            ids can be merged; none leaves all ids as they are.
         progress: How it reports, as of embed().
 
     Raises:
@@ -32,9 +38,14 @@ def merge(
     """
     if isinstance(outs, (str, os.PathLike)) or not isinstance(outs, Sequence) or len(outs) < 2:
         raise ConfigError(f"outs is {outs!r}; give at least two outputs of embed()")
+    if isinstance(prefixes, str) or len(prefixes) not in (0, len(outs)):
+        raise ConfigError(f"{len(prefixes)} prefixes are given for {len(outs)} runs; give one for each, or none")
+    for prefix in prefixes:
+        if not prefix.isprintable():
+            raise ConfigError(f"the prefix {prefix!r} has characters that cannot be printed; give others")
     locations = [path_or_url("outs", each) for each in outs]
     with session(progress) as report:
-        summary = merge_runs(locations, output("new", new), report)
+        summary = merge_runs(locations, output("new", new), report, prefixes)
     return MergeResult(
         out=path_or_url("new", new), images=summary.images, statuses=summary.statuses, merged=tuple(locations)
     )

@@ -130,6 +130,8 @@ class EditRunOptions(RunOptions, total=False):
         animation: The format of an animation of every sequence, beside single images: webp, gif, mp4 or none. The
             default is the edit's own.
         fps: The images per second of an animation. Default: 12.
+        side_by_side: True writes each image beside its photograph, too, in OUT/side-by-side/; of a render alone.
+            Default: False.
     """
 
     where: str | None
@@ -137,6 +139,7 @@ class EditRunOptions(RunOptions, total=False):
     format: str
     animation: str | None
     fps: float
+    side_by_side: bool
 
 
 Options = TypeVar("Options", EmbedOptions, StudyOptions, EditRunOptions)
@@ -237,6 +240,7 @@ def edit_config(options: EditRunOptions, usual_animation: str | None, operation:
         picture_format=options.get("format", usual.picture_format),
         animation=animation,
         frames_per_second=options.get("fps", usual.frames_per_second),
+        side_by_side=options.get("side_by_side", usual.side_by_side),
     )
 
 

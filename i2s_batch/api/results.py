@@ -139,10 +139,12 @@ class EditResult(RunResult):
         contact_sheet: The path or URL of a PNG with some of the edits, before and after; None where it could not be
             drawn.
         animations: The folder of the animations, as a path or URL; None if none were asked for.
+        side_by_side: The folder of the images beside their photographs, likewise.
     """
 
     contact_sheet: str | None
     animations: str | None
+    side_by_side: str | None
 
     def _repr_html_(self) -> str:
         shown = super()._repr_html_()

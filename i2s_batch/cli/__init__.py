@@ -36,7 +36,8 @@ from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
 from i2s_batch.cli.warned import warnings_as_lines
 from i2s_batch.concurrency import passive_waiting
-from i2s_batch.errors import I2SError, InternalError, described
+from i2s_batch.errors import I2SError, InternalError, QueryError, described
+from i2s_batch.run.terminal import printable
 from i2s_batch.storage.job_folder import why_missing
 
 EX_SOFTWARE = 70  # of sysexits.h
@@ -86,7 +87,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except InternalError as error:
         _leave_with_report(str(error), error.details, args)
     except I2SError as error:
-        _leave(f"{error}{why_missing(str(error), args)}", 2)
+        drawing = error.drawing if isinstance(error, QueryError) else ()
+        _leave(f"{error}{why_missing(str(error), args)}", 2, drawing)
     except MemoryError as error:
         reason = f" ({error})" if str(error) else ""
         _leave(f"this machine has too little memory{reason}; give it more, or ask for less at a time", 2)
@@ -144,8 +146,11 @@ def _leave_with_report(what: str, details: str, args: Sequence[str]) -> NoReturn
     _leave(f"{what}; this is an error of i2s-batch: {report}{kept}", EX_SOFTWARE)
 
 
-def _leave(message: str, status: int) -> NoReturn:
+def _leave(message: str, status: int, drawing: Sequence[str] = ()) -> NoReturn:
+    """Exit with a message in one line, and a drawing of where the fault is, if there is one."""
     with suppress(BrokenPipeError):
         click.echo("i2s-batch: " + " ".join(message.split()), err=True)
+        for line in drawing:
+            click.echo(printable(line), err=True)
     _is_output_closed()
     sys.exit(status)

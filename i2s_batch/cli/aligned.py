@@ -12,7 +12,6 @@ from typing import Any
 from i2s_batch.run.terminal import printable
 
 _GAP = "  "
-_TEXT_COLUMNS = 48  # of a text when there is room
 _LEAST_COLUMNS = 12  # to which texts are shortened before whole columns are left out
 _LIST_ITEMS = 3  # shown of a list
 
@@ -37,7 +36,7 @@ def aligned(names: Sequence[str], rows: Sequence[Sequence[Any]], columns: int | 
     """
     numbers = [_is_number([row[index] for row in rows]) for index in range(len(names))]
     cells = [[printable(name) for name in names], *([cell(value) for value in row] for row in rows)]
-    widths = [min(_TEXT_COLUMNS, max(len(line[index]) for line in cells)) for index in range(len(names))]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(names))]
     if columns is not None:
         _narrow(widths, numbers, columns)
     shown = len(widths) if columns is None else _fitting(widths, columns)

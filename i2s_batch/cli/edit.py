@@ -73,12 +73,14 @@ class _CommonOptions:
     dry_run: bool
     animation: str = "none"  # of an edit that makes no sequences, and so has neither option
     fps: float = 12.0
+    side_by_side: bool = False  # of an edit that reproduces photographs; no other has the option
 
     def arguments(self, makes_sequences: bool) -> dict[str, Any]:
         """Return how the run is carried out, as options of `api.editing_runs.edit`."""
         if self.animation == "none":
             refuse_without_effect(["--fps"], f"without --animation {'|'.join(ANIMATIONS)}")
-        animated = {"animation": self.animation} if makes_sequences else {}
+        animated: dict[str, Any] = {"animation": self.animation} if makes_sequences else {}
+        animated |= {"side_by_side": True} if self.side_by_side else {}
         return (animated if self.animation == "none" else animated | {"fps": self.fps}) | run_arguments(
             format=self.picture_format,
             batch_size=self.batch_size,
@@ -146,6 +148,14 @@ def _animation(default: str) -> Callable[[F], F]:
     return lambda command: animation(fps(command))
 
 
+_SIDE_BY_SIDE = grouped_option(
+    "--side-by-side",
+    group=OUTPUT,
+    is_flag=True,
+    help="Write each photograph and its reconstruction side by side, too, into OUT/side-by-side/.",
+)
+
+
 class _Edits(click.Group):
     """Shows the commands of the registered edits, which are built when they are asked for."""
 
@@ -184,6 +194,8 @@ def _command(declaration: Declaration[Edit]) -> click.Command:
     callback = carry_out
     if kind.animation is not None:
         callback = _animation(kind.animation)(callback)
+    if kind.reproduces:
+        callback = _SIDE_BY_SIDE(callback)
     for each in reversed(own.values()):
         callback = _own_option(each)(callback)
     text = f"{declaration.summary}\n\n{_ARGUMENTS}"
@@ -259,6 +271,8 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
     click.echo(f"{result.counted('image')}. Images: {folder}/pictures/ Table: {folder}/latents/")
     if result.animations:
         click.echo(f"Animations: {folder}/animations/")
+    if result.side_by_side:
+        click.echo(f"Beside their photographs: {result.side_by_side}")
     if result.contact_sheet:
         click.echo(f"Contact sheet: {result.contact_sheet}")
     return ended(result, "images")

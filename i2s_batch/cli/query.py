@@ -11,6 +11,7 @@ import click
 
 from i2s_batch.cli.aligned import aligned, terminal_columns
 from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
+from i2s_batch.cli.options import refuse_without_effect
 from i2s_batch.cli.run_command import log_line, shown_at_once
 from i2s_batch.plurals import counted
 from i2s_batch.storage.urls import is_url
@@ -55,15 +56,23 @@ psnr_class(psnr)       00-20 dB, 20-25 dB, ..., 40+ dB
     help=f"Largest number of rows. Default: {TABLE_ROWS} of a table for people, otherwise all.",
 )
 @option(
+    "--max-width",
+    group=OUTPUT,
+    type=click.IntRange(min=20),
+    help="Characters in a line of a table for people. Default: the width of the terminal; whole texts elsewhere.",
+)
+@option(
     "-o",
     "--output",
     group=OUTPUT,
     metavar="FILE",
     help="File on this machine that gets the result. Default: standard output.",
 )
-def query(out: str, sql: str, kind: str | None, limit: int | None, output: str | None) -> int:
+def query(out: str, sql: str, kind: str | None, limit: int | None, max_width: int | None, output: str | None) -> int:
     """Run a query and print its result, or write it into a file."""
     kind = _kind(kind, output)
+    if kind != "table":
+        refuse_without_effect(["--max-width"], "in a table for programs")
     with shown_at_once("reading the table"):
         from i2s_batch.output.ownership import check_file
         from i2s_batch.table.dataset import open_table
@@ -73,7 +82,7 @@ def query(out: str, sql: str, kind: str | None, limit: int | None, output: str |
             check_file(output)
     with run_query(open_table(out), sql) as found:
         if kind == "table" and output is None:
-            _show(found, TABLE_ROWS if limit is None else limit, limit is None)
+            _show(found, limit, max_width)
         else:
             _write(found, kind, limit, output)
     return 0
@@ -94,22 +103,25 @@ def _kind(kind: str | None, output: str | None) -> str:
     return kind
 
 
-def _show(found: QueryResult, limit: int, by_default: bool) -> None:
-    """Print the first rows as a table; a line on standard error says what is not shown."""
+def _show(found: QueryResult, given_limit: int | None, max_width: int | None) -> None:
+    """Print the first rows as a table; lines on standard error say how many there are, and what is not shown."""
     from i2s_batch.table.query_output import limited
 
+    limit = TABLE_ROWS if given_limit is None else given_limit
     rows: list[tuple[Any, ...]] = []
     for batch in limited(found.batches, limit + 1):
         rows += zip(*(column.to_pylist() for column in batch.columns), strict=True)
-    table = aligned(found.schema.names, rows[:limit], terminal_columns())
+    table = aligned(found.schema.names, rows[:limit], max_width or terminal_columns())
     click.echo("\n".join(table.lines))
     if table.left_out:
         some = ", ".join(table.left_out[:_NAMED]) + (", ..." if len(table.left_out) > _NAMED else "")
         log_line(
             f"{counted(len(table.left_out), 'column does', 'columns do')} not fit ({some}); name those that you want"
         )
-    if len(rows) > limit and by_default:
+    if len(rows) > limit:
         log_line(f"there are more than these {limit} rows; --limit shows more, --output FILE.csv writes all")
+    else:
+        log_line("1 row" if len(rows) == 1 else f"{len(rows)} rows")
 
 
 def _write(found: QueryResult, kind: str, limit: int | None, output: str | None) -> None:

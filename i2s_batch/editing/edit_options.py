@@ -70,9 +70,11 @@ class EditOptions(ABC):
     Attributes:
         animation: The file format into which its sequences are made beside single images, unless --animation is given:
             one of `config.ANIMATIONS` or "none". None for an edit that makes no sequences.
+        reproduces: Whether its images show latents as they are, so that photographs can be compared with them.
     """
 
     animation: ClassVar[str | None] = None
+    reproduces: ClassVar[bool] = False
 
     @abstractmethod
     def request(self) -> Request:

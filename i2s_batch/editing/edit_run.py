@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -14,9 +14,12 @@ import pyarrow as pa
 
 from i2s_batch.config import EditConfig, Json
 from i2s_batch.editing import EDITS, ImageSequence, Request
+from i2s_batch.editing.comparisons import write_comparisons
 from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
+from i2s_batch.editing.image_names import ImageNames
 from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
+from i2s_batch.editing.requests import ids_in
 from i2s_batch.editing.rows import failed_edit_row
 from i2s_batch.editing.selected_images import Selection, select_images
 from i2s_batch.editing.sequence_animations import make_animations
@@ -39,6 +42,7 @@ from i2s_batch.schema.row import Row
 from i2s_batch.sources.identity import is_same_source
 from i2s_batch.storage import open_store
 from i2s_batch.table.latent_reader import LatentIndex
+from i2s_batch.table.other_tables import other_tables
 from i2s_batch.table.snapshot import open_snapshot
 
 # Images that one run may make: its plan is held in memory.
@@ -70,14 +74,15 @@ class EditRunRequest:
     where: str | None = None
     command: tuple[str, ...] | None = None
 
-    @property
+    @cached_property
     def tables(self) -> tuple[str, ...]:
-        """Return the paths or URLs of the tables, the same from anywhere."""
-        return tuple(open_store(table).url for table in self.latents)
+        """Return the paths or URLs of the tables, the same from anywhere; those that only TABLE:ID names come last."""
+        given = tuple(open_store(table).url for table in self.latents)
+        return given + other_tables(given, itertools.chain(self.ids or (), ids_in(self.request)))
 
     def select(self, report: Callable[[str], None]) -> Selection:
         """Return the images that are taken, see `select_images`."""
-        return select_images(self.tables, self.request, self.ids, self.where, report)
+        return select_images(self.tables, len(self.latents), self.request, self.ids, self.where, report)
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,7 @@ class EditRun(Run):
         check_generator(index, self.generator)
         for unfinished in index.unfinished:
             self._report(f"{unfinished}; the edit takes those, and none that come later")
-        sequences = request.request.sequences(chosen, self.generator.latent_shape[0])
-        images, parents = self._planned_images(sequences, index)
+        images, parents = self._planned_images(chosen, index)
         if not len(images):
             raise ConfigError(f"there is nothing to make of {counted(len(chosen), 'chosen image')}; choose more")
         warning = out_of_distribution_warning(index, parents, farthest_own_distance(self.network))
@@ -148,14 +152,21 @@ class EditRun(Run):
         images = tuple(from_table(self.plan().unit_rows(index)))
         return EditUnit(index=index, image_ids=tuple(image.image_id for image in images), images=images)
 
-    def _planned_images(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> tuple[pa.Table, set[str]]:
-        """Return the plan's images, sorted by id, and all their parents."""
-        parts, parents, count = [], set(), 0
-        planned = self._images_to_make(sequences, index)
-        while part := list(itertools.islice(planned, PLANNED_AT_ONCE)):
-            count += len(part)
+    def _sequences(self, chosen: Sequence[str]) -> Iterator[ImageSequence]:
+        """Yield what is to be made; ConfigError if that is too much."""
+        count = 0
+        for sequence in self._request.request.sequences(chosen, self.generator.latent_shape[0]):
+            count += len(sequence.recipes)
             if count > MOST_IMAGES:
                 raise ConfigError(f"more than {MOST_IMAGES} images would be made; choose fewer images")
+            yield sequence
+
+    def _planned_images(self, chosen: Sequence[str], index: LatentIndex) -> tuple[pa.Table, set[str]]:
+        """Return the plan's images, sorted by id, and all their parents."""
+        parts, parents = [], set()
+        names = ImageNames(lambda: self._sequences(chosen))
+        planned = self._images_to_make(self._sequences(chosen), names, index)
+        while part := list(itertools.islice(planned, PLANNED_AT_ONCE)):
             parents |= {parent for each in part for parent in each.image.recipe.parents}
             parts.append(to_table(part))
         images = pa.concat_tables(parts).sort_by("image_id") if parts else PLANNED.empty_table()
@@ -167,27 +178,32 @@ class EditRun(Run):
             self._report(f"{doubled} requested more than once; each is made once")
         return images, parents
 
-    def _images_to_make(self, sequences: Iterable[ImageSequence], index: LatentIndex) -> Iterator[PlannedImage]:
+    def _images_to_make(
+        self, sequences: Iterable[ImageSequence], names: ImageNames, index: LatentIndex
+    ) -> Iterator[PlannedImage]:
         for sequence in sequences:
-            single = len(sequence.recipes) == 1
-            name = sequence.name
-            for image_id, frame, recipe in sequence.images():
-                uri = self._store.uri(RunLayout.picture(image_id, self._request.config.picture_format))
+            single, name = len(sequence.recipes) == 1, names.of(sequence)
+            for image_id, number, recipe in sequence.images():
+                frame = None if single else number
+                file = RunLayout.edited(name, frame, self._request.config.picture_format)
                 locations = tuple(index.location(parent) for parent in recipe.parents)
-                image = EditImage(image_id, uri, recipe, locations)
-                yield PlannedImage(image, None if single else name, None if single else frame)
+                image = EditImage(image_id, self._store.uri(file), file, recipe, locations)
+                yield PlannedImage(image, None if single else sequence.name, frame)
 
     def _spec(self, fleet: Fleet, spread: int) -> EditSpec:
         where = (self._store.url, self._request.config, self.generator, self._tables)
-        return EditSpec(*where, EDITS.get(self._request.request.operation), fleet.device, spread, fleet.threads)
+        edit, workers = EDITS.get(self._request.request.operation), (fleet.device, spread, fleet.threads)
+        return EditSpec(*where, edit, *workers, self._record.row_origin)
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         images = self.unit(task.index).images
         return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in images]
 
     def _complete(self) -> None:
-        """Make the animations that do not exist yet."""
+        """Make the animations and comparisons that do not exist yet."""
         config = self._request.config
+        if config.side_by_side:
+            write_comparisons(self._store, self._tables, config.picture_format, self._report)
         if config.animation is not None:
             make_animations(self._store, config, config.animation, self._report)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Sequence
@@ -17,23 +16,22 @@ import torch
 from i2s_batch.config import EditConfig
 from i2s_batch.editing import EDITS, Edit
 from i2s_batch.editing.latent_sources import LatentSource, LoadedLatents, ParentLatents
-from i2s_batch.editing.rows import edited_row, failed_edit_row
-from i2s_batch.editing.units import EditUnit
+from i2s_batch.editing.rows import WrittenImage, edited_row, failed_edit_row
+from i2s_batch.editing.units import EditImage, EditUnit
 from i2s_batch.errors import LatentError
 from i2s_batch.images.read.decoding import encode_image
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
-from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.registry import Declaration
 from i2s_batch.run.device import device_errors, device_name
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
-from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_UNREADABLE
-from i2s_batch.schema.row import Row
+from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_MISSING, STATUS_UNREADABLE
+from i2s_batch.schema.row import UNKNOWN_ORIGIN, Row, RowOrigin
 from i2s_batch.storage import open_store
 
 # Units that a worker holds: enough to keep it busy while its results travel to the driver.
@@ -73,6 +71,10 @@ class DrawingSpec(Protocol):
     def threads(self) -> int | None:
         """Return the CPU threads of the worker; None leaves PyTorch's own choice."""
 
+    @property
+    def origin(self) -> RowOrigin:
+        """Return what all rows of the run have in common."""
+
     def latents(self) -> LatentSource:
         """Return what makes the latents of the images."""
 
@@ -84,6 +86,7 @@ class EditSpec:
     Attributes:
         tables: The tables that hold the latents of the parents, by number.
         edit: Makes the latents; an edit that another program registered is known in its own process alone.
+        origin: What all rows of the run have in common.
     """
 
     out: str
@@ -94,6 +97,7 @@ class EditSpec:
     device: str
     max_slots: int
     threads: int | None = None
+    origin: RowOrigin = UNKNOWN_ORIGIN
 
     def latents(self) -> ParentLatents:
         """Return what makes latents of those in the tables."""
@@ -132,7 +136,7 @@ class EditWorker:
         self.slots = max(1, min(_SLOTS, spec.max_slots))
         self._device_name = device_name(device)
         self._store = open_store(spec.out)
-        self._log = WorkLog(spec.out, spec.generator.latent_size)
+        self._log = WorkLog(spec.out, spec.generator.latent_size, spec.origin)
         self._latents = spec.latents()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentSource is for one thread
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
@@ -208,19 +212,24 @@ class EditWorker:
         files: dict[str, bytes] = {}
         for index, image in enumerate(task.unit.images):
             if (error := drawn.failed.get(index)) is not None:
-                status = STATUS_UNREADABLE if isinstance(error, LatentError) else STATUS_DIVERGED
-                row = failed_edit_row(image, task.attempts, status, error)
+                row = failed_edit_row(image, task.attempts, _status_of(image, error), error)
             else:
                 data = encode_image(drawn.images[index], self._spec.config.picture_format)
-                files[RunLayout.picture(image.image_id, self._spec.config.picture_format)] = data
-                digest = hashlib.sha256(data).hexdigest()
-                latent = latents[index]
-                distance = float(np.linalg.norm(latent - self._w_avg))
-                row = edited_row(image, task.attempts, latent, distance, digest, drawn.images[index].shape)
+                files[image.file] = data
+                file = WrittenImage(data, self._spec.config.picture_format, drawn.images[index].shape)
+                distance = float(np.linalg.norm(latents[index] - self._w_avg))
+                row = edited_row(image, task.attempts, latents[index], distance, file)
                 row = replace(row, seconds=seconds)
             rows.append(replace(row, device=self._device_name, worker=self.name))
         self._store.put_all(files)
         return self._log.write_rows(task, rows)
+
+
+def _status_of(image: EditImage, error: Exception) -> str:
+    """Return the status of an image that could not be made: of no known parent, of none with a latent, not finite."""
+    if not isinstance(error, LatentError):
+        return STATUS_DIVERGED
+    return STATUS_MISSING if None in image.locations else STATUS_UNREADABLE
 
 
 def batch_size(generator: Generator) -> int:

@@ -9,11 +9,14 @@ import pyarrow as pa
 
 from i2s_batch.editing.recipes import Recipe
 from i2s_batch.editing.units import EditImage
+from i2s_batch.errors import StorageError
+from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import EDIT_INTERNAL
 from i2s_batch.schema.row import Cell
 from i2s_batch.schema.settings import load
 from i2s_batch.table.latent_reader import LOCATION, LatentLocation
 
+FILE = "image_file"  # the column of the images' files, as keys under the output
 # The columns of a recipe and of its sequence, which the table has too, beside those of `schema.columns.COLUMNS`.
 RECIPE = pa.schema(
     [
@@ -25,6 +28,7 @@ RECIPE = pa.schema(
         ("normalise", pa.bool_()),
         ("sequence", pa.string()),
         ("frame", pa.int32()),
+        (FILE, pa.string()),
     ]
 )
 # The locations of the parents' latents; only the plan's file has this column.
@@ -58,6 +62,7 @@ def to_table(planned: Sequence[PlannedImage]) -> pa.Table:
         "normalise": [recipe.normalise for recipe in recipes],
         "sequence": [each.sequence for each in planned],
         "frame": [each.frame for each in planned],
+        FILE: [image.file for image in images],
         LOCATIONS: [
             [None if location is None else location._asdict() for location in image.locations] for image in images
         ],
@@ -70,14 +75,36 @@ def recipe_of(cells: Mapping[str, Cell]) -> Recipe:
     return load({each.name: cells[each.name] for each in fields(Recipe)}, Recipe)
 
 
+def file_of(recorded: Cell, image_id: str, uri: str) -> str:
+    """Return the key of an edit's image.
+
+    Args:
+        recorded: What the column FILE holds; None in plans and tables of earlier versions, whose files follow from ids.
+        image_id: The id of the image.
+        uri: Where it is, which ends as its file.
+
+    Raises:
+        StorageError: What is recorded is no such key.
+    """
+    if recorded is None:
+        return RunLayout.picture(image_id, uri.rpartition(".")[2])
+    if not isinstance(recorded, str) or not RunLayout.is_picture(recorded):
+        raise StorageError(
+            f"{image_id!r} has {recorded!r} as its file, which is none under pictures/; run i2s-batch verify"
+        )
+    return recorded
+
+
 def from_table(rows: pa.Table) -> Iterator[EditImage]:
     """Yield the images in rows of the plan's file."""
     names = ("image_id", "uri", "operation", "parents", "strength", "layers", "threshold", "normalise", LOCATIONS)
-    seeds = rows[SEED].to_pylist() if SEED in rows.column_names else [None] * len(rows)
-    for image_id, uri, operation, parents, strength, layers, threshold, normalise, stored, seed in zip(
-        *(rows[name].to_pylist() for name in names), seeds, strict=True
+    seeds, files = (
+        rows[name].to_pylist() if name in rows.column_names else [None] * len(rows) for name in (SEED, FILE)
+    )
+    for image_id, uri, operation, parents, strength, layers, threshold, normalise, stored, seed, file in zip(
+        *(rows[name].to_pylist() for name in names), seeds, files, strict=True
     ):
         of_style = None if layers is None else tuple(layers)
         recipe = Recipe(operation, tuple(parents), strength, of_style, threshold, normalise)
         locations = tuple(None if one is None else LatentLocation(**one) for one in stored)
-        yield EditImage(image_id, uri, recipe, locations, seed)
+        yield EditImage(image_id, uri, file_of(file, image_id, uri), recipe, locations, seed)

@@ -53,13 +53,17 @@ class ImageSequence:
     named_after: tuple[str, ...] | None = None
 
     @property
-    def name(self) -> str:
-        """Return a file name for it: readable, safe on every system, and another for every other sequence."""
+    def named(self) -> tuple[str, ...]:
+        """Return the image ids that its name shows."""
         ends = (*self.recipes[0].parents[:1], *self.recipes[-1].parents[-1:])
-        named = tuple(dict.fromkeys(ends)) if self.named_after is None else self.named_after
+        return tuple(dict.fromkeys(ends)) if self.named_after is None else self.named_after
+
+    @property
+    def name(self) -> str:
+        """Return the id that it has in the table: safe in a path, and another for every other sequence."""
         content = json.dumps([asdict(recipe) for recipe in self.recipes], sort_keys=True)
         digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
-        return "-".join([*filter(None, map(_slug, named)), digest[:_HASH_CHARACTERS]])
+        return "-".join([*filter(None, map(_slug, self.named)), digest[:_HASH_CHARACTERS]])
 
     def images(self) -> Iterator[tuple[str, int, Recipe]]:
         """Yield the id of each image, its index in the sequence, and its recipe."""

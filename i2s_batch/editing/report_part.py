@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
 from i2s_batch.config import ANIMATIONS
-from i2s_batch.editing.strips import Strip, key_of_edited, load_strips
+from i2s_batch.editing.planned_images import FILE, file_of
+from i2s_batch.editing.strips import Strip, load_strips
 from i2s_batch.models import Generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.reporting.facts import Facts
@@ -41,7 +44,7 @@ def edit_parts(
     shown = [_shown(strip, files, animations) for strip in strips]
     if sum(len(strip.after) for strip in strips) == facts.rows:
         return PageParts(strips=shown)
-    return PageParts(strips=shown, every=_every(facts), animations=animations.every())
+    return PageParts(strips=shown, every=_every(facts, files.store.url), animations=animations.every())
 
 
 def _shown(strip: Strip, files: ReportFiles, animations: _Animations) -> ShownImage:
@@ -55,7 +58,7 @@ def _shown(strip: Strip, files: ReportFiles, animations: _Animations) -> ShownIm
         pictures.append(replace(small, whole=url_of(key)) if small.small else small)
     frames = [pixels for pixels in strip.after if pixels is not None]
     if len(frames) >= _LEAST_FRAMES:
-        pictures.append(animation_in_page(frames, animations.url(strip.name)))
+        pictures.append(animation_in_page(frames, animations.url(strip.name, strip.files[0])))
     return ShownImage(strip.name, strip.caption, pictures)
 
 
@@ -63,14 +66,22 @@ def _name(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def _every(facts: Facts) -> Iterator[ShownImage]:
-    """Yield every edited image, which is a file of the run."""
+def _every(facts: Facts, out: str) -> Iterator[ShownImage]:
+    """Yield every edited image, which is a file of the run at `out`."""
+    table = read_table(out, ["image_id", FILE])
+    files = dict(zip(table["image_id"].to_pylist(), _files(table), strict=True))
     for batch in facts.listed.to_batches(_ROWS_AT_ONCE):
         for row in batch.to_pylist():
             done, notes = row["status"] == STATUS_OK, [row["error"]] if row["error"] else []
-            url = url_of(key_of_edited(row["image_id"], row["uri"]))
+            url = url_of(file_of(files.get(row["image_id"]), row["image_id"], row["uri"]))
             picture = Picture("image", url) if done else Picture("image", missing=row["status"])
             yield ShownImage(row["image_id"], "" if done else row["status"], [picture], notes)
+
+
+def _files(table: pa.Table) -> list[str | None]:
+    """Return the recorded files of the images in a table; None where an earlier version recorded none."""
+    files: list[str | None] = table[FILE].to_pylist() if FILE in table.column_names else [None] * len(table)
+    return files
 
 
 class _Animations:
@@ -80,18 +91,23 @@ class _Animations:
         self._store = files.store
         self._keys = {info.key for info in files.store.list(RunLayout.animations_prefix)}
 
-    def url(self, sequence: str) -> str:
-        """Return the URL of the animation of a sequence relative to OUT; '' where there is none."""
-        keys = (RunLayout.animation(sequence, suffix) for suffix in ANIMATIONS)
+    def url(self, sequence: str, file: str | None) -> str:
+        """Return the URL relative to OUT of the animation of a sequence with a frame at the key `file`; '' for none."""
+        keys = [RunLayout.animation(sequence, suffix) for suffix in ANIMATIONS]
+        keys += [] if file is None else [RunLayout.animation_of(file, suffix) for suffix in ANIMATIONS]
         return next((url_of(key) for key in keys if key in self._keys), "")
 
     def every(self) -> Iterator[ShownImage]:
         """Yield every animation."""
         if not self._keys:
             return
-        names = read_table(self._store.url, ["image_id", "sequence"])["sequence"].unique().drop_null()
-        for name in names.to_pylist():
-            url = self.url(name)
+        table = read_table(self._store.url, ["image_id", "sequence", FILE])
+        files: dict[str, str | None] = {}  # of one frame of each sequence
+        for name, file in zip(table["sequence"].to_pylist(), _files(table), strict=True):
+            if name is not None:
+                files.setdefault(name, file)
+        for name, file in files.items():
+            url = self.url(name, file)
             if url:
                 is_video = url.endswith(".mp4")
                 yield ShownImage(name, "", [Picture("animation", "" if is_video else url, url if is_video else "")])

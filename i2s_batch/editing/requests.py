@@ -6,7 +6,7 @@ An edit's own request is in its file under `edits/`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 from i2s_batch.argument_types import check_fields
@@ -65,6 +65,15 @@ class Request(Protocol):
 
     def sequences(self, chosen: Sequence[str], layers: int) -> Iterator[ImageSequence]:
         """Yield the sequences that are made of the images `chosen`, in their order, from latents of `layers` layers."""
+
+
+def ids_in(request: Request) -> Iterator[str]:
+    """Yield the texts of a request that may be ids of images, among them all that are."""
+    for parents in () if request.listed is None else (edit.parents for edit in request.listed):
+        yield from parents
+    for each in fields(request):
+        value = getattr(request, each.name)
+        yield from (one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, str))
 
 
 def towards(chosen: Sequence[str], to: str | None) -> Iterator[tuple[str, str]]:

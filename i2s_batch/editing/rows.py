@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from i2s_batch.editing.units import EditImage
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import STATUS_OK, folder_of
 from i2s_batch.schema.row import Row
 
 
-def edited_row(
-    image: EditImage, attempts: int, latent: np.ndarray, w_distance: float, sha256: str, shape: tuple[int, ...]
-) -> Row:
-    """Return the row of an image that was made from a latent, float32 [L, w_dim]; `shape`: the image's, [H, W, 3].
+@dataclass(frozen=True)
+class WrittenImage:
+    """Holds what is known of an image file that was written.
+
+    Attributes:
+        data: Its bytes.
+        picture_format: One of `config.PICTURE_FORMATS`.
+        shape: The shape of its pixels, [H, W, 3].
+    """
+
+    data: bytes
+    picture_format: str
+    shape: tuple[int, ...]
+
+
+def edited_row(image: EditImage, attempts: int, latent: np.ndarray, w_distance: float, file: WrittenImage) -> Row:
+    """Return the row of an image that was made from a latent, float32 [L, w_dim].
 
     There is no target, so there is no loss and no image metric. The recipe's columns come from the plan.
     """
@@ -23,9 +37,12 @@ def edited_row(
         _row(image, attempts, STATUS_OK),
         latent=latent.ravel(),
         metrics={"w_distance": w_distance},
-        sha256=sha256,
-        height=shape[0],
-        width=shape[1],
+        sha256=hashlib.sha256(file.data).hexdigest(),
+        bytes=len(file.data),
+        format=file.picture_format.upper(),
+        mode="RGB",
+        height=file.shape[0],
+        width=file.shape[1],
     )
 
 
@@ -39,6 +56,7 @@ def _row(image: EditImage, attempts: int, status: str) -> Row:
     return Row(
         image_id=image.image_id,
         uri=image.uri,
+        folder=folder_of(image.recipe.parents[0]) if image.recipe.parents else None,
         status=status,
         attempts=attempts,
         space="w+",

@@ -26,12 +26,18 @@ class Selection:
 
 
 def select_images(
-    tables: Sequence[str], request: Request, ids: Sequence[str] | None, where: str | None, report: Callable[[str], None]
+    tables: Sequence[str],
+    given: int,
+    request: Request,
+    ids: Sequence[str] | None,
+    where: str | None,
+    report: Callable[[str], None],
 ) -> Selection:
     """Return the images that a request takes from `tables`.
 
     Args:
         tables: Where the tables are.
+        given: The number of tables, the first, that images are chosen from; the others are named as TABLE:ID alone.
         request: The edit that is asked for.
         ids: The images, in this order.
         where: An SQL condition that chooses the images. Without `ids` and `where` all that have a latent are chosen;
@@ -43,7 +49,7 @@ def select_images(
         LatentError: An image that an option names has no latent.
         QueryError: `where` is no condition.
     """
-    index = LatentIndex(tables)
+    index = LatentIndex(tables, given)
     _check_options(index, request)
     if request.listed is not None:
         _check_list(index, request)
@@ -54,10 +60,10 @@ def select_images(
         return Selection(index, meant)
     if where is not None:
         known = set(index.ids)  # a run in progress may have gained rows since
-        found = (image_id for table in tables for image_id in chosen_ids(table, where))
+        found = (image_id for table in tables[:given] for image_id in chosen_ids(table, where))
         chosen = [image_id for image_id in found if image_id in known]
         return Selection(index, sorted(chosen, key=_in_natural_order))
-    without = len(index.ids) - len(chosen := index.ok())
+    chosen, without = index.in_tables(given)
     if without:
         report(f"{counted(without, 'image')} without a latent {'is' if without == 1 else 'are'} left out")
     return Selection(index, sorted(chosen, key=_in_natural_order))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from i2s_batch.config import EditConfig
+from i2s_batch.editing.planned_images import FILE, file_of
 from i2s_batch.images.draw.animations import encode_animation
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.output.layout import RunLayout
@@ -20,9 +21,9 @@ _ANIMATIONS_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class _Frame:
-    """Holds the id of a frame, its index in the sequence, and True if it was made."""
+    """Holds the key of a frame's image, its index in the sequence, and True if it was made."""
 
-    image_id: str
+    file: str
     index: int
     ok: bool
 
@@ -36,9 +37,9 @@ def make_animations(store: Store, config: EditConfig, animation: str, report: Ca
         animation: The file format, one of `config.ANIMATIONS`.
         report: Takes lines for people.
     """
-    sequences = _sequences(store)
+    sequences, keys = _sequences(store, animation)
     existing = {info.key for info in store.list(RunLayout.animations_prefix)}
-    missing = [name for name in sequences if RunLayout.animation(name, animation) not in existing]
+    missing = [name for name in sequences if keys[name] not in existing]
     whole = [name for name in missing if all(frame.ok for frame in sequences[name])]
     if missing:
         lacking = len(missing) - len(whole)
@@ -47,23 +48,29 @@ def make_animations(store: Store, config: EditConfig, animation: str, report: Ca
 
     def make(name: str) -> None:
         frames = sorted(sequences[name], key=lambda frame: frame.index)
-        keys = [RunLayout.picture(frame.image_id, config.picture_format) for frame in frames]
         encoded = encode_animation(
-            lambda index: decode_image(store.get(keys[index])), len(keys), animation, config.frames_per_second
+            lambda index: decode_image(store.get(frames[index].file)), len(frames), animation, config.frames_per_second
         )
-        store.put(RunLayout.animation(name, animation), encoded)
+        store.put(keys[name], encoded)
 
     with ThreadPoolExecutor(_ANIMATIONS_AT_ONCE) as pool:
         for _ in pool.map(make, whole):
             pass
 
 
-def _sequences(store: Store) -> dict[str, list[_Frame]]:
-    """Return the frames of every sequence in the table, in the order of the table."""
-    table = read_table(store.url, ["image_id", "status", "sequence", "frame", "uri"])
-    columns = (table[name].to_pylist() for name in ("sequence", "image_id", "frame", "status"))
+def _sequences(store: Store, animation: str) -> tuple[dict[str, list[_Frame]], dict[str, str]]:
+    """Return the frames of every sequence in the table, in the order of the table, and the keys of its animation."""
+    names = ("image_id", "status", "sequence", "frame", "uri")
+    table = read_table(store.url, [*names, FILE])  # a table of an earlier version has no such column
+    files = table[FILE].to_pylist() if FILE in table.column_names else [None] * len(table)
     sequences: dict[str, list[_Frame]] = {}
-    for sequence, image_id, index, status in zip(*columns, strict=True):
+    keys: dict[str, str] = {}
+    for image_id, status, sequence, index, uri, file in zip(
+        *(table[name].to_pylist() for name in names), files, strict=True
+    ):
         if sequence is not None:
-            sequences.setdefault(sequence, []).append(_Frame(image_id, index, status == STATUS_OK))
-    return sequences
+            frame = _Frame(file_of(file, image_id, uri), index, status == STATUS_OK)
+            sequences.setdefault(sequence, []).append(frame)
+            by_id = RunLayout.animation(sequence, animation)
+            keys[sequence] = by_id if file is None else RunLayout.animation_of(file, animation)
+    return sequences, keys

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageDraw
 
-from i2s_batch.editing.planned_images import recipe_of
+from i2s_batch.editing import EDITS
+from i2s_batch.editing.originals import Originals
+from i2s_batch.editing.planned_images import FILE, file_of, recipe_of
 from i2s_batch.errors import I2SError, LatentError
 from i2s_batch.images.draw.text import LINE_HEIGHT, draw_text
 from i2s_batch.images.read.decoding import decode_image
@@ -88,13 +90,19 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
         caption = f"{first.operation} of {', '.join(before)}" if before else f"{first.operation} {name}"
         after = [results.image(rows[image_id]) for image_id in ids]
         files = tuple(results.key(rows[image_id]) for image_id in ids)
-        strips.append(Strip(name, caption, [parents.image(one) for one in before], after, tuple(before), files))
+        if reproduces(first.operation):
+            photograph = parents.photograph(before[0], after[0])
+            caption = caption if photograph is None else f"{before[0]} | reconstruction"
+            before, images = ([], []) if photograph is None else (before[:1], [photograph])
+        else:
+            images = [parents.image(one) for one in before]
+        strips.append(Strip(name, caption, images, after, tuple(before), files))
     return strips
 
 
-def key_of_edited(image_id: str, uri: str) -> str:
-    """Return the key of the file of an edited image, in an OUT that may have been moved since `uri` was recorded."""
-    return RunLayout.picture(image_id, uri.rpartition(".")[2])
+def reproduces(operation: str) -> bool:
+    """Return whether an edit shows latents as they are; what another program registered may not be known here."""
+    return operation in EDITS and EDITS.get(operation).resolve().options.reproduces
 
 
 class _Results:
@@ -105,7 +113,7 @@ class _Results:
 
     def key(self, row: Row) -> str:
         """Return the key of the image file of a row."""
-        return key_of_edited(row.image_id, row.uri)
+        return file_of(row.extra.get(FILE), row.image_id, row.uri)
 
     def image(self, row: Row) -> np.ndarray | None:
         """Return the image of a row, rendered again if its file is gone or has changed; None if the row is not ok."""
@@ -125,12 +133,22 @@ class _Parents:
         self._network = network
         self._index: LatentIndex | None = None
         self._images: dict[str, np.ndarray | None] = {}
+        self._originals: Originals | None = None
         try:
-            tables = recorded_tables(out)
-            if tables:
-                self._index, self._reader = LatentIndex(tables), LatentReader(tables)
+            self._tables = recorded_tables(out)
+            if self._tables:
+                self._index = LatentIndex(self._tables, first_wins=True)
+                self._reader = LatentReader(self._tables)
         except I2SError:  # whatever has become of the tables, the edits are valid
             self._index = None
+
+    def photograph(self, image_id: str, reconstruction: np.ndarray | None) -> np.ndarray | None:
+        """Return what the latent of a parent was embedded from, in the size of its image; None if it is not there."""
+        if self._index is None or reconstruction is None:
+            return None
+        self._originals = self._originals or Originals(self._tables)
+        original = self._originals.find(image_id)
+        return None if original is None else original.read(reconstruction.shape[0])
 
     def image(self, image_id: str) -> np.ndarray | None:
         """Return the image of a parent; None if its latent is not available."""

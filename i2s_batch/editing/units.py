@@ -16,6 +16,7 @@ class EditImage:
     Attributes:
         image_id: Its id.
         uri: Where it is written.
+        file: The same as a key under the output.
         recipe: How it is made.
         locations: Where the latents of its parents are; None for a parent that no table holds.
         seed: What its latent is drawn from, if it has no parents.
@@ -23,6 +24,7 @@ class EditImage:
 
     image_id: str
     uri: str
+    file: str
     recipe: Recipe
     locations: tuple[LatentLocation | None, ...]
     seed: int | None = None

@@ -182,8 +182,8 @@ class EmbedRun(Run):
             self._report(f"{counted(new, 'new image')} in SOURCE; add --update to embed {'it' if new == 1 else 'them'}")
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
-        config = self._request.config
-        return EmbedSpec(self._store.url, config, self.generator, self._vgg, fleet.device, spread, fleet.threads)
+        what = (self._store.url, self._request.config, self.generator, self._vgg)
+        return EmbedSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin)
 
     @property
     def worker_bytes(self) -> int:

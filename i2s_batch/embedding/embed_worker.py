@@ -22,9 +22,9 @@ from i2s_batch.embedding.engine import Engine
 from i2s_batch.embedding.rows import LoadedImage, failed_row, result_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
-from i2s_batch.images.read.decoding import decode_image, encode_image
+from i2s_batch.images.read.decoding import decode_file, encode_image
 from i2s_batch.images.read.sniff import has_image_name
-from i2s_batch.images.resize import fit_image
+from i2s_batch.images.resize import fit_image, used_box
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.models import GeneratorWeights, VGGWeights
@@ -35,7 +35,7 @@ from i2s_batch.run.device import device_errors, device_name
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
 from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_NOT_AN_IMAGE, STATUS_UNREADABLE
-from i2s_batch.schema.row import Row
+from i2s_batch.schema.row import UNKNOWN_ORIGIN, Row, RowOrigin
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import open_store
 
@@ -51,6 +51,7 @@ class EmbedSpec:
         out: The output, absolute: a worker's current folder is not the driver's.
         max_slots: Bounds the batch, so that a small run is spread evenly over the workers.
         threads: CPU threads of a worker without a GPU; None leaves PyTorch's own choice.
+        origin: What all rows of the run have in common.
     """
 
     out: str
@@ -60,6 +61,7 @@ class EmbedSpec:
     device: str
     max_slots: int
     threads: int | None = None
+    origin: RowOrigin = UNKNOWN_ORIGIN
 
     def build(self, name: str) -> EmbedWorker:
         """Load the networks and return the worker."""
@@ -110,7 +112,7 @@ class EmbedWorker:
         self._capacity = self.slots
         self._device_name = device_name(self._engine.device)
         self._store = open_store(spec.out)
-        self._log = WorkLog(spec.out, spec.generator.latent_size)
+        self._log = WorkLog(spec.out, spec.generator.latent_size, spec.origin)
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
         self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
@@ -215,13 +217,14 @@ class EmbedWorker:
         image = LoadedImage()
         try:
             data = read_bytes(task.unit.uri)
-            image = LoadedImage(sha256=hashlib.sha256(data).hexdigest())
-            pixels = decode_image(data)
-            height, width = pixels.shape[:2]
-            image = replace(image, width=width, height=height)
+            image = LoadedImage(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+            decoded = decode_file(data)
         except PictureError as error:
             return _Loaded(image, error=error)
-        pixels = fit_image(pixels, self._engine.resolution, self._config.embed.fit)
+        fit, (height, width) = self._config.embed.fit, decoded.pixels.shape[:2]
+        image = replace(image, format=decoded.format, mode=decoded.mode, width=width, height=height)
+        image = replace(image, crop_box=used_box(width, height, fit))
+        pixels = fit_image(decoded.pixels, self._engine.resolution, fit)
         try:
             state = self._saved_state(task.index) if task.resume else None
         except DamagedError as error:
@@ -309,6 +312,7 @@ class EmbedWorker:
         self._submit_row(task, row)
 
     def _submit_row(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None = None) -> None:
+        row = replace(row, generator_fingerprint=self._engine.fingerprint(task.unit.settings))
         self._writing.append(self._writer.submit(self._finish, task, row, result))
 
     def _finish(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None) -> Finished:

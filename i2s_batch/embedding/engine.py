@@ -65,7 +65,15 @@ class Engine:
         generator = self._untrained if settings.untrained else self._generator
         return Embedder(generator, self._vgg, replace(settings.embed, batch_size=slots), self._lpips)
 
+    def fingerprint(self, settings: ImageSettings) -> str:
+        """Return the fingerprint of the generator that images of these settings are embedded with."""
+        return self._untrained_weights.fingerprint if settings.untrained else self._weights.fingerprint
+
+    @cached_property
+    def _untrained_weights(self) -> GeneratorWeights:
+        return untrained(self._weights)
+
     @cached_property
     def _untrained(self) -> Generator:
         """Return the generator with random weights, which one variant of one study embeds with."""
-        return build_generator(untrained(self._weights), self.device, self._dtype, self._maps)
+        return build_generator(self._untrained_weights, self.device, self._dtype, self._maps)

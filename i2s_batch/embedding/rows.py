@@ -1,4 +1,8 @@
-"""Makes rows of the latent table from results of embeddings; every column of `schema.columns.COLUMNS` is set here."""
+"""Makes rows of the latent table from results of embeddings.
+
+Every column of `schema.columns.COLUMNS` is set here, but for those that all rows of a run share, which the work log
+adds (`schema.row.RowOrigin`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.inversion import EmbedResult
 from i2s_batch.output.units import Task
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import STATUS_OK, folder_of
 from i2s_batch.schema.row import Row
 
 # Evenly spaced values that are kept of a loss curve, beside 1, 3, 10, 30, 100, ...
@@ -24,8 +28,12 @@ class LoadedImage:
     """Holds what is known of an image file; None for what could not be determined."""
 
     sha256: str | None = None
+    bytes: int | None = None
+    format: str | None = None
+    mode: str | None = None
     width: int | None = None
     height: int | None = None
+    crop_box: tuple[float, float, float, float] | None = None
 
 
 def curve_steps(steps: int, end: int) -> np.ndarray:
@@ -78,9 +86,14 @@ def _row(task: Task[EmbedUnit], image: LoadedImage, status: str, device: str | N
         attempts=task.attempts,
         space=config.space,
         embedded_at=datetime.now(UTC),
+        folder=folder_of(task.image_id),
         sha256=image.sha256,
+        bytes=image.bytes,
+        format=image.format,
+        mode=image.mode,
         width=image.width,
         height=image.height,
+        crop_box=None if image.crop_box is None else np.array(image.crop_box, np.float32),
         init=config.init,
         seed=config.seed,
         device=device,

@@ -18,6 +18,7 @@ from i2s_batch.parquet.sorted_rows import SortedIds
 from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.list_rows import names_in_new_table
 
 _READERS = 16  # images read at once: only their bytes show whether they are the same
 
@@ -25,13 +26,17 @@ _READERS = 16  # images read at once: only their bytes show whether they are the
 def updated_plan(plan: Plan, listing: RowGroups) -> Plan:
     """Return `plan` with the images of `listing`, the source as it is now, that it lacks.
 
+    A run of an earlier version keeps its columns of a list: one that has the name of a column that the program has now
+    was not renamed then.
+
     Raises:
         RunConflictError: The columns of an input list are not those of the plan.
     """
-    if listing.schema.names != plan.images.schema.names:
+    planned = plan.images.schema.names
+    if listing.schema.names not in (planned, names_in_new_table(planned)):
         raise RunConflictError(
             f"the list has the columns {', '.join(listing.schema.names)} now, but the run was planned with "
-            f"{', '.join(plan.images.schema.names)}; give the same columns, or another OUT"
+            f"{', '.join(planned)}; give the same columns, or another OUT"
         )
     return plan.with_new_images(listing)
 
@@ -56,7 +61,8 @@ def compare(
         for shard in filter(state.published.__contains__, shards):
             rows = assembler.published(shard, ["image_id", "sha256", "vanished_at"])
             present = current.contain(rows["image_id"])
-            gone += assembler.mark_vanished(shard, _vanished(rows, present))
+            if "vanished_at" in rows.column_names:  # which the first version lacked
+                gone += assembler.mark_vanished(shard, _vanished(rows, present))
             positions = np.flatnonzero(present)
             uris = plan.shard_images(shard)["uri"].take(positions).to_pylist()
             changed += _mark_changed(state, plan, shard, positions, list(map(present_uri, uris)), rows["sha256"])

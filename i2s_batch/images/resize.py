@@ -30,3 +30,15 @@ def fit_image(pixels: np.ndarray, resolution: int, fit: str) -> np.ndarray:
     else:
         raise ConfigError(f"fit is {fit!r}; it must be one of {', '.join(FITS)}")
     return np.asarray(fitted)
+
+
+def used_box(width: int, height: int, fit: str) -> tuple[float, float, float, float]:
+    """Return the part of an image that `fit_image` shows: left, top, right and bottom in pixels, halves included.
+
+    All of it but with `crop`.
+    """
+    if fit != "crop":
+        return 0.0, 0.0, float(width), float(height)
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side

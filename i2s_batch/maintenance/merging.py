@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from cachetools import LRUCache
 
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.maintenance.upgrading import upgraded
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.ownership import claim
@@ -39,11 +40,19 @@ _RANKED_BY = [*_JUDGED_BY, "run"]
 _LOCATION = pa.schema([("image_id", pa.string()), ("run", pa.int32()), ("shard", pa.int32()), ("row", pa.int32())])
 
 
-def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> MergedSummary:
+def merge_runs(
+    outs: Sequence[str], new: str, report: Callable[[str], None], prefixes: Sequence[str] = ()
+) -> MergedSummary:
     """Write the rows of the finished runs at `outs` into a run at `new`; return the merged run's summary.
 
     An image that several runs hold comes once: the row that is ok before one that is not, then the one with the
     lower loss, then that of the run named first. May be run again.
+
+    Args:
+        outs: The runs.
+        new: The output of the merged run.
+        report: Takes lines for people.
+        prefixes: A text for each run, which is put in front of its ids; none leaves all ids as they are.
 
     Raises:
         RunConflictError: The runs differ in settings or networks, or hold different images under one id.
@@ -58,8 +67,9 @@ def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> 
             stores[0].url,
             other=store.url,
         )
-    chosen = spilled(_chosen(stores, plans), _LOCATION)
-    target, merged_record = open_store(new), _merged_record(stores, records)
+    given = tuple(prefixes) or ("",) * len(outs)
+    chosen = spilled(_chosen(stores, plans, given), _LOCATION)
+    target, merged_record = open_store(new), _merged_record(stores, records, given)
     _check_free(target, merged_record)  # before anything is written, and again under the lease
     doubled = sum(map(len, plans)) - chosen.num_rows
     images, rows = counted(chosen.num_rows, "image"), counted(doubled, "row is", "rows are")
@@ -68,7 +78,7 @@ def merge_runs(outs: Sequence[str], new: str, report: Callable[[str], None]) -> 
     lease = Lease(target, RunLayout.lease)
     lease.acquire()
     try:
-        return _write(target, merged_record, chosen, _Shards(stores), lease)
+        return _write(target, merged_record, chosen, _Shards(stores, records, given), lease)
     finally:
         lease.release()
 
@@ -91,20 +101,22 @@ def _finished(store: Store) -> tuple[RunRecord, Plan]:
     return record, plan
 
 
-def _merged_record(stores: Sequence[Store], records: Sequence[RunRecord]) -> RunRecord:
+def _merged_record(stores: Sequence[Store], records: Sequence[RunRecord], prefixes: Sequence[str]) -> RunRecord:
     """Return the first run's record, with the sources of all."""
     sources = " + ".join(dict.fromkeys(str(record.source) for record in records))
     moves = tuple(dict.fromkeys(pair for record in records for pair in record.moved))
-    return replace(records[0].merged_with(sources, tuple(store.url for store in stores)), moved=moves)
+    named = zip(prefixes, stores, strict=True)
+    merged = records[0].merged_with(sources, tuple(f"{prefix}={s.url}" if prefix else s.url for prefix, s in named))
+    return replace(merged, moved=moves)
 
 
-def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table]:
+def _chosen(stores: Sequence[Store], plans: Sequence[Plan], prefixes: Sequence[str]) -> Iterator[pa.Table]:
     """Yield where the row of each image is, one an image, sorted by id.
 
     Only some thousand of all rows are in memory: those of each generation of a run are sorted already.
     """
     streams = [
-        _judged(store, plan, run, shards)
+        _prefixed(_judged(store, plan, run, shards), prefixes[run])
         for run, (store, plan) in enumerate(zip(stores, plans, strict=True))
         for shards in plan.generation_shards()
     ]
@@ -118,6 +130,16 @@ def _chosen(stores: Sequence[Store], plans: Sequence[Plan]) -> Iterator[pa.Table
             found = [_Candidate(*values) for values in zip(*rows.select(_RANKED_BY).to_pydict().values(), strict=True)]
             best = rows.take([start + _best(found[start:stop], stores) for start, stop in groups])
         yield best.select(_LOCATION.names)
+
+
+def _prefixed(parts: Iterator[pa.Table], prefix: str) -> Iterator[pa.Table]:
+    """Yield rows with a prefix in front of their ids, which leaves the order of one run as it is."""
+    for rows in parts:
+        yield (
+            rows.set_column(0, "image_id", pc.binary_join_element_wise(prefix, rows["image_id"], ""))
+            if prefix
+            else rows
+        )
 
 
 def _judged(store: Store, plan: Plan, run: int, shards: range) -> Iterator[pa.Table]:
@@ -169,8 +191,8 @@ def _best(found: Sequence[_Candidate], stores: Sequence[Store]) -> int:
 class _Shards:
     """Reads rows of the runs by location."""
 
-    def __init__(self, stores: Sequence[Store]) -> None:
-        self._stores = stores
+    def __init__(self, stores: Sequence[Store], records: Sequence[RunRecord], prefixes: Sequence[str]) -> None:
+        self._stores, self._records, self._prefixes = stores, records, prefixes
         self._cache: LRUCache[tuple[int, int], pa.Table] = LRUCache(_CACHED_SHARDS)
 
     def rows(self, locations: pa.Table) -> pa.Table:
@@ -187,12 +209,13 @@ class _Shards:
                     f"{urls[0]} has the extra columns {names[0]}, {urls[1]} has {names[1]}; only runs with the same "
                     f"columns can be merged"
                 )
-        return pa.concat_tables(parts).replace_schema_metadata(None)
+        return pa.concat_tables(parts)
 
     def _shard(self, run: int, shard: int) -> pa.Table:
         rows = self._cache.get((run, shard))
         if rows is None:
-            rows = self._cache[run, shard] = read_shard(self._stores[run], RunLayout.shard(shard))
+            stored = read_shard(self._stores[run], RunLayout.shard(shard))
+            rows = self._cache[run, shard] = upgraded(stored, self._records[run], self._prefixes[run])
         return rows
 
 

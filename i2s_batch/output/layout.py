@@ -17,7 +17,9 @@ _PROBE = re.compile(r"work/probe-[0-9a-f]{32}")
 
 _FOLDER = 1000  # rows of the work log in one folder: many file systems are slow with very large folders
 # Folders below OUT that a run reserves, with all that is below them.
-_FOLDERS = frozenset({"manifest", "latents", "work", "pictures", "inputs", "figures", "animations", "report"})
+_FOLDERS = frozenset(
+    {"manifest", "latents", "work", "pictures", "inputs", "figures", "animations", "report", "side-by-side"}
+)
 
 
 # The folder for files of ids that cannot be paths below a folder themselves.
@@ -82,6 +84,7 @@ class RunLayout:
     pictures_prefix = "pictures/"
     figures_prefix = "figures/"
     checksums_prefix = "manifest/checksums/"
+    comparisons_prefix = "side-by-side/"
     study = "study.md"
     REPORT_IMAGES = ("original", "reconstruction", "difference", "parent")
     work_prefix = "work/"
@@ -118,8 +121,29 @@ class RunLayout:
 
     @staticmethod
     def picture(image_id: str, suffix: str) -> str:
-        """Return the key of the image file of an id."""
+        """Return the key of the image file of an id; of an edit, as earlier versions named it."""
         return "pictures/" + file_name(image_id, suffix)
+
+    @staticmethod
+    def edited(name: str, frame: int | None, suffix: str) -> str:
+        """Return the key of an edited image: a frame of the sequence `name`, or its only image."""
+        return f"pictures/{name}.{suffix}" if frame is None else f"pictures/{name}/{frame:05d}.{suffix}"
+
+    @staticmethod
+    def is_picture(key: str) -> bool:
+        """Return whether a key names an image file, wherever it was read."""
+        folder, *parts = key.split("/")
+        return folder == "pictures" and bool(parts) and not any(part in ("", ".", "..") for part in parts)
+
+    @staticmethod
+    def side_by_side(picture: str) -> str:
+        """Return the key of the comparison that shows the image at the key `picture` beside its photograph."""
+        return RunLayout.comparisons_prefix + picture.removeprefix("pictures/")
+
+    @staticmethod
+    def animation_of(picture: str, suffix: str) -> str:
+        """Return the key of the animation of the sequence that has a frame at the key `picture`."""
+        return f"animations/{picture.removeprefix('pictures/').rpartition('/')[0]}.{suffix}"
 
     @staticmethod
     def altered(image_id: str) -> str:
@@ -133,7 +157,7 @@ class RunLayout:
 
     @staticmethod
     def animation(sequence: str, suffix: str) -> str:
-        """Return the key of the animation of a sequence."""
+        """Return the key of the animation of a sequence, as earlier versions named it."""
         return "animations/" + file_name(sequence, suffix)
 
     @staticmethod

@@ -19,11 +19,14 @@ from i2s_batch.output.run_record import RunRecord
 from i2s_batch.storage import Store
 
 _SINGLE = (RunLayout.summary, RunLayout.report, RunLayout.contact_sheet, RunLayout.study)
-_OF_IMAGES = (RunLayout.pictures_prefix, RunLayout.inputs_prefix, RunLayout.animations_prefix)
+_OF_IMAGES = (
+    *(RunLayout.pictures_prefix, RunLayout.inputs_prefix, RunLayout.animations_prefix, RunLayout.comparisons_prefix),
+)
+_IMAGE_FILE = "image_file"  # the column of a plan with the keys of edited images
 # Where something lies once an image has been finished.
 _FINISHED = (
     *(RunLayout.shards_prefix, RunLayout.checksums_prefix, RunLayout.pictures_prefix, RunLayout.animations_prefix),
-    RunLayout.figures_prefix,
+    *(RunLayout.figures_prefix, RunLayout.comparisons_prefix, RunLayout.report_prefix),
 )
 
 
@@ -64,7 +67,8 @@ def clear_run(store: Store, record: RunRecord, confirm: Callable[[], None]) -> N
         confirm: Raises if the output is no longer ours to change.
     """
     confirm()
-    store.delete(chain(_table_keys(store), _SINGLE))
+    pages = [info.key for info in store.list(RunLayout.report_prefix) if RunLayout.is_report(info.key)]
+    store.delete(chain(_table_keys(store), _SINGLE, pages))
     for keys in _image_keys(store, record):
         confirm()
         store.delete(keys)
@@ -96,22 +100,35 @@ def _image_keys(store: Store, record: RunRecord) -> Iterator[set[str]]:
     suffix = record.settings.picture_format or "png"
     for rows in plan.parts():
         keys = {key for image_id in rows["image_id"].to_pylist() for key in _of_image(image_id, suffix)}
-        yield keys | _as_planned(store, rows) | _animations(rows)
+        files = _as_planned(store, rows, record.is_edit)
+        yield keys | files | {RunLayout.side_by_side(key) for key in files} | _animations(rows, record.is_edit)
 
 
 def _of_image(image_id: str, suffix: str) -> tuple[str, str]:
     return RunLayout.picture(image_id, suffix), RunLayout.altered(image_id)
 
 
-def _as_planned(store: Store, rows: pa.Table) -> set[str]:
+def _as_planned(store: Store, rows: pa.Table, is_edit: bool) -> set[str]:
     """Return the keys of images that the plan says are written into this very output."""
     below = f"{store.url}/"
     inside = [uri.removeprefix(below) for uri in rows["uri"].to_pylist() if uri and uri.startswith(below)]
+    inside += [key for key in _files(rows, is_edit) if key]  # where the output was moved, its uris are elsewhere
     return {key for key in inside if key.startswith(_OF_IMAGES) and ".." not in key.split("/")}
 
 
-def _animations(rows: pa.Table) -> set[str]:
-    if "sequence" not in rows.column_names:
+def _files(rows: pa.Table, is_edit: bool) -> list[str | None]:
+    """Return the keys of edited images. In other runs the column is one of the user's list."""
+    known = is_edit and _IMAGE_FILE in rows.column_names
+    files: list[str | None] = rows[_IMAGE_FILE].to_pylist() if known else [None] * len(rows)
+    return files
+
+
+def _animations(rows: pa.Table, is_edit: bool) -> set[str]:
+    if not is_edit or "sequence" not in rows.column_names:
         return set()
-    names = [name for name in rows["sequence"].unique().to_pylist() if isinstance(name, str)]
-    return {RunLayout.animation(name, suffix) for name in names for suffix in ANIMATIONS}
+    keys = set()
+    for name, file in set(zip(rows["sequence"].to_pylist(), _files(rows, is_edit), strict=True)):
+        if name is not None:
+            keys |= {RunLayout.animation(name, suffix) for suffix in ANIMATIONS}
+            keys |= {RunLayout.animation_of(file, suffix) for suffix in ANIMATIONS} if file else set()
+    return keys

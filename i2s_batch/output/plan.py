@@ -142,9 +142,13 @@ class Plan:
         return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
 
     def with_new_images(self, images: RowGroups) -> Plan:
-        """Return this plan and one more generation: the images of `images`, sorted by id, that it does not hold."""
+        """Return this plan and one more generation: the images of `images`, sorted by id, that it does not hold.
+
+        The columns of `images` are those of the plan, in their order, whatever their names.
+        """
         schema = self.images.schema
-        new = spilled((part.select(schema.names).cast(schema) for part in self._unplanned(images.parts())), schema)
+        unplanned = self._unplanned(images.parts())
+        new = spilled((part.rename_columns(schema.names).cast(schema) for part in unplanned), schema)
         if not new.num_rows:
             return self
         both = spilled(chain(self.parts(), new.parts()), schema)

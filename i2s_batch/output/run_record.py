@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from i2s_batch.errors import StorageError
 from i2s_batch.output.moved_source import moved_uri
 from i2s_batch.schema.columns import SCHEMA_VERSION
 from i2s_batch.schema.metadata import shard_metadata
+from i2s_batch.schema.row import RowOrigin
 from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord, load
 from i2s_batch.storage.urls import is_url, without_secrets
 
@@ -64,6 +66,7 @@ class RunRecord:
         vgg: The VGG-16; None for a run that needs none.
         schema_version: Version of the table's columns.
         created_at: UTC, ISO 8601.
+        run_id: A UUID that every row of the run holds; None in the record of an older program.
         given: The networks by role, as they were given, for the command that resumes the run; None for one whose name
             holds a secret.
         checksums: CHECKSUMS, or None in the record of an older program.
@@ -85,6 +88,7 @@ class RunRecord:
     vgg: VGGRecord | None
     schema_version: int = SCHEMA_VERSION
     created_at: str = ""
+    run_id: str | None = None
     given: dict[str, str | None] = field(default_factory=dict)
     checksums: str | None = None
     code_version: str = "unknown"
@@ -107,6 +111,11 @@ class RunRecord:
         return not isinstance(self.source, str)
 
     @property
+    def row_origin(self) -> RowOrigin:
+        """Return what all rows of the run have in common."""
+        return RowOrigin(self.schema_version, self.generator.fingerprint, self.run_id)
+
+    @property
     def identity(self) -> dict[str, Json]:
         """Return the parts that a resumed run must agree with, as JSON values."""
         return {
@@ -119,6 +128,8 @@ class RunRecord:
     def encode(self) -> bytes:
         """Return the bytes of run.json."""
         values: dict[str, Json] = {"schema_version": self.schema_version, "created_at": self.created_at}
+        if self.run_id is not None:
+            values["run_id"] = self.run_id
         values |= self.identity
         values |= {
             "given": dict(self.given),
@@ -176,6 +187,7 @@ class RunRecord:
             vgg=self.vgg.fingerprint if self.vgg else "",
             settings=self.settings.values | {name: identity[name] for name in ("source", "generator", "vgg")},
             code_version=self.code_version,
+            schema_version=self.schema_version,
         )
 
     def resume_command(self, out: str) -> str | None:
@@ -219,7 +231,8 @@ class RunRecord:
     def merged_with(self, source: str, outs: tuple[str, ...]) -> RunRecord:
         """Return the record of a run that `outs` were merged into; no command resumes it."""
         merged = replace(self, source=source, merged=outs, created_at=_now(), command=None, checksums=CHECKSUMS)
-        return replace(merged, source_now=None, max_failed_fraction=None)
+        merged = replace(merged, source_now=None, max_failed_fraction=None)
+        return replace(merged, schema_version=SCHEMA_VERSION, run_id=str(uuid.uuid4()))
 
 
 def _value(setting: Json) -> str:
@@ -262,6 +275,7 @@ def new_record(
         generator=generator,
         vgg=vgg,
         created_at=_now(),
+        run_id=str(uuid.uuid4()),
         given={name: given(network) for name, network in networks.items()},
         checksums=CHECKSUMS,
         code_version=code_version(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.units import Finished, Task, Unit
 from i2s_batch.schema.codec import decode_rows, encode_rows, table_schema
 from i2s_batch.schema.columns import STATUS_OK
-from i2s_batch.schema.row import Row
+from i2s_batch.schema.row import UNKNOWN_ORIGIN, Row, RowOrigin
 from i2s_batch.storage import open_store
 
 _READERS = 8  # objects fetched at once
@@ -57,11 +58,14 @@ def checkpoint_in(stored: bytes) -> bytes:
 
 
 class WorkLog:
-    """Reads and writes the log of the run at `out`; `latent_size` is L * w_dim."""
+    """Reads and writes the log of the run at `out`; `latent_size` is L * w_dim, `origin` what its rows have in common.
 
-    def __init__(self, out: str, latent_size: int) -> None:
-        self._store = open_store(out)
-        self._schema = table_schema(latent_size)
+    Rows get the run's id and the generator's fingerprint here, so that none can lack them.
+    """
+
+    def __init__(self, out: str, latent_size: int, origin: RowOrigin = UNKNOWN_ORIGIN) -> None:
+        self._store, self._origin = open_store(out), origin
+        self._schema = table_schema(latent_size, version=origin.schema_version)
         self._checkpointed: set[int] = set()
 
     def uri(self, index: int) -> str:
@@ -78,7 +82,7 @@ class WorkLog:
         Rows that are not all ok never replace others: of two workers with one unit the better rows count, even if one
         of the workers, or its driver, should have ended before.
         """
-        key, data = RunLayout.row(task.index), encode_rows(rows, self._schema)
+        key, data = RunLayout.row(task.index), encode_rows([self._signed(row) for row in rows], self._schema)
         statuses = tuple(row.status for row in rows)
         if all(status == STATUS_OK for status in statuses):
             self._store.put(key, data)  # over whatever is there: rows that are all ok are never worse
@@ -88,6 +92,11 @@ class WorkLog:
             self._store.delete([RunLayout.checkpoint(task.index)])
             self._checkpointed.discard(task.index)
         return Finished(task.index, statuses)
+
+    def _signed(self, row: Row) -> Row:
+        """Return a row with the run's id, and the fingerprint of the run's generator unless it has another."""
+        fingerprint = row.generator_fingerprint or self._origin.generator_fingerprint
+        return replace(row, generator_fingerprint=fingerprint, run_id=self._origin.run_id)
 
     def _statuses_kept(self, index: int, data: bytes) -> tuple[str, ...] | None:
         """Return the statuses in the rows that a unit has already; None if they were deleted.

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from i2s_batch.engine_registries import METRICS
-from i2s_batch.schema.columns import COLUMNS, NOT_FAILED, STATUS_NOT_AN_IMAGE, STATUS_OK
+from i2s_batch.schema.columns import NOT_FAILED, STATUS_NOT_AN_IMAGE, STATUS_OK, columns_in
 from i2s_batch.schema.metadata import (
     META_CODE_VERSION,
     META_GENERATOR,
@@ -157,7 +157,7 @@ def gather(out: str, seed: int = 0) -> Facts:
         StorageError: There is no row.
     """
     snapshot = open_snapshot(out)
-    table = table_of(snapshot, [column.name for column in COLUMNS if column.name not in _LEFT_OUT])
+    table = table_of(snapshot, [column.name for column in columns_in(1) if column.name not in _LEFT_OUT])
     done = table.filter(pc.equal(table["status"], STATUS_OK))
     settings = recorded_settings(table.schema, out)
     copies = _copies(table) if settings.run.kind == EMBED else {}

@@ -234,7 +234,7 @@ class Run(ABC):
 
     @property
     def _log(self) -> WorkLog:
-        return WorkLog(self._store.url, self.generator.latent_size)
+        return WorkLog(self._store.url, self.generator.latent_size, self._record.row_origin)
 
     def _loaded_plan(self) -> Plan:
         return Plan.load(self._store, self._config.shard_size)
@@ -243,6 +243,7 @@ class Run(ABC):
         """Return the run.json of the output, None if a new run may begin there.
 
         That is so if OUT is free, or holds a run of ours that is to be overwritten, or of which no image was begun.
+        Rows that are added to a run are those of its schema version, with its id.
 
         Raises:
             RunConflictError: OUT holds another run, or files of somebody else.
@@ -253,6 +254,8 @@ class Run(ABC):
             self._config.overwrite and not self._has_begun,
         )
         self._replaced = found.replaced
+        if (record := found.resumed) is not None:
+            self._record = replace(self._record, schema_version=record.schema_version, run_id=record.run_id)
         return found.resumed
 
     def begin(self, confirm: Callable[[], None] = lambda: None) -> RunRecord:

@@ -179,7 +179,7 @@ def read_status(out: str, report: Callable[[str], None]) -> RunStatus:
     store = open_store(out)
     record = _record(store)
     plan = Plan.load(store, record.shard_size)
-    log = WorkLog(store.url, record.generator.latent_size)
+    log = WorkLog(store.url, record.generator.latent_size, record.row_origin)
     held = _get(store, RunLayout.lease)
     table = survey(store, plan, log, report)
     alive = False

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from i2s_batch.checksums import check, with_checksum
 from i2s_batch.errors import DamagedError, StorageError
-from i2s_batch.schema.columns import COLUMNS, STATUSES
+from i2s_batch.schema.columns import COLUMNS, SCHEMA_VERSION, STATUSES, columns_in
 from i2s_batch.schema.row import Cell, Row
 
 ROW_GROUP_ROWS = 128  # one row by id out of a sorted file: 13 ms; 143 ms at 2,000
@@ -35,21 +35,24 @@ _ARROW_TYPES = {
 }
 
 
-def table_schema(latent_size: int, extra: Iterable[pa.Field] = ()) -> pa.Schema:
+def table_schema(latent_size: int, extra: Iterable[pa.Field] = (), version: int = SCHEMA_VERSION) -> pa.Schema:
     """Return the schema of a table.
 
     Args:
         latent_size: L * w_dim.
         extra: Columns after those of every table, such as the pass-through columns of an input list.
+        version: The schema version of the table.
     """
     latent = pa.list_(pa.field(_ELEMENT, pa.float32()), latent_size)
-    columns = [pa.field(c.name, latent if c.kind == "latent" else _ARROW_TYPES[c.kind]) for c in COLUMNS]
+    columns = [pa.field(c.name, latent if c.kind == "latent" else _ARROW_TYPES[c.kind]) for c in columns_in(version)]
     return pa.schema([*columns, *(pa.field(field.name, field.type) for field in extra)])
 
 
 def encode_rows(rows: Sequence[Row], schema: pa.Schema) -> bytes:
-    """Return rows as bytes, as `encode_cells` does."""
-    return encode_cells([row.cells() for row in rows], schema)
+    """Return rows as bytes, as `encode_cells` does, without the columns that came after the version of `schema`."""
+    later = {column.name for column in COLUMNS if column.since > 1} - set(schema.names)
+    cells = [{name: value for name, value in row.cells().items() if name not in later} for row in rows]
+    return encode_cells(cells, schema)
 
 
 def encode_cells(rows: Sequence[Mapping[str, Cell]], schema: pa.Schema) -> bytes:

@@ -9,33 +9,60 @@ from typing import overload
 from i2s_batch.config import TERMS
 from i2s_batch.engine_registries import METRICS, OWN_METRICS
 
-SCHEMA_VERSION = 2  # version 2 added vanished_at
+SCHEMA_VERSION = 3  # 2 added vanished_at; 3 what is known of the file, folder, generator_fingerprint and run_id
+READABLE_VERSIONS = range(1, SCHEMA_VERSION + 1)
 
 STATUS_OK = "ok"
 STATUS_UNREADABLE = "unreadable"
 STATUS_DIVERGED = "diverged"
 STATUS_CRASHED = "crashed"
 STATUS_NOT_AN_IMAGE = "not_an_image"  # a text, a table, a video: a file beside the images, by its name and content
-STATUSES = (STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED, STATUS_NOT_AN_IMAGE)
+STATUS_MISSING = "missing"  # of an edit: no table holds the image that it asks for
+STATUSES = (STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED, STATUS_NOT_AN_IMAGE, STATUS_MISSING)
 NOT_FAILED = (STATUS_OK, STATUS_NOT_AN_IMAGE)  # the statuses of rows that do not count as failed
 
 
 @dataclass(frozen=True)
 class Column:
-    """Describes one column of the table. `kind` is a name that `schema.codec` translates into an Arrow type."""
+    """Describes one column of the table.
+
+    Attributes:
+        name: Its name.
+        kind: A name that `schema.codec` translates into an Arrow type.
+        meaning: What it holds, for the documentation.
+        since: The schema version that added it.
+    """
 
     name: str
     kind: str
     meaning: str
+    since: int = 1
 
 
 _COLUMNS: tuple[Column, ...] = (
     Column("image_id", "string", "path relative to SOURCE, unique; each file of the table is sorted by it"),
-    Column("uri", "string", "where the image was read"),
+    Column("uri", "string", "where the image was read; of an edit, where it was written"),
+    Column(
+        "folder",
+        "string",
+        "first folder of image_id, the class in imagefolder layout; null at the top level; of an edit, that of its "
+        "first parent",
+        since=3,
+    ),
     Column("sha256", "string", "of the file's bytes, hex; null if they could not be read"),
+    Column("bytes", "int64", "size of the file; null if it could not be read", since=3),
+    Column("format", "string", "of the file, as it was decoded: JPEG, PNG, TIFF, ...; null unless decoded", since=3),
+    Column("mode", "string", "Pillow's mode of the file before conversion: RGB, L, CMYK, I;16, ...", since=3),
     Column("width", "int32", "of the image as shown (after EXIF orientation), pixels"),
     Column("height", "int32", "of the image as shown, pixels"),
-    Column("status", "string", "ok, unreadable, diverged, crashed or not_an_image"),
+    Column(
+        "crop_box",
+        "floats",
+        "[left, top, right, bottom] in pixels of the image as shown: what was embedded; all of it with --fit pad or "
+        "stretch; null unless decoded, and of an edit",
+        since=3,
+    ),
+    Column("status", "string", "ok, unreadable, diverged, crashed, not_an_image or, of an edit, missing"),
     Column("error_type", "string", "null when ok"),
     Column("error", "string", "one line, null when ok"),
     Column("attempts", "int32", "times the image was started, 1 when nothing went wrong"),
@@ -55,8 +82,13 @@ _COLUMNS: tuple[Column, ...] = (
     Column("device", "string", "what computed it"),
     Column("worker", "string", "which worker finished it"),
     Column("embedded_at", "timestamp", "UTC"),
+    Column("generator_fingerprint", "string", "sha256 of the generator that the latent belongs to, hex", since=3),
+    Column("run_id", "string", "of the run that made the row, as in its run.json; null of runs before it", since=3),
     Column(
-        "vanished_at", "timestamp", "UTC, when `--update` found the image missing from SOURCE; null while it exists"
+        "vanished_at",
+        "timestamp",
+        "UTC, when `--update` found the image missing from SOURCE; null while it exists",
+        since=2,
     ),
 )
 
@@ -86,3 +118,14 @@ class _TableColumns(Sequence[Column]):
 
 
 COLUMNS: Sequence[Column] = _TableColumns()
+
+
+def columns_in(version: int) -> list[Column]:
+    """Return the columns of tables of a schema version, in their order."""
+    return [column for column in COLUMNS if column.since <= version]
+
+
+def folder_of(image_id: str) -> str | None:
+    """Return the first folder of an image id, the class in imagefolder layout; None at the top level."""
+    folders = [part for part in image_id.split("/")[:-1] if part not in ("", ".", "..")]
+    return folders[0] if folders else None

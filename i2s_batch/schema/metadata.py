@@ -26,10 +26,11 @@ def shard_metadata(
     vgg: str,
     settings: Mapping[str, Json],
     code_version: str,
+    schema_version: int = SCHEMA_VERSION,
 ) -> dict[str, str]:
     """Return what every shard of a run records about itself. `latent_shape` is (L, w_dim); the fingerprints are hex."""
     return {
-        META_SCHEMA_VERSION: str(SCHEMA_VERSION),
+        META_SCHEMA_VERSION: str(schema_version),
         META_LATENT_SHAPE: json.dumps(list(latent_shape)),
         META_SPACE: space,
         META_GENERATOR: generator,
@@ -57,3 +58,9 @@ def table_settings(metadata: Mapping[str, str]) -> TableSettings:
     if not isinstance(values, dict):
         raise ValueError("the settings are no JSON object")
     return TableSettings.of(values)
+
+
+def schema_version_of(metadata: Mapping[bytes, bytes] | None) -> int:
+    """Return the schema version in the metadata of a shard; that of this program where there is none."""
+    version = (metadata or {}).get(META_SCHEMA_VERSION.encode(), b"")
+    return int(version) if version.isdigit() else SCHEMA_VERSION

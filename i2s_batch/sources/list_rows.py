@@ -80,16 +80,24 @@ def extra_names(source: str, names: Sequence[str], path_index: int) -> dict[int,
     doubled = sorted({name for name in lower if lower.count(name) > 1})
     if doubled:
         raise SourceError(f"{source!r}: column {doubled[0]!r} appears twice (SQL ignores case); rename one")
-    taken = {column.name for column in COLUMNS}
-    extra = {}
-    for index, name in enumerate(names):
-        if index == path_index or not name:
-            continue
-        given = name
-        while given.lower() in taken or (given != name and given.lower() in lower):
-            given = _OF_LIST + given
-        extra[index] = given
-    return extra
+    return {index: _free(name, lower) for index, name in enumerate(names) if index != path_index and name}
+
+
+def _free(name: str, others: Sequence[str]) -> str:
+    """Return the name that a list's column has in a table; `others`: the columns of the list, in small letters."""
+    taken, given = {column.name for column in COLUMNS}, name
+    while given.lower() in taken or (given != name and given.lower() in others):
+        given = _OF_LIST + given
+    return given
+
+
+def names_in_new_table(names: Sequence[str]) -> list[str]:
+    """Return the names that the columns of a plan, with its image_id and uri, have in a table of this version.
+
+    A list's column may have had a name that is one of the table's now.
+    """
+    lower = [name.lower() for name in names]
+    return [name if name in ("image_id", "uri") else _free(name, lower) for name in names]
 
 
 def checked_path(source: str, value: object, position: str) -> str:

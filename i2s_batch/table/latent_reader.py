@@ -18,6 +18,7 @@ from i2s_batch.schema.metadata import META_GENERATOR, texts_of
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import ShardRows, latent_shape, open_shard, recorded_settings
 from i2s_batch.table.snapshot import Unfinished, open_snapshot
+from i2s_batch.table.table_ids import is_called, readings
 
 # Row groups cached by a reader: 128 latents of 18 x 512 are 4.7 MB.
 _CACHE_BYTES = 256 << 20
@@ -44,12 +45,14 @@ class TableFacts:
         generator: The fingerprint of the generator, hex.
         origin: Where the generator was read.
         latent_shape: L and w_dim.
+        fit: How images were made square.
     """
 
     url: str
     generator: str
     origin: str
     latent_shape: tuple[int, int]
+    fit: str
 
 
 class LatentIndex:
@@ -60,13 +63,20 @@ class LatentIndex:
         unfinished: What the tables lack, of those that lack rows.
     """
 
-    def __init__(self, outs: Sequence[str]) -> None:
+    def __init__(self, outs: Sequence[str], given: int | None = None, first_wins: bool = False) -> None:
         """Read the ids of the tables at `outs`.
+
+        Args:
+            outs: The tables.
+            given: The number of tables, the first, whose images have their ids as names; None for all. Those of the
+                others are named as TABLE:ID.
+            first_wins: Whether an id that several tables hold means the image of the first; it is refused otherwise.
 
         Raises:
             StorageError: A table cannot be read.
             RunConflictError: The tables were made by different generators.
         """
+        self._given, self._first_wins = len(outs) if given is None else given, first_wins
         self.tables: list[TableFacts] = []
         self.unfinished: list[Unfinished] = []
         ids: list[str] = []
@@ -91,41 +101,60 @@ class LatentIndex:
         self.ids, self.status = ids, status
         self._locations, self._distances = np.concatenate(locations), np.concatenate(distances)
         self._rows: dict[str, int] = {}
-        self._duplicates: dict[str, int] = {}  # ids that several tables hold
+        self._more_rows: dict[str, list[int]] = {}  # of ids that several tables hold, after the first
         for row, image_id in enumerate(ids):
             if self._rows.setdefault(image_id, row) != row:
-                self._duplicates[image_id] = row
+                self._more_rows.setdefault(image_id, []).append(row)
 
-    def ok(self) -> list[str]:
-        """Return the images that have a latent, in the order of the tables."""
-        return [image_id for image_id, status in zip(self.ids, self.status, strict=True) if status == STATUS_OK]
+    def in_tables(self, count: int) -> tuple[list[str], int]:
+        """Return the images of the first `count` tables that have a latent, in order, and how many have none."""
+        rows = int(np.searchsorted(self._locations[:, 0], count))
+        ok = [image_id for image_id, status in zip(self.ids[:rows], self.status, strict=False) if status == STATUS_OK]
+        return ok, rows - len(ok)
 
-    def location(self, image_id: str) -> LatentLocation | None:
-        """Return where the latent of an image is; None if no table holds the image.
+    def location(self, name: str) -> LatentLocation | None:
+        """Return where the latent of an image is, named by its id or as TABLE:ID; None if no table holds the image.
 
-        Raises:
-            SourceError: Several tables hold it.
-        """
-        row = self._rows.get(image_id)
-        if row is None:
-            return None
-        if image_id in self._duplicates:
-            first, second = (self.tables[self._locations[r, 0]].url for r in (row, self._duplicates[image_id]))
-            raise SourceError(f"{image_id!r} is an image of {first} and of {second}; edit one table at a time")
-        table, shard, number = self._locations[row].tolist()
-        return LatentLocation(table, shard, number)
-
-    def status_of(self, image_id: str) -> str | None:
-        """Return the status of an image's row; None if no table holds the image.
+        An id that is the whole name comes before TABLE:ID.
 
         Raises:
             SourceError: Several tables hold it.
         """
-        return None if self.location(image_id) is None else self.status[self._rows[image_id]]
+        row = self._row(name)
+        return None if row is None else LatentLocation(*self._locations[row].tolist())
 
-    def distance(self, image_id: str) -> float | None:
-        """Return the image's w_distance; None if it has none."""
-        row = self._rows.get(image_id)
+    def holds(self, name: str) -> bool:
+        """Return whether a table holds the image of this name; errors as `location`."""
+        return self._row(name) is not None
+
+    def status_of(self, name: str) -> str | None:
+        """Return the status of an image's row; None if no table holds the image; errors as `location`."""
+        row = self._row(name)
+        return None if row is None else self.status[row]
+
+    def _row(self, name: str) -> int | None:
+        found = [row for row in self._rows_of(name) if self._locations[row, 0] < self._given] or [
+            row
+            for table, image_id in readings(name)
+            for row in self._rows_of(image_id)
+            if is_called(table, self._table_of(row))
+        ]
+        if len(found) > 1 and not self._first_wins:
+            first, second = map(self._table_of, found[:2])
+            advice = f"name one, such as {first.rpartition('/')[2]}:{name}"
+            raise SourceError(f"{name!r} is an image of {first} and of {second}; {advice}, or edit one table at a time")
+        return found[0] if found else None
+
+    def _rows_of(self, image_id: str) -> list[int]:
+        first = self._rows.get(image_id)
+        return [] if first is None else [first, *self._more_rows.get(image_id, ())]
+
+    def _table_of(self, row: int) -> str:
+        return self.tables[int(self._locations[row, 0])].url
+
+    def distance(self, name: str) -> float | None:
+        """Return the w_distance of an image; None if it has none. Errors as `location`."""
+        row = self._row(name)
         value = np.nan if row is None else float(self._distances[row])
         return None if np.isnan(value) else value
 
@@ -140,9 +169,10 @@ class LatentIndex:
 
 
 def _facts(url: str, schema: pa.Schema) -> TableFacts:
-    generator = recorded_settings(schema, url).generator
-    origin = "unknown" if generator is None else generator.origin
-    return TableFacts(url, texts_of(schema.metadata).get(META_GENERATOR, ""), origin, latent_shape(schema))
+    settings = recorded_settings(schema, url)
+    origin = "unknown" if settings.generator is None else settings.generator.origin
+    fingerprint = texts_of(schema.metadata).get(META_GENERATOR, "")
+    return TableFacts(url, fingerprint, origin, latent_shape(schema), settings.run.fit)
 
 
 class LatentReader:
@@ -166,13 +196,14 @@ class LatentReader:
         if location is None:
             raise LatentError(f"no table holds an image {image_id!r}")
         url = self._stores[location.table].url
+        ids = (image_id, *(each for table, each in readings(image_id) if is_called(table, url)))
         try:
-            rows = self._shard(location.table, location.shard).row(image_id, location.row)
+            rows = self._shard(location.table, location.shard).row(ids, location.row)
         except ReplacedError:  # as by a run that tries failed images again; the id is checked below
             rows = None
         if rows is None:
             self._shards.pop((location.table, location.shard), None)
-            rows = self._shard(location.table, location.shard).row(image_id, location.row)
+            rows = self._shard(location.table, location.shard).row(ids, location.row)
         if rows is None:
             raise LatentError(
                 f"{url}: {image_id!r} is not where it was when the edit was planned; give the edit another OUT"
@@ -202,13 +233,21 @@ class _IndexedShard:
         self._rows = ShardRows(store, key, ["image_id", "status", "latent"], cache)
         self._positions: dict[str, int] | None = None
 
-    def row(self, image_id: str, position: int) -> pa.Table | None:
-        """Return the row of an image, which was at `position`; None if it is not in the shard."""
-        rows = self._rows.slice(position, 1)
-        if len(rows) and rows["image_id"][0].as_py() == image_id:
-            return rows
+    def row(self, ids: Sequence[str], position: int) -> pa.Table | None:
+        """Return the row of an image, which was at `position`; None if it is not in the shard.
+
+        Args:
+            ids: The ids that may be meant: the name of the image, and that of TABLE:ID.
+            position: Where it was when the shard was indexed.
+        """
+        if len(ids) == 1:
+            rows = self._rows.slice(position, 1)
+            if len(rows) and rows["image_id"][0].as_py() == ids[0]:
+                return rows
         if self._positions is None:
-            ids = self._rows.read(["image_id"])["image_id"].to_pylist()
-            self._positions = {each: number for number, each in enumerate(ids)}
-        found = self._positions.get(image_id)
-        return None if found is None else self._rows.slice(found, 1)
+            listed = self._rows.read(["image_id"])["image_id"].to_pylist()
+            self._positions = {each: number for number, each in enumerate(listed)}
+        found = [self._positions[each] for each in ids if each in self._positions]
+        # Of several it is the one that has not moved: another would be an image that nobody has asked for.
+        found = [each for each in found if each == position] if len(found) > 1 else found
+        return self._rows.slice(found[0], 1) if found else None

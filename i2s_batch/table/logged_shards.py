@@ -27,7 +27,7 @@ class LoggedShards:
 
     def __init__(self, store: Store, record: RunRecord, plan: Plan) -> None:
         self._plan, self._metadata = plan, record.table_metadata()
-        self._log = WorkLog(store.url, record.generator.latent_size)
+        self._log = WorkLog(store.url, record.generator.latent_size, record.row_origin)
         self._damaged: dict[int, str] = {}
         self.rows = 0
 

@@ -16,8 +16,14 @@ import pyarrow.parquet as pq
 from i2s_batch.errors import StorageError, UnknownImageError
 from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.parquet.row_groups import RowGroupCache, RowGroups
-from i2s_batch.schema.columns import SCHEMA_VERSION
-from i2s_batch.schema.metadata import META_LATENT_SHAPE, META_SCHEMA_VERSION, table_settings, texts_of
+from i2s_batch.schema.columns import READABLE_VERSIONS, SCHEMA_VERSION
+from i2s_batch.schema.metadata import (
+    META_LATENT_SHAPE,
+    META_SCHEMA_VERSION,
+    schema_version_of,
+    table_settings,
+    texts_of,
+)
 from i2s_batch.schema.row import Row
 from i2s_batch.schema.settings import TableSettings
 from i2s_batch.storage import Store
@@ -25,6 +31,7 @@ from i2s_batch.table.near_ids import not_in
 from i2s_batch.table.snapshot import NOT_OURS, Snapshot, open_snapshot
 
 _SHAPE = re.compile(rb"\[[1-9]\d{0,5}, ?[1-9]\d{0,5}\]")  # JSON [L, w_dim]
+_READABLE = {str(version).encode() for version in READABLE_VERSIONS}
 _READERS = 4  # shards fetched at once; each is some 30 MB
 
 
@@ -124,8 +131,9 @@ def _rows_in_shard(store: Store, key: str, wanted: pa.Array) -> list[Row]:
 
 
 def rows_of(table: pa.Table) -> list[Row]:
-    """Return the rows of an Arrow table that has all columns."""
-    return [Row.of_cells(cells) for cells in table.to_pylist()]
+    """Return the rows of an Arrow table that has all columns, and the metadata of its shard."""
+    version = schema_version_of(table.schema.metadata)
+    return [Row.of_cells(cells, version) for cells in table.to_pylist()]
 
 
 def _any_between(wanted: pa.Array, low: str, high: str) -> bool:
@@ -209,10 +217,10 @@ def check_ours(metadata: dict[bytes, bytes], uri: str) -> None:
     version = metadata.get(META_SCHEMA_VERSION.encode())
     if version is None:
         raise StorageError(f"{uri!r} is a Parquet file of another program; {NOT_OURS}")
-    if version != str(SCHEMA_VERSION).encode():
+    if version not in _READABLE:
         raise StorageError(
-            f"{uri!r} has schema version {version.decode(errors='replace')}; this program reads {SCHEMA_VERSION}; "
-            "use the version that wrote it"
+            f"{uri!r} has schema version {version.decode(errors='replace')}; this program reads 1 to "
+            f"{SCHEMA_VERSION}; use the version that wrote it"
         )
     shape = metadata.get(META_LATENT_SHAPE.encode(), b"")
     if not _SHAPE.fullmatch(shape):

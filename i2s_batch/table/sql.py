@@ -113,7 +113,7 @@ def _errors(table: TableFiles) -> Iterator[None]:
             check_whole(table)  # DuckDB does not name the file in which it found a fault
         if _OUT_OF_MEMORY in str(error):
             raise QueryError(_out_of_memory()) from error
-        raise QueryError(f"the query fails: {_one_line(error)}") from error
+        raise _failure("the query fails", error) from error
 
 
 def _out_of_memory() -> str:
@@ -185,7 +185,7 @@ def _checked(connection: Any, query: str) -> Any:
     try:
         statements = connection.extract_statements(query)
     except duckdb.Error as error:
-        raise QueryError(f"the query is not SQL: {_one_line(error)}") from error
+        raise _failure("the query is not SQL", error) from error
     if len(statements) != 1:
         raise QueryError(f"the query has {len(statements)} statements; {_ONLY}")
     node_type = _statement_type(statements[0])
@@ -268,6 +268,13 @@ def check_part(part: dict[str, Json], tables: set[str]) -> None:
     called = _text(part, "function_name") if node_type == "FUNCTION" else ""
     if node_type == "FUNCTION" and (not called or called.lower() in _FUNCTIONS_REFUSED):
         raise QueryError(f"the query calls {called!r}; {_ONLY}")
+
+
+def _failure(what: str, error: Exception) -> QueryError:
+    """Return an error of DuckDB with its drawing of the position: the line of the query, and a caret under it."""
+    drawing = str(error).partition("\n\nLINE ")[2]
+    lines = f"LINE {drawing}".split("\n")[:2] if drawing else []
+    return QueryError(f"{what}: {_one_line(error)}", tuple(lines))
 
 
 def _one_line(error: Exception) -> str:

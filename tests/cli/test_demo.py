@@ -33,7 +33,7 @@ def test_the_demo_from_pictures_to_contact_sheet_with_a_ray_of_its_own(demo_run:
 
     made = {name: len(list((tmp_path / "my demo" / name / "pictures").rglob("*.png"))) for name in EDITS}
     assert made == {"morphs": 5 * 8 + 1, "styles": 30, "smiles": 12}
-    (film,) = (tmp_path / "my demo" / "morphs" / "animations").iterdir()
+    (film,) = (tmp_path / "my demo" / "morphs" / "animations").rglob("*.*")
     with Image.open(film) as frames:
         assert frames.n_frames == 41
     for name in EDITS:

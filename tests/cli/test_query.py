@@ -37,7 +37,28 @@ def test_a_table_for_people(out: Store) -> None:
     assert third.split() == ["00002.png", "unreadable", "null", "null", "null"] and len(rest) == 47
     assert result.stderr == "there are more than these 50 rows; --limit shows more, --output FILE.csv writes all\n"
     few = i2s_batch("query", out.url, NAMES, "--limit", "2", env={"COLUMNS": "100"})
-    assert len(few.stdout.splitlines()) == 4 and few.stderr == ""
+    assert len(few.stdout.splitlines()) == 4 and few.stderr.startswith("there are more than these 2 rows")
+    counted = [i2s_batch("query", out.url, f"FROM latents LIMIT {n}").stderr.splitlines()[-1] for n in (1, 7)]
+    assert counted == ["1 row", "7 rows"]
+
+
+def test_texts_are_whole_unless_the_line_is_too_short(out: Store) -> None:
+    text = "a long text " * 20
+    sql = f"SELECT '{text}' AS text"
+    assert text.strip() in i2s_batch("query", out.url, sql, env={"COLUMNS": ""}).stdout
+    assert text.strip() in i2s_batch("query", out.url, sql, "--max-width", "500", env={"COLUMNS": "40"}).stdout
+    cut = i2s_batch("query", out.url, sql, "--max-width", "60", env={"COLUMNS": ""}).stdout
+    assert "..." in cut and max(map(len, cut.splitlines())) <= 60
+    refused = i2s_batch("query", out.url, sql, "--max-width", "60", "--format", "csv")
+    assert "--max-width has no effect" in refusal(refused)
+
+
+def test_errors_show_where_they_are(out: Store) -> None:
+    """Where DuckDB draws the position, as of a query that is not SQL."""
+    message, line, caret = i2s_batch("query", out.url, "SELECT psnr FORM latents WHERE 1").stderr.splitlines()
+    assert message == 'i2s-batch: the query is not SQL: syntax error at or near "latents"'
+    assert line == "LINE 1: SELECT psnr FORM latents WHERE 1" and caret.lstrip() in ("^", "^" * len("latents"))
+    assert caret.index("^") == line.index("latents")
 
 
 def test_a_terminal_that_is_too_narrow(out: Store) -> None:
@@ -45,7 +66,7 @@ def test_a_terminal_that_is_too_narrow(out: Store) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "columns do not fit (" in result.stderr and "; name those that you want" in result.stderr
     piped = i2s_batch("query", out.url, "FROM latents", "--limit", "1", env={"COLUMNS": ""})
-    assert len(piped.stdout.splitlines()[0].split()) == len(SCHEMA) and piped.stderr == ""
+    assert len(piped.stdout.splitlines()[0].split()) == len(SCHEMA)
 
 
 def test_texts_cannot_move_the_cursor() -> None:
@@ -85,7 +106,9 @@ def test_bad_usage_and_bad_queries(out: Store, tmp_path: Path) -> None:
         ([out.url, "SELECT 1", "-o", tmp_path, "--format", "csv"], "is a folder; name a file"),
         ([out.url, "SELECT error('x')", "-o", tmp_path / "a.csv"], "the query fails: x"),
     ):
-        assert message in refusal(i2s_batch("query", *arguments))
+        result = i2s_batch("query", *arguments)
+        result.stderr = result.stderr.partition("\nLINE 1: ")[0]  # the drawing of the position
+        assert message in refusal(result)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"], "nothing half-written"
 
 

@@ -57,7 +57,7 @@ def test_each_edit_in_one_command(ray_head: RayHead, latents: Path, tmp_path: Pa
         made[name] = len(list((tmp_path / name / "pictures").rglob("*.*")))
         assert (tmp_path / name / "contact-sheet.png").stat().st_size and (tmp_path / name / "report.html").is_file()
     assert made == {"morph": 13, "style": 1, "expression": 4, "reenact": 4, "render": 4}
-    assert len(list((tmp_path / "morph/animations").iterdir())) == 1
+    assert len(list((tmp_path / "morph/animations").rglob("*.*"))) == 1
 
 
 def test_kill_9_of_an_actor_and_of_the_driver_and_every_job_is_done_once(

@@ -102,7 +102,7 @@ def test_the_command_line_offers_it_with_its_options(
     status, said, trouble = carried_out("blend", *common, *own)
     assert status == 0 and "4 images: 4 ok" in said, trouble
     check_rows(tmp_path / "prefix", {(id_, a): (1, 2, 4) for id_ in (FIRST, SECOND) for a in (-0.25, -0.5)})
-    assert len(list((tmp_path / "prefix" / "animations").glob("*.gif"))) == 2
+    assert len(list((tmp_path / "prefix" / "animations").rglob("*.gif"))) == 2
     (tmp_path / "edits.csv").write_text(f"content,other,strengths\n{FIRST},{OTHER},0.75\n")
     for number, option in enumerate(("--edit-list", "--jobs")):  # the old name of the option works
         out = tmp_path / f"listed{number}"

@@ -19,8 +19,8 @@ from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.editing.strips import Strip, load_strips
 from i2s_batch.models import Generator, build_generator
 from i2s_batch.models.loading import generator_weights
-from i2s_batch.output.layout import RunLayout
 from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.table.shards import read_rows
 from tests.program import status_of
 from tests.runs import embed, job_over
 
@@ -63,7 +63,8 @@ class Counted:
 
 
 def file_of(morphs: Path, strip: Strip, frame: int) -> Path:
-    return morphs / RunLayout.picture(f"{strip.name}/{frame:05d}", "png")
+    (row,) = read_rows(str(morphs), [f"{strip.name}/{frame:05d}"])
+    return morphs / str(row.extra["image_file"])
 
 
 def test_what_was_made_is_read_and_each_parent_is_drawn_once(morphs: Path, generator: Path) -> None:

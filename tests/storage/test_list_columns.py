@@ -24,7 +24,7 @@ def test_columns_of_any_name_and_type_are_carried(tmp_path: Path) -> None:
         "_": pa.array(["x", None]),
         "duration": pa.array([1, 2], pa.duration("us")),
         "view": pa.array(["x", "y"], pa.string_view()),
-        "bytes": pa.array([b"\xff", None], pa.binary_view()),
+        "binary": pa.array([b"\xff", None], pa.binary_view()),
         "half": pa.array([1, 2], pa.float16()),
         "halves": pa.array([[0.5], []], pa.list_(pa.float16())),
         "struct": pa.array([{"a": 1, "b": "x"}, None], struct),
@@ -39,7 +39,7 @@ def test_columns_of_any_name_and_type_are_carried(tmp_path: Path) -> None:
     found = list_images(str(tmp_path / "l.parquet")).read()
     kinds = {name: found.schema.field(name).type for name in columns}
     assert kinds["duration"] == pa.duration("us") and kinds["struct"] == struct
-    assert (kinds["view"], kinds["bytes"], kinds["half"]) == (pa.string(), pa.binary(), pa.float32())
+    assert (kinds["view"], kinds["binary"], kinds["half"]) == (pa.string(), pa.binary(), pa.float32())
     assert kinds["halves"].value_type == pa.float32()
     assert kinds["views"].value_type == pa.string() and kinds["inner"].field(0).type.value_type == pa.binary()
     assert (kinds["map"].item_type, kinds["fixed"].value_type) == (pa.float32(), pa.float32())

@@ -21,7 +21,7 @@ from i2s_batch.storage import Store, open_store
 from i2s_batch.table.dataset import open_table
 from i2s_batch.table.query_output import limited, write_csv, write_json, write_parquet
 from i2s_batch.table.sql import run_query
-from tests.storage.test_table import META, W_DIM, L, latent, out, shard  # noqa: F401
+from tests.storage.test_table import META, SCHEMA, W_DIM, L, latent, out, shard  # noqa: F401
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:
@@ -38,7 +38,7 @@ def test_answers(out: Store) -> None:  # noqa: F811
     ]
     assert ask(out.url, "SELECT count(*), min(image_id) FROM failures WHERE error IS NOT NULL") == [(100, "00002.png")]
     (row,) = ask(out.url, "FROM latents WHERE image_id = '00100.png'")
-    np.testing.assert_array_equal(np.float32(row[9]).reshape(L, W_DIM), latent(100))
+    np.testing.assert_array_equal(np.float32(row[SCHEMA.get_field_index("latent")]).reshape(L, W_DIM), latent(100))
     with_names = "WITH good AS (SELECT * FROM latents WHERE status = 'ok') SELECT count(*) FROM good, range(2)"
     assert ask(out.url, with_names) == [(400,)]
     assert len(ask(out.url, "SELECT image_id, latent FROM latents ORDER BY loss DESC LIMIT 7")) == 7

@@ -71,6 +71,23 @@ def test_each_image_comes_once_and_the_better_row_wins(jobs: list[EmbedRunReques
         merge_runs([job.out for job in jobs], jobs[0].out, said.append)
 
 
+def test_tables_with_equal_ids_are_merged_with_prefixes(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
+    outs, new = [job.out for job in jobs], str(tmp_path / "new")
+    result = i2s_batch("merge", *outs, new, "--prefix", "one/", "--prefix", "")
+    assert result.returncode == 0, result.stderr
+    first, second, merged = rows(outs[0]), rows(outs[1]), rows(new)
+    assert sorted(merged) == sorted([f"one/{name}" for name in first] + list(second)) and verify(new).sound
+    kept = {"image_id", "folder"}
+    for image_id, row in first.items():
+        there = merged[f"one/{image_id}"]
+        assert there["folder"] == "one" and all(there[name] == row[name] for name in row.keys() - kept)
+    assert all(merged[image_id] == row for image_id, row in second.items())
+    assert merge_runs(outs, new, print, ("one/", "")).images == 11, "as often as one likes"
+    other = str(tmp_path / "other")
+    assert "--prefix is given 1 times for 2 runs" in refusal(i2s_batch("merge", *outs, other, "--prefix", "one/"))
+    assert not Path(other).exists()
+
+
 def test_the_lower_loss_wins_whichever_comes_first(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     """The same runs, where the second has a better c."""
     store, key = open_store(jobs[1].out), RunLayout.shard(0)

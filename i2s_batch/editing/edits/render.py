@@ -32,6 +32,8 @@ def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
 class RenderOptions(EditOptions):
     """Holds the options of `i2s-batch render`: it has none of its own."""
 
+    reproduces = True
+
     def request(self) -> Render:
         """Return the request that the options ask for."""
         return Render()

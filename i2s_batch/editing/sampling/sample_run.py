@@ -31,7 +31,7 @@ from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
 from i2s_batch.run.recorded import generator_record
 from i2s_batch.schema.columns import STATUS_CRASHED
-from i2s_batch.schema.row import Row
+from i2s_batch.schema.row import UNKNOWN_ORIGIN, Row, RowOrigin
 
 _RECIPE = Recipe(SAMPLE, ())
 
@@ -47,6 +47,7 @@ class SampleSpec:
     device: str
     max_slots: int
     threads: int | None = None
+    origin: RowOrigin = UNKNOWN_ORIGIN
 
     def latents(self) -> SeedLatents:
         """Return what maps seeds to latents."""
@@ -87,8 +88,8 @@ class SampleRun(Run):
 
     def _planned_image(self, seed: int) -> PlannedImage:
         image_id = image_id_of(seed)
-        uri = self._store.uri(RunLayout.picture(image_id, self._request.config.picture_format))
-        return PlannedImage(EditImage(image_id, uri, _RECIPE, (), seed), None, None)
+        file = RunLayout.picture(image_id, self._request.config.picture_format)
+        return PlannedImage(EditImage(image_id, self._store.uri(file), file, _RECIPE, (), seed), None, None)
 
     def unit(self, index: int) -> EditUnit:
         """Return a unit of the plan."""
@@ -96,8 +97,8 @@ class SampleRun(Run):
         return EditUnit(index=index, image_ids=tuple(image.image_id for image in images), images=images)
 
     def _spec(self, fleet: Fleet, spread: int) -> SampleSpec:
-        config = self._request.config
-        return SampleSpec(self._store.url, config, self.generator, self._settings, fleet.device, spread, fleet.threads)
+        what = (self._store.url, self._request.config, self.generator, self._settings)
+        return SampleSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin)
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         images = self.unit(task.index).images

@@ -12,6 +12,7 @@ import re
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,21 @@ _ORIENTATION_TAG = 0x0112
 _TILE_WIDTH_TAG, _TILE_LENGTH_TAG = 0x0142, 0x0143
 
 
+@dataclass(frozen=True)
+class DecodedImage:
+    """Holds an image and what its file was.
+
+    Attributes:
+        pixels: uint8 [H, W, 3] sRGB, as `decode_image` returns them.
+        format: Pillow's name of the file's format: JPEG, PNG, TIFF, ...
+        mode: Pillow's mode of the file before anything was converted: RGB, L, CMYK, ...
+    """
+
+    pixels: np.ndarray
+    format: str
+    mode: str
+
+
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Return uint8 [H, W, 3] sRGB, as the image is meant to be seen.
 
@@ -78,6 +94,11 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         PictureError: The file is not an image (and what it is instead), damaged, not supported or above `max_pixels`.
     """
+    return decode_file(data, max_pixels).pixels
+
+
+def decode_file(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedImage:
+    """Return an image and what its file was; errors as `decode_image`."""
     if not data:
         raise PictureError("the file is empty", is_image=False)
     # Pillow warns of oddities in files that it decodes all the same. `catch_warnings` is not for threads.
@@ -92,8 +113,8 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise refusal(data, found, error) from error
 
 
-def _decoded(data: bytes, found: FileType, max_pixels: int) -> np.ndarray:
-    """Return the pixels of a file of the type `found`, without what is beside them if that is in the way."""
+def _decoded(data: bytes, found: FileType, max_pixels: int) -> DecodedImage:
+    """Return the image in a file of the type `found`, without what is beside them if that is in the way."""
     if found is CAMERA_RAW:
         raise UnidentifiedImageError
     data = tiff_pages.full_page(data) if found is TIFF else data
@@ -113,16 +134,23 @@ def _decoded(data: bytes, found: FileType, max_pixels: int) -> np.ndarray:
         raise
 
 
-def _jpeg_again(data: bytes, max_pixels: int) -> np.ndarray:
-    """Return the pixels of a JPEG that was refused, if what is beside them, or a missing end marker, was the reason."""
+def _jpeg_again(data: bytes, max_pixels: int) -> DecodedImage:
+    """Return the image of a JPEG that was refused, if what is beside it, or a missing end marker, was the reason."""
     needed = jpeg_segments.without_ancillary(data)
     if jpeg_segments.has_end(data):
         return _pixels(needed, ("JPEG",), max_pixels)
-    return jpeg_segments.decode_without_end(needed, lambda data: _pixels(data, ("JPEG",), max_pixels))
+    read: list[DecodedImage] = []
+
+    def decode(data: bytes) -> np.ndarray:
+        read.append(_pixels(data, ("JPEG",), max_pixels))
+        return read[-1].pixels
+
+    jpeg_segments.decode_without_end(needed, decode)  # the first of several readings is the image
+    return read[0]
 
 
-def _pixels(data: bytes, formats: tuple[str, ...], max_pixels: int, profile: bytes | None = None) -> np.ndarray:
-    """Return the pixels of a file of one of `formats`, with `profile` as its ICC profile; or an error of a decoder.
+def _pixels(data: bytes, formats: tuple[str, ...], max_pixels: int, profile: bytes | None = None) -> DecodedImage:
+    """Return the image in a file of one of `formats`, with `profile` as its ICC profile; or an error of a decoder.
 
     Raises:
         PictureError: The image is beyond a limit of pixels or passes over them.
@@ -132,6 +160,7 @@ def _pixels(data: bytes, formats: tuple[str, ...], max_pixels: int, profile: byt
         image: Image.Image = Image.open(file, formats=formats)
         file.header_read()
         _check_limits(image, data, max_pixels)
+        file_format, mode = image.format or "", image.mode
         if profile is not None:
             image.info["icc_profile"] = profile
         if image.format == "PPM" and image.tile[0].codec_name == "ppm":  # type: ignore[attr-defined]
@@ -141,7 +170,7 @@ def _pixels(data: bytes, formats: tuple[str, ...], max_pixels: int, profile: byt
         pixels = rgb_pixels(image)
         if key is not None:
             key.whiten(pixels, image, data)
-        return _upright(pixels, _orientation(image))
+        return DecodedImage(_upright(pixels, _orientation(image)), file_format, mode)
     except Image.DecompressionBombError as error:
         raise _too_large(error) from error
 

@@ -52,7 +52,8 @@ class EditedImages:
 
     def check(self, row: Row) -> Rerendered:
         """Compare the stored image of `row` with its sha256, its size and its latent."""
-        key = RunLayout.picture(row.image_id, self.picture_format)
+        recorded = row.extra.get("image_file")  # none in outputs of earlier versions
+        key = RunLayout.picture(row.image_id, self.picture_format) if recorded is None else str(recorded)
         uri = self.store.uri(key)
         try:
             data = self.store.get(key)
@@ -67,9 +68,12 @@ class EditedImages:
             stored = decode_image(data)
         except PictureError as error:
             return Rerendered("", [f"its image {uri!r} is damaged ({error})"])
-        if stored.shape[:2] != (row.height, row.width):
-            size = f"{row.width} x {row.height}"
-            return Rerendered("", [f"its row gives {size}; {uri!r} is {stored.shape[1]} x {stored.shape[0]}"])
+        given, found = f"{row.width} x {row.height}", f"{stored.shape[1]} x {stored.shape[0]}"
+        if row.bytes is not None:  # which earlier versions did not record
+            given += f", {row.bytes} bytes of {row.format}"
+            found += f", {len(data)} bytes of {self.picture_format.upper()}"
+        if given != found:
+            return Rerendered("", [f"its row gives {given}; {uri!r} is {found}"])
         return Rerendered("", [] if row.latent is None else self._differences(stored, row.latent, uri))
 
     def _differences(self, stored: np.ndarray, latent: np.ndarray, uri: str) -> list[str]:

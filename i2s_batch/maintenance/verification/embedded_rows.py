@@ -11,7 +11,7 @@ import numpy as np
 from i2s_batch.config import TERMS, ImageSettings, LossWeights
 from i2s_batch.engine_registries import METRICS
 from i2s_batch.errors import I2SError
-from i2s_batch.images.read.decoding import decode_image
+from i2s_batch.images.read.decoding import DecodedImage, decode_file
 from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
 from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, image_metrics, to_uint8
@@ -70,11 +70,12 @@ class EmbeddedRows:
             data = read_bytes(row.uri)
             if hashlib.sha256(data).hexdigest() != row.sha256:
                 return Rerendered(f"{row.uri} has changed since it was embedded", [])
-            target = fit_image(decode_image(data), self.generator.resolution, self.fit)
+            decoded = decode_file(data)
+            target = fit_image(decoded.pixels, self.generator.resolution, self.fit)
         except I2SError as error:
             return Rerendered(f"its source cannot be read ({error})", [])
         found = self._figures(row, row.latent, target)
-        differences = [
+        differences = _file_differences(row, decoded, len(data)) + [
             f"its {name} is {_shown(figures[name])}; its latent gives {_shown(found[name])}"
             for name in _figure_names()
             if name in figures and name in found and not self._alike(name, figures[name], found[name])
@@ -104,6 +105,17 @@ class EmbeddedRows:
         else:
             figures["loss"] = float(terms @ loss_weight_vector(loss_weights, terms))
         return figures
+
+
+def _file_differences(row: Row, decoded: DecodedImage, size: int) -> list[str]:
+    """Return where the columns of a row's file differ from the file; those of an earlier version are null."""
+    height, width = decoded.pixels.shape[:2]
+    found = {"width": width, "height": height, "bytes": size, "format": decoded.format, "mode": decoded.mode}
+    return [
+        f"its {name} is {stored}; the file gives {found[name]}"
+        for name in found
+        if (stored := getattr(row, name)) is not None and stored != found[name]
+    ]
 
 
 def _figure_names() -> list[str]:

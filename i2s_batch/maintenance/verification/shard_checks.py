@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ import pyarrow.parquet as pq
 from i2s_batch.config import TERMS, ImageSettings, LossWeights
 from i2s_batch.errors import StorageError
 from i2s_batch.inversion.metrics import psnr
+from i2s_batch.maintenance.verification.file_facts import NOTHING_EXPECTED, WITH_FACTS, ExpectedFacts, fact_faults
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.publication import Checksum, recorded_checksums
 from i2s_batch.schema.codec import LATENT_LEAF, ROW_GROUP_ROWS, table_schema
-from i2s_batch.schema.columns import COLUMNS, STATUS_OK, STATUSES
+from i2s_batch.schema.columns import STATUS_OK, STATUSES, columns_in
+from i2s_batch.schema.metadata import schema_version_of
 from i2s_batch.storage import Store
 from i2s_batch.table.shards import check_ours, latent_shape
 
@@ -73,6 +76,7 @@ class Expected:
         checksum: Whether a checksum of each shard must be recorded.
         variants: Of a study, the settings by variant.
         untrained_w_avg: The mean latent of variants without training.
+        facts: What the rows have in common.
     """
 
     metadata: Mapping[str, str] | None
@@ -82,6 +86,7 @@ class Expected:
     checksum: bool = False
     variants: Mapping[str, ImageSettings] = field(default_factory=dict)
     untrained_w_avg: np.ndarray | None = None
+    facts: ExpectedFacts = NOTHING_EXPECTED
 
     def loss_weights_of(self, rows: pa.Table) -> np.ndarray | None:
         """Return the loss weights of each row, [N, terms]; None if they are not known."""
@@ -158,9 +163,9 @@ def _check_metadata(file: pq.ParquetFile, expected: Expected, report: ShardRepor
 def _check_schema(file: pq.ParquetFile, expected: Expected, report: ShardReport) -> bool:
     """Return whether the documented columns exist, with their types: without them the rows cannot be checked."""
     layers, w_dim = latent_shape(file.schema_arrow)
-    found = list(file.schema_arrow)
-    extra_columns = found[len(COLUMNS) :] if expected.extra_columns is None else expected.extra_columns
-    wanted = list(table_schema(layers * w_dim, extra_columns))
+    found, version = list(file.schema_arrow), schema_version_of(file.schema_arrow.metadata)
+    extra_columns = found[len(columns_in(version)) :] if expected.extra_columns is None else expected.extra_columns
+    wanted = list(table_schema(layers * w_dim, extra_columns, version))
     for position in range(max(len(found), len(wanted))):
         found_field, wanted_field = (fields[position] if position < len(fields) else None for fields in (found, wanted))
         if (
@@ -187,7 +192,9 @@ def _check_rows(file: pq.ParquetFile, expected: Expected, report: ShardReport) -
         else:
             # Only after reading: pyarrow aborts the process when it is asked for the name of an unknown codec.
             _check_encoding(file.metadata.row_group(number), f"row group {number}", report)
-            for row, what in _row_faults(rows, last, expected):
+            version = schema_version_of(file.schema_arrow.metadata)
+            facts = fact_faults(rows, expected.facts) if version >= WITH_FACTS else ()
+            for row, what in chain(_row_faults(rows, last, expected), facts):
                 report.add_finding(what, row)
             ids = rows["image_id"].to_pylist()
             last = ids[-1] if ids else last

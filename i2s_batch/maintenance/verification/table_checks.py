@@ -14,6 +14,7 @@ from i2s_batch.concurrency import map_ahead
 from i2s_batch.config import ImageSettings
 from i2s_batch.errors import ConfigError, I2SError, ObjectNotFoundError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import EmbeddedRows
+from i2s_batch.maintenance.verification.file_facts import NOTHING_EXPECTED, ExpectedFacts
 from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, duplicate_ids
 from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
 from i2s_batch.maintenance.verification.shard_checks import Expected, Finding, check_shard
@@ -205,6 +206,17 @@ def _expected(
         untrained_w_avg=_untrained_w_avg(check),
         loss_weights=None if record is None else record.settings.loss_weights,
         checksum=record is not None and record.checksums == CHECKSUMS,
+        facts=NOTHING_EXPECTED if record is None else _expected_facts(record, variants),
+    )
+
+
+def _expected_facts(record: RunRecord, variants: Mapping[str, ImageSettings]) -> ExpectedFacts:
+    return ExpectedFacts(
+        generator=record.generator.fingerprint,
+        run_id=record.run_id if record.merged is None else None,
+        fit=None if record.is_edit else record.settings.fit,
+        untrained=frozenset(name for name, settings in variants.items() if settings.untrained),
+        merged=record.merged is not None,
     )
 
 

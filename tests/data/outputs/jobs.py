@@ -22,6 +22,8 @@ HERE = "/proc/self/cwd"
 BUCKET = "i2s-batch-outputs"
 IMAGES = ("cats/0.png", "cats/1.png", "dogs/2.png", "dogs/3.png", "dogs/4.png", "dogs/5 damaged.png")
 LIST = "path,label,age\n" + "".join(f"in/{name},label {n},{n}\n" for n, name in enumerate(IMAGES))
+# A list whose columns have names that later versions of the table have themselves; the last line is added to it later.
+FOLDERS = "path,folder,mode\n" + "".join(f"in/{name},kind {n % 2},{n}\n" for n, name in enumerate(IMAGES[:5]))
 _GENERATOR, _VGG = f"{HERE}/generator.safetensors", f"{HERE}/vgg.pth"
 
 AnyJob = EmbedRunRequest | EditRunRequest
@@ -57,6 +59,7 @@ _LBFGS = replace(
 FINISHED = _embed(
     "finished", EmbedRunConfig(embed=EmbedConfig(steps=8), batch_size=4, shard_size=3), f"{HERE}/list.csv"
 )
+CLASHING = _embed("clashing", _ADAM, f"{HERE}/folders.csv")
 MORPH = _edit("morph", Morph((0.0, 0.5, 1.0), "chain"), EditConfig(animation="webp"))
 RENDER = _edit("render", Render(), EditConfig(picture_format="webp"))
 

@@ -29,6 +29,7 @@ AT_FIRST = 4  # lines of the list when the finished run was started; the others 
 
 # After so many steps of a batch of slots, or units of an edit.
 STOPPED_ON_S3_AFTER = 110
+STOPPED_CLASHING_AFTER = 60
 STOPPED_AFTER = {
     "killed": 110,
     "killed-edit": 6,
@@ -132,6 +133,8 @@ def main() -> None:
         write_small_generator(Path("generator.safetensors"))
         write_small_vgg(Path("vgg.pth"))
         finish()
+        Path("folders.csv").write_text("".join(jobs.FOLDERS.splitlines(keepends=True)[:-1]))
+        stop(jobs.CLASHING, STOPPED_CLASHING_AFTER)
         for name, after in STOPPED_AFTER.items():
             if name.startswith("killed"):
                 kill(name)
