@@ -90,12 +90,11 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
         caption = f"{first.operation} of {', '.join(before)}" if before else f"{first.operation} {name}"
         after = [results.image(rows[image_id]) for image_id in ids]
         files = tuple(results.key(rows[image_id]) for image_id in ids)
+        images = [] if reproduces(first.operation) else [parents.image(one) for one in before]
         if reproduces(first.operation):
             photograph = parents.photograph(before[0], after[0])
             caption = caption if photograph is None else f"{before[0]} | reconstruction"
             before, images = ([], []) if photograph is None else (before[:1], [photograph])
-        else:
-            images = [parents.image(one) for one in before]
         strips.append(Strip(name, caption, images, after, tuple(before), files))
     return strips
 
