@@ -23,7 +23,9 @@ F = TypeVar("F", bound=Callable[..., object])
 
 _LARGEST_BYTES = 10_000_000
 # Options that say what one call does, rather than what a run is; a file that sets them would surprise.
-_NOT_IN_A_FILE = ("config", "dry_run", "update", "grow", "retry_failed", "help", "debug")
+_NOT_IN_A_FILE = (
+    *("config", "dry_run", "update", "grow", "retry_failed", "overwrite", "yes", "source_moved", "help", "debug"),
+)
 
 
 def config_option() -> Callable[[F], F]:

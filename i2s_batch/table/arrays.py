@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from i2s_batch.argument_types import typed
+from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.errors import ConfigError
 from i2s_batch.table.dataset import TableFiles, open_table
 from i2s_batch.table.selection import choose, read_positions
@@ -50,7 +50,7 @@ def read_latents(out: str, columns: Sequence[str] | None = None, where: str | No
         ConfigError: No such column.
         QueryError: `where` is not a condition.
     """
-    return latents_in(open_table(out), columns, where)
+    return latents_in(open_table(path_or_url("out", out)), columns, where)
 
 
 def latents_in(table: TableFiles, columns: Sequence[str] | None = None, where: str | None = None) -> LatentTable:
@@ -72,7 +72,7 @@ def iter_latents(
 
     The order is that of the ids as long as each shard's ids come after those of the shard before, as a run writes them.
     """
-    yield from batches_in(open_table(out), batch_size, columns, where)
+    yield from batches_in(open_table(path_or_url("out", out)), batch_size, columns, where)
 
 
 def batches_in(

@@ -59,6 +59,8 @@ def choose(table: TableFiles, columns: Sequence[str] | None, where: str | None) 
         ConfigError: There is no such column.
         QueryError: `where` is not a condition.
     """
+    columns = typed("columns", columns, Sequence[str] | None)
+    where = typed("where", where, str | None)
     for name in columns or ():
         if name not in table.schema.names:
             raise ConfigError(f"the table has no column {name!r}; it has {', '.join(table.schema.names)}")
@@ -124,7 +126,5 @@ def read_positions(shard: Shard, positions: np.ndarray, columns: list[str]) -> I
 
 def open_chosen(out: str, columns: Sequence[str] | None, where: str | None) -> tuple[TableFiles, ChosenRows]:
     """Return the table at `out`, and the rows that are chosen from it."""
-    columns = typed("columns", columns, Sequence[str] | None)
-    where = typed("where", where, str | None)
     table = open_table(path_or_url("out", out))
     return table, choose(table, columns, where)

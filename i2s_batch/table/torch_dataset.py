@@ -11,6 +11,7 @@ import torch
 from cachetools import LRUCache
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from i2s_batch.argument_types import path_or_url
 from i2s_batch.errors import ConfigError
 from i2s_batch.table.arrays import is_number, stacked
 from i2s_batch.table.dataset import TableFiles, open_shards
@@ -30,6 +31,7 @@ class _Rows:
     """
 
     def __init__(self, out: str, columns: Sequence[str], where: str | None) -> None:
+        out = path_or_url("out", out)
         table = open_shards(out)
         self.chosen = choose(table, columns, where)
         self._keys = [shard.key for shard in table.shards]
