@@ -18,7 +18,7 @@ from i2s_batch.reporting.files import ReportFiles
 from i2s_batch.reporting.page import write_page
 from i2s_batch.reporting.parts import PageParts
 from i2s_batch.run.recorded import recorded_command, recorded_generator
-from i2s_batch.schema.settings import EDIT, STUDY
+from i2s_batch.schema.settings import EDIT, EMBED, STUDY
 from i2s_batch.storage import open_store
 from i2s_batch.studies.report_part import study_parts
 from i2s_batch.table.dataset import open_table
@@ -46,10 +46,14 @@ def report(
         RunConflictError: The table was made by another generator.
     """
     where = path_or_url("out", out)
-    kind = recorded_settings(open_table(where).schema, where).run.kind  # before a network is fetched for no table
+    kind = recorded_settings(open_table(where, quiet=True).schema, where).run.kind  # before a network is fetched for no table
     if generator is not None and kind == STUDY:
         raise ConfigError(
             "--generator has no effect on a study, whose page shows the reconstructions that it kept; leave it out"
+        )
+    if images is not None and kind != EMBED:
+        raise ConfigError(
+            "--images has no effect but on an embedding run: the images of others are files already; leave it out"
         )
     weights, why_none = (
         recorded_generator(where) if generator is None else (generator_weights(path_or_url("generator", generator)), "")

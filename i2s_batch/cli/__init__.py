@@ -6,6 +6,7 @@ standard error and status 2. Nothing of the package imports it.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -74,8 +75,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     args = sys.argv[1:] if args is None else list(args)
     os.environ.update(passive_waiting(os.environ))
     try:
+        _check_folder()
         status = _run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # which a program without a terminal may have closed
+            sys.stdout.flush()
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "i2s-batch"
         message = error.format_message()
@@ -95,6 +98,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the last net of the command line: a bug, whatever it is, is one line
         if isinstance(error, BrokenPipeError) and _is_output_closed():
             sys.exit(128 + signal.SIGPIPE)
+        if (lack := _lack_of(error)) is not None:
+            _leave(lack, 2)
         doing = " ".join(["i2s-batch", *args[:1]])
         what = f"{described(error)}, while carrying out {doing}"
         _leave_with_report(what, "".join(traceback.format_exception(error)), args)
@@ -113,6 +118,26 @@ def _run(args: list[str]) -> int:
             return commands.invoke(context) or 0
     except click.exceptions.Exit as done:
         return done.exit_code
+
+
+def _check_folder() -> None:
+    """Raise UsageError if the folder that relative paths start from has been deleted."""
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd() is the same
+    except FileNotFoundError as error:
+        raise click.UsageError("the current folder has been deleted; change to another one") from error
+
+
+def _lack_of(error: Exception) -> str | None:
+    """Return what this machine lacks where that explains an error of a library or of an output; None otherwise."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # what is left in standard output would fail again
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        return f"there is no room left to write to ({described(error)}); make some, or write elsewhere"
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        return f"this machine has too little memory to load a library ({error}); give it more"
+    return None
 
 
 def _is_output_closed() -> bool:

@@ -6,6 +6,7 @@ import click
 
 from i2s_batch.cli.help_groups import OUTPUT, GroupedCommand, option
 from i2s_batch.cli.run_command import line_logger, resumable
+from i2s_batch.plurals import counted
 
 
 @click.command(cls=GroupedCommand)
@@ -32,7 +33,7 @@ def merge(outs: tuple[str, ...], prefixes: tuple[str, ...]) -> int:
         raise click.UsageError("give at least two runs and NEW")
     if len(prefixes) not in (0, len(runs)):
         raise click.UsageError(
-            f"--prefix is given {len(prefixes)} times for {len(runs)} runs; give one for each, or none"
+            f"--prefix is given {counted(len(prefixes), 'time')} for {len(runs)} runs; give one for each, or none"
         )
     with resumable("looking at the runs"):
         from i2s_batch.api.merges import merge as merge_outputs

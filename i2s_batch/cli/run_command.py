@@ -142,7 +142,8 @@ def ended(result: RunResult, what: str) -> int:
     if result.acceptable:
         return 0
     limit = result.max_failed_fraction
-    log_line(f"i2s-batch: {result.failed} {what} failed, more than --max-failed-fraction {limit} allows")
+    failed = counted(result.failed, what.removesuffix("s"))
+    log_line(f"i2s-batch: {failed} failed, more than --max-failed-fraction {limit} allows")
     return 1
 
 

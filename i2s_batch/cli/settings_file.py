@@ -64,7 +64,7 @@ def _content(path: str) -> Mapping[str, object]:
         raise ValueError(f"cannot be read: {error.strerror}; give a JSON or TOML file") from error
     if len(data) > _LARGEST_BYTES:
         raise ValueError(f"has more than {_LARGEST_BYTES} bytes, which no settings have")
-    kind, load = ("TOML", tomllib.loads) if path.lower().endswith(".toml") else ("JSON", json.loads)
+    kind, load = ("TOML", tomllib.loads) if path.lower().endswith(".toml") else ("JSON", _json)
     try:
         values = load(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # of both formats, and of text that is not UTF-8
@@ -73,6 +73,20 @@ def _content(path: str) -> Mapping[str, object]:
         raise ValueError('does not hold names and values, such as {"steps": 1000}')
     settings = values.get("settings")
     return settings if isinstance(settings, dict) else values
+
+
+def _json(text: str) -> object:
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object; ValueError if it has a name twice, of which JSON would take the last without a word."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {doubled!r} twice")
+    return values
 
 
 def _defaults(command: click.Command, values: Mapping[str, object]) -> dict[str, str | list[str]]:

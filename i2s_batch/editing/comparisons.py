@@ -11,6 +11,7 @@ from i2s_batch.editing.originals import Original, Originals
 from i2s_batch.editing.planned_images import FILE, file_of
 from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.plurals import counted
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.storage import Store
 from i2s_batch.table.shards import read_table
@@ -46,9 +47,10 @@ def write_comparisons(
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         written = sum(pool.map(write, files, map(originals.find, files.values())))
-    report(f"{written} images written beside their photographs")
+    report(f"{counted(written, 'image')} written beside {'its photograph' if written == 1 else 'their photographs'}")
     if written < len(files):
-        report(f"{len(files) - written} photographs are gone, have changed or cannot be read; no comparison of them")
+        lacking = counted(len(files) - written, "photograph is", "photographs are")
+        report(f"{lacking} gone, changed or unreadable: no comparison is made of what was embedded from there")
 
 
 def _rendered(store: Store) -> Iterator[tuple[str, str]]:

@@ -12,13 +12,15 @@ from itertools import chain
 import pyarrow as pa
 
 from i2s_batch.config import ANIMATIONS
-from i2s_batch.errors import ObjectNotFoundError, StorageError
+from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.ownership import is_our_page
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord
+from i2s_batch.schema.settings import EMBED, STUDY
 from i2s_batch.storage import Store
 
-_SINGLE = (RunLayout.summary, RunLayout.report, RunLayout.contact_sheet, RunLayout.study)
+_OF_ALL = (RunLayout.summary, RunLayout.report)
 _OF_IMAGES = (
     *(RunLayout.pictures_prefix, RunLayout.inputs_prefix, RunLayout.animations_prefix, RunLayout.comparisons_prefix),
 )
@@ -67,13 +69,59 @@ def clear_run(store: Store, record: RunRecord, confirm: Callable[[], None]) -> N
         confirm: Raises if the output is no longer ours to change.
     """
     confirm()
-    pages = [info.key for info in store.list(RunLayout.report_prefix) if RunLayout.is_report(info.key)]
-    store.delete(chain(_table_keys(store), _SINGLE, pages))
-    for keys in _image_keys(store, record):
+    store.delete(chain(_table_keys(store), _OF_ALL, _of_kind(record), _page_keys(store)))
+    plan = _plan_of(store, record)
+    for keys in () if plan is None else _image_keys(store, record, plan):
         confirm()
         store.delete(keys)
     confirm()
     store.delete([RunLayout.plan])
+
+
+def check_writes_over_nothing(store: Store, replaced: RunRecord, record: RunRecord, plan: Plan) -> None:
+    """Raise RunConflictError if a run would write over files in OUT that the run it replaces has not written.
+
+    Args:
+        store: The output.
+        replaced: The run.json that is there.
+        record: That of the run which takes its place.
+        plan: The images of the latter.
+    """
+    present = {info.key for prefix in _OF_IMAGES for info in store.list(prefix)}
+    present |= {info.key for key in _of_kind(record) for info in store.list(key) if info.key == key}
+    if not present:
+        return
+    known, old = set(_of_kind(replaced)), _plan_of(store, replaced)
+    for keys in () if old is None else _image_keys(store, replaced, old):
+        known |= keys & present
+    wanted = set(_of_kind(record)).union(*(keys & present for keys in _image_keys(store, record, plan)))
+    if foreign := sorted(wanted & present - known):
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise RunConflictError(
+            f"{store.uri(foreign[0])!r}{more} would be written over, and the run in {store.url} has not written it; "
+            "move it, or give another OUT"
+        )
+
+
+def _of_kind(record: RunRecord) -> tuple[str, ...]:
+    """Return the keys of the single files that only some kinds of runs write."""
+    if record.is_edit:
+        return (RunLayout.contact_sheet,)
+    return (RunLayout.study,) if record.settings.kind == STUDY else ()
+
+
+def _page_keys(store: Store) -> list[str]:
+    """Return the keys of what a report has written beside itself."""
+    keys = [info.key for info in store.list(RunLayout.report_prefix) if RunLayout.is_report(info.key)]
+    return [key for key in keys if not key.endswith(".html") or is_our_page(store, key)]
+
+
+def _plan_of(store: Store, record: RunRecord) -> Plan | None:
+    """Return the plan of a run; None if it cannot be read: no file is known to be the run's by its name alone."""
+    try:
+        return Plan.load(store, record.shard_size)
+    except StorageError:
+        return None
 
 
 def _table_keys(store: Store) -> list[str]:
@@ -88,14 +136,10 @@ def _table_keys(store: Store) -> list[str]:
     ]
 
 
-def _image_keys(store: Store, record: RunRecord) -> Iterator[set[str]]:
-    """Yield the keys of images and animations that the plan names, some thousand at a time."""
+def _image_keys(store: Store, record: RunRecord, plan: Plan) -> Iterator[set[str]]:
+    """Yield the keys of images and animations that a plan names, some thousand at a time; an embedding run has none."""
     present = [prefix for prefix in _OF_IMAGES if next(iter(store.list(prefix)), None) is not None]
-    if not present:
-        return
-    try:
-        plan = Plan.load(store, record.shard_size)
-    except StorageError:  # then they stay: no file is known to be the run's by its name alone
+    if not present or record.settings.kind == EMBED:
         return
     suffix = record.settings.picture_format or "png"
     for rows in plan.parts():

@@ -23,6 +23,7 @@ from i2s_batch.storage.store import PROBES
 
 _COUNTED = 100  # files that are counted at most: of millions the first are enough to refuse the output
 _NAMED = 3
+_PAGE_MARK, _MARKED_BYTES = b'<meta name="generator" content="i2s-batch report">', 1000  # where every page begins
 _LIMIT_BYTES = 1 << 24  # of the record of a run, which has some thousand bytes
 # Files that systems and file managers create by themselves: no reason to refuse a folder, and never deleted.
 _SYSTEM_FILES = frozenset(
@@ -112,6 +113,14 @@ def check_same(store: Store, files: Mapping[str, bytes]) -> None:
             continue
         if found != data:
             raise RunConflictError(f"{store.uri(key)!r} exists and is another file; move it, or give another folder")
+
+
+def is_our_page(store: Store, key: str) -> bool:
+    """Return whether a page under report/ was written by a report, and not by somebody else under the same name."""
+    try:
+        return _PAGE_MARK in store.get(key, _LIMIT_BYTES)[:_MARKED_BYTES]
+    except StorageError:
+        return False
 
 
 def _exists(store: Store, key: str) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from i2s_batch.errors import RunConflictError
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.ownership import check_additions
+from i2s_batch.output.ownership import check_additions, is_our_page
 from i2s_batch.storage import Store, is_remote
 
 _WAITING_BYTES = 8 << 20  # of files that are held in memory until they are written together
@@ -26,7 +27,10 @@ class ReportFiles:
             RunConflictError: It has no run.json of ours and files of a report, which may be anybody's.
         """
         self.store = store
-        self._existing = {info.key for info in store.list(RunLayout.report_prefix) if RunLayout.is_report(info.key)}
+        named = {info.key for info in store.list(RunLayout.report_prefix) if RunLayout.is_report(info.key)}
+        # An image is named after its content; a page's name may be that of somebody else's file.
+        self._foreign = {key for key in named if key.endswith(".html") and not is_our_page(store, key)}
+        self._existing = named - self._foreign
         check_additions(store, [RunLayout.report, *sorted(self._existing)[:1]])
         self._needed: set[str] = set()
         self._waiting: dict[str, bytes] = {}
@@ -40,7 +44,13 @@ class ReportFiles:
         return found
 
     def add(self, key: str, data: bytes) -> None:
-        """Write a file, at the latest when the report is finished."""
+        """Write a file, at the latest when the report is finished.
+
+        Raises:
+            RunConflictError: A file of somebody else has its name.
+        """
+        if key in self._foreign:
+            raise RunConflictError(f"{self.store.uri(key)!r} exists and was written by no report; move it")
         self._needed.add(key)
         self._waiting[key] = data
         self._waiting_bytes += len(data)

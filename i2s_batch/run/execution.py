@@ -17,7 +17,7 @@ from i2s_batch.models.work import generator_work
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.logged_rows import delete_damaged_rows
-from i2s_batch.output.overwriting import is_unbegun
+from i2s_batch.output.overwriting import check_writes_over_nothing, is_unbegun
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import settle_publications
 from i2s_batch.output.run_record import RunRecord
@@ -151,9 +151,10 @@ class Run(ABC):
     def was_killed(self) -> bool:
         """Return whether a driver of this output, or a worker with an image, has died: the marks are still there.
 
-        To be asked before the run takes the lease.
+        To be asked before the run takes the lease. A run whose place this one takes does not count.
         """
-        return any(True for mark in (RunLayout.lease, RunLayout.deaths) for _ in self._store.list(mark))
+        marks = () if self._replaced is not None else (RunLayout.lease, RunLayout.deaths)
+        return any(True for mark in marks for _ in self._store.list(mark))
 
     def describe(self) -> RunPreview:
         """Return what the run would do, for `--dry-run`."""
@@ -290,6 +291,7 @@ class Run(ABC):
         if self._replaced is None:
             self.clear_work()  # of a run that was killed before it had a run.json
             return
+        check_writes_over_nothing(self._store, self._replaced, self._record, self.plan())
         what = "is overwritten" if self._config.overwrite else "had no image begun and is replaced"
         self._report(f"the run in {self._store.url} {what}")
         take_place(self._store, self._replaced, self._record, confirm)

@@ -202,3 +202,29 @@ def test_too_little_memory_in_a_worker_is_no_fault_of_ours(
     monkeypatch.setattr(Slots, "advance", full)
     with pytest.raises(RunFailedError, match=r"too little memory .*\(8 TiB\)"):
         embed(job)
+
+
+def test_a_closed_standard_output_is_no_fault(tmp_path: Path) -> None:
+    done = subprocess.run([f"{PROGRAM} --version >&-"], shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_output_without_room_is_one_line() -> None:
+    done = subprocess.run([f"{PROGRAM} --help > /dev/full"], shell=True, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert "there is no room left to write to (OSError: [Errno 28] No space left on device); make some" in line
+
+
+def test_a_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        [f"rmdir ../gone; exec {PROGRAM} status out"],
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path / "gone",
+    )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and "the current folder has been deleted; change to another one" in line

@@ -196,11 +196,22 @@ def test_only_files_that_a_report_spells_are_deleted(out: Path, generator: Path)
         "report/images/mine.jpg",
         f"report/images/ff/{digest}-original.jpg",
     ]
+    mine += [RunLayout.report_page("animations", 1)]  # a name of ours, and not a page of ours
     store = open_store(str(out))
     for key in (*ours, *mine):
         store.put(key, b"x")
+    write_report(str(out), None, "none")
+    store.put(ours[0], store.get(RunLayout.report_page("images", 1)))
     write_report(str(out), generator_weights(str(generator)))
     assert not any((out / key).exists() for key in ours) and all((out / key).read_bytes() == b"x" for key in mine)
+
+
+def test_a_report_writes_over_no_page_of_somebody_else(out: Path) -> None:
+    store = open_store(str(out))
+    store.put(RunLayout.report_index, b"mine")
+    with pytest.raises(RunConflictError, match=r"report/index\.html. exists and was written by no report; move it"):
+        write_report(str(out), None, "none")
+    assert store.get(RunLayout.report_index) == b"mine"
 
 
 def test_a_report_of_a_table_without_its_record_may_be_anybodys(out: Path) -> None:

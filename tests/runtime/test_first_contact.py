@@ -170,6 +170,39 @@ def test_overwriting_deletes_what_the_run_wrote_and_nothing_else(anywhere: Embed
     assert find_record(store).settings.operation == "render"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("name", ["pictures/01.png", "side-by-side/01.png", "contact-sheet.png"])
+def test_a_run_does_not_write_over_files_of_others_where_it_replaces_one(job: EmbedRunRequest, name: str) -> None:
+    embed(job)
+    out = f"{job.out}-2"
+    embed(replace(job, out=out))
+    store = open_store(out)
+    store.put(name, b"mine")
+    before = contents(store)
+    with pytest.raises(RunConflictError, match=f"{name}' would be written over, and the run in .* has not written it"):
+        edited(job, out, Render(), EditConfig(device="cpu", overwrite=True))
+    assert {key: data for key, data in contents(store).items() if not key.startswith("work/")} == before
+
+
+def test_a_sheet_or_page_that_an_embedding_run_has_not_written_stays(job: EmbedRunRequest) -> None:
+    embed(job)
+    store = open_store(job.out)
+    theirs = {"contact-sheet.png": b"mine", "study.md": b"mine", "report/index.html": b"mine"}
+    theirs |= {"pictures/01.png.png": b"mine", "inputs/01.png.png": b"mine"}
+    store.put_all(theirs)
+    embed(replace(job, config=replace(TWO_STEPS, overwrite=True)))
+    assert theirs.items() <= contents(store).items()
+
+
+def test_a_replaced_run_that_was_killed_says_nothing_of_the_new_one(job: EmbedRunRequest) -> None:
+    embed(job)
+    store = open_store(job.out)
+    store.put(RunLayout.deaths, b'{"0": 1}')
+    weights = replace(job, config=replace(TWO_STEPS, overwrite=True))
+    run, resumed = EmbedRun(weights, [].append), EmbedRun(job, [].append)
+    run.plan(), resumed.plan()
+    assert resumed.was_killed() and not run.was_killed()
+
+
 def test_what_is_overwritten_is_said_and_a_dry_run_writes_nothing(job: EmbedRunRequest) -> None:
     embed(job)
     before = contents(open_store(job.out))
