@@ -46,7 +46,8 @@ def report(
         RunConflictError: The table was made by another generator.
     """
     where = path_or_url("out", out)
-    kind = recorded_settings(open_table(where, quiet=True).schema, where).run.kind  # before a network is fetched for no table
+    # Before a network is fetched for no table.
+    kind = recorded_settings(open_table(where, quiet=True).schema, where).run.kind
     if generator is not None and kind == STUDY:
         raise ConfigError(
             "--generator has no effect on a study, whose page shows the reconstructions that it kept; leave it out"
