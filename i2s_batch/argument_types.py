@@ -6,6 +6,7 @@ check_fields(self)                       in the __post_init__ of a frozen datacl
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -23,7 +24,7 @@ _PLAIN: dict[Any, tuple[type, str]] = {
     NoneType: (NoneType, "None"),
 }
 _SEQUENCE, _MAPPING = get_origin(Sequence[str]), get_origin(Mapping[str, float])
-_HINTS: dict[type[Any], dict[str, Any]] = {}  # the fields' types of each class that was checked
+_HINTS: dict[type[Any], tuple[tuple[str, Any], ...]] = {}  # the fields' types of each class that was checked
 _IN_WORDS = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
@@ -47,7 +48,7 @@ def check_fields(value: object) -> None:
     kind = type(value)
     if kind not in _HINTS:
         _HINTS[kind] = _hints(kind)
-    for name, hint in _HINTS[kind].items():
+    for name, hint in _HINTS[kind]:
         given = getattr(value, name)
         plain = typed(name, given, hint)
         if plain is not given:
@@ -61,10 +62,10 @@ def path_or_url(name: str, value: str | os.PathLike[str]) -> str:
     return text
 
 
-def _hints(kind: type[object]) -> dict[str, Any]:
-    """Return the types of a dataclass's fields."""
-    fields: dict[str, Any] = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    return {name: hint for name, hint in get_type_hints(kind).items() if name in fields}
+def _hints(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
+    """Return the names and types of a dataclass's fields."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return tuple((name, hint) for name, hint in get_type_hints(kind).items() if name in names)
 
 
 def _fits(value: object, kind: Any) -> bool:

@@ -18,7 +18,7 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import Checksum
 from i2s_batch.output.run_record import CHECKSUMS, RunRecord
 from i2s_batch.schema.codec import encode_shard, table_schema
-from i2s_batch.schema.columns import STATUS_OK, STATUS_UNREADABLE
+from i2s_batch.schema.columns import STATUS_OK, STATUS_UNREADABLE, folder_of
 from i2s_batch.schema.settings import GeneratorRecord, RunSettings, VGGRecord
 from i2s_batch.sources.items import sorted_images
 from i2s_batch.storage import open_store
@@ -26,6 +26,7 @@ from i2s_batch.storage import open_store
 SHARD_ROWS = 1000
 STEPS = 1000
 _BAD_EVERY = 100
+GENERATOR = "0" * 64  # its fingerprint
 
 
 def items(rows: int) -> Iterator[tuple[str, str]]:
@@ -45,7 +46,7 @@ def record(shape: tuple[int, int]) -> RunRecord:
     return RunRecord(
         source="s3://bucket/pictures",
         settings=RunSettings.of(EmbedRunConfig(shard_size=SHARD_ROWS).identity()),
-        generator=GeneratorRecord("0" * 64, "stylegan2", "synthetic", shape),
+        generator=GeneratorRecord(GENERATOR, "stylegan2", "synthetic", shape),
         vgg=VGGRecord("1" * 64, "synthetic"),
         created_at="2026-01-01T00:00:00+00:00",
         checksums=CHECKSUMS,
@@ -86,6 +87,8 @@ def shard_rows(
     bad = np.arange(count) % _BAD_EVERY == _BAD_EVERY - 1
     columns = {field.name: pa.nulls(count, field.type) for field in schema}
     columns |= {name: images[name] for name in ("image_id", "uri")}
+    columns["folder"] = pa.array([folder_of(image_id) for image_id in images["image_id"].to_pylist()], pa.string())
+    columns["generator_fingerprint"] = pa.array([GENERATOR] * count, pa.string())
     columns["status"] = pa.array(np.where(bad, STATUS_UNREADABLE, STATUS_OK))
     for name, text in (("error_type", "PictureError"), ("error", "it is no picture")):
         columns[name] = pa.array(np.where(bad, text, ""), mask=~bad)

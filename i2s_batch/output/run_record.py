@@ -238,8 +238,8 @@ class RunRecord:
 def _value(setting: Json) -> str:
     """Return a setting as the command line has it."""
     if isinstance(setting, dict):  # the loss weights
-        return ",".join(f"{name}={value}" for name, value in setting.items())
-    return str(setting)
+        return ",".join(f"{name}={_value(value)}" for name, value in setting.items())
+    return str(setting).removesuffix(".0")
 
 
 def _now() -> str:

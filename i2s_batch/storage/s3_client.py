@@ -120,7 +120,7 @@ def _make_client() -> Any:
     return client
 
 
-def _add_wanted(params: dict[str, Any], model: Any, **_: Any) -> None:
+def _add_wanted(params: dict[str, str], model: Any, **_: Any) -> None:
     """Add to the parameters of a request what the environment asks for, where the request has such a parameter."""
     for variable, parameter in _PARAMETERS.items():
         value = os.environ.get(variable)

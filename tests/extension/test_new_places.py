@@ -57,7 +57,7 @@ def test_a_run_reads_and_writes_a_store_from_outside(tmp_path: Path, generator: 
             list_images(f"{root}/in/faces", exclude=f"{root}/in")
         with pytest.raises(RunConflictError, match="lies where the run at"):
             embed(EmbedRunRequest(f"{root}/in", f"{root}/out/latents/more", str(generator), str(vgg), CONFIG))
-    with pytest.raises(StorageError, match="cannot be opened; give a local path or s3://bucket/prefix"):
+    with pytest.raises(StorageError, match="cannot be opened; give a local path or a url such as s3://bucket/prefix"):
         open_store(f"{root}/out")
 
 

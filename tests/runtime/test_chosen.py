@@ -230,12 +230,12 @@ CRASHING = b"CRASHES!"
 CRASH = f"""
 import os, signal
 from i2s_batch.embedding import embed_worker
-decode = embed_worker.decode_image
+decode = embed_worker.decode_file
 def crash(data):
     if bytes(data) == {CRASHING!r}:
         os.kill(os.getpid(), signal.SIGSEGV)
     return decode(data)
-embed_worker.decode_image = crash
+embed_worker.decode_file = crash
 """
 
 

@@ -146,7 +146,7 @@ def test_an_interrupted_run_and_the_command_that_goes_on_with_it(
     # What a command line cannot say, or must not show, is not made up.
     record = json.loads((Path(job.out) / "run.json").read_text())
     for change in (
-        {"settings": record["settings"] | {"learning_rate": 0.5}},
+        {"settings": record["settings"] | {"annealing": 0.5}},
         {"given": {"generator": None, "vgg": "random"}},
         {"given": None},
     ):

@@ -6,6 +6,7 @@ import http.server
 import io
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -216,9 +217,11 @@ def google() -> Iterator[str]:
     """The address of an emulator of Google Cloud Storage on loopback, with a bucket that holds some files."""
     from gcp_storage_emulator.server import create_server
 
-    running = create_server("127.0.0.1", 0, in_memory=True, default_bucket="photos")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = create_server("127.0.0.1", port, in_memory=True, default_bucket="photos")
     running.start()
-    port = running._api._httpd.server_address[1]
     yield f"http://127.0.0.1:{port}"
     running.stop()
 

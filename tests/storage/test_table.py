@@ -202,7 +202,8 @@ def test_a_run_without_one_good_picture(tmp_path: Path) -> None:
 
 def test_no_output(tmp_path: Path, s3_bucket: str) -> None:
     for where in (str(tmp_path / "missing"), str(tmp_path), f"s3://{s3_bucket}/missing"):
-        with pytest.raises(StorageError, match=rf"{where}' holds no output"):
+        missing = "does not exist, so it " if where.startswith("/") and where.endswith("missing") else ""
+        with pytest.raises(StorageError, match=rf"{where}' {missing}holds no output"):
             read_latents(where)
     with pytest.raises(StorageError, match=r"the bucket does not exist"):
         read_latents("s3://no-such-bucket-at-all/out")

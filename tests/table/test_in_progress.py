@@ -126,7 +126,7 @@ def _by_export(url: str, folder: Path) -> dict[str, np.ndarray]:
 
 def _by_edits(url: str, folder: Path) -> dict[str, np.ndarray]:
     index, reader = LatentIndex([url]), LatentReader([url])
-    return {name: reader.read(name, index.location(name)) for name in index.ok()}
+    return {name: reader.read(name, index.location(name)) for name in index.in_tables(1)[0]}
 
 
 READERS = [_by_read_latents, _by_batches, _by_open_table, _by_query, _by_export, _by_edits]
@@ -298,7 +298,7 @@ def test_a_latent_is_found_when_its_shard_has_gained_rows(local: Store, finished
             publish(local, finished, shard)
     late = LatentReader([local.url])
     for reader in (early, between, late):
-        for name in index.ok():
+        for name in index.in_tables(1)[0]:
             np.testing.assert_array_equal(reader.read(name, index.location(name)), expected[name], err_msg=name)
 
 
@@ -396,17 +396,17 @@ def test_a_condition_chooses_among_the_rows_that_were_indexed(
     local: Store, finished: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that a run gains between the two are left to the next edit."""
-    from i2s_batch.editing import edit_run
+    from i2s_batch.editing import selected_images
 
     unpublish(local, [0, 1, 2], without=LOST)
-    original = edit_run.chosen_ids
+    original = selected_images.chosen_ids
 
     def later(out, where):
         for shard in range(3):
             publish(local, finished, shard)
         return original(out, where)
 
-    monkeypatch.setattr(edit_run, "chosen_ids", later)
+    monkeypatch.setattr(selected_images, "chosen_ids", later)
     assert status_of("render", local.url, tmp_path / "images", "--in-process", "--where", "steps = 2") == 0
     table = read_table(str(tmp_path / "images"))
     assert table.num_rows == len(FOUND) and set(table["status"].to_pylist()) == {"ok"}

@@ -55,7 +55,6 @@ def write_samples(
     """
     settings = request.settings.resolved(weights)
     store = open_store(request.out)
-    store.check_can_write()
     check_out(store, settings.seeds)
     store.check_writable()
     dtype = set_numerics(request.config.precision)
@@ -94,6 +93,7 @@ def _drawn(seeds: list[int], latents: SeedLatents, generator: Generator) -> Iter
 
 def check_out(store: Store, seeds: Seeds) -> None:
     """Raise RunConflictError unless OUT is free, or holds what this very command writes, as far as names tell."""
+    store.check_can_write()
     if find_record(store) is not None:
         raise RunConflictError(
             f"{store.url!r} holds a run; give another OUT, or --table to resume samples that have a latent table"
