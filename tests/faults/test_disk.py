@@ -21,7 +21,7 @@ from i2s_batch.output import lease
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.pools import InProcessCluster
 from tests.faults.outputs import Witness
-from tests.material import without_power
+from tests.material import open_to_others, without_power
 from tests.runs import embed, job_over
 from tests.runtime.checks import check_table
 
@@ -142,8 +142,15 @@ def test_a_folder_that_forbids(
     folder = Path(job.out) / "work/rows/00000"
     embed(replace(job, out=str(tmp_path / "elsewhere")))  # all modules are imported: the other user may not read them
 
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
     def run() -> None:
-        embedding = EmbedRun(job, [].append)  # reads networks and versions, which the other user may not
+        with monkeypatch.context() as patch:
+            patch.setattr("tempfile.tempdir", str(temporary))
+            embedding = EmbedRun(job, [].append)  # reads networks and versions, which the other user may not
+        for listing in temporary.iterdir():
+            open_to_others(listing)
         with without_power():
             embedding.execute(InProcessCluster())
 

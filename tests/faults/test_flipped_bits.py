@@ -40,7 +40,7 @@ CONFIG = EmbedRunConfig(
 # Resumed runs, in each of which a bit of every file has flipped.
 TRIALS = {False: 30, True: 500}
 # What differs between two runs of the same images.
-UNSTABLE = ("uri", "seconds", "embedded_at", "worker", "attempts")
+UNSTABLE = ("uri", "seconds", "embedded_at", "worker", "attempts", "run_id")
 
 
 class StopError(Exception):

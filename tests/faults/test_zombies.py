@@ -21,7 +21,7 @@ from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
-from i2s_batch.errors import RunConflictError, StorageError
+from i2s_batch.errors import RunConflictError, StorageError, UnfinishedRunWarning
 from i2s_batch.models.loading import vgg_weights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
@@ -231,7 +231,8 @@ def test_a_shard_that_came_unseen_is_not_overwritten(job: EmbedRunRequest, plann
             task = task_of(job, index)
             log.write_rows(task, rows_of(status, task))
         assembler.publish(0, plan.units_of(0), exists=False)
-    assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
+    with pytest.warns(UnfinishedRunWarning, match="3 of 8 images are there"):
+        assert set(read_table(job.out)["status"].to_pylist()) == {"ok"}
 
 
 @pytest.fixture
