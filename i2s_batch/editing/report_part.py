@@ -52,7 +52,7 @@ def _shown(strip: Strip, files: ReportFiles, animations: _Animations) -> ShownIm
     for name, pixels in zip(strip.parents, strip.before, strict=True):
         digest = "" if pixels is None else digest_of(name, pixels.tobytes())
         parent = picture_in_page("parent", pixels, files, digest, "parent not available", STRIP_SIDE)
-        pictures.append(replace(parent, what=f"parent {name}"))
+        pictures.append(replace(parent, what=f"{strip.role} {name}"))
     for key, pixels in zip(strip.files, strip.after, strict=True):
         small = picture_in_page(_name(key), pixels, files, missing="not made", side=STRIP_SIDE)
         pictures.append(replace(small, whole=url_of(key)) if small.small else small)

@@ -48,6 +48,7 @@ class Strip:
         before: The images of the parents.
         after: The edited images.
         parents: The ids of the parents.
+        role: What `before` shows of them: parent, the image of its latent, or photograph, which it was embedded from.
         files: The keys of the edited images below OUT.
     """
 
@@ -57,6 +58,7 @@ class Strip:
     after: list[np.ndarray | None]
     parents: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    role: str = "parent"
 
     @property
     def alt(self) -> str:
@@ -90,12 +92,13 @@ def load_strips(out: str, network: Callable[[], Generator]) -> list[Strip]:
         caption = f"{first.operation} of {', '.join(before)}" if before else f"{first.operation} {name}"
         after = [results.image(rows[image_id]) for image_id in ids]
         files = tuple(results.key(rows[image_id]) for image_id in ids)
+        role = "photograph" if reproduces(first.operation) else "parent"
         images = [] if reproduces(first.operation) else [parents.image(one) for one in before]
         if reproduces(first.operation):
             photograph = parents.photograph(before[0], after[0])
             caption = caption if photograph is None else f"{before[0]} | reconstruction"
             before, images = ([], []) if photograph is None else (before[:1], [photograph])
-        strips.append(Strip(name, caption, images, after, tuple(before), files))
+        strips.append(Strip(name, caption, images, after, tuple(before), files, role))
     return strips
 
 

@@ -84,7 +84,7 @@ def test_tables_with_equal_ids_are_merged_with_prefixes(jobs: list[EmbedRunReque
     assert all(merged[image_id] == row for image_id, row in second.items())
     assert merge_runs(outs, new, print, ("one/", "")).images == 11, "as often as one likes"
     other = str(tmp_path / "other")
-    assert "--prefix is given 1 times for 2 runs" in refusal(i2s_batch("merge", *outs, other, "--prefix", "one/"))
+    assert "--prefix is given 1 time for 2 runs" in refusal(i2s_batch("merge", *outs, other, "--prefix", "one/"))
     assert not Path(other).exists()
 
 
