@@ -92,9 +92,9 @@ def test_kill_9_of_an_actor_and_of_the_driver_and_every_job_is_done_once(
     assert set(table["status"].to_pylist()) == {"ok"} and 2 in table["attempts"].to_pylist()
     jobs = set(zip(map(tuple, table["parents"].to_pylist()), table["strength"].to_pylist(), strict=True))
     assert len(jobs) == 6 * FRAMES, "every job exactly once"
-    ids, sha256 = (table[name].to_pylist() for name in ("image_id", "sha256"))
-    digests = {f"{image_id}.png": digest for image_id, digest in zip(ids, sha256, strict=True)}
-    files = {path.relative_to(out / "pictures").as_posix(): path for path in (out / "pictures").rglob("*.png")}
+    named, sha256 = (table[name].to_pylist() for name in ("image_file", "sha256"))
+    digests = dict(zip(named, sha256, strict=True))
+    files = {path.relative_to(out).as_posix(): path for path in (out / "pictures").rglob("*.png")}
     assert files.keys() == digests.keys()
     for name in np.random.default_rng(0).choice(sorted(files), 200, replace=False):
         assert hashlib.sha256(files[name].read_bytes()).hexdigest() == digests[name]
@@ -115,8 +115,8 @@ def test_bad_usage_of_edits_is_one_line(latents: Path, tmp_path: Path, capsys: p
         (["edit", "reenact", latents, out, "--target", "0.png", "--frames", "a", "--where", "true"], "give one"),
         (["render", latents, out, "--where", "psnr ="], "is not a condition in SQL"),
         (["render", latents, out, "--ids", tmp_path / "none.txt"], "cannot be read"),
-        (["render", tmp_path, out], "no run.json that records where the generator is"),
-        (["render", tmp_path / "nothing", out, "--generator", "nowhere.pkl"], "nowhere.pkl"),
+        (["render", tmp_path, out], "holds no output of i2s-batch; give the OUT of an embed run"),
+        (["render", tmp_path / "nothing", out, "--generator", "nowhere.pkl"], "nothing' does not exist"),
         (["render", latents, out, "--format", "bmp"], "'bmp' is not one of"),
     ):
         with pytest.raises(SystemExit) as left:

@@ -71,7 +71,9 @@ def test_what_is_there_stays_and_what_has_no_photograph_is_counted(job: EditRunR
     scene(9, (20, 20)).save(tmp_path / "in" / NAMES[1])
     said = carry_out(job)
     assert "1 image written beside its photograph" in said
-    assert "2 photographs are gone, changed or unreadable: no comparison is made of what was embedded from there" in said
+    assert (
+        "2 photographs are gone, changed or unreadable: no comparison is made of what was embedded from there" in said
+    )
     (one,) = Path(job.out, "side-by-side").rglob("*.png")
     one.write_bytes(b"kept")
     carry_out(job)
