@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NoReturn
 
 from i2s_batch.errors import ObjectUnreadableError, StorageError
+from i2s_batch.storage.read_only import ReadOnlyStore
 from i2s_batch.storage.store import ObjectInfo, Store
 
 
-class OverlaidStore(Store):
+class OverlaidStore(ReadOnlyStore):
     """Presents the store `below` with the objects `held`, by key, in place of its own of the same keys."""
 
     def __init__(self, below: Store, held: Mapping[str, bytes]) -> None:
@@ -49,30 +49,6 @@ class OverlaidStore(Store):
     def everything(self) -> Iterator[str]:
         """Yield the key of everything, as the store below finds it, and of what is held."""
         yield from dict.fromkeys((*self.below.everything(), *self.held))
-
-    def put(self, key: str, data: bytes) -> None:
-        """Refuse to write."""
-        self._refuse(key)
-
-    def put_file(self, key: str, source: Path) -> None:
-        """Refuse to write."""
-        self._refuse(key)
-
-    def put_new(self, key: str, data: bytes) -> bool:
-        """Refuse to write."""
-        self._refuse(key)
-
-    def swap(self, key: str, expected: bytes, data: bytes) -> bool:
-        """Refuse to write."""
-        self._refuse(key)
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Refuse to write."""
-        self._refuse(", ".join(keys))
-
-    def sweep(self, written: Callable[[str], bool]) -> None:
-        """Refuse to write."""
-        self._refuse("")
 
     def _refuse(self, key: str) -> NoReturn:
         raise StorageError(f"{self.uri(key)!r} is open for reading only; write to {self.url!r} itself")

@@ -1,4 +1,4 @@
-"""Defines a store that is only read, for SOURCE, lists and weights: no run can have its OUT there."""
+"""Defines a store that is only read: no run can have its OUT there."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ class ReadOnlyStore(Store):
     def _refuse(self, key: str) -> NoReturn:
         scheme = self.url.partition("://")[0]
         raise StorageError(
-            f"{without_secrets(self.uri(key))!r} cannot be written: from {scheme}:// is only read; give a local path "
+            f"{without_secrets(self.uri(key))!r} cannot be written: {scheme}:// is only read; give a local path "
             "or s3://bucket/prefix"
         )

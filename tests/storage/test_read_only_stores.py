@@ -155,7 +155,7 @@ def test_a_url_with_a_secret_is_refused_without_it(url: str) -> None:
 def test_no_run_has_its_output_where_it_can_only_read(
     url: str, tmp_path: Path, generator: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(StorageError, match=r"cannot be written: from .*:// is only read; give a local path or s3://"):
+    with pytest.raises(StorageError, match=r"cannot be written: .*:// is only read; give a local path or s3://"):
         claim(open_store(url))
     scene(0, (24, 24)).save(tmp_path / "a.png")
     words = ("--generator", generator, "--vgg", "random", "--in-process")
