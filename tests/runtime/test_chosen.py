@@ -225,15 +225,17 @@ def test_small_commands_need_no_ray(job: EmbedRunRequest, tmp_path: Path) -> Non
         assert result.returncode == 0, result.stderr
 
 
-# In a process that starts with this code an image with these bytes crashes its decoder, as a library's fault would.
+# In a process that starts with this code an image with these bytes crashes its decoder, as a library's fault would: the
+# thread that decodes reads from address 0. A signal sent to the process would let that thread go on for a while, and
+# with Ray's handler of the signal for long enough to write the image's row.
 CRASHING = b"CRASHES!"
 CRASH = f"""
-import os, signal
+import ctypes
 from i2s_batch.embedding import embed_worker
 decode = embed_worker.decode_file
 def crash(data):
     if bytes(data) == {CRASHING!r}:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        ctypes.string_at(0)
     return decode(data)
 embed_worker.decode_file = crash
 """
