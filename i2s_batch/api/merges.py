@@ -35,6 +35,7 @@ def merge(
     Raises:
         RunConflictError: The runs differ in settings or networks, or hold different images under one id.
         StorageError: A run is not finished.
+        ConfigError: A prefix does not begin a path.
     """
     if isinstance(outs, (str, os.PathLike)) or not isinstance(outs, Sequence) or len(outs) < 2:
         raise ConfigError(f"outs is {outs!r}; give at least two outputs of embed()")
@@ -43,9 +44,20 @@ def merge(
     for prefix in prefixes:
         if not prefix.isprintable():
             raise ConfigError(f"the prefix {prefix!r} has characters that cannot be printed; give others")
+        if prefix and not _begins_a_path(prefix):
+            raise ConfigError(
+                f"the prefix {prefix!r} would leave the folder of the ids: it begins with /, or one of its parts is "
+                "empty, '.' or '..'; give one such as 'first/'"
+            )
     locations = [path_or_url("outs", each) for each in outs]
     with session(progress) as report:
         summary = merge_runs(locations, output("new", new), report, prefixes)
     return MergeResult(
         out=path_or_url("new", new), images=summary.images, statuses=summary.statuses, merged=tuple(locations)
     )
+
+
+def _begins_a_path(prefix: str) -> bool:
+    """Return whether an id with this prefix is a path below a folder, as other ids are."""
+    *folders, _ = prefix.split("/")
+    return not any(part in ("", ".", "..") for part in folders)

@@ -18,6 +18,7 @@ from i2s_batch.editing.comparisons import write_comparisons
 from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
 from i2s_batch.editing.image_names import ImageNames
+from i2s_batch.editing.missing_images import redo_missing
 from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
 from i2s_batch.editing.requests import ids_in
 from i2s_batch.editing.rows import failed_edit_row
@@ -30,8 +31,10 @@ from i2s_batch.models import Generator, GeneratorWeights, build_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import EDIT_INTERNAL, Plan
 from i2s_batch.output.run_record import RunRecord, new_record
+from i2s_batch.output.run_state import RunState
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.plurals import counted
+from i2s_batch.run.assembly import Assembler
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
 from i2s_batch.run.preview import RunPreview
@@ -198,6 +201,9 @@ class EditRun(Run):
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         images = self.unit(task.index).images
         return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in images]
+
+    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
+        redo_missing(state, assembler, plan, self._store, self._report)
 
     def _complete(self) -> None:
         """Make the animations and comparisons that do not exist yet."""

@@ -15,6 +15,9 @@ from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.table.latent_reader import LatentIndex
 from i2s_batch.table.near_ids import not_in
 from i2s_batch.table.selection import chosen_ids
+from i2s_batch.table.table_ids import is_called, readings
+
+_TABLES_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +109,17 @@ def _check_list(index: LatentIndex, request: Request) -> None:
         raise UnknownImageError(f"none of the images of the edit list is known: {_unknown(named[0], index)}")
 
 
-def _unknown(image_id: str, index: LatentIndex) -> str:
-    return not_in(image_id, [table.url for table in index.tables], index.ids)
+def _unknown(name: str, index: LatentIndex) -> str:
+    """Return a message: what of a name, an id or TABLE:ID, is unknown, and what may be meant."""
+    urls = [table.url for table in index.tables]
+    for table, image_id in readings(name):
+        called = [url for url in urls if is_called(table, url)]
+        if called:
+            return not_in(image_id, called, index.ids_in(called))
+        if holding := [url for url in urls if image_id in index.ids_in([url])]:
+            meant = " or ".join(repr(f"{url.rpartition('/')[2]}:{image_id}") for url in holding[:_TABLES_NAMED])
+            return f"{name!r} names a table {table!r}, and there is none; did you mean {meant}?"
+    return not_in(name, urls, index.ids)
 
 
 def _in_natural_order(image_id: str) -> list[tuple[int, str]]:

@@ -178,7 +178,8 @@ def _best(found: Sequence[_Candidate], stores: Sequence[Store]) -> int:
             hashes = " and ".join(f"{str(one.sha256)[:12]}..." for one in (whole[0], row))
             raise RunConflictError(
                 f"{row.image_id!r} is one image in {stores[whole[0].run].url} and another in "
-                f"{stores[row.run].url} (their sha256 are {hashes}); rename one and embed it again"
+                f"{stores[row.run].url} (their sha256 are {hashes}); to keep both, give a prefix "
+                "for the ids of each run (--prefix one/ --prefix two/)"
             )
 
     def rank(index: int) -> tuple[bool, float]:

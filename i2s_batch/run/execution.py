@@ -294,7 +294,7 @@ class Run(ABC):
         check_writes_over_nothing(self._store, self._replaced, self._record, self.plan())
         what = "is overwritten" if self._config.overwrite else "had no image begun and is replaced"
         self._report(f"the run in {self._store.url} {what}")
-        take_place(self._store, self._replaced, self._record, confirm)
+        take_place(self._store, self._replaced, self._record, self._config.overwrite, confirm)
 
     def _save(self, plan: Plan) -> None:
         """Save the plan and continue with the saved one, which holds in memory only what is asked for."""

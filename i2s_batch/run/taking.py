@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -78,8 +79,18 @@ def described(store: Store, record: RunRecord) -> str:
     return f"{begun}, with {done.images - done.remaining_images} of {counted(done.images, 'image')} done"
 
 
-def take_place(store: Store, replaced: RunRecord, record: RunRecord, confirm: Callable[[], None]) -> None:
-    """Delete what a run wrote, and record another in its place, which has no plan yet."""
+def take_place(
+    store: Store, replaced: RunRecord, record: RunRecord, overwrite: bool, confirm: Callable[[], None]
+) -> None:
+    """Delete what a run wrote, and record another in its place, which has no plan yet.
+
+    Whoever looks at the output when the driver was killed between the two sees the command that was interrupted: the
+    one that is replaced would find its rows gone.
+    """
+    confirm()
+    command = record.resume_command(store.url)
+    words = None if command is None else (*shlex.split(command)[1:], *(("--overwrite",) if overwrite else ()))
+    store.put(RunLayout.run_json, replace(replaced, command=words).encode())
     clear_run(store, replaced, confirm)
     store.put(RunLayout.run_json, record.encode())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -111,6 +111,12 @@ class LatentIndex:
         rows = int(np.searchsorted(self._locations[:, 0], count))
         ok = [image_id for image_id, status in zip(self.ids[:rows], self.status, strict=False) if status == STATUS_OK]
         return ok, rows - len(ok)
+
+    def ids_in(self, urls: Collection[str]) -> list[str]:
+        """Return the ids of the tables at some urls, in order."""
+        numbers = [number for number, table in enumerate(self.tables) if table.url in urls]
+        rows = np.flatnonzero(np.isin(self._locations[:, 0], numbers)).tolist()
+        return [self.ids[row] for row in rows]
 
     def location(self, name: str) -> LatentLocation | None:
         """Return where the latent of an image is, named by its id or as TABLE:ID; None if no table holds the image.

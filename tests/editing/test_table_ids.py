@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from i2s_batch.editing import ListedEdit, Morph, Style
 from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.editing.strips import load_strips
 from i2s_batch.embedding.embed_run import EmbedRunRequest
-from i2s_batch.errors import SourceError
+from i2s_batch.errors import SourceError, UnknownImageError
 from i2s_batch.models import build_generator
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.run.pools import InProcessCluster
@@ -93,6 +94,26 @@ def test_one_of_several_tables_that_hold_an_id(job: EditRunRequest, folder: Path
     assert [row["status"] for row in rows] == ["ok", "ok"] and len({tuple(row["latent"]) for row in rows}) == 2
     one = replace(job, out=f"{job.out}2", latents=both, request=Morph((0.0,), to="b.png"), ids=("cats:a.png",))
     np.testing.assert_array_equal(carry_out(one)[0]["latent"], latent(folder, "cats", "a.png"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "caats:tabby.png",
+            "'caats:tabby.png' names a table 'caats', and there is none; did you mean 'cats:tabby.png'?",
+        ),
+        ("dogs:a.png", "names a table 'dogs', and there is none; did you mean 'people:a.png' or 'cats:a.png'?"),
+        ("cats:taby.png", "'taby.png' is not in {folder}/cats; did you mean 'tabby.png'"),
+        ("people:tabby.png", "'tabby.png' is not in {folder}/people; did you mean 'cats:tabby.png'"),
+        ("dogs:nobody", "'dogs:nobody' is not in {folder}/people or {folder}/cats"),
+    ],
+)
+def test_the_unknown_part_of_a_name_is_named(job: EditRunRequest, folder: Path, name: str, message: str) -> None:
+    both = tuple(str(folder / table) for table in TABLES)
+    asked = replace(job, latents=both, request=Morph((1.0,), to=name))
+    with pytest.raises(UnknownImageError, match=re.escape(message.format(folder=folder))):
+        asked.select([].append)
 
 
 def test_a_name_with_two_meanings_is_refused(folder: Path, tmp_path: Path) -> None:

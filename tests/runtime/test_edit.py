@@ -372,3 +372,26 @@ def test_what_an_earlier_version_called_ok_is_never_ok_again(
     (bad,) = [row for row in rows_of(job.out).values() if row["status"] == "diverged"]
     assert f"the {where} of render of '1.png'" in bad["error"] and "not finite" in bad["error"]
     check_pictures(job.out, generator)
+
+
+@pytest.mark.parametrize("picture_format", ["png", "jpeg"])
+def test_a_deleted_image_is_made_again(job: EditRunRequest, generator: Path, picture_format: str) -> None:
+    """Its row and the other files stay as they are."""
+    job = replace(job, config=replace(job.config, shard_size=4, picture_format=picture_format))
+    run(job)
+    files = {
+        path: path.read_bytes()
+        for path in Path(job.out).rglob("*")
+        if path.suffix in (f".{picture_format}", ".parquet")
+    }
+    lost = [path for path in files if path.parent.name == "pictures"][:2]
+    for path in lost:
+        path.unlink()
+    assert not verify(job.out).sound
+    said: list[str] = []
+    outcome = run(job, said=said)
+    assert "2 images are no longer in" in " ".join(said) and outcome.acceptable
+    assert {path: path.read_bytes() for path in files} == files and verify(job.out).sound
+    said.clear()
+    run(job, said=said)
+    assert "no longer in" not in " ".join(said)

@@ -19,7 +19,10 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.overwriting import clear_run, is_unbegun
 from i2s_batch.output.ownership import find_record
 from i2s_batch.output.plan import Plan
+from i2s_batch.output.run_record import RunRecord
 from i2s_batch.run.pools import InProcessCluster
+from i2s_batch.run.status import read_status
+from i2s_batch.run.taking import take_place
 from i2s_batch.sources.options import SourceOptions
 from i2s_batch.storage import Store, open_store
 from i2s_batch.studies.study_config import StudyConfig
@@ -201,6 +204,22 @@ def test_a_replaced_run_that_was_killed_says_nothing_of_the_new_one(job: EmbedRu
     run, resumed = EmbedRun(weights, [].append), EmbedRun(job, [].append)
     run.plan(), resumed.plan()
     assert resumed.was_killed() and not run.was_killed()
+
+
+def test_after_a_kill_while_a_run_is_deleted_status_has_the_command_that_deletes_it(job: EmbedRunRequest) -> None:
+    embed(job)
+    before, store = read_status(job.out, [].append).command, open_store(job.out)
+    old = RunRecord.decode(store.get(RunLayout.run_json), job.out)
+    new = replace(job, out=f"{job.out}2", config=TWO_STEPS)
+    EmbedRun(new, [].append).begin()
+    confirmations = iter((None,))
+    with pytest.raises(StopIteration):  # in place of a kill after the first
+        take_place(store, old, find_record(open_store(new.out)) or old, True, lambda: next(confirmations))
+    after = read_status(job.out, [].append).command
+    assert after == f"{before} --overwrite".replace("--steps 1", "--steps 2")
+    embed(replace(new, out=job.out, config=replace(TWO_STEPS, overwrite=True)))
+    finished = read_status(job.out, [].append)
+    assert finished.finished and finished.command == after.removesuffix(" --overwrite")
 
 
 def test_what_is_overwritten_is_said_and_a_dry_run_writes_nothing(job: EmbedRunRequest) -> None:

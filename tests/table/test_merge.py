@@ -19,7 +19,7 @@ from i2s_batch.schema.codec import encode_shard
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_table
 from tests.material import scene
-from tests.program import i2s_batch, refusal
+from tests.program import i2s_batch, refusal, status_of
 from tests.runs import embed
 
 CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=3), batch_size=4, shard_size=3, max_failed_fraction=1)
@@ -88,6 +88,15 @@ def test_tables_with_equal_ids_are_merged_with_prefixes(jobs: list[EmbedRunReque
     assert not Path(other).exists()
 
 
+@pytest.mark.parametrize("prefix", ["../", "/", "a//", "a/../b", "./", "s3://b/"])
+def test_a_prefix_that_begins_no_path_below_a_folder_is_refused(
+    jobs: list[EmbedRunRequest], tmp_path: Path, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("merge", *(job.out for job in jobs), tmp_path / "new", "--prefix", prefix, "--prefix", "two-")
+    assert status_of(*words) == 2 and not (tmp_path / "new").exists()
+    assert f"the prefix {prefix!r} would leave the folder of the ids" in capsys.readouterr().err
+
+
 def test_the_lower_loss_wins_whichever_comes_first(jobs: list[EmbedRunRequest], tmp_path: Path) -> None:
     """The same runs, where the second has a better c."""
     store, key = open_store(jobs[1].out), RunLayout.shard(0)
@@ -118,6 +127,7 @@ def test_one_id_for_two_pictures_is_refused(jobs: list[EmbedRunRequest], tmp_pat
     embed(other)
     with pytest.raises(RunConflictError, match=r"'a\.png' is one image in .*out0 and another in .*other") as refusal:
         merge_runs([jobs[0].out, other.out], str(tmp_path / "new"), print)
+    assert "to keep both, give a prefix for the ids of each run (--prefix one/ --prefix two/)" in str(refusal.value)
     assert rows(jobs[0].out)["a.png"]["sha256"][:12] in str(refusal.value) and not (tmp_path / "new").exists()
 
 

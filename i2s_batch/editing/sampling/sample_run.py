@@ -11,6 +11,7 @@ import pyarrow as pa
 from i2s_batch.config import EditConfig
 from i2s_batch.editing.edit_run import PLANNED_AT_ONCE, UNIT
 from i2s_batch.editing.edit_worker import EditWorker
+from i2s_batch.editing.missing_images import redo_missing
 from i2s_batch.editing.planned_images import PLANNED, SEED, PlannedImage, from_table, to_table
 from i2s_batch.editing.recipes import Recipe
 from i2s_batch.editing.rows import failed_edit_row
@@ -25,7 +26,9 @@ from i2s_batch.models import GeneratorWeights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import EDIT_INTERNAL, Plan
 from i2s_batch.output.run_record import new_record
+from i2s_batch.output.run_state import RunState
 from i2s_batch.output.units import Task, Unit
+from i2s_batch.run.assembly import Assembler
 from i2s_batch.run.device import device_errors
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
@@ -103,6 +106,9 @@ class SampleRun(Run):
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         images = self.unit(task.index).images
         return [failed_edit_row(image, task.attempts, STATUS_CRASHED, error) for image in images]
+
+    def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
+        redo_missing(state, assembler, plan, self._store, self._report)
 
     def _complete(self) -> None:
         """Draw the contact sheet of images that are in the output."""
