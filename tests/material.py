@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,10 +103,10 @@ def draw_pictures(folder: Path) -> set[str]:
 
 def open_to_others(folder: Path) -> None:
     """Let others reach `folder`: pytest makes its folders, however many lie above, for its user alone."""
-    for above in (folder, *folder.parents):
-        if above == Path(tempfile.gettempdir()):
-            return
-        above.chmod(0o755)
+    for each in (folder, *folder.parents):
+        mode = each.stat().st_mode
+        if mode & 0o055 != 0o055:
+            each.chmod(stat.S_IMODE(mode) | 0o055)
 
 
 @contextmanager

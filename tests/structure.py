@@ -55,7 +55,14 @@ ONCE = (
     "models/loading.py",
     "storage/downloads.py",
 )
-WATCHING = ("run/progress.py", "run/status.py", "run/terminal.py", "output/summary_file.py", "cli/bug_report.py")
+WATCHING = (
+    "run/progress.py",
+    "run/status.py",
+    "run/row_survey.py",
+    "run/terminal.py",
+    "output/summary_file.py",
+    "cli/bug_report.py",
+)
 WITH_ITS_RUN = AFTER + OTHER
 OWN = WITH_ITS_RUN + ONCE + WATCHING
 

@@ -1,4 +1,5 @@
-"""One Ray cluster for the whole session: a real head with two CPUs, on loopback, with a home of its own."""
+"""One Ray cluster for the whole session, a real head with two CPUs, on loopback, with a home of its own; and what a run
+gives that nothing disturbs."""
 
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.table.arrays import LatentTable, read_latents
 from tests.conftest import S3Server
+from tests.runs import embed, job_over
 
 START_TIMEOUT_S = 120
 _SESSION = re.compile(r"[^\0=:,]+/ray/session_[-_0-9]+")
@@ -67,6 +71,27 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+STEPS = 600  # orphaned actors live on for a second or two: the second wave must outlast them
+IMAGES = [f"{number:02d}.png" for number in range(12)]
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """Twelve images, and their table: what a run gives that nothing disturbs."""
+
+    source: Path
+    table: LatentTable
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> Undisturbed:
+    """Embed twelve images in this process; in float64, so that other batches and other workers give the same."""
+    config = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, precision="fp64")
+    job = job_over(tmp_path_factory.mktemp("undisturbed"), IMAGES, generator, vgg, config)
+    embed(job)
+    return Undisturbed(Path(job.source), read_latents(job.out))
 
 
 @pytest.fixture(scope="session")

@@ -18,15 +18,12 @@ import polars
 import pyarrow.dataset
 import pytest
 
-from i2s_batch.config import EmbedConfig, EmbedRunConfig
-from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.storage import open_store
-from i2s_batch.table.arrays import LatentTable, read_latents
+from i2s_batch.table.arrays import read_latents
 from i2s_batch.table.shards import read_table
-from tests.cluster.conftest import RayHead
+from tests.cluster.conftest import IMAGES, STEPS, RayHead, Undisturbed
 from tests.material import BAD, draw_pictures, scene, upload
 from tests.program import PROGRAM, i2s_batch, refusal
-from tests.runs import embed
 from tests.runtime.checks import check_table
 
 ROOT = Path(__file__).parents[2]
@@ -68,37 +65,18 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
-STEPS = 600  # orphaned actors live on for a second or two: the second wave must outlast them
-IMAGES = {f"{number:02d}.png" for number in range(12)}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: Path) -> tuple[Path, LatentTable]:
-    """Twelve pictures, and what a run gives that nothing disturbs, in this process; float64, to be compared."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "in").mkdir()
-    for name in IMAGES:
-        scene(int(name[:2]), (40, 40)).save(folder / "in" / name)
-    config = EmbedRunConfig(embed=EmbedConfig(steps=STEPS), batch_size=4, precision="fp64")
-    job = EmbedRunRequest(str(folder / "in"), str(folder / "out"), str(generator), str(vgg), config)
-    embed(job)
-    return folder / "in", read_latents(str(folder / "out"))
-
-
 @pytest.fixture
-def long_run(
-    ray_head: RayHead, undisturbed: tuple[Path, LatentTable], tmp_path: Path, generator: Path, vgg: Path
-) -> Run:
+def long_run(ray_head: RayHead, undisturbed: Undisturbed, tmp_path: Path, generator: Path, vgg: Path) -> Run:
     """The same twelve pictures, with checkpoints twice a second."""
     options = ["--steps", STEPS, "--batch-size", 3, "--checkpoint-every", 0.5, "--precision", "fp64"]
-    return Run(ray_head, undisturbed[0], tmp_path / "out", generator, vgg, *options)
+    return Run(ray_head, undisturbed.source, tmp_path / "out", generator, vgg, *options)
 
 
-def check_long(run: Run, generator: Path, undisturbed: tuple[Path, LatentTable]) -> None:
+def check_long(run: Run, generator: Path, undisturbed: Undisturbed) -> None:
     """The table is complete and right, and nothing in it tells of the disturbance."""
-    check_table(str(run.out), IMAGES, generator, bad=set())
+    check_table(str(run.out), set(IMAGES), generator, bad=set())
     # The table keeps float32: equal but for the last bit.
-    np.testing.assert_allclose(read_latents(str(run.out)).latents, undisturbed[1].latents, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(read_latents(str(run.out)).latents, undisturbed.table.latents, rtol=1e-6, atol=1e-6)
 
 
 def test_two_actors_embed_a_folder(
@@ -206,9 +184,7 @@ def test_a_job_from_s3_to_s3(ray_head: RayHead, tmp_path: Path, generator: Path,
         np.testing.assert_array_equal(found, flat)
 
 
-def test_kill_9_of_an_actor_loses_nothing(
-    long_run: Run, generator: Path, undisturbed: tuple[Path, LatentTable]
-) -> None:
+def test_kill_9_of_an_actor_loses_nothing(long_run: Run, generator: Path, undisturbed: Undisturbed) -> None:
     driver = long_run.start()
     wait_until(lambda: len(long_run.checkpoints()) >= 4 or driver.poll() is not None, "checkpoints")
     time.sleep(1)
@@ -225,7 +201,7 @@ def test_kill_9_of_an_actor_loses_nothing(
 
 
 def test_kill_9_of_the_driver_and_the_same_command_again(
-    long_run: Run, generator: Path, undisturbed: tuple[Path, LatentTable]
+    long_run: Run, generator: Path, undisturbed: Undisturbed
 ) -> None:
     driver = long_run.start()
     wait_until((long_run.out / "work/lease.json").exists, "the lease")
@@ -251,7 +227,7 @@ def test_kill_9_of_the_driver_and_the_same_command_again(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_what_is_in_flight(
-    long_run: Run, generator: Path, undisturbed: tuple[Path, LatentTable], number: int, status: int
+    long_run: Run, generator: Path, undisturbed: Undisturbed, number: int, status: int
 ) -> None:
     long_run.arguments += ["--checkpoint-every", 3600]  # what is saved is saved by the signal
     driver = long_run.start()
@@ -269,7 +245,7 @@ def test_a_signal_saves_what_is_in_flight(
 
 @pytest.mark.parametrize("first", ["on Ray", "in process"])
 def test_a_run_begins_on_ray_and_ends_in_process_and_the_other_way_round(
-    long_run: Run, generator: Path, undisturbed: tuple[Path, LatentTable], first: str
+    long_run: Run, generator: Path, undisturbed: Undisturbed, first: str
 ) -> None:
     # Threads that wait for each other cost a tiny network more than they bring.
     long_run.head = replace(long_run.head, env=long_run.head.env | {"OMP_NUM_THREADS": "1"})

@@ -23,7 +23,7 @@ from i2s_batch.output.lease import Lease, LeaseHolder, parse_holder
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord
 from i2s_batch.output.work_log import WorkLog
-from i2s_batch.run import status as status_module
+from i2s_batch.run import row_survey
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.run.status import RunStatus, read_status
 from i2s_batch.storage import Store, open_store
@@ -315,7 +315,7 @@ def test_rows_that_go_into_their_shard_while_they_are_counted(
                 assembler.publish(0, rows, exists=False)
         return original(self, units)
 
-    monkeypatch.setattr("i2s_batch.run.status.ROW_READERS", 1)
+    monkeypatch.setattr("i2s_batch.run.row_survey.ROW_READERS", 1)
     monkeypatch.setattr(WorkLog, "read_rows", read)
     found = read_status(job.out, report=pytest.fail)
     assert len(asked) == IMAGES and rows_of(job.out) == []
@@ -342,11 +342,11 @@ def test_of_many_failures_only_the_latest_are_held(
 ) -> None:
     run(job)
     every = status(job.out).last_failures
-    monkeypatch.setattr(status_module, "FAILURES_HELD", 0)
-    monkeypatch.setattr(status_module, "NAMED", 2)
+    monkeypatch.setattr(row_survey, "FAILURES_HELD", 0)
+    monkeypatch.setattr(row_survey, "NAMED", 2)
     store = open_store(job.out)
     plan, log = Plan.load(store, CONFIG.shard_size), WorkLog(job.out, 1)
-    assert len(status_module.survey(store, plan, log).failures) == 2 < len(every)
+    assert len(row_survey.survey(store, plan, log).failures) == 2 < len(every)
     assert status(job.out).last_failures == every[:2]
     for failure in every[:2]:
         shutil.copy(pictures[0] / "a/0.png", pictures[0] / failure.image_id)
