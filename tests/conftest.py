@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,7 +30,7 @@ from tests.faults import report
 from tests.material import generator, pictures, vgg  # noqa: F401
 from tests.program import i2s_batch
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 
 # Servers and browsers, whose tests are no part of the quick set: they are processes of their own.
 SLOW_FIXTURES = frozenset({"s3", "s3_with_auth", "ray_head", "browser", "demo_run"})
@@ -104,6 +104,8 @@ torch.set_num_threads(1)
 # moto checks a condition and writes in two steps, with other threads in between if the interpreter switches
 # there. A long switch interval makes a conditional write one step, which it is on S3.
 _SERVER = "import sys; sys.setswitchinterval(5); from moto.server import main; main(sys.argv[1:])"
+
+_ENDPOINT = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
 
 WARM_UP = 3
 
@@ -188,38 +190,31 @@ def s3_environment(endpoint: str, key: str, secret: str) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @contextmanager
 def moto_server(folder: Path, **settings: str) -> Iterator[str]:
-    """Start moto_server on a free loopback port; its endpoint. Ended by its process id."""
-    port = _free_port()
-    command = [sys.executable, "-c", _SERVER, "-H", "127.0.0.1", "-p", str(port)]
+    """Start moto_server on loopback; its endpoint. It takes a free port itself, so that no other program is faster.
+
+    Ended by its process id.
+    """
+    command = [sys.executable, "-c", _SERVER, "-H", "127.0.0.1", "-p", "0"]
     log = folder / "moto.log"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | settings
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-    endpoint = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_up(endpoint, process, log)
-        yield endpoint
+        yield _endpoint_when_up(process, log)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
 
 
-def _wait_until_up(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _endpoint_when_up(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            requests.get(f"{endpoint}/moto-api/data.json", timeout=5, proxies={"http": ""}).raise_for_status()
-            return
-        except requests.ConnectionError:
-            time.sleep(0.1)
+        if found := _ENDPOINT.search(log.read_text()):
+            requests.get(f"{found[1]}/moto-api/data.json", timeout=30, proxies={"http": ""}).raise_for_status()
+            return found[1]
+        time.sleep(0.05)
     raise RuntimeError(f"moto_server did not start: {log.read_text()}")
 
 

@@ -72,7 +72,7 @@ def test_a_pipe_and_a_link(tmp_path: Path, out: str, generator: Path, name: str)
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_standard_output_by_its_name(out: str, kind: str) -> None:
     command = [str(PROGRAM), "query", out, SQL, "--format", kind, "-o", "/dev/stdout"]
-    result = subprocess.run(command, capture_output=True, check=True, timeout=100)
+    result = subprocess.run(command, capture_output=True, check=True, timeout=500)
     assert result.stderr == b"" and CASES[f"x.{kind}"][1](result.stdout)
 
 

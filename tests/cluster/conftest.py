@@ -23,6 +23,7 @@ from tests.conftest import S3Server
 from tests.runs import embed, job_over
 
 START_TIMEOUT_S = 120
+HEADS_TRIED = 3
 _SESSION = re.compile(r"[^\0=:,]+/ray/session_[-_0-9]+")
 
 
@@ -98,31 +99,43 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, generator: Path, vgg: 
 def ray_head(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[RayHead]:
     """`ray start --head --block`, ended by its process id. Never `ray stop`: it ends every Ray of the machine."""
     folder = tmp_path_factory.mktemp("ray")
-    port, dashboard, agent, metrics, runtime = free_ports(5)
     env = os.environ | s3.env
     for name in ("RAY_ADDRESS", "RAY_JOB_ID"):
         env.pop(name, None)
     # Ray writes a token into the home and would from then on ask for it: a home of its own, and the mode said.
     env |= {"HOME": str(folder), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    command = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
-    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--port={port}"]
-    command += [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
-    command += [f"--metrics-export-port={metrics}", f"--runtime-env-agent-port={runtime}"]
-    command += ["--object-store-memory=200000000", "--disable-usage-stats"]
-    with (folder / "log").open("wb") as log:
-        head = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-    address = f"http://127.0.0.1:{dashboard}"
+    head, dashboard, port = _started_head(folder, env)
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not _answers(f"{address}/api/jobs/"):
-            if head.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Ray did not start: {(folder / 'log').read_text()}")
-            time.sleep(0.5)
-        yield RayHead(head.pid, address, env | {"RAY_ADDRESS": f"127.0.0.1:{port}"})
+        yield RayHead(head.pid, dashboard, env | {"RAY_ADDRESS": f"127.0.0.1:{port}"})
     finally:
         head.send_signal(signal.SIGTERM)
         head.wait(timeout=60)
+
+
+def _started_head(folder: Path, env: dict[str, str]) -> tuple[subprocess.Popen[bytes], str, int]:
+    """Start a head; return its process, the URL of its dashboard, and its port.
+
+    Its ports are chosen before it takes them; where another program has one by then, the head ends: others are tried.
+    """
+    for _ in range(HEADS_TRIED):
+        port, dashboard, agent, metrics, runtime = free_ports(5)
+        command = [Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0"]
+        command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--port={port}"]
+        command += [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
+        command += [f"--metrics-export-port={metrics}", f"--runtime-env-agent-port={runtime}"]
+        command += ["--object-store-memory=200000000", "--disable-usage-stats"]
+        with (folder / "log").open("ab") as log:
+            head = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        deadline, address = time.monotonic() + START_TIMEOUT_S, f"http://127.0.0.1:{dashboard}"
+        while head.poll() is None and time.monotonic() < deadline:
+            if _answers(f"{address}/api/jobs/"):
+                return head, address, port
+            time.sleep(0.5)
+        if head.poll() is None:
+            head.send_signal(signal.SIGTERM)
+        head.wait(timeout=60)
+    raise RuntimeError(f"Ray did not start: {(folder / 'log').read_text()}")
 
 
 def _answers(url: str) -> bool:

@@ -15,6 +15,7 @@ atexit.register(lambda: print("left:", arrow_files.count_lent()))  # runs last, 
 from i2s_batch.parquet import arrow_files
 
 def hold(file):
+    threading.main_thread().join()  # the file is held until the process begins to end
     time.sleep(0.3)
 
 threading.Thread(target=hold, args=[arrow_files.lent_to_arrow(io.BytesIO())], daemon=True).start()
