@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def status_of(*arguments: object) -> int:
     with pytest.raises(SystemExit) as left:
         main([str(word) for word in arguments])
     return int(left.value.code or 0)
+
+
+def here(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `i2s-batch` to its end as `i2s_batch` does, but in this process, which has imported what it needs."""
+    outputs = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(outputs[0]), redirect_stderr(outputs[1]):
+        for name, value in (env or {}).items():
+            patched.setenv(name, value)
+        status = status_of(*arguments)
+    texts = [output.buffer.getvalue().decode() for output in outputs]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(list(map(str, arguments)), status, *texts)
 
 
 def changed(folder: Path, code: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 from i2s_batch.cli.aligned import aligned
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.storage import Store, open_store
-from tests.program import i2s_batch, refusal
+from tests.program import here, i2s_batch, refusal
 from tests.storage.test_table import SCHEMA, shard
 
 NAMES = "SELECT image_id, status, psnr, loss, latent FROM latents ORDER BY image_id"
@@ -36,36 +36,36 @@ def test_a_table_for_people(out: Store) -> None:
     assert second.split()[:4] == ["00001.png", "ok", "inf", "0.142857"]
     assert third.split() == ["00002.png", "unreadable", "null", "null", "null"] and len(rest) == 47
     assert result.stderr == "there are more than these 50 rows; --limit shows more, --output FILE.csv writes all\n"
-    few = i2s_batch("query", out.url, NAMES, "--limit", "2", env={"COLUMNS": "100"})
+    few = here("query", out.url, NAMES, "--limit", "2", env={"COLUMNS": "100"})
     assert len(few.stdout.splitlines()) == 4 and few.stderr.startswith("there are more than these 2 rows")
-    counted = [i2s_batch("query", out.url, f"FROM latents LIMIT {n}").stderr.splitlines()[-1] for n in (1, 7)]
+    counted = [here("query", out.url, f"FROM latents LIMIT {n}").stderr.splitlines()[-1] for n in (1, 7)]
     assert counted == ["1 row", "7 rows"]
 
 
 def test_texts_are_whole_unless_the_line_is_too_short(out: Store) -> None:
     text = "a long text " * 20
     sql = f"SELECT '{text}' AS text"
-    assert text.strip() in i2s_batch("query", out.url, sql, env={"COLUMNS": ""}).stdout
-    assert text.strip() in i2s_batch("query", out.url, sql, "--max-width", "500", env={"COLUMNS": "40"}).stdout
-    cut = i2s_batch("query", out.url, sql, "--max-width", "60", env={"COLUMNS": ""}).stdout
+    assert text.strip() in here("query", out.url, sql, env={"COLUMNS": ""}).stdout
+    assert text.strip() in here("query", out.url, sql, "--max-width", "500", env={"COLUMNS": "40"}).stdout
+    cut = here("query", out.url, sql, "--max-width", "60", env={"COLUMNS": ""}).stdout
     assert "..." in cut and max(map(len, cut.splitlines())) <= 60
-    refused = i2s_batch("query", out.url, sql, "--max-width", "60", "--format", "csv")
+    refused = here("query", out.url, sql, "--max-width", "60", "--format", "csv")
     assert "--max-width has no effect" in refusal(refused)
 
 
 def test_errors_show_where_they_are(out: Store) -> None:
     """Where DuckDB draws the position, as of a query that is not SQL."""
-    message, line, caret = i2s_batch("query", out.url, "SELECT psnr FORM latents WHERE 1").stderr.splitlines()
+    message, line, caret = here("query", out.url, "SELECT psnr FORM latents WHERE 1").stderr.splitlines()
     assert message == 'i2s-batch: the query is not SQL: syntax error at or near "latents"'
     assert line == "LINE 1: SELECT psnr FORM latents WHERE 1" and caret.lstrip() in ("^", "^" * len("latents"))
     assert caret.index("^") == line.index("latents")
 
 
 def test_a_terminal_that_is_too_narrow(out: Store) -> None:
-    result = i2s_batch("query", out.url, "FROM latents", env={"COLUMNS": "80"})
+    result = here("query", out.url, "FROM latents", env={"COLUMNS": "80"})
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert "columns do not fit (" in result.stderr and "; name those that you want" in result.stderr
-    piped = i2s_batch("query", out.url, "FROM latents", "--limit", "1", env={"COLUMNS": ""})
+    piped = here("query", out.url, "FROM latents", "--limit", "1", env={"COLUMNS": ""})
     assert len(piped.stdout.splitlines()[0].split()) == len(SCHEMA)
 
 
@@ -76,12 +76,12 @@ def test_texts_cannot_move_the_cursor() -> None:
 
 
 def test_for_programs(out: Store, tmp_path: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(i2s_batch("query", out.url, NAMES, "--format", "csv").stdout)))
+    rows = list(csv.DictReader(io.StringIO(here("query", out.url, NAMES, "--format", "csv").stdout)))
     assert len(rows) == 60 and rows[1]["loss"] == str(1 / 7) and len(json.loads(rows[0]["latent"])) == 32
-    listed = json.loads(i2s_batch("query", out.url, NAMES, "--format", "json", "--limit", "5").stdout)
+    listed = json.loads(here("query", out.url, NAMES, "--format", "json", "--limit", "5").stdout)
     assert [entry["image_id"] for entry in listed] == [f"{n:05d}.png" for n in range(5)]
     for name, options in (("a.csv", []), ("a.json", []), ("a.parquet", []), ("a.dat", ["--format", "parquet"])):
-        result = i2s_batch("query", out.url, NAMES, "-o", tmp_path / name, *options)
+        result = here("query", out.url, NAMES, "-o", tmp_path / name, *options)
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert pq.read_table(tmp_path / "a.dat").equals(pq.read_table(tmp_path / "a.parquet"))
     assert len(json.loads((tmp_path / "a.json").read_text())) == 60
@@ -106,7 +106,7 @@ def test_bad_usage_and_bad_queries(out: Store, tmp_path: Path) -> None:
         ([out.url, "SELECT 1", "-o", tmp_path, "--format", "csv"], "is a folder; name a file"),
         ([out.url, "SELECT error('x')", "-o", tmp_path / "a.csv"], "the query fails: x"),
     ):
-        result = i2s_batch("query", *arguments)
+        result = here("query", *arguments)
         result.stderr = result.stderr.partition("\nLINE 1: ")[0]  # the drawing of the position
         assert message in refusal(result)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"], "nothing half-written"
@@ -116,10 +116,10 @@ def test_what_parquet_has_no_type_for_is_refused_by_name(out: Store, tmp_path: P
     """DuckDB makes an interval of a list's duration too."""
     path = str(tmp_path / "x.parquet")
     for column in ("INTERVAL 3 HOURS", "[INTERVAL 3 HOURS]"):
-        result = i2s_batch("query", out.url, f"SELECT image_id, {column} AS took FROM latents", "-o", path)
+        result = here("query", out.url, f"SELECT image_id, {column} AS took FROM latents", "-o", path)
         line = refusal(result)
         assert "column 'took' holds" in line and "epoch(COLUMN)" in line
         assert not Path(path).exists()
     seconds = "SELECT image_id, epoch(INTERVAL 3 HOURS) AS took FROM latents"
-    assert i2s_batch("query", out.url, seconds, "-o", path).returncode == 0
+    assert here("query", out.url, seconds, "-o", path).returncode == 0
     assert pq.read_table(path)["took"][0].as_py() == 3 * 3600

@@ -1,4 +1,7 @@
-"""Bad usage and bad input: status 2 and one line on standard error. And what needs no run at all."""
+"""Bad usage and bad input: status 2 and one line on standard error. And what needs no run at all.
+
+Most commands run in the process of the tests: what is refused is the same, and a new process imports PyTorch first.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from i2s_batch.storage import s3_client
 from tests.conftest import S3Server
 from tests.material import draw_pictures, scene
-from tests.program import i2s_batch, refusal
+from tests.program import here, i2s_batch, refusal
 
 SECURITY = Path(__file__).parents[1] / "data" / "security"
 
@@ -23,8 +27,8 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def embed(source: object, out: object, generator: object, *options: object, **more: object) -> str:
-    return refusal(i2s_batch("embed", source, out, "--generator", generator, "--vgg", "random", *options, **more))
+def embed(source: object, out: object, generator: object, *options: object, env: dict[str, str] | None = None) -> str:
+    return refusal(here("embed", source, out, "--generator", generator, "--vgg", "random", *options, env=env))
 
 
 def test_unknown_option_and_missing_argument(tmp_path: Path) -> None:
@@ -65,7 +69,8 @@ def test_a_checkpoint_that_cannot_be_read(source: Path, tmp_path: Path, name: st
 
 
 def test_a_checkpoint_that_would_run_code(source: Path, tmp_path: Path) -> None:
-    line = embed(source, tmp_path / "out", SECURITY / "sg1_reduce_os_system.pkl", cwd=tmp_path)
+    words = ("embed", source, tmp_path / "out", "--generator", SECURITY / "sg1_reduce_os_system.pkl", "--vgg", "random")
+    line = refusal(i2s_batch(*words, cwd=tmp_path))
     assert "system" in line and not (tmp_path / "PWNED").exists()
 
 
@@ -81,7 +86,7 @@ def test_no_vgg_weights_and_no_network(source: Path, tmp_path: Path, generator: 
         "https_proxy": "http://127.0.0.1:9",
         "HTTPS_PROXY": "http://127.0.0.1:9",
     }
-    result = i2s_batch("embed", source, tmp_path / "out", "--generator", generator, env=away)
+    result = here("embed", source, tmp_path / "out", "--generator", generator, env=away)
     line = refusal(result)
     assert "VGG-16" in line and "--vgg FILE" in line and "--vgg random" in line
 
@@ -106,14 +111,17 @@ def test_wrong_credentials(source: Path, tmp_path: Path, generator: Path, s3_wit
         assert bucket in line and "the secret key is wrong" in line and "not-the-secret" not in line
 
 
-def test_an_endpoint_that_does_not_answer(source: Path, generator: Path, s3: S3Server) -> None:
+def test_an_endpoint_that_does_not_answer(
+    source: Path, generator: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_client, "PAUSE_S", 0.001)  # before each of ten attempts, doubled each time
     away = s3.env | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
     assert "127.0.0.1:9" in embed(source, "s3://bucket/out", generator, env=away)
 
 
 def test_dry_run_prints_the_plan_as_json(tmp_path: Path, generator: Path, vgg: Path) -> None:
     ids = draw_pictures(tmp_path / "in")
-    result = i2s_batch("embed", tmp_path / "in", tmp_path / "out", "--generator", generator, "--vgg", vgg, "--dry-run")
+    result = here("embed", tmp_path / "in", tmp_path / "out", "--generator", generator, "--vgg", vgg, "--dry-run")
     assert result.returncode == 0, result.stderr
     what = json.loads(result.stdout)
     assert (what["images"], what["images_to_do"], what["resumed"]) == (len(ids), len(ids), False)
@@ -124,23 +132,23 @@ def test_dry_run_prints_the_plan_as_json(tmp_path: Path, generator: Path, vgg: P
 def test_convert_keeps_the_fingerprint(tmp_path: Path) -> None:
     source = Path(__file__).parents[1] / "data" / "sg1_r64.pkl"
     for made_from, target in ((source, "one.safetensors"), (tmp_path / "one.safetensors", "two.safetensors")):
-        result = i2s_batch("convert", made_from, tmp_path / target)
+        result = here("convert", made_from, tmp_path / target)
         assert result.returncode == 0, result.stderr
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
-    assert ".safetensors" in refusal(i2s_batch("convert", source, tmp_path / "x.pkl"))
+    assert ".safetensors" in refusal(here("convert", source, tmp_path / "x.pkl"))
 
 
 def test_inspect_says_what_a_checkpoint_is(tmp_path: Path, generator: Path) -> None:
-    result = i2s_batch("inspect", generator)
+    result = here("inspect", generator)
     assert result.returncode == 0, result.stderr
     shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     assert (shown["family"], shown["resolution"], shown["classes"]) == ("stylegan1", "16 x 16", "none")
-    assert "inspect" in i2s_batch("--help").stdout
+    assert "inspect" in here("--help").stdout
     line = refusal(i2s_batch("inspect", SECURITY / "sg1_reduce_os_system.pkl", cwd=tmp_path))
     assert "nothing was run" in line and not (tmp_path / "PWNED").exists()
-    assert "nowhere.pkl" in refusal(i2s_batch("inspect", tmp_path / "nowhere.pkl"))
+    assert "nowhere.pkl" in refusal(here("inspect", tmp_path / "nowhere.pkl"))
     (tmp_path / "g.pkl").write_bytes(gzip.compress(generator.read_bytes()))
-    line = refusal(i2s_batch("inspect", tmp_path / "g.pkl"))
+    line = refusal(here("inspect", tmp_path / "g.pkl"))
     assert "this is a gzip archive, not a StyleGAN checkpoint" in line and line.endswith("; unpack it first")
 
 
@@ -157,13 +165,13 @@ def test_a_study_that_cannot_be(
     source: Path, tmp_path: Path, generator: Path, name: str, options: list[str], message: str
 ) -> None:
     command = ("study", name, source, tmp_path / "out", "--generator", generator, "--vgg", "random", *options)
-    assert message in refusal(i2s_batch(*command))
+    assert message in refusal(here(*command))
     assert not (tmp_path / "out").exists()
 
 
 def test_what_a_study_would_do(source: Path, tmp_path: Path, generator: Path) -> None:
     options = ("--generator", generator, "--vgg", "random", "--dry-run")
-    result = i2s_batch("study", "space", source, tmp_path / "out", *options)
+    result = here("study", "space", source, tmp_path / "out", *options)
     assert json.loads(result.stdout)["images"] == 4 and "1 of 1 image in 4 variants" in result.stderr
     assert not (tmp_path / "out").exists()
 
@@ -178,13 +186,11 @@ def test_the_images_of_a_source_are_chosen(tmp_path: Path, generator: Path, comm
 
     def images(source: Path, *options: object) -> int:
         networks = ("--generator", generator, "--vgg", "random", "--steps", 1, "--dry-run")
-        result = i2s_batch(*command, source, tmp_path / "out", *networks, *options)
+        result = here(*command, source, tmp_path / "out", *networks, *options)
         return json.loads(result.stdout)["images"]
 
     variants = 2 if command[0] == "study" else 1
     assert images(folder, "--include", "*.{png,jpg}", "--exclude", "c*", "--limit", 5) == 2 * variants
     assert images(tmp_path / "l.csv", "--path-column", "photo", "--limit", 1) == variants
-    none = i2s_batch(
-        *command, folder, tmp_path / "out", "--generator", generator, "--vgg", "random", "--include", "*.gif"
-    )
+    none = here(*command, folder, tmp_path / "out", "--generator", generator, "--vgg", "random", "--include", "*.gif")
     assert "none is left; give other --include or --exclude" in refusal(none)
