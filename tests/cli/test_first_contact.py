@@ -14,7 +14,7 @@ import pytest
 
 from i2s_batch.table.shards import read_table
 from tests.material import draw_pictures, scene
-from tests.program import PROGRAM, changed, i2s_batch, refusal
+from tests.program import PROGRAM, changed, here, i2s_batch, refusal
 
 PATIENCE_S = 120
 # Libraries that take seconds to load take for ever here: what appears, appears before them.
@@ -117,8 +117,8 @@ def test_the_question_of_overwrite(source: Path, tmp_path: Path, generator: Path
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     line = refusal(i2s_batch(*words, 2, "--overwrite", stdin=subprocess.DEVNULL))
     assert "--overwrite asks before it deletes a run, and this is no terminal; add --yes" in line
-    assert "--yes has no effect without --overwrite" in refusal(i2s_batch(*words, 1, "--yes"))
-    assert "--overwrite to replace that run" in refusal(i2s_batch(*words, 2))
+    assert "--yes has no effect without --overwrite" in refusal(here(*words, 1, "--yes"))
+    assert "--overwrite to replace that run" in refusal(here(*words, 2))
     terminal = Terminal(*words, 2, "--overwrite")
     terminal.wait_for("[y/N]")
     assert f"holds a run over {source}, begun 20" in terminal.seen and "with 2 of 2 images done" in terminal.seen
@@ -142,7 +142,7 @@ def test_the_command_that_resumes_does_not_overwrite(source: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "run.json").read_text())["command"] == ["render", str(table), str(out), "--in-process"]
     (table / "latents" / "shard-00000.parquet").unlink()
-    assert "--max-failed-fraction 0.25 --in-process\n" in i2s_batch("status", table).stdout
+    assert "--max-failed-fraction 0.25 --in-process\n" in here("status", table).stdout
 
 
 def test_a_dry_run_of_overwriting_asks_nothing(source: Path, tmp_path: Path, generator: Path) -> None:
@@ -154,8 +154,8 @@ def test_samples_and_reports_look_at_out_before_the_generator(tmp_path: Path) ->
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
     for more in ((), ("--table",)):
-        assert "thesis.tex" in refusal(i2s_batch("sample", "nowhere.pkl", tmp_path / "out", *more))
-    line = refusal(i2s_batch("report", tmp_path / "nowhere", "--generator", "nowhere.pkl"))
+        assert "thesis.tex" in refusal(here("sample", "nowhere.pkl", tmp_path / "out", *more))
+    line = refusal(here("report", tmp_path / "nowhere", "--generator", "nowhere.pkl"))
     assert "nowhere' does not exist, so it holds no output of i2s-batch" in line
 
 
@@ -189,5 +189,5 @@ def test_columns_of_an_edit_list_that_the_edit_does_not_use(source: Path, tmp_pa
         ("style", "content,style,strengths\n0.png,1.png,0.5\n", "gives strengths, which style does not use"),
     ):
         (tmp_path / "edits.csv").write_text(text)
-        line = refusal(i2s_batch("edit", name, source, tmp_path / "out", "--edit-list", tmp_path / "edits.csv"))
+        line = refusal(here("edit", name, source, tmp_path / "out", "--edit-list", tmp_path / "edits.csv"))
         assert message in line and "row 1 of the edit list" in line

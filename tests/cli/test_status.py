@@ -17,7 +17,7 @@ from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.run.pools import InProcessCluster
 from tests.material import draw_pictures, scene
-from tests.program import i2s_batch, refusal
+from tests.program import here, i2s_batch, refusal
 
 CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=5), max_failed_fraction=0.2)
 
@@ -31,15 +31,15 @@ def run(tmp_path: Path, generator: Path, vgg: Path) -> EmbedRun:
 
 
 def test_no_such_output(tmp_path: Path) -> None:
-    assert "holds no run of i2s-batch" in refusal(i2s_batch("status", tmp_path / "nowhere"))
-    assert "Missing argument 'OUT'" in refusal(i2s_batch("status"))
-    assert "cannot be opened" in refusal(i2s_batch("status", "ftp://host/out"))
+    assert "holds no run of i2s-batch" in refusal(here("status", tmp_path / "nowhere"))
+    assert "Missing argument 'OUT'" in refusal(here("status"))
+    assert "cannot be opened" in refusal(here("status", "ftp://host/out"))
 
 
 def test_what_is_said_of_a_run_that_was_planned_and_then_finished(run: EmbedRun, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run.begin()
-    planned = i2s_batch("status", out)
+    planned = here("status", out)
     assert planned.returncode == 0 and planned.stderr == ""
     assert planned.stdout.startswith(f"{out}: stopped\n")
     assert "0/26 done (0 failed), 26 to go" in planned.stdout
@@ -54,7 +54,7 @@ def test_what_is_said_of_a_run_that_was_planned_and_then_finished(run: EmbedRun,
     assert any("bad/page.jpg" in line and "unreadable, PictureError" in line for line in lines)
     assert "\x1b" not in finished.stdout and "bad/\\x1b[2Jempty.png" in finished.stdout
 
-    facts = json.loads(i2s_batch("status", out, "--json").stdout)
+    facts = json.loads(here("status", out, "--json").stdout)
     assert (facts["state"], facts["done"], facts["failed"], facts["remaining"]) == ("finished", 26, 3, 0)
     assert len(facts["slowest"]) == 5 and facts["live"] is None and facts["statuses"] == {"ok": 23, "unreadable": 3}
 

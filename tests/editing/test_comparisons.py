@@ -23,7 +23,7 @@ from i2s_batch.images.resize import fit_image
 from i2s_batch.models.loading import generator_weights
 from i2s_batch.run.pools import InProcessCluster
 from tests.material import scene
-from tests.program import i2s_batch
+from tests.program import here, i2s_batch
 from tests.runs import embed
 
 NAMES = ("cats/wide.png", "dogs/high.png", "dogs/high.jpg")
@@ -102,7 +102,7 @@ def test_the_option_is_of_renders_alone(job: EditRunRequest, tmp_path: Path) -> 
     (table,) = job.latents
     with pytest.raises(ConfigError, match="no photograph shows what morph makes"):
         program.edit(table, job.out, Morph((0.5,), "chain"), side_by_side=True)
-    refused = i2s_batch("edit", "morph", table, job.out, "--chain", "--side-by-side")
+    refused = here("edit", "morph", table, job.out, "--chain", "--side-by-side")
     assert refused.returncode == 2 and "No such option" in refused.stderr and not Path(job.out).exists()
     done = i2s_batch("render", table, job.out, "--side-by-side", "--in-process", "--where", "folder = 'cats'")
     assert done.returncode == 0 and f"Beside their photographs: {job.out}/side-by-side/" in done.stdout, done.stderr

@@ -26,7 +26,7 @@ from i2s_batch.schema.codec import encode_shard, table_schema
 from i2s_batch.schema.metadata import shard_metadata
 from i2s_batch.storage import open_store
 from tests.material import scene
-from tests.program import i2s_batch, refusal
+from tests.program import here, i2s_batch, refusal
 from tests.runs import embed
 
 HOSTILE = "<script>alert(1)<&'\">.png"
@@ -144,7 +144,7 @@ def test_another_generator_is_refused_with_both_fingerprints(out: str, generator
     with pytest.raises(RunConflictError, match=rf"{mine[:12]}.*{other.fingerprint[:12]}"):
         write_report(out, other)
     write_safetensors(other, tmp_path / "other.safetensors")
-    line = refusal(i2s_batch("report", out, "--generator", tmp_path / "other.safetensors"))
+    line = refusal(here("report", out, "--generator", tmp_path / "other.safetensors"))
     assert mine[:12] in line
 
 
@@ -178,7 +178,7 @@ def test_the_command_finds_the_generator_that_the_run_recorded(out: str, s3_buck
     for info in local.list():
         if info.key != "report.html":
             remote.put(info.key, local.get(info.key))
-    result = i2s_batch("report", remote.url)
+    result = here("report", remote.url)
     assert result.stdout.strip() == f"{remote.url}/report.html", result.stderr
     assert remote.get("report.html").decode().count("<img ") == 3 * PICTURES
 
@@ -186,13 +186,13 @@ def test_the_command_finds_the_generator_that_the_run_recorded(out: str, s3_buck
 def test_a_generator_that_is_gone_is_no_error(out: str) -> None:
     record = Path(out, "run.json")
     record.write_text(record.read_text().replace(".safetensors", ".lost"))
-    assert i2s_batch("report", out).returncode == 0
+    assert here("report", out).returncode == 0
     html = Path(out, "report.html").read_text()
     assert "Reconstructions are not rendered" in html and "--generator" in html
 
 
 def test_no_run_is_refused(tmp_path: Path) -> None:
-    assert "holds no output of i2s-batch" in refusal(i2s_batch("report", tmp_path / "nothing"))
+    assert "holds no output of i2s-batch" in refusal(here("report", tmp_path / "nothing"))
 
 
 def test_charts_take_any_values() -> None:

@@ -462,7 +462,7 @@ def test_commands_on_a_run_that_really_runs(tmp_path: Path, generator: Path, vgg
     assert read_table(job.out).num_rows == len(NAMES)
     page = Path(job.out, "report.html").read_text()
     assert "in progress" not in page and "not finished" not in page
-    assert i2s_batch("verify", job.out).returncode == 0
+    assert status_of("verify", job.out) == 0
 
 
 def test_a_driver_of_another_machine_is_believed_without_a_wait(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from i2s_batch.schema.codec import encode_shard
 from i2s_batch.storage import open_store
 from i2s_batch.table.shards import read_table
 from tests.material import scene
-from tests.program import i2s_batch, refusal, status_of
+from tests.program import here, i2s_batch, refusal, status_of
 from tests.runs import embed
 
 CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=3), batch_size=4, shard_size=3, max_failed_fraction=1)
@@ -84,7 +84,7 @@ def test_tables_with_equal_ids_are_merged_with_prefixes(jobs: list[EmbedRunReque
     assert all(merged[image_id] == row for image_id, row in second.items())
     assert merge_runs(outs, new, print, ("one/", "")).images == 11, "as often as one likes"
     other = str(tmp_path / "other")
-    assert "--prefix is given 1 time for 2 runs" in refusal(i2s_batch("merge", *outs, other, "--prefix", "one/"))
+    assert "--prefix is given 1 time for 2 runs" in refusal(here("merge", *outs, other, "--prefix", "one/"))
     assert not Path(other).exists()
 
 
@@ -198,5 +198,5 @@ def test_the_command(jobs: list[EmbedRunRequest], s3_bucket: str, tmp_path: Path
     result = i2s_batch("merge", *(job.out for job in jobs), new)
     assert (result.returncode, result.stdout) == (0, f"9 images: 9 ok. Table: {new}/latents/\n"), result.stderr
     assert len(rows(new)) == 9
-    assert "at least two runs and NEW" in refusal(i2s_batch("merge", jobs[0].out, new))
-    assert "nowhere" in refusal(i2s_batch("merge", jobs[0].out, tmp_path / "nowhere", tmp_path / "new"))
+    assert "at least two runs and NEW" in refusal(here("merge", jobs[0].out, new))
+    assert "nowhere" in refusal(here("merge", jobs[0].out, tmp_path / "nowhere", tmp_path / "new"))

@@ -17,7 +17,7 @@ from i2s_batch.schema.codec import encode_shard, table_schema
 from i2s_batch.storage import Store, open_store
 from i2s_batch.table.neighbours import find_neighbours, layer_range
 from tests.material import scene
-from tests.program import i2s_batch, refusal
+from tests.program import here, i2s_batch, refusal
 from tests.runs import embed
 from tests.storage.test_table import META, W_DIM, L, latent, out, shard  # noqa: F401
 
@@ -133,7 +133,5 @@ def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -
         (["1.png", "--image", pictures / "1.png"], "give either IMAGE_ID, an image of OUT, or --image FILE"),
         (["9.png"], "'9.png' is not in "),
     ):
-        assert message in i2s_batch("neighbours", tmp_path / "out", *arguments).stderr
-    assert "give either IMAGE_ID, an image of OUT, or --image FILE" in refusal(
-        i2s_batch("neighbours", tmp_path / "out")
-    )
+        assert message in here("neighbours", tmp_path / "out", *arguments).stderr
+    assert "give either IMAGE_ID, an image of OUT, or --image FILE" in refusal(here("neighbours", tmp_path / "out"))

@@ -22,7 +22,7 @@ from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.sources.source import item_in
 from i2s_batch.table.neighbours import find_neighbours
 from tests.material import scene
-from tests.program import i2s_batch, refusal
+from tests.program import here, i2s_batch, refusal
 from tests.runs import embed
 
 CONFIG = EmbedRunConfig(embed=EmbedConfig(steps=4), batch_size=3)
@@ -150,4 +150,4 @@ def test_the_command_and_its_sheet(job: EmbedRunRequest, tmp_path: Path) -> None
     assert drawn == f"{sheet}: written"
     with Image.open(sheet) as image:
         assert image.size[0] > 3 * 2 * 128, "the picture and its two neighbours"
-    assert "page.png" in refusal(i2s_batch("neighbours", job.out, "--image", tmp_path / "page.png"))
+    assert "page.png" in refusal(here("neighbours", job.out, "--image", tmp_path / "page.png"))

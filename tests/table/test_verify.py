@@ -36,7 +36,7 @@ from i2s_batch.storage import open_store
 from i2s_batch.table.arrays import read_latents
 from i2s_batch.table.shards import read_table
 from tests.material import scene
-from tests.program import i2s_batch, refusal
+from tests.program import here, i2s_batch, refusal
 from tests.runs import embed, rewrite_shard
 
 SHARDS = [RunLayout.shard(number) for number in range(3)]
@@ -397,10 +397,10 @@ def test_the_command(out: str, tmp_path: Path) -> None:
     ]
     change(out, 1, first({"psnr": 1.5}))
     open_store(out).delete([RunLayout.summary, SHARDS[2]])
-    result = i2s_batch("verify", out, "--sample", "0")
+    result = here("verify", out, "--sample", "0")
     assert result.returncode == 1 and result.stderr == ""
     wrong, unfinished = result.stdout.splitlines()[-2:]
     assert wrong.startswith(f"wrong: {out}/{SHARDS[1]}, row {ids(out, 1)[0]}: its psnr is 1.5")
     assert unfinished == "unfinished: 2 images have no row in the table yet; see i2s-batch status"
-    assert "holds no output" in refusal(i2s_batch("verify", tmp_path / "nowhere"))
-    assert "nowhere.pkl" in refusal(i2s_batch("verify", out, "--generator", tmp_path / "nowhere.pkl"))
+    assert "holds no output" in refusal(here("verify", tmp_path / "nowhere"))
+    assert "nowhere.pkl" in refusal(here("verify", out, "--generator", tmp_path / "nowhere.pkl"))
