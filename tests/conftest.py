@@ -38,6 +38,9 @@ SLOW_FIXTURES = frozenset({"s3", "s3_with_auth", "ray_head", "browser", "demo_ru
 SLOW_FOLDERS = ("tests/cli/", "tests/cluster/", "tests/faults/", "tests/gpu/")
 
 
+RAY = "ray"  # the tests that start a Ray, which one process does
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`long`: many more mutated files, or faults, than each run of the tests can afford."""
     parser.addoption("--fuzz", choices=("short", "long"), default="short", help="Mutated files and examples read.")
@@ -47,7 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as `slow` what the quick set (`-m "not slow"`) leaves out: by the fixtures that a test uses and by its
-    folder. A test that takes long for another reason carries the mark itself."""
+    folder. A test that takes long for another reason carries the mark itself.
+
+    The tests that one process does alone begin first: with `-n`, whoever does them would else end last.
+    """
+    items.sort(key=lambda item: _scope_of(item.nodeid) != RAY)
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if item.nodeid.startswith(SLOW_FOLDERS) or _asks_for_slow(item, fixtures):
@@ -74,8 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
-# Whatever is durable is written with fsync, for which a disk takes milliseconds: thousands of times they were a third
-# of the time of all tests. In memory it costs nothing. `--basetemp` puts the files elsewhere.
+# Whatever is durable is written with fsync, for which a disk takes milliseconds, thousands of times. In memory it costs
+# nothing. `--basetemp` puts the files elsewhere.
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 << 30
 
@@ -85,12 +92,17 @@ def _has_room(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= MEMORY_BYTES
 
 
+def _scope_of(nodeid: str) -> str:
+    """Return the name of the tests that one process does: of a file, or of all that start a Ray."""
+    file = nodeid.partition("::")[0]
+    return RAY if file.startswith("tests/cluster/") or file == "tests/cli/test_demo.py" else file
+
+
 class ByFile(LoadScopeScheduling):
     """With `-n`, the tests of a file go to one process, in their order; and to one all that start a Ray."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "ray" if file.startswith("tests/cluster/") or file == "tests/cli/test_demo.py" else file
+        return _scope_of(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
