@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class KeptBatches:
     def __init__(self, folder: Path | None, settings: Mapping[str, Json] | None = None) -> None:
         self._folder = folder
         self.reused = 0
+        self._names: list[str] = []
         if folder is None:
             return
         text = json.dumps(settings or {}, sort_keys=True, indent=1)
@@ -48,6 +49,7 @@ class KeptBatches:
         """Return the arrays of a batch by name: float32."""
         if self._folder is None:
             return compute()
+        self._names.append(name)
         path = self._folder / f"{name}.safetensors"
         if path.is_file():
             try:
@@ -63,6 +65,10 @@ class KeptBatches:
         return arrays
 
     def delete(self) -> None:
-        """Delete the folder and what is in it; it was made by this class."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
+        """Delete the files that were kept, and the folder unless it holds others."""
+        if self._folder is None:
+            return
+        for name in (*(f"{name}.safetensors" for name in self._names), _SETTINGS):
+            (self._folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            self._folder.rmdir()

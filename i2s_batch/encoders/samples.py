@@ -1,4 +1,4 @@
-"""Draws latents of a generator for learning: each batch from a seed of its own, so that batches can be made in any order."""
+"""Draws latents of a generator for learning, each batch from a seed of its own: the order makes no difference."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 import torch
 
 from i2s_batch.inversion.initialisation import random_generator_for
-from i2s_batch.inversion.spaces import GeneratorLike
+from i2s_batch.models import Generator
 
-# Between these, the truncation psi of a sample is drawn: from near the mean latent to a little beyond the generator's own.
+# The truncation psi of a sample is drawn from this range: near the mean latent, to a little beyond all latents of z.
 TRUNCATIONS = (0.6, 1.1)
 # The largest noise on a layer's latent, as a part of the deviation of w.
 LARGEST_NOISE = 0.5
 
 
-def mapped(generator: GeneratorLike, count: int, stream: np.random.Generator) -> torch.Tensor:
+def mapped(generator: Generator, count: int, stream: np.random.Generator) -> torch.Tensor:
     """Return `count` latents of random z, [count, w_dim], not truncated; classes are drawn, too, if there are any."""
     like = generator.w_avg
     z = torch.from_numpy(stream.standard_normal((count, generator.z_dim))).to(like)
@@ -26,21 +26,19 @@ def mapped(generator: GeneratorLike, count: int, stream: np.random.Generator) ->
         return generator.map(z, labels)[:, 0]
 
 
-def truncated(generator: GeneratorLike, w: torch.Tensor, stream: np.random.Generator) -> torch.Tensor:
+def truncated(generator: Generator, w: torch.Tensor, stream: np.random.Generator) -> torch.Tensor:
     """Return w [B, w_dim], each at a psi of its own."""
     psi = torch.from_numpy(stream.uniform(*TRUNCATIONS, (len(w), 1))).to(w)
     return generator.w_avg + psi * (w - generator.w_avg)
 
 
-def plain_samples(generator: GeneratorLike, count: int, seed: int, number: int) -> torch.Tensor:
+def plain_samples(generator: Generator, count: int, seed: int, number: int) -> torch.Tensor:
     """Return the `number`-th batch of samples, one latent for all layers: [count, w_dim]."""
     stream = random_generator_for(seed, f"plain {number}")
     return truncated(generator, mapped(generator, count, stream), stream)
 
 
-def mixed_samples(
-    generator: GeneratorLike, count: int, deviation: torch.Tensor, seed: int, number: int
-) -> torch.Tensor:
+def mixed_samples(generator: Generator, count: int, deviation: torch.Tensor, seed: int, number: int) -> torch.Tensor:
     """Return the `number`-th batch of W+ latents, [count, L, w_dim]: half of them mixed of two, all with noise.
 
     Args:

@@ -20,6 +20,7 @@ from i2s_batch.models.weights import sha256_of
 FORMAT_VERSION = "1"
 FAMILY = "i2s-batch learned"
 _WANTED = "a file that `i2s-batch learn` wrote"
+# In the order of the fields of `Learned`.
 _ARRAYS = ("blocks", "covariance", "feature_mean", "feature_scale", "coefficients", "start_mean")
 _LONGEST_ORIGIN = 500
 
@@ -64,10 +65,10 @@ def _learned(stored: StoredArrays) -> Learned:
     values = {name: finite(name, arrays[name].read()) for name in _ARRAYS}
     _check_shapes(values)
     learned = Learned(
-        **{name: torch.from_numpy(value.copy()) for name, value in values.items()},
-        generator=metadata["generator"],
-        vgg=metadata["vgg"],
-        weights=_weights(metadata["loss_weights"]),
+        metadata["generator"],
+        metadata["vgg"],
+        _weights(metadata["loss_weights"]),
+        *(torch.from_numpy(values[name].copy()) for name in _ARRAYS),
         samples=int(metadata["samples"]),
         origin="".join(c if c.isprintable() else "?" for c in metadata.get("origin", "")[:_LONGEST_ORIGIN]),
     )
