@@ -230,12 +230,14 @@ class EmbedRunConfig(RunConfig):
         checkpoint_every_s: Seconds between two checkpoints of the images in flight.
         grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
         source_moved: Whether SOURCE may lie elsewhere than the run recorded, if its images prove to be the same.
+        preset: The name of the preset that `embed` was made from, for people; empty without one.
     """
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
     grow: bool = False
     source_moved: bool = False
+    preset: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,13 +12,14 @@ import torch
 from i2s_batch.config import TERMS, LossWeights
 from i2s_batch.errors import CheckpointError, ConfigError
 from i2s_batch.inversion.learned import Learned
+from i2s_batch.models.checkpoints.converted_file import LEARNED_FAMILY
 from i2s_batch.models.checkpoints.opening import SAFETENSORS, foreign, known_container, opened
 from i2s_batch.models.checkpoints.safetensors_file import StoredArrays, read_arrays, write_arrays
 from i2s_batch.models.checkpoints.variables import finite
 from i2s_batch.models.weights import sha256_of
 
 FORMAT_VERSION = "1"
-FAMILY = "i2s-batch learned"
+FAMILY = LEARNED_FAMILY
 _WANTED = "a file that `i2s-batch learn` wrote"
 # In the order of the fields of `Learned`.
 _ARRAYS = ("blocks", "covariance", "feature_mean", "feature_scale", "coefficients", "start_mean")

@@ -22,6 +22,7 @@ from i2s_batch.models.weights import GeneratorWeights, VGGWeights
 
 FORMAT_VERSION = "1"
 VGG_FAMILY = "vgg16"
+LEARNED_FAMILY = "i2s-batch learned"  # of files that hold no network: `inversion.learned_file`
 _LONGEST_ORIGIN = 200
 
 
@@ -52,6 +53,8 @@ def _metadata(weights: GeneratorWeights | VGGWeights) -> dict[str, str]:
 def read_converted(stored: StoredArrays) -> GeneratorWeights | VGGWeights:
     """Return the weights in a file that `write_safetensors` wrote; raises CheckpointError unless they are intact."""
     arrays, metadata = stored
+    if metadata.get("family") == LEARNED_FAMILY:
+        raise CheckpointError("this is a learned file, not a network; give it as --learned")
     if metadata.get("format_version") != FORMAT_VERSION or "family" not in metadata:
         raise CheckpointError("this safetensors file was not written by i2s-batch convert (version 1)")
     check_total(array.count for array in arrays.values())
@@ -83,5 +86,7 @@ def _family(file: CheckpointFile) -> str | None:
     return None if stored is None else stored.metadata.get("family")
 
 
-GENERATOR_FORMAT = CheckpointFormat(lambda file: _family(file) not in (None, VGG_FAMILY), _read, nothing_else)
+GENERATOR_FORMAT = CheckpointFormat(
+    lambda file: _family(file) not in (None, VGG_FAMILY, LEARNED_FAMILY), _read, nothing_else
+)
 VGG_FORMAT = CheckpointFormat(lambda file: _family(file) == VGG_FAMILY, _read, nothing_else)
