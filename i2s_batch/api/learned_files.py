@@ -66,10 +66,10 @@ def _how_to_learn(config: EmbedRunConfig, generator: str, vgg: str) -> str:
     usual = EmbedConfig().steps
     saved = usual - config.embed.steps
     pays = f"it pays from {counted(math.ceil(evaluations / saved), 'image')} on" if saved > 0 else "it saves no steps"
-    cost = f"about {evaluations} evaluations{_time(weights, config.precision, evaluations)}, where one image of the"
+    cost = f"about {evaluations} evaluations{_time(weights, config.precision, evaluations)}"
     return (
-        f"{what} needs a learned file; make one with `{shlex.join(words)}` ({cost} preset paper takes {usual}: {pays}), "
-        "and add --learned learned.safetensors"
+        f"{what} needs a learned file; make one with `{shlex.join(words)}` ({cost}, where one image of the preset paper "
+        f"takes {usual}: {pays}), and add --learned learned.safetensors"
     )
 
 

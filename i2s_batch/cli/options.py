@@ -92,7 +92,8 @@ def _preset_options() -> list[Callable[[F], F]]:
             type=Location(),
             default=None,
             metavar="FILE",
-            help="Learned file, a path or URL, which presets but paper need; `i2s-batch learn` writes it. Default: none.",
+            help="Learned file, a path or URL, which all presets but paper need; `i2s-batch learn` writes it. "
+            "Default: none.",
         ),
     ]
 
@@ -136,8 +137,8 @@ def _embedding_options() -> list[Callable[[F], F]]:
             group=EMBEDDING,
             type=click.Choice(OPTIMIZERS.names),
             default="adam",
-            help="Optimizer: adam is the paper's; lbfgs needs fewer --steps for the same loss, lbfgs-learned the fewest, "
-            "and --learned.",
+            help="Optimizer: adam is the paper's; lbfgs needs fewer --steps for the same loss; lbfgs-learned needs the "
+            "fewest, and --learned.",
         ),
         option(
             "--early-stopping",
