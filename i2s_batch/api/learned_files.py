@@ -67,9 +67,10 @@ def _how_to_learn(config: EmbedRunConfig, generator: str, vgg: str) -> str:
     saved = usual - config.embed.steps
     pays = f"it pays from {counted(math.ceil(evaluations / saved), 'image')} on" if saved > 0 else "it saves no steps"
     cost = f"about {evaluations} evaluations{_time(weights, config.precision, evaluations)}"
+    compared = f"one image of the preset paper takes {usual}: {pays}"
     return (
-        f"{what} needs a learned file; make one with `{shlex.join(words)}` ({cost}, where one image of the preset paper "
-        f"takes {usual}: {pays}), and add --learned learned.safetensors"
+        f"{what} needs a learned file; make one with `{shlex.join(words)}` ({cost}, where {compared}), and add "
+        "--learned learned.safetensors"
     )
 
 
