@@ -21,7 +21,6 @@ from i2s_batch.models.weights import sha256_of
 FORMAT_VERSION = "1"
 FAMILY = LEARNED_FAMILY
 _WANTED = "a file that `i2s-batch learn` wrote"
-# In the order of the fields of `Learned`.
 _ARRAYS = ("blocks", "covariance", "feature_mean", "feature_scale", "coefficients", "start_mean")
 _LONGEST_ORIGIN = 500
 
@@ -65,11 +64,17 @@ def _learned(stored: StoredArrays) -> Learned:
         raise CheckpointError(f"its array {missing[0]} is missing")
     values = {name: finite(name, arrays[name].read()) for name in _ARRAYS}
     _check_shapes(values)
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in values.items()}
     learned = Learned(
-        metadata["generator"],
-        metadata["vgg"],
-        _weights(metadata["loss_weights"]),
-        *(torch.from_numpy(values[name].copy()) for name in _ARRAYS),
+        generator=metadata["generator"],
+        vgg=metadata["vgg"],
+        weights=_weights(metadata["loss_weights"]),
+        blocks=tensors["blocks"],
+        covariance=tensors["covariance"],
+        feature_mean=tensors["feature_mean"],
+        feature_scale=tensors["feature_scale"],
+        coefficients=tensors["coefficients"],
+        start_mean=tensors["start_mean"],
         samples=int(metadata["samples"]),
         origin="".join(c if c.isprintable() else "?" for c in metadata.get("origin", "")[:_LONGEST_ORIGIN]),
     )
