@@ -71,6 +71,8 @@ def _hints(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
 def _fits(value: object, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in get_args(kind)
+    if get_origin(kind) is os.PathLike:
+        return isinstance(value, os.PathLike) and isinstance(os.fspath(value), str)
     if get_origin(kind) is _MAPPING:
         name_kind, number_kind = get_args(kind)
         return isinstance(value, Mapping) and all(
@@ -95,6 +97,8 @@ def _worded(kind: Any) -> str:
         return _PLAIN[kind][1]
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is os.PathLike:
+        return "a path"
     if get_origin(kind) is _MAPPING:
         return f"a mapping of names to {_IN_WORDS[get_args(kind)[1]]}"
     if get_origin(kind) is not None:

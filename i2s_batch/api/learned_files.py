@@ -18,6 +18,7 @@ from i2s_batch.inversion.learned_loading import load_learned
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import VGG_IMAGENET, generator_weights
 from i2s_batch.plurals import counted
+from i2s_batch.presets import preset
 from i2s_batch.run.speed_cache import load_measured
 from i2s_batch.run.terminal import duration
 from i2s_batch.storage.urls import hide_secrets
@@ -59,7 +60,8 @@ def with_learned(config: _Config, location: str, generator: str, vgg: str) -> tu
 def _how_to_learn(config: EmbedRunConfig, generator: str, vgg: str) -> str:
     """Return the message of a run that needs a learned file: how to make one, and from when on it pays."""
     weights = generator_weights(generator)
-    what = f"--preset {config.preset}" if config.preset else config.embed.uses_learned
+    by_preset = config.preset and preset(config.preset).uses_learned
+    what = f"--preset {config.preset}" if by_preset else config.embed.uses_learned
     words = ["i2s-batch", "learn", hide_secrets(generator), "learned.safetensors"]
     words += [] if vgg == VGG_IMAGENET else ["--vgg", hide_secrets(vgg)]
     evaluations = evaluations_to_learn(LearnConfig(), weights.latent_shape[1])

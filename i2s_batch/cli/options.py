@@ -199,6 +199,8 @@ def run_arguments(**options: Any) -> dict[str, Any]:
     if "early_stopping" in options and options["early_stopping"] is None:
         refuse_without_effect(["--patience"], "without --early-stopping")
         del options["patience"]
+    if options.get("preset", "") is None:
+        del options["preset"]
     for name in ("batch_size", "actors"):
         options[name] = "auto" if options[name] is None else options[name]
     return options

@@ -21,20 +21,20 @@ def preset_option() -> Callable[[F], F]:
         "--preset",
         group=EMBEDDING,
         type=click.Choice(tuple(PRESETS)),
-        default="paper",
+        default=None,
         is_eager=True,
         callback=_take_defaults,
         help=f"Settings that belong together, for options that are given neither here nor in --config. {meanings}. All "
-        "but paper need --learned.",
+        "but paper need --learned. Default: paper.",
     )
 
 
 _SHOWN = tuple(PRESETS.values())
 
 
-def _take_defaults(context: click.Context, parameter: click.Parameter, name: str) -> str:
+def _take_defaults(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
     """Make the settings of the preset the defaults of the command's other options, where --config has none."""
-    if not context.resilient_parsing:
+    if name is not None and not context.resilient_parsing:
         values = defaults_of(context.command, PRESETS[name].overrides)
         context.default_map = {**values, **(context.default_map or {})}
     return name
