@@ -71,17 +71,15 @@ def _hints(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
 def _fits(value: object, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return isinstance(value, str) and value in get_args(kind)
-    if get_origin(kind) is os.PathLike:
-        return isinstance(value, os.PathLike) and isinstance(os.fspath(value), str)
     if get_origin(kind) is _MAPPING:
         name_kind, number_kind = get_args(kind)
         return isinstance(value, Mapping) and all(
             _fits(name, name_kind) and _fits(number, number_kind) for name, number in value.items()
         )
-    if get_origin(kind) is not None:
+    if get_origin(kind) not in (None, os.PathLike):
         return _is_sequence(value, get_args(kind)[0])
     if kind not in _PLAIN:
-        return kind is Any or isinstance(value, kind)
+        return kind is Any or isinstance(value, get_origin(kind) or kind)
     if isinstance(value, bool):  # which is an Integral, too
         return kind is bool
     return isinstance(value, _PLAIN[kind][0])
