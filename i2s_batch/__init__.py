@@ -21,6 +21,7 @@ from i2s_batch.errors import ConfigError, I2SError, RunStoppedError
 if TYPE_CHECKING:
     from i2s_batch.api.editing_runs import edit
     from i2s_batch.api.embedding_runs import embed
+    from i2s_batch.api.learning import LearnResult, learn
     from i2s_batch.api.merges import merge
     from i2s_batch.api.reports import report
     from i2s_batch.api.results import EditResult, EmbedResult, MergeResult, StudyResult
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from i2s_batch.api.verification import verify
     from i2s_batch.editing import Expression, ListedEdit, Morph, Reenact, Render, Style
     from i2s_batch.inversion import Embedder
+    from i2s_batch.inversion.learned_loading import load_learned
     from i2s_batch.models.loading import load_generator, load_vgg
+    from i2s_batch.presets import preset
     from i2s_batch.table.arrays import iter_latents, read_latents
     from i2s_batch.table.lazy_table import OpenTable, open_table
     from i2s_batch.table.torch_dataset import LatentDataset, LatentStream
@@ -46,6 +49,7 @@ __all__ = [
     "I2SError",
     "LatentDataset",
     "LatentStream",
+    "LearnResult",
     "ListedEdit",
     "MergeResult",
     "Morph",
@@ -59,10 +63,13 @@ __all__ = [
     "edit",
     "embed",
     "iter_latents",
+    "learn",
     "load_generator",
+    "load_learned",
     "load_vgg",
     "merge",
     "open_table",
+    "preset",
     "read_latents",
     "report",
     "sample",
@@ -79,6 +86,7 @@ _HOMES = {
     "Expression": "i2s_batch.editing",
     "LatentDataset": "i2s_batch.table.torch_dataset",
     "LatentStream": "i2s_batch.table.torch_dataset",
+    "LearnResult": "i2s_batch.api.learning",
     "ListedEdit": "i2s_batch.editing",
     "MergeResult": "i2s_batch.api.results",
     "Morph": "i2s_batch.editing",
@@ -90,10 +98,13 @@ _HOMES = {
     "edit": "i2s_batch.api.editing_runs",
     "embed": "i2s_batch.api.embedding_runs",
     "iter_latents": "i2s_batch.table.arrays",
+    "learn": "i2s_batch.api.learning",
     "load_generator": "i2s_batch.models.loading",
+    "load_learned": "i2s_batch.inversion.learned_loading",
     "load_vgg": "i2s_batch.models.loading",
     "merge": "i2s_batch.api.merges",
     "open_table": "i2s_batch.table.lazy_table",
+    "preset": "i2s_batch.presets",
     "read_latents": "i2s_batch.table.arrays",
     "report": "i2s_batch.api.reports",
     "study": "i2s_batch.api.study_runs",

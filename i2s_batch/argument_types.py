@@ -76,10 +76,10 @@ def _fits(value: object, kind: Any) -> bool:
         return isinstance(value, Mapping) and all(
             _fits(name, name_kind) and _fits(number, number_kind) for name, number in value.items()
         )
-    if get_origin(kind) is not None:
+    if get_origin(kind) not in (None, os.PathLike):
         return _is_sequence(value, get_args(kind)[0])
     if kind not in _PLAIN:
-        return kind is Any or isinstance(value, kind)
+        return kind is Any or isinstance(value, get_origin(kind) or kind)
     if isinstance(value, bool):  # which is an Integral, too
         return kind is bool
     return isinstance(value, _PLAIN[kind][0])
@@ -95,6 +95,8 @@ def _worded(kind: Any) -> str:
         return _PLAIN[kind][1]
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
+    if get_origin(kind) is os.PathLike:
+        return "a path"
     if get_origin(kind) is _MAPPING:
         return f"a mapping of names to {_IN_WORDS[get_args(kind)[1]]}"
     if get_origin(kind) is not None:

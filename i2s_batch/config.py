@@ -63,7 +63,7 @@ class EmbedConfig:
         seed: Seed of everything that is drawn at random.
         fit: How an image that is not square is made square, one of `FITS`.
         batch_size: Images that are optimised in a batch.
-        optimizer: The paper's Adam, or L-BFGS after some steps of it, which needs fewer.
+        optimizer: The optimiser, by its name in `engine_registries.OPTIMIZERS`.
         learning_rate: The learning rate of Adam.
         beta1: The decay of Adam's mean of the gradients.
         beta2: The decay of Adam's mean of their squares.
@@ -72,6 +72,13 @@ class EmbedConfig:
         stop_plateau: Early stopping: an image ends when its best loss has improved by less than this many percent
             within `plateau_steps` steps; None switches it off.
         plateau_steps: The patience of early stopping, in steps.
+        prior: The weight of the penalty on latents that are unlikely for the generator (`inversion.learned`), which is
+            added to the loss; 0 leaves it out, as the paper does.
+        target_loss: An image ends when its loss is at most this; None leaves it out.
+        target_psnr: An image ends when its PSNR, in dB, of the image before it is rounded, is at least this; None
+            leaves it out.
+        learned: The fingerprint of the learned file (`inversion.learned`) that the initialisation, the optimiser or the
+            prior uses, hex; empty without one.
         compile: Whether the step of a full batch is compiled; None compiles where it is worth it, on a GPU.
     """
 
@@ -89,6 +96,10 @@ class EmbedConfig:
     loss_weights: LossWeights = LossWeights()
     stop_plateau: float | None = None
     plateau_steps: int = 250
+    prior: float = 0.0
+    target_loss: float | None = None
+    target_psnr: float | None = None
+    learned: str = ""
     compile: bool | None = None
 
     def __post_init__(self) -> None:
@@ -115,6 +126,28 @@ class EmbedConfig:
             )
             _check(least == 1 or self.plateau_steps >= least, f"{patience} {least}")
         _check(self.plateau_steps >= 1, f"patience is {self.plateau_steps} steps; it must be at least 1")
+        self._check_learned()
+
+    def _check_learned(self) -> None:
+        """Raise ConfigError unless the settings that came with learned files are possible."""
+        _check(0 <= self.prior < float("inf"), f"prior is {self.prior}; it must be finite and >= 0")
+        for name, what in (("target_loss", "target loss"), ("target_psnr", "target PSNR")):
+            value = getattr(self, name)
+            _check(value is None or 0 < value < float("inf"), f"{what} is {value}; it must be finite and above 0")
+        which = self.uses_learned
+        _check(
+            not which or self.space == "w+",
+            f"space is {self.space!r}; with {which} it must be w+",
+        )
+
+    @property
+    def uses_learned(self) -> str:
+        """Return the first setting that needs a learned file, as 'init learned'; empty if none does."""
+        if INITIALISATIONS.get(self.init).needs_learned:
+            return f"init {self.init}"
+        if OPTIMIZERS.get(self.optimizer).needs_learned:
+            return f"optimizer {self.optimizer}"
+        return f"prior {self.prior:g}" if self.prior else ""
 
     def identity(self) -> dict[str, Json]:
         """Return the settings that may change a result, as JSON values: a resumed run must have the same."""
@@ -124,6 +157,9 @@ class EmbedConfig:
             del settings["stop_plateau"], settings["plateau_steps"]
         if self.optimizer == "adam":
             del settings["optimizer"]
+        for name in ("prior", "target_loss", "target_psnr", "learned"):
+            if not settings[name]:  # runs of earlier versions do not record it
+                del settings[name]
         return settings
 
 
@@ -194,12 +230,14 @@ class EmbedRunConfig(RunConfig):
         checkpoint_every_s: Seconds between two checkpoints of the images in flight.
         grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
         source_moved: Whether SOURCE may lie elsewhere than the run recorded, if its images prove to be the same.
+        preset: The name of the preset that `embed` was made from, for people; empty without one.
     """
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
     grow: bool = False
     source_moved: bool = False
+    preset: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()

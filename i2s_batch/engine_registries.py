@@ -24,11 +24,24 @@ class OptimizerDeclaration(Declaration[Any]):
         capturable: Whether its update may be part of a CUDA graph.
         continues: Whether a run of more steps passes through the end of one of fewer.
         least_window: The least patience of early stopping, in steps, with which it has a chance to improve.
+        needs_learned: Whether it needs a learned file (`inversion.learned`).
     """
 
     capturable: bool = True
     continues: bool = True
     least_window: int = 1
+    needs_learned: bool = False
+
+
+@dataclass(frozen=True)
+class InitialisationDeclaration(Declaration[Any]):
+    """Declares an initialisation; its target prepares one for a latent space.
+
+    Args:
+        needs_learned: Whether it needs a learned file (`inversion.learned`).
+    """
+
+    needs_learned: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,17 +89,33 @@ OPTIMIZERS = Registry(
             # was too long.
             least_window=25,
         ),
+        OptimizerDeclaration(
+            "lbfgs-learned",
+            "L-BFGS that starts from the learned curvature of the loss; needs the fewest steps.",
+            "i2s_batch.inversion.learned_lbfgs:learned_lbfgs_of",
+            continues=False,
+            least_window=10,
+            needs_learned=True,
+        ),
     ],
 )
 
-INITIALISATIONS = Registry[Declaration[Any]](
+INITIALISATIONS = Registry[InitialisationDeclaration](
     "init",
     [
-        Declaration("mean", "The mean latent, which suits faces.", "i2s_batch.inversion.initialisation:mean"),
-        Declaration(
+        InitialisationDeclaration(
+            "mean", "The mean latent, which suits faces.", "i2s_batch.inversion.initialisation:mean"
+        ),
+        InitialisationDeclaration(
             "random",
             "Uniform random values, drawn for each image from the seed.",
             "i2s_batch.inversion.initialisation:random",
+        ),
+        InitialisationDeclaration(
+            "learned",
+            "What the learned regression predicts from the image.",
+            "i2s_batch.inversion.initialisation:learned",
+            needs_learned=True,
         ),
     ],
 )

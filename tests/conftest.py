@@ -27,6 +27,7 @@ from xdist.scheduler import LoadScopeScheduling
 from i2s_batch.inversion import optimizer
 from i2s_batch.storage.s3_client import s3_client
 from tests.faults import report
+from tests.learned_files import learned_file  # noqa: F401
 from tests.material import generator, pictures, vgg  # noqa: F401
 from tests.program import i2s_batch
 

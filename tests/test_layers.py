@@ -16,7 +16,18 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 RAY = "i2s_batch.run.ray"
 # Libraries that only these packages may import.
 FOREIGN = {
-    "torch": {"models", "inversion", "run", "table", "maintenance", "embedding", "editing", "demo", "bench"},
+    "torch": {
+        "models",
+        "inversion",
+        "run",
+        "table",
+        "maintenance",
+        "embedding",
+        "editing",
+        "encoders",
+        "demo",
+        "bench",
+    },
     "lpips": {"inversion"},
     "torchvision": {"models"},
     "pyarrow": {"parquet", "schema", "output", "sources", "table", "run", "reporting", "maintenance"}

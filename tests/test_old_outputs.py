@@ -260,6 +260,7 @@ def test_merging_with_itself_keeps_every_image_once(outputs: Path) -> None:
     one, merged = ({row["image_id"]: row for row in read_table(out).to_pylist()} for out in ("finished", "merged"))
     assert one.keys() == merged.keys()
     new = {"folder", "bytes", "format", "mode", "crop_box", "generator_fingerprint", "run_id"}
+    new |= {"evaluations", "loss_prior"}
     record = json.loads(Path("finished", "run.json").read_text())
     for image_id, row in merged.items():
         assert {name: value for name, value in row.items() if name not in new} == {
@@ -267,6 +268,7 @@ def test_merging_with_itself_keeps_every_image_once(outputs: Path) -> None:
         }
         assert row["folder"] == "in" and row["generator_fingerprint"] == record["generator"]["fingerprint"]
         assert row["run_id"] == record.get("run_id")
+        assert row["evaluations"] == (None if row["steps"] is None else row["steps"] + 1) and row["loss_prior"] is None
 
 
 def test_what_cannot_be_merged_is_refused(outputs: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Unpack
 
+from i2s_batch.api.learned_files import learned_location, with_learned
 from i2s_batch.api.options import EmbedOptions, embed_run_config, output, source_options
 from i2s_batch.api.results import EmbedResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
@@ -84,5 +85,8 @@ def _request(
         path_or_url("generator", generator),
         path_or_url("vgg", vgg),
     )
-    config = embed_run_config(options)
-    return EmbedRunRequest(*locations, config, source_options=source_options(options))
+    location = learned_location(options)
+    config, learned = with_learned(embed_run_config(options), location, *locations[2:])
+    return EmbedRunRequest(
+        *locations, config, source_options=source_options(options), learned=learned, learned_from=location
+    )

@@ -14,6 +14,7 @@ from typing import Literal, TypedDict, TypeVar, cast, get_type_hints
 from i2s_batch.argument_types import path_or_url, typed
 from i2s_batch.config import TERMS, EditConfig, EmbedConfig, EmbedRunConfig, LossWeights, RunConfig
 from i2s_batch.errors import ConfigError
+from i2s_batch.presets import preset
 from i2s_batch.sources.options import SourceOptions
 from i2s_batch.storage.job_folder import check_kept
 from i2s_batch.studies.registered import STUDIES
@@ -51,15 +52,21 @@ class ImageOptions(RunOptions, total=False):
     """Holds the options that say how an image is embedded.
 
     Attributes:
+        preset: The name of settings that belong together, such as "fast" (`i2s_batch.presets.PRESETS`); the options
+            that are given beside it win. Default: "paper".
+        learned: The learned file, which presets but "paper" need: a path or URL of what learn() wrote. Default: None.
         steps: The number of optimizer steps per image. Default: 5000.
-        optimizer: The optimizer: adam (the default) or lbfgs.
+        optimizer: The optimizer: adam (the default), lbfgs or lbfgs-learned.
         space: The latent space: w+ (the default), w or z.
-        init: The start: mean (the default) or random.
+        init: The start: mean (the default), random or learned.
         seed: The seed of everything that is drawn at random. Default: 0.
         fit: The way to a square: crop (the default), pad or stretch.
         early_stopping: The minimum improvement of the best loss, in percent, within `patience` steps; an image that
             improves less ends early. Default: None, every image takes all steps.
         patience: The number of steps within which `early_stopping` expects its improvement. Default: 250.
+        prior: The weight of the penalty on latents that are unlikely for the generator. Default: 0, none.
+        target_loss: The loss at which an image ends. Default: None.
+        target_psnr: The PSNR in dB at which an image ends. Default: None.
         learning_rate: The learning rate of Adam. Default: 0.01.
         beta1: The decay of Adam's mean of the gradients. Default: 0.9.
         beta2: The decay of Adam's mean of their squares. Default: 0.999.
@@ -75,6 +82,8 @@ class ImageOptions(RunOptions, total=False):
             Default: False.
     """
 
+    preset: str
+    learned: str | os.PathLike[str] | None
     steps: int
     optimizer: str
     space: str
@@ -83,6 +92,9 @@ class ImageOptions(RunOptions, total=False):
     fit: str
     early_stopping: float | None
     patience: int
+    prior: float
+    target_loss: float | None
+    target_psnr: float | None
     learning_rate: float
     beta1: float
     beta2: float
@@ -186,6 +198,7 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
     return EmbedRunConfig(
         **vars(_run_config(options)),
         embed=_embed_config(options),
+        preset=options.get("preset", usual.preset),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
         grow=options.get("update", usual.grow),
         source_moved=options.get("source_moved", usual.source_moved),
@@ -211,6 +224,7 @@ def study_config(study: str, options: StudyOptions) -> StudyConfig:
     return StudyConfig(
         **vars(_run_config(options)),
         embed=_embed_config(options),
+        preset=options.get("preset", usual.preset),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
         source_moved=options.get("source_moved", usual.source_moved),
         study=study,
@@ -264,7 +278,7 @@ def _or_auto(value: int | Literal["auto"]) -> int | None:
 
 
 def _embed_config(options: ImageOptions) -> EmbedConfig:
-    usual = EmbedConfig()
+    usual = preset(options.get("preset", "paper"))
     early_stopping = options.get("early_stopping", usual.stop_plateau)
     if early_stopping is None and "patience" in options:
         raise ConfigError("patience has no effect without early_stopping; leave it out")
@@ -279,14 +293,17 @@ def _embed_config(options: ImageOptions) -> EmbedConfig:
         beta1=options.get("beta1", usual.beta1),
         beta2=options.get("beta2", usual.beta2),
         epsilon=options.get("epsilon", usual.epsilon),
-        loss_weights=_loss_weights(options.get("loss_weights")),
+        loss_weights=loss_weights_of(options.get("loss_weights")),
         stop_plateau=early_stopping,
         plateau_steps=options.get("patience", usual.plateau_steps),
+        prior=options.get("prior", usual.prior),
+        target_loss=options.get("target_loss", usual.target_loss),
+        target_psnr=options.get("target_psnr", usual.target_psnr),
         compile=options.get("compile", usual.compile),
     )
 
 
-def _loss_weights(given: Mapping[str, float] | None) -> LossWeights:
+def loss_weights_of(given: Mapping[str, float] | None) -> LossWeights:
     """Return the weights of all loss terms; ConfigError for a term that there is not."""
     for name in given or ():
         if name not in TERMS:

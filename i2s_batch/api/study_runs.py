@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Unpack
 
+from i2s_batch.api.learned_files import learned_location, with_learned
 from i2s_batch.api.options import StudyOptions, source_options, study_config
 from i2s_batch.api.results import StudyResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
@@ -77,6 +78,11 @@ def _request(
     name = typed("name", name, str)
     source, out, generator, vgg = map(path_or_url, ("source", "out", "generator", "vgg"), locations)
     check_kept(out)
-    config = study_config(name, options)
-    chosen = source_options(options)
-    return StudyRunRequest(source, out, generator, vgg, config, caller.command, source_options=chosen)
+    location = learned_location(options)
+    config, learned = with_learned(study_config(name, options), location, generator, vgg)
+    return StudyRunRequest(
+        *(source, out, generator, vgg, config, caller.command),
+        source_options=source_options(options),
+        learned=learned,
+        learned_from=location,
+    )

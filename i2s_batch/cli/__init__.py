@@ -26,6 +26,7 @@ from i2s_batch.cli.embed import embed
 from i2s_batch.cli.export import export
 from i2s_batch.cli.help_groups import GroupedCommands
 from i2s_batch.cli.inspect import inspect
+from i2s_batch.cli.learn import learn
 from i2s_batch.cli.merge import merge
 from i2s_batch.cli.neighbours import neighbours
 from i2s_batch.cli.options import add_debug
@@ -43,7 +44,7 @@ from i2s_batch.storage.job_folder import why_missing
 
 EX_SOFTWARE = 70  # of sysexits.h
 _MESSAGE_CHARACTERS = 1000
-_RUNS = {"embed", "edit", "render", "study"}  # which resume
+_RUNS = {"embed", "edit", "render", "study", "learn"}  # which resume
 
 
 @click.group(cls=GroupedCommands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +60,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-commands.add_group("Embed and edit", (embed, edit, render, study))
+commands.add_group("Embed and edit", (embed, learn, edit, render, study))
 commands.add_group("Runs and their tables", (status, report, query, neighbours, export, verify, merge))
 commands.add_group("Checkpoints", (inspect, sample, convert))
 commands.add_group("Try and measure", (demo, bench))

@@ -12,7 +12,7 @@ from i2s_batch.storage.urls import is_url
 @click.command(cls=GroupedCommand)
 @click.argument("checkpoint")
 def inspect(checkpoint: str) -> int:
-    """Show what a checkpoint holds: format, family, sizes.
+    """Show what a checkpoint or a learned file holds: format, family, sizes.
 
     CHECKPOINT is a path, s3:// or https://. Its fingerprint, and what else is in the file, is shown, too. Nothing in it
     is executed, and no network is built.
@@ -20,10 +20,14 @@ def inspect(checkpoint: str) -> int:
     with shown_at_once("reading the checkpoint"):
         from pathlib import Path
 
+        from i2s_batch.inversion.learned_file import read_learned
+        from i2s_batch.inversion.learned_loading import is_learned_file, learned_facts
         from i2s_batch.models.checkpoints import facts, inspect_checkpoint
         from i2s_batch.storage.downloads import stage
 
-        contents = inspect_checkpoint(stage(checkpoint) if is_url(checkpoint) else Path(checkpoint))
-    for name, line in facts(contents):
+        path = stage(checkpoint) if is_url(checkpoint) else Path(checkpoint)
+        is_learned = is_learned_file(path)
+        lines = learned_facts(read_learned(path)) if is_learned else facts(inspect_checkpoint(path))
+    for name, line in lines:
         click.echo(f"{name:<12} {line}")
     return 0

@@ -56,6 +56,12 @@ _SEARCH, _NEW_IMAGE = "The search", "An image that is not in the table"
     help="VGG-16 weights for --image: imagenet, random, a path or a URL. Default: those that the run recorded.",
 )
 @option(
+    "--learned",
+    group=_NEW_IMAGE,
+    metavar="FILE",
+    help="Learned file for --image, where the run used one. Default: the one that the run recorded.",
+)
+@option(
     "--sheet",
     group=OUTPUT,
     metavar="FILE.png",
@@ -78,6 +84,7 @@ def neighbours(
     generator: str | None,
     vgg: str | None,
     steps: int | None,
+    learned: str | None,
 ) -> int:
     """Find nearest neighbours in latent space.
 
@@ -90,8 +97,8 @@ def neighbours(
         raise click.UsageError("give either IMAGE_ID, an image of OUT, or --image FILE")
     if generator and not sheet and not image:
         raise click.UsageError("--generator is for --sheet and --image")
-    if (vgg or steps) and not image:
-        raise click.UsageError("--vgg and --steps are for --image")
+    if (vgg or steps or learned) and not image:
+        raise click.UsageError("--vgg, --steps and --learned are for --image")
     with shown_at_once("reading the table"):
         from i2s_batch.table.neighbours import check_search, find_neighbours
 
@@ -100,7 +107,7 @@ def neighbours(
             from i2s_batch.api.neighbour_sheet import check_sheet
 
             check_sheet(sheet)
-        new_image = None if image is None else _embedded(out, image, generator, vgg, steps)
+        new_image = None if image is None else _embedded(out, image, generator, vgg, steps, learned)
         found = find_neighbours(out, str(image_id) if new_image is None else new_image.latent, k, layers, metric)
     rows = [(rank, n.distance, n.image_id) for rank, n in enumerate(found.neighbours, 1)]
     click.echo("\n".join(aligned(["rank", "distance", "image_id"], rows, terminal_columns()).lines))
@@ -118,7 +125,9 @@ def neighbours(
     return 0
 
 
-def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps: int | None) -> NewImage:
+def _embedded(
+    out: str, file: str, generator: str | None, vgg: str | None, steps: int | None, learned: str | None
+) -> NewImage:
     """Return the image at `file` as the run at `out` embeds it; lines on standard error report the progress."""
     from i2s_batch.embedding.single_image import embed_image
     from i2s_batch.run.progress import LINE_EVERY_S
@@ -138,7 +147,7 @@ def _embedded(out: str, file: str, generator: str | None, vgg: str | None, steps
             log(line)
 
     try:
-        new_image = embed_image(out, file, generator, vgg, steps, report)
+        new_image = embed_image(out, file, generator, vgg, steps, report, learned)
     finally:
         if isinstance(log, LiveLine):
             log.end()

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
 from i2s_batch.cli.option_types import AutoOr, Location, Weights
+from i2s_batch.cli.preset_option import preset_option
 from i2s_batch.cli.settings_file import config_option
 from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, TERMS
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
@@ -82,15 +83,62 @@ def _network_options() -> list[Callable[[F], F]]:
     ]
 
 
+def _preset_options() -> list[Callable[[F], F]]:
+    return [
+        preset_option(),
+        option(
+            "--learned",
+            group=EMBEDDING,
+            type=Location(),
+            default=None,
+            metavar="FILE",
+            help="Learned file, a path or URL, which all presets but paper need; `i2s-batch learn` writes it. "
+            "Default: none.",
+        ),
+    ]
+
+
+def _stopping_options() -> list[Callable[[F], F]]:
+    return [
+        option(
+            "--target-loss",
+            group=EMBEDDING,
+            type=float,
+            default=None,
+            metavar="LOSS",
+            help="Loss at which an image ends. Default: none, every image takes all --steps.",
+        ),
+        option(
+            "--target-psnr",
+            group=EMBEDDING,
+            type=float,
+            default=None,
+            metavar="DB",
+            help="PSNR in dB, of the image before it is rounded, at which an image ends. Default: none.",
+        ),
+        option(
+            "--prior",
+            group=EMBEDDING,
+            type=float,
+            default=0.0,
+            metavar="WEIGHT",
+            help="Weight of the penalty on latents that are unlikely for the generator, which keeps them where edits "
+            "work; above 0 it needs --learned.",
+        ),
+    ]
+
+
 def _embedding_options() -> list[Callable[[F], F]]:
     return [
+        *_preset_options(),
         option("--steps", group=EMBEDDING, default=5000, help="Optimizer steps per image."),
         option(
             "--optimizer",
             group=EMBEDDING,
             type=click.Choice(OPTIMIZERS.names),
             default="adam",
-            help="Optimizer: adam is the paper's; lbfgs needs fewer --steps for the same loss.",
+            help="Optimizer: adam is the paper's; lbfgs needs fewer --steps for the same loss; lbfgs-learned needs the "
+            "fewest, and --learned.",
         ),
         option(
             "--early-stopping",
@@ -109,6 +157,7 @@ def _embedding_options() -> list[Callable[[F], F]]:
             default=250,
             help="Steps within which --early-stopping expects its minimum improvement.",
         ),
+        *_stopping_options(),
         option(
             "--space",
             group=EMBEDDING,
@@ -121,7 +170,7 @@ def _embedding_options() -> list[Callable[[F], F]]:
             group=EMBEDDING,
             type=click.Choice(INITIALISATIONS.names),
             default="mean",
-            help="Start of the optimization; the mean latent suits faces.",
+            help="Start of the optimization; the mean latent suits faces, learned is predicted from each image.",
         ),
         option("--seed", group=EMBEDDING, default=0, help="Seed of everything that is drawn at random."),
         option("--learning-rate", group=EMBEDDING, default=0.01, help="Learning rate of Adam."),
@@ -150,6 +199,8 @@ def run_arguments(**options: Any) -> dict[str, Any]:
     if "early_stopping" in options and options["early_stopping"] is None:
         refuse_without_effect(["--patience"], "without --early-stopping")
         del options["patience"]
+    if options.get("preset", "") is None:
+        del options["preset"]
     for name in ("batch_size", "actors"):
         options[name] = "auto" if options[name] is None else options[name]
     return options

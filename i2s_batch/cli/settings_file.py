@@ -49,10 +49,10 @@ def _take_defaults(context: click.Context, parameter: click.Parameter, path: str
     if path is None or context.resilient_parsing:
         return
     try:
-        values = _defaults(context.command, _content(path))
+        values = defaults_of(context.command, _content(path))
     except ValueError as error:
         raise click.BadParameter(f"{path!r} {error}", context, parameter) from error
-    context.default_map = values
+    context.default_map = {**(context.default_map or {}), **values}
 
 
 def _content(path: str) -> Mapping[str, object]:
@@ -72,7 +72,15 @@ def _content(path: str) -> Mapping[str, object]:
     if not isinstance(values, dict):
         raise ValueError('does not hold names and values, such as {"steps": 1000}')
     settings = values.get("settings")
-    return settings if isinstance(settings, dict) else values
+    return _of_record(values, settings) if isinstance(settings, dict) else values
+
+
+def _of_record(record: Mapping[str, object], settings: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the settings of a run.json as options: it records the learned file's fingerprint, and its path apart."""
+    given = record.get("given")
+    if "learned" not in settings:
+        return settings
+    return {**settings, "learned": given.get("learned") if isinstance(given, dict) else None}
 
 
 def _json(text: str) -> object:
@@ -89,7 +97,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return values
 
 
-def _defaults(command: click.Command, values: Mapping[str, object]) -> dict[str, str | list[str]]:
+def defaults_of(command: click.Command, values: Mapping[str, object]) -> dict[str, str | list[str]]:
     """Return the values as texts of the command line, by the names of the command's parameters. Raises ValueError."""
     options = {
         name.lstrip("-").replace("-", "_"): each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,8 +14,10 @@ from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
-from i2s_batch.errors import SourceError, StorageError
+from i2s_batch.errors import ConfigError, SourceError, StorageError
 from i2s_batch.inversion.batch_size import cpu_batch_size
+from i2s_batch.inversion.learned import Learned
+from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.models.work import vgg_work
 from i2s_batch.output.layout import RunLayout
@@ -46,7 +48,18 @@ IMAGE_BYTES_PER_PIXEL = 8 << 10
 
 @dataclass(frozen=True)
 class EmbedRunRequest:
-    """Holds what is embedded, with which networks, and the path or URL of the output."""
+    """Holds what is embedded, with which networks, and the path or URL of the output.
+
+    Attributes:
+        source: A folder, a pattern, a prefix or a list.
+        out: The output.
+        generator: The path or URL of the generator.
+        vgg: The VGG-16, likewise, or a name.
+        config: The settings; `config.embed.learned` is the fingerprint of `learned`.
+        source_options: How the source is read.
+        learned: The learned file; None where the settings need none.
+        learned_from: The path or URL of the learned file.
+    """
 
     source: str
     out: str
@@ -54,6 +67,8 @@ class EmbedRunRequest:
     vgg: str
     config: EmbedRunConfig
     source_options: SourceOptions = field(default=AS_USUAL, kw_only=True)
+    learned: Learned | None = field(default=None, kw_only=True)
+    learned_from: str = field(default="", kw_only=True)
 
 
 class EmbedRun(Run):
@@ -69,7 +84,10 @@ class EmbedRun(Run):
         self._vgg = vgg_weights(request.vgg)
         self.steps = request.config.embed.steps
         generator = generator_weights(request.generator)
+        self._check_learned(generator)
         networks = {"generator": request.generator, "vgg": request.vgg}
+        if request.learned is not None:
+            networks["learned"] = request.learned_from
         record = new_record(
             request.source, request.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
         )
@@ -78,7 +96,25 @@ class EmbedRun(Run):
         fraction = request.config.max_failed_fraction
         others = None if fraction == RunConfig().max_failed_fraction else fraction
         record = replace(record, in_process=in_process, command=command, max_failed_fraction=others)
+        record = replace(record, preset=request.config.preset or None)
         super().__init__(request.out, request.config, record, generator, report)
+
+    def _settings(self) -> Iterable[ImageSettings]:
+        """Return all settings that images of the run are embedded with."""
+        return [ImageSettings(self._request.config.embed)]
+
+    def _check_learned(self, generator: GeneratorWeights) -> None:
+        """Raise ConfigError unless the learned file is there where it is needed, and belongs to the networks."""
+        for settings in self._settings():
+            embed, learned = settings.embed, self._request.learned
+            if learned is None:
+                if embed.uses_learned or embed.learned:
+                    raise ConfigError(f"{embed.uses_learned or 'learned'} needs a learned file; give --learned FILE")
+                continue
+            if settings.untrained:
+                what = "one variant of this study embeds with a generator without training"
+                raise ConfigError(f"{what}, to which no learned file belongs; leave out {embed.uses_learned}")
+            learned.check(generator.fingerprint, self._vgg.fingerprint, embed.loss_weights)
 
     def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:
         """Return the words of the command that resumes the run, where the record's settings do not say it."""
@@ -183,7 +219,7 @@ class EmbedRun(Run):
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
         what = (self._store.url, self._request.config, self.generator, self._vgg)
-        return EmbedSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin)
+        return EmbedSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin, self._request.learned)
 
     @property
     def worker_bytes(self) -> int:

@@ -26,6 +26,7 @@ from i2s_batch.images.read.decoding import decode_file, encode_image
 from i2s_batch.images.read.sniff import has_image_name
 from i2s_batch.images.resize import fit_image, used_box
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
+from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.output.layout import RunLayout
@@ -52,6 +53,7 @@ class EmbedSpec:
         max_slots: Bounds the batch, so that a small run is spread evenly over the workers.
         threads: CPU threads of a worker without a GPU; None leaves PyTorch's own choice.
         origin: What all rows of the run have in common.
+        learned: The learned file of the run; None for a run without one.
     """
 
     out: str
@@ -62,6 +64,7 @@ class EmbedSpec:
     max_slots: int
     threads: int | None = None
     origin: RowOrigin = UNKNOWN_ORIGIN
+    learned: Learned | None = None
 
     def build(self, name: str) -> EmbedWorker:
         """Load the networks and return the worker."""
@@ -103,7 +106,7 @@ class EmbedWorker:
         self._config = spec.config
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
-        self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision)
+        self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision, spec.learned)
         chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
         self.slots = max(1, min(chosen, spec.max_slots))
         self._settings = ImageSettings(spec.config.embed)

@@ -10,6 +10,7 @@ import torch
 from i2s_batch.config import EmbedConfig, ImageSettings
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.batch_size import GRAPH_BATCH_SIZE, cpu_batch_size, fastest_batch_size, step_seconds
+from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.inversion.step_program import choose_program
@@ -23,12 +24,17 @@ def _discard(line: str) -> None:
 
 
 class Engine:
-    """Holds the generator, the VGG-16 and, with ImageNet weights, LPIPS; each is loaded once."""
+    """Holds the generator, the VGG-16 and, with ImageNet weights, LPIPS; each is loaded once.
 
-    def __init__(self, generator: GeneratorWeights, vgg: VGGWeights, device: str, precision: str) -> None:
+    Beside them is the learned file of the run, if it has one.
+    """
+
+    def __init__(
+        self, generator: GeneratorWeights, vgg: VGGWeights, device: str, precision: str, learned: Learned | None = None
+    ) -> None:
         self.device, self._precision = torch.device(device), precision
         self._dtype, self._maps = set_numerics(precision), feature_map_dtype(precision)
-        self._weights = generator
+        self._weights, self._learned = generator, learned
         self._generator = build_generator(generator, self.device, self._dtype, self._maps)
         self._vgg = build_vgg(vgg, self.device, self._dtype, self._maps)
         self._lpips = build_lpips(vgg.tensors, self.device) if vgg.has_lpips_trunk else None
@@ -56,14 +62,15 @@ class Engine:
         for one in load_measured(_discard):
             if one.key == wanted:
                 return one.seconds
-        seconds = step_seconds(self._generator, self._vgg, embed, batch_size)
+        seconds = step_seconds(self._generator, self._vgg, embed, batch_size, self._learned)
         save_measured(Measured(*networks, batch_size, seconds, "plain", software()), _discard)
         return seconds
 
     def embedder(self, settings: ImageSettings, slots: int) -> Embedder:
         """Return an embedder with `slots` free slots."""
         generator = self._untrained if settings.untrained else self._generator
-        return Embedder(generator, self._vgg, replace(settings.embed, batch_size=slots), self._lpips)
+        embed = replace(settings.embed, batch_size=slots)
+        return Embedder(generator, self._vgg, embed, self._lpips, learned=self._learned)
 
     def fingerprint(self, settings: ImageSettings) -> str:
         """Return the fingerprint of the generator that images of these settings are embedded with."""

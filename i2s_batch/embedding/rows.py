@@ -56,6 +56,7 @@ def result_row(task: Task[EmbedUnit], image: LoadedImage, result: EmbedResult, d
         latent=result.latent.astype(np.float32).ravel(),
         z=None if result.z is None else result.z.astype(np.float32),
         loss=result.loss,
+        loss_prior=result.prior,
         terms=result.terms,
         metrics=result.metrics,
         **_optimisation(result, settings),
@@ -103,6 +104,7 @@ def _row(task: Task[EmbedUnit], image: LoadedImage, status: str, device: str | N
 
 class _Optimisation(TypedDict):
     steps: int
+    evaluations: int
     stop_reason: str
     seconds: float
     loss_curve: np.ndarray
@@ -114,6 +116,7 @@ def _optimisation(result: EmbedResult, config: EmbedConfig) -> _Optimisation:
     steps = curve_steps(config.steps, len(result.curve) - 1)
     return {
         "steps": result.steps,
+        "evaluations": len(result.curve),
         "stop_reason": result.stop_reason,
         "seconds": result.seconds,
         "loss_curve": result.curve[steps],

@@ -17,10 +17,11 @@ from i2s_batch.errors import CheckpointError, ConfigError, PictureError
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion import Embedder, EmbedResult
+from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.models import GeneratorWeights, VGGWeights, build_generator, build_vgg
-from i2s_batch.run.networks import generator_of, vgg_of
+from i2s_batch.run.networks import generator_of, learned_of, vgg_of
 from i2s_batch.schema.metadata import META_GENERATOR, META_VGG, texts_of
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.source import item_in
@@ -29,7 +30,7 @@ from i2s_batch.table.shards import recorded_settings
 
 _PROGRESS_EVERY_S = 0.25
 
-_Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)
+_Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights, Learned)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def embed_image(
     vgg: str | None = None,
     steps: int | None = None,
     progress: Callable[[int, int], None] = lambda done, steps: None,
+    learned: str | None = None,
 ) -> NewImage:
     """Embed the image at `file` with the settings and networks of the run at `out`.
 
@@ -68,6 +70,7 @@ def embed_image(
         vgg: The VGG-16 weights, likewise.
         steps: Optimizer steps; None for those of the run.
         progress: Is called with the steps taken and the steps in total, a few times a second.
+        learned: The learned file, if the run has one, likewise.
 
     Raises:
         PictureError: The file is no image, or the optimisation diverged.
@@ -95,7 +98,10 @@ def embed_image(
         image_id = _id_in_table(table, data) or image_id
     weights = _required(generator_of(out, metadata.get(META_GENERATOR, ""), generator))
     features = _required(vgg_of(out, metadata.get(META_VGG, ""), vgg))
-    embedder, resolution = _embedder(weights, features, config, settings.run.precision)
+    if learned and not config.learned:
+        raise ConfigError(f"{table.url} was embedded without a learned file; leave {learned!r} out")
+    start = _required(learned_of(out, config.learned, learned)) if config.learned else None
+    embedder, resolution = _embedder(weights, features, config, settings.run.precision, start)
     target = fit_image(pixels, resolution, config.fit)
     try:
         result = _embedded(embedder, image_id, target, progress)
@@ -126,14 +132,15 @@ def _required(found: tuple[_Weights | None, str]) -> _Weights:
 
 
 def _embedder(
-    generator: GeneratorWeights, vgg: VGGWeights, config: EmbedConfig, precision: str
+    generator: GeneratorWeights, vgg: VGGWeights, config: EmbedConfig, precision: str, learned: Learned | None
 ) -> tuple[Embedder, int]:
     """Return an embedder with one slot, on the GPU if there is one, and the side of the generator's images."""
     keep_freed_memory()
     dtype, maps = set_numerics(precision), feature_map_dtype(precision)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = build_generator(generator, device, dtype, maps)
-    return Embedder(network, build_vgg(vgg, device, dtype, maps), config), network.resolution
+    features = build_vgg(vgg, device, dtype, maps)
+    return Embedder(network, features, config, learned=learned), network.resolution
 
 
 def _embedded(

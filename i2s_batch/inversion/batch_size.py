@@ -11,6 +11,7 @@ import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion.embedder import Embedder
+from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.spaces import GeneratorLike
 
@@ -59,10 +60,12 @@ def fastest_batch_size(seconds: Callable[[int], float], limit: int) -> int:
     return best
 
 
-def step_seconds(generator: GeneratorLike, features: Features, config: EmbedConfig, batch_size: int) -> float:
+def step_seconds(
+    generator: GeneratorLike, features: Features, config: EmbedConfig, batch_size: int, learned: Learned | None = None
+) -> float:
     """Measure the seconds of a step and image with `batch_size` black images in a batch.
 
-    The step is the plain one: each batch size would have to be compiled.
+    The step is the plain one: each batch size would have to be compiled. `learned`: what the settings may need.
 
     Raises:
         torch.OutOfMemoryError: The images take more than `MEMORY_FRACTION` of the device's free memory.
@@ -75,7 +78,7 @@ def step_seconds(generator: GeneratorLike, features: Features, config: EmbedConf
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
     timed = replace(config, batch_size=batch_size, compile=False, steps=10 * TIMED_STEPS)
-    embedder = Embedder(generator, features, timed)
+    embedder = Embedder(generator, features, timed, learned=learned)
     for position in range(batch_size):
         embedder.put(str(position), np.zeros((generator.resolution, generator.resolution, 3), np.uint8))
     # One step more than is timed: the first one warms up, and is never the fastest.

@@ -20,6 +20,7 @@ from i2s_batch.config import TERMS, EmbedConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.images.inputs import ImageInput, read_input
 from i2s_batch.images.resize import fit_image
+from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.metrics import PerceptualDistance, Reconstruction, from_uint8, measure, to_uint8
 from i2s_batch.inversion.result import EmbedResult
@@ -27,10 +28,13 @@ from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.slots import Slots
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.inversion.step_program import StepProgram, choose_program
+from i2s_batch.inversion.stopping import Stopping
 from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_OK
 
 # Steps between two host syncs: bounds how late a NaN is noticed and how far the host runs ahead of the device.
 STEPS_PER_SYNC = 25
+# The same where a target may end an image at any step.
+STEPS_PER_SYNC_WITH_TARGET = 5
 
 
 @dataclass
@@ -74,6 +78,21 @@ def _check_networks(generator: object, features: object) -> None:
         raise ConfigError(f"generator and features are ({given}); give what load_generator and load_vgg return")
 
 
+def _check_learned(learned: Learned | None, config: EmbedConfig, generator: object, features: object) -> None:
+    """Raise ConfigError unless the settings have the learned file that they need, and it is of these networks."""
+    if learned is None:
+        if config.uses_learned or config.learned:
+            raise ConfigError(
+                f"{config.uses_learned or 'learned'} needs a learned file; give learned=load_learned(FILE)"
+            )
+        return
+    fingerprint, of_vgg = (str(getattr(network, "fingerprint", "")) for network in (generator, features))
+    learned.check(fingerprint, of_vgg, config.loss_weights)
+    if config.learned and config.learned != learned.fingerprint:
+        pair = f"{config.learned[:12]}... and {learned.fingerprint[:12]}..."
+        raise ConfigError(f"the settings and the learned file given have different fingerprints, {pair}")
+
+
 class Embedder:
     """Embeds images into the latent space of a frozen generator (Image2StyleGAN, algorithm 1).
 
@@ -83,6 +102,11 @@ class Embedder:
         config: The settings; None for those of the paper.
         lpips: A perceptual distance for the metrics; None leaves LPIPS out.
         program: How steps are executed; None chooses by the device and the settings.
+        learned: What the settings `init`, `optimizer` or `prior` may need; None if none of them does.
+
+    Raises:
+        ConfigError: No learned file is given where the settings need one, or one that is not the settings' own, or of
+            other networks or loss weights.
     """
 
     def __init__(
@@ -92,16 +116,19 @@ class Embedder:
         config: EmbedConfig | None = None,
         lpips: PerceptualDistance | None = None,
         program: StepProgram | None = None,
+        learned: Learned | None = None,
     ) -> None:
         _check_networks(generator, features)
         checked: EmbedConfig = typed("config", config or EmbedConfig(), EmbedConfig)
+        _check_learned(learned, checked, generator, features)
         self.config = checked
         self._generator = generator
         self._like = generator.w_avg
         self._lpips = lpips
         self._space = LatentSpace(generator, self.config)
         self.program = program or choose_program(self.config, generator)
-        self._slots = Slots(generator, features, self._space, self.config, self.program)
+        self._slots = Slots(generator, features, self._space, self.config, self.program, learned)
+        self._stopping = Stopping(self.config)
         self._occupants: list[_Occupant | None] = []
         self._pending: list[_Pending] = []
         self._advances = 0
@@ -309,16 +336,20 @@ class Embedder:
 
     def _finished_positions(self) -> list[int]:
         done = {p for p, o in enumerate(self._occupants) if o is not None and o.evaluations > self.config.steps}
-        if done or self._advances % STEPS_PER_SYNC == 0 or self._judged():
-            ended = (~self._slots.finite | (self._slots.limit < self.config.steps)).tolist()  # host sync
-            done |= {p for p, o in enumerate(self._occupants) if o is not None and ended[p]}
+        every = STEPS_PER_SYNC_WITH_TARGET if self._stopping.has_target else STEPS_PER_SYNC
+        if done or self._advances % every == 0 or self._judged():
+            limits = torch.where(self._slots.finite, self._slots.limit, -1).tolist()  # host sync
+            done |= {p for p, o in enumerate(self._occupants) if o is not None and o.evaluations > limits[p]}
         return sorted(done)
 
     def _judged(self) -> bool:
-        """Return whether early stopping may have ended an image in the last step."""
+        """Return whether early stopping may have ended an image in the last step, or in the one before.
+
+        An optimiser that returns its best point may need one more step to get there.
+        """
         window = self.config.plateau_steps
         return self.config.stop_plateau is not None and any(
-            o is not None and (o.evaluations - 1) % window == 0 for o in self._occupants
+            o is not None and (o.evaluations - 1) % window <= 1 for o in self._occupants
         )
 
     def _take(self, position: int) -> EmbedResult:
@@ -343,7 +374,7 @@ class Embedder:
                 stop_reason="diverged",
                 loss=float(losses[end]),
                 curve=losses[: end + 1],
-                term_curves=terms[: end + 1],
+                term_curves=terms[: end + 1, : len(TERMS)],
                 seconds=occupant.seconds,
             )
         variable = self._slots.variable[position][None]
@@ -355,10 +386,11 @@ class Embedder:
             image_id=occupant.image_id,
             status=STATUS_OK,
             steps=steps,
-            stop_reason="steps" if steps == self.config.steps else "plateau",
+            stop_reason=self._stopping.reason(steps, self.config.steps, float(losses[-1]), float(terms[-1, 0])),
             loss=float(losses[-1]),
+            prior=float(terms[-1, -1]) if self.config.prior else None,
             curve=losses,
-            term_curves=terms,
+            term_curves=terms[:, : len(TERMS)],
             seconds=occupant.seconds,
             latent=ws[0].cpu().numpy().copy(),
             z=variable[0].cpu().numpy().copy() if self._space.name == "z" else None,
@@ -384,7 +416,8 @@ class Embedder:
         kept = tuple(self._slots.optimizer.start(torch.empty(shape)).shape)
         if state.m.shape != kept or state.v.shape != kept:
             return f"the checkpoint of {image_id!r} is of another optimizer than {self.config.optimizer}"
-        if state.history.shape != (state.step, len(TERMS)):
+        terms = len(TERMS) + bool(self.config.prior)
+        if state.history.shape != (state.step, terms):
             found = f"loss terms of shape {list(state.history.shape)}"
-            return f"the checkpoint of {image_id!r} has {found}; expected {[state.step, len(TERMS)]}"
+            return f"the checkpoint of {image_id!r} has {found}; expected {[state.step, terms]}"
         return ""

@@ -8,6 +8,7 @@ into the nearest local minimum, whichever it is: so the first steps are Adam's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -87,8 +88,8 @@ class LBFGS:
         shape, points, gradients = x.shape, m.flatten(2), v.flatten(2)
         x, gradient = x.flatten(1), gradient.flatten(1)
         first = (t == self.warm_up + 1)[:, None, None]
-        points = torch.where(first, x[:, None], _with(points, x, better))
-        gradients = torch.where(first, gradient[:, None], _with(gradients, gradient, better))
+        points = torch.where(first, x[:, None], with_point(points, x, better))
+        gradients = torch.where(first, gradient[:, None], with_point(gradients, gradient, better))
         best = points[:, -1]
         back = _SHORTER * (x - best)
         # A new direction is taken also after a return to the best point, and where halving has reached its limit.
@@ -107,14 +108,11 @@ class LBFGS:
         Each loop is a substitution into the triangle of the s'y, so each is one call. In float64: differences of nearby
         values are small, and no setting for matrix products may round them.
         """
-        s, y, g = points.double().diff(dim=1), gradients.double().diff(dim=1), gradients[:, -1].double()
-        sy, yy = (s * y).sum(-1), y.square().sum(-1)
-        counts = sy > _CURVED * s.norm(dim=-1) * yy.sqrt()
-        s, y = (torch.where(counts[..., None], pairs, 0.0) for pairs in (s, y))
-        d = torch.where(counts, sy, 1.0)
+        pairs, g = curvature_pairs(points, gradients), gradients[:, -1].double()
+        s, y, d = pairs.s, pairs.y, pairs.sy
         triangle = (s @ y.mT).triu(1) + d.diag_embed()
         alpha = torch.linalg.solve_triangular(triangle, s @ g[..., None], upper=True)
-        q = self._scale(counts, sy / yy, g) * (g - (y.mT @ alpha)[..., 0])
+        q = self._scale(pairs.counts, pairs.quotients, g) * (g - (y.mT @ alpha)[..., 0])
         rest = d[..., None] * alpha - y @ q[..., None]
         product: torch.Tensor = q + (s.mT @ torch.linalg.solve_triangular(triangle.mT, rest, upper=False))[..., 0]
         return -product.to(points.dtype)
@@ -130,7 +128,34 @@ class LBFGS:
         return torch.where(counts.any(1, keepdim=True), quotients.gather(1, newest), first)
 
 
-def _with(kept: torch.Tensor, new: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+class CurvaturePairs(NamedTuple):
+    """Holds the pairs of a memory in float64; those that do not count are 0.
+
+    Attributes:
+        s: Differences of the points, [B, pairs, n].
+        y: Differences of their gradients, [B, pairs, n].
+        sy: s'y, [B, pairs]; 1 where a pair does not count.
+        quotients: s'y / y'y, [B, pairs].
+        counts: Whether the loss curves upwards along a pair, bool [B, pairs].
+    """
+
+    s: torch.Tensor
+    y: torch.Tensor
+    sy: torch.Tensor
+    quotients: torch.Tensor
+    counts: torch.Tensor
+
+
+def curvature_pairs(points: torch.Tensor, gradients: torch.Tensor) -> CurvaturePairs:
+    """Return the pairs of points [B, pairs + 1, n] and the gradients at them."""
+    s, y = points.double().diff(dim=1), gradients.double().diff(dim=1)
+    sy, yy = (s * y).sum(-1), y.square().sum(-1)
+    counts = sy > _CURVED * s.norm(dim=-1) * yy.sqrt()
+    s, y = (torch.where(counts[..., None], each, 0.0) for each in (s, y))
+    return CurvaturePairs(s, y, torch.where(counts, sy, 1.0), sy / yy, counts)
+
+
+def with_point(kept: torch.Tensor, new: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
     """Return `kept` [B, POINTS, n] with `new` [B, n] in place of the oldest point, in the slots `which` [B]."""
     return torch.where(which[:, None, None], torch.cat([kept[:, 1:], new[:, None]], dim=1), kept)
 

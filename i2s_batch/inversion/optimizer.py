@@ -14,6 +14,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.inversion.adam import Adam
 from i2s_batch.inversion.lbfgs import LBFGS
+from i2s_batch.inversion.learned import Learned
 
 # Steps of Adam before those of L-BFGS (docs/speed.md reports the losses without them).
 WARM_UP = 100
@@ -43,6 +44,8 @@ class Optimizer(Protocol):
 
 
 BuildOptimizer = Callable[[EmbedConfig], Optimizer]
+# Of those that need a learned file; the last argument has the device of the slots.
+BuildLearnedOptimizer = Callable[[EmbedConfig, Learned, torch.Tensor], Optimizer]
 
 
 def adam_of(config: EmbedConfig) -> Adam:
@@ -55,7 +58,17 @@ def lbfgs_of(config: EmbedConfig) -> LBFGS:
     return LBFGS(adam_of(config), WARM_UP, config.steps, config.plateau_steps if config.stop_plateau else None)
 
 
-def optimizer_of(config: EmbedConfig) -> Optimizer:
-    """Return the optimiser that `config` names."""
-    build: BuildOptimizer = OPTIMIZERS.get(config.optimizer).resolve()
+def optimizer_of(config: EmbedConfig, learned: Learned | None, like: torch.Tensor) -> Optimizer:
+    """Return the optimiser that `config` names, for slots on the device of `like`."""
+    declaration = OPTIMIZERS.get(config.optimizer)
+    if declaration.needs_learned:
+        assert learned is not None
+        build_learned: BuildLearnedOptimizer = declaration.resolve()
+        return build_learned(config, learned, like)
+    build: BuildOptimizer = declaration.resolve()
     return build(config)
+
+
+def returns_best(optimizer: Optimizer) -> bool:
+    """Return whether the result of an image is the last point of the optimiser's `m`, not its last point."""
+    return bool(getattr(optimizer, "returns_best", False))

@@ -18,8 +18,8 @@ class EmbedResult:
         image_id: The image's id.
         status: `ok` or `diverged`.
         steps: Updates that were made.
-        stop_reason: `steps`, `plateau` (early stopping) or `diverged`.
-        loss: The weighted loss at `latent`.
+        stop_reason: `steps`, `plateau` (early stopping), `target` (of loss or PSNR) or `diverged`.
+        loss: The weighted loss at `latent`, without the prior.
         curve: The loss at each evaluation, [steps + 1].
         term_curves: The loss terms before their weights at each evaluation, [steps + 1, 5].
         seconds: Wall time in a slot.
@@ -27,6 +27,7 @@ class EmbedResult:
         z: The optimised vector in space z; None in other spaces.
         picture: The 8-bit image of `latent`, uint8 [R, R, 3].
         state: The state from which an embedding of more steps resumes.
+        prior: The penalty of the prior at `latent`; None without one.
         metrics: Metrics of `picture`, by the names of `engine_registries.METRICS`.
     """
 
@@ -42,6 +43,7 @@ class EmbedResult:
     z: np.ndarray | None = None
     picture: np.ndarray | None = None
     state: SlotState | None = None
+    prior: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
 
     @property

@@ -30,7 +30,7 @@ class SlotState:
         variable: The optimised variable [*space shape].
         m: First state tensor of the optimiser.
         v: Second state tensor of the optimiser.
-        history: The loss terms before each update, [step, 5].
+        history: The loss terms before each update, [step, 5]; with a prior [step, 6].
         seconds: Wall time spent so far.
         sha256: The hash of the image file, hex; empty where it is not known (checkpoints of earlier versions; images
             that come from no file).

@@ -11,20 +11,21 @@ from functools import partial
 
 import torch
 
-from i2s_batch.config import TERMS, EmbedConfig
+from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion.compiled import CompiledStep
 from i2s_batch.inversion.graph import GraphedStep
-from i2s_batch.inversion.initialisation import start_of
+from i2s_batch.inversion.initialisation import Target, start_of
+from i2s_batch.inversion.learned import Learned, prior_of
 from i2s_batch.inversion.loss import Features, loss_weight_vector
 from i2s_batch.inversion.objective import Evaluate, Objective, evaluate
-from i2s_batch.inversion.optimizer import optimizer_of
-from i2s_batch.inversion.plateau import EarlyStopping
+from i2s_batch.inversion.optimizer import optimizer_of, returns_best
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.spaces import GeneratorLike, LatentSpace
 from i2s_batch.inversion.step_program import PLAIN, StepProgram
+from i2s_batch.inversion.stopping import Stopping
 
 # Per-slot tensors that are joined, refilled in place, and dropped together.
-_STATE = ("variable", "m", "v", "step", "limit", "best", "best_before", "finite")
+_STATE = ("variable", "m", "v", "step", "limit", "best", "least", "least_before", "finite")
 _TENSORS = (*_STATE, "history", "target")
 
 
@@ -40,10 +41,11 @@ class Slots:
         v: The optimiser's second state tensor, [B, ...].
         step: [B] int64, updates made.
         limit: [B] int64, updates after which the image ends.
-        best: [B], the least loss so far.
-        best_before: [B], the least loss that `EarlyStopping` compares it with.
+        best: [B], the least sum of loss and prior so far: what the optimiser makes less.
+        least: [B], the least loss so far, without the prior.
+        least_before: [B], the least loss that `EarlyStopping` compares it with.
         finite: [B] bool, whether every loss so far was finite.
-        history: [B, steps + 1, 5], loss terms at each evaluation.
+        history: [B, steps + 1, 5], loss terms at each evaluation; with a prior [B, steps + 1, 6].
         target: [B, 3, R, R] in [-1, 1].
         target_features: The feature maps of the targets, computed once an image.
     """
@@ -54,7 +56,8 @@ class Slots:
     step: torch.Tensor
     limit: torch.Tensor
     best: torch.Tensor
-    best_before: torch.Tensor
+    least: torch.Tensor
+    least_before: torch.Tensor
     finite: torch.Tensor
     history: torch.Tensor
     target: torch.Tensor
@@ -66,16 +69,19 @@ class Slots:
         space: LatentSpace,
         config: EmbedConfig,
         program: StepProgram = PLAIN,
+        learned: Learned | None = None,
     ) -> None:
         self._features, self._config = features, config
         self.program = program
-        self.optimizer = optimizer_of(config)
-        self._start = start_of(space, config)
-        self._early_stopping = (
-            None if config.stop_plateau is None else EarlyStopping(config.stop_plateau, config.plateau_steps)
-        )
+        self.optimizer = optimizer_of(config, learned, generator.w_avg)
+        self._returns_best = returns_best(self.optimizer)
+        self._start = start_of(space, config, learned)
+        self._stopping = Stopping(config)
         self._weights = loss_weight_vector(config.loss_weights, generator.w_avg)
-        self.objective = Objective(generator.synthesize, features, space, self._weights)
+        prior = prior_of(config.prior, learned, generator.w_avg)
+        # The weights of the terms of the objective: the prior's has its weight already.
+        self._all_weights = self._weights if prior is None else torch.cat([self._weights, self._weights.new_ones(1)])
+        self.objective = Objective(generator.synthesize, features, space, self._all_weights, prior)
         self._compiled = self._compiled_step(generator) if program.compiled else None
         self._graph: GraphedStep | None = None
         self._replays = program.graph and self._weights.device.type == "cuda"  # only a GPU has graphs
@@ -94,9 +100,10 @@ class Slots:
 
     def put(self, position: int, target: torch.Tensor, state: SlotState | None, image_id: str) -> None:
         """Fill slot `position` (0 to size; size adds a slot) with a target [3, R, R], from `state` or at step 0."""
-        fresh = self._tensors_of(target, state, image_id)
+        pixels = self._laid_out(target[None])
         with torch.no_grad():
-            fresh_features = [self._laid_out(f.detach()) for f in self._features(fresh["target"])]
+            fresh_features = [self._laid_out(f.detach()) for f in self._features(pixels)]
+            fresh = self._tensors_of(Target(image_id, pixels, fresh_features), state)
         if self.size == 0:
             vars(self).update(fresh)
             self.target_features, self.size = fresh_features, 1
@@ -172,8 +179,8 @@ class Slots:
         gradient, terms, loss = judge(self.variable, self.target, self.target_features)
         with torch.no_grad():
             state = (getattr(self, name) for name in _STATE)
-            after = update(*state, gradient, loss)
-            self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, len(TERMS)), terms[:, None])
+            after = update(*state, gradient, terms, loss)
+            self.history.scatter_(1, self.step[:, None, None].expand(-1, 1, terms.shape[1]), terms[:, None])
             if not self.program.graph:
                 vars(self).update(after)  # all at once: another thread may save them meanwhile
                 return
@@ -198,69 +205,66 @@ class Slots:
         step: torch.Tensor,
         limit: torch.Tensor,
         best: torch.Tensor,
-        best_before: torch.Tensor,
+        least: torch.Tensor,
+        least_before: torch.Tensor,
         finite: torch.Tensor,
         gradient: torch.Tensor,
+        terms: torch.Tensor,
         loss: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Return the state of every slot after this step, by name. Changes nothing."""
-        better = loss < best
+        """Return the state of every slot after this step, by name. Changes nothing.
+
+        An image that ends now has had its last update; one that has ended is evaluated again, which changes nothing.
+        Where the optimiser returns its best point, an image that should end elsewhere has one more update, to there.
+        """
+        better, running = loss < best, step < limit
         after = {"finite": finite & loss.isfinite(), "best": torch.minimum(best, loss)}
-        if self._early_stopping is not None:
-            after |= self._after_early_stopping(self._early_stopping, loss, step, limit, best, best_before)
-        running = step < after.get("limit", limit)
-        updated = self.optimizer.update(variable, gradient, m, v, step + 1, better)
-        for name, new, old in zip(("variable", "m", "v"), updated, (variable, m, v), strict=True):
-            after[name] = torch.where(running.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        if self._stopping.is_active:
+            pure = loss if self.objective.prior is None else terms[:, : len(self._weights)] @ self._weights
+            least, before, ends = self._stopping.judge(pure, terms[:, 0], step, least, least_before, better)
+            end = torch.where(better, step, step + 1) if self._returns_best else step
+            limit = torch.where(running & ends, torch.minimum(end, limit), limit)
+            after |= {"least": least, "least_before": torch.where(running, before, least_before), "limit": limit}
+            running = step < limit
+        new, *memory = self.optimizer.update(variable, gradient, m, v, step + 1, better)
+        if self._returns_best:
+            new = torch.where(_like(step + 1 == limit, new), memory[0][:, -1], new)
+        for name, value, old in zip(("variable", "m", "v"), (new, *memory), (variable, m, v), strict=True):
+            after[name] = torch.where(_like(running, value), value, old)
         return after | {"step": step + running}
 
-    @staticmethod
-    def _after_early_stopping(
-        early_stopping: EarlyStopping,
-        loss: torch.Tensor,
-        step: torch.Tensor,
-        limit: torch.Tensor,
-        best: torch.Tensor,
-        best_before: torch.Tensor,
-    ) -> dict[str, torch.Tensor]:
-        """Return the state after early stopping: an image that ends now has had its last update.
-
-        An image that has ended is evaluated again, which changes nothing.
-        """
-        best, before, ends = early_stopping.judge(loss, step, best, best_before)
-        running = step < limit
-        ended = torch.where(running & ends, step, limit)
-        return {"best": best, "best_before": torch.where(running, before, best_before), "limit": ended}
-
     def losses(self, position: int) -> torch.Tensor:
-        """Return the weighted loss at each of the steps + 1 evaluations of a slot: [steps + 1]."""
-        return self.history[position] @ self._weights
+        """Return the weighted loss, without the prior, at each of the steps + 1 evaluations of a slot: [steps + 1]."""
+        return self.history[position, :, : len(self._weights)] @ self._weights
 
-    def _tensors_of(self, target: torch.Tensor, state: SlotState | None, image_id: str) -> dict[str, torch.Tensor]:
+    def _tensors_of(self, target: Target, state: SlotState | None) -> dict[str, torch.Tensor]:
         like = self._weights
-        history = torch.full((self._config.steps + 1, len(TERMS)), torch.nan, dtype=like.dtype, device=like.device)
+        shape = (self._config.steps + 1, len(self._all_weights))
+        history = torch.full(shape, torch.nan, dtype=like.dtype, device=like.device)
         if state is None:
-            variable = self._start(image_id).to(like)
+            variable = self._start(target).to(like)
             m, v, step = self.optimizer.start(variable), self.optimizer.start(variable), 0
         else:
             variable, m, v = (torch.from_numpy(a.copy()).to(like) for a in (state.variable, state.m, state.v))
             step = state.step
             history[:step] = torch.from_numpy(state.history.copy()).to(like)
-        losses = history[:step] @ like
-        best_before = like.new_tensor(torch.inf)
-        best = torch.cat([best_before[None], losses]).min()
-        if self._early_stopping is not None:
-            best, best_before = self._early_stopping.replay(losses)
+        infinite = like.new_full((1,), torch.inf)
+        least, least_before = self._stopping.replay(history[:step, : len(like)] @ like)
         values = {
             "variable": variable,
             "m": m,
             "v": v,
             "step": torch.tensor(step, device=like.device),
             "limit": torch.tensor(self._config.steps, device=like.device),
-            "best": best,
-            "best_before": best_before,
+            "best": torch.cat([infinite, history[:step] @ self._all_weights]).min(),
+            "least": least,
+            "least_before": least_before,
             "finite": torch.tensor(True, device=like.device),
             "history": history,
-            "target": target,
         }
-        return {name: self._laid_out(value[None]) for name, value in values.items()}
+        return {name: self._laid_out(value[None]) for name, value in values.items()} | {"target": target.pixels}
+
+
+def _like(which: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return `which` [B] in a shape that goes with `value` [B, ...]."""
+    return which.reshape(-1, *[1] * (value.ndim - 1))

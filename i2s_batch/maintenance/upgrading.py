@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from i2s_batch.images.resize import used_box
 from i2s_batch.output.run_record import RunRecord
@@ -37,6 +38,8 @@ def upgraded(rows: pa.Table, record: RunRecord, prefix: str = "") -> pa.Table:
         values[name] = pa.repeat(pa.scalar(getattr(record.row_origin, name), pa.string()), len(rows))
     if "crop_box" not in known:
         values["crop_box"] = pa.array(_boxes(rows, record.settings.fit), wanted.field("crop_box").type)
+    if "evaluations" not in known:  # those versions made one more than steps
+        values["evaluations"] = pc.cast(pc.add(rows["steps"], 1), wanted.field("evaluations").type)
     columns = [values.get(field.name, pa.nulls(len(rows), field.type)) for field in wanted]
     table = pa.table(columns, schema=wanted)
     for name, new_name in zip(extra, names_in_new_table(extra), strict=True):

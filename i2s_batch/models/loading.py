@@ -27,14 +27,14 @@ VGG_IMAGENET = "imagenet"
 
 def generator_weights(source: str | Path) -> GeneratorWeights:
     """Read a StyleGAN checkpoint from a local path, `s3://` or `https://`; raises CheckpointError."""
-    return read_generator(_staged(source))
+    return read_generator(staged(source))
 
 
 def vgg_weights(source: str | Path) -> VGGWeights:
     """Read VGG-16 weights: `imagenet` (torchvision's, fetched once), `random` (seeded), a path or a URL."""
     if source == VGG_RANDOM:
         return random_vgg()
-    return read_vgg(_imagenet_file() if source == VGG_IMAGENET else _staged(source))
+    return read_vgg(_imagenet_file() if source == VGG_IMAGENET else staged(source))
 
 
 def load_generator(
@@ -67,7 +67,8 @@ def _checked(device: str | torch.device, dtype: torch.dtype) -> tuple[torch.devi
     return found, dtype
 
 
-def _staged(source: str | Path, sha256_prefix: str | None = None, cache_dir: Path | None = None) -> Path:
+def staged(source: str | Path, sha256_prefix: str | None = None, cache_dir: Path | None = None) -> Path:
+    """Return the path of a file on this machine; one at a URL is fetched unless it is cached."""
     if not is_url(str(source)):
         return Path(source)
     from i2s_batch.storage.downloads import stage  # the engine alone needs no boto3
@@ -91,7 +92,7 @@ def _imagenet_file() -> Path:
     if file.is_file():
         return file
     try:
-        return _staged(url, prefix, kept)
+        return staged(url, prefix, kept)
     except CheckpointError as error:
         raise CheckpointError(
             f"the ImageNet weights of VGG-16 are not here and cannot be fetched ({error}); {advice}"

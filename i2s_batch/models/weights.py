@@ -18,7 +18,8 @@ VGG_WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 VGG_LAYERS_TO_CONV4_2 = 9
 
 
-def _sha256(facts: Sequence[object], tensors: Mapping[str, np.ndarray]) -> str:
+def sha256_of(facts: Sequence[object], tensors: Mapping[str, np.ndarray]) -> str:
+    """Return the sha256, hex, of `facts` (JSON values), and of the name, shape and float32 values of every tensor."""
     names = sorted(tensors)
     shapes = [[name, list(tensors[name].shape)] for name in names]
     digest = hashlib.sha256(json.dumps([*facts, shapes], sort_keys=True, separators=(",", ":")).encode())
@@ -46,7 +47,7 @@ class GeneratorWeights:
     @cached_property
     def fingerprint(self) -> str:
         """Return the sha256, hex, of the family, the settings and every value; the same for every file format."""
-        return _sha256([self.family, self.settings.to_json()], self.tensors)
+        return sha256_of([self.family, self.settings.to_json()], self.tensors)
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -77,7 +78,7 @@ class VGGWeights:
     @cached_property
     def fingerprint(self) -> str:
         """Return the sha256, hex, of every value."""
-        return _sha256(["vgg16"], self.tensors)
+        return sha256_of(["vgg16"], self.tensors)
 
     @property
     def has_lpips_trunk(self) -> bool:

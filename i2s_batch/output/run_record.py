@@ -28,6 +28,7 @@ CHECKSUMS = "sha256"
 # Settings of the record that are options of the command line; what later versions record has none here.
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
+    *("prior", "target_loss", "target_psnr"),
     *("learning_rate", "beta1", "beta2", "epsilon", "loss_weights", "precision", "shard_size"),
 )
 # Options that have another name than the setting: run.json keeps the names of earlier versions.
@@ -67,8 +68,8 @@ class RunRecord:
         schema_version: Version of the table's columns.
         created_at: UTC, ISO 8601.
         run_id: A UUID that every row of the run holds; None in the record of an older program.
-        given: The networks by role, as they were given, for the command that resumes the run; None for one whose name
-            holds a secret.
+        given: The networks and the learned file by role, as they were given, for the command that resumes the run; None
+            for one whose name holds a secret.
         checksums: CHECKSUMS, or None in the record of an older program.
         code_version: Version of this package.
         versions: Versions of Python and of libraries, by name.
@@ -80,6 +81,7 @@ class RunRecord:
         moved: Where files of sources were and where they are now, each a pair of folders or prefixes.
         max_failed_fraction: The fraction of images that may fail, for the command that resumes the run; None for the
             usual one. No part of what the run is.
+        preset: The name of the preset that the settings came from, for people; None without one.
     """
 
     source: str | tuple[str, ...]
@@ -99,6 +101,7 @@ class RunRecord:
     source_now: str | None = None
     moved: tuple[tuple[str, str], ...] = ()
     max_failed_fraction: float | None = None
+    preset: str | None = None
 
     @property
     def shard_size(self) -> int:
@@ -149,6 +152,8 @@ class RunRecord:
             values["moved"] = [list(pair) for pair in self.moved]
         if self.max_failed_fraction is not None:
             values["max_failed_fraction"] = self.max_failed_fraction
+        if self.preset is not None:
+            values["preset"] = self.preset
         return json.dumps(values, indent=2).encode()
 
     @classmethod
@@ -195,8 +200,9 @@ class RunRecord:
         if not isinstance(self.command, msgspec.UnsetType):  # of an edit, whose options are many
             return None if self.command is None else shlex.join(["i2s-batch", *self.command])
         asked, usual = self.settings.values, EmbedRunConfig().identity()
-        others = [name for name in asked if name not in _OPTIONS and asked[name] != usual.get(name)]
-        networks = [(role, self.given.get(role)) for role in ("generator", "vgg")]
+        others = [name for name in asked if name not in (*_OPTIONS, "learned") and asked[name] != usual.get(name)]
+        roles = ("generator", "vgg", "learned") if "learned" in asked else ("generator", "vgg")
+        networks = [(role, self.given.get(role)) for role in roles]
         if others or not isinstance(self.source, str):
             return None
         arguments = ["i2s-batch", "embed", self.source_now or self.source, out]

@@ -71,6 +71,8 @@ def _name(path: str) -> str:
         return (
             f"the {name.replace('_', ' ')} of the {'VGG-16' if group == 'vgg' else group}" if name else f"the {group}"
         )
+    if name == "learned":
+        return "the learned file"
     if name in _WITHOUT_OPTION or "." in name:
         return f"the {name.replace('.', ' ').replace('_', ' ')}"
     return option_of(name)

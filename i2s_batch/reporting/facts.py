@@ -147,7 +147,8 @@ def titles() -> dict[str, tuple[str, str]]:
         for needs in (False, True)
     )
     loss = ("Loss", "equation (1) of Image2StyleGAN at the stored latent; lower is better")
-    return of_images | {"loss": loss} | of_latents
+    evaluations = ("Evaluations", "forward and backward passes of an image; shown where images differ")
+    return of_images | {"loss": loss} | of_latents | {"evaluations": evaluations}
 
 
 def gather(out: str, seed: int = 0) -> Facts:
@@ -169,7 +170,7 @@ def gather(out: str, seed: int = 0) -> Facts:
         statuses=dict(sorted(Counter(table["status"].to_pylist()).items())),
         failures=_failures(table.filter(pc.invert(pc.is_in(table["status"], pa.array(NOT_FAILED))))),
         no_images=_failures(table.filter(pc.equal(table["status"], STATUS_NOT_AN_IMAGE))),
-        metrics={name: done[name].drop_null().to_numpy() for name in titles()},
+        metrics={name: _figures(done, name) for name in titles()},
         curves=_curves(snapshot),
         throughput=_throughput(table),
         picks=_picks(listed.filter(pc.equal(listed["status"], STATUS_OK)), seed),
@@ -181,6 +182,16 @@ def gather(out: str, seed: int = 0) -> Facts:
         code_version=metadata.get(META_CODE_VERSION, "unknown"),
         unfinished=snapshot.unfinished,
     )
+
+
+def _figures(done: pa.Table, name: str) -> np.ndarray:
+    """Return the values of a figure; those of the evaluations only where they differ."""
+    if name != "evaluations":
+        values: np.ndarray = done[name].drop_null().to_numpy()
+        return values
+    # As every version has made them: one for each step, and one at the end.
+    evaluations: np.ndarray = done["steps"].drop_null().to_numpy() + 1
+    return evaluations if len(np.unique(evaluations)) > 1 else evaluations[:0]
 
 
 def _copies(table: pa.Table) -> dict[str, list[str]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TypeVar
 
 from i2s_batch.errors import RunConflictError
+from i2s_batch.inversion.learned import Learned
+from i2s_batch.inversion.learned_loading import load_learned
 from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
-from i2s_batch.run.recorded import recorded_generator, recorded_vgg
+from i2s_batch.run.recorded import recorded_generator, recorded_learned, recorded_vgg
 
-_Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)
+_Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights, Learned)
 
 
 def generator_of(out: str, fingerprint: str, given: str | None) -> tuple[GeneratorWeights | None, str]:
@@ -34,6 +36,12 @@ def vgg_of(out: str, fingerprint: str, given: str | None) -> tuple[VGGWeights | 
     """
     weights, why_none = recorded_vgg(out) if given is None else (vgg_weights(given), "")
     return _the_same(out, "VGG-16", weights, fingerprint), why_none
+
+
+def learned_of(out: str, fingerprint: str, given: str | None) -> tuple[Learned | None, str]:
+    """Return the learned file of the run at `out`, as `generator_of` does the generator."""
+    learned, why_none = recorded_learned(out) if given is None else (load_learned(given), "")
+    return _the_same(out, "learned file", learned, fingerprint), why_none
 
 
 def _the_same(out: str, what: str, weights: _Weights | None, fingerprint: str) -> _Weights | None:

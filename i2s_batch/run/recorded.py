@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from i2s_batch.errors import I2SError
+from i2s_batch.inversion.learned import Learned
+from i2s_batch.inversion.learned_loading import load_learned
 from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.output.ownership import find_record
@@ -13,7 +15,7 @@ from i2s_batch.output.run_record import RunRecord
 from i2s_batch.schema.settings import GeneratorRecord, VGGRecord
 from i2s_batch.storage import open_store
 
-_Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights)
+_Weights = TypeVar("_Weights", GeneratorWeights, VGGWeights, Learned)
 
 
 def generator_record(weights: GeneratorWeights) -> GeneratorRecord:
@@ -38,6 +40,13 @@ def recorded_vgg(out: str) -> tuple[VGGWeights | None, str]:
     record = find_record(open_store(out))
     fingerprint = "" if record is None or record.vgg is None else record.vgg.fingerprint
     return _recorded(record, "vgg", "VGG-16", fingerprint, vgg_weights)
+
+
+def recorded_learned(out: str) -> tuple[Learned | None, str]:
+    """Return the learned file of the run at `out`, as `recorded_generator` does the generator."""
+    record = find_record(open_store(out))
+    fingerprint = "" if record is None else record.settings.learned or ""
+    return _recorded(record, "learned", "learned file", fingerprint, load_learned)
 
 
 def _recorded(

@@ -9,7 +9,8 @@ from typing import overload
 from i2s_batch.config import TERMS
 from i2s_batch.engine_registries import METRICS, OWN_METRICS
 
-SCHEMA_VERSION = 3  # 2 added vanished_at; 3 what is known of the file, folder, generator_fingerprint and run_id
+# 2 added vanished_at; 3 what is known of the file, folder, generator_fingerprint and run_id; 4 evaluations, loss_prior.
+SCHEMA_VERSION = 4
 READABLE_VERSIONS = range(1, SCHEMA_VERSION + 1)
 
 STATUS_OK = "ok"
@@ -69,13 +70,24 @@ _COLUMNS: tuple[Column, ...] = (
     Column("latent", "latent", "the W+ latent that was synthesised, L * w_dim, layer after layer; null unless ok"),
     Column("z", "floats", "in space z, the vector that was optimised; null otherwise"),
     Column("space", "string", "w+, w or z"),
-    Column("init", "string", "mean or random"),
+    Column("init", "string", "the initialisation: mean, random or learned"),
     Column("seed", "int64", "of the random start"),
     Column("steps", "int32", "optimiser steps that made the latent"),
-    Column("stop_reason", "string", "steps (all done), plateau (--early-stopping) or diverged"),
+    Column("evaluations", "int32", "forward and backward passes that were made for the latent", since=4),
+    Column(
+        "stop_reason",
+        "string",
+        "steps (all done), plateau (--early-stopping), target (--target-loss or --target-psnr) or diverged",
+    ),
     Column("loss", "float64", "weighted sum of the terms, at the stored latent"),
     *(Column(f"loss_{term}", "float64", "this term before its weight: a mean of squares") for term in TERMS),
-    Column("loss_curve", "floats", "loss at loss_curve_steps"),
+    Column(
+        "loss_prior",
+        "float64",
+        "penalty on unlikely latents at the stored latent, which `loss` leaves out; null without --prior",
+        since=4,
+    ),
+    Column("loss_curve", "floats", "loss at loss_curve_steps, without the prior"),
     Column("loss_curve_steps", "ints", "optimiser steps made before each value of loss_curve"),
     *(Column(metric.name, "float64", metric.summary) for metric in OWN_METRICS),
     Column("seconds", "float64", "wall time the image spent in a slot, all attempts that counted"),

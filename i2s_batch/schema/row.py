@@ -67,9 +67,11 @@ class Row:
     init: str | None = None
     seed: int | None = None
     steps: int | None = None
+    evaluations: int | None = None
     stop_reason: str | None = None
     loss: float | None = None
     terms: Mapping[str, float | None] = field(default_factory=dict)
+    loss_prior: float | None = None
     loss_curve: np.ndarray | None = None
     loss_curve_steps: np.ndarray | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)

@@ -66,6 +66,10 @@ class RunSettings:
     loss_weights: LossWeights | None = None
     stop_plateau: float | None = None
     plateau_steps: int | None = None
+    prior: float | None = None
+    target_loss: float | None = None
+    target_psnr: float | None = None
+    learned: str | None = None
     study: str | None = None
     sample: int | None = None
     classes: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -50,6 +50,9 @@ class StudyRun(EmbedRun):
         self.study = study_of(request.config.study, request.config.embed)
         super().__init__(request, report)
         self.steps = self.study.mean_steps
+
+    def _settings(self) -> Iterable[ImageSettings]:
+        return [ImageSettings(variant.embed, variant.untrained) for variant in self.study.variants]
 
     def _command(self) -> tuple[str, ...] | None:
         return self._study_request.command

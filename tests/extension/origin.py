@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from i2s_batch.engine_registries import InitialisationDeclaration
 from i2s_batch.inversion.initialisation import Start
 from i2s_batch.inversion.spaces import LatentSpace
-from i2s_batch.registry import Declaration
 
 
 def origin(space: LatentSpace, seed: int) -> Start:
-    """Return what gives each image its start, by its id."""
-    return lambda image_id: torch.full(space.shape, float(seed)).to(space.generator.w_avg)
+    """Return what gives each image its start."""
+    return lambda target: torch.full(space.shape, float(seed)).to(space.generator.w_avg)
 
 
-ORIGIN = Declaration[object]("origin", "The origin.", "tests.extension.origin:origin")
+ORIGIN = InitialisationDeclaration("origin", "The origin.", "tests.extension.origin:origin")

@@ -6,26 +6,23 @@ Its metadata describe the weights and carry their fingerprint, which is verified
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError, ConfigError
 from i2s_batch.models.checkpoints.checkpoint_file import CheckpointFile, CheckpointFormat, nothing_else
-from i2s_batch.models.checkpoints.safetensors_file import METADATA, StoredArrays
+from i2s_batch.models.checkpoints.safetensors_file import WRITTEN, StoredArrays, write_arrays
 from i2s_batch.models.checkpoints.stored_arrays import ELEMENTS
 from i2s_batch.models.checkpoints.variables import check_total, finite
 from i2s_batch.models.network_layout import check_weights
 from i2s_batch.models.network_settings import settings_of
 from i2s_batch.models.weights import GeneratorWeights, VGGWeights
-from i2s_batch.storage.files import written_whole
 
 FORMAT_VERSION = "1"
 VGG_FAMILY = "vgg16"
-_WRITTEN = {"float32": "F32", "float16": "F16"}
+LEARNED_FAMILY = "i2s-batch learned"  # of files that hold no network: `inversion.learned_file`
 _LONGEST_ORIGIN = 200
 
 
@@ -35,25 +32,15 @@ def write_safetensors(weights: GeneratorWeights | VGGWeights, path: str | Path, 
     What is at `path` already is treated as `files.written_whole` says. Raises ConfigError for another `dtype` or
     values beyond its range, StorageError where `path` cannot be written.
     """
-    if dtype not in _WRITTEN:
-        raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(_WRITTEN)}")
+    if dtype not in WRITTEN:
+        raise ConfigError(f"dtype is {dtype!r}; it must be one of {', '.join(WRITTEN)}")
     with np.errstate(over="ignore"):
         stored = {name: value.astype(ELEMENTS[dtype]) for name, value in sorted(weights.tensors.items())}
     for name, value in stored.items():
         if not np.isfinite(value).all():
             raise ConfigError(f"the variable {name} has values beyond the range of {dtype}")
     rounded = replace(weights, tensors={name: value.astype(np.float32) for name, value in stored.items()})
-    header: dict[str, Json] = {METADATA: dict(_metadata(rounded))}
-    offset = 0
-    for name, value in stored.items():
-        end = offset + value.nbytes
-        header[name] = {"dtype": _WRITTEN[dtype], "shape": list(value.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with written_whole(Path(path)) as file:
-        file.writelines([struct.pack("<Q", len(text)), text])
-        file.writelines(value.tobytes() for value in stored.values())
+    write_arrays(path, stored, _metadata(rounded))
 
 
 def _metadata(weights: GeneratorWeights | VGGWeights) -> dict[str, str]:
@@ -66,6 +53,8 @@ def _metadata(weights: GeneratorWeights | VGGWeights) -> dict[str, str]:
 def read_converted(stored: StoredArrays) -> GeneratorWeights | VGGWeights:
     """Return the weights in a file that `write_safetensors` wrote; raises CheckpointError unless they are intact."""
     arrays, metadata = stored
+    if metadata.get("family") == LEARNED_FAMILY:
+        raise CheckpointError("this is a learned file, not a network; give it as --learned")
     if metadata.get("format_version") != FORMAT_VERSION or "family" not in metadata:
         raise CheckpointError("this safetensors file was not written by i2s-batch convert (version 1)")
     check_total(array.count for array in arrays.values())
@@ -97,5 +86,7 @@ def _family(file: CheckpointFile) -> str | None:
     return None if stored is None else stored.metadata.get("family")
 
 
-GENERATOR_FORMAT = CheckpointFormat(lambda file: _family(file) not in (None, VGG_FAMILY), _read, nothing_else)
+GENERATOR_FORMAT = CheckpointFormat(
+    lambda file: _family(file) not in (None, VGG_FAMILY, LEARNED_FAMILY), _read, nothing_else
+)
 VGG_FORMAT = CheckpointFormat(lambda file: _family(file) == VGG_FAMILY, _read, nothing_else)

@@ -1,4 +1,4 @@
-"""This module reads the safetensors container, so that the engine needs only torch and numpy.
+"""This module reads and writes the safetensors container, so that the engine needs only torch and numpy.
 
 Layout: 8 bytes, little-endian length of the header; the header, JSON; the data. The header maps each name to its
 `dtype`, `shape` and `data_offsets` [begin, end] from the end of the header, and `__metadata__` to texts.
@@ -7,15 +7,22 @@ Layout: 8 bytes, little-endian length of the header; the header, JSON; the data.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.checkpoints.stored_arrays import StoredArray, contiguous
+from i2s_batch.storage.files import written_whole
 
 METADATA = "__metadata__"
 _CODES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+# The types that are written, by NumPy's names.
+WRITTEN = {"float32": "F32", "float16": "F16"}
 # Counters and the like, which lie beside weights and are not read.
 _WHOLE_NUMBERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
 _LONGEST_HEADER = 4 << 20
@@ -64,3 +71,19 @@ def _begin(entry: Json) -> tuple[int, int]:
         case {"data_offsets": [int() as begin, int() as end]}:
             return begin, end
     raise CheckpointError("its safetensors header is malformed")
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write arrays of a type in `WRITTEN`, and metadata, to `path`, whole or not at all (`files.written_whole`)."""
+    header: dict[str, Json] = {METADATA: dict(metadata)}
+    offset = 0
+    for name, value in arrays.items():
+        end = offset + value.nbytes
+        code = WRITTEN[str(value.dtype)]
+        header[name] = {"dtype": code, "shape": list(value.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with written_whole(Path(path)) as file:
+        file.writelines([struct.pack("<Q", len(text)), text])
+        file.writelines(value.tobytes() for value in arrays.values())
