@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from i2s_batch.bench.edit_table import check_plot, edit_table, reconstruction_table, write_plot
+from i2s_batch.bench.edit_table import PLOT_ENDINGS, check_file, edit_table, reconstruction_table, write_plot
 from i2s_batch.bench.edits import (
     BUILT_IN,
     REFERENCE,
@@ -22,12 +22,14 @@ from i2s_batch.bench.edits import (
     solve,
 )
 from i2s_batch.bench.solved_images import SolvedImages, bundled_solved, save_solved
+from i2s_batch.bench.solved_runs import named_run, solved_by_run
 from i2s_batch.config import Json
 from i2s_batch.demo.held_out import HeldOutImage, drawn_images, read_photographs
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion.memory import keep_freed_memory
+from i2s_batch.plurals import counted
 
-_SAVED_ENDING = ".npz"
+_SAVED_ENDINGS = (".npz",)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class EditBenchRequest:
 
     Attributes:
         recipes: Settings of recipes, as `recipe_of` reads them, beside the built-in ones.
+        runs: Latents of runs, NAME=OUT each, as `named_run` reads them.
         photographs: Folder of photographs; None for drawn images alone.
         recompute: Whether the built-in recipes are computed, too, instead of loaded.
         save: File that gets the latents of all recipes.
@@ -45,6 +48,7 @@ class EditBenchRequest:
     """
 
     recipes: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
     photographs: Path | None = None
     recompute: bool = False
     save: Path | None = None
@@ -60,13 +64,13 @@ def measure(request: EditBenchRequest, report: Callable[[str], None]) -> dict[st
         ConfigError: A recipe or a file's name is wrong, or two recipes have the same name.
     """
     recipes = [recipe_of(text) for text in request.recipes]
-    if len({recipe.name for recipe in recipes}) < len(recipes):
-        raise ConfigError(f"two recipes are the same among {', '.join(request.recipes)}; give each once")
-    if request.plot is not None:
-        check_plot(request.plot)
-    if request.save is not None and request.save.suffix != _SAVED_ENDING:
-        raise ConfigError(f"file {str(request.save)!r} gets latents; its name must end in {_SAVED_ENDING}")
-    images = drawn_images() + ([] if request.photographs is None else read_photographs(request.photographs))
+    runs = [named_run(text) for text in request.runs]
+    names = [recipe.name for recipe in (*BUILT_IN, *recipes)] + [name for name, _ in runs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"two recipes have the same name among {', '.join(names)}; give each another")
+    check_file(request.plot, PLOT_ENDINGS)
+    check_file(request.save, _SAVED_ENDINGS)
+    images = held_out_images(request.photographs)
     keep_freed_memory()
     networks = bench_networks(request.device)
     report(f"{len(images)} images, {networks[0].origin}, {networks[1].origin}, {request.device}")
@@ -74,7 +78,8 @@ def measure(request: EditBenchRequest, report: Callable[[str], None]) -> dict[st
     found: dict[str, SolvedImages] = {}
     for recipe, solved in _all_solved(request, networks, recipes, images):
         found[recipe] = solved
-        report(f"{recipe}: {len(solved.names)} images")
+        report(f"{recipe}: {counted(len(solved.names), 'image')}")
+    found |= {name: solved_by_run(out, networks[0].fingerprint) for name, out in runs}
     if request.save is not None:
         save_solved(request.save, found, _fingerprints(networks))
     rows = _rows(networks, images, found, request.batch_size)
@@ -83,6 +88,11 @@ def measure(request: EditBenchRequest, report: Callable[[str], None]) -> dict[st
         write_plot(request.plot, rows)
     about: dict[str, Json] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": request.device}
     return about | {"rows": [asdict(row) for row in rows]}
+
+
+def held_out_images(photographs: Path | None) -> list[HeldOutImage]:
+    """Return the drawn images, and those of a folder of photographs if there is one."""
+    return drawn_images() + ([] if photographs is None else read_photographs(photographs))
 
 
 def _fingerprints(networks: Networks) -> tuple[str, str]:

@@ -29,7 +29,6 @@ from i2s_batch.demo.faces import NAMES, render
 from i2s_batch.demo.held_out import FACES, SIDE, neutral_coordinates, smiling_coordinates
 from i2s_batch.editing.edits.expression import Expression
 from i2s_batch.editing.edits.morph import Morph
-from i2s_batch.editing.recipes import Recipe
 from i2s_batch.editing.registered import apply_recipe
 from i2s_batch.editing.requests import ListedEdit
 from i2s_batch.inversion.synthesis import images_of
@@ -38,6 +37,7 @@ from i2s_batch.models import Generator
 AROUND = 2  # pixels
 TURN = NAMES.index("turn")
 TURNED = 1.3  # of a face turned to the other side, standard normal
+_CHUNK = 8  # images drawn at once: their arrays stay in the processor's cache
 Pixels = np.ndarray  # [..., 64, 64, 3] in [-1, 1]
 
 
@@ -83,11 +83,12 @@ class EditTruth:
         self._between = drawn(np.array(means))
         both = np.stack([neutral, smiling], 1).reshape(2 * FACES, -1)
         self.own = self._mapped(both)
-        # Of face j with the turns that face i has before and after: what j does is what i should do.
-        like = {(i, j): np.stack([neutral[j], neutral[j]]) for i, j in self._pairs}
-        for (i, _), coordinates in like.items():
-            coordinates[:, TURN] = neutral[i, TURN], turned[i, TURN]
-        self._turns = {pair: self._mapped(coordinates) for pair, coordinates in like.items()}
+        self._turning: dict[str, np.ndarray] = {}
+        for i, j in self._pairs:  # what face j does between the turns that face i has before and after
+            before, after = neutral[j].copy(), neutral[j].copy()
+            before[TURN], after[TURN] = neutral[i, TURN], turned[i, TURN]
+            names = (f"{j} as {i}", f"{j} turned as {i}")
+            self._turning |= dict(zip(names, self._mapped(np.stack([before, after])), strict=True))
 
     def _mapped(self, coordinates: np.ndarray) -> np.ndarray:
         """Return the generator's own latents of faces, float32 [N, L, w_dim]."""
@@ -99,27 +100,18 @@ class EditTruth:
     def score(self, latents: np.ndarray) -> EditScores:
         """Return the scores of the latents of the sixteen faces, float32 [16, L, w_dim]."""
         by_name = {f"{face}": latents[2 * face] for face in range(FACES)}
-        by_name |= {f"{face} smiling": latents[2 * face + 1] for face in range(FACES)}
-        smiles = [ListedEdit((f"{i}", f"{j}", f"{j} smiling")) for i, j in self._pairs]
-        turns = []
-        for i, j in self._pairs:
-            names = (f"{j} as {i}", f"{j} turned as {i}")
-            by_name |= dict(zip(names, self._turns[i, j], strict=True))
-            turns.append(ListedEdit((f"{i}", *names)))
+        by_name |= {f"{face} smiling": latents[2 * face + 1] for face in range(FACES)} | self._turning
+        smiles = tuple(ListedEdit((f"{i}", f"{j}", f"{j} smiling")) for i, j in self._pairs)
+        turns = tuple(ListedEdit((f"{i}", f"{j} as {i}", f"{j} turned as {i}")) for i, j in self._pairs)
         middles = tuple(ListedEdit((f"{i}", f"{j}")) for i, j in self._middles)
+        smiling = self._edited(Expression(listed=smiles), by_name)
+        turned = self._edited(Expression(listed=turns), by_name)
+        between = self._edited(Morph((0.5,), listed=middles), by_name)
         content = [i for i, _ in self._pairs]
         return EditScores(
-            region_errors(
-                self._edited(Expression(listed=tuple(smiles)), by_name),
-                self._smiling[content],
-                self.smile_regions[content],
-            ),
-            region_errors(
-                self._edited(Expression(listed=tuple(turns)), by_name),
-                self._turned[content],
-                self.turn_regions[content],
-            ),
-            float(psnr(self._edited(Morph((0.5,), listed=middles), by_name), self._between).mean()),
+            region_errors(smiling, self._smiling[content], self.smile_regions[content]),
+            region_errors(turned, self._turned[content], self.turn_regions[content]),
+            float(psnr(between, self._between).mean()),
         )
 
     def unedited(self) -> EditScores:
@@ -134,19 +126,15 @@ class EditTruth:
         """Return the images that an edit makes of latents, in the order of its list."""
         sequences = request.sequences(sorted(by_name), self._generator.num_layers)
         recipes = [recipe for sequence in sequences for recipe in sequence.recipes]
-        return self._shown(np.stack([edited_latent(recipe, by_name) for recipe in recipes]))
+        return self._shown(np.stack([apply_recipe(each, [by_name[name] for name in each.parents]) for each in recipes]))
 
     def _shown(self, latents: np.ndarray) -> Pixels:
-        images = images_of(latents.astype(np.float32), self._generator)
-        if any(image is None for image in images):
-            return np.full((len(images), SIDE, SIDE, 3), np.nan)
-        return on_unit_scale(np.stack([image for image in images if image is not None]))
-
-
-def edited_latent(recipe: Recipe, by_name: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the latent that an edit makes, as its worker does."""
-    latent: np.ndarray = apply_recipe(recipe, [by_name[parent] for parent in recipe.parents])
-    return latent
+        """Return the images of latents; all are NaN if one has values that are not finite."""
+        chunks = np.array_split(latents.astype(np.float32), -(-len(latents) // _CHUNK))
+        images = [image for chunk in chunks for image in images_of(chunk, self._generator) if image is not None]
+        if len(images) < len(latents):
+            return np.full((len(latents), SIDE, SIDE, 3), np.nan)
+        return on_unit_scale(np.stack(images))
 
 
 def drawn(coordinates: np.ndarray) -> Pixels:

@@ -11,6 +11,7 @@ from i2s_batch.demo.held_out import CLASSES
 from i2s_batch.errors import ConfigError
 from i2s_batch.reporting.charts import number
 from i2s_batch.reporting.scatter import Panel, Point, scatter_figure
+from i2s_batch.storage.files import written_whole
 
 PLOT_ENDINGS = (".png", ".svg")
 _RECONSTRUCTION = (
@@ -77,17 +78,21 @@ def _decibels(value: float | None) -> str:
     return _NONE if value is None else f"{value:.1f}"
 
 
-def check_plot(path: Path) -> None:
-    """Raise ConfigError unless a plot can be written to a file of that name."""
-    if path.suffix.lower() not in PLOT_ENDINGS:
-        raise ConfigError(f"plot {str(path)!r} ends in {path.suffix!r}; it must end in {' or '.join(PLOT_ENDINGS)}")
+def check_file(path: Path | None, endings: Sequence[str]) -> None:
+    """Raise ConfigError for a file that could not be written in the end: of another ending, or without a folder."""
+    if path is None:
+        return
+    if path.suffix.lower() not in endings:
+        raise ConfigError(f"file {str(path)!r} ends in {path.suffix!r}; its name must end in {' or '.join(endings)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"file {str(path)!r}: there is no folder {str(path.parent)!r}; create it first")
 
 
 def write_plot(path: Path, rows: Sequence[RecipeFigures]) -> None:
     """Draw loss ratio of the faces and errors of the smiles against evaluations and seconds, as PNG or SVG."""
-    check_plot(path)
     figure = scatter_figure(list(_panels(rows)))
-    path.write_bytes(figure.svg() if path.suffix.lower() == ".svg" else figure.png())
+    with written_whole(path) as file:
+        file.write(figure.svg() if path.suffix.lower() == ".svg" else figure.png())
 
 
 def _panels(rows: Sequence[RecipeFigures]) -> Iterator[list[Panel]]:

@@ -219,12 +219,18 @@ class EditBench:
         return evaluated(self._networks, torch.from_numpy(latent), self._images[name].pixels)
 
     def figures(self, recipe: str, solved: SolvedImages, seconds: float | None = None) -> RecipeFigures:
-        """Return the row of a recipe; `seconds`: of an image, where it was not measured."""
+        """Return the row of a recipe; `seconds`: of an image, where it was not measured.
+
+        Raises:
+            ConfigError: The recipe has none of the images.
+        """
         solved = solved.of(list(self._images))
+        if not solved.names:
+            raise ConfigError(f"recipe {recipe!r} has latents of no held-out image; embed those of --write-images")
         found = np.array([self._evaluated(*pair) for pair in zip(solved.names, solved.latents, strict=True)])
         labels = np.array([self._images[name].label for name in solved.names])
         reference = np.array([self._reference.get(name, np.nan) for name in solved.names])
-        faces = solved.latents_of(self._faces) if self._faces else None
+        faces = solved.latents_of(self._faces)
         return RecipeFigures(
             recipe,
             (float(np.median(solved.evaluations)), int(solved.evaluations.max())),
@@ -236,7 +242,7 @@ class EditBench:
                 for label in CLASSES
                 if (labels == label).any()
             },
-            None if faces is None else self.truth.score(faces),
+            None if faces is None or len(faces) < len(self.truth.own) else self.truth.score(faces),
         )
 
     def _of_class(self, found: np.ndarray, reference: np.ndarray, latents: np.ndarray) -> ClassFigures:

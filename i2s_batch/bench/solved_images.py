@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from i2s_batch.errors import DamagedError
+from i2s_batch.storage.files import written_whole
 
 BUNDLED = "reference_latents.npz"
 _NETWORKS = "networks"
@@ -62,7 +64,10 @@ def save_solved(path: Path, recipes: Mapping[str, SolvedImages], networks: Seque
     arrays = {
         f"{name}/{field}": np.array(getattr(solved, field)) for name, solved in recipes.items() for field in _FIELDS
     }
-    np.savez_compressed(path, allow_pickle=False, **{_NETWORKS: np.array(networks)}, **arrays)
+    archive = io.BytesIO()
+    np.savez_compressed(archive, allow_pickle=False, **{_NETWORKS: np.array(networks)}, **arrays)
+    with written_whole(path) as file:
+        file.write(archive.getvalue())
 
 
 def load_solved(path: Path, networks: Sequence[str]) -> dict[str, SolvedImages]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from i2s_batch.cli.help_groups import SPEED, GroupedCommand, option
+from i2s_batch.cli.options import refuse_without_effect
 
 _MEASURED = "What is measured"
 
@@ -21,6 +22,15 @@ _MEASURED = "What is measured"
     multiple=True,
     help="Settings of an embedding that are compared with the built-in recipes, such as optimizer=lbfgs,steps=250; "
     "may be given several times. Default: the built-in recipes alone.",
+)
+@option(
+    "--latents",
+    "runs",
+    group=_MEASURED,
+    metavar="NAME=OUT",
+    multiple=True,
+    help="Row of that name for the latents of a run over the images of --write-images; may be given several times. "
+    "Default: no run's latents are judged.",
 )
 @option(
     "--photographs",
@@ -49,14 +59,25 @@ _MEASURED = "What is measured"
     metavar="FILE",
     help="File (.png or .svg) that gets a plot of loss and edits against evaluations and seconds. Default: no plot.",
 )
+@option(
+    "--write-images",
+    "written_images",
+    group=_MEASURED,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Folder that gets the held-out images, for a run of `i2s-batch embed`; then nothing is measured. Default: "
+    "they are measured.",
+)
 @option("--device", group=SPEED, type=click.Choice(["cpu", "cuda"]), default="cpu", help="Device that is used.")
 @option("--batch-size", group=SPEED, type=click.IntRange(1, 1024), default=4, help="Images in a batch.")
 def bench_edits(
     recipes: tuple[str, ...],
+    runs: tuple[str, ...],
     photographs: Path | None,
     recompute: bool,
     save: Path | None,
     plot: Path | None,
+    written_images: Path | None,
     device: str,
     batch_size: int,
 ) -> int:
@@ -69,10 +90,14 @@ def bench_edits(
     from i2s_batch.cli.run_command import shown_at_once
 
     with shown_at_once("loading PyTorch"):
-        from i2s_batch.bench import edit_report
+        from i2s_batch.bench import edit_report, solved_runs
     from i2s_batch.bench.loop import check_device
 
+    if written_images is not None:
+        refuse_without_effect(["--recipe", "--latents", "--recompute", "--save", "--plot"], "with --write-images")
+        solved_runs.write_held_out(written_images, edit_report.held_out_images(photographs))
+        return 0
     check_device(device)
-    request = edit_report.EditBenchRequest(recipes, photographs, recompute, save, plot, device, batch_size)
+    request = edit_report.EditBenchRequest(recipes, runs, photographs, recompute, save, plot, device, batch_size)
     click.echo(json.dumps(edit_report.measure(request, click.echo)))
     return 0
