@@ -97,23 +97,19 @@ def write_plot(path: Path, rows: Sequence[RecipeFigures]) -> None:
 
 def _panels(rows: Sequence[RecipeFigures]) -> Iterator[list[Panel]]:
     """Yield the panels of each kind of figure, by evaluations and by seconds."""
-    known = {
-        row.recipe: row.edits.expression for row in rows if row.edits is not None and row.recipe in (UNEDITED, OWN)
-    }
-    solved = [row for row in rows if row.recipe not in known]
-    ratios = {row.recipe: row.classes[FACE].loss_ratio or 0.0 for row in solved if FACE in row.classes}
-    edits = {row.recipe: row.edits.expression for row in solved if row.edits is not None}
-    kinds = (
-        (f"loss / {REFERENCE.name}, faces", ratios, {}),
-        ("error of a smile, inside the mouth", *({k: e.inside for k, e in some.items()} for some in (edits, known))),
-        ("error of a smile, outside the mouth", *({k: e.outside for k, e in some.items()} for some in (edits, known))),
-    )
-    evaluations = {row.recipe: 0.0 if row.evaluations is None else row.evaluations[0] for row in solved}
-    seconds = {row.recipe: row.seconds or 0.0 for row in solved}
-    for title, values, levels in kinds:
+    smiles = {row.recipe: row.edits.expression for row in rows if row.edits is not None}
+    ratios = {row.recipe: row.classes[FACE].loss_ratio or 0.0 for row in rows if FACE in row.classes}
+    inside = {name: errors.inside for name, errors in smiles.items()}
+    outside = {name: errors.outside for name, errors in smiles.items()}
+    evaluations = {row.recipe: row.evaluations[0] for row in rows if row.evaluations is not None}
+    seconds = {row.recipe: row.seconds for row in rows if row.seconds is not None and row.evaluations is not None}
+    for title, values in (
+        (f"loss / {REFERENCE.name}, faces", {name: ratios[name] for name in evaluations if name in ratios}),
+        ("error of a smile, inside the mouth", inside),
+        ("error of a smile, outside the mouth", outside),
+    ):
+        levels = tuple((name, values[name]) for name in (UNEDITED, OWN) if name in values)
         yield [
-            Panel(
-                title, axis, tuple(Point(name, cost[name], value) for name, value in values.items()), (*levels.items(),)
-            )
+            Panel(title, axis, tuple(Point(name, cost[name], values[name]) for name in cost if name in values), levels)
             for axis, cost in (("evaluations per image", evaluations), ("seconds per image", seconds))
         ]

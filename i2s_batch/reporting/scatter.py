@@ -23,7 +23,7 @@ _WIDTH, _HEIGHT = 440, 250  # of a panel, in user units
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 28, 46
 _RADIUS = 5
 _ROOM = 1.3  # the axes reach so many times beyond the outermost points
-_FINER = 2  # pixels of a PNG to a user unit
+_FINER = 4  # shapes of a PNG are drawn so many times larger, and then reduced, for smooth edges
 _TEXT, _SOFT, _GRID = "#1d2129", "#5d6675", "#e1e4ea"
 # The palette of Okabe and Ito, which people who cannot distinguish red from green can read; greys after it.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a", "#444444")
@@ -97,18 +97,20 @@ class ScatterFigure:
         return f'{head} font-family="sans-serif" font-size="12">{"".join(parts)}</svg>\n'.encode()
 
     def png(self) -> bytes:
-        """Return the figure as a PNG file."""
-        size = (round(self.width * _FINER), round(self.height * _FINER))
-        image = Image.new("RGB", size, "#ffffff")
+        """Return the figure as a PNG file, a pixel to a unit."""
+        size = (round(self.width), round(self.height))
+        image = Image.new("RGB", (size[0] * _FINER, size[1] * _FINER), "#ffffff")
         pen = ImageDraw.Draw(image)
         for line in self.lines:
             pen.line([end * _FINER for end in line.ends], fill=line.colour, width=_FINER)
         for dot in self.dots:
-            x, y, radius = dot.x * _FINER, dot.y * _FINER, _RADIUS * _FINER
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=dot.colour)
+            box = [(at + by) * _FINER for by in (-_RADIUS, _RADIUS) for at in (dot.x, dot.y)]
+            pen.ellipse(box, fill=dot.colour)
+        image = image.resize(size, Image.Resampling.BOX)
+        pen = ImageDraw.Draw(image)
         for each in self.words:
             before = {"start": 0.0, "middle": 0.5, "end": 1.0}[each.anchor] * text_width(each.text)
-            draw_text(pen, (each.x * _FINER - before, each.y * _FINER - LINE_HEIGHT / 2), each.text, each.colour)
+            draw_text(pen, (each.x - before, each.y - LINE_HEIGHT / 2), each.text, each.colour)
         stream = io.BytesIO()
         image.save(stream, "PNG")
         return stream.getvalue()
