@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from i2s_batch.cli.bench_edits import bench_edits
 from i2s_batch.cli.help_groups import SPEED, GroupedCommand, option
 from i2s_batch.cli.option_types import Price
-from i2s_batch.cli.options import refuse_without_effect
+from i2s_batch.cli.options import is_given, refuse_without_effect
 from i2s_batch.config import PRECISIONS
 
 if TYPE_CHECKING:
@@ -70,7 +71,16 @@ _FAMILIES = {
 _PRECISIONS = {"cpu": ("fp32", "fp64", "bf16"), "cuda": ("fp32", "tf32", "bf16", "fp64")}
 
 
-@click.command(cls=GroupedCommand)
+class _Bench(GroupedCommand, click.Group):
+    """Measures the loop by itself; other benches are commands below it."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, and then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=_Bench, invoke_without_command=True)
 @option(
     "--generator",
     group=_NETWORKS,
@@ -124,7 +134,9 @@ _PRECISIONS = {"cpu": ("fp32", "fp64", "bf16"), "cuda": ("fp32", "tf32", "bf16",
 )
 @option("--batch-size", group=SPEED, type=click.IntRange(1, 1024), default=4, help="Images in a batch.")
 @option("--compile/--no-compile", group=SPEED, default=False, help="Compile the step of a full batch.")
+@click.pass_context
 def bench(
+    context: click.Context,
     generator: str | None,
     family: str,
     resolution: int,
@@ -143,6 +155,10 @@ def bench(
     step, the fraction of the machine's matrix rate, peak memory, and the start-up. `embed --dry-run` uses the measured
     speed. The last line is JSON.
     """
+    if context.invoked_subcommand is not None:
+        given = [each.opts[0] for each in context.command.params if is_given(each.opts[0])]
+        refuse_without_effect(given, f"on {context.invoked_subcommand!r}, which has options of its own")
+        return 0
     from i2s_batch.cli.run_command import shown_at_once
 
     with shown_at_once("loading PyTorch"):
@@ -263,3 +279,6 @@ def _on_images(source: str, images: list[np.ndarray], generator: str, config: Em
         f"{run['run_before_s']:.1f} s, after the last {run['run_after_s']:.1f} s)"
     )
     return _ImagesReport(precisions, run)
+
+
+bench.add_command(bench_edits)

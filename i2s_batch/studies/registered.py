@@ -41,6 +41,7 @@ STUDIES: Registry[StudyDeclaration] = Registry(
         _declared("loss", "Which terms of the loss? Each alone, and all together."),
         _declared("steps", "How many steps are enough? The loss after 1, 10, 100, ..."),
         _declared("iterate", "What remains? The result embedded again, seven times."),
+        _declared("recipes", "Which recipe? The paper's against faster ones, at what loss.", "--optimizer"),
         _declared("defects", "What do defects do? Holes, scribbles, blur, noise."),
     ),
 )

@@ -46,6 +46,8 @@ def check(words: list[str]) -> None:
     command: click.Command = commands
     context: click.Context | None = None
     while isinstance(command, click.Group):
+        if command.invoke_without_command and context is not None and words[0].startswith("-"):
+            break  # a command that has others below it, such as bench
         context = click.Context(command, parent=context, info_name=command.name)
         name, words = words[0], words[1:]
         below = command.get_command(context, name)

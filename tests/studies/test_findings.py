@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from i2s_batch.config import EmbedConfig
+from i2s_batch.errors import ConfigError
 from i2s_batch.studies.catalogue import study_of
 from i2s_batch.studies.findings import findings
 from i2s_batch.studies.kinds.steps import device_hours, enough_steps
@@ -105,6 +106,42 @@ def test_steps_that_are_not_enough() -> None:
         "face: --steps 1000 is not shown to be enough: its second half lowers the mean loss by 5" in text
         and "is enough:" not in text
     )
+
+
+def recipe_results(factors: dict[str, float], distance: float = 30.0) -> Results:
+    """Return what `results` does, with the steps of each variant; latents of L-BFGS are `distance` from the mean."""
+    found = results("recipes", factors)
+    rows = [
+        replace(
+            one,
+            steps=found.study.variant(one.variant).embed.steps,
+            distance=(distance if one.variant == "lbfgs-fifth" else 30.0) + number % len(IMAGES),
+        )
+        for number, one in enumerate(found.all)
+    ]
+    return Results(found.study, rows, 0)
+
+
+def test_the_recipe_that_reaches_the_papers_loss_is_named_with_its_cost() -> None:
+    study = study_of("recipes", EmbedConfig(steps=1000, optimizer="lbfgs"))
+    assert [(v.embed.optimizer, v.embed.steps) for v in study.variants] == [
+        ("adam", 1000),
+        ("adam", 200),
+        ("lbfgs", 200),
+    ]
+    text = said(recipe_results({"adam-fifth": 1.6, "lbfgs-fifth": 1.04}, distance=90.0))
+    assert "face: L-BFGS, 200 steps: loss 1.0x, 95 % interval 1.0 to 1.0, n = 3: it reaches the paper's loss" in text
+    assert "within 5% with 201 evaluations instead of 1001, 20.0 s instead of 20.0 s of cpu for an image." in text
+    assert "all: Adam, 200 steps: loss 1.6x" in text and "n = 5, with 201 evaluations." in text
+    assert "The latents of L-BFGS, 200 steps: distance to w_avg 2.9x" in text and "far latents edit worse" in text
+
+
+def test_where_no_recipe_reaches_the_papers_loss_the_nearest_is_named() -> None:
+    text = said(recipe_results({"adam-fifth": 1.6, "lbfgs-fifth": 1.06}))
+    assert "scene: no recipe with fewer evaluations reaches the paper's loss within 5%: keep the paper's." in text
+    assert "The nearest is L-BFGS, 200 steps: loss 1.1x" in text and "far latents" not in text
+    with pytest.raises(ConfigError, match="steps is 9; the recipes study needs at least 10"):
+        study_of("recipes", EmbedConfig(steps=9))
 
 
 def test_iterate() -> None:

@@ -1,0 +1,106 @@
+"""Studies recipes: the paper's against those that need fewer evaluations, by loss, cost and distance to w_avg."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from i2s_batch.config import EmbedConfig
+from i2s_batch.errors import ConfigError
+from i2s_batch.studies.kinds.steps import device_hours
+from i2s_batch.studies.results import Result
+from i2s_batch.studies.study import Measure, Results, Study, Variant
+from i2s_batch.studies.study_output import StudyOutput
+from i2s_batch.studies.study_rows import StudyRow
+from i2s_batch.studies.wording import direction, figure, labelled, stated
+
+PAPER = "paper"
+# A recipe reaches the loss of the paper's if it is higher by no more than this.
+TOLERANCE = 0.05
+_FIFTH = 5
+
+
+def recipes(embed: EmbedConfig) -> Study:
+    """Return the study of recipes; those beside the paper's have a fifth of its steps.
+
+    Raises:
+        ConfigError: There are too few steps to compare.
+    """
+    if embed.steps < 2 * _FIFTH:
+        raise ConfigError(f"steps is {embed.steps}; the recipes study needs at least {2 * _FIFTH} to compare anything")
+    paper = replace(embed, optimizer="adam")
+    fewer = embed.steps // _FIFTH
+    return Study(
+        name="recipes",
+        question="Which recipe reaches the loss of the paper's, and at what cost?",
+        variants=(
+            Variant(PAPER, f"paper: Adam, {embed.steps} steps", paper),
+            Variant("adam-fifth", f"Adam, {fewer} steps", replace(paper, steps=fewer)),
+            Variant("lbfgs-fifth", f"L-BFGS, {fewer} steps", replace(paper, optimizer="lbfgs", steps=fewer)),
+        ),
+        baseline=PAPER,
+        findings=_findings,
+        measures=(Measure("evaluations", "evaluations"), Measure("seconds", "in a slot", "s")),
+        measure=_measure,
+    )
+
+
+def _measure(row: StudyRow, output: StudyOutput) -> Mapping[str, float]:
+    """Measure the cost of a row: forward and backward passes, and the seconds in a slot of a batch."""
+    known = row.known
+    return {
+        "evaluations": known(row.row.steps, "steps") + 1.0,
+        "seconds": known(row.row.seconds, "seconds"),
+    }
+
+
+def _findings(results: Results) -> Iterable[str]:
+    for name, label in results.groups:
+        yield from (labelled(name, sentence) for sentence in _answer(results, label))
+    for variant in results.study.variants:
+        distance = results.ratio(variant.name, PAPER, lambda one: one.distance)
+        if variant.name != PAPER and distance is not None and direction(distance) == "higher":
+            yield (
+                f"{stated(f'The latents of {variant.title}', distance, 'distance to w_avg')}: far latents edit "
+                "worse; look at some edits before you choose it."
+            )
+
+
+def _answer(results: Results, label: str | None) -> Iterable[str]:
+    """Yield which recipe reaches the paper's loss with the fewest evaluations, and what the others reach."""
+    others = [variant.name for variant in results.study.variants if variant.name != PAPER]
+    ratios = {name: ratio for name in others if (ratio := results.ratio(name, PAPER, label=label)) is not None}
+    if not ratios:
+        return
+    reached = [name for name, ratio in ratios.items() if ratio.value <= 1 + TOLERANCE]
+    costs = {name: median_evaluations(results.of(name, label)) for name in (PAPER, *ratios)}
+    if reached:
+        best = min(reached, key=lambda name: costs[name])
+        yield (
+            f"{stated(results.title(best), ratios[best])}: it reaches the paper's loss within {TOLERANCE:.0%} with "
+            f"{costs[best]:.0f} evaluations instead of {costs[PAPER]:.0f}, {_seconds(results, best, label)}."
+        )
+    else:
+        best = min(ratios, key=lambda name: ratios[name].value)
+        yield (
+            f"no recipe with fewer evaluations reaches the paper's loss within {TOLERANCE:.0%}: keep the paper's. "
+            f"The nearest is {stated(results.title(best), ratios[best])}, with {costs[best]:.0f} evaluations instead "
+            f"of {costs[PAPER]:.0f}, {_seconds(results, best, label)}."
+        )
+    for name, ratio in ratios.items():
+        if name != best:
+            yield f"{stated(results.title(name), ratio)}, with {costs[name]:.0f} evaluations."
+
+
+def _seconds(results: Results, variant: str, label: str | None) -> str:
+    """Return how long a device has for an image of a variant and of the paper's recipe."""
+    found = {name: results.of(name, label) for name in (variant, PAPER)}
+    each, paper = (figure(3600 * device_hours(some) / len(some)) for some in found.values())
+    return f"{each} s instead of {paper} s of {found[PAPER][0].device} for an image"
+
+
+def median_evaluations(results: Iterable[Result]) -> float:
+    """Return the median number of forward and backward passes of some images."""
+    return float(np.median([one.steps + 1 for one in results]))
