@@ -88,13 +88,17 @@ def _hold_images(files: Sequence[str], options: SourceOptions) -> bool:
     """Return whether Parquet files hold images rather than paths: a column of paths decides unless one surely does."""
     if not files[0].lower().endswith(".parquet") or options.path_column is not None:
         return False
-    try:
-        with _opened_list(files[0]) as file:
-            fields = pq.ParquetFile(lent_to_arrow(file)).schema_arrow
-    except (pa.ArrowException, OSError):  # reported when it is read as a list
-        return False
-    found = image_column(files[0], fields, options.image_column)
-    return holds_surely_images(found) or (found is not None and PathColumn().found_in(fields.names) is None)
+    for name in files:
+        try:
+            with _opened_list(name) as file:
+                fields = pq.ParquetFile(lent_to_arrow(file)).schema_arrow
+        except (pa.ArrowException, OSError):  # the next one decides; if there is none, reading the list names this one
+            continue
+        found = image_column(name, fields, options.image_column)
+        paths = PathColumn().found_in(fields.names)
+        given = options.image_column is not None
+        return found is not None and (given or paths is None or holds_surely_images(found))
+    return False
 
 
 def _base_of(source: str) -> str:

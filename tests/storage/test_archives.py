@@ -150,7 +150,7 @@ def test_a_member_that_lies_about_its_length(tmp_path: Path, size: int) -> None:
     _patched(path, 1024, size)
     rows = listed(path)
     assert set(rows) == {"a.tar", "a.tar/0.png", "a.tar/1.png"}
-    with pytest.raises(PictureError, match="ends in the middle|the limit is 536870912"):
+    with pytest.raises(PictureError, match=r"ends in the middle|the limit is 536870912"):
         read_bytes(str(rows["a.tar/1.png"]["uri"]))
     assert read_bytes(str(rows["a.tar/0.png"]["uri"])) == png(0)
 
@@ -204,10 +204,10 @@ def test_names_that_would_lead_out_of_a_folder(tmp_path: Path) -> None:
             "etc/passwd.png",
             "a/%2E%2E/%2E%2E/b.png",
             "C:\\x\\y.png",
-            "nul%00.png",
+            "nul",
             "plain.png",
             "\\xff.png",
-        )  # fmt: skip
+        )
     )
     assert set(contents(rows).values()) == {png(number) for number in range(7)}
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -282,7 +282,7 @@ def test_an_archive_that_was_written_again_since_the_plan(tmp_path: Path, suffix
     rows = listed(path)
     write({"c.png": png(3, 30), "b.png": png(4, 20)})  # the uris lead into the middle of something else
     assert read_bytes(str(rows[f"a.{suffix}/b.png"]["uri"])) == png(4, 20)
-    with pytest.raises(PictureError, match="holds no 'a.png' any more; it was written again"):
+    with pytest.raises(PictureError, match=r"holds no 'a.png' any more; it was written again"):
         read_bytes(str(rows[f"a.{suffix}/a.png"]["uri"]))
     path.unlink()
     with pytest.raises(PictureError, match="does not exist"):
