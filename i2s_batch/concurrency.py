@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import Full, Queue
+from threading import Event
 from typing import TypeVar
+
+_POLL_S = 0.2  # between two looks whether the consumer has ended
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,6 +34,43 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def interleaved(streams: Iterable[Callable[[], Iterator[Item]]], threads: int) -> Iterator[Item]:
+    """Yield what some streams yield, in no order between them; `threads` of them are read at once.
+
+    At most four times as many items wait to be consumed. An error of a stream is raised here, and ends the others.
+    """
+    waiting: Queue[Item | Future[None]] = Queue(4 * threads)
+    ended = Event()
+
+    def put(item: Item | Future[None]) -> None:
+        while not ended.is_set():
+            with suppress(Full):
+                waiting.put(item, timeout=_POLL_S)
+                return
+
+    def read(stream: Callable[[], Iterator[Item]]) -> None:
+        for item in stream():
+            put(item)
+            if ended.is_set():
+                return
+
+    pending, running = deque(streams), 0
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while pending or running:
+                while pending and running < threads:
+                    pool.submit(read, pending.popleft()).add_done_callback(put)
+                    running += 1
+                item = waiting.get()
+                if isinstance(item, Future):  # a stream has ended
+                    running -= 1
+                    item.result()
+                else:
+                    yield item
+        finally:
+            ended.set()
 
 
 def passive_waiting(environment: Mapping[str, str]) -> dict[str, str]:

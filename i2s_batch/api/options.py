@@ -75,6 +75,7 @@ class ImageOptions(RunOptions, total=False):
         compile: True compiles the step of a full batch; None (the default) does so where it is worth it, on a GPU.
         checkpoint_every_s: The seconds between two checkpoints of the images in flight. Default: 60.
         path_column: The column of a list that holds the paths. Default: None, the first with a usual name.
+        image_column: The column of Parquet files that holds images. Default: None, the only one that can be meant.
         include: Patterns of the files to embed, such as ["*.png"], whatever the case. Default: all files.
         exclude: Patterns of the files to leave out. Default: none.
         limit: The largest number of images, the first by their ids. Default: None, all.
@@ -103,6 +104,7 @@ class ImageOptions(RunOptions, total=False):
     compile: bool | None
     checkpoint_every_s: float
     path_column: str | None
+    image_column: str | None
     include: Sequence[str]
     exclude: Sequence[str]
     limit: int | None
@@ -211,7 +213,7 @@ def source_options(options: ImageOptions) -> SourceOptions:
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; it must be at least 1, or None for all images")
     patterns = (tuple(options.get("include", ())), tuple(options.get("exclude", ())))
-    return SourceOptions(options.get("path_column"), *patterns, limit)
+    return SourceOptions(options.get("path_column"), *patterns, limit, options.get("image_column"))
 
 
 def study_config(study: str, options: StudyOptions) -> StudyConfig:

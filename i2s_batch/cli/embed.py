@@ -45,7 +45,8 @@ def embed(
 ) -> int:
     """Embed images: one row with a W+ latent per image.
 
-    SOURCE is a folder, a glob pattern, an image, an s3:// prefix, or a list of images (.txt, .csv, .json, .jsonl,
+    SOURCE is a folder, a glob pattern, an image, an s3:// prefix, an archive or several (.tar, .zip, also in a folder
+    or as 'data-{000..099}.tar'), Parquet files that hold images, or a list of images (.txt, .csv, .json, .jsonl,
     .parquet).
     OUT is the folder or s3:// prefix that gets the table, new or of the run that is to be resumed.
 

@@ -245,6 +245,13 @@ def source_options(command: F) -> F:
             help="Column of a list that holds the paths. Default: the first with a usual name, such as path.",
         ),
         option(
+            "--image-column",
+            group=INPUT,
+            default=None,
+            metavar="NAME",
+            help="Column of Parquet files that holds images. Default: the only one that can be meant, such as image.",
+        ),
+        option(
             "--include",
             group=INPUT,
             multiple=True,

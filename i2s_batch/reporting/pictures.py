@@ -15,6 +15,7 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.reporting.files import ReportFiles
 from i2s_batch.reporting.inlined import encoded_jpeg, inlined
 from i2s_batch.reporting.parts import Picture
+from i2s_batch.sources.members import is_member
 from i2s_batch.sources.names import path_of_uri
 from i2s_batch.storage import is_remote
 
@@ -89,6 +90,8 @@ def original_picture(uri: str, out: str, what: str = "original") -> Picture:
     inside = uri.removeprefix(f"{out.rstrip('/')}/")
     if inside != uri:
         return Picture(what, url_of(inside))
+    if is_member(uri):
+        return Picture(what, missing=f"{what} in an archive")
     if is_remote(uri):
         return Picture(what, missing=f"{what} on S3")
     path = Path(path_of_uri(uri))

@@ -17,7 +17,8 @@ from i2s_batch.sources.options import SourceOptions
 _RECORD = "/run.json"
 _BESIDE_RECORD = ("manifest/", "latents/")  # what an output has as well
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_MOST_ALTERNATIVES = 1000
+_NUMBERS = re.compile(r"(\d+)\.\.(\d+)")
+_MOST_ALTERNATIVES = 10_000
 _NAMED_OUTPUTS = 3  # in a message
 
 Test = Callable[[str], bool]
@@ -84,18 +85,32 @@ def _any_of(patterns: Sequence[str]) -> Test:
 
 
 def alternatives(pattern: str) -> list[str]:
-    """Return the patterns that a pattern with braces stands for: '*.{jpg,png}' for '*.jpg' and '*.png'."""
+    """Return the patterns that a pattern with braces stands for: '*.{jpg,png}' for '*.jpg' and '*.png'.
+
+    '{000..099}' stands for each number, with as many digits.
+    """
     found = [pattern]
     while any(_BRACES.search(one) for one in found):
         found = [
             one[: braces.start()] + choice + one[braces.end() :] if braces else one
             for one in found
             for braces in [_BRACES.search(one)]
-            for choice in (braces[1].split(",") if braces else [""])
+            for choice in (_choices(pattern, braces[1]) if braces else [""])
         ]
         if len(found) > _MOST_ALTERNATIVES:
             raise SourceError(f"the pattern {pattern!r} stands for more than {_MOST_ALTERNATIVES}; give fewer choices")
     return found
+
+
+def _choices(pattern: str, braces: str) -> list[str]:
+    numbers = _NUMBERS.fullmatch(braces)
+    if numbers is None:
+        return braces.split(",")
+    first, last = int(numbers[1]), int(numbers[2])
+    if abs(last - first) >= _MOST_ALTERNATIVES:
+        raise SourceError(f"the pattern {pattern!r} stands for more than {_MOST_ALTERNATIVES}; give fewer numbers")
+    digits = max(map(len, numbers.groups())) if braces.startswith("0") or numbers[2].startswith("0") else 1
+    return [f"{number:0{digits}d}" for number in range(min(first, last), max(first, last) + 1)]
 
 
 def without_outputs(images: SpilledRows) -> tuple[SpilledRows, list[str]]:

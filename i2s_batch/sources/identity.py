@@ -6,6 +6,7 @@ import os
 import posixpath
 
 from i2s_batch.sources.list_text import is_list
+from i2s_batch.sources.members import is_archive
 from i2s_batch.sources.names import uri_of
 from i2s_batch.sources.walk import fixed_part, identity, is_pattern
 from i2s_batch.storage import is_remote
@@ -41,11 +42,13 @@ def move_of(old: str, new: str) -> tuple[str, str]:
 
     A list, or a single image, moves with the folder that holds it.
     """
-    one_file = is_list(old) or (not is_remote(new) and os.path.isfile(new))  # noqa: PTH113
+    one_file = is_list(old) or is_archive(old) or (not is_remote(new) and os.path.isfile(new))  # noqa: PTH113
     return _base_of(old, one_file), _base_of(new, one_file)
 
 
 def _base_of(source: str, one_file: bool) -> str:
+    if is_archive(source) and is_pattern(source) and not os.path.lexists(source):
+        return fixed_part(source) if is_remote(source) else uri_of(os.path.abspath(_parts(source)[0]))  # noqa: PTH100
     if is_remote(source):
         return posixpath.dirname(source) if one_file else source.rstrip("/")
     folder = os.path.abspath(source if one_file else _parts(source)[0])  # noqa: PTH100

@@ -13,7 +13,10 @@ Item = tuple[str, str]  # image_id and uri
 IMAGE = pa.schema([("image_id", pa.string()), ("uri", pa.string())])
 _ITEMS_AT_ONCE = 8192  # Python strings take three times the memory of a table
 
-WHAT_TO_GIVE = "give a folder, a pattern, an image, a list (.txt, .csv, .json, .jsonl, .parquet) or s3://bucket/prefix"
+WHAT_TO_GIVE = (
+    "give a folder, a pattern, an image, an archive (.tar, .zip), a list (.txt, .csv, .json, .jsonl, .parquet) or "
+    "s3://bucket/prefix"
+)
 
 
 def sorted_images(items: Iterable[Item]) -> SpilledRows:

@@ -10,11 +10,9 @@ import pyarrow as pa
 
 from i2s_batch.config import Json
 from i2s_batch.errors import SourceError
-from i2s_batch.sources.column_types import is_writable
-from i2s_batch.sources.list_rows import ListRows, PathColumn, ReadList, checked_path, extra_names, one_line, some
+from i2s_batch.sources.json_columns import converted_json, joined, plain_json_type
+from i2s_batch.sources.list_rows import ListRows, PathColumn, ReadList, checked_path, extra_names, some
 from i2s_batch.sources.list_text import MAX_LINE, text_lines
-
-_MIXED = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 
 
 def read_json(source: str, file: BinaryIO, wanted: PathColumn) -> ReadList:
@@ -22,16 +20,18 @@ def read_json(source: str, file: BinaryIO, wanted: PathColumn) -> ReadList:
     types: dict[str, pa.DataType | Exception] = {}
     for part in some(json_rows(source, file)):
         for name in dict.fromkeys(name for _, value in part for name in value):
-            types[name] = _joined(types.get(name), [value.get(name) for _, value in part])
+            types[name] = joined(types.get(name), [value.get(name) for _, value in part])
     names = list(types)
     path_index = wanted.index(source, names)
     extra = {names[index]: given for index, given in extra_names(source, names, path_index).items()}
-    found = {name: _plain(source, name, types[name]) for name in extra}
+    found = {name: plain_json_type(source, name, types[name]) for name in extra}
     schema = pa.schema([(given, found[name]) for name, given in extra.items()])
 
     def parts() -> Iterator[ListRows]:
         for part in some(json_rows(source, file)):
-            carried = [_converted(source, name, found[name], [value.get(name) for _, value in part]) for name in extra]
+            carried = [
+                converted_json(source, name, found[name], [value.get(name) for _, value in part]) for name in extra
+            ]
             paths = [checked_path(source, value.get(names[path_index], ""), position) for position, value in part]
             yield ListRows(paths, [position for position, _ in part], pa.table(carried, schema=schema))
 
@@ -76,37 +76,3 @@ def _loaded(source: str, position: str, text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # also of numbers without end, and of nesting
         raise SourceError(f"{source!r}: {position} is no JSON: {error}") from error
-
-
-def _joined(known: pa.DataType | Exception | None, values: list[Any]) -> pa.DataType | Exception:
-    """Return the type of a column that was `known` so far, with some more values; the error if there is none.
-
-    Whether the error matters is not known before the column of paths is.
-    """
-    if isinstance(known, Exception):
-        return known
-    try:
-        found = pa.array(values).type
-        both = [pa.schema([("column", kind)]) for kind in (known, found) if kind is not None]
-        return pa.unify_schemas(both, promote_options="permissive").field("column").type
-    except _MIXED as error:
-        return error
-
-
-def _plain(source: str, name: str, found: pa.DataType | Exception) -> pa.DataType:
-    if isinstance(found, Exception):
-        raise _mixed(source, name, found) from found
-    return found if is_writable(found) and not pa.types.is_null(found) else pa.string()
-
-
-def _converted(source: str, name: str, kind: pa.DataType, values: list[Any]) -> pa.Array:
-    if pa.types.is_string(kind):
-        values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-    try:
-        return pa.array(values, kind)
-    except _MIXED as error:  # an integer that the column's float64 cannot hold
-        raise _mixed(source, name, error) from error
-
-
-def _mixed(source: str, name: str, error: Exception) -> SourceError:
-    return SourceError(f"{source!r}: column {name!r} mixes types of values: {one_line(error)}")

@@ -13,8 +13,10 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from i2s_batch.errors import ObjectNotFoundError, SourceError
+from i2s_batch.parquet.arrow_files import lent_to_arrow
 from i2s_batch.parquet.sorted_rows import SpilledRows, sorted_rows
 from i2s_batch.sources.apart import Output
 from i2s_batch.sources.items import IMAGE, WHAT_TO_GIVE, Item, image_table
@@ -23,6 +25,7 @@ from i2s_batch.sources.list_text import is_list
 from i2s_batch.sources.lists import read_list
 from i2s_batch.sources.names import image_id_of, is_text, uri_of
 from i2s_batch.sources.options import SourceOptions
+from i2s_batch.sources.parquet_images import holds_surely_images, image_column
 from i2s_batch.sources.spellings import LocalSpellings, StoredSpellings, may_be_spelt_otherwise, with_slashes
 from i2s_batch.storage import is_remote, open_store, split_url
 from i2s_batch.storage.local import open_regular
@@ -39,7 +42,7 @@ def listed(source: str, out: Output, options: SourceOptions) -> SpilledRows | No
     Raises SourceError: the list names no image, or one twice, or one that lies in OUT, or cannot be read.
     """
     files = _files_of(source)
-    if not files:
+    if not files or _hold_images(files, options):
         return None
     entries = _Entries(source, _base_of(source))
     wanted = PathColumn(options.path_column)
@@ -79,6 +82,23 @@ def _parquet_files(names: Iterable[str]) -> list[str]:
             return []
         found.append(name)
     return sorted(found)
+
+
+def _hold_images(files: Sequence[str], options: SourceOptions) -> bool:
+    """Return whether Parquet files hold images rather than paths: a column of paths decides unless one surely does."""
+    if not files[0].lower().endswith(".parquet") or options.path_column is not None:
+        return False
+    for name in files:
+        try:
+            with _opened_list(name) as file:
+                fields = pq.ParquetFile(lent_to_arrow(file)).schema_arrow
+        except (pa.ArrowException, OSError):  # the next one decides; if there is none, reading the list names this one
+            continue
+        found = image_column(name, fields, options.image_column)
+        paths = PathColumn().found_in(fields.names)
+        given = options.image_column is not None
+        return found is not None and (given or paths is None or holds_surely_images(found))
+    return False
 
 
 def _base_of(source: str) -> str:

@@ -2,13 +2,16 @@
 
 A Linux file name is bytes. A name that is valid UTF-8 is used as it is. In any other the bytes that are not
 UTF-8, and '%' itself, are percent-escaped. To keep the two kinds apart an escaped id begins with './' (no
-ordinary id does) and an escaped uri with 'file://' (an ordinary one is a plain absolute path).
+ordinary id does) and an escaped uri with 'file://' (an ordinary one is a plain absolute path). A path that looks like
+the uri of a member of an archive (`members`) is escaped too, with its '#'.
 """
 
 from __future__ import annotations
 
 import os
 from urllib.parse import unquote_to_bytes
+
+from i2s_batch.sources.members import is_member
 
 _ESCAPED_ID = "./"
 _ESCAPED_URI = "file://"
@@ -46,6 +49,8 @@ def path_of_image_id(image_id: str) -> str:
 
 def uri_of(path: str) -> str:
     """Return the uri of a local file: its absolute path itself, or 'file://' and the path escaped."""
+    if is_member(path):
+        return _ESCAPED_URI + _escaped(path).replace("#", "%23")
     return path if is_text(path) else _ESCAPED_URI + _escaped(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable
+from dataclasses import replace
 
 from i2s_batch.errors import SourceError
 from i2s_batch.parquet.sorted_rows import SpilledRows
@@ -12,9 +13,11 @@ from i2s_batch.sources.apart import Output
 from i2s_batch.sources.chosen import chosen, message_of_outputs, without_outputs
 from i2s_batch.sources.items import WHAT_TO_GIVE, Item
 from i2s_batch.sources.list_text import is_list
+from i2s_batch.sources.members import is_archive, member_of
 from i2s_batch.sources.names import image_id_of, uri_of
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.registered import SOURCES
+from i2s_batch.sources.unpacked import unpacked
 from i2s_batch.sources.walk import fixed_part, is_pattern
 from i2s_batch.storage import is_remote
 
@@ -49,6 +52,9 @@ def list_images(
             images, outputs = without_outputs(images)
             if outputs:
                 report(message_of_outputs(source, outputs))
+            images = unpacked(source, images, options, report)
+            if not images.num_rows:
+                raise SourceError(f"{source!r} holds no images; {WHAT_TO_GIVE}")
         images = chosen(images, options)
         if not images.num_rows:
             raise SourceError(f"of the files of {source!r} none is left; give other --include or --exclude")
@@ -61,8 +67,12 @@ def item_in(source: str, path: str) -> Item:
 
     The id of an image elsewhere is its name, or in a list its whole path.
     """
+    if (member := member_of(path)) is not None:
+        container_id, container = item_in(source, member.container)
+        return f"{container_id}/{member.name}", replace(member, container=container).uri
     uri = path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100
-    base = source.rpartition("/")[0] if is_list(source) else fixed_part(source) if is_pattern(source) else source
+    one_file = is_list(source) or is_archive(source)
+    base = fixed_part(source) if is_pattern(source) else source.rpartition("/")[0] if one_file else source
     base = base.rstrip("/") if is_remote(base) else os.path.normpath(base)
     inside = uri.removeprefix(f"{base}/")
     relative = inside if inside != uri or is_list(source) else posixpath.basename(uri)

@@ -14,7 +14,7 @@ from i2s_batch.errors import SourceError
 from i2s_batch.sources.apart import Output
 from i2s_batch.storage.files import local_error
 
-BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")  # '{jpg,png}': either of them
+BRACES = re.compile(r"\{([^{}]*,[^{}]*|\d+\.\.\d+)\}")  # '{jpg,png}': either of them; '{000..099}': each number
 JUNK = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 
 Identity = tuple[int, int]  # device and inode: what a folder is, whatever path leads to it
@@ -155,13 +155,14 @@ def _glob_deep(parts: Sequence[str], first: int, out: Output) -> Iterator[str]:
     for folder in sorted(glob.glob(head)) if head else [""]:  # noqa: PTH207
         if not out.holds(folder or "."):
             for relative in _walk(folder or ".", seen):
-                if _matches(relative.split("/"), parts[first:]):
+                if matches(relative.split("/"), parts[first:]):
                     yield folder + relative
 
 
-def _matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
+def matches(names: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Return whether the parts of a path fit those of a pattern, in which `**` stands for any number of them."""
     if not pattern:
         return not names
     if pattern[0] == "**":
-        return any(_matches(names[i:], pattern[1:]) for i in range(len(names) + 1))
-    return bool(names) and fnmatchcase(names[0], pattern[0]) and _matches(names[1:], pattern[1:])
+        return any(matches(names[i:], pattern[1:]) for i in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], pattern[0]) and matches(names[1:], pattern[1:])

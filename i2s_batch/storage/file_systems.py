@@ -93,6 +93,11 @@ class FileSystemStore(ReadOnlyStore):
                 raise ObjectUnreadableError(f"{uri!r} has {size} bytes; the limit is {limit_bytes}")
             return bytes(files.cat_file(path))
 
+    def get_part(self, key: str, start: int, stop: int) -> bytes:
+        """Return a part of an object with one request."""
+        with self._errors(self.uri(key)):
+            return bytes(self._files().cat_file(self.prefix + key, start=start, end=stop))
+
     def open(self, key: str) -> BinaryIO:
         """Open an object as a seekable file: a copy of it, so that all that is read belongs to one version."""
         with self._errors(self.uri(key)), ExitStack() as opened:

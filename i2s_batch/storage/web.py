@@ -70,6 +70,16 @@ class WebStore(ReadOnlyStore):
                 received += part
         return bytes(received)
 
+    def get_part(self, key: str, start: int, stop: int) -> bytes:
+        """Return a part of a file; raise ObjectUnreadableError for a server that sends whole files only."""
+        received = bytearray()
+        for part in self._fetched(key, max(0, stop - start), (start, stop)) if start < stop else ():
+            if part is None:
+                received.clear()
+            else:
+                received += part
+        return bytes(received)
+
     def open(self, key: str) -> BinaryIO:
         """Open a file as a seekable one: a copy, so that all that is read belongs to one version."""
         with ExitStack() as opened:
@@ -91,11 +101,11 @@ class WebStore(ReadOnlyStore):
             "(.txt, .csv, .json, .jsonl, .parquet)"
         )
 
-    def _fetched(self, key: str, limit_bytes: int) -> Iterator[bytes | None]:
-        """Yield the parts of a file; None where it begins again because the attempt before has failed."""
+    def _fetched(self, key: str, limit_bytes: int, wanted: tuple[int, int] | None = None) -> Iterator[bytes | None]:
+        """Yield a file, or the `wanted` bytes of it, in parts; None where it begins again after a failed attempt."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                yield from self._attempt(key, limit_bytes)
+                yield from self._attempt(key, limit_bytes, wanted)
                 return
             except BusyServerError as error:
                 # One of many servers that images come from: it must not end the run.
@@ -104,10 +114,12 @@ class WebStore(ReadOnlyStore):
             time.sleep(random.uniform(0, PAUSE_S * 2**attempt))
             yield None
 
-    def _attempt(self, key: str, limit_bytes: int) -> Iterator[bytes]:
+    def _attempt(self, key: str, limit_bytes: int, wanted: tuple[int, int] | None) -> Iterator[bytes]:
         uri = self.uri(key)
         began, received = time.monotonic(), 0
-        with opened_file(quote(uri, safe=_AS_THEY_ARE), TIMEOUT_S) as response:
+        with opened_file(quote(uri, safe=_AS_THEY_ARE), TIMEOUT_S, wanted) as response:
+            if wanted is not None and not response.is_part:
+                raise ObjectUnreadableError(f"{uri!r}: its server sends no parts of a file; download the file")
             if response.size is not None and response.size > limit_bytes:
                 raise ObjectUnreadableError(f"{uri!r} has {response.size} bytes; the limit is {limit_bytes}")
             for part in response.parts:

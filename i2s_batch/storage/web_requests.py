@@ -19,6 +19,8 @@ from i2s_batch.errors import ObjectNotFoundError, ObjectUnreadableError, Storage
 from i2s_batch.storage.urls import hide_secrets, without_secrets
 
 _PART_BYTES = 2**20
+_PARTIAL = 206
+_NO_SUCH_PART = 416
 _GONE = (404, 410)
 _BUSY = (408, 429, 500, 502, 503, 504)
 _NETWORK_ERRORS = (
@@ -40,6 +42,7 @@ class WebResponse:
 
     parts: Iterator[bytes]
     size: int | None
+    is_part: bool = False  # of a file, as it was asked for; else the whole file came
 
 
 def is_web_url(url: str) -> bool:
@@ -58,12 +61,14 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def opened(url: str, timeout_s: float) -> Iterator[WebResponse]:
+def opened(url: str, timeout_s: float, part: tuple[int, int] | None = None) -> Iterator[WebResponse]:
     """Open what is at a url.
 
     Args:
         url: It may hold a user name and a password, which no message shows.
         timeout_s: For the next byte.
+        part: The first byte that is wanted and the one after the last; None for the whole file. Not every server
+            sends parts.
 
     Raises:
         ObjectNotFoundError: The server says that it does not exist.
@@ -73,11 +78,17 @@ def opened(url: str, timeout_s: float) -> Iterator[WebResponse]:
     shown = without_secrets(url)
     _check(url)
     try:
-        with closing(urllib.request.build_opener(_SafeRedirects).open(_request(url), timeout=timeout_s)) as response:
+        with closing(
+            urllib.request.build_opener(_SafeRedirects).open(_request(url, part), timeout=timeout_s)
+        ) as response:
             announced = response.headers.get("Content-Length")
-            yield WebResponse(_parts(response), None if announced is None else int(announced))
+            size = None if announced is None else int(announced)
+            yield WebResponse(_parts(response), size, response.status == _PARTIAL)
     except urllib.error.HTTPError as error:
         error.close()
+        if part is not None and error.code == _NO_SUCH_PART:
+            yield WebResponse(iter(()), 0, is_part=True)
+            return
         reason = hide_secrets(" ".join(f"the server responded with {error.code} {error.reason}".split()))
         raise _kind_of(error.code)(f"{shown!r} cannot be fetched: {reason}") from error
     except http.client.InvalidURL as error:  # its own message would show the whole url
@@ -120,11 +131,16 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
-def _request(url: str) -> urllib.request.Request:
-    """Return the request for a url; its user name and password are sent to its own server, never after a redirect."""
+def _request(url: str, part: tuple[int, int] | None) -> urllib.request.Request:
+    """Return the request for a url, or a part of it.
+
+    Its user name and password are sent to its own server, never after a redirect.
+    """
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers={"User-Agent": "i2s_batch"})
+    if part is not None:
+        request.add_header("Range", f"bytes={part[0]}-{part[1] - 1}")
     if at:
         token = base64.b64encode(unquote_to_bytes(user)).decode()
         request.add_unredirected_header("Authorization", f"Basic {token}")

@@ -300,7 +300,7 @@ def test_a_list_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def test_a_parquet_list_without_text_paths(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"image": [{"bytes": b"x"}]}), tmp_path / "l.parquet")
+    pq.write_table(pa.table({"image": [{"href": "x"}]}), tmp_path / "l.parquet")
     with pytest.raises(SourceError, match="column 'image' holds struct"):
         list_images(str(tmp_path / "l.parquet"))
 
