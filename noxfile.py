@@ -13,7 +13,7 @@ import nox
 nox.options.sessions = ["lint", "types", "quick"]
 nox.options.reuse_venv = "yes"
 
-# The tests of a file stay in one process (`ByFile` of tests/conftest.py). One process more than two cores: one often waits,
+# The tests of a file stay in one process (`ByFile` of tests/conftest.py). One more than two cores: one often waits
 # for a Ray that starts or a worker that dies. More processes help on more cores.
 PROCESSES = ("-n", "3")
 # No test of the quick set takes as long as this on a quiet machine; one that hangs ends the session soon.
