@@ -51,13 +51,17 @@ def carried_out(job: EmbedRunRequest) -> dict[str, dict]:
 
 
 def interrupt(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Carry a run on to its first row, which is not written; checkpoints are there."""
+    """Carry a run on until its first image has been saved some times; it is saved after each step here."""
+    original, saved = WorkLog.write_checkpoint, []
 
-    def stop(self: WorkLog, task: object, rows: list) -> None:
-        raise StopError
+    def stop(self: WorkLog, index: int, content: bytes) -> None:
+        if len(saved) == STEPS // 2:
+            raise StopError
+        saved.append(index)
+        original(self, index, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkLog, "write_rows", stop)
+        patch.setattr(WorkLog, "write_checkpoint", stop)
         with pytest.raises(InternalError, match="StopError"):
             EmbedRun(job, [].append).execute(InProcessCluster(1))
 
@@ -71,7 +75,7 @@ def test_resumed_runs_have_the_same_rows_and_batches_nearly(
     resumed_job = replace(job, out=str(tmp_path / "resumed"))
     interrupt(resumed_job, monkeypatch)
     states = [state_in(path.read_bytes()) for path in (tmp_path / "resumed/work/checkpoints").iterdir()]
-    assert states and all(state.step > 0 for state in states), "nothing was saved: nothing could be resumed"
+    assert [0 < state.step < STEPS for state in states] == [True], "one image is in the middle of its steps"
     resumed = carried_out(resumed_job)
     # The products of several images are summed in another order, which L-BFGS amplifies: hence no equality of bits.
     batched = carried_out(replace(job, out=str(tmp_path / "batched"), config=replace(job.config, batch_size=3)))
