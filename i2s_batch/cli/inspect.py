@@ -14,8 +14,8 @@ from i2s_batch.storage.urls import is_url
 def inspect(checkpoint: str) -> int:
     """Show what a checkpoint or learned file holds.
 
-    CHECKPOINT is a path, s3:// or https://. Its format, family, sizes and fingerprint are shown, and what else is in the
-    file. Nothing in it is executed, and no network is built.
+    CHECKPOINT is a path, s3:// or https://. Its format, family, sizes and fingerprint are shown, and what else is in
+    the file. Nothing in it is executed, and no network is built.
     """
     with shown_at_once("reading the checkpoint"):
         from pathlib import Path
