@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from i2s_batch.config import EmbedConfig
+from i2s_batch.config import EmbedConfig, Json
 from i2s_batch.errors import ConfigError
 
 _FAST = EmbedConfig(
@@ -32,7 +32,7 @@ class Preset:
     config: EmbedConfig
 
     @property
-    def overrides(self) -> Mapping[str, object]:
+    def overrides(self) -> Mapping[str, Json]:
         """Return the settings in which it differs from the paper's, by the names of `EmbedConfig`."""
         usual = EmbedConfig()
         names = [each.name for each in fields(usual)]

@@ -12,10 +12,10 @@ from i2s_batch.storage.urls import is_url
 @click.command(cls=GroupedCommand)
 @click.argument("checkpoint")
 def inspect(checkpoint: str) -> int:
-    """Show what a checkpoint or a learned file holds: format, family, sizes.
+    """Show what a checkpoint or learned file holds.
 
-    CHECKPOINT is a path, s3:// or https://. Its fingerprint, and what else is in the file, is shown, too. Nothing in it
-    is executed, and no network is built.
+    CHECKPOINT is a path, s3:// or https://. Its format, family, sizes and fingerprint are shown, and what else is in
+    the file. Nothing in it is executed, and no network is built.
     """
     with shown_at_once("reading the checkpoint"):
         from pathlib import Path

@@ -72,15 +72,12 @@ def _content(path: str) -> Mapping[str, object]:
     if not isinstance(values, dict):
         raise ValueError('does not hold names and values, such as {"steps": 1000}')
     settings = values.get("settings")
-    return _of_record(values, settings) if isinstance(settings, dict) else values
-
-
-def _of_record(record: Mapping[str, object], settings: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the settings of a run.json as options: it records the learned file's fingerprint, and its path apart."""
-    given = record.get("given")
-    if "learned" not in settings:
-        return settings
-    return {**settings, "learned": given.get("learned") if isinstance(given, dict) else None}
+    if not isinstance(settings, dict):
+        return values
+    if "learned" in settings:  # a run.json records the learned file's fingerprint, and its path apart
+        given = values.get("given")
+        settings = settings | {"learned": given.get("learned") if isinstance(given, dict) else None}
+    return settings
 
 
 def _json(text: str) -> object:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
-import numpy as np
 import torch
 
 from i2s_batch.config import EmbedConfig
@@ -47,5 +47,5 @@ def _images(generator: Generator, w: torch.Tensor) -> list[torch.Tensor]:
 
 def _median(results: Sequence[EmbedResult], index: int) -> float:
     """Return the median over images of one value of the loss curve; infinite where the loss was not finite."""
-    values = np.array([each.curve[index] for each in results], np.float64)
-    return median(np.where(np.isfinite(values), values, np.inf).tolist())
+    values = [float(each.curve[index]) for each in results]
+    return median(value if math.isfinite(value) else math.inf for value in values)

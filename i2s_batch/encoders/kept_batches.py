@@ -13,6 +13,7 @@ from i2s_batch.config import Json
 from i2s_batch.errors import CheckpointError, ConfigError
 from i2s_batch.models.checkpoints.opening import opened
 from i2s_batch.models.checkpoints.safetensors_file import read_arrays, write_arrays
+from i2s_batch.storage.files import written_whole
 
 _SETTINGS = "settings.json"
 
@@ -36,9 +37,10 @@ class KeptBatches:
             return
         text = json.dumps(settings or {}, sort_keys=True, indent=1)
         recorded = folder / _SETTINGS
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            recorded.write_text(text)
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            folder.mkdir(parents=True, exist_ok=True)
+            with written_whole(recorded) as file:
+                file.write(text.encode())
         elif not recorded.is_file():
             raise ConfigError(f"{folder} exists and was not made by learn; give another FILE or move it away")
         elif recorded.read_text() != text:

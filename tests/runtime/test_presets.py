@@ -24,7 +24,7 @@ from i2s_batch.presets import PRESETS, preset
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.table.shards import read_table
 from tests.material import scene
-from tests.runs import job_over
+from tests.runs import job_over, state_in
 
 NAMES = ("01.png", "02.png", "03.png")
 STEPS = 30  # at most, of every preset
@@ -51,26 +51,31 @@ def carried_out(job: EmbedRunRequest) -> dict[str, dict]:
 
 
 def interrupt(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Carry a run on to its first row, which is not written; checkpoints are there."""
+    """Carry a run on until its first image has been saved some times; it is saved after each step here."""
+    original, saved = WorkLog.write_checkpoint, []
 
-    def stop(self: WorkLog, task: object, rows: list) -> None:
-        raise StopError
+    def stop(self: WorkLog, index: int, content: bytes) -> None:
+        if len(saved) == STEPS // 2:
+            raise StopError
+        saved.append(index)
+        original(self, index, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(WorkLog, "write_rows", stop)
+        patch.setattr(WorkLog, "write_checkpoint", stop)
         with pytest.raises(InternalError, match="StopError"):
             EmbedRun(job, [].append).execute(InProcessCluster(1))
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_run_that_was_interrupted_has_the_same_rows_and_one_of_several_images_at_a_time_nearly(
+def test_resumed_runs_have_the_same_rows_and_batches_nearly(
     name: str, tmp_path: Path, generator: Path, vgg: Path, learned_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_of(name, tmp_path, generator, vgg, learned_file)
     whole = carried_out(job)
     resumed_job = replace(job, out=str(tmp_path / "resumed"))
     interrupt(resumed_job, monkeypatch)
-    assert list((tmp_path / "resumed/work/checkpoints").iterdir()), "nothing was saved: nothing could be resumed"
+    states = [state_in(path.read_bytes()) for path in (tmp_path / "resumed/work/checkpoints").iterdir()]
+    assert [0 < state.step < STEPS for state in states] == [True], "one image is in the middle of its steps"
     resumed = carried_out(resumed_job)
     # The products of several images are summed in another order, which L-BFGS amplifies: hence no equality of bits.
     batched = carried_out(replace(job, out=str(tmp_path / "batched"), config=replace(job.config, batch_size=3)))
@@ -86,7 +91,7 @@ def test_a_run_that_was_interrupted_has_the_same_rows_and_one_of_several_images_
         assert terms == pytest.approx(row["loss"], rel=1e-6), "the loss leaves the penalty out"
     record = RunRecord.decode((tmp_path / "out/run.json").read_bytes(), "")
     assert record.preset == name and record.settings.learned == (job.config.embed.learned or None)
-    assert i2s_batch.verify(job.out, progress=False).sound
+    assert i2s_batch.verify(job.out).sound
 
 
 def test_the_learned_start_and_curvature_reach_a_lower_loss_than_as_many_steps_of_adam(

@@ -127,6 +127,8 @@ def test_a_run_whose_pictures_all_failed(tmp_path: Path, generator: Path, vgg: P
         ({"w_distance": 3.0}, "its w_distance is 3; its latent gives "),
         ({"loss": float("nan")}, "its loss is not finite"),
         ({"loss_curve": [1.0]}, "its curve is cut"),
+        ({"evaluations": 1}, "its evaluations are not its steps and one more"),
+        ({"loss_prior": float("inf")}, "its loss_prior is not finite"),
         ({"image_id": "zz.png"}, "it was not planned for this file"),
         ({"ssim": 0.123456}, "its ssim is 0.123456; its latent gives "),
         ({"loss_pixel": 7.5}, "; its terms give "),
@@ -236,7 +238,7 @@ def test_encodings_and_metadata(out: str) -> None:
     assert told(verify(out)) == [("shard-00000.parquet", None, what)]
     rewrite_shard(open_store(out), 0, table.drop_columns("ssim"), metadata)
     (finding, *_) = told(verify(out))
-    assert finding[1] is None and "its column 33 is 'lpips' (double); it must be 'ssim' (double)" in finding[2]
+    assert finding[1] is None and "its column 35 is 'lpips' (double); it must be 'ssim' (double)" in finding[2]
 
 
 def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
@@ -258,7 +260,7 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
     store.put(RunLayout.shard(8), b"")
     findings = {file: what for file, _, what in told(verify(out))}
     assert findings["shard-00000.parquet"].startswith("its rows 0 to 2 are damaged (could not verify page integrity")
-    assert findings["shard-00001.parquet"].startswith("has schema version 0; this program reads 1 to 3")
+    assert findings["shard-00001.parquet"].startswith("has schema version 0; this program reads 1 to 4")
     assert "its psnr is 1.5" in findings["shard-00002.parquet"]
     assert "is not a shard of this table" in findings["other.parquet"]
     whats = [what for file, _, what in told(verify(out)) if file == "shard-00007.parquet"]

@@ -25,6 +25,7 @@ from i2s_batch.storage import Store
 from i2s_batch.table.shards import check_ours, latent_shape
 
 SUM_TOLERANCE = 1e-4  # relative, for float32 sums in another order
+_WITH_EVALUATIONS = 4  # the schema version that added evaluations and loss_prior
 _ROWS_NAMED = 5  # for each kind of fault in a row group
 
 
@@ -194,7 +195,8 @@ def _check_rows(file: pq.ParquetFile, expected: Expected, report: ShardReport) -
             _check_encoding(file.metadata.row_group(number), f"row group {number}", report)
             version = schema_version_of(file.schema_arrow.metadata)
             facts = fact_faults(rows, expected.facts) if version >= WITH_FACTS else ()
-            for row, what in chain(_row_faults(rows, last, expected), facts):
+            counts = _count_faults(rows) if version >= _WITH_EVALUATIONS else ()
+            for row, what in chain(_row_faults(rows, last, expected), facts, counts):
                 report.add_finding(what, row)
             ids = rows["image_id"].to_pylist()
             last = ids[-1] if ids else last
@@ -249,6 +251,16 @@ def _row_faults(rows: pa.Table, last: str | None, expected: Expected) -> Iterato
         wrong = _mask(pc.is_valid(rows[name]))[with_latent] & ~np.isfinite(values)
         yield from _named([ids[position] for position in with_latent], wrong, f"its {name} is not finite")
     yield from _figures(rows, with_latent, latents, ids, expected)
+
+
+def _count_faults(rows: pa.Table) -> Iterator[tuple[str, str]]:
+    """Yield rows whose evaluations do not follow from their steps, or whose penalty is no number."""
+    ids = rows["image_id"].to_pylist()
+    has_steps = _mask(pc.is_valid(rows["steps"])) & _mask(pc.is_valid(rows["loss_curve"]))
+    counted = _mask(pc.equal(rows["evaluations"], pc.add(rows["steps"], 1)))
+    yield from _named(ids, has_steps & ~counted, "its evaluations are not its steps and one more")
+    wrong = _mask(pc.invert(pc.is_finite(rows["loss_prior"])))
+    yield from _named(ids, wrong, "its loss_prior is not finite")
 
 
 def _figures(
