@@ -85,4 +85,4 @@ def _request(
         path_or_url("vgg", vgg),
     )
     config = embed_run_config(options)
-    return EmbedRunRequest(*locations, config, source_options=source_options(options))
+    return EmbedRunRequest(*locations, config, source_options=source_options(options, options.get("sample")))
