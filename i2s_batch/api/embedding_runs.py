@@ -87,6 +87,5 @@ def _request(
     )
     location = learned_location(options)
     config, learned = with_learned(embed_run_config(options), location, *locations[2:])
-    return EmbedRunRequest(
-        *locations, config, source_options=source_options(options), learned=learned, learned_from=location
-    )
+    chosen = source_options(options, options.get("sample"))
+    return EmbedRunRequest(*locations, config, source_options=chosen, learned=learned, learned_from=location)

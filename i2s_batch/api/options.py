@@ -78,6 +78,7 @@ class ImageOptions(RunOptions, total=False):
         image_column: The column of Parquet files that holds images. Default: None, the only one that can be meant.
         include: Patterns of the files to embed, such as ["*.png"], whatever the case. Default: all files.
         exclude: Patterns of the files to leave out. Default: none.
+        where: A condition in SQL on columns of a list, or of an archive, such as "width >= 512". Default: None, all.
         limit: The largest number of images, the first by their ids. Default: None, all.
         source_moved: True takes a source that lies elsewhere than the run recorded, if its images prove to be the same.
             Default: False.
@@ -107,6 +108,7 @@ class ImageOptions(RunOptions, total=False):
     image_column: str | None
     include: Sequence[str]
     exclude: Sequence[str]
+    where: str | None
     limit: int | None
     source_moved: bool
 
@@ -116,9 +118,11 @@ class EmbedOptions(ImageOptions, total=False):
 
     Attributes:
         update: True embeds what is new or has changed in the source since the run was planned. Default: False.
+        sample: The largest number of images, drawn at random by `seed`. Default: None, all.
     """
 
     update: bool
+    sample: int | None
 
 
 class StudyOptions(ImageOptions, total=False):
@@ -207,13 +211,25 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
     )
 
 
-def source_options(options: ImageOptions) -> SourceOptions:
-    """Return how the source is to be read, from options that are checked. Raises ConfigError."""
+def source_options(options: ImageOptions, sample: int | None = None) -> SourceOptions:
+    """Return how the source is to be read, from options that are checked, and a `sample` of it. Raises ConfigError."""
     limit = options.get("limit")
+    if sample is not None and sample < 1:
+        raise ConfigError(f"sample is {sample}; it must be at least 1, or None for all images")
+    if sample is not None and limit is not None:
+        raise ConfigError(f"limit is {limit} and sample is {sample}; give one of them")
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}; it must be at least 1, or None for all images")
     patterns = (tuple(options.get("include", ())), tuple(options.get("exclude", ())))
-    return SourceOptions(options.get("path_column"), *patterns, limit, options.get("image_column"))
+    return SourceOptions(
+        options.get("path_column"),
+        *patterns,
+        limit,
+        image_column=options.get("image_column"),
+        where=options.get("where"),
+        sample=sample,
+        seed=options.get("seed", 0),
+    )
 
 
 def study_config(study: str, options: StudyOptions) -> StudyConfig:

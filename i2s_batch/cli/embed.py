@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from i2s_batch.cli.help_groups import RUN, GroupedCommand, option
+from i2s_batch.cli.help_groups import INPUT, RUN, GroupedCommand, option
 from i2s_batch.cli.option_types import Price
 from i2s_batch.cli.options import (
     embed_options,
@@ -25,6 +25,14 @@ from i2s_batch.config import EmbedRunConfig, Json
 @click.argument("out")
 @embed_options
 @source_options
+@option(
+    "--sample",
+    group=INPUT,
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Take only N images, drawn at random by --seed; a larger sample holds the smaller one. Default: all.",
+)
 @option(
     "--update",
     group=RUN,

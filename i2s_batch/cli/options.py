@@ -268,6 +268,14 @@ def source_options(command: F) -> F:
             "Default: none.",
         ),
         option(
+            "--where",
+            group=INPUT,
+            default=None,
+            metavar="SQL",
+            help="Take only images that fulfil a condition on columns of the list or archive, such as 'width >= 512'. "
+            "Default: all.",
+        ),
+        option(
             "--limit",
             group=INPUT,
             type=click.IntRange(1),

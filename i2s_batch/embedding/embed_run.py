@@ -36,11 +36,12 @@ from i2s_batch.run.taking import run_at
 from i2s_batch.run.terminal import show_stage
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
-from i2s_batch.sources.chosen import check_not_narrower
+from i2s_batch.sources.chosen import Condition, check_not_narrower
 from i2s_batch.sources.identity import is_same_source
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store
+from i2s_batch.table.list_condition import list_condition
 
 # Peak memory of a step in float32, networks of official widths: 7.8 KiB a pixel of each image at 256 x 256.
 IMAGE_BYTES_PER_PIXEL = 8 << 10
@@ -184,7 +185,13 @@ class EmbedRun(Run):
 
     def _list(self) -> SpilledRows:
         request = self._request
-        return list_images(request.source, request.out, request.source_options, self._report)
+        return list_images(request.source, request.out, request.source_options, self._report, self._condition)
+
+    @cached_property
+    def _condition(self) -> Condition | None:
+        """Return the test of the option --where."""
+        where = self._request.source_options.where
+        return None if where is None else list_condition(where)
 
     @cached_property
     def _listing(self) -> SpilledRows:
@@ -193,11 +200,13 @@ class EmbedRun(Run):
 
     def _updated(self, plan: Plan) -> Plan:
         self._check_choice(plan)
-        return updated_plan(plan, self._listing) if self._request.config.grow else plan
+        return (
+            updated_plan(plan, self._listing, self._request.source_options.most) if self._request.config.grow else plan
+        )
 
     def _check_choice(self, plan: Plan) -> None:
         """Raise RunConflictError if the run has images planned that the options of SOURCE leave out now."""
-        check_not_narrower(self._request.source_options, plan.images)
+        check_not_narrower(self._request.source_options, plan.images, self._condition)
 
     def _compare(self, state: RunState, assembler: Assembler, plan: Plan) -> None:
         if self._request.config.grow and state.published:
@@ -210,7 +219,8 @@ class EmbedRun(Run):
             return
         show_stage(self._report, "looking for new images in SOURCE")
         try:
-            new = plan.count_new(self._listing)
+            new, most = plan.count_new(self._listing), self._request.source_options.most
+            new = new if most is None else min(new, most - len(plan))
         except (SourceError, StorageError) as error:
             self._report(f"SOURCE was not searched for new images ({error})")
             return

@@ -23,8 +23,8 @@ from i2s_batch.sources.list_rows import names_in_new_table
 _READERS = 16  # images read at once: only their bytes show whether they are the same
 
 
-def updated_plan(plan: Plan, listing: RowGroups) -> Plan:
-    """Return `plan` with the images of `listing`, the source as it is now, that it lacks.
+def updated_plan(plan: Plan, listing: RowGroups, most: int | None = None) -> Plan:
+    """Return `plan` with the images of `listing`, the source as it is now, that it lacks, up to `most` in all.
 
     A run of an earlier version keeps its columns of a list: one that has the name of a column that the program has now
     was not renamed then.
@@ -38,7 +38,7 @@ def updated_plan(plan: Plan, listing: RowGroups) -> Plan:
             f"the list has the columns {', '.join(listing.schema.names)} now, but the run was planned with "
             f"{', '.join(planned)}; give the same columns, or another OUT"
         )
-    return plan.with_new_images(listing)
+    return plan.with_new_images(listing, most)
 
 
 def compare(

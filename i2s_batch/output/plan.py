@@ -141,14 +141,16 @@ class Plan:
         ends = np.searchsorted(self._shard_starts, np.cumsum((0, *(self.generations or (len(self),)))))
         return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
 
-    def with_new_images(self, images: RowGroups) -> Plan:
+    def with_new_images(self, images: RowGroups, most: int | None = None) -> Plan:
         """Return this plan and one more generation: the images of `images`, sorted by id, that it does not hold.
 
-        The columns of `images` are those of the plan, in their order, whatever their names.
+        There are at most `most` images then, unless there are more already. The columns of `images` are those of the
+        plan, in their order, whatever their names.
         """
         schema = self.images.schema
         unplanned = self._unplanned(images.parts())
-        new = spilled((part.rename_columns(schema.names).cast(schema) for part in unplanned), schema)
+        renamed = (part.rename_columns(schema.names).cast(schema) for part in unplanned)
+        new = spilled(renamed if most is None else _first(renamed, most - len(self)), schema)
         if not new.num_rows:
             return self
         both = spilled(chain(self.parts(), new.parts()), schema)
@@ -208,6 +210,15 @@ class Plan:
             uri = store.uri(RunLayout.plan)
             raise StorageError(f"{uri} is damaged ({error}); this output cannot be resumed") from error
         return cls(images, shard_size, facts.unit_size, facts.generations, internal, unused)
+
+
+def _first(parts: Iterable[pa.Table], count: int) -> Iterator[pa.Table]:
+    """Yield the first rows of some tables."""
+    for part in parts:
+        if count <= 0:
+            return
+        yield part.slice(0, count)
+        count -= len(part)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import re
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
@@ -22,21 +24,46 @@ _MOST_ALTERNATIVES = 10_000
 _NAMED_OUTPUTS = 3  # in a message
 
 Test = Callable[[str], bool]
+Condition = Callable[[pa.Table], pa.Array]  # which of some rows fulfil it, bool [rows]
 
 
-def chosen(images: SpilledRows, options: SourceOptions) -> SpilledRows:
-    """Return the images that the options choose, in the same order: of those that are included, the first `limit`."""
-    if not (options.include or options.exclude or options.limit):
-        return images
-    return _filtered(images, _chooses(options), options.limit)
+def chosen(images: SpilledRows, options: SourceOptions, condition: Condition | None = None) -> SpilledRows:
+    """Return the images that the options choose, in the same order.
+
+    Of those that are included and fulfil `condition`, which is `options.where`, they are a sample, or the first.
+    """
+    if condition is not None:
+        images = spilled((rows.filter(condition(rows)) for rows in images.parts()), images.schema)
+    if options.include or options.exclude or (options.limit and options.sample is None):
+        images = _filtered(images, _chooses(options), options.limit if options.sample is None else None)
+    return images if options.sample is None else _sampled(images, options.sample, options.seed)
 
 
-def check_not_narrower(options: SourceOptions, planned: RowGroups) -> None:
+def _sampled(images: SpilledRows, count: int, seed: int) -> SpilledRows:
+    """Return the images whose ids have the smallest digests, so that no image depends on which others there are."""
+    ids = (image_id for rows in images.parts(["image_id"]) for image_id in rows["image_id"].to_pylist())
+    drawn = set(heapq.nsmallest(count, ids, key=lambda image_id: _digest(seed, image_id)))
+    return _filtered(images, drawn.__contains__)
+
+
+def _digest(seed: int, image_id: str) -> bytes:
+    return hashlib.blake2b(f"{seed} {image_id}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def check_not_narrower(options: SourceOptions, planned: RowGroups, condition: Condition | None = None) -> None:
     """Raise RunConflictError if an updated run has images planned that the options leave out."""
-    if options.limit is not None and options.limit < planned.num_rows:
+    if options.most is not None and options.most < planned.num_rows:
+        name = "--limit" if options.sample is None else "--sample"
         raise RunConflictError(
-            f"--limit {options.limit} is less than the {planned.num_rows} images of this run; give more, or another OUT"
+            f"{name} {options.most} is less than the {planned.num_rows} images of this run; give more, or another OUT"
         )
+    for rows in () if condition is None else planned.parts():
+        left_out = rows.filter(pc.invert(condition(rows)))
+        if len(left_out):
+            raise RunConflictError(
+                f"{left_out['image_id'][0].as_py()!r} is an image of this run, and --where leaves it out; give a wider "
+                "condition, or another OUT"
+            )
     if not (options.include or options.exclude):
         return
     test = _chooses(options)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from i2s_batch.errors import SourceError
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.apart import Output
-from i2s_batch.sources.chosen import chosen, message_of_outputs, without_outputs
+from i2s_batch.sources.chosen import Condition, chosen, message_of_outputs, without_outputs
 from i2s_batch.sources.items import WHAT_TO_GIVE, Item
 from i2s_batch.sources.list_text import is_list
 from i2s_batch.sources.members import is_archive, member_of
@@ -27,7 +27,11 @@ def _silent(message: str) -> None:
 
 
 def list_images(
-    source: str, exclude: str | None = None, options: SourceOptions = AS_USUAL, report: Callable[[str], None] = _silent
+    source: str,
+    exclude: str | None = None,
+    options: SourceOptions = AS_USUAL,
+    report: Callable[[str], None] = _silent,
+    condition: Condition | None = None,
 ) -> SpilledRows:
     """Return the images of SOURCE: columns `image_id`, `uri` and those that a list passes through, sorted by image_id.
 
@@ -55,9 +59,9 @@ def list_images(
             images = unpacked(source, images, options, report)
             if not images.num_rows:
                 raise SourceError(f"{source!r} holds no images; {WHAT_TO_GIVE}")
-        images = chosen(images, options)
+        images = chosen(images, options, condition)
         if not images.num_rows:
-            raise SourceError(f"of the files of {source!r} none is left; give other --include or --exclude")
+            raise SourceError(f"of the files of {source!r} none is left; give other --include, --exclude or --where")
         return images
     raise SourceError(f"{source!r} is no SOURCE of a known kind; {WHAT_TO_GIVE}")
 

@@ -23,6 +23,7 @@ from i2s_batch.sources.members import ARCHIVES, is_archive
 from i2s_batch.sources.options import SourceOptions
 from i2s_batch.sources.sidecars import SidecarColumns, Values, sidecar_values
 from i2s_batch.sources.tar_members import tar_entries
+from i2s_batch.sources.walk import is_skipped
 from i2s_batch.sources.zip_members import zip_entries
 from i2s_batch.storage import is_remote
 
@@ -119,6 +120,8 @@ class _Archives:
             for entry in entries(uri, file):
                 if entry is None:
                     self._links.append(image_id)
+                    continue
+                if any(map(is_skipped, entry.member.name.split("/"))):
                     continue
                 rows.append(_row(image_id, entry))
                 if entry.member.kind == "damaged":

@@ -79,37 +79,41 @@ def read_zip_member(member: Member, read: Read, find: Iterator[Found]) -> bytes:
         read: Reads a range of the zip.
         find: The members of the zip as it is now, where it was written again.
     """
-    packed = _packed(member, read)
-    if packed is None:
+    try:
+        return _unpacked(member, _packed(member, read))
+    except PictureError:
         found = _found_again(member, find)
-        packed, member = _packed(found, read), found
-    if packed is None:
-        raise PictureError(f"{member.container!r} is damaged: the header of {member.name!r} is not where it should be")
-    return _unpacked(member, packed)
+        if found is None or found == member:
+            raise
+    return _unpacked(found, _packed(found, read))
 
 
-def _found_again(member: Member, find: Iterator[Found]) -> Member:
-    for entry in find:
-        if entry is not None and entry.member.kind == ZIP and entry.member.name == member.name:
-            return entry.member
-    raise PictureError(f"{member.container!r} holds no {member.name!r} any more; it was written again, or is damaged")
+def _found_again(member: Member, find: Iterator[Found]) -> Member | None:
+    """Return the member of the same name in the zip as it is now."""
+    return next((each.member for each in find if each is not None and each.member.name == member.name), None)
 
 
-def _packed(member: Member, read: Read) -> bytes | None:
-    """Return the bytes of a member as they are stored; None if its header is not there."""
+def _packed(member: Member, read: Read) -> bytes:
+    """Return the bytes of a member as they are stored; raise PictureError if its header is not there."""
     position, size = member.numbers[:2]
     data = read(position, position + _HEADER.size + size + _SLACK)
     if len(data) < _HEADER.size or not data.startswith(_SIGNATURE):
-        return None
+        raise _elsewhere(member)
     _, _, flags, *_, name_bytes, extra_bytes = _HEADER.unpack_from(data)
     start = _HEADER.size + name_bytes
     name = data[_HEADER.size : start].decode("utf-8" if flags & _UTF8 else "cp437", "replace").partition("\0")[0]
     if _plain(name) != member.name:
-        return None
+        raise _elsewhere(member)
     start += extra_bytes
     if len(data) < start + size:  # fields of more than the slack
         data = read(position, position + start + size)
     return data[start : start + size]
+
+
+def _elsewhere(member: Member) -> PictureError:
+    return PictureError(
+        f"{member.container!r} holds no {member.name!r} any more where it was; it was written again, or is damaged"
+    )
 
 
 def _unpacked(member: Member, packed: bytes) -> bytes:

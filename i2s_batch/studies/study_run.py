@@ -66,7 +66,7 @@ class StudyRun(EmbedRun):
     def _new_plan(self) -> Plan:
         config = self._study_request.config
         request = self._study_request
-        images = list_images(request.source, request.out, request.source_options, self._report).read()
+        images = list_images(request.source, request.out, request.source_options, self._report, self._condition).read()
         ids, uris = images["image_id"].to_pylist(), images["uri"].to_pylist()
         classes = self._classes(images)
         chosen = choose(ids, classes, config.sample, config.embed.seed)

@@ -125,18 +125,21 @@ def _out_of_memory() -> str:
     )
 
 
-@contextmanager
-def _connected(table: TableFiles, spill: str) -> Iterator[Any]:
-    """Open a DuckDB in memory that holds the table and its macros, and can access nothing but the folder `spill`."""
-    settings: dict[str, str | bool | int | float | list[str]] = {
+def closed_settings() -> dict[str, str | bool | int | float | list[str]]:
+    """Return the settings of a connection that loads nothing and sees no variables of Python."""
+    return {
         "memory_limit": MEMORY_LIMIT,
-        "temp_directory": spill,
         "python_enable_replacements": "false",
         "autoload_known_extensions": "false",
         "autoinstall_known_extensions": "false",
         "allow_community_extensions": "false",
     }
-    with duckdb.connect(":memory:", config=settings) as connection:
+
+
+@contextmanager
+def _connected(table: TableFiles, spill: str) -> Iterator[Any]:
+    """Open a DuckDB in memory that holds the table and its macros, and can access nothing but the folder `spill`."""
+    with duckdb.connect(":memory:", config=closed_settings() | {"temp_directory": spill}) as connection:
         _register(connection, table)
         layers, w_dim = table.latent_shape
         connection.execute(_MACROS.replace("$layers", str(layers)).replace("$w_dim", str(w_dim)))
@@ -206,6 +209,17 @@ def _checked(connection: Any, query: str) -> Any:
     for part in parts:
         check_part(part, tables)
     return statements[0]
+
+
+def check_reads(connection: Any, query: str, tables: set[str], what: str) -> None:
+    """Raise QueryError unless `query` is one SELECT, without another in it, of `tables`; `what` says what is asked."""
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    tree = json.loads(text)
+    parts = [] if tree["error"] else list(_parts(tree))
+    if sum(_text(part, "type").endswith("_NODE") for part in parts) != 1:
+        raise QueryError(f"the condition is not {what}: it holds a query of its own, or cannot be checked")
+    for part in parts:
+        check_part(part, tables)
 
 
 def _statement_type(statement: Any) -> str:

@@ -51,6 +51,7 @@ RESULTS = {
         "reconstructions/pictures/**/*.png": 7,
         "styles/contact-sheet.png": 1,
     },
+    "docs/guides/embed.md": {"from-archive/latents/*.parquet": 1},
     "docs/guides/query.md": {"near.png": 1, "latents.npz": 1},
     "docs/guides/studies.md": {"study-transforms/study.md": 1, "study-transforms/figures/pictures.png": 1},
     "docs/guides/verify.md": {"both/latents/*.parquet": 1},

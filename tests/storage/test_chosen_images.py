@@ -61,7 +61,7 @@ def test_objects_of_a_prefix_are_chosen(s3: Any, s3_bucket: str) -> None:
 
 def test_none_left_is_an_error(tmp_path: Path) -> None:
     fill(tmp_path, *FILES)
-    with pytest.raises(SourceError, match=r"none is left; give other --include or --exclude"):
+    with pytest.raises(SourceError, match=r"none is left; give other --include, --exclude or --where"):
         ids(tmp_path, SourceOptions(include=("*.gif",)))
 
 
