@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import msgspec
 
-from i2s_batch.config import EmbedRunConfig, ImageSettings, RunConfig
+from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
+from i2s_batch.embedding.targets import ALIGNED_FROM, check_landmarks, given_columns
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
-from i2s_batch.errors import SourceError, StorageError
+from i2s_batch.errors import ConfigError, SourceError, StorageError
+from i2s_batch.images.align.detector import model_file
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.models.work import vgg_work
@@ -36,12 +39,14 @@ from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.chosen import check_not_narrower
 from i2s_batch.sources.identity import is_same_source
+from i2s_batch.sources.list_rows import OF_LIST
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store
 
 # Peak memory of a step in float32, networks of official widths: 7.8 KiB a pixel of each image at 256 x 256.
 IMAGE_BYTES_PER_PIXEL = 8 << 10
+_LOOKED_AT = 10  # images beside which a JSON file with landmarks is looked for
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,10 @@ class EmbedRun(Run):
         self.steps = request.config.embed.steps
         generator = generator_weights(request.generator)
         networks = {"generator": request.generator, "vgg": request.vgg}
-        record = new_record(
-            request.source, request.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
-        )
+        if request.config.face_model is not None:
+            networks["face_model"] = request.config.face_model
+        identity = _identity(request.config)
+        record = new_record(request.source, identity, generator_record(generator), vgg_record(self._vgg), networks)
         command = self._command()
         in_process = request.config.in_process is True and command is msgspec.UNSET  # else the command has the option
         fraction = request.config.max_failed_fraction
@@ -94,7 +100,7 @@ class EmbedRun(Run):
         request = self._request
 
         def asked(existing: RunRecord) -> RunRecord:
-            record = new_record(request.source, request.config.identity(), existing.generator, existing.vgg, {})
+            record = new_record(request.source, _identity(request.config), existing.generator, existing.vgg, {})
             return self._same_source(existing, record)
 
         found = run_at(self._store, asked, self._config.overwrite)
@@ -105,7 +111,29 @@ class EmbedRun(Run):
 
     def _new_plan(self) -> Plan:
         """Return the plan of a new run, from SOURCE as it is now."""
-        return Plan(self._list(), self._request.config.shard_size)
+        plan = Plan(self._list(), self._request.config.shard_size)
+        first = plan.rows(range(min(_LOOKED_AT, len(plan))))["uri"].to_pylist()
+        check_landmarks(self._request.config, bool(self._given_in(plan)), first)
+        return plan
+
+    def _given_in(self, plan: Plan) -> dict[str, str]:
+        """Return the columns of a plan that say what of an image is embedded, by the names that the user knows.
+
+        Raises:
+            ConfigError: A column is missing, or the list is one of images that are aligned already.
+        """
+        config, names = self._request.config, plan.table_columns
+        if config.align is not None and ALIGNED_FROM in names:
+            raise ConfigError(
+                f"{self._request.source!r} names images that i2s-batch align has aligned; leave --align out"
+            )
+        wanted = {
+            name: [each for each in (f"{OF_LIST}{name}", name) if each in names] for name in given_columns(config)
+        }
+        missing = [name for name in config.box_columns if not wanted[name]]
+        if missing:
+            raise ConfigError(f"{self._request.source!r} has no column {missing[0]!r}, which --box names")
+        return {name: found[0] for name, found in wanted.items() if found}
 
     def _same_source(self, existing: RunRecord, asked: RunRecord) -> RunRecord:
         now, new = existing.source_now or existing.source, asked.source
@@ -140,7 +168,9 @@ class EmbedRun(Run):
         row = self.plan().unit_rows(index)
         image_id, uri = row["image_id"][0].as_py(), row["uri"][0].as_py()
         settings = ImageSettings(self._request.config.embed)
-        return EmbedUnit(index=index, image_ids=(image_id,), uri=self._present_uri(uri), settings=settings)
+        given = {name: row[column][0].as_py() for name, column in self._given_in(self.plan()).items()}
+        where = self._present_uri(uri)
+        return EmbedUnit(index=index, image_ids=(image_id,), uri=where, settings=settings, given=given)
 
     def _present_uri(self, uri: str) -> str:
         """Return where the image is now that was planned at `uri`."""
@@ -201,3 +231,11 @@ class EmbedRun(Run):
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         unit = self.unit(task.index)
         return [failed_row(Task(unit, task.attempts), LoadedImage(), STATUS_CRASHED, error)]
+
+
+def _identity(config: EmbedRunConfig) -> dict[str, Json]:
+    """Return the settings that a resumed run must agree with, as JSON values; a model file by its sha256."""
+    if config.face_model is None:
+        return config.identity()
+    content = model_file(config.face_model).read_bytes()
+    return config.identity() | {"face_model": hashlib.sha256(content).hexdigest()}

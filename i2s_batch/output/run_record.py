@@ -28,6 +28,7 @@ CHECKSUMS = "sha256"
 # Settings of the record that are options of the command line; what later versions record has none here.
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
+    *("align", "box"),
     *("learning_rate", "beta1", "beta2", "epsilon", "loss_weights", "precision", "shard_size"),
 )
 # Options that have another name than the setting: run.json keeps the names of earlier versions.
@@ -195,15 +196,17 @@ class RunRecord:
         if not isinstance(self.command, msgspec.UnsetType):  # of an edit, whose options are many
             return None if self.command is None else shlex.join(["i2s-batch", *self.command])
         asked, usual = self.settings.values, EmbedRunConfig().identity()
-        others = [name for name in asked if name not in _OPTIONS and asked[name] != usual.get(name)]
-        networks = [(role, self.given.get(role)) for role in ("generator", "vgg")]
+        models = ("generator", "vgg", *(("face_model",) if "face_model" in asked else ()))
+        known = (*_OPTIONS, *models)
+        others = [name for name in asked if name not in known and asked[name] != usual.get(name)]
+        networks = [(role, self.given.get(role)) for role in models]
         if others or not isinstance(self.source, str):
             return None
         arguments = ["i2s-batch", "embed", self.source_now or self.source, out]
         for role, network in networks:
             if not network:
                 return None
-            arguments += [f"--{role}", network]
+            arguments += [option_of(role), network]
         for name in _OPTIONS:
             if name in asked and asked[name] != usual.get(name):
                 arguments += [option_of(name), _value(asked[name])]

@@ -101,7 +101,7 @@ def _upright(face: Face) -> np.ndarray:
     eyes, corners = face.points[:2], face.points[3:]
     right = (eyes[1] - eyes[0]) + (corners[1] - corners[0])
     down = corners.mean(axis=0) - eyes.mean(axis=0)
-    angle = np.arctan2(*(right + (down[1], -down[0]))[::-1])
+    angle = np.arctan2(right[1] - down[0], right[0] + down[1])
     scale = _CLOSE_SIDE / (_AROUND * max(face.box[2:] - face.box[:2]))
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     matrix = np.array([[cos, sin], [-sin, cos]])
@@ -156,7 +156,7 @@ def _decoded(outputs: list[np.ndarray]) -> list[Face]:
         height, width = np.exp(sizes[:, row, column].astype(np.float64)) * _STRIDE
         y, x = (np.array([row, column]) + offsets[:, row, column] + 0.5) * _STRIDE
         corner = np.array([x - width / 2, y - height / 2])
-        box = np.array([*corner, *(corner + (width, height))])
+        box = np.array([*corner, *(corner + np.array([width, height]))])
         five = points[:, row, column].astype(np.float64).reshape(5, 2)[:, ::-1] * (width, height) + corner
         faces.append(Face(box, five, float(centres[0, row, column])))
     return faces

@@ -101,7 +101,9 @@ class FaceDetector:
             reply = receive_reply(self._socket)
         except TimeoutError as error:
             self._end()
-            raise DetectorError(f"the face detector was ended: it took more than {self._image_s:g} s ({what})") from error
+            raise DetectorError(
+                f"the face detector was ended: it took more than {self._image_s:g} s ({what})"
+            ) from error
         except (OSError, EOFError) as error:
             raise DetectorError(f"the face detector ended with {self._end()} ({what})") from error
         except NonsenseError as error:
