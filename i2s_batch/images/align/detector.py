@@ -89,10 +89,9 @@ class FaceDetector:
             self._end()
 
     def _ask(self, pixels: np.ndarray) -> list[FoundFace]:
-        what = "its image"
+        what = "its start"
         try:
             if self._process is None:
-                what = "its start"
                 self._start()
             assert self._socket is not None
             what = "this image"
@@ -101,9 +100,8 @@ class FaceDetector:
             reply = receive_reply(self._socket)
         except TimeoutError as error:
             self._end()
-            raise DetectorError(
-                f"the face detector was ended: it took more than {self._image_s:g} s ({what})"
-            ) from error
+            late = f"the face detector was ended: {what} took more than {self._image_s:g} s"
+            raise DetectorError(late) from error
         except (OSError, EOFError) as error:
             raise DetectorError(f"the face detector ended with {self._end()} ({what})") from error
         except NonsenseError as error:

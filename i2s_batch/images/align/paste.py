@@ -60,7 +60,7 @@ def _matched(face: np.ndarray, original: np.ndarray) -> np.ndarray:
 
 
 def _blurred(values: np.ndarray, side: int) -> np.ndarray:
-    """Return values, float32 [R, R], without detail: made small, and large again (Pillow's Gaussian takes no floats)."""
+    """Return values, float32 [R, R], without detail: made small and large again, as Pillow blurs no floats."""
     image = Image.fromarray(values.astype(np.float32))
     small = round(1 / _SMOOTH)
     few = image.resize((small, small), Image.Resampling.BOX)
