@@ -245,12 +245,14 @@ class EditConfig(RunConfig):
         animation: File format of the animation that is made of each sequence, one of `ANIMATIONS`; None makes none.
         frames_per_second: Frame rate of animations.
         side_by_side: Whether each image is also written beside its photograph.
+        unalign: Whether each face is also pasted into the photograph that it was aligned from.
     """
 
     picture_format: str = "png"
     animation: str | None = None
     frames_per_second: float = 12.0
     side_by_side: bool = False
+    unalign: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -143,6 +143,8 @@ class EditRunOptions(RunOptions, total=False):
         fps: The images per second of an animation. Default: 12.
         side_by_side: True writes each image beside its photograph, too, in OUT/side-by-side/; of a render alone.
             Default: False.
+        unalign: True pastes each face back into the photograph that it was aligned from, in OUT/unaligned/. Default:
+            False.
     """
 
     where: str | None
@@ -151,6 +153,7 @@ class EditRunOptions(RunOptions, total=False):
     animation: str | None
     fps: float
     side_by_side: bool
+    unalign: bool
 
 
 Options = TypeVar("Options", EmbedOptions, StudyOptions, EditRunOptions)
@@ -270,6 +273,7 @@ def edit_config(options: EditRunOptions, usual_animation: str | None, operation:
         animation=animation,
         frames_per_second=options.get("fps", usual.frames_per_second),
         side_by_side=options.get("side_by_side", usual.side_by_side),
+        unalign=options.get("unalign", usual.unalign),
     )
 
 

@@ -141,11 +141,13 @@ class EditResult(RunResult):
             drawn.
         animations: The folder of the animations, as a path or URL; None if none were asked for.
         side_by_side: The folder of the images beside their photographs, likewise.
+        unaligned: The folder of the photographs with the faces in them, likewise.
     """
 
     contact_sheet: str | None
     animations: str | None
     side_by_side: str | None
+    unaligned: str | None = None
 
     def _repr_html_(self) -> str:
         shown = super()._repr_html_()

@@ -22,9 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from i2s_batch.concurrency import map_ahead
-from i2s_batch.config import ALIGNMENTS, FACES
+from i2s_batch.config import ALIGNMENTS, FACES, EmbedRunConfig
 from i2s_batch.embedding.rows import failure_status
-from i2s_batch.embedding.targets import ALIGNED_FROM, LANDMARK_COLUMNS, columns_in, faces_of, rounded
+from i2s_batch.embedding.targets import (
+    ALIGNED_FROM,
+    LANDMARK_COLUMNS,
+    LOOKED_AT,
+    check_landmarks,
+    columns_in,
+    faces_of,
+    rounded,
+)
 from i2s_batch.errors import ConfigError, ObjectNotFoundError, PictureError, RunConflictError, StorageError
 from i2s_batch.images.align.detector import FaceDetector
 from i2s_batch.images.align.frame import ffhq_transform
@@ -130,6 +138,8 @@ def align_faces(request: AlignRequest, report: Callable[[str], None]) -> Counter
     _claim(store, request)
     images = list_images(request.source, request.out, request.source_options, report)
     columns = columns_in(images.schema.names, LANDMARK_COLUMNS)
+    config = EmbedRunConfig(align=ALIGNMENTS[0], face_model=request.face_model)
+    check_landmarks(config, bool(columns), images.slice(0, LOOKED_AT)["uri"].to_pylist())
     statuses: Counter[str] = Counter()
     every: list[_Aligned] = []
     with _Aligner(store, request) as aligner:

@@ -13,7 +13,7 @@ from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
-from i2s_batch.embedding.targets import ALIGNED_FROM, check_landmarks, columns_in, given_columns
+from i2s_batch.embedding.targets import ALIGNED_FROM, LOOKED_AT, check_landmarks, columns_in, given_columns
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
 from i2s_batch.errors import ConfigError, SourceError, StorageError
@@ -45,7 +45,6 @@ from i2s_batch.storage import open_store
 
 # Peak memory of a step in float32, networks of official widths: 7.8 KiB a pixel of each image at 256 x 256.
 IMAGE_BYTES_PER_PIXEL = 8 << 10
-_LOOKED_AT = 10  # images beside which a JSON file with landmarks is looked for
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class EmbedRun(Run):
     def _new_plan(self) -> Plan:
         """Return the plan of a new run, from SOURCE as it is now."""
         plan = Plan(self._list(), self._request.config.shard_size)
-        first = plan.rows(range(min(_LOOKED_AT, len(plan))))["uri"].to_pylist()
+        first = plan.rows(range(min(LOOKED_AT, len(plan))))["uri"].to_pylist()
         check_landmarks(self._request.config, bool(self._given_in(plan)), first)
         return plan
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from i2s_batch.config import EmbedRunConfig
-from i2s_batch.errors import ConfigError, NoFaceError, PictureError, StorageError
-from i2s_batch.images.align.detector import FaceDetector, is_installed, model_file
+from i2s_batch.errors import ConfigError, DetectorError, NoFaceError, PictureError, StorageError
+from i2s_batch.images.align.detector import FaceDetector
 from i2s_batch.images.align.frame import ffhq_transform
 from i2s_batch.images.align.landmarks import ALL_POINTS, POINT_NAMES, Landmarks, box_of, landmarks_in_json, landmarks_of
 from i2s_batch.images.align.warp import aligned
@@ -21,6 +21,7 @@ from i2s_batch.sources.list_rows import OF_LIST
 _JSON_BYTES = 1 << 20  # of a JSON file with landmarks
 # The column of a list of aligned images with the image that each was made of (`i2s-batch align`).
 ALIGNED_FROM = "aligned_from"
+LOOKED_AT = 10  # images beside which a JSON file with landmarks is looked for before a run
 LANDMARK_COLUMNS = (*POINT_NAMES, ALL_POINTS)
 NOTHING_GIVEN: Mapping[str, Cell] = {}
 
@@ -131,23 +132,27 @@ def landmarks_beside(uri: str) -> Landmarks | None:
 
 
 def check_landmarks(config: EmbedRunConfig, has_columns: bool, uris: list[str]) -> None:
-    """Raise ConfigError if faces are to be aligned, and nothing says where they are.
+    """Raise ConfigError if faces are to be aligned, and nothing says where they are: the detector is tried once.
 
     Args:
         config: The settings of the run.
         has_columns: Whether SOURCE has columns of landmarks.
         uris: Some of its images.
     """
-    if config.align is None or has_columns or is_installed(config.face_model):
+    if config.align is None or has_columns or any(map(_has_landmarks_beside, uris)):
         return
-    for uri in uris:
-        try:
-            if landmarks_beside(uri) is not None:
-                return
-        except PictureError:
-            return
+    detector = FaceDetector(config.face_model)
     try:
-        model_file(config.face_model)
-    except ConfigError as error:
+        detector.faces(np.zeros((64, 64, 3), np.uint8))
+    except (ConfigError, DetectorError) as error:
         ways = f"a list has no columns {', '.join(POINT_NAMES)} or {ALL_POINTS}, and no JSON file with them is beside"
         raise ConfigError(f"--align {config.align} finds no landmarks: {ways} the images; {error}") from error
+    finally:
+        detector.close()
+
+
+def _has_landmarks_beside(uri: str) -> bool:
+    try:
+        return landmarks_beside(uri) is not None
+    except PictureError:
+        return True

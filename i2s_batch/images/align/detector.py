@@ -120,7 +120,11 @@ class FaceDetector:
         command = [sys.executable, "-m", "i2s_batch.images.align.detector_process", str(theirs.fileno()), str(model)]
         with theirs:
             self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL
+                command,
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # the traceback of a bad image or model would come for each image
             )
         self._socket = ours
         ours.settimeout(_START_S)
