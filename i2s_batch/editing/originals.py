@@ -11,6 +11,7 @@ import pyarrow as pa
 from cachetools import LRUCache
 
 from i2s_batch.errors import I2SError
+from i2s_batch.images.align.frame import rescaled
 from i2s_batch.images.align.shown import as_embedded
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.output.layout import RunLayout
@@ -26,7 +27,7 @@ _CACHE_BYTES = 16 << 20
 _SHARDS_OPEN = 16
 _COLUMNS = ("image_id", "uri", "sha256")
 # Columns that only some tables have: of alignment, and of lists that `i2s-batch align` has written.
-_LISTED = ("aligned_from", "aligned_from_sha256", "list_transform")
+_LISTED = ("aligned_from", "aligned_from_sha256", "aligned_size", "list_transform")
 _COLUMNS_TOO = ("crop_box", "landmarks", "transform", *_LISTED)
 
 
@@ -73,6 +74,7 @@ class _OriginalRow:
     transform: np.ndarray | None = None
     aligned_from: str | None = None
     aligned_from_sha256: str | None = None
+    aligned_size: int | None = None
     list_transform: np.ndarray | None = None
 
     @classmethod
@@ -85,6 +87,7 @@ class _OriginalRow:
             values[name] = np.array(value, np.float32) if is_array else None
         for name in _LISTED[:2]:
             values[name] = values[name] if isinstance(values.get(name), str) else None
+        values["aligned_size"] = values["aligned_size"] if isinstance(values.get("aligned_size"), int) else None
         return cls(**values)
 
 
@@ -103,13 +106,17 @@ class Original:
         except I2SError:  # whatever has become of it, the edit is valid
             return None
 
-    @property
-    def transform(self) -> np.ndarray | None:
-        """Return the transform by which its face was aligned, [6]; None if it was embedded as it is."""
-        if self._row.transform is not None:
-            return self._row.transform
-        listed = self._row.list_transform
-        return listed if listed is not None and len(listed) == 6 and self._row.aligned_from is not None else None
+    def transform(self, side: int) -> np.ndarray | None:
+        """Return the transform by which its face was aligned, [6], to an image of `side` pixels, the generator's.
+
+        None if it was embedded as it is.
+        """
+        row = self._row
+        if row.transform is not None:
+            return row.transform
+        if row.list_transform is None or len(row.list_transform) != 6 or not row.aligned_size:
+            return None
+        return rescaled(row.list_transform, side / row.aligned_size)
 
     def read_whole(self) -> np.ndarray | None:
         """Return the photograph that its face was taken from, uint8 [H, W, 3]; None as `read`."""

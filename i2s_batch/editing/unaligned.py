@@ -36,13 +36,14 @@ def write_unaligned(store: Store, tables: tuple[str, ...], picture_format: str, 
     originals = Originals(tables)
 
     def write(file: str, original: Original | None) -> str:
-        transform = None if original is None else original.transform
+        face = decode_image(store.get(file))
+        transform = None if original is None else original.transform(face.shape[0])
         if original is None or transform is None:
             return _NOT_ALIGNED
         photograph = original.read_whole()
         if photograph is None:
             return _GONE
-        whole = pasted(photograph, decode_image(store.get(file)), transform)
+        whole = pasted(photograph, face, transform)
         store.put(RunLayout.unaligned(file), encode_image(whole, picture_format))
         return _WRITTEN
 

@@ -60,6 +60,7 @@ _LIST_SCHEMA = pa.schema(
         (ALIGNED_FROM, pa.string()),
         (f"{ALIGNED_FROM}_id", pa.string()),
         (f"{ALIGNED_FROM}_sha256", pa.string()),
+        ("aligned_size", pa.int32()),
         ("landmarks", pa.list_(pa.float32())),
         ("transform", pa.list_(pa.float32(), 6)),
     ]
@@ -148,7 +149,7 @@ def align_faces(request: AlignRequest, report: Callable[[str], None]) -> Counter
             if len(every) // 1000 != (len(every) - len(chunk)) // 1000:
                 report(f"{index * _CHUNK + len(chunk)} of {counted(images.num_rows, 'image')}")
     statuses.update(each.status for each in every)
-    store.put(LIST, _list_of(every))
+    store.put(LIST, _list_of(every, request.size))
     store.put(LEFT_OUT, _left_out(every))
     return statuses
 
@@ -248,10 +249,10 @@ def _read_chunk(store: Store, key: str, images: Sequence[_Image]) -> list[_Align
     return done if {each.image_id for each in done} == {each.image_id for each in images} else None
 
 
-def _list_of(every: Sequence[_Aligned]) -> bytes:
+def _list_of(every: Sequence[_Aligned], size: int) -> bytes:
     """Return the list of the aligned images as the bytes of a Parquet file."""
     rows = [
-        (each.path, each.face, each.uri, each.image_id, each.sha256, each.landmarks, each.transform)
+        (each.path, each.face, each.uri, each.image_id, each.sha256, size, each.landmarks, each.transform)
         for each in every
         if each.status == STATUS_OK
     ]

@@ -89,6 +89,13 @@ def as_matrix(transform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, :2], rows[:, 2]
 
 
+def rescaled(transform: np.ndarray, factor: float) -> np.ndarray:
+    """Return the transform, [6], to the same aligned image with `factor` times its side."""
+    matrix, offset = as_matrix(transform)
+    offset = (offset + 0.5) * factor - 0.5  # the corner of the first pixel, not its centre, stays where it is
+    return np.array([*(factor * matrix[0]), offset[0], *(factor * matrix[1]), offset[1]])
+
+
 def moved(transform: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return points of the image, [..., 2], as points of the aligned image."""
     matrix, offset = as_matrix(transform)
