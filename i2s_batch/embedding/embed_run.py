@@ -10,6 +10,7 @@ from functools import cached_property
 import msgspec
 
 from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
+from i2s_batch.embedding.alignment_warning import alignment_warning, sampled
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
@@ -112,7 +113,16 @@ class EmbedRun(Run):
         plan = Plan(self._list(), self._request.config.shard_size)
         first = plan.rows(range(min(LOOKED_AT, len(plan))))["uri"].to_pylist()
         check_landmarks(self._request.config, bool(self._given_in(plan)), first)
+        if self._request.config.align is None and self._request.config.box is None:
+            self._warn_of_alignment(plan)
         return plan
+
+    def _warn_of_alignment(self, plan: Plan) -> None:
+        show_stage(self._report, "looking at faces in a sample of SOURCE")
+        uris = [plan.rows(range(index, index + 1))["uri"][0].as_py() for index in sampled(len(plan))]
+        warning = alignment_warning(uris, self._request.config.embed.fit)
+        if warning is not None:
+            self._report(warning)
 
     def _given_in(self, plan: Plan) -> dict[str, str]:
         """Return the columns of a plan that say what of an image is embedded, by the names that the user knows.
