@@ -105,7 +105,11 @@ class FaceDetector:
             late = f"the face detector was ended: {what} took more than {self._image_s:g} s"
             raise DetectorError(late) from error
         except (OSError, EOFError) as error:
-            raise DetectorError(f"the face detector ended with {self._end(_GONE_S)} ({what})") from error
+            how = f"it ended with {self._end(_GONE_S)}"
+            if what == "its start":
+                model = self._model or "of the installed package"
+                raise DetectorError(f"the face detector cannot start with the model {model}: {how}") from error
+            raise DetectorError(f"the face detector failed: {how}") from error
         except NonsenseError as error:
             self._end()
             raise DetectorError(f"the face detector answered nonsense ({error})") from error
