@@ -27,8 +27,6 @@ FOREIGN = {
     "botocore": {"storage"},
     "PIL": {"images", "reporting", "editing", "studies", "demo"},
     "click": {"cli"},
-    "onnx": {"images"},
-    "onnxruntime": {"images"},
     "msgspec": {"schema", "output", "embedding"},
     "pickle": set(),
 }

@@ -48,7 +48,9 @@ def align(
     max_failed_fraction: float,
     face_model: str | None = None,
 ) -> int:
-    """Align faces as FFHQ does: one image per face, and a list of them.
+    """Align faces as FFHQ does, into a folder.
+
+    Writes one image per face, and a list of them.
 
     SOURCE is a folder, a glob pattern, an image, an s3:// prefix, or a list, whose columns left_eye, right_eye and
     mouth, or landmarks, say where the faces are; without them they are in a JSON file beside each image, or are found.

@@ -51,7 +51,7 @@ from i2s_batch.sources.source import list_images
 from i2s_batch.storage import Store, open_store
 
 RECORD, LIST, LEFT_OUT = "align.json", "images.parquet", "not-aligned.csv"
-_CHUNK = 64  # images whose outcome is one file under work/
+CHUNK = 64  # images whose outcome is one file under work/
 _SIZES = (16, 8192)
 _LIST_SCHEMA = pa.schema(
     [
@@ -147,7 +147,7 @@ def align_faces(request: AlignRequest, report: Callable[[str], None]) -> Counter
         for index, chunk in enumerate(_chunks(images.parts(), columns)):
             every += aligner.chunk(index, chunk)
             if len(every) // 1000 != (len(every) - len(chunk)) // 1000:
-                report(f"{index * _CHUNK + len(chunk)} of {counted(images.num_rows, 'image')}")
+                report(f"{index * CHUNK + len(chunk)} of {counted(images.num_rows, 'image')}")
     statuses.update(each.status for each in every)
     store.put(LIST, _list_of(every, request.size))
     store.put(LEFT_OUT, _left_out(every))
@@ -178,7 +178,7 @@ def _chunks(parts: Iterator[pa.Table], columns: Mapping[str, str]) -> Iterator[l
         given = {name: rows[column].to_pylist() for name, column in columns.items()}
         for index, (image_id, uri) in enumerate(zip(ids, uris, strict=True)):
             chunk.append(_Image(image_id, uri, {name: values[index] for name, values in given.items()}))
-            if len(chunk) == _CHUNK:
+            if len(chunk) == CHUNK:
                 yield chunk
                 chunk = []
     if chunk:

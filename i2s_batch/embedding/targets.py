@@ -89,7 +89,7 @@ def faces_of(pixels: np.ndarray, uri: str, given: Mapping[str, Cell], detector: 
         DetectorError: The detector crashed or hung.
         PictureError: What is given cannot be used, or there is no detector.
     """
-    points = landmarks_of(given) or landmarks_beside(uri)
+    points = landmarks_of(given.get) or landmarks_beside(uri)
     if points is not None:
         return [points]
     try:

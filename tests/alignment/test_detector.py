@@ -72,8 +72,8 @@ def test_an_image_that_the_detector_does_not_survive_is_one_image(faulty: FaceDe
 
 def test_the_process_ends_with_the_detector(faulty: FaceDetector) -> None:
     faulty.faces(image(told.NO_FACE))
-    assert faulty._process is not None
-    number = faulty._process.pid
+    number = faulty.process_id
+    assert number is not None
     faulty.close()
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
@@ -95,7 +95,7 @@ def test_a_model_that_is_none_is_named_before_a_run(tmp_path: Path) -> None:
 
 
 def test_without_the_package_its_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PACKAGE", "no_such_package")
+    monkeypatch.setattr(module, "PACKAGE", "no_such_package")
     assert not is_installed()
     with pytest.raises(ConfigError, match=r"pip install 'i2s_batch\[align\]'"):
         model_file(None)

@@ -27,14 +27,14 @@ FIVE = [[30.5, 40.0], [70.0, 41.0], [50, 60], [40.0, 79.0], [60.0, 81.0]]
     ],
 )
 def test_every_spelling_gives_the_same_points(values: dict[str, object]) -> None:
-    found = landmarks_of(values)
+    found = landmarks_of(values.get)
     assert found is not None
     np.testing.assert_array_equal([found.left_eye, found.right_eye, found.mouth], POINTS)
 
 
 def test_the_68_points_of_dlib() -> None:
     points = np.random.default_rng(0).uniform(0, 100, (68, 2))
-    found = landmarks_of({"landmarks": points.tolist()})
+    found = landmarks_of({"landmarks": points.tolist()}.get)
     assert found is not None
     np.testing.assert_allclose(found.left_eye, points[36:42].mean(0))
     np.testing.assert_allclose(found.right_eye, points[42:48].mean(0))
@@ -56,7 +56,7 @@ def test_the_68_points_of_dlib() -> None:
 )
 def test_what_is_no_landmarks_is_named(values: dict[str, object], why: str) -> None:
     with pytest.raises(PictureError, match=why.replace("(", r"\(")):
-        landmarks_of(values)
+        landmarks_of(values.get)
 
 
 def test_a_json_file_of_something_else_has_none() -> None:

@@ -38,7 +38,6 @@ SIZE = (90, 70)
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector_module, "PROCESS", "tests.alignment.faulty_detector")
-    monkeypatch.setattr(detector_module, "_IMAGE_S", 1.0)
 
 
 def telling(path: Path, what: int, number: int = 0) -> np.ndarray:
@@ -114,7 +113,7 @@ def test_without_landmarks_and_detector_nothing_is_begun(
     tmp_path: Path, generator: Path, vgg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     telling(tmp_path / "in/a.png", told.FACE)
-    monkeypatch.setattr(detector_module, "_PACKAGE", "no_such_package")
+    monkeypatch.setattr(detector_module, "PACKAGE", "no_such_package")
     with pytest.raises(ConfigError, match=r"finds no landmarks: .*pip install 'i2s_batch\[align\]'"):
         embed(job(tmp_path / "in", tmp_path / "out", generator, vgg))
     assert not (tmp_path / "out").exists()
@@ -165,7 +164,7 @@ def test_edited_faces_are_pasted_into_their_photographs(tmp_path: Path, generato
 def test_align_writes_images_and_a_list_that_embed_takes(
     tmp_path: Path, generator: Path, vgg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(align_run, "_CHUNK", 2)
+    monkeypatch.setattr(align_run, "CHUNK", 2)
     source, out = tmp_path / "in", tmp_path / "faces"
     wanted = {"x/one": told.FACE, "x/two": told.TWO_FACES, "no": told.NO_FACE, "crash": told.CRASH, "three": told.FACE}
     photos = {name: telling(source / f"{name}.png", what) for name, what in wanted.items()}
@@ -193,21 +192,22 @@ def test_align_writes_images_and_a_list_that_embed_takes(
 
 @pytest.mark.usefixtures("faulty")
 def test_align_resumes_and_writes_over_nothing_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(align_run, "_CHUNK", 2)
+    monkeypatch.setattr(align_run, "CHUNK", 2)
     source, out = tmp_path / "in", tmp_path / "faces"
     for number in range(5):
         telling(source / f"{number}.png", told.FACE, number)
     asked = align_run.AlignRequest(str(source), str(out), 32)
     worked_on: Counter[str] = Counter()
-    original, stop_at = align_run._Aligner._image, ["3.png"]
+    original, stop_at = align_run.read_bytes, ["3.png"]
 
-    def counted(self: align_run._Aligner, image: align_run._Image) -> list[align_run._Aligned]:
-        worked_on[image.image_id] += 1
-        if image.image_id in stop_at:
+    def counted(uri: str) -> bytes:
+        name = Path(uri).name
+        worked_on[name] += 1
+        if name in stop_at:
             raise KeyboardInterrupt
-        return original(self, image)
+        return original(uri)
 
-    monkeypatch.setattr(align_run._Aligner, "_image", counted)
+    monkeypatch.setattr(align_run, "read_bytes", counted)
     with pytest.raises(KeyboardInterrupt):
         align_run.align_faces(asked, [].append)
     assert not (out / "images.parquet").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from i2s_batch.images.align.frame import moved
 from i2s_batch.images.align.warp import inverse_of, resampled
 
+LIBRARIES = ("onnx", "onnxruntime")
 _STRIDE = 4  # pixels of the input per cell of the network's output
 _MULTIPLE = 32  # of which the sides of the input are
 _SIDE = 640  # of the first look, at most
@@ -48,9 +50,7 @@ class Session(Protocol):
 
 def open_model(content: bytes) -> Session:
     """Return the network in the bytes of an ONNX file, for images of any size, on one thread of the CPU."""
-    import onnx
-    import onnxruntime
-
+    onnx, onnxruntime = (import_module(name) for name in LIBRARIES)  # of an extra, so not there always
     model = onnx.load_model_from_string(content)
     weights = {each.name for each in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in weights]

