@@ -13,6 +13,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 SPACES = ("w+", "w", "z")
 FITS = ("crop", "pad", "stretch")
+ALIGNMENTS = ("ffhq",)
+FACES = ("largest", "all")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
@@ -231,6 +233,10 @@ class EmbedRunConfig(RunConfig):
         grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
         source_moved: Whether SOURCE may lie elsewhere than the run recorded, if its images prove to be the same.
         preset: The name of the preset that `embed` was made from, for people; empty without one.
+        align: How faces are aligned, one of `ALIGNMENTS`; None embeds images as they are.
+        face_model: The model file of the face detector; None takes that of the installed package.
+        box: The columns of a list that hold the part of each image to embed: one with four numbers, or four, separated
+            by commas; None embeds whole images.
     """
 
     embed: EmbedConfig = EmbedConfig()
@@ -238,17 +244,34 @@ class EmbedRunConfig(RunConfig):
     grow: bool = False
     source_moved: bool = False
     preset: str = ""
+    align: str | None = None
+    face_model: str | None = None
+    box: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.align is not None:
+            _check_choice("align", self.align, ALIGNMENTS)
+            _check(self.box is None, f"box is {self.box!r}, and align {self.align!r}; give one of them")
+        elif self.face_model is not None:
+            raise ConfigError(f"face model is {self.face_model!r}, and nothing is aligned; leave it out")
+        if self.box is not None:
+            names = len(self.box_columns)
+            _check(names in (1, 4), f"box names {names} columns; give one with four numbers, or x0,y0,x1,y1")
         _check(
             self.checkpoint_every_s > 0,
             f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
         )
 
+    @property
+    def box_columns(self) -> tuple[str, ...]:
+        """Return the columns of `box`."""
+        return tuple(name.strip() for name in (self.box or "").split(",") if name.strip())
+
     def identity(self) -> dict[str, Json]:
         """Return the settings that a resumed run must agree with, as JSON values."""
-        return {**self.embed.identity(), "precision": self.precision, "shard_size": self.shard_size}
+        shown = {name: value for name, value in (("align", self.align), ("box", self.box)) if value is not None}
+        return {**self.embed.identity(), **shown, "precision": self.precision, "shard_size": self.shard_size}
 
 
 @dataclass(frozen=True)
@@ -260,12 +283,14 @@ class EditConfig(RunConfig):
         animation: File format of the animation that is made of each sequence, one of `ANIMATIONS`; None makes none.
         frames_per_second: Frame rate of animations.
         side_by_side: Whether each image is also written beside its photograph.
+        unalign: Whether each face is also pasted into the photograph that it was aligned from.
     """
 
     picture_format: str = "png"
     animation: str | None = None
     frames_per_second: float = 12.0
     side_by_side: bool = False
+    unalign: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

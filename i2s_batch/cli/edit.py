@@ -73,6 +73,7 @@ class _CommonOptions:
     dry_run: bool
     animation: str = "none"  # of an edit that makes no sequences, and so has neither option
     fps: float = 12.0
+    unalign: bool = False
     side_by_side: bool = False  # of an edit that reproduces photographs; no other has the option
 
     def arguments(self, makes_sequences: bool) -> dict[str, Any]:
@@ -81,6 +82,7 @@ class _CommonOptions:
             refuse_without_effect(["--fps"], f"without --animation {'|'.join(ANIMATIONS)}")
         animated: dict[str, Any] = {"animation": self.animation} if makes_sequences else {}
         animated |= {"side_by_side": True} if self.side_by_side else {}
+        animated |= {"unalign": True} if self.unalign else {}
         return (animated if self.animation == "none" else animated | {"fps": self.fps}) | run_arguments(
             format=self.picture_format,
             batch_size=self.batch_size,
@@ -128,6 +130,12 @@ def _edit_options(command: F) -> F:
             type=click.Choice(PICTURE_FORMATS),
             default="png",
             help="File format of the images.",
+        ),
+        grouped_option(
+            "--unalign",
+            group=OUTPUT,
+            is_flag=True,
+            help="Paste each face back into the photograph that it was aligned from, too, into OUT/unaligned/.",
         ),
     ]
     for option in reversed(options):
@@ -273,6 +281,8 @@ def _run(options: EditOptions, common: _CommonOptions) -> int:
         click.echo(f"Animations: {folder}/animations/")
     if result.side_by_side:
         click.echo(f"Beside their photographs: {result.side_by_side}")
+    if result.unaligned:
+        click.echo(f"In their photographs: {result.unaligned}")
     if result.contact_sheet:
         click.echo(f"Contact sheet: {result.contact_sheet}")
     return ended(result, "images")

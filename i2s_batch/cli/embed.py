@@ -11,6 +11,7 @@ import click
 from i2s_batch.cli.help_groups import INPUT, RUN, GroupedCommand, option
 from i2s_batch.cli.option_types import Price
 from i2s_batch.cli.options import (
+    align_options,
     embed_options,
     embed_run_options,
     refuse_without_effect,
@@ -25,6 +26,7 @@ from i2s_batch.config import EmbedRunConfig, Json
 @click.argument("out")
 @embed_options
 @source_options
+@align_options
 @option(
     "--sample",
     group=INPUT,

@@ -12,7 +12,7 @@ from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
 from i2s_batch.cli.option_types import AutoOr, Location, Weights
 from i2s_batch.cli.preset_option import preset_option
 from i2s_batch.cli.settings_file import config_option
-from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, TERMS
+from i2s_batch.config import ALIGNMENTS, DEVICES, FACES, FITS, PRECISIONS, SPACES, TERMS
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -201,6 +201,9 @@ def run_arguments(**options: Any) -> dict[str, Any]:
         del options["patience"]
     if options.get("preset", "") is None:
         del options["preset"]
+    if "align" in options and options["align"] is None:
+        refuse_without_effect(["--faces", "--face-model"], "without --align")
+        options = {name: value for name, value in options.items() if name not in ("faces", "face_model")}
     for name in ("batch_size", "actors"):
         options[name] = "auto" if options[name] is None else options[name]
     return options
@@ -232,6 +235,49 @@ def embed_run_options(command: F) -> F:
         ),
     ]
     return run_options(_decorated(command, options))
+
+
+def align_options(command: F) -> F:
+    """Give a command the options of what of each image is embedded."""
+    options = [
+        option(
+            "--align",
+            group=INPUT,
+            type=click.Choice(ALIGNMENTS),
+            default=None,
+            help="Alignment of faces: ffhq turns, scales and crops each image so that its face is where FFHQ has it. "
+            "Default: images are embedded as they are.",
+        ),
+        option(
+            "--faces",
+            group=INPUT,
+            type=click.Choice(FACES),
+            default="largest",
+            help="Faces of an image that are aligned: the largest, or all of them, which only i2s-batch align does.",
+        ),
+        face_model_option(),
+        option(
+            "--box",
+            group=INPUT,
+            default=None,
+            metavar="X0,Y0,X1,Y1",
+            help="Columns of a list, one with four numbers or four of them, with the part of each image to embed, in "
+            "pixels. Default: whole images.",
+        ),
+    ]
+    return _decorated(command, options)
+
+
+def face_model_option() -> Callable[[F], F]:
+    """Return what gives a command the option of the face detector's model."""
+    return option(
+        "--face-model",
+        group=INPUT,
+        default=None,
+        metavar="FILE",
+        help="Model file of the face detector, CenterFace in ONNX, on every machine that works. Default: that of "
+        "the package which pip install 'i2s_batch[align]' installs.",
+    )
 
 
 def source_options(command: F) -> F:

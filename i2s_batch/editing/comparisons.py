@@ -31,7 +31,7 @@ def write_comparisons(
         report: Takes lines for people.
     """
     existing = {info.key for info in store.list(RunLayout.comparisons_prefix)}
-    files = {file: parent for file, parent in _rendered(store) if RunLayout.side_by_side(file) not in existing}
+    files = {file: parent for file, parent in rendered_images(store) if RunLayout.side_by_side(file) not in existing}
     if not files:
         return
     originals = Originals(tables)
@@ -53,7 +53,7 @@ def write_comparisons(
         report(f"{lacking} gone, changed or unreadable: no comparison is made of what was embedded from there")
 
 
-def _rendered(store: Store) -> Iterator[tuple[str, str]]:
+def rendered_images(store: Store) -> Iterator[tuple[str, str]]:
     """Yield the key of each image that was made, and the id of the latent that it shows."""
     names = ("image_id", "status", "uri", "parents")
     table = read_table(store.url, [*names, FILE])  # a table of an earlier version has no such column

@@ -24,6 +24,7 @@ from i2s_batch.editing.requests import ids_in
 from i2s_batch.editing.rows import failed_edit_row
 from i2s_batch.editing.selected_images import Selection, select_images
 from i2s_batch.editing.sequence_animations import make_animations
+from i2s_batch.editing.unaligned import write_unaligned
 from i2s_batch.editing.units import EditImage, EditUnit
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.images.draw.animations import check_animation
@@ -206,10 +207,12 @@ class EditRun(Run):
         redo_missing(state, assembler, plan, self._store, self._report)
 
     def _complete(self) -> None:
-        """Make the animations and comparisons that do not exist yet."""
+        """Make the animations, comparisons and photographs that do not exist yet."""
         config = self._request.config
         if config.side_by_side:
             write_comparisons(self._store, self._tables, config.picture_format, self._report)
+        if config.unalign:
+            write_unaligned(self._store, self._tables, config.picture_format, self._report)
         if config.animation is not None:
             make_animations(self._store, config, config.animation, self._report)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from cachetools import LRUCache
 
 from i2s_batch.errors import I2SError
+from i2s_batch.images.align.frame import rescaled
+from i2s_batch.images.align.shown import as_embedded
 from i2s_batch.images.read.decoding import decode_image
-from i2s_batch.images.resize import fit_image
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.row_groups import RowGroupCache
 from i2s_batch.run.recorded import present_uris
@@ -22,7 +25,10 @@ from i2s_batch.table.table_ids import is_name_of
 
 _CACHE_BYTES = 16 << 20
 _SHARDS_OPEN = 16
-_COLUMNS = ["image_id", "uri", "sha256"]
+_COLUMNS = ("image_id", "uri", "sha256")
+# Columns that only some tables have: of alignment, and of lists that `i2s-batch align` has written.
+_LISTED = ("aligned_from", "aligned_from_sha256", "aligned_size", "list_transform")
+_COLUMNS_TOO = ("crop_box", "landmarks", "transform", *_LISTED)
 
 
 class Originals:
@@ -43,31 +49,87 @@ class Originals:
             row = None if location is None else self._row(location)
         except I2SError:
             return None
-        if location is None or row is None or not is_name_of(name, row[0]):
+        if location is None or row is None or not is_name_of(name, row.image_id):
             return None
-        return Original(self._present[location.table](row[1]), row[2], self._index.tables[location.table].fit)
+        return Original(row, self._present[location.table], self._index.tables[location.table].fit)
 
-    def _row(self, location: LatentLocation) -> tuple[str, str, str | None] | None:
+    def _row(self, location: LatentLocation) -> _OriginalRow | None:
         shard = (location.table, location.shard)
         if shard not in self._shards:
             key = RunLayout.shard(location.shard)
-            self._shards[shard] = ShardRows(self._stores[location.table], key, _COLUMNS, self._cache)
-        rows = self._shards[shard].slice(location.row, 1)
-        return tuple(rows[name][0].as_py() for name in _COLUMNS) if len(rows) else None
+            self._shards[shard] = ShardRows(self._stores[location.table], key, (*_COLUMNS, *_COLUMNS_TOO), self._cache)
+        rows = self._shards[shard]
+        return _OriginalRow.of(rows.slice(location.row, 1)) if location.row < rows.num_rows else None
+
+
+@dataclass(frozen=True)
+class _OriginalRow:
+    """Holds what a row says of its photograph; None for what its table does not hold."""
+
+    image_id: str
+    uri: str
+    sha256: str | None
+    crop_box: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
+    transform: np.ndarray | None = None
+    aligned_from: str | None = None
+    aligned_from_sha256: str | None = None
+    aligned_size: int | None = None
+    list_transform: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> _OriginalRow:
+        """Return the first of some rows; a user's own column of such a name holds something else and is left out."""
+        values = {name: rows[name][0].as_py() for name in rows.column_names}
+        for name in ("crop_box", "landmarks", "transform", "list_transform"):
+            value = values.get(name)
+            is_array = isinstance(value, list) and all(isinstance(each, float) for each in value)
+            values[name] = np.array(value, np.float32) if is_array else None
+        for name in _LISTED[:2]:
+            values[name] = values[name] if isinstance(values.get(name), str) else None
+        values["aligned_size"] = values["aligned_size"] if isinstance(values.get("aligned_size"), int) else None
+        return cls(**values)
 
 
 class Original:
     """Locates a photograph."""
 
-    def __init__(self, uri: str, sha256: str | None, fit: str) -> None:
-        self._uri, self._sha256, self._fit = uri, sha256, fit
+    def __init__(self, row: _OriginalRow, present_uri: Callable[[str], str], fit: str) -> None:
+        self._row, self._present_uri, self._fit = row, present_uri, fit
 
     def read(self, side: int) -> np.ndarray | None:
         """Return it as it was embedded, uint8 [side, side, 3]; None if it is gone, or is not the same file any more."""
+        row = self._row
         try:
-            data = read_bytes(self._uri)
-            if hashlib.sha256(data).hexdigest() != self._sha256:
-                return None
-            return fit_image(decode_image(data), side, self._fit)
+            pixels = _pixels(self._present_uri(row.uri), row.sha256)
+            return None if pixels is None else as_embedded(pixels, side, self._fit, row.landmarks, row.crop_box)
         except I2SError:  # whatever has become of it, the edit is valid
             return None
+
+    def transform(self, side: int) -> np.ndarray | None:
+        """Return the transform by which its face was aligned, [6], to an image of `side` pixels, the generator's.
+
+        None if it was embedded as it is.
+        """
+        row = self._row
+        if row.transform is not None:
+            return row.transform
+        if row.list_transform is None or len(row.list_transform) != 6 or not row.aligned_size:
+            return None
+        return rescaled(row.list_transform, side / row.aligned_size)
+
+    def read_whole(self) -> np.ndarray | None:
+        """Return the photograph that its face was taken from, uint8 [H, W, 3]; None as `read`."""
+        row = self._row
+        try:
+            if row.transform is None and row.aligned_from is not None:
+                return _pixels(row.aligned_from, row.aligned_from_sha256)
+            return _pixels(self._present_uri(row.uri), row.sha256)
+        except I2SError:
+            return None
+
+
+def _pixels(uri: str, sha256: str | None) -> np.ndarray | None:
+    """Return the pixels of a file; None if it is another one now. Raises I2SError if it cannot be read."""
+    data = read_bytes(uri)
+    return decode_image(data) if hashlib.sha256(data).hexdigest() == sha256 else None

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import msgspec
 
-from i2s_batch.config import EmbedRunConfig, ImageSettings, RunConfig
+from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
+from i2s_batch.embedding.alignment_warning import alignment_warning, sampled
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
+from i2s_batch.embedding.targets import ALIGNED_FROM, LOOKED_AT, check_landmarks, columns_in, given_columns
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
 from i2s_batch.errors import ConfigError, SourceError, StorageError
+from i2s_batch.images.align.detector import model_file
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.models import GeneratorWeights
@@ -89,9 +93,10 @@ class EmbedRun(Run):
         networks = {"generator": request.generator, "vgg": request.vgg}
         if request.learned is not None:
             networks["learned"] = request.learned_from
-        record = new_record(
-            request.source, request.config.identity(), generator_record(generator), vgg_record(self._vgg), networks
-        )
+        if request.config.face_model is not None:
+            networks["face_model"] = request.config.face_model
+        identity = _identity(request.config)
+        record = new_record(request.source, identity, generator_record(generator), vgg_record(self._vgg), networks)
         command = self._command()
         in_process = request.config.in_process is True and command is msgspec.UNSET  # else the command has the option
         fraction = request.config.max_failed_fraction
@@ -131,7 +136,7 @@ class EmbedRun(Run):
         request = self._request
 
         def asked(existing: RunRecord) -> RunRecord:
-            record = new_record(request.source, request.config.identity(), existing.generator, existing.vgg, {})
+            record = new_record(request.source, _identity(request.config), existing.generator, existing.vgg, {})
             return self._same_source(existing, record)
 
         found = run_at(self._store, asked, self._config.overwrite)
@@ -142,7 +147,36 @@ class EmbedRun(Run):
 
     def _new_plan(self) -> Plan:
         """Return the plan of a new run, from SOURCE as it is now."""
-        return Plan(self._list(), self._request.config.shard_size)
+        plan = Plan(self._list(), self._request.config.shard_size)
+        first = plan.rows(range(min(LOOKED_AT, len(plan))))["uri"].to_pylist()
+        check_landmarks(self._request.config, bool(self._given_in(plan)), first)
+        if self._request.config.align is None and self._request.config.box is None:
+            self._warn_of_alignment(plan)
+        return plan
+
+    def _warn_of_alignment(self, plan: Plan) -> None:
+        show_stage(self._report, "looking at faces in a sample of SOURCE")
+        uris = [plan.rows(range(index, index + 1))["uri"][0].as_py() for index in sampled(len(plan))]
+        warning = alignment_warning(uris, self._request.config.embed.fit)
+        if warning is not None:
+            self._report(warning)
+
+    def _given_in(self, plan: Plan) -> dict[str, str]:
+        """Return the columns of a plan that say what of an image is embedded, by the names that the user knows.
+
+        Raises:
+            ConfigError: A column is missing, or the list is one of images that are aligned already.
+        """
+        config, names = self._request.config, plan.table_columns
+        if config.align is not None and ALIGNED_FROM in names:
+            raise ConfigError(
+                f"{self._request.source!r} names images that i2s-batch align has aligned; leave --align out"
+            )
+        found = columns_in(names, given_columns(config))
+        missing = [name for name in config.box_columns if name not in found]
+        if missing:
+            raise ConfigError(f"{self._request.source!r} has no column {missing[0]!r}, which --box names")
+        return found
 
     def _same_source(self, existing: RunRecord, asked: RunRecord) -> RunRecord:
         now, new = existing.source_now or existing.source, asked.source
@@ -177,7 +211,9 @@ class EmbedRun(Run):
         row = self.plan().unit_rows(index)
         image_id, uri = row["image_id"][0].as_py(), row["uri"][0].as_py()
         settings = ImageSettings(self._request.config.embed)
-        return EmbedUnit(index=index, image_ids=(image_id,), uri=self._present_uri(uri), settings=settings)
+        given = {name: row[column][0].as_py() for name, column in self._given_in(self.plan()).items()}
+        where = self._present_uri(uri)
+        return EmbedUnit(index=index, image_ids=(image_id,), uri=where, settings=settings, given=given)
 
     def _present_uri(self, uri: str) -> str:
         """Return where the image is now that was planned at `uri`."""
@@ -247,3 +283,11 @@ class EmbedRun(Run):
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         unit = self.unit(task.index)
         return [failed_row(Task(unit, task.attempts), LoadedImage(), STATUS_CRASHED, error)]
+
+
+def _identity(config: EmbedRunConfig) -> dict[str, Json]:
+    """Return the settings that a resumed run must agree with, as JSON values; a model file by its sha256."""
+    if config.face_model is None:
+        return config.identity()
+    content = model_file(config.face_model).read_bytes()
+    return config.identity() | {"face_model": hashlib.sha256(content).hexdigest()}

@@ -19,12 +19,11 @@ import torch
 
 from i2s_batch.config import EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.engine import Engine
-from i2s_batch.embedding.rows import LoadedImage, failed_row, result_row
+from i2s_batch.embedding.rows import LoadedImage, failed_row, failure_status, result_row
+from i2s_batch.embedding.targets import Targets
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
 from i2s_batch.images.read.decoding import decode_file, encode_image
-from i2s_batch.images.read.sniff import has_image_name
-from i2s_batch.images.resize import fit_image, used_box
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.memory import keep_freed_memory
@@ -35,7 +34,7 @@ from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.device import device_errors, device_name
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import DeviceLostError
-from i2s_batch.schema.columns import STATUS_DIVERGED, STATUS_NOT_AN_IMAGE, STATUS_UNREADABLE
+from i2s_batch.schema.columns import STATUS_DIVERGED
 from i2s_batch.schema.row import UNKNOWN_ORIGIN, Row, RowOrigin
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import open_store
@@ -110,6 +109,7 @@ class EmbedWorker:
         chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
         self.slots = max(1, min(chosen, spec.max_slots))
         self._settings = ImageSettings(spec.config.embed)
+        self._targets = Targets(spec.config, self._engine.resolution)
         self._settled = threading.Lock()  # held while anything but a step is done
         self._embedder = self._new_embedder(self._settings, self.slots)
         self._capacity = self.slots
@@ -208,6 +208,7 @@ class EmbedWorker:
     def close(self) -> None:
         """End the threads; files that are being written are completed."""
         self._loader.shutdown(cancel_futures=True)
+        self._targets.close()
         self._writer.shutdown()
 
     def _new_embedder(self, settings: ImageSettings, slots: int) -> Embedder:
@@ -224,10 +225,14 @@ class EmbedWorker:
             decoded = decode_file(data)
         except PictureError as error:
             return _Loaded(image, error=error)
-        fit, (height, width) = self._config.embed.fit, decoded.pixels.shape[:2]
+        height, width = decoded.pixels.shape[:2]
         image = replace(image, format=decoded.format, mode=decoded.mode, width=width, height=height)
-        image = replace(image, crop_box=used_box(width, height, fit))
-        pixels = fit_image(decoded.pixels, self._engine.resolution, fit)
+        try:
+            target = self._targets.of(decoded.pixels, task.unit.uri, task.unit.given)
+        except PictureError as error:
+            return _Loaded(image, error=error)
+        image, pixels = replace(image, crop_box=target.crop_box), target.pixels
+        image = replace(image, landmarks=target.landmarks, transform=target.transform)
         try:
             state = self._saved_state(task.index) if task.resume else None
         except DamagedError as error:
@@ -266,9 +271,7 @@ class EmbedWorker:
                 continue
             loaded = future.result()
             if loaded.error is not None:
-                is_failure = loaded.error.is_image or has_image_name(task.unit.uri)
-                status = STATUS_UNREADABLE if is_failure else STATUS_NOT_AN_IMAGE
-                self._write_failure(task, loaded.source, status, loaded.error)
+                self._write_failure(task, loaded.source, failure_status(loaded.error, task.unit.uri), loaded.error)
                 continue
             assert loaded.pixels is not None
             if (settings := task.unit.settings) != self._settings:

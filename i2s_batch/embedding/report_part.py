@@ -66,7 +66,8 @@ def _is_whole(facts: Facts) -> bool:
     """Return whether the page itself shows or names every row."""
     named = {image_id for ids in facts.picks.values() for image_id in ids}
     named |= {copy for image_id in named for copy in facts.copies.get(image_id, [])[:_COPIES_NAMED]}
-    named |= {image_id for failure in (*facts.failures, *facts.no_images) for image_id, _ in failure.examples}
+    reasons = (*facts.failures, *facts.no_images, *facts.no_faces)
+    named |= {image_id for failure in reasons for image_id, _ in failure.examples}
     return len(named) == facts.rows
 
 

@@ -14,9 +14,18 @@ import numpy as np
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.embedding.units import EmbedUnit
+from i2s_batch.errors import DetectorError, NoFaceError, PictureError
+from i2s_batch.images.read.sniff import has_image_name
 from i2s_batch.inversion import EmbedResult
 from i2s_batch.output.units import Task
-from i2s_batch.schema.columns import STATUS_OK, folder_of
+from i2s_batch.schema.columns import (
+    STATUS_CRASHED,
+    STATUS_NO_FACE,
+    STATUS_NOT_AN_IMAGE,
+    STATUS_OK,
+    STATUS_UNREADABLE,
+    folder_of,
+)
 from i2s_batch.schema.row import Row
 
 # Evenly spaced values that are kept of a loss curve, beside 1, 3, 10, 30, 100, ...
@@ -34,6 +43,8 @@ class LoadedImage:
     width: int | None = None
     height: int | None = None
     crop_box: tuple[float, float, float, float] | None = None
+    landmarks: np.ndarray | None = None
+    transform: np.ndarray | None = None
 
 
 def curve_steps(steps: int, end: int) -> np.ndarray:
@@ -61,6 +72,15 @@ def result_row(task: Task[EmbedUnit], image: LoadedImage, result: EmbedResult, d
         metrics=result.metrics,
         **_optimisation(result, settings),
     )
+
+
+def failure_status(error: PictureError, uri: str) -> str:
+    """Return the status of an image that cannot be embedded."""
+    if isinstance(error, NoFaceError):
+        return STATUS_NO_FACE
+    if isinstance(error, DetectorError):
+        return STATUS_CRASHED
+    return STATUS_UNREADABLE if error.is_image or has_image_name(uri) else STATUS_NOT_AN_IMAGE
 
 
 def failed_row(
@@ -95,6 +115,8 @@ def _row(task: Task[EmbedUnit], image: LoadedImage, status: str, device: str | N
         width=image.width,
         height=image.height,
         crop_box=None if image.crop_box is None else np.array(image.crop_box, np.float32),
+        landmarks=image.landmarks,
+        transform=image.transform,
         init=config.init,
         seed=config.seed,
         device=device,

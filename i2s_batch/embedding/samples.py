@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2s_batch.errors import I2SError
+from i2s_batch.images.align.shown import as_embedded
 from i2s_batch.images.draw.contact_sheet import SheetCell
 from i2s_batch.images.read.decoding import decode_image
-from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.models import Generator
 from i2s_batch.schema.columns import STATUS_OK
@@ -66,6 +66,6 @@ def _sample(row: Row, generator: Generator | None, fit: str, uri: str) -> Sample
         data = read_bytes(uri)
         if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
             return Sample(row, None, reconstruction, "changed since")
-        return Sample(row, fit_image(decode_image(data), side, fit), reconstruction)
+        return Sample(row, as_embedded(decode_image(data), side, fit, row.landmarks, row.crop_box), reconstruction)
     except I2SError:  # the run is over: whatever has become of its images, the table is valid
         return Sample(row, None, reconstruction, "gone" if row.status == STATUS_OK else "not readable")

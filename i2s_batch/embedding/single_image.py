@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 
-from i2s_batch.config import EmbedConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.embedding.targets import Targets
 from i2s_batch.errors import CheckpointError, ConfigError, PictureError
 from i2s_batch.images.read.decoding import decode_image
-from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion import Embedder, EmbedResult
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.memory import keep_freed_memory
@@ -102,7 +102,7 @@ def embed_image(
         raise ConfigError(f"{table.url} was embedded without a learned file; leave {learned!r} out")
     start = _required(learned_of(out, config.learned, learned)) if config.learned else None
     embedder, resolution = _embedder(weights, features, config, settings.run.precision, start)
-    target = fit_image(pixels, resolution, config.fit)
+    target = _target(pixels, uri, replace(settings.run.embed_run_config(), embed=config), resolution)
     try:
         result = _embedded(embedder, image_id, target, progress)
     except torch.OutOfMemoryError as error:
@@ -111,6 +111,17 @@ def embed_image(
     if result.latent is None or result.picture is None:
         raise PictureError(f"{file!r} cannot be embedded: the loss was not finite after {result.steps} steps")
     return NewImage(image_id, result.latent.astype(np.float32).ravel(), target, result.picture)
+
+
+def _target(pixels: np.ndarray, uri: str, config: EmbedRunConfig, resolution: int) -> np.ndarray:
+    """Return what the run would embed of an image: a list's column of boxes knows nothing of it."""
+    targets = Targets(config, resolution)
+    try:
+        return targets.of(pixels, uri).pixels
+    except PictureError as error:
+        raise PictureError(f"{uri!r} cannot be embedded: {error}") from error
+    finally:
+        targets.close()
 
 
 def _id_in_table(table: TableFiles, data: bytes) -> str | None:

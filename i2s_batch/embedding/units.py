@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from i2s_batch.config import ImageSettings
 from i2s_batch.output.units import Unit
+from i2s_batch.schema.row import Cell
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class EmbedUnit(Unit):
         settings: The settings it is embedded with.
         keeps_image: True if the reconstruction is written under OUT, too.
         successor: The unit that resumes from this one's last state, if there is one.
+        given: What a list says of the part of the image that is embedded (`targets.given_columns`), by column.
     """
 
     uri: str
     settings: ImageSettings
     keeps_image: bool = False
     successor: Successor | None = None
+    given: Mapping[str, Cell] = field(default_factory=dict)
 
     @property
     def image_id(self) -> str:

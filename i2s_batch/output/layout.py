@@ -18,7 +18,18 @@ _PROBE = re.compile(r"work/probe-[0-9a-f]{32}")
 _FOLDER = 1000  # rows of the work log in one folder: many file systems are slow with very large folders
 # Folders below OUT that a run reserves, with all that is below them.
 _FOLDERS = frozenset(
-    {"manifest", "latents", "work", "pictures", "inputs", "figures", "animations", "report", "side-by-side"}
+    {
+        "manifest",
+        "latents",
+        "work",
+        "pictures",
+        "inputs",
+        "figures",
+        "animations",
+        "report",
+        "side-by-side",
+        "unaligned",
+    }
 )
 
 
@@ -85,6 +96,7 @@ class RunLayout:
     figures_prefix = "figures/"
     checksums_prefix = "manifest/checksums/"
     comparisons_prefix = "side-by-side/"
+    unaligned_prefix = "unaligned/"
     study = "study.md"
     REPORT_IMAGES = ("original", "reconstruction", "difference", "parent")
     work_prefix = "work/"
@@ -139,6 +151,11 @@ class RunLayout:
     def side_by_side(picture: str) -> str:
         """Return the key of the comparison that shows the image at the key `picture` beside its photograph."""
         return RunLayout.comparisons_prefix + picture.removeprefix("pictures/")
+
+    @staticmethod
+    def unaligned(picture: str) -> str:
+        """Return the key of the photograph into which the face at the key `picture` is pasted."""
+        return RunLayout.unaligned_prefix + picture.removeprefix("pictures/")
 
     @staticmethod
     def animation_of(picture: str, suffix: str) -> str:

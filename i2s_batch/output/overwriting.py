@@ -23,12 +23,14 @@ from i2s_batch.storage import Store
 _OF_ALL = (RunLayout.summary, RunLayout.report)
 _OF_IMAGES = (
     *(RunLayout.pictures_prefix, RunLayout.inputs_prefix, RunLayout.animations_prefix, RunLayout.comparisons_prefix),
+    RunLayout.unaligned_prefix,
 )
 _IMAGE_FILE = "image_file"  # the column of a plan with the keys of edited images
 # Where something lies once an image has been finished.
 _FINISHED = (
     *(RunLayout.shards_prefix, RunLayout.checksums_prefix, RunLayout.pictures_prefix, RunLayout.animations_prefix),
     *(RunLayout.figures_prefix, RunLayout.comparisons_prefix, RunLayout.report_prefix),
+    RunLayout.unaligned_prefix,
 )
 
 
@@ -145,7 +147,8 @@ def _image_keys(store: Store, record: RunRecord, plan: Plan) -> Iterator[set[str
     for rows in plan.parts():
         keys = {key for image_id in rows["image_id"].to_pylist() for key in _of_image(image_id, suffix)}
         files = _as_planned(store, rows, record.is_edit)
-        yield keys | files | {RunLayout.side_by_side(key) for key in files} | _animations(rows, record.is_edit)
+        beside = {name(key) for key in files for name in (RunLayout.side_by_side, RunLayout.unaligned)}
+        yield keys | files | beside | _animations(rows, record.is_edit)
 
 
 def _of_image(image_id: str, suffix: str) -> tuple[str, str]:

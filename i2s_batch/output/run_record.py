@@ -29,6 +29,7 @@ CHECKSUMS = "sha256"
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
     *("prior", "target_loss", "target_psnr"),
+    *("align", "box"),
     *("learning_rate", "beta1", "beta2", "epsilon", "loss_weights", "precision", "shard_size"),
 )
 # Options that have another name than the setting: run.json keeps the names of earlier versions.
@@ -200,8 +201,9 @@ class RunRecord:
         if not isinstance(self.command, msgspec.UnsetType):  # of an edit, whose options are many
             return None if self.command is None else shlex.join(["i2s-batch", *self.command])
         asked, usual = self.settings.values, EmbedRunConfig().identity()
-        others = [name for name in asked if name not in (*_OPTIONS, "learned") and asked[name] != usual.get(name)]
-        roles = ("generator", "vgg", "learned") if "learned" in asked else ("generator", "vgg")
+        roles = ("generator", "vgg", *(role for role in ("learned", "face_model") if role in asked))
+        known = (*_OPTIONS, *roles)
+        others = [name for name in asked if name not in known and asked[name] != usual.get(name)]
         networks = [(role, self.given.get(role)) for role in roles]
         if others or not isinstance(self.source, str):
             return None
@@ -209,7 +211,7 @@ class RunRecord:
         for role, network in networks:
             if not network:
                 return None
-            arguments += [f"--{role}", network]
+            arguments += [option_of(role), network]
         for name in _OPTIONS:
             if name in asked and asked[name] != usual.get(name):
                 arguments += [option_of(name), _value(asked[name])]

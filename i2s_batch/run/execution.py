@@ -36,7 +36,7 @@ from i2s_batch.run.progress import Progress
 from i2s_batch.run.stopping import Leave, RunInterruptedError, stopped_by_signals
 from i2s_batch.run.taking import described, recorded_anew, run_at, take_place, with_recorded_sources
 from i2s_batch.run.terminal import duration
-from i2s_batch.schema.columns import NOT_FAILED, STATUS_NOT_AN_IMAGE
+from i2s_batch.schema.columns import NOT_COUNTED, NOT_FAILED
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import open_store
 
@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        """Return how many images failed; a file that is not an image has not."""
+        """Return how many images failed; a file that is not an image, or has no face to align, has not."""
         return sum(n for status, n in self.summary.statuses.items() if status not in NOT_FAILED)
 
     def counted(self, what: str, plural: str | None = None) -> str:
@@ -66,7 +66,7 @@ class Outcome:
     @property
     def acceptable(self) -> bool:
         """Return whether no more images failed than the settings allow."""
-        images = self.summary.images - self.summary.statuses.get(STATUS_NOT_AN_IMAGE, 0)
+        images = self.summary.images - sum(self.summary.statuses.get(status, 0) for status in NOT_COUNTED)
         return self.failed <= self.config.max_failed_fraction * images
 
 

@@ -30,6 +30,7 @@ _ARROW_TYPES = {
     "int64": pa.int64(),
     "float64": pa.float64(),
     "floats": pa.list_(pa.field(_ELEMENT, pa.float32())),
+    "affine": pa.list_(pa.field(_ELEMENT, pa.float32()), 6),
     "ints": pa.list_(pa.field(_ELEMENT, pa.int32())),
     "timestamp": pa.timestamp("us", tz="UTC"),
 }

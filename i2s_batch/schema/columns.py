@@ -9,7 +9,8 @@ from typing import overload
 from i2s_batch.config import TERMS
 from i2s_batch.engine_registries import METRICS, OWN_METRICS
 
-# 2 added vanished_at; 3 what is known of the file, folder, generator_fingerprint and run_id; 4 evaluations, loss_prior.
+# 2 added vanished_at; 3 what is known of the file, folder, generator_fingerprint and run_id; 4 evaluations, loss_prior,
+# landmarks and transform.
 SCHEMA_VERSION = 4
 READABLE_VERSIONS = range(1, SCHEMA_VERSION + 1)
 
@@ -18,9 +19,14 @@ STATUS_UNREADABLE = "unreadable"
 STATUS_DIVERGED = "diverged"
 STATUS_CRASHED = "crashed"
 STATUS_NOT_AN_IMAGE = "not_an_image"  # a text, a table, a video: a file beside the images, by its name and content
+STATUS_NO_FACE = "no_face"  # with --align: an image in which no face was found
 STATUS_MISSING = "missing"  # of an edit: no table holds the image that it asks for
-STATUSES = (STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED, STATUS_NOT_AN_IMAGE, STATUS_MISSING)
-NOT_FAILED = (STATUS_OK, STATUS_NOT_AN_IMAGE)  # the statuses of rows that do not count as failed
+STATUSES = (
+    *(STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED, STATUS_NOT_AN_IMAGE, STATUS_NO_FACE),
+    STATUS_MISSING,
+)
+NOT_COUNTED = (STATUS_NOT_AN_IMAGE, STATUS_NO_FACE)  # neither ok nor failed: there is nothing to embed
+NOT_FAILED = (STATUS_OK, *NOT_COUNTED)  # the statuses of rows that do not count as failed
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,24 @@ _COLUMNS: tuple[Column, ...] = (
         "crop_box",
         "floats",
         "[left, top, right, bottom] in pixels of the image as shown: what was embedded; all of it with --fit pad or "
-        "stretch; null unless decoded, and of an edit",
+        "stretch; with --box the box; null unless decoded, with --align, and of an edit",
         since=3,
     ),
-    Column("status", "string", "ok, unreadable, diverged, crashed, not_an_image or, of an edit, missing"),
+    Column(
+        "landmarks",
+        "floats",
+        "with --align, the points of the face: x and y of each in turn, in pixels of the image as shown, the centre of "
+        "the first pixel at (0, 0); null otherwise",
+        since=4,
+    ),
+    Column(
+        "transform",
+        "affine",
+        "with --align, [a, b, c, d, e, f]: the point (x, y) of the image as shown was embedded at (a x + b y + c, "
+        "d x + e y + f); null otherwise",
+        since=4,
+    ),
+    Column("status", "string", "ok, unreadable, diverged, crashed, not_an_image, no_face or, of an edit, missing"),
     Column("error_type", "string", "null when ok"),
     Column("error", "string", "one line, null when ok"),
     Column("attempts", "int32", "times the image was started, 1 when nothing went wrong"),

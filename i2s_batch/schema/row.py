@@ -60,6 +60,8 @@ class Row:
     width: int | None = None
     height: int | None = None
     crop_box: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
+    transform: np.ndarray | None = None
     error_type: str | None = None
     error: str | None = None
     latent: np.ndarray | None = None
@@ -114,6 +116,6 @@ _PLAIN = tuple(each.name for each in fields(Row) if each.name not in ("terms", "
 _REQUIRED = frozenset({"image_id", "uri", "status", "attempts", "space", "embedded_at"})
 _ARRAY_TYPES = {
     "latent": np.float32, "z": np.float32, "loss_curve": np.float32, "loss_curve_steps": np.int32,
-    "crop_box": np.float32,
+    "crop_box": np.float32, "landmarks": np.float32, "transform": np.float32,
 }  # fmt: skip
 _ARRAYS = frozenset(_ARRAY_TYPES)

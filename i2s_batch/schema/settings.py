@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from i2s_batch.config import EmbedConfig, Json, LossWeights
+from i2s_batch.config import EmbedConfig, EmbedRunConfig, Json, LossWeights
 
 Loaded = TypeVar("Loaded")
 
@@ -58,6 +58,9 @@ class RunSettings:
     init: str | None = None
     seed: int | None = None
     fit: str = "crop"
+    align: str | None = None
+    face_model: str | None = None
+    box: str | None = None
     optimizer: str = "adam"
     learning_rate: float | None = None
     beta1: float | None = None
@@ -103,6 +106,14 @@ class RunSettings:
         names = {each.name for each in fields(EmbedConfig)} & {each.name for each in fields(self)}
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return EmbedConfig(**given)
+
+    def embed_run_config(self) -> EmbedRunConfig:
+        """Return how images were embedded and which part of each; a detector that was given is not known any more.
+
+        Raises:
+            ConfigError: A setting is out of range.
+        """
+        return EmbedRunConfig(embed=self.embed_config(), align=self.align, box=self.box, precision=self.precision)
 
 
 @dataclass(frozen=True)

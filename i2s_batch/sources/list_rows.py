@@ -18,7 +18,7 @@ PATH_COLUMNS = (
 )  # fmt: skip
 ID_COLUMNS = ("image_id", "id")
 ROWS_AT_ONCE = 8192  # rows in memory
-_OF_LIST = "list_"  # before the name of a column that the table has itself
+OF_LIST = "list_"  # before the name of a column that the table has itself
 
 _Item = TypeVar("_Item")
 
@@ -87,7 +87,7 @@ def _free(name: str, others: Sequence[str]) -> str:
     """Return the name that a list's column has in a table; `others`: the columns of the list, in small letters."""
     taken, given = {column.name for column in COLUMNS}, name
     while given.lower() in taken or (given != name and given.lower() in others):
-        given = _OF_LIST + given
+        given = OF_LIST + given
     return given
 
 

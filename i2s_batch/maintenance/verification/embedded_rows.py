@@ -11,8 +11,8 @@ import numpy as np
 from i2s_batch.config import TERMS, ImageSettings, LossWeights
 from i2s_batch.engine_registries import METRICS
 from i2s_batch.errors import I2SError
+from i2s_batch.images.align.shown import as_embedded
 from i2s_batch.images.read.decoding import DecodedImage, decode_file
-from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
 from i2s_batch.inversion.metrics import PerceptualDistance, from_uint8, image_metrics, to_uint8
 from i2s_batch.inversion.synthesis import synthesised
@@ -71,7 +71,7 @@ class EmbeddedRows:
             if hashlib.sha256(data).hexdigest() != row.sha256:
                 return Rerendered(f"{row.uri} has changed since it was embedded", [])
             decoded = decode_file(data)
-            target = fit_image(decoded.pixels, self.generator.resolution, self.fit)
+            target = as_embedded(decoded.pixels, self.generator.resolution, self.fit, row.landmarks, row.crop_box)
         except I2SError as error:
             return Rerendered(f"its source cannot be read ({error})", [])
         found = self._figures(row, row.latent, target)

@@ -215,6 +215,8 @@ def _expected_facts(record: RunRecord, variants: Mapping[str, ImageSettings]) ->
         generator=record.generator.fingerprint,
         run_id=record.run_id if record.merged is None else None,
         fit=None if record.is_edit else record.settings.fit,
+        align=record.settings.align,
+        box=record.settings.box,
         untrained=frozenset(name for name, settings in variants.items() if settings.untrained),
         merged=record.merged is not None,
     )

@@ -1,0 +1,1 @@
+"""Faces aligned as FFHQ does, and put back."""
