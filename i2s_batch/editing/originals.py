@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from cachetools import LRUCache
@@ -11,6 +12,7 @@ from cachetools import LRUCache
 from i2s_batch.errors import I2SError
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.images.resize import fit_image
+from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.row_groups import RowGroupCache
 from i2s_batch.run.recorded import present_uris
@@ -32,6 +34,7 @@ class Originals:
         """Read the ids of the tables; errors as `LatentIndex`."""
         self._index = LatentIndex(tables, first_wins=True)
         self._stores = [open_snapshot(table, quiet=True).store for table in tables]
+        self._images = [RunImages.of(store) for store in self._stores]
         self._present = [present_uris(table) for table in tables]
         self._cache = RowGroupCache(_CACHE_BYTES)
         self._shards: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
@@ -45,7 +48,11 @@ class Originals:
             return None
         if location is None or row is None or not is_name_of(name, row[0]):
             return None
-        return Original(self._present[location.table](row[1]), row[2], self._index.tables[location.table].fit)
+        uri, store = self._present[location.table](row[1]), self._stores[location.table]
+        inside = uri.removeprefix(f"{store.url}/")
+        images = self._images[location.table]
+        read = partial(images.get, inside) if images.in_archives and inside != uri else partial(read_bytes, uri)
+        return Original(read, row[2], self._index.tables[location.table].fit)
 
     def _row(self, location: LatentLocation) -> tuple[str, str, str | None] | None:
         shard = (location.table, location.shard)
@@ -59,13 +66,14 @@ class Originals:
 class Original:
     """Locates a photograph."""
 
-    def __init__(self, uri: str, sha256: str | None, fit: str) -> None:
-        self._uri, self._sha256, self._fit = uri, sha256, fit
+    def __init__(self, read: Callable[[], bytes], sha256: str | None, fit: str) -> None:
+        """Take what returns the bytes of its file."""
+        self._read, self._sha256, self._fit = read, sha256, fit
 
     def read(self, side: int) -> np.ndarray | None:
         """Return it as it was embedded, uint8 [side, side, 3]; None if it is gone, or is not the same file any more."""
         try:
-            data = read_bytes(self._uri)
+            data = self._read()
             if hashlib.sha256(data).hexdigest() != self._sha256:
                 return None
             return fit_image(decode_image(data), side, self._fit)
