@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -58,7 +59,7 @@ class MultipartUpload:
         finally:  # also after what `parts` raises: nothing may be left on the store
             if not is_complete:
                 with suppress(StorageError):
-                    s3_call(self._uri, lambda client: client.abort_multipart_upload(**upload))
+                    s3_call(self._uri, partial(_abort, upload))
 
     def _send_part(self, upload: dict[str, str], number: int, part: bytes) -> dict[str, str | int]:
         def ask(client: Any) -> str:
@@ -88,6 +89,10 @@ class MultipartUpload:
         return bool(found["ContentLength"] == self._size and found["ETag"].strip('"').endswith(f"-{parts}"))
 
 
+def _abort(upload: Mapping[str, str], client: Any) -> None:
+    client.abort_multipart_upload(**upload)
+
+
 def discard_uploads(bucket: str, prefix: str) -> None:
     """Abort the uploads to keys under `prefix` that nobody completes any more.
 
@@ -104,7 +109,7 @@ def discard_uploads(bucket: str, prefix: str) -> None:
             for each in found.get("Uploads", ()):
                 name = {"Bucket": bucket, "Key": each["Key"], "UploadId": each["UploadId"]}
                 with suppress(StorageError):  # completed or aborted meanwhile
-                    s3_call(uri, lambda client, name=name: client.abort_multipart_upload(**name))
+                    s3_call(uri, partial(_abort, name))
             if not found.get("IsTruncated"):
                 return
             position = {"KeyMarker": found["NextKeyMarker"], "UploadIdMarker": found["NextUploadIdMarker"]}
