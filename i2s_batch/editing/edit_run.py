@@ -220,7 +220,9 @@ class EditRun(Run):
 
     def _complete(self) -> None:
         """Make the animations and comparisons that do not exist yet."""
-        config = self._request.config
+        config, archives = self._request.config, self._archives()
+        if archives is not None:
+            archives.discard_unfinished()  # an upload of which the response was lost was begun again
         if config.side_by_side:
             write_comparisons(self._store, self._tables, config.picture_format, self._report)
         if config.animation is not None:

@@ -23,12 +23,12 @@ PART_BYTES = 16 << 20  # of a part; S3 takes no smaller one than 5 MiB before th
 _PARTS_OF_ONE_SIZE = 1000
 
 
-def in_parts(chunks: Iterable[bytes], first_bytes: int = PART_BYTES) -> Iterator[bytes]:
-    """Yield the bytes of `chunks` in parts of `first_bytes`, later ones of more, the last of fewer; one at least."""
+def in_parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of `chunks` in parts of PART_BYTES, later ones of more, the last of fewer; one at least."""
     number, waiting = 0, bytearray()
     for chunk in chunks:
         waiting += chunk
-        while len(waiting) >= (size := first_bytes * (1 + number // _PARTS_OF_ONE_SIZE)):
+        while len(waiting) >= (size := PART_BYTES * (1 + number // _PARTS_OF_ONE_SIZE)):
             yield bytes(waiting[:size])
             del waiting[:size]
             number += 1
