@@ -16,6 +16,8 @@ FITS = ("crop", "pad", "stretch")
 ALIGNMENTS = ("ffhq",)
 FACES = ("largest", "all")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
+# How rendered images leave: a file each, or an archive for each shard of the table.
+PICTURE_OUTPUTS = ("files", "webdataset", "parquet")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
 DEVICES = ("auto", "cpu", "cuda")
@@ -280,6 +282,7 @@ class EditConfig(RunConfig):
 
     Attributes:
         picture_format: File format of the images, one of `PICTURE_FORMATS`.
+        output: How the images leave, one of `PICTURE_OUTPUTS`.
         animation: File format of the animation that is made of each sequence, one of `ANIMATIONS`; None makes none.
         frames_per_second: Frame rate of animations.
         side_by_side: Whether each image is also written beside its photograph.
@@ -287,6 +290,7 @@ class EditConfig(RunConfig):
     """
 
     picture_format: str = "png"
+    output: str = "files"
     animation: str | None = None
     frames_per_second: float = 12.0
     side_by_side: bool = False
@@ -295,6 +299,11 @@ class EditConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_choice("picture format", self.picture_format, PICTURE_FORMATS)
+        _check_choice("output", self.output, PICTURE_OUTPUTS)
+        alone = f"output is {self.output}, but comparisons side by side are files, one an image; leave one of them out"
+        _check(self.output == "files" or not self.side_by_side, alone)
+        pasted = f"unalign is not made with the output {self.output}; leave one of them out"
+        _check(self.output == "files" or not self.unalign, pasted)
         if self.animation is not None:
             _check_choice("animation", self.animation, ANIMATIONS)
         rate = self.frames_per_second
@@ -302,4 +311,6 @@ class EditConfig(RunConfig):
 
     def identity(self) -> dict[str, Json]:
         """Return the settings that a resumed run must agree with, as JSON values."""
-        return {"precision": self.precision, "shard_size": self.shard_size, "picture_format": self.picture_format}
+        settings: dict[str, Json] = {"precision": self.precision, "shard_size": self.shard_size}
+        settings["picture_format"] = self.picture_format
+        return settings if self.output == "files" else settings | {"output": self.output}

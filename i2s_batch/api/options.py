@@ -156,6 +156,8 @@ class EditRunOptions(RunOptions, total=False):
         where: A condition in SQL that chooses the images, such as "psnr > 22".
         ids: The ids of the images, in order. Without `where` and `ids`, all that have a latent are chosen.
         format: The format of the images: png (the default), jpeg or webp.
+        output: How the images leave: files (the default), webdataset (a tar for each file of the table) or parquet (a
+            Parquet file for each, with a column `image` that Hugging Face datasets show).
         animation: The format of an animation of every sequence, beside single images: webp, gif, mp4 or none. The
             default is the edit's own.
         fps: The images per second of an animation. Default: 12.
@@ -168,6 +170,7 @@ class EditRunOptions(RunOptions, total=False):
     where: str | None
     ids: Sequence[str] | None
     format: str
+    output: str
     animation: str | None
     fps: float
     side_by_side: bool
@@ -302,6 +305,7 @@ def edit_config(options: EditRunOptions, usual_animation: str | None, operation:
     return EditConfig(
         **vars(_run_config(options)),
         picture_format=options.get("format", usual.picture_format),
+        output=options.get("output", usual.output),
         animation=animation,
         frames_per_second=options.get("fps", usual.frames_per_second),
         side_by_side=options.get("side_by_side", usual.side_by_side),

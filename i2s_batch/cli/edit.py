@@ -13,7 +13,7 @@ from i2s_batch.cli.help_groups import OUTPUT, SELECTION, GroupedCommand
 from i2s_batch.cli.help_groups import option as grouped_option
 from i2s_batch.cli.option_types import Location
 from i2s_batch.cli.options import add_debug, refuse_without_effect, run_arguments, run_options
-from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS
+from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS, PICTURE_OUTPUTS
 from i2s_batch.editing.edit_options import OPTION, EditOptions, Kind, Option, OptionsError
 from i2s_batch.editing.registered import EDITS, Edit
 from i2s_batch.errors import ConfigError
@@ -60,6 +60,7 @@ class _CommonOptions:
     where: str | None
     ids: str | None
     picture_format: str
+    output: str
     batch_size: int | None
     actors: int | None
     in_process: bool | None
@@ -85,6 +86,7 @@ class _CommonOptions:
         animated |= {"unalign": True} if self.unalign else {}
         return (animated if self.animation == "none" else animated | {"fps": self.fps}) | run_arguments(
             format=self.picture_format,
+            output=self.output,
             batch_size=self.batch_size,
             actors=self.actors,
             in_process=self.in_process,
@@ -136,6 +138,14 @@ def _edit_options(command: F) -> F:
             group=OUTPUT,
             is_flag=True,
             help="Paste each face back into the photograph that it was aligned from, too, into OUT/unaligned/.",
+        ),
+        grouped_option(
+            "--output",
+            group=OUTPUT,
+            type=click.Choice(PICTURE_OUTPUTS),
+            default="files",
+            help="How the images leave: a file each, or in one archive for every --shard-size of them, a WebDataset "
+            "tar or a Parquet file that Hugging Face datasets read.",
         ),
     ]
     for option in reversed(options):

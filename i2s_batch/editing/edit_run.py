@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from i2s_batch.config import EditConfig, Json
 from i2s_batch.editing import EDITS, ImageSequence, Request
@@ -19,7 +20,7 @@ from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
 from i2s_batch.editing.image_names import ImageNames
 from i2s_batch.editing.missing_images import redo_missing
-from i2s_batch.editing.planned_images import PLANNED, PlannedImage, from_table, to_table
+from i2s_batch.editing.planned_images import FILE, PLANNED, PlannedImage, from_table, to_table
 from i2s_batch.editing.requests import ids_in
 from i2s_batch.editing.rows import failed_edit_row
 from i2s_batch.editing.selected_images import Selection, select_images
@@ -29,6 +30,9 @@ from i2s_batch.editing.units import EditImage, EditUnit
 from i2s_batch.errors import ConfigError, RunConflictError
 from i2s_batch.images.draw.animations import check_animation
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
+from i2s_batch.output.archives.reading import RunImages
+from i2s_batch.output.archives.registered import archived_keys
+from i2s_batch.output.archives.writing import ArchiveWriter
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import EDIT_INTERNAL, Plan
 from i2s_batch.output.run_record import RunRecord, new_record
@@ -180,7 +184,18 @@ class EditRun(Run):
             images = images.filter(pa.array(first))
             doubled = counted(len(ids) - len(images), "image is", "images are")
             self._report(f"{doubled} requested more than once; each is made once")
-        return images, parents
+        return self._in_archives(images), parents
+
+    def _in_archives(self, images: pa.Table) -> pa.Table:
+        """Return the plan's images with the members of archives in place of files, where the run writes archives."""
+        config = self._request.config
+        if config.output == "files":
+            return images
+        key = archived_keys(images[FILE], config.output, config.shard_size)
+        uri = pc.binary_join_element_wise(self._store.url, key, "/")
+        for name, column in ((FILE, key), ("uri", uri)):
+            images = images.set_column(images.schema.get_field_index(name), name, column)
+        return images
 
     def _images_to_make(
         self, sequences: Iterable[ImageSequence], names: ImageNames, index: LatentIndex
@@ -193,6 +208,10 @@ class EditRun(Run):
                 locations = tuple(index.location(parent) for parent in recipe.parents)
                 image = EditImage(image_id, self._store.uri(file), file, recipe, locations)
                 yield PlannedImage(image, None if single else sequence.name, frame)
+
+    def _archives(self) -> ArchiveWriter | None:
+        output = self._request.config.output
+        return None if output == "files" else ArchiveWriter(self._store, output)
 
     def _spec(self, fleet: Fleet, spread: int) -> EditSpec:
         where = (self._store.url, self._request.config, self.generator, self._tables)
@@ -208,13 +227,16 @@ class EditRun(Run):
 
     def _complete(self) -> None:
         """Make the animations, comparisons and photographs that do not exist yet."""
-        config = self._request.config
+        config, archives = self._request.config, self._archives()
+        if archives is not None:
+            archives.discard_unfinished()  # an upload of which the response was lost was begun again
         if config.side_by_side:
             write_comparisons(self._store, self._tables, config.picture_format, self._report)
         if config.unalign:
             write_unaligned(self._store, self._tables, config.picture_format, self._report)
         if config.animation is not None:
-            make_animations(self._store, config, config.animation, self._report)
+            images = RunImages(self._store, self._record.settings)
+            make_animations(self._store, images, config, config.animation, self._report)
 
 
 def settings_of(request: EditRunRequest) -> dict[str, Json]:

@@ -24,6 +24,7 @@ from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
+from i2s_batch.output.archives.image_log import ImageLog
 from i2s_batch.output.units import Finished, Task
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.registry import Declaration
@@ -137,6 +138,7 @@ class EditWorker:
         self._device_name = device_name(device)
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size, spec.origin)
+        self._images = ImageLog(self._store)
         self._latents = spec.latents()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentSource is for one thread
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
@@ -221,7 +223,10 @@ class EditWorker:
                 row = edited_row(image, task.attempts, latents[index], distance, file)
                 row = replace(row, seconds=seconds)
             rows.append(replace(row, device=self._device_name, worker=self.name))
-        self._store.put_all(files)
+        if self._spec.config.output == "files":
+            self._store.put_all(files)
+        else:  # until the whole shard is made
+            self._images.write(task.index, list(files.values()))
         return self._log.write_rows(task, rows)
 
 

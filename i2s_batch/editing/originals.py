@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from i2s_batch.errors import I2SError
 from i2s_batch.images.align.frame import rescaled
 from i2s_batch.images.align.shown import as_embedded
 from i2s_batch.images.read.decoding import decode_image
+from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.row_groups import RowGroupCache
 from i2s_batch.run.recorded import present_uris
@@ -38,6 +40,7 @@ class Originals:
         """Read the ids of the tables; errors as `LatentIndex`."""
         self._index = LatentIndex(tables, first_wins=True)
         self._stores = [open_snapshot(table, quiet=True).store for table in tables]
+        self._images = [RunImages.of(store) for store in self._stores]
         self._present = [present_uris(table) for table in tables]
         self._cache = RowGroupCache(_CACHE_BYTES)
         self._shards: LRUCache[tuple[int, int], ShardRows] = LRUCache(_SHARDS_OPEN)
@@ -51,7 +54,11 @@ class Originals:
             return None
         if location is None or row is None or not is_name_of(name, row.image_id):
             return None
-        return Original(row, self._present[location.table], self._index.tables[location.table].fit)
+        uri, store = self._present[location.table](row.uri), self._stores[location.table]
+        inside = uri.removeprefix(f"{store.url}/")
+        images = self._images[location.table]
+        read = partial(images.get, inside) if images.in_archives and inside != uri else partial(read_bytes, uri)
+        return Original(row, read, self._index.tables[location.table].fit)
 
     def _row(self, location: LatentLocation) -> _OriginalRow | None:
         shard = (location.table, location.shard)
@@ -94,14 +101,15 @@ class _OriginalRow:
 class Original:
     """Locates a photograph."""
 
-    def __init__(self, row: _OriginalRow, present_uri: Callable[[str], str], fit: str) -> None:
-        self._row, self._present_uri, self._fit = row, present_uri, fit
+    def __init__(self, row: _OriginalRow, read: Callable[[], bytes], fit: str) -> None:
+        """Take its row, and what returns the bytes of its file."""
+        self._row, self._read, self._fit = row, read, fit
 
     def read(self, side: int) -> np.ndarray | None:
         """Return it as it was embedded, uint8 [side, side, 3]; None if it is gone, or is not the same file any more."""
         row = self._row
         try:
-            pixels = _pixels(self._present_uri(row.uri), row.sha256)
+            pixels = _pixels(self._read, row.sha256)
             return None if pixels is None else as_embedded(pixels, side, self._fit, row.landmarks, row.crop_box)
         except I2SError:  # whatever has become of it, the edit is valid
             return None
@@ -123,13 +131,13 @@ class Original:
         row = self._row
         try:
             if row.transform is None and row.aligned_from is not None:
-                return _pixels(row.aligned_from, row.aligned_from_sha256)
-            return _pixels(self._present_uri(row.uri), row.sha256)
+                return _pixels(partial(read_bytes, row.aligned_from), row.aligned_from_sha256)
+            return _pixels(self._read, row.sha256)
         except I2SError:
             return None
 
 
-def _pixels(uri: str, sha256: str | None) -> np.ndarray | None:
+def _pixels(read: Callable[[], bytes], sha256: str | None) -> np.ndarray | None:
     """Return the pixels of a file; None if it is another one now. Raises I2SError if it cannot be read."""
-    data = read_bytes(uri)
+    data = read()
     return decode_image(data) if hashlib.sha256(data).hexdigest() == sha256 else None

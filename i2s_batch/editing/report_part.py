@@ -11,6 +11,7 @@ from i2s_batch.config import ANIMATIONS
 from i2s_batch.editing.planned_images import FILE, file_of
 from i2s_batch.editing.strips import Strip, load_strips
 from i2s_batch.models import Generator
+from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.reporting.facts import Facts
 from i2s_batch.reporting.files import ReportFiles
@@ -40,22 +41,26 @@ def edit_parts(
     """
     if strips is None:
         strips = [] if network is None else load_strips(files.store.url, network)
-    animations = _Animations(files)
-    shown = [_shown(strip, files, animations) for strip in strips]
+    images = RunImages.of(files.store)
+    animations = _Animations(files, images)
+    shown = [_shown(strip, files, images, animations) for strip in strips]
     if sum(len(strip.after) for strip in strips) == facts.rows:
         return PageParts(strips=shown)
-    return PageParts(strips=shown, every=_every(facts, files.store.url), animations=animations.every())
+    return PageParts(strips=shown, every=_every(facts, files.store.url, images), animations=animations.every())
 
 
-def _shown(strip: Strip, files: ReportFiles, animations: _Animations) -> ShownImage:
+def _shown(strip: Strip, files: ReportFiles, images: RunImages, animations: _Animations) -> ShownImage:
     pictures = []
     for name, pixels in zip(strip.parents, strip.before, strict=True):
         digest = "" if pixels is None else digest_of(name, pixels.tobytes())
         parent = picture_in_page("parent", pixels, files, digest, "parent not available", STRIP_SIDE)
         pictures.append(replace(parent, what=f"{strip.role} {name}"))
     for key, pixels in zip(strip.files, strip.after, strict=True):
-        small = picture_in_page(_name(key), pixels, files, missing="not made", side=STRIP_SIDE)
-        pictures.append(replace(small, whole=url_of(key)) if small.small else small)
+        # Pages cannot show what is in an archive: the whole image is then a file beside them.
+        digest = "" if pixels is None or not images.in_archives else digest_of(key, pixels.tobytes())
+        small = picture_in_page("reconstruction", pixels, files, digest, "not made", STRIP_SIDE)
+        small = replace(small, what=_name(key))
+        pictures.append(replace(small, whole=url_of(key)) if small.small and not images.in_archives else small)
     frames = [pixels for pixels in strip.after if pixels is not None]
     if len(frames) >= _LEAST_FRAMES:
         pictures.append(animation_in_page(frames, animations.url(strip.name, strip.files[0])))
@@ -66,15 +71,16 @@ def _name(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def _every(facts: Facts, out: str) -> Iterator[ShownImage]:
-    """Yield every edited image, which is a file of the run at `out`."""
+def _every(facts: Facts, out: str, images: RunImages) -> Iterator[ShownImage]:
+    """Yield every edited image of the run at `out`: a file, or the name of what is in an archive."""
     table = read_table(out, ["image_id", FILE])
     files = dict(zip(table["image_id"].to_pylist(), _files(table), strict=True))
     for batch in facts.listed.to_batches(_ROWS_AT_ONCE):
         for row in batch.to_pylist():
             done, notes = row["status"] == STATUS_OK, [row["error"]] if row["error"] else []
-            url = url_of(file_of(files.get(row["image_id"]), row["image_id"], row["uri"]))
-            picture = Picture("image", url) if done else Picture("image", missing=row["status"])
+            key = file_of(files.get(row["image_id"]), row["image_id"], row["uri"])
+            picture = Picture("image", missing=f"in {key}") if images.in_archives else Picture("image", url_of(key))
+            picture = picture if done else Picture("image", missing=row["status"])
             yield ShownImage(row["image_id"], "" if done else row["status"], [picture], notes)
 
 
@@ -87,14 +93,15 @@ def _files(table: pa.Table) -> list[str | None]:
 class _Animations:
     """Knows the animations of a run."""
 
-    def __init__(self, files: ReportFiles) -> None:
-        self._store = files.store
+    def __init__(self, files: ReportFiles, images: RunImages) -> None:
+        self._store, self._images = files.store, images
         self._keys = {info.key for info in files.store.list(RunLayout.animations_prefix)}
 
     def url(self, sequence: str, file: str | None) -> str:
         """Return the URL relative to OUT of the animation of a sequence with a frame at the key `file`; '' for none."""
         keys = [RunLayout.animation(sequence, suffix) for suffix in ANIMATIONS]
-        keys += [] if file is None else [RunLayout.animation_of(file, suffix) for suffix in ANIMATIONS]
+        frame = None if file is None else self._images.file_key(file)
+        keys += [] if frame is None else [RunLayout.animation_of(frame, suffix) for suffix in ANIMATIONS]
         return next((url_of(key) for key in keys if key in self._keys), "")
 
     def every(self) -> Iterator[ShownImage]:

@@ -10,6 +10,7 @@ from i2s_batch.config import EditConfig
 from i2s_batch.editing.planned_images import FILE, file_of
 from i2s_batch.images.draw.animations import encode_animation
 from i2s_batch.images.read.decoding import decode_image
+from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.plurals import counted
 from i2s_batch.schema.columns import STATUS_OK
@@ -28,16 +29,19 @@ class _Frame:
     ok: bool
 
 
-def make_animations(store: Store, config: EditConfig, animation: str, report: Callable[[str], None]) -> None:
+def make_animations(
+    store: Store, images: RunImages, config: EditConfig, animation: str, report: Callable[[str], None]
+) -> None:
     """Make the animations of the run in `store` that do not exist yet; one with a failed frame is left out.
 
     Args:
         store: The output of the run.
+        images: Reads its images.
         config: The settings of the run.
         animation: The file format, one of `config.ANIMATIONS`.
         report: Takes lines for people.
     """
-    sequences, keys = _sequences(store, animation)
+    sequences, keys = _sequences(store, images, animation)
     existing = {info.key for info in store.list(RunLayout.animations_prefix)}
     missing = [name for name in sequences if keys[name] not in existing]
     whole = [name for name in missing if all(frame.ok for frame in sequences[name])]
@@ -49,7 +53,7 @@ def make_animations(store: Store, config: EditConfig, animation: str, report: Ca
     def make(name: str) -> None:
         frames = sorted(sequences[name], key=lambda frame: frame.index)
         encoded = encode_animation(
-            lambda index: decode_image(store.get(frames[index].file)), len(frames), animation, config.frames_per_second
+            lambda index: decode_image(images.get(frames[index].file)), len(frames), animation, config.frames_per_second
         )
         store.put(keys[name], encoded)
 
@@ -58,7 +62,7 @@ def make_animations(store: Store, config: EditConfig, animation: str, report: Ca
             pass
 
 
-def _sequences(store: Store, animation: str) -> tuple[dict[str, list[_Frame]], dict[str, str]]:
+def _sequences(store: Store, images: RunImages, animation: str) -> tuple[dict[str, list[_Frame]], dict[str, str]]:
     """Return the frames of every sequence in the table, in the order of the table, and the keys of its animation."""
     names = ("image_id", "status", "sequence", "frame", "uri")
     table = read_table(store.url, [*names, FILE])  # a table of an earlier version has no such column
@@ -72,5 +76,5 @@ def _sequences(store: Store, animation: str) -> tuple[dict[str, list[_Frame]], d
             frame = _Frame(file_of(file, image_id, uri), index, status == STATUS_OK)
             sequences.setdefault(sequence, []).append(frame)
             by_id = RunLayout.animation(sequence, animation)
-            keys[sequence] = by_id if file is None else RunLayout.animation_of(file, animation)
+            keys[sequence] = by_id if file is None else RunLayout.animation_of(images.file_key(file), animation)
     return sequences, keys

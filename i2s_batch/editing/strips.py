@@ -22,6 +22,7 @@ from i2s_batch.images.draw.text import LINE_HEIGHT, draw_text
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.models import Generator
+from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
 from i2s_batch.run.recorded import recorded_tables
@@ -111,7 +112,7 @@ class _Results:
     """Reads the images that an edit has made."""
 
     def __init__(self, out: str, network: Callable[[], Generator]) -> None:
-        self._store, self._network = open_store(out), network
+        self._images, self._network = RunImages.of(open_store(out)), network
 
     def key(self, row: Row) -> str:
         """Return the key of the image file of a row."""
@@ -122,7 +123,7 @@ class _Results:
         if row.latent is None:
             return None
         with suppress(I2SError):
-            data = self._store.get(self.key(row))
+            data = self._images.get(self.key(row))
             if hashlib.sha256(data).hexdigest() == row.sha256:
                 return decode_image(data)
         return image_of(row.latent, self._network())

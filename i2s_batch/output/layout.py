@@ -11,6 +11,8 @@ _CHECKSUM = re.compile(r"manifest/checksums/shard-(\d{5,})\.json")
 _PUBLISHING = re.compile(r"work/publishing/shard-(\d{5,})\.json")
 _ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
 _CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
+_PACK = re.compile(r"work/pictures/\d{5,}/(\d{8,})-([0-9a-f]{32})\.images")
+_ARCHIVED = re.compile(r"pictures/shard-(\d{5,})\.(tar|parquet)/(.+)")
 _REPORT_PAGE = re.compile(r"report/(images|animations)-(\d{5,})\.html")
 _REPORT_IMAGE = re.compile(r"report/images/[0-9a-f]{2}/([0-9a-f]{32})-([a-z]+)\.jpg")
 _PROBE = re.compile(r"work/probe-[0-9a-f]{32}")
@@ -127,6 +129,29 @@ class RunLayout:
         return f"work/rows/{index // _FOLDER:05d}/{index:08d}.arrow"
 
     @staticmethod
+    def pack(index: int, digest: str) -> str:
+        """Return the key of the images of a unit in the work log; `digest`: 32 hexadecimal digits of their content."""
+        return f"work/pictures/{index // _FOLDER:05d}/{index:08d}-{digest}.images"
+
+    @staticmethod
+    def archive(shard: int, suffix: str) -> str:
+        """Return the key of the archive with the images of a shard; `suffix`: tar or parquet."""
+        return f"pictures/shard-{shard:05d}.{suffix}"
+
+    @staticmethod
+    def archived(archive: str, member: str) -> str:
+        """Return what names a member of the archive at the key `archive` as a key names a file."""
+        return f"{archive}/{member}"
+
+    @staticmethod
+    def archive_and_member(key: str) -> tuple[int, str, str] | None:
+        """Return shard, suffix and member that `archived` has put together; None for any other key."""
+        match = _ARCHIVED.fullmatch(key)
+        if match is None or not key.startswith(RunLayout.archive(int(match[1]), match[2]) + "/"):
+            return None
+        return int(match[1]), match[2], match[3]
+
+    @staticmethod
     def checkpoint(index: int) -> str:
         """Return the key of the checkpoint of a unit."""
         return f"work/checkpoints/{index:08d}.npz"
@@ -218,6 +243,12 @@ class RunLayout:
         return _index(_ROW, key, RunLayout.row)
 
     @staticmethod
+    def pack_index(key: str) -> int | None:
+        """Return the unit of whose images this is the key; None for any other key."""
+        match = _PACK.fullmatch(key)
+        return _index(_PACK, key, lambda index: RunLayout.pack(index, match[2])) if match else None
+
+    @staticmethod
     def checkpoint_index(key: str) -> int | None:
         """Return the unit whose checkpoint is at this key; None for any other key."""
         return _index(_CHECKPOINT, key, RunLayout.checkpoint)
@@ -235,8 +266,8 @@ class RunLayout:
         """
         if key in (RunLayout.lease, RunLayout.deaths) or RunLayout.is_probe(key):
             return True
-        indices = (RunLayout.row_index(key), RunLayout.checkpoint_index(key), RunLayout.publishing_index(key))
-        return any(index is not None for index in indices)
+        of_units = (RunLayout.row_index(key), RunLayout.checkpoint_index(key), RunLayout.pack_index(key))
+        return RunLayout.publishing_index(key) is not None or any(index is not None for index in of_units)
 
     @staticmethod
     def names(key: str) -> bool:

@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from i2s_batch.config import ANIMATIONS
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.output.archives.names import unarchived_key
+from i2s_batch.output.archives.registered import ARCHIVES, archive_key
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import is_our_page
 from i2s_batch.output.plan import Plan
@@ -45,8 +47,8 @@ def is_unbegun(store: Store) -> bool:
 
 
 def _is_begun(key: str) -> bool:
-    indices = (RunLayout.row_index(key), RunLayout.checkpoint_index(key), RunLayout.publishing_index(key))
-    return key == RunLayout.deaths or any(index is not None for index in indices)
+    begun = (RunLayout.row_index, RunLayout.checkpoint_index, RunLayout.pack_index, RunLayout.publishing_index)
+    return key == RunLayout.deaths or any(index(key) is not None for index in begun)
 
 
 def has_plan(store: Store) -> bool:
@@ -143,12 +145,14 @@ def _image_keys(store: Store, record: RunRecord, plan: Plan) -> Iterator[set[str
     present = [prefix for prefix in _OF_IMAGES if next(iter(store.list(prefix)), None) is not None]
     if not present or record.settings.kind == EMBED:
         return
-    suffix = record.settings.picture_format or "png"
+    suffix, output = record.settings.picture_format or "png", record.settings.output
+    if output in ARCHIVES:
+        yield {archive_key(output, shard) for shard in range(plan.shards)}
     for rows in plan.parts():
         keys = {key for image_id in rows["image_id"].to_pylist() for key in _of_image(image_id, suffix)}
-        files = _as_planned(store, rows, record.is_edit)
+        files = set() if output in ARCHIVES else _as_planned(store, rows, record.is_edit)
         beside = {name(key) for key in files for name in (RunLayout.side_by_side, RunLayout.unaligned)}
-        yield keys | files | beside | _animations(rows, record.is_edit)
+        yield keys | files | beside | _animations(rows, record)
 
 
 def _of_image(image_id: str, suffix: str) -> tuple[str, str]:
@@ -170,12 +174,14 @@ def _files(rows: pa.Table, is_edit: bool) -> list[str | None]:
     return files
 
 
-def _animations(rows: pa.Table, is_edit: bool) -> set[str]:
-    if not is_edit or "sequence" not in rows.column_names:
+def _animations(rows: pa.Table, record: RunRecord) -> set[str]:
+    in_archives = record.settings.output in ARCHIVES
+    if not record.is_edit or "sequence" not in rows.column_names:
         return set()
     keys = set()
-    for name, file in set(zip(rows["sequence"].to_pylist(), _files(rows, is_edit), strict=True)):
+    for name, file in set(zip(rows["sequence"].to_pylist(), _files(rows, record.is_edit), strict=True)):
         if name is not None:
+            frame = unarchived_key(file) if file and in_archives else file
             keys |= {RunLayout.animation(name, suffix) for suffix in ANIMATIONS}
-            keys |= {RunLayout.animation_of(file, suffix) for suffix in ANIMATIONS} if file else set()
+            keys |= {RunLayout.animation_of(frame, suffix) for suffix in ANIMATIONS} if frame else set()
     return keys

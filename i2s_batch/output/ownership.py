@@ -31,7 +31,7 @@ _SYSTEM_FILES = frozenset(
     | {".Trashes", ".TemporaryItems", "$RECYCLE.BIN", "System Volume Information"}
 )
 _SYSTEM_PREFIXES = ("._", ".nfs0")  # AppleDouble; files on NFS that were deleted while they were open
-_LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index)
+_LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index, RunLayout.pack_index)
 # Fields by which our JSON files are recognised.
 _FIELDS = {
     RunLayout.lease: {"id", "host", "pid", "since", "beat"},
@@ -194,7 +194,8 @@ def _is_by_its_content(store: Store, key: str) -> bool:
     if key == RunLayout.plan:
         return is_plan(store)
     if any(index(key) is not None for index in _LOGGED):  # training programs use such names for their checkpoints too
-        return is_marked(store.get(key, _LIMIT_BYTES))
+        with store.open(key) as file:  # the images of a unit may be large
+            return is_marked(file.read(_MARKED_BYTES))
     if RunLayout.publishing_index(key) is not None:
         return {"sha256", "size"} <= json_object(store.get(key, _LIMIT_BYTES)).keys()
     if RunLayout.is_probe(key):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from i2s_batch.errors import StorageError
+from i2s_batch.output.archives.image_log import Pack
+from i2s_batch.output.archives.writing import ArchiveWriter, packs_of
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.logged_rows import planned_rows, with_planned_columns
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import publish_shard
 from i2s_batch.output.run_state import RunState
-from i2s_batch.output.work_log import RowsGoneError, WorkLog
+from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.storage import Store
 from i2s_batch.table.shards import parse_shard, read_shard, read_statuses
@@ -30,9 +32,17 @@ class Assembler:
     """
 
     def __init__(
-        self, store: Store, plan: Plan, log: WorkLog, metadata: dict[str, str], confirm: Callable[[], None]
+        self,
+        store: Store,
+        plan: Plan,
+        log: WorkLog,
+        metadata: dict[str, str],
+        confirm: Callable[[], None],
+        archives: ArchiveWriter | None = None,
     ) -> None:
+        """Publish with the file metadata `metadata`; `archives`: where the images of the rows go, None for files."""
         self._store, self._plan, self._log, self._metadata, self._confirm = store, plan, log, metadata, confirm
+        self._archives = archives
 
     def published(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of a shard that is already in the table, in the plan's order; `columns`: None for all."""
@@ -63,6 +73,8 @@ class Assembler:
     def publish(self, shard: int, logged: Iterable[int], exists: bool) -> None:
         """Write a shard from the `logged` rows and, if it `exists`, its present rows; then delete the logged rows.
 
+        The archive of its images, where there is one, is written before it.
+
         An ok row is never replaced by one that is not. A shard that has all rows already, because a driver ended before
         it deleted the logged ones, stays as it is.
         """
@@ -73,6 +85,7 @@ class Assembler:
         except RowsGoneError:
             self._confirm()  # the likely reason is a lost lease, whose error is clearer
             raise
+        packs = {} if self._archives is None else packs_of(self._plan, logged, rows)
         present, old = self._read_shard(shard) if exists else (None, None)
         if old is not None:
             rows = self._merged(old.select(rows.column_names).cast(rows.schema), rows)
@@ -83,12 +96,27 @@ class Assembler:
             )
         rows = with_planned_columns(rows, images)
         complete = old is not None and rows.equals(old.select(rows.column_names).cast(rows.schema))
+        if self._archives is not None and (not complete or self._archives.missing([shard])):
+            self._write_archive(self._archives, shard, rows, packs, old)
         if not complete and not self._put(shard, rows, present):
             # The shard has changed: an earlier driver's last write came late. Start again from the present shard.
             self.publish(shard, logged, exists=True)
             return
         self._confirm()
         self._log.delete_rows(logged)
+        if self._archives is not None:
+            self._archives.delete_packs(packs)
+
+    def _write_archive(
+        self, archives: ArchiveWriter, shard: int, rows: pa.Table, packs: Mapping[int, Pack], old: pa.Table | None
+    ) -> None:
+        """Write the archive of a shard; units whose images are damaged count as not done from then on."""
+        try:
+            archives.write(self._plan, shard, rows, packs, old, self._confirm)
+        except RowsDamagedError as error:
+            self._confirm()
+            self._log.delete_rows(error.reasons)
+            raise
 
     def _read_shard(self, shard: int) -> tuple[bytes, pa.Table]:
         """Return a shard in the table: its bytes and its rows."""

@@ -14,6 +14,7 @@ from i2s_batch.config import RunConfig
 from i2s_batch.errors import StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.work import generator_work
+from i2s_batch.output.archives.writing import ArchiveWriter
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
 from i2s_batch.output.logged_rows import delete_damaged_rows
@@ -129,6 +130,10 @@ class Run(ABC):
     def _complete(self) -> None:  # noqa: B027
         """Make what is made from the whole table, once it exists."""
 
+    def _archives(self) -> ArchiveWriter | None:
+        """Return what writes the archives of the images; None for a run that writes none."""
+        return None
+
     def _same_source(self, existing: RunRecord, asked: RunRecord) -> RunRecord:
         """Return the record asked for, with the names of `existing` for sources that are the same files."""
         return with_recorded_sources(existing, asked)
@@ -160,7 +165,7 @@ class Run(ABC):
         """Return what the run would do, for `--dry-run`."""
         plan = self.plan()
         plan = self._updated(plan) if self._resumed else plan
-        state = scan(self._store, plan, self._log) if self._resumed else nothing_done(plan)
+        state = self._scan(plan) if self._resumed else nothing_done(plan)
         if self._resumed and not state.remaining:
             self._name_new_images(plan)
         if self._resumed and self._config.retry_failed:
@@ -228,14 +233,24 @@ class Run(ABC):
             except RowsGoneError as error:
                 lease.confirm()
                 self._report(f"{error}, which an earlier driver may have removed; checking again what is done")
-            except RowsDamagedError:
+            except RowsDamagedError as error:
                 lease.confirm()
-                delete_damaged_rows(self._log, self.plan(), self._report)
+                if not delete_damaged_rows(self._log, self.plan(), self._report):
+                    self._report(f"{next(iter(error.reasons.values()))}; the images of the unit are computed again")
         return self._execute(cluster, lease)
 
     @property
     def _log(self) -> WorkLog:
         return WorkLog(self._store.url, self.generator.latent_size, self._record.row_origin)
+
+    def _scan(self, plan: Plan, report: Callable[[str], None] = lambda line: None) -> RunState:
+        """Return what is done: that of which the rows exist and, where images go into archives, the archive too."""
+        state, archives = scan(self._store, plan, self._log, report), self._archives()
+        for shard in archives.missing(state.published) if archives is not None else ():
+            report(f"the archive of shard {shard} is missing; its images are made again")
+            units = plan.units_of(shard)
+            state.done[[unit for unit in units if unit not in state.logged.get(shard, ())]] = False
+        return state
 
     def _loaded_plan(self) -> Plan:
         return Plan.load(self._store, self._config.shard_size)
@@ -304,10 +319,13 @@ class Run(ABC):
     def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
         config, record = self._config, self.begin(lease.confirm)
         plan, log = self.plan(), self._log
-        assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm)
+        archives = self._archives()
+        assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm, archives)
         lease.confirm()  # before another driver's unfinished publications are completed
         settle_publications(self._store, self._report)
-        state = scan(self._store, plan, log, self._report)
+        if archives is not None:
+            archives.discard_unfinished()
+        state = self._scan(plan, self._report)
         lease.confirm()
         retried = reset_failures(state, assembler, log, plan) if config.retry_failed else 0
         if config.retry_failed:

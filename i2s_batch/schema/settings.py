@@ -78,6 +78,7 @@ class RunSettings:
     classes: str | None = None
     operation: str | None = None
     picture_format: str | None = None
+    output: str = "files"
 
     def __post_init__(self) -> None:
         if self.shard_size is not None and not 1 <= self.shard_size <= MOST_ROWS:

@@ -85,6 +85,18 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(TEMPORARY_PREFIX + uuid.uuid4().hex)
 
 
+@contextmanager
+def temporary_folder_beside(path: Path) -> Iterator[Path]:
+    """Make a folder that is to replace `path`; it is removed with all that is in it if it has not."""
+    folder = temporary_beside(path)
+    with errors_named(path):
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def is_temporary(name: str) -> bool:
     """Return whether `temporary_beside` gives such names; a name that only begins like one may be the user's."""
     return _TEMPORARY.fullmatch(name) is not None

@@ -6,11 +6,11 @@ import ctypes
 import errno
 import io
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -130,7 +130,13 @@ def _replace(temporary: Path, path: Path) -> bool:
 
 
 def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, Path], bool]) -> bool:
-    """Write `data`, or the content of a file, beside `path`, then `publish(temporary, path)`; durable on return.
+    """Write `data`, or the content of a file, beside `path`, then `publish(temporary, path)`; durable on return."""
+    source = io.BytesIO(data) if isinstance(data, bytes) else data
+    return _write_chunks(path, iter(partial(source.read, COPIED_BYTES), b""), publish)
+
+
+def _write_chunks(path: Path, chunks: Iterable[bytes], publish: Callable[[Path, Path], bool]) -> bool:
+    """Write chunks beside `path`, then `publish(temporary, path)`; durable on return.
 
     The temporary name is one that listings ignore.
     """
@@ -138,7 +144,7 @@ def _write_through(path: Path, data: bytes | BinaryIO, publish: Callable[[Path, 
     descriptor = _create(temporary)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, COPIED_BYTES)
+            file.writelines(chunks)
             file.flush()
             # The content before the name: after a crash no name may lead to half a file.
             os.fsync(file.fileno())
@@ -189,6 +195,12 @@ class LocalStore(Store):
         path = self._path(key)
         with open_regular(str(source)) as data, errors_named(path):
             _write_through(path, data, _replace)
+
+    def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Write chunks under a temporary name as they come, and rename the file."""
+        path = self._path(key)
+        with errors_named(path):
+            _write_chunks(path, chunks, _replace)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         """Write files, then make all of them durable with one call where the system has it."""

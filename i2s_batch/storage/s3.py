@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -16,6 +16,7 @@ from i2s_batch.storage.local import open_regular
 from i2s_batch.storage.s3_client import CREDENTIALS, is_transient, s3_call
 from i2s_batch.storage.s3_file import TAIL_BYTES, RangedFile
 from i2s_batch.storage.s3_listing import Page, list_keys
+from i2s_batch.storage.s3_multipart import MultipartUpload, discard_uploads, in_parts
 from i2s_batch.storage.store import ObjectInfo, ObjectUnreadableError, Store
 from i2s_batch.storage.urls import without_secrets
 
@@ -135,6 +136,19 @@ class S3Store(Store):
                 client.put_object(**self._name(key), Body=data)
 
         s3_call(self.uri(key), send)
+
+    def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Write chunks with one PUT, or where they are more than one part holds with a multipart upload."""
+        parts = in_parts(chunks)
+        first, second = next(parts), next(parts, None)
+        if second is None:
+            self.put(key, first)
+        else:
+            MultipartUpload(self.uri(key), self._name(key)).send(chain((first, second), parts))
+
+    def discard_unfinished(self, prefix: str) -> None:
+        """Abort the multipart uploads to keys under `prefix` that were never completed."""
+        discard_uploads(self.bucket, self.prefix + prefix)
 
     def put_new(self, key: str, data: bytes) -> bool:
         """Create an object with a conditional PUT (If-None-Match)."""

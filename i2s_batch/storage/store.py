@@ -76,6 +76,19 @@ class Store(ABC):
     def put_file(self, key: str, source: Path) -> None:
         """Write the bytes of a local file as `put` does, without holding all of them in memory."""
 
+    def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Write an object of many chunks as `put` does; what `chunks` raises leaves the object as it was.
+
+        A store that can do so holds only a few of the chunks in memory; this one joins them.
+        """
+        self.put(key, b"".join(chunks))
+
+    def discard_unfinished(self, prefix: str) -> None:  # noqa: B027 - most stores have nothing of the kind
+        """Remove what killed callers of `put_chunks` left under `prefix` that `sweep` cannot find.
+
+        To be called only while nobody else writes there.
+        """
+
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         """Write several objects, by key; all are durable on return. If it fails, some may have been written."""
         for key, data in objects.items():

@@ -1,4 +1,4 @@
-"""Registers the formats in which latents are exported, by the end of the file's name.
+"""Registers the formats in which latents are exported: files by the end of their name, and folders by their own.
 
 A new one is one file and one line here.
 """
@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from i2s_batch.registry import Declaration, Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from i2s_batch.table.hugging_face_dataset import ImageSource
 
 # Writes the latents of the run at OUT for which an SQL condition holds into a file; returns their number.
 Writer = Callable[[str, str | None, BinaryIO], int]
@@ -39,6 +44,21 @@ EXPORTERS: Registry[Exporter] = Registry(
             "pt",
             "The same for torch.load, weights only.",
             "i2s_batch.table.export:write_pt",
+        ),
+    ],
+)
+
+# Writes the latents of the run at OUT for which an SQL condition holds into an empty folder, with the images that the
+# last argument returns; returns their number.
+FolderWriter = Callable[[str, "str | None", "Path", "ImageSource | None"], int]
+
+FOLDER_EXPORTERS: Registry[Declaration[FolderWriter]] = Registry(
+    "format",
+    [
+        Declaration(
+            "huggingface",
+            "A folder that Hugging Face datasets read, with a dataset card.",
+            "i2s_batch.table.hugging_face_dataset:write_dataset",
         ),
     ],
 )

@@ -17,11 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from i2s_batch.editing.edit_run import EditRun, EditRunRequest
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import I2SError
 from i2s_batch.inversion import Embedder
+from i2s_batch.models.loading import generator_weights
 from i2s_batch.output import lease
-from i2s_batch.run.execution import RunInterruptedError
+from i2s_batch.run.execution import Run, RunInterruptedError
 from i2s_batch.run.pools import Cluster, InProcessCluster
 from i2s_batch.storage import exclusive
 
@@ -45,14 +47,14 @@ class Stop(NamedTuple):
 
 @dataclass
 class Driver:
-    """A run of `job` in a process of its own. What it says is added to `OUT.said`.
+    """A run of `job`, an embedding or an edit, in a process of its own. What it says is added to `OUT.said`.
 
     `on`: makes the cluster of its workers, in that process.
     `stop`: when it sends itself a signal.
     `machine`: what it says its machine is; `heartbeat_s`, `expiry_s`, `lock_timeout_s`: of its lease.
     """
 
-    job: EmbedRunRequest
+    job: EmbedRunRequest | EditRunRequest
     on: Callable[[], Cluster] = InProcessCluster
     stop: Stop | None = None
     machine: str | None = None
@@ -117,12 +119,18 @@ def _drive(driver: Driver) -> None:
     began = time.monotonic()
     try:
         with Path(f"{driver.job.out}.said").open("a", buffering=1) as said:
-            EmbedRun(driver.job, report=lambda line: print(line, file=said)).execute(driver.on())
+            _run_of(driver.job, lambda line: print(line, file=said)).execute(driver.on())
     except RunInterruptedError:
         sys.exit(INTERRUPTED)
     except I2SError as error:
         driver._error.value = str(error).encode()[:1999]
     driver._seconds.value = time.monotonic() - began
+
+
+def _run_of(job: EmbedRunRequest | EditRunRequest, report: Callable[[str], None]) -> Run:
+    if isinstance(job, EmbedRunRequest):
+        return EmbedRun(job, report=report)
+    return EditRun(job, generator_weights(job.generator), report)
 
 
 def _count_updates(driver: Driver) -> None:

@@ -62,7 +62,7 @@ def kind_of(method: str, path: str, headers: http.client.HTTPMessage) -> str:
     if method == "PUT":
         return "conditional write" if headers.get("If-Match") or headers.get("If-None-Match") else "write"
     if method == "POST":
-        return "delete"
+        return "upload" if "uploads" in path or "uploadId" in path else "delete"
     return "listing" if "list-type=2" in path else "read"
 
 

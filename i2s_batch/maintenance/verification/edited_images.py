@@ -12,6 +12,7 @@ from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.maintenance.verification.embedded_rows import Rerendered
 from i2s_batch.models import Generator
+from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.schema.row import Row
 from i2s_batch.storage import Store
@@ -30,12 +31,14 @@ class EditedImages:
 
     Attributes:
         store: The output.
+        images: Reads its images.
         generator: The generator of the run.
         picture_format: The run's file format.
         precision: The run's precision.
     """
 
     store: Store
+    images: RunImages
     generator: Generator
     picture_format: str
     precision: str
@@ -56,7 +59,7 @@ class EditedImages:
         key = RunLayout.picture(row.image_id, self.picture_format) if recorded is None else str(recorded)
         uri = self.store.uri(key)
         try:
-            data = self.store.get(key)
+            data = self.images.get(key)
         except ObjectNotFoundError:
             return Rerendered("", [f"its image {uri!r} is missing"])
         except StorageError as error:

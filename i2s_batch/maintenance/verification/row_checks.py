@@ -14,6 +14,7 @@ from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.maintenance.verification.edited_images import EditedImages
 from i2s_batch.maintenance.verification.embedded_rows import TOLERANCES, EmbeddedRows
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
+from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.run.networks import generator_of, vgg_of
 from i2s_batch.schema.metadata import META_GENERATOR, META_VGG
 from i2s_batch.schema.settings import RunSettings, TableSettings
@@ -81,7 +82,7 @@ def row_check(
                 f"{store.url} is an edit, and edits use no VGG-16; {networks.vgg!r} is given, leave it out"
             )
         picture_format = run.picture_format if run.picture_format in PICTURE_FORMATS else "png"
-        return EditedImages(store, generator, picture_format, precision)
+        return EditedImages(store, RunImages(store, run), generator, picture_format, precision)
     vgg_weights, why_none = None, _LOCATION_UNKNOWN.format("VGG-16", "vgg")
     if networks.recorded or networks.vgg is not None:
         vgg_weights, why_none = vgg_of(store.url, metadata.get(META_VGG, ""), networks.vgg)

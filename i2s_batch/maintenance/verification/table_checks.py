@@ -13,11 +13,14 @@ import pyarrow.parquet as pq
 from i2s_batch.concurrency import map_ahead
 from i2s_batch.config import ImageSettings
 from i2s_batch.errors import ConfigError, I2SError, ObjectNotFoundError, StorageError
+from i2s_batch.maintenance.verification.archive_checks import archive_findings
 from i2s_batch.maintenance.verification.embedded_rows import EmbeddedRows
 from i2s_batch.maintenance.verification.file_facts import NOTHING_EXPECTED, ExpectedFacts
 from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, duplicate_ids
 from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
 from i2s_batch.maintenance.verification.shard_checks import Expected, Finding, check_shard
+from i2s_batch.output.archives.reading import RunImages
+from i2s_batch.output.archives.registered import ARCHIVES
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.moved_source import moved_uri
 from i2s_batch.output.plan import Plan
@@ -105,6 +108,11 @@ def check_table(
     if plan is not None:
         findings, found.missing = check_presence(store, shards, plan)
         found.findings += findings
+    if settings.run.output in ARCHIVES:
+        images = RunImages(store, settings.run)
+        for shard in (each for each in shards if each.sound):
+            index = RunLayout.shard_index(shard.key) or 0
+            found.findings += archive_findings(store, images, settings.run.output, index)
     if check is not None:
         _check_sample(store, shards, check, sample, found, () if record is None else record.moved)
     return found
