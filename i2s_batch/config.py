@@ -72,6 +72,10 @@ class EmbedConfig:
         stop_plateau: Early stopping: an image ends when its best loss has improved by less than this many percent
             within `plateau_steps` steps; None switches it off.
         plateau_steps: The patience of early stopping, in steps.
+        noise_steps: Steps of the noise stage: with the latent fixed, the noise maps of the image are optimised
+            (Image2StyleGAN++); 0 leaves all images the stored noise.
+        noise_learning_rate: The learning rate of Adam in the noise stage.
+        noise_penalty: The weight of the mean squared distance of the noise maps from the stored ones.
         compile: Whether the step of a full batch is compiled; None compiles where it is worth it, on a GPU.
     """
 
@@ -89,6 +93,9 @@ class EmbedConfig:
     loss_weights: LossWeights = LossWeights()
     stop_plateau: float | None = None
     plateau_steps: int = 250
+    noise_steps: int = 0
+    noise_learning_rate: float = 0.1
+    noise_penalty: float = 1e-3
     compile: bool | None = None
 
     def __post_init__(self) -> None:
@@ -100,7 +107,13 @@ class EmbedConfig:
         least = OPTIMIZERS.get(self.optimizer).least_window
         _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
         _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
-        for name in ("learning_rate", "epsilon"):
+        _check(
+            0 <= self.noise_steps <= 1_000_000,
+            f"noise steps are {self.noise_steps}; they must be between 0 and 1000000",
+        )
+        limits = f"noise penalty is {self.noise_penalty}; it must be finite and >= 0"
+        _check(0 <= self.noise_penalty < float("inf"), limits)
+        for name in ("learning_rate", "noise_learning_rate", "epsilon"):
             value = getattr(self, name)
             words = name.replace("_", " ")
             _check(0 < value < float("inf"), f"{words} is {value}; it must be finite and above 0")
@@ -124,6 +137,8 @@ class EmbedConfig:
             del settings["stop_plateau"], settings["plateau_steps"]
         if self.optimizer == "adam":
             del settings["optimizer"]
+        if not self.noise_steps:
+            del settings["noise_steps"], settings["noise_learning_rate"], settings["noise_penalty"]
         return settings
 
 
