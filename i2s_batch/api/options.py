@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, TypedDict, TypeVar, cast, get_type_hints
 
 from i2s_batch.argument_types import path_or_url, typed
@@ -102,9 +103,16 @@ class EmbedOptions(ImageOptions, total=False):
 
     Attributes:
         update: True embeds what is new or has changed in the source since the run was planned. Default: False.
+        noise_steps: The number of steps of the noise stage, which optimizes an image's noise maps after its latent.
+            Default: 0, every image keeps the stored noise.
+        noise_learning_rate: The learning rate of Adam in the noise stage. Default: NLR.
+        noise_penalty: The weight of the noise maps' mean squared distance from the stored ones. Default: NPEN.
     """
 
     update: bool
+    noise_steps: int
+    noise_learning_rate: float
+    noise_penalty: float
 
 
 class StudyOptions(ImageOptions, total=False):
@@ -185,7 +193,7 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
     usual = EmbedRunConfig()
     return EmbedRunConfig(
         **vars(_run_config(options)),
-        embed=_embed_config(options),
+        embed=_with_noise(_embed_config(options), options),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
         grow=options.get("update", usual.grow),
         source_moved=options.get("source_moved", usual.source_moved),
@@ -283,6 +291,20 @@ def _embed_config(options: ImageOptions) -> EmbedConfig:
         stop_plateau=early_stopping,
         plateau_steps=options.get("patience", usual.plateau_steps),
         compile=options.get("compile", usual.compile),
+    )
+
+
+def _with_noise(config: EmbedConfig, options: EmbedOptions) -> EmbedConfig:
+    """Return the settings with those of the noise stage."""
+    steps = options.get("noise_steps", config.noise_steps)
+    for name in ("noise_learning_rate", "noise_penalty"):
+        if not steps and name in options:
+            raise ConfigError(f"{name} has no effect without noise_steps; leave it out")
+    return replace(
+        config,
+        noise_steps=steps,
+        noise_learning_rate=options.get("noise_learning_rate", config.noise_learning_rate),
+        noise_penalty=options.get("noise_penalty", config.noise_penalty),
     )
 
 

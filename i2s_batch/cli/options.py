@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
 from i2s_batch.cli.option_types import AutoOr, Location, Weights
 from i2s_batch.cli.settings_file import config_option
-from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, TERMS
+from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, TERMS, EmbedConfig
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -141,6 +141,33 @@ def _embedding_options() -> list[Callable[[F], F]]:
     ]
 
 
+def noise_options(command: F) -> F:
+    """Give a command the options of the noise stage."""
+    usual = EmbedConfig()
+    options = [
+        option(
+            "--noise-steps",
+            group=EMBEDDING,
+            default=usual.noise_steps,
+            help="Steps of the noise stage: after the latent, the noise maps of each image are optimized too, and "
+            "written to OUT/noise/. 0 keeps the stored noise.",
+        ),
+        option(
+            "--noise-learning-rate",
+            group=EMBEDDING,
+            default=usual.noise_learning_rate,
+            help="Learning rate of Adam in the noise stage.",
+        ),
+        option(
+            "--noise-penalty",
+            group=EMBEDDING,
+            default=usual.noise_penalty,
+            help="Weight of the mean squared distance of the noise maps from the stored ones.",
+        ),
+    ]
+    return _decorated(command, options)
+
+
 # `Any`: what a command is called with by click, a value of another type for each option.
 def run_arguments(**options: Any) -> dict[str, Any]:
     """Return the options of a run as those of Python's functions, which do not take what has no effect."""
@@ -150,6 +177,9 @@ def run_arguments(**options: Any) -> dict[str, Any]:
     if "early_stopping" in options and options["early_stopping"] is None:
         refuse_without_effect(["--patience"], "without --early-stopping")
         del options["patience"]
+    if "noise_steps" in options and not options["noise_steps"]:
+        refuse_without_effect(["--noise-learning-rate", "--noise-penalty"], "without --noise-steps")
+        del options["noise_learning_rate"], options["noise_penalty"]
     for name in ("batch_size", "actors"):
         options[name] = "auto" if options[name] is None else options[name]
     return options

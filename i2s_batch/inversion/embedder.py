@@ -420,9 +420,11 @@ class Embedder:
         if state.history.shape != (state.step, len(TERMS)):
             found = f"loss terms of shape {list(state.history.shape)}"
             return f"the checkpoint of {image_id!r} has {found}; expected {[state.step, len(TERMS)]}"
-        if state.noise is not None:
-            objection = (
-                "noise maps, and no noise stage" if self._noise is None else self._noise.objection_to(state.noise)
-            )
-            return f"the checkpoint of {image_id!r} has {objection}" if objection else ""
-        return ""
+        return self._noise_objection(state)
+
+    def _noise_objection(self, state: SlotState) -> str:
+        """Return why the noise maps of a state cannot be resumed, in one sentence; empty if they can."""
+        if state.noise is None:
+            return ""
+        objection = "noise maps, and no noise stage" if self._noise is None else self._noise.objection_to(state.noise)
+        return f"the checkpoint of {state.image_id!r} has {objection}" if objection else ""

@@ -8,6 +8,6 @@ import torch
 def distance_penalty(maps: torch.Tensor, stored: torch.Tensor) -> torch.Tensor:
     """Return (1 / N) ||n - n_0||^2 of each image: maps [B, N], stored [N] -> [B].
 
-    Stored noise has unit variance, so that 1 means: as far from it as another draw of noise would be on average / sqrt 2.
+    Stored noise has unit variance, so that 1 means: off by one standard deviation.
     """
     return (maps - stored).square().mean(1)

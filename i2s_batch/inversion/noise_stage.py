@@ -46,6 +46,11 @@ class _Occupant:
         return self.result.seconds + time.monotonic() - self.started_at
 
 
+def without_noise(steps: int, family: str) -> ConfigError:
+    """Return the error of a noise stage with a generator that has no noise."""
+    return ConfigError(f"noise steps are {steps}, and a {family} generator has no noise maps; leave them out")
+
+
 def noise_stage_of(generator: GeneratorLike, features: Features, config: EmbedConfig, most: int) -> NoiseStage | None:
     """Return the noise stage of an embedding; None without one.
 
@@ -56,10 +61,7 @@ def noise_stage_of(generator: GeneratorLike, features: Features, config: EmbedCo
         return None
     layout: NoiseLayout = getattr(generator, "noise_layout", NoiseLayout())
     if not layout.sides:
-        family = getattr(generator, "family", type(generator).__name__)
-        raise ConfigError(
-            f"noise steps are {config.noise_steps}, and a {family} generator has no noise maps; leave them out"
-        )
+        raise without_noise(config.noise_steps, getattr(generator, "family", type(generator).__name__))
     return NoiseStage(cast(NoiseGenerator, generator), features, config, most)
 
 

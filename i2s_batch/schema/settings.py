@@ -66,6 +66,9 @@ class RunSettings:
     loss_weights: LossWeights | None = None
     stop_plateau: float | None = None
     plateau_steps: int | None = None
+    noise_steps: int | None = None
+    noise_learning_rate: float | None = None
+    noise_penalty: float | None = None
     study: str | None = None
     sample: int | None = None
     classes: str | None = None
