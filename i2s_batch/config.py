@@ -16,6 +16,7 @@ FITS = ("crop", "pad", "stretch")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+NOISE = ("drop", "keep")  # the noise maps of an image that is edited
 DEVICES = ("auto", "cpu", "cuda")
 MOST_STRENGTHS = 10_000  # in one edit: run.json and the metadata of every shard hold them all
 
@@ -237,16 +238,19 @@ class EditConfig(RunConfig):
         animation: File format of the animation that is made of each sequence, one of `ANIMATIONS`; None makes none.
         frames_per_second: Frame rate of animations.
         side_by_side: Whether each image is also written beside its photograph.
+        noise: Whether images are drawn with the stored noise or the maps of the image that is edited, one of `NOISE`.
     """
 
     picture_format: str = "png"
     animation: str | None = None
     frames_per_second: float = 12.0
     side_by_side: bool = False
+    noise: str = "drop"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_choice("picture format", self.picture_format, PICTURE_FORMATS)
+        _check_choice("noise", self.noise, NOISE)
         if self.animation is not None:
             _check_choice("animation", self.animation, ANIMATIONS)
         rate = self.frames_per_second
@@ -254,4 +258,6 @@ class EditConfig(RunConfig):
 
     def identity(self) -> dict[str, Json]:
         """Return the settings that a resumed run must agree with, as JSON values."""
-        return {"precision": self.precision, "shard_size": self.shard_size, "picture_format": self.picture_format}
+        kept: dict[str, Json] = {} if self.noise == "drop" else {"noise": self.noise}
+        settings: dict[str, Json] = {"precision": self.precision, "shard_size": self.shard_size}
+        return settings | {"picture_format": self.picture_format} | kept

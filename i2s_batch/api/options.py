@@ -140,6 +140,8 @@ class EditRunOptions(RunOptions, total=False):
         fps: The images per second of an animation. Default: 12.
         side_by_side: True writes each image beside its photograph, too, in OUT/side-by-side/; of a render alone.
             Default: False.
+        noise: The noise maps of the images: drop (the default) draws with the stored noise, keep with the maps of the
+            image that is edited, which embed() makes with `noise_steps`.
     """
 
     where: str | None
@@ -148,6 +150,7 @@ class EditRunOptions(RunOptions, total=False):
     animation: str | None
     fps: float
     side_by_side: bool
+    noise: str
 
 
 Options = TypeVar("Options", EmbedOptions, StudyOptions, EditRunOptions)
@@ -249,6 +252,7 @@ def edit_config(options: EditRunOptions, usual_animation: str | None, operation:
         animation=animation,
         frames_per_second=options.get("fps", usual.frames_per_second),
         side_by_side=options.get("side_by_side", usual.side_by_side),
+        noise=options.get("noise", usual.noise),
     )
 
 

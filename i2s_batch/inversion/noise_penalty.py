@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 
-def distance_penalty(maps: torch.Tensor, stored: torch.Tensor) -> torch.Tensor:
-    """Return (1 / N) ||n - n_0||^2 of each image: maps [B, N], stored [N] -> [B].
+def distance_penalty(effects: torch.Tensor, stored: torch.Tensor) -> torch.Tensor:
+    """Return (1 / N) ||u - u_0||^2 of each image: effects [B, N], those of the stored noise [N] -> [B].
 
-    Stored noise has unit variance, so that 1 means: off by one standard deviation.
+    Taken of the effects, strength times map, not of the maps: coarse layers, whose strengths are large and whose noise
+    could say what the latent should say, are held back; fine layers have weak strengths and are free to draw texture.
     """
-    return (maps - stored).square().mean(1)
+    return (effects - stored).square().mean(1)

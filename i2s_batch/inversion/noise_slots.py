@@ -1,5 +1,8 @@
 """Optimises the noise maps of several images in a batch, with the latents fixed. No image knows of its neighbours.
 
+What is optimised is the effect u of each map n: its layer's strength s times the map. Strengths differ by a factor of
+some hundreds between the layers of a generator, so that no learning rate suits all maps; one suits all effects.
+
 The steps are plain ones: the fused operators of the compiled step give no gradient of the noise.
 """
 
@@ -7,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -17,8 +21,11 @@ from i2s_batch.inversion.noise_penalty import distance_penalty
 from i2s_batch.inversion.noise_state import NoiseState
 from i2s_batch.inversion.spaces import NoiseGenerator
 
+# Below this a layer has no noise: its maps stay as they are, since their gradient is 0.
+_LEAST_STRENGTH = 1e-6
+
 # What is joined and dropped together, one image each.
-_TENSORS = ("maps", "m", "v", "step", "finite", "ws", "target")
+_TENSORS = ("effects", "m", "v", "step", "finite", "ws", "target")
 
 
 @dataclass(frozen=True)
@@ -37,21 +44,40 @@ class NoiseObjective:
     weights: torch.Tensor
     penalty_weight: float
 
+    @cached_property
+    def strengths(self) -> torch.Tensor:
+        """Return the strength of each value of the maps, [N]; not 0, which would leave no map to an effect."""
+        return self.generator.noise_layout.expanded(self.generator.noise_strengths.clamp(min=_LEAST_STRENGTH))
+
+    @cached_property
+    def stored(self) -> torch.Tensor:
+        """Return the effects of the stored noise, [N]."""
+        return self.generator.stored_noise * self.strengths
+
+    def maps(self, effects: torch.Tensor) -> torch.Tensor:
+        """Return the maps [B, N] that have these effects."""
+        return effects / self.strengths
+
     def losses(
-        self, maps: torch.Tensor, ws: torch.Tensor, target: torch.Tensor, target_features: Sequence[torch.Tensor]
+        self, effects: torch.Tensor, ws: torch.Tensor, target: torch.Tensor, target_features: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the sum over the batch with the penalty, and the loss [B] of each image without it."""
-        images = self.generator.synthesize_with_noise(ws, maps)
-        loss = loss_terms(images, target, self.features(images), target_features) @ self.weights
-        penalty = distance_penalty(maps, self.generator.stored_noise)
-        return (loss + self.penalty_weight * penalty).sum(), loss
+        _, loss = self.judged(self.maps(effects), ws, target, target_features)
+        return (loss + self.penalty_weight * distance_penalty(effects, self.stored)).sum(), loss
 
-    def gradient(
+    def judged(
         self, maps: torch.Tensor, ws: torch.Tensor, target: torch.Tensor, target_features: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the gradient with respect to the maps [B, N], and the loss [B] of each image."""
+        """Return the images [B, 3, R, R] that maps [B, N] give, and the loss [B] of each."""
+        images = self.generator.synthesize_with_noise(ws, maps)
+        return images, loss_terms(images, target, self.features(images), target_features) @ self.weights
+
+    def gradient(
+        self, effects: torch.Tensor, ws: torch.Tensor, target: torch.Tensor, target_features: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the gradient with respect to the effects [B, N], and the loss [B] of each image."""
         with torch.enable_grad():
-            leaf = maps.detach().requires_grad_()
+            leaf = effects.detach().requires_grad_()
             total, loss = self.losses(leaf, ws, target, target_features)
             (gradient,) = torch.autograd.grad(total, leaf)
         return gradient, loss.detach()
@@ -61,7 +87,7 @@ class NoiseSlots:
     """Holds B images in a batch, as many as there are. All tensors have the image as their first dimension.
 
     Attributes:
-        maps: [B, N], the noise maps.
+        effects: [B, N], strength times noise map.
         m: [B, N], Adam's mean of the gradients.
         v: [B, N], Adam's mean of their squares.
         step: [B] int64, updates made.
@@ -71,7 +97,7 @@ class NoiseSlots:
         target_features: The feature maps of the targets.
     """
 
-    maps: torch.Tensor
+    effects: torch.Tensor
     m: torch.Tensor
     v: torch.Tensor
     step: torch.Tensor
@@ -83,21 +109,23 @@ class NoiseSlots:
         """Prepare no slots; `most` bounds the images whose gradients are computed at once."""
         weights = loss_weight_vector(config.loss_weights, generator.w_avg)
         self.objective = NoiseObjective(generator, features, weights, config.noise_penalty)
-        self._adam = Adam(config.noise_learning_rate, config.beta1, config.beta2, config.epsilon)
+        # The loss is a mean over all pixels and a value of a map meets few of them: gradients are as much smaller.
+        epsilon = config.epsilon / generator.noise_layout.size
+        self._adam = Adam(config.noise_learning_rate, config.beta1, config.beta2, epsilon)
         self._steps, self._most = config.noise_steps, most
         self.target_features: list[torch.Tensor] = []
         self.size = 0
 
     def add(self, ws: torch.Tensor, target: torch.Tensor, state: NoiseState | None) -> None:
         """Add an image, latent [L, w_dim] and target [3, R, R], from `state` or from the stored noise."""
-        stored = self.objective.generator.stored_noise
+        stored = self.objective.stored
         if state is None:
-            maps, m, v, step = stored.clone(), torch.zeros_like(stored), torch.zeros_like(stored), 0
+            effects, m, v, step = stored.clone(), torch.zeros_like(stored), torch.zeros_like(stored), 0
         else:
-            maps, m, v = (torch.from_numpy(a.copy()).to(stored) for a in (state.maps, state.m, state.v))
+            effects, m, v = (torch.from_numpy(a.copy()).to(stored) for a in (state.effects, state.m, state.v))
             step = state.step
         flags = {"step": torch.tensor(step), "finite": torch.tensor(True)}
-        fresh = {"maps": maps, "m": m, "v": v, "ws": ws, "target": target} | flags
+        fresh = {"effects": effects, "m": m, "v": v, "ws": ws, "target": target} | flags
         fresh = {name: value[None].to(stored.device) for name, value in fresh.items()}
         with torch.no_grad():
             fresh_features = [each.detach() for each in self.objective.features(fresh["target"])]
@@ -110,7 +138,7 @@ class NoiseSlots:
 
     def keep(self, positions: Sequence[int]) -> None:
         """Drop every image that is not in `positions`."""
-        index = torch.tensor(positions, device=self.maps.device, dtype=torch.long)
+        index = torch.tensor(positions, device=self.effects.device, dtype=torch.long)
         vars(self).update({name: getattr(self, name)[index] for name in _TENSORS})
         self.target_features = [each[index] for each in self.target_features]
         self.size = len(positions)
@@ -125,7 +153,7 @@ class NoiseSlots:
         """
         gradient = self._gradient()
         while gradient is None:
-            if self.maps.device.type == "cuda":
+            if self.effects.device.type == "cuda":
                 torch.cuda.empty_cache()
             gradient = self._gradient()
         with torch.no_grad():
@@ -139,7 +167,7 @@ class NoiseSlots:
             part = slice(start, start + most)
             features = [each[part] for each in self.target_features]
             try:
-                parts.append(self.objective.gradient(self.maps[part], self.ws[part], self.target[part], features))
+                parts.append(self.objective.gradient(self.effects[part], self.ws[part], self.target[part], features))
             except torch.OutOfMemoryError:
                 if most == 1:
                     raise
@@ -151,14 +179,14 @@ class NoiseSlots:
     def _updated(self, gradient: torch.Tensor, loss: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the state after an update, by name; what is not finite stays as it was."""
         finite = self.finite & loss.isfinite() & gradient.isfinite().all(1)
-        updated = self._adam.update(self.maps, gradient, self.m, self.v, self.step + 1)
+        updated = self._adam.update(self.effects, gradient, self.m, self.v, self.step + 1)
         after = {"finite": finite, "step": self.step + finite}
-        for name, new in zip(("maps", "m", "v"), updated, strict=True):
+        for name, new in zip(("effects", "m", "v"), updated, strict=True):
             after[name] = torch.where(finite[:, None], new, getattr(self, name))
         return after
 
     def state(self, position: int) -> NoiseState:
         """Return the state of an image, as it is or after a step that ends meanwhile, never of both."""
         tensors = vars(self).copy()
-        arrays = {name: tensors[name][position].detach().cpu().numpy().copy() for name in ("maps", "m", "v")}
+        arrays = {name: tensors[name][position].detach().cpu().numpy().copy() for name in ("effects", "m", "v")}
         return NoiseState(int(tensors["step"][position]), **arrays)

@@ -87,9 +87,9 @@ class NoiseStage:
     def objection_to(self, state: NoiseState) -> str:
         """Return why maps cannot be resumed from `state`, in a few words; empty if they can."""
         shape, steps = (self._generator.noise_layout.size,), self._config.noise_steps
-        shapes = {state.maps.shape, state.m.shape, state.v.shape}
+        shapes = {state.effects.shape, state.m.shape, state.v.shape}
         if shapes != {shape} or not 0 <= state.step <= steps:
-            found = f"noise of shape {list(state.maps.shape)} at step {state.step}"
+            found = f"noise of shape {list(state.effects.shape)} at step {state.step}"
             return f"{found}; expected {list(shape)}, 0 to {steps}"
         return ""
 
@@ -177,15 +177,15 @@ class NoiseStage:
         """
         slots, target = self._slots, occupant.target
         part = slice(position, position + 1)
-        maps = slots.maps[part].to(torch.float16)
-        given = maps.to(slots.maps.dtype)
+        maps = slots.objective.maps(slots.effects[part]).to(torch.float16)
+        features = [each[part] for each in slots.target_features]
+        given = (maps.to(slots.effects.dtype), slots.ws[part], slots.target[part], features)
         with torch.no_grad():
-            image = self._generator.synthesize_with_noise(slots.ws[part], given)
-            features = [each[part] for each in slots.target_features]
-            loss = float(slots.objective.losses(given, slots.ws[part], slots.target[part], features)[1])
+            images, losses = slots.objective.judged(*given)
+        loss = float(losses)
         if not np.isfinite(loss):
             return None
-        picture = to_uint8(image[0])
+        picture = to_uint8(images[0])
         error = mse(picture, target)
-        similarity = ssim(picture, target, slots.maps.device)
+        similarity = ssim(picture, target, slots.effects.device)
         return NoiseResult(occupant.step, maps[0].cpu().numpy(), loss, error, psnr(error), similarity)

@@ -16,13 +16,14 @@ class NoiseState:
 
     Attributes:
         step: Updates that have been made.
-        maps: The maps as one vector [noise_layout.size] (`models.noise_maps`).
+        effects: The maps times the strengths of their layers, as one vector [noise_layout.size]
+            (`models.noise_maps`).
         m: Adam's mean of the gradients, [noise_layout.size].
         v: Adam's mean of their squares, [noise_layout.size].
     """
 
     step: int
-    maps: np.ndarray
+    effects: np.ndarray
     m: np.ndarray
     v: np.ndarray
 
@@ -39,5 +40,5 @@ class NoiseState:
         """
         if f"{_PREFIX}step" not in file:
             return None
-        step, maps, m, v = (file[f"{_PREFIX}{each.name}"] for each in fields(cls))
-        return cls(int(step), maps, m, v)
+        step, effects, m, v = (file[f"{_PREFIX}{each.name}"] for each in fields(cls))
+        return cls(int(step), effects, m, v)

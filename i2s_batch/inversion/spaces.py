@@ -49,10 +49,12 @@ class NoiseGenerator(GeneratorLike, Protocol):
     Attributes:
         noise_layout: The maps as one vector of `noise_layout.size` values; empty for a family without noise.
         stored_noise: The maps of the checkpoint, [noise_layout.size].
+        noise_strengths: What each map is multiplied with, about, before it meets the feature maps: [maps].
     """
 
     noise_layout: NoiseLayout
     stored_noise: torch.Tensor
+    noise_strengths: torch.Tensor
 
     def synthesize_with_noise(self, ws: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return the images of latents [B, L, w_dim] with noise maps [B, noise_layout.size], gradients to both."""

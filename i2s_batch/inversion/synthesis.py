@@ -21,12 +21,21 @@ def image_of(latent: np.ndarray, generator: Generator) -> np.ndarray:
     return to_uint8(synthesised(latent, generator)[0])
 
 
-def images_of(latents: np.ndarray, generator: Generator) -> list[np.ndarray | None]:
+def images_of(latents: np.ndarray, generator: Generator, noise: np.ndarray | None = None) -> list[np.ndarray | None]:
     """Return the images of latents, float32 [n, L, w_dim], drawn in one batch.
 
     Each is uint8 [R, R, 3], or None where it has values that are not finite.
+
+    Args:
+        latents: The latents.
+        generator: The generator.
+        noise: Their noise maps, [n, noise_layout.size]; None for the stored ones.
     """
+    ws = torch.from_numpy(latents).to(generator.w_avg)
     with torch.no_grad():
-        images = generator.synthesize(torch.from_numpy(latents).to(generator.w_avg))
+        if noise is None:
+            images = generator.synthesize(ws)
+        else:
+            images = generator.synthesize_with_noise(ws, torch.from_numpy(noise).to(generator.w_avg))
     finite = images.isfinite().flatten(1).all(1).tolist()
     return [to_uint8(image) if is_finite else None for image, is_finite in zip(images, finite, strict=True)]

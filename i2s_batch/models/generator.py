@@ -10,7 +10,7 @@ from torch import nn
 from i2s_batch.errors import ConfigError
 from i2s_batch.models.mapping import Mapping
 from i2s_batch.models.network_layout import check_weights
-from i2s_batch.models.noise_maps import NoiseLayout, stored_noise
+from i2s_batch.models.noise_maps import NoiseLayout, noise_strengths, stored_noise
 from i2s_batch.models.operators import frozen
 from i2s_batch.models.weights import GeneratorWeights
 
@@ -20,11 +20,12 @@ class Generator(nn.Module):
 
     `resolution` R in pixels, `num_layers` L, `z_dim`, `w_dim`, `c_dim` (classes, 0 if unconditional), `w_avg`
     [w_dim], `family`, `fingerprint` (sha256 hex), `origin`, `noise_layout` (empty for a family without noise),
-    `stored_noise` [noise_layout.size].
+    `stored_noise` [noise_layout.size], `noise_strengths` [maps].
     """
 
     w_avg: torch.Tensor
     stored_noise: torch.Tensor
+    noise_strengths: torch.Tensor
     activations: torch.dtype | None = None  # the dtype of feature maps, where `build_generator` has set one
     # Builds the same synthesis in the operators of the compiled step, for a memory layout; None where there are none.
     build_fused: Callable[[str], Callable[[torch.Tensor], torch.Tensor]] | None = None
@@ -41,6 +42,7 @@ class Generator(nn.Module):
         self.register_buffer("w_avg", frozen(weights.tensors["w_avg"]))
         self.noise_layout = NoiseLayout.of(weights)
         self.register_buffer("stored_noise", stored_noise(weights))
+        self.register_buffer("noise_strengths", noise_strengths(weights))
 
     def map(
         self,

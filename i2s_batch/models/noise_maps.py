@@ -7,9 +7,9 @@ the layer's learnt strengths. The stored maps are constants of the checkpoint; a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from i2s_batch.models.weights import GeneratorWeights
@@ -24,9 +24,7 @@ class NoiseLayout:
     @classmethod
     def of(cls, weights: GeneratorWeights) -> NoiseLayout:
         """Return the layout of a generator's maps."""
-        layers = range(weights.settings.latents)
-        shapes = [weights.tensors[name].shape for i in layers if (name := f"layer.{i}.noise") in weights.tensors]
-        return cls(tuple(int(shape[0]) for shape in shapes))
+        return cls(tuple(weights.tensors[f"layer.{i}.noise"].shape[0] for i in _noisy_layers(weights)))
 
     @property
     def size(self) -> int:
@@ -43,11 +41,24 @@ class NoiseLayout:
         parts = flat.split([side * side for side in self.sides], 1)
         return [part.unflatten(1, (1, side, side)) for part, side in zip(parts, self.sides, strict=True)]
 
+    def expanded(self, values: torch.Tensor) -> torch.Tensor:
+        """Return one value for each map, [len(sides)], as one for each of the maps' values, [size]."""
+        counts = torch.tensor([side * side for side in self.sides], device=values.device)
+        return values.repeat_interleave(counts)
+
 
 def stored_noise(weights: GeneratorWeights) -> torch.Tensor:
     """Return the noise that a checkpoint stores as one vector [size], float64."""
-    layers = range(weights.settings.latents)
-    names = [name for i in layers if (name := f"layer.{i}.noise") in weights.tensors]
-    maps = [torch.tensor(weights.tensors[name].astype("float64")).flatten() for name in names]
-    size = sum(math.prod(each.shape) for each in maps)
-    return torch.cat(maps) if size else torch.zeros(0, dtype=torch.float64)
+    maps = [weights.tensors[f"layer.{i}.noise"] for i in _noisy_layers(weights)]
+    return torch.from_numpy(np.concatenate([np.zeros(0), *(each.astype(np.float64).ravel() for each in maps)]))
+
+
+def noise_strengths(weights: GeneratorWeights) -> torch.Tensor:
+    """Return the strength of each map, float64 [maps]: the root mean square over the channels of its layer."""
+    strengths = [weights.tensors[f"layer.{i}.noise_strength"] for i in _noisy_layers(weights)]
+    values = [float(np.sqrt(np.square(each.astype(np.float64)).mean())) for each in strengths]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _noisy_layers(weights: GeneratorWeights) -> list[int]:
+    return [i for i in range(weights.settings.latents) if f"layer.{i}.noise" in weights.tensors]
