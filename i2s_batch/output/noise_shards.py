@@ -15,6 +15,9 @@ from i2s_batch.output.publication import Published, present_bytes, publish
 from i2s_batch.schema.noise_codec import encode_noise_shard, noise_schema, noise_size
 from i2s_batch.storage import Store
 
+# What to do about a file of noise maps that is damaged or missing: its images are then embedded again.
+REPAIR = "delete it and the shard of the table whose images it has, and run the embed command again"
+
 
 def ids_with_noise(rows: pa.Table) -> list[str]:
     """Return the images of some rows of the table that have noise maps, in their order."""
@@ -33,7 +36,7 @@ def parse_noise_shard(data: bytes, uri: str, size: int) -> pa.Table:
             table = file.read(use_threads=False).replace_schema_metadata(None)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
-        raise StorageError(f"{uri!r} is damaged ({reason}); delete it and run the embed command again") from error
+        raise StorageError(f"{uri!r} is damaged ({reason}); {REPAIR}") from error
     if table.schema != noise_schema(size):
         found = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
         raise StorageError(f"{uri!r} has the columns {found}; noise maps of {size} values are needed")

@@ -35,6 +35,15 @@ def noise_schema(size: int) -> pa.Schema:
     return pa.schema([pa.field("image_id", pa.string()), pa.field(NOISE, maps)])
 
 
+def sides_in(metadata: Mapping[bytes, bytes]) -> tuple[int, ...]:
+    """Return the sides of the maps, as the metadata of a file record them; none where they do not."""
+    try:
+        values = json.loads(metadata.get(META_NOISE_SIDES.encode(), b"[]"))
+    except ValueError:
+        return ()
+    return tuple(side for side in values if isinstance(side, int)) if isinstance(values, list) else ()
+
+
 def noise_table(image_ids: Sequence[str], maps: np.ndarray) -> pa.Table:
     """Return the maps, float16 [n, size], of some images as a table."""
     schema = noise_schema(maps.shape[1])

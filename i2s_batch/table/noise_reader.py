@@ -10,6 +10,7 @@ from cachetools import LRUCache
 from i2s_batch.errors import LatentError, ObjectNotFoundError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.noise_parts import NoiseParts
+from i2s_batch.output.noise_shards import REPAIR
 from i2s_batch.output.ownership import find_record
 from i2s_batch.parquet.row_groups import RowGroupCache, RowGroups
 from i2s_batch.schema.noise_codec import maps_in, noise_schema
@@ -19,7 +20,6 @@ from i2s_batch.table.table_ids import is_called, readings
 
 _CACHE_BYTES = 64 << 20
 _FILES_OPEN = 16
-_ADVICE = "delete it and run the embed command again"
 
 
 def has_noise(out: str) -> bool:
@@ -78,7 +78,7 @@ class _NoiseFile:
     """Reads the maps of images in one file."""
 
     def __init__(self, store: Store, key: str, size: int, cache: RowGroupCache) -> None:
-        self._rows = RowGroups(store, key, None, cache, _ADVICE)
+        self._rows = RowGroups(store, key, None, cache, REPAIR)
         if self._rows.schema != noise_schema(size):
             raise LatentError(f"{store.uri(key)!r} holds the noise maps of another generator")
         ids = self._rows.read(["image_id"])["image_id"].to_pylist()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from i2s_batch.config import PICTURE_FORMATS, ImageSettings, LossWeights
+from i2s_batch.editing.kept_noise import NoiseOfEdits
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import set_numerics
@@ -81,7 +82,9 @@ def row_check(
                 f"{store.url} is an edit, and edits use no VGG-16; {networks.vgg!r} is given, leave it out"
             )
         picture_format = run.picture_format if run.picture_format in PICTURE_FORMATS else "png"
-        return EditedImages(store, generator, picture_format, precision)
+        kept = run.values.get("noise") == "keep"
+        noise = NoiseOfEdits(settings.source, generator.noise_layout.size) if kept else None
+        return EditedImages(store, generator, picture_format, precision, noise)
     vgg_weights, why_none = None, _LOCATION_UNKNOWN.format("VGG-16", "vgg")
     if networks.recorded or networks.vgg is not None:
         vgg_weights, why_none = vgg_of(store.url, metadata.get(META_VGG, ""), networks.vgg)

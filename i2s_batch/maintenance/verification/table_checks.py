@@ -15,6 +15,7 @@ from i2s_batch.config import ImageSettings
 from i2s_batch.errors import ConfigError, I2SError, ObjectNotFoundError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import EmbeddedRows
 from i2s_batch.maintenance.verification.file_facts import NOTHING_EXPECTED, ExpectedFacts
+from i2s_batch.maintenance.verification.noise_checks import NoiseOfRows, foreign_findings, noise_findings
 from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, duplicate_ids
 from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
 from i2s_batch.maintenance.verification.shard_checks import Expected, Finding, check_shard
@@ -44,6 +45,7 @@ class Verification:
         as_written: Files whose bytes are those that were published.
         rows: Rows of the table.
         latents: Rows with a latent.
+        noise: Rows with noise maps.
         missing: Planned images of shards that are not written yet, as long as the run has not ended.
         rendered: Rows that were reproduced from their latents.
         within: The tolerance of that, as text.
@@ -57,6 +59,7 @@ class Verification:
     as_written: int = 0
     rows: int = 0
     latents: int = 0
+    noise: int = 0
     missing: int = 0
     rendered: int = 0
     within: str = ""
@@ -105,9 +108,26 @@ def check_table(
     if plan is not None:
         findings, found.missing = check_presence(store, shards, plan)
         found.findings += findings
+    check = _with_noise(store, record, shards, check, found)
     if check is not None:
         _check_sample(store, shards, check, sample, found, () if record is None else record.moved)
     return found
+
+
+def _with_noise(
+    store: Store, record: RunRecord | None, shards: list[CheckedShard], check: RowCheck | None, found: Verification
+) -> RowCheck | None:
+    """Check the noise maps of a run that has them; return what renders its rows again, with their maps too."""
+    if record is None or record.is_edit or not record.settings.noise_steps:
+        return check
+    if not isinstance(check, EmbeddedRows):
+        found.unchecked.append("the noise maps: without the generator it is not known how large they are")
+        return check
+    size = check.generator.noise_layout.size
+    sound = [shard.key for shard in shards if shard.sound]
+    findings, found.noise = noise_findings(store, sound, record.shard_size, size)
+    found.findings += findings + foreign_findings(store)
+    return replace(check, noise=None if findings else NoiseOfRows(store, size))
 
 
 def _check_shards(
@@ -248,7 +268,8 @@ def _check_sample(
     chosen = _spread([shard for shard in shards if shard.sound], sample, store)
     for key, image_id in chosen:
         row = row_of_shard(store, key, image_id)
-        result = check.check(replace(row, uri=moved_uri(row.uri, moves)))
+        row = replace(row, uri=moved_uri(row.uri, moves))
+        result = check.check_with_noise(row, key) if isinstance(check, EmbeddedRows) else check.check(row)
         found.findings += [Finding(store.uri(key), image_id, text) for text in result.differences]
         found.rendered += not result.not_done
         why += [f"{image_id}: {result.not_done}"] if result.not_done else []
