@@ -16,6 +16,7 @@ FITS = ("crop", "pad", "stretch")
 PICTURE_FORMATS = ("png", "jpeg", "webp")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+NOISE_OBJECTIVES = ("pixel", "loss")
 NOISE = ("drop", "keep")  # the noise maps of an image that is edited
 DEVICES = ("auto", "cpu", "cuda")
 MOST_STRENGTHS = 10_000  # in one edit: run.json and the metadata of every shard hold them all
@@ -75,8 +76,10 @@ class EmbedConfig:
         plateau_steps: The patience of early stopping, in steps.
         noise_steps: Steps of the noise stage: with the latent fixed, the noise maps of the image are optimised
             (Image2StyleGAN++); 0 leaves all images the stored noise.
+        noise_objective: What the noise stage minimises, one of `NOISE_OBJECTIVES`: the pixel term alone, as published,
+            or the whole loss.
         noise_learning_rate: The learning rate of Adam in the noise stage.
-        noise_penalty: The weight of the mean squared distance of the noise maps from the stored ones.
+        noise_penalty: The weight of the mean squared distance of the noise maps' effects from those of the stored ones.
         compile: Whether the step of a full batch is compiled; None compiles where it is worth it, on a GPU.
     """
 
@@ -95,6 +98,7 @@ class EmbedConfig:
     stop_plateau: float | None = None
     plateau_steps: int = 250
     noise_steps: int = 0
+    noise_objective: str = "pixel"
     noise_learning_rate: float = 0.1
     noise_penalty: float = 1e-3
     compile: bool | None = None
@@ -112,6 +116,7 @@ class EmbedConfig:
             0 <= self.noise_steps <= 1_000_000,
             f"noise steps are {self.noise_steps}; they must be between 0 and 1000000",
         )
+        _check_choice("noise objective", self.noise_objective, NOISE_OBJECTIVES)
         limits = f"noise penalty is {self.noise_penalty}; it must be finite and >= 0"
         _check(0 <= self.noise_penalty < float("inf"), limits)
         for name in ("learning_rate", "noise_learning_rate", "epsilon"):
@@ -139,7 +144,8 @@ class EmbedConfig:
         if self.optimizer == "adam":
             del settings["optimizer"]
         if not self.noise_steps:
-            del settings["noise_steps"], settings["noise_learning_rate"], settings["noise_penalty"]
+            del settings["noise_steps"], settings["noise_objective"]
+            del settings["noise_learning_rate"], settings["noise_penalty"]
         return settings
 
 

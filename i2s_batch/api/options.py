@@ -105,12 +105,15 @@ class EmbedOptions(ImageOptions, total=False):
         update: True embeds what is new or has changed in the source since the run was planned. Default: False.
         noise_steps: The number of steps of the noise stage, which optimizes an image's noise maps after its latent.
             Default: 0, every image keeps the stored noise.
-        noise_learning_rate: The learning rate of Adam in the noise stage. Default: NLR.
-        noise_penalty: The weight of the noise maps' mean squared distance from the stored ones. Default: NPEN.
+        noise_objective: What the noise stage minimises: pixel (the default), the pixel term of the loss alone, or loss.
+        noise_learning_rate: The learning rate of Adam in the noise stage. Default: 0.1.
+        noise_penalty: The weight of the mean squared distance of the noise maps' effects from those of the stored
+            ones. Default: NPEN.
     """
 
     update: bool
     noise_steps: int
+    noise_objective: str
     noise_learning_rate: float
     noise_penalty: float
 
@@ -301,12 +304,13 @@ def _embed_config(options: ImageOptions) -> EmbedConfig:
 def _with_noise(config: EmbedConfig, options: EmbedOptions) -> EmbedConfig:
     """Return the settings with those of the noise stage."""
     steps = options.get("noise_steps", config.noise_steps)
-    for name in ("noise_learning_rate", "noise_penalty"):
+    for name in ("noise_objective", "noise_learning_rate", "noise_penalty"):
         if not steps and name in options:
             raise ConfigError(f"{name} has no effect without noise_steps; leave it out")
     return replace(
         config,
         noise_steps=steps,
+        noise_objective=options.get("noise_objective", config.noise_objective),
         noise_learning_rate=options.get("noise_learning_rate", config.noise_learning_rate),
         noise_penalty=options.get("noise_penalty", config.noise_penalty),
     )

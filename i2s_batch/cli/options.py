@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
 from i2s_batch.cli.option_types import AutoOr, Location, Weights
 from i2s_batch.cli.settings_file import config_option
-from i2s_batch.config import DEVICES, FITS, PRECISIONS, SPACES, TERMS, EmbedConfig
+from i2s_batch.config import DEVICES, FITS, NOISE_OBJECTIVES, PRECISIONS, SPACES, TERMS, EmbedConfig
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -153,6 +153,13 @@ def noise_options(command: F) -> F:
             "written to OUT/noise/. 0 keeps the stored noise.",
         ),
         option(
+            "--noise-objective",
+            group=EMBEDDING,
+            type=click.Choice(NOISE_OBJECTIVES),
+            default=usual.noise_objective,
+            help="Objective of the noise stage: the pixel term alone, which is fastest, or the whole loss.",
+        ),
+        option(
             "--noise-learning-rate",
             group=EMBEDDING,
             default=usual.noise_learning_rate,
@@ -162,7 +169,7 @@ def noise_options(command: F) -> F:
             "--noise-penalty",
             group=EMBEDDING,
             default=usual.noise_penalty,
-            help="Weight of the mean squared distance of the noise maps from the stored ones.",
+            help="Weight of the mean squared distance of the noise maps' effects from those of the stored ones.",
         ),
     ]
     return _decorated(command, options)
@@ -178,8 +185,9 @@ def run_arguments(**options: Any) -> dict[str, Any]:
         refuse_without_effect(["--patience"], "without --early-stopping")
         del options["patience"]
     if "noise_steps" in options and not options["noise_steps"]:
-        refuse_without_effect(["--noise-learning-rate", "--noise-penalty"], "without --noise-steps")
-        del options["noise_learning_rate"], options["noise_penalty"]
+        names = ("noise_objective", "noise_learning_rate", "noise_penalty")
+        refuse_without_effect([f"--{name.replace('_', '-')}" for name in names], "without --noise-steps")
+        options = {name: value for name, value in options.items() if name not in names}
     for name in ("batch_size", "actors"):
         options[name] = "auto" if options[name] is None else options[name]
     return options

@@ -16,7 +16,7 @@ import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.inversion.adam import Adam
-from i2s_batch.inversion.loss import Features, loss_terms, loss_weight_vector
+from i2s_batch.inversion.loss import Features, loss_terms, loss_weight_vector, mean_square
 from i2s_batch.inversion.noise_penalty import distance_penalty
 from i2s_batch.inversion.noise_state import NoiseState
 from i2s_batch.inversion.spaces import NoiseGenerator
@@ -30,19 +30,22 @@ _TENSORS = ("effects", "m", "v", "step", "finite", "ws", "target")
 
 @dataclass(frozen=True)
 class NoiseObjective:
-    """Computes the loss of images with noise maps of their own: eq. (1) of the paper, and the penalty beside it.
+    """Computes the loss of images with noise maps of their own, and the penalty beside it.
 
     Attributes:
         generator: The generator.
         features: The perceptual network.
-        weights: The loss weights [5].
+        weights: The loss weights [5] of the run.
         penalty_weight: The weight of the penalty.
+        whole: Whether the whole loss is minimised, eq. (1) of the paper, or its pixel term alone, as in
+            Image2StyleGAN++, which needs no perceptual network.
     """
 
     generator: NoiseGenerator
     features: Features
     weights: torch.Tensor
     penalty_weight: float
+    whole: bool
 
     @cached_property
     def strengths(self) -> torch.Tensor:
@@ -61,16 +64,29 @@ class NoiseObjective:
     def losses(
         self, effects: torch.Tensor, ws: torch.Tensor, target: torch.Tensor, target_features: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the sum over the batch with the penalty, and the loss [B] of each image without it."""
-        _, loss = self.judged(self.maps(effects), ws, target, target_features)
+        """Return the sum over the batch with the penalty, and what is minimised [B] of each image without it.
+
+        `target_features` are those that `target_features_of` returns.
+        """
+        images = self.generator.synthesize_with_noise(ws, self.maps(effects))
+        loss = self._loss(images, target, target_features) if self.whole else mean_square(images, target)
         return (loss + self.penalty_weight * distance_penalty(effects, self.stored)).sum(), loss
 
-    def judged(
-        self, maps: torch.Tensor, ws: torch.Tensor, target: torch.Tensor, target_features: Sequence[torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the images [B, 3, R, R] that maps [B, N] give, and the loss [B] of each."""
-        images = self.generator.synthesize_with_noise(ws, maps)
-        return images, loss_terms(images, target, self.features(images), target_features) @ self.weights
+    def target_features_of(self, target: torch.Tensor) -> list[torch.Tensor]:
+        """Return the feature maps of targets [B, 3, R, R] that the steps need: none for the pixel term."""
+        with torch.no_grad():
+            return [each.detach() for each in self.features(target)] if self.whole else []
+
+    def judged(self, maps: torch.Tensor, ws: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the images [B, 3, R, R] that maps [B, N] give, and the whole loss [B] of each."""
+        with torch.no_grad():
+            images = self.generator.synthesize_with_noise(ws, maps)
+            return images, self._loss(images, target, self.features(target))
+
+    def _loss(
+        self, images: torch.Tensor, target: torch.Tensor, target_features: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        return loss_terms(images, target, self.features(images), target_features) @ self.weights
 
     def gradient(
         self, effects: torch.Tensor, ws: torch.Tensor, target: torch.Tensor, target_features: Sequence[torch.Tensor]
@@ -108,7 +124,9 @@ class NoiseSlots:
     def __init__(self, generator: NoiseGenerator, features: Features, config: EmbedConfig, most: int) -> None:
         """Prepare no slots; `most` bounds the images whose gradients are computed at once."""
         weights = loss_weight_vector(config.loss_weights, generator.w_avg)
-        self.objective = NoiseObjective(generator, features, weights, config.noise_penalty)
+        self.objective = NoiseObjective(
+            generator, features, weights, config.noise_penalty, config.noise_objective == "loss"
+        )
         # The loss is a mean over all pixels and a value of a map meets few of them: gradients are as much smaller.
         epsilon = config.epsilon / generator.noise_layout.size
         self._adam = Adam(config.noise_learning_rate, config.beta1, config.beta2, epsilon)
@@ -127,8 +145,7 @@ class NoiseSlots:
         flags = {"step": torch.tensor(step), "finite": torch.tensor(True)}
         fresh = {"effects": effects, "m": m, "v": v, "ws": ws, "target": target} | flags
         fresh = {name: value[None].to(stored.device) for name, value in fresh.items()}
-        with torch.no_grad():
-            fresh_features = [each.detach() for each in self.objective.features(fresh["target"])]
+        fresh_features = self.objective.target_features_of(fresh["target"])
         if self.size:
             fresh = {name: torch.cat([getattr(self, name), value]) for name, value in fresh.items()}
             pairs = zip(self.target_features, fresh_features, strict=True)

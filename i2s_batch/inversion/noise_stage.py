@@ -178,10 +178,7 @@ class NoiseStage:
         slots, target = self._slots, occupant.target
         part = slice(position, position + 1)
         maps = slots.objective.maps(slots.effects[part]).to(torch.float16)
-        features = [each[part] for each in slots.target_features]
-        given = (maps.to(slots.effects.dtype), slots.ws[part], slots.target[part], features)
-        with torch.no_grad():
-            images, losses = slots.objective.judged(*given)
+        images, losses = slots.objective.judged(maps.to(slots.effects.dtype), slots.ws[part], slots.target[part])
         loss = float(losses)
         if not np.isfinite(loss):
             return None

@@ -29,7 +29,7 @@ CHECKSUMS = "sha256"
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
     *("learning_rate", "beta1", "beta2", "epsilon", "loss_weights", "precision", "shard_size"),
-    *("noise_steps", "noise_learning_rate", "noise_penalty"),
+    *("noise_steps", "noise_objective", "noise_learning_rate", "noise_penalty"),
 )
 # Options that have another name than the setting: run.json keeps the names of earlier versions.
 _OPTION_OF = {

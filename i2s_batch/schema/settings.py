@@ -67,6 +67,7 @@ class RunSettings:
     stop_plateau: float | None = None
     plateau_steps: int | None = None
     noise_steps: int | None = None
+    noise_objective: str | None = None
     noise_learning_rate: float | None = None
     noise_penalty: float | None = None
     study: str | None = None

@@ -45,14 +45,16 @@ def maps_of(result: EmbedResult) -> np.ndarray:
     return result.noise.maps
 
 
-def test_the_gradient_of_the_maps_is_that_of_finite_differences(generator: Generator) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_gradient_of_the_maps_is_that_of_finite_differences(generator: Generator, whole: bool) -> None:
     weights = loss_weight_vector(LossWeights(), generator.w_avg)
-    objective = NoiseObjective(generator, features, weights, penalty_weight=0.1)
+    objective = NoiseObjective(generator, features, weights, penalty_weight=0.1, whole=whole)
     stream = torch.Generator().manual_seed(1)
     ws = torch.randn((2, generator.num_layers, generator.w_dim), generator=stream, dtype=torch.float64)
     target = torch.rand((2, 3, R, R), generator=stream, dtype=torch.float64) * 2 - 1
     maps = torch.randn((2, generator.noise_layout.size), generator=stream, dtype=torch.float64)
-    target_features = features(target)
+    target_features = objective.target_features_of(target)
+    assert len(target_features) == 4 * whole
     gradient, _ = objective.gradient(maps, ws, target, target_features)
     for _ in range(4):
         direction = torch.randn(maps.shape, generator=stream, dtype=torch.float64)
@@ -104,8 +106,10 @@ def interrupted(generator: Generator, config: EmbedConfig, after: Callable[[Embe
 
 
 @pytest.mark.parametrize("made", [3, 6 + 4])
-@pytest.mark.parametrize("settings", [{}, {"stop_plateau": 99.0, "plateau_steps": 4}, {"optimizer": "lbfgs"}])
-def test_an_interrupted_stage_resumes_exactly(generator: Generator, made: int, settings: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "settings", [{}, {"stop_plateau": 99.0, "plateau_steps": 4, "noise_objective": "loss"}, {"optimizer": "lbfgs"}]
+)
+def test_an_interrupted_stage_resumes_exactly(generator: Generator, made: int, settings: dict[str, Any]) -> None:
     config = EmbedConfig(steps=6, batch_size=2, noise_steps=9, **settings)
     undisturbed = embedded(generator, config, 2)
     states = interrupted(generator, config, lambda e: min(e.in_flight.values()) >= made)
