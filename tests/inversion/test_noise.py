@@ -77,8 +77,8 @@ def test_given_the_stored_maps_the_image_is_the_stored_one(generator: Generator)
 
 
 def test_the_result_of_the_latent_is_that_of_a_run_without_the_stage(generator: Generator) -> None:
-    with_stage = embedded(generator, CONFIG, 5)
-    without = embedded(generator, EmbedConfig(steps=6, batch_size=3), 5)
+    with_stage = embedded(generator, CONFIG, 4)
+    without = embedded(generator, EmbedConfig(steps=6, batch_size=3), 4)
     assert with_stage.keys() == without.keys()
     for image_id, plain in without.items():
         result = with_stage[image_id]
@@ -90,8 +90,8 @@ def test_the_result_of_the_latent_is_that_of_a_run_without_the_stage(generator: 
 
 
 def test_maps_do_not_depend_on_the_neighbours(generator: Generator) -> None:
-    among = embedded(generator, CONFIG, 5)
-    for image in images(5):
+    among = embedded(generator, CONFIG, 4)
+    for image in images(4):
         (alone,) = Embedder(generator, features, EmbedConfig(steps=6, batch_size=1, noise_steps=9)).embed([image])
         np.testing.assert_allclose(maps_of(among[image[0]]), maps_of(alone), rtol=0, atol=2e-3)  # a step of float16
         assert among[image[0]].noise.loss == pytest.approx(alone.noise.loss, rel=1e-5)

@@ -14,6 +14,7 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.noise_parts import NoiseParts
 from i2s_batch.output.noise_shards import REPAIR, ids_with_noise, parse_noise_shard
 from i2s_batch.output.publication import Checksum, Published, checksums_of, present_bytes
+from i2s_batch.plurals import counted
 from i2s_batch.schema.noise_codec import maps_in
 from i2s_batch.storage import Store
 from i2s_batch.table.latent_reader import LatentLocation
@@ -93,7 +94,7 @@ def _file_faults(store: Store, file: Published, ids: list[str], size: int) -> It
     """Yield what is wrong with one file, which must hold the maps of the images `ids` in this order."""
     data = present_bytes(store, file)
     if data is None:
-        yield None, f"it is missing, with the noise maps of {len(ids)} images; {REPAIR}"
+        yield None, f"it is missing, with the noise maps of {counted(len(ids), 'image')}; {REPAIR}"
         return
     uri = store.uri(file.key)
     try:
