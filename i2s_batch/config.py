@@ -100,7 +100,7 @@ class EmbedConfig:
     noise_steps: int = 0
     noise_objective: str = "pixel"
     noise_learning_rate: float = 0.1
-    noise_penalty: float = 1e-3
+    noise_penalty: float = 1e-5
     compile: bool | None = None
 
     def __post_init__(self) -> None:

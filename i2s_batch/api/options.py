@@ -108,7 +108,7 @@ class EmbedOptions(ImageOptions, total=False):
         noise_objective: What the noise stage minimises: pixel (the default), the pixel term of the loss alone, or loss.
         noise_learning_rate: The learning rate of Adam in the noise stage. Default: 0.1.
         noise_penalty: The weight of the mean squared distance of the noise maps' effects from those of the stored
-            ones. Default: NPEN.
+            ones. Default: 1e-5.
     """
 
     update: bool
