@@ -17,7 +17,7 @@ from i2s_batch.maintenance.verification.embedded_rows import EmbeddedRows
 from i2s_batch.maintenance.verification.file_facts import NOTHING_EXPECTED, ExpectedFacts
 from i2s_batch.maintenance.verification.noise_checks import NoiseOfRows, foreign_findings, noise_findings
 from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, duplicate_ids
-from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
+from i2s_batch.maintenance.verification.row_checks import KeptNoiseOf, Networks, RowCheck, Variants, row_check
 from i2s_batch.maintenance.verification.shard_checks import Expected, Finding, check_shard
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.moved_source import moved_uri
@@ -73,7 +73,12 @@ class Verification:
 
 
 def check_table(
-    out: str, variants: Variants, sample: int = 8, generator: str | None = None, vgg: str | None = None
+    out: str,
+    variants: Variants,
+    kept_noise: KeptNoiseOf,
+    sample: int = 8,
+    generator: str | None = None,
+    vgg: str | None = None,
 ) -> Verification:
     """Check the table at `out`. Faults of the table are findings.
 
@@ -82,6 +87,7 @@ def check_table(
     Args:
         out: The output of a run.
         variants: Gives the variants of a study from the settings of a run.
+        kept_noise: Gives the noise maps of edits that keep those of their images.
         sample: Rows that are rendered again.
         generator: A path or URL; None for the recorded one.
         vgg: A path or URL; None for the recorded one.
@@ -101,7 +107,7 @@ def check_table(
     settings = _settings(metadata)
     of_study = {} if record is None else variants(settings.run)
     networks = Networks(record is not None, generator, vgg)
-    check = row_check(store, metadata, settings, networks, of_study, found.unchecked)
+    check = row_check(store, metadata, settings, networks, of_study, kept_noise, found.unchecked)
     expected = _expected(record, metadata, of_study, plan, check)
     shards = _check_shards(store, keys, plan, expected, found)
     found.findings += duplicate_ids(store, shards, expected)
