@@ -20,6 +20,8 @@ PICTURE_FORMATS = ("png", "jpeg", "webp")
 PICTURE_OUTPUTS = ("files", "webdataset", "parquet")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+NOISE_OBJECTIVES = ("pixel", "loss")
+NOISE = ("drop", "keep")  # the noise maps of an image that is edited
 DEVICES = ("auto", "cpu", "cuda")
 MOST_STRENGTHS = 10_000  # in one edit: run.json and the metadata of every shard hold them all
 
@@ -83,6 +85,12 @@ class EmbedConfig:
             leaves it out.
         learned: The fingerprint of the learned file (`inversion.learned`) that the initialisation, the optimiser or the
             prior uses, hex; empty without one.
+        noise_steps: Steps of the noise stage: with the latent fixed, the noise maps of the image are optimised
+            (Image2StyleGAN++); 0 leaves all images the stored noise.
+        noise_objective: What the noise stage minimises, one of `NOISE_OBJECTIVES`: the pixel term alone, as published,
+            or the whole loss.
+        noise_learning_rate: The learning rate of Adam in the noise stage.
+        noise_penalty: The weight of the mean squared distance of the noise maps' effects from those of the stored ones.
         compile: Whether the step of a full batch is compiled; None compiles where it is worth it, on a GPU.
     """
 
@@ -104,6 +112,10 @@ class EmbedConfig:
     target_loss: float | None = None
     target_psnr: float | None = None
     learned: str = ""
+    noise_steps: int = 0
+    noise_objective: str = "pixel"
+    noise_learning_rate: float = 0.1
+    noise_penalty: float = 1e-5
     compile: bool | None = None
 
     def __post_init__(self) -> None:
@@ -115,7 +127,14 @@ class EmbedConfig:
         least = OPTIMIZERS.get(self.optimizer).least_window
         _check(0 <= self.seed < 2**63, f"seed is {self.seed}; it must be between 0 and 2^63 - 1")
         _check(1 <= self.batch_size <= 1024, f"batch size is {self.batch_size}; it must be between 1 and 1024")
-        for name in ("learning_rate", "epsilon"):
+        _check(
+            0 <= self.noise_steps <= 1_000_000,
+            f"noise steps are {self.noise_steps}; they must be between 0 and 1000000",
+        )
+        _check_choice("noise objective", self.noise_objective, NOISE_OBJECTIVES)
+        limits = f"noise penalty is {self.noise_penalty}; it must be finite and >= 0"
+        _check(0 <= self.noise_penalty < float("inf"), limits)
+        for name in ("learning_rate", "noise_learning_rate", "epsilon"):
             value = getattr(self, name)
             words = name.replace("_", " ")
             _check(0 < value < float("inf"), f"{words} is {value}; it must be finite and above 0")
@@ -164,6 +183,9 @@ class EmbedConfig:
         for name in ("prior", "target_loss", "target_psnr", "learned"):
             if not settings[name]:  # runs of earlier versions do not record it
                 del settings[name]
+        if not self.noise_steps:
+            del settings["noise_steps"], settings["noise_objective"]
+            del settings["noise_learning_rate"], settings["noise_penalty"]
         return settings
 
 
@@ -287,6 +309,7 @@ class EditConfig(RunConfig):
         frames_per_second: Frame rate of animations.
         side_by_side: Whether each image is also written beside its photograph.
         unalign: Whether each face is also pasted into the photograph that it was aligned from.
+        noise: Whether images are drawn with the stored noise or the maps of the image that is edited, one of `NOISE`.
     """
 
     picture_format: str = "png"
@@ -295,6 +318,7 @@ class EditConfig(RunConfig):
     frames_per_second: float = 12.0
     side_by_side: bool = False
     unalign: bool = False
+    noise: str = "drop"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -304,6 +328,7 @@ class EditConfig(RunConfig):
         _check(self.output == "files" or not self.side_by_side, alone)
         pasted = f"unalign is not made with the output {self.output}; leave one of them out"
         _check(self.output == "files" or not self.unalign, pasted)
+        _check_choice("noise", self.noise, NOISE)
         if self.animation is not None:
             _check_choice("animation", self.animation, ANIMATIONS)
         rate = self.frames_per_second
@@ -313,4 +338,8 @@ class EditConfig(RunConfig):
         """Return the settings that a resumed run must agree with, as JSON values."""
         settings: dict[str, Json] = {"precision": self.precision, "shard_size": self.shard_size}
         settings["picture_format"] = self.picture_format
-        return settings if self.output == "files" else settings | {"output": self.output}
+        if self.output != "files":
+            settings["output"] = self.output
+        if self.noise != "drop":
+            settings["noise"] = self.noise
+        return settings

@@ -25,6 +25,7 @@ from i2s_batch.models.loading import generator_weights
 from i2s_batch.output import lease
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.run.status import read_status
+from i2s_batch.schema.columns import COLUMNS
 from i2s_batch.schema.metadata import META_SCHEMA_VERSION
 from i2s_batch.storage import open_store
 from i2s_batch.storage.files import TEMPORARY_PREFIX
@@ -260,7 +261,7 @@ def test_merging_with_itself_keeps_every_image_once(outputs: Path) -> None:
     one, merged = ({row["image_id"]: row for row in read_table(out).to_pylist()} for out in ("finished", "merged"))
     assert one.keys() == merged.keys()
     new = {"folder", "bytes", "format", "mode", "crop_box", "generator_fingerprint", "run_id"}
-    new |= {"evaluations", "loss_prior"}
+    new |= {column.name for column in COLUMNS if column.since > 3}
     record = json.loads(Path("finished", "run.json").read_text())
     for image_id, row in merged.items():
         assert {name: value for name, value in row.items() if name not in new} == {

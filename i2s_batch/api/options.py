@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, TypedDict, TypeVar, cast, get_type_hints
 
 from i2s_batch.argument_types import path_or_url, typed
@@ -126,6 +127,12 @@ class EmbedOptions(ImageOptions, total=False):
             which `pip install 'i2s_batch[align]'` installs.
         box: The columns of a list with the part of each image to embed, in pixels: "x0,y0,x1,y1", or one with four
             numbers. Default: None, whole images.
+        noise_steps: The number of steps of the noise stage, which optimizes an image's noise maps after its latent.
+            Default: 0, every image keeps the stored noise.
+        noise_objective: What the noise stage minimises: pixel (the default), the pixel term of the loss alone, or loss.
+        noise_learning_rate: The learning rate of Adam in the noise stage. Default: 0.1.
+        noise_penalty: The weight of the mean squared distance of the noise maps' effects from those of the stored
+            ones. Default: 1e-5.
     """
 
     update: bool
@@ -134,6 +141,10 @@ class EmbedOptions(ImageOptions, total=False):
     faces: str
     face_model: str | os.PathLike[str] | None
     box: str | None
+    noise_steps: int
+    noise_objective: str
+    noise_learning_rate: float
+    noise_penalty: float
 
 
 class StudyOptions(ImageOptions, total=False):
@@ -165,6 +176,8 @@ class EditRunOptions(RunOptions, total=False):
             Default: False.
         unalign: True pastes each face back into the photograph that it was aligned from, in OUT/unaligned/. Default:
             False.
+        noise: The noise maps of the images: drop (the default) draws with the stored noise, keep with the maps of the
+            image that is edited, which embed() makes with `noise_steps`.
     """
 
     where: str | None
@@ -175,6 +188,7 @@ class EditRunOptions(RunOptions, total=False):
     fps: float
     side_by_side: bool
     unalign: bool
+    noise: str
 
 
 Options = TypeVar("Options", EmbedOptions, StudyOptions, EditRunOptions)
@@ -222,7 +236,7 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
     model = options.get("face_model")
     return EmbedRunConfig(
         **vars(_run_config(options)),
-        embed=_embed_config(options),
+        embed=_with_noise(_embed_config(options), options),
         preset=options.get("preset", usual.preset),
         align=options.get("align"),
         face_model=None if model is None else path_or_url("face_model", model),
@@ -310,6 +324,7 @@ def edit_config(options: EditRunOptions, usual_animation: str | None, operation:
         frames_per_second=options.get("fps", usual.frames_per_second),
         side_by_side=options.get("side_by_side", usual.side_by_side),
         unalign=options.get("unalign", usual.unalign),
+        noise=options.get("noise", usual.noise),
     )
 
 
@@ -355,6 +370,21 @@ def _embed_config(options: ImageOptions) -> EmbedConfig:
         target_loss=options.get("target_loss", usual.target_loss),
         target_psnr=options.get("target_psnr", usual.target_psnr),
         compile=options.get("compile", usual.compile),
+    )
+
+
+def _with_noise(config: EmbedConfig, options: EmbedOptions) -> EmbedConfig:
+    """Return the settings with those of the noise stage."""
+    steps = options.get("noise_steps", config.noise_steps)
+    for name in ("noise_objective", "noise_learning_rate", "noise_penalty"):
+        if not steps and name in options:
+            raise ConfigError(f"{name} has no effect without noise_steps; leave it out")
+    return replace(
+        config,
+        noise_steps=steps,
+        noise_objective=options.get("noise_objective", config.noise_objective),
+        noise_learning_rate=options.get("noise_learning_rate", config.noise_learning_rate),
+        noise_penalty=options.get("noise_penalty", config.noise_penalty),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from i2s_batch.argument_types import path_or_url, typed
+from i2s_batch.editing.kept_noise import NoiseOfEdits
 from i2s_batch.errors import ConfigError
 from i2s_batch.maintenance.verification.table_checks import Verification, check_table
 from i2s_batch.studies.catalogue import variant_settings
@@ -34,4 +35,4 @@ def verify(
     if (sample := typed("sample", sample, int)) < 0:
         raise ConfigError(f"sample is {sample}; it must be at least 0")
     networks = (None if each is None else path_or_url("a network", each) for each in (generator, vgg))
-    return check_table(path_or_url("out", out), variant_settings, sample, *networks)
+    return check_table(path_or_url("out", out), variant_settings, NoiseOfEdits, sample, *networks)

@@ -13,7 +13,7 @@ from i2s_batch.cli.help_groups import OUTPUT, SELECTION, GroupedCommand
 from i2s_batch.cli.help_groups import option as grouped_option
 from i2s_batch.cli.option_types import Location
 from i2s_batch.cli.options import add_debug, refuse_without_effect, run_arguments, run_options
-from i2s_batch.config import ANIMATIONS, PICTURE_FORMATS, PICTURE_OUTPUTS
+from i2s_batch.config import ANIMATIONS, NOISE, PICTURE_FORMATS, PICTURE_OUTPUTS
 from i2s_batch.editing.edit_options import OPTION, EditOptions, Kind, Option, OptionsError
 from i2s_batch.editing.registered import EDITS, Edit
 from i2s_batch.errors import ConfigError
@@ -75,6 +75,7 @@ class _CommonOptions:
     animation: str = "none"  # of an edit that makes no sequences, and so has neither option
     fps: float = 12.0
     unalign: bool = False
+    noise: str | bool = "drop"  # of a render it is a flag: there is nothing else to keep
     side_by_side: bool = False  # of an edit that reproduces photographs; no other has the option
 
     def arguments(self, makes_sequences: bool) -> dict[str, Any]:
@@ -84,6 +85,7 @@ class _CommonOptions:
         animated: dict[str, Any] = {"animation": self.animation} if makes_sequences else {}
         animated |= {"side_by_side": True} if self.side_by_side else {}
         animated |= {"unalign": True} if self.unalign else {}
+        animated |= {"noise": "keep"} if self.noise in (True, "keep") else {}
         return (animated if self.animation == "none" else animated | {"fps": self.fps}) | run_arguments(
             format=self.picture_format,
             output=self.output,
@@ -174,6 +176,21 @@ _SIDE_BY_SIDE = grouped_option(
 )
 
 
+_WITH_NOISE = grouped_option(
+    "--noise",
+    group=OUTPUT,
+    is_flag=True,
+    help="Draw each image with its own noise maps, which embed makes with --noise-steps.",
+)
+_NOISE = grouped_option(
+    "--noise",
+    group=OUTPUT,
+    type=click.Choice(NOISE),
+    default="drop",
+    help="Noise maps of the image that is edited: drop draws with the stored noise, keep with those of --noise-steps.",
+)
+
+
 class _Edits(click.Group):
     """Shows the commands of the registered edits, which are built when they are asked for."""
 
@@ -212,6 +229,7 @@ def _command(declaration: Declaration[Edit]) -> click.Command:
     callback = carry_out
     if kind.animation is not None:
         callback = _animation(kind.animation)(callback)
+    callback = _WITH_NOISE(callback) if kind.reproduces else _NOISE(callback)
     if kind.reproduces:
         callback = _SIDE_BY_SIDE(callback)
     for each in reversed(own.values()):

@@ -14,6 +14,7 @@ from i2s_batch.cli.options import (
     align_options,
     embed_options,
     embed_run_options,
+    noise_options,
     refuse_without_effect,
     run_arguments,
     source_options,
@@ -42,6 +43,7 @@ from i2s_batch.config import EmbedRunConfig, Json
     is_flag=True,
     help="Update the table incrementally: embed what is new or has changed in SOURCE since the run was planned.",
 )
+@noise_options
 @embed_run_options
 @option(
     "--price-per-hour",
@@ -74,7 +76,7 @@ def embed(
 
         if dry_run:
             preview, config, fingerprint = embedding_runs.preview_embed(source, out, progress=report, **arguments)
-            updates = preview.images_to_do * config.embed.steps
+            updates = preview.images_to_do * (config.embed.steps + config.embed.noise_steps)
             expected = _expected(fingerprint, generator, config, updates, price_per_hour)
             click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
             return 0

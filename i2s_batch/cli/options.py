@@ -12,7 +12,17 @@ from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
 from i2s_batch.cli.option_types import AutoOr, Location, Weights
 from i2s_batch.cli.preset_option import preset_option
 from i2s_batch.cli.settings_file import config_option
-from i2s_batch.config import ALIGNMENTS, DEVICES, FACES, FITS, PRECISIONS, SPACES, TERMS
+from i2s_batch.config import (
+    ALIGNMENTS,
+    DEVICES,
+    FACES,
+    FITS,
+    NOISE_OBJECTIVES,
+    PRECISIONS,
+    SPACES,
+    TERMS,
+    EmbedConfig,
+)
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -190,6 +200,40 @@ def _embedding_options() -> list[Callable[[F], F]]:
     ]
 
 
+def noise_options(command: F) -> F:
+    """Give a command the options of the noise stage."""
+    usual = EmbedConfig()
+    options = [
+        option(
+            "--noise-steps",
+            group=EMBEDDING,
+            default=usual.noise_steps,
+            help="Steps of the noise stage: after the latent, the noise maps of each image are optimized too, and "
+            "written to OUT/noise/. 0 keeps the stored noise.",
+        ),
+        option(
+            "--noise-objective",
+            group=EMBEDDING,
+            type=click.Choice(NOISE_OBJECTIVES),
+            default=usual.noise_objective,
+            help="Objective of the noise stage: the pixel term alone, which is fastest, or the whole loss.",
+        ),
+        option(
+            "--noise-learning-rate",
+            group=EMBEDDING,
+            default=usual.noise_learning_rate,
+            help="Learning rate of Adam in the noise stage.",
+        ),
+        option(
+            "--noise-penalty",
+            group=EMBEDDING,
+            default=usual.noise_penalty,
+            help="Weight of the mean squared distance of the noise maps' effects from those of the stored ones.",
+        ),
+    ]
+    return _decorated(command, options)
+
+
 # `Any`: what a command is called with by click, a value of another type for each option.
 def run_arguments(**options: Any) -> dict[str, Any]:
     """Return the options of a run as those of Python's functions, which do not take what has no effect."""
@@ -204,6 +248,10 @@ def run_arguments(**options: Any) -> dict[str, Any]:
     if "align" in options and options["align"] is None:
         refuse_without_effect(["--faces", "--face-model"], "without --align")
         options = {name: value for name, value in options.items() if name not in ("faces", "face_model")}
+    if "noise_steps" in options and not options["noise_steps"]:
+        names = ("noise_objective", "noise_learning_rate", "noise_penalty")
+        refuse_without_effect([f"--{name.replace('_', '-')}" for name in names], "without --noise-steps")
+        options = {name: value for name, value in options.items() if name not in names}
     for name in ("batch_size", "actors"):
         options[name] = "auto" if options[name] is None else options[name]
     return options

@@ -61,6 +61,7 @@ def _lines(found: Verification) -> list[str]:
     lines = [
         found.out,
         f"  images      {planned} planned, {rows} in {counted(found.files, 'file')}, {found.latents} with a latent",
+        *([f"  noise       {counted(found.noise, 'image')} with noise maps of their own"] if found.noise else []),
         f"  checksums   {found.as_written} of {written}",
         f"  rendered    {again} again" + (f", within {found.within}" if found.rendered else ""),
         *(f"  unchecked   {text}" for text in found.unchecked),

@@ -19,6 +19,7 @@ from i2s_batch.editing.comparisons import write_comparisons
 from i2s_batch.editing.edit_worker import EditSpec
 from i2s_batch.editing.far_latents import farthest_own_distance, out_of_distribution_warning
 from i2s_batch.editing.image_names import ImageNames
+from i2s_batch.editing.kept_noise import check_noise
 from i2s_batch.editing.missing_images import redo_missing
 from i2s_batch.editing.planned_images import FILE, PLANNED, PlannedImage, from_table, to_table
 from i2s_batch.editing.requests import ids_in
@@ -270,6 +271,9 @@ def look_first(request: EditRunRequest, report: Callable[[str], None]) -> Select
         settings = request.config.identity() | settings_of(request)
         record = new_record(request.tables, settings, existing.generator, None, {})
         return with_recorded_sources(existing, record)
+
+    if request.config.noise == "keep":
+        check_noise(request.tables)
 
     found = run_at(open_store(request.out), asked, request.config.overwrite)
     return None if found.resumed is not None else request.select(report)

@@ -15,6 +15,7 @@ import torch
 
 from i2s_batch.config import EditConfig
 from i2s_batch.editing import EDITS, Edit
+from i2s_batch.editing.kept_noise import KeptNoise
 from i2s_batch.editing.latent_sources import LatentSource, LoadedLatents, ParentLatents
 from i2s_batch.editing.rows import WrittenImage, edited_row, failed_edit_row
 from i2s_batch.editing.units import EditImage, EditUnit
@@ -24,6 +25,7 @@ from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
 from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import Generator, GeneratorWeights, build_generator
+from i2s_batch.models.noise_maps import NoiseLayout
 from i2s_batch.output.archives.image_log import ImageLog
 from i2s_batch.output.units import Finished, Task
 from i2s_batch.output.work_log import WorkLog
@@ -79,6 +81,9 @@ class DrawingSpec(Protocol):
     def latents(self) -> LatentSource:
         """Return what makes the latents of the images."""
 
+    def noise(self) -> KeptNoise | None:
+        """Return what gives the images their noise maps; None to draw them with the stored noise."""
+
 
 @dataclass(frozen=True)
 class EditSpec:
@@ -103,6 +108,10 @@ class EditSpec:
     def latents(self) -> ParentLatents:
         """Return what makes latents of those in the tables."""
         return ParentLatents(self.tables, self.generator.latent_shape)
+
+    def noise(self) -> KeptNoise | None:
+        """Return what gives the images the noise maps of their parents; None to draw them with the stored noise."""
+        return KeptNoise(self.tables, NoiseLayout.of(self.generator).size) if self.config.noise == "keep" else None
 
     def build(self, name: str) -> EditWorker:
         """Load the generator, and register the edit if this process does not know it."""
@@ -139,7 +148,7 @@ class EditWorker:
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size, spec.origin)
         self._images = ImageLog(self._store)
-        self._latents = spec.latents()
+        self._latents, self._noise = spec.latents(), spec.noise()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentSource is for one thread
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
         self._waiting: list[tuple[Task[EditUnit], Future[LoadedLatents]]] = []
@@ -197,8 +206,11 @@ class EditWorker:
         drawn = [index for index in range(len(task.unit.images)) if index not in loaded.missing]
         result = _Drawn(loaded.missing)
         for start in range(0, len(drawn), self._batch):
-            indices = drawn[start : start + self._batch]
-            for index, image in zip(indices, images_of(loaded.latents[indices], self._generator), strict=True):
+            indices, noise = self._with_noise(task, drawn[start : start + self._batch], result)
+            if not indices:
+                continue
+            images = images_of(loaded.latents[indices], self._generator, noise)
+            for index, image in zip(indices, images, strict=True):
                 if image is not None:
                     result.images[index] = image
                 else:
@@ -207,6 +219,23 @@ class EditWorker:
         seconds = (time.monotonic() - begun) / max(1, len(drawn))
         self._writing.append(self._writer.submit(self._write, task, loaded.latents, result, seconds))
         return len(drawn)
+
+    def _with_noise(
+        self, task: Task[EditUnit], indices: list[int], result: _Drawn
+    ) -> tuple[list[int], np.ndarray | None]:
+        """Return those of the images that can be drawn, and their noise maps, read only now: they may be large.
+
+        An image without maps fails. None for the stored noise.
+        """
+        if self._noise is None:
+            return indices, None
+        maps: dict[int, np.ndarray] = {}
+        for index in indices:
+            try:
+                maps[index] = self._noise.of(task.unit.images[index])
+            except LatentError as error:
+                result.failed[index] = error
+        return list(maps), np.stack(list(maps.values())) if maps else None
 
     def _write(self, task: Task[EditUnit], latents: np.ndarray, drawn: _Drawn, seconds: float) -> Finished:
         """Write the images, then their rows: a row promises that its image exists."""

@@ -20,6 +20,10 @@ from i2s_batch.editing.recipes import Recipe
 from i2s_batch.registry import Declaration, Registry
 
 
+def _of_first_parent(recipe: Recipe) -> Sequence[float]:
+    return (1.0,)
+
+
 @dataclass(frozen=True)
 class Edit:
     """Describes an edit.
@@ -28,11 +32,14 @@ class Edit:
         roles: The parents of an image, in the order in which a recipe names them: the columns of an edit list.
         latent: Returns the latent of a recipe, [L, w_dim], from those of its parents; of their type and dtype.
         options: The options of its command, which make a request.
+        noise_weights: Returns how much of each parent's noise maps an image gets where they are kept; by default it
+            gets all of the first parent's, the image that is edited.
     """
 
     roles: tuple[str, ...]
     latent: Callable[[Recipe, Sequence[Latents]], Latents]
     options: type[EditOptions]
+    noise_weights: Callable[[Recipe], Sequence[float]] = _of_first_parent
 
 
 _HERE = "i2s_batch.editing.edits"

@@ -21,11 +21,14 @@ from i2s_batch.errors import ConfigError, SourceError, StorageError
 from i2s_batch.images.align.detector import model_file
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
+from i2s_batch.inversion.noise_stage import without_noise
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
+from i2s_batch.models.noise_maps import NoiseLayout
 from i2s_batch.models.work import vgg_work
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.moved_source import moved_uri
+from i2s_batch.output.noise_shards import NoiseShards
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord, new_record
 from i2s_batch.output.run_state import RunState, undone_checkpoints
@@ -35,6 +38,7 @@ from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
+from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.recorded import generator_record, vgg_record
 from i2s_batch.run.taking import run_at
 from i2s_batch.run.terminal import show_stage
@@ -87,9 +91,13 @@ class EmbedRun(Run):
         self._early_plan = self._look_first()
         show_stage(report, "reading the networks")
         self._vgg = vgg_weights(request.vgg)
-        self.steps = request.config.embed.steps
+        embed = request.config.embed
+        self.steps = embed.steps + embed.noise_steps
         generator = generator_weights(request.generator)
         self._check_learned(generator)
+        self._noise = NoiseLayout.of(generator)
+        if embed.noise_steps and not self._noise.sides:
+            raise without_noise(embed.noise_steps, generator.family)
         networks = {"generator": request.generator, "vgg": request.vgg}
         if request.learned is not None:
             networks["learned"] = request.learned_from
@@ -121,6 +129,19 @@ class EmbedRun(Run):
                 what = "one variant of this study embeds with a generator without training"
                 raise ConfigError(f"{what}, to which no learned file belongs; leave out {embed.uses_learned}")
             learned.check(generator.fingerprint, self._vgg.fingerprint, embed.loss_weights)
+
+    def describe(self) -> RunPreview:
+        """Return what the run would do, with the size of the noise maps if it makes any."""
+        preview = super().describe()
+        has_noise = self._request.config.embed.noise_steps > 0
+        return replace(preview, noise_bytes=preview.images * self._noise.bytes) if has_noise else preview
+
+    def _noise_shards(self, confirm: Callable[[], None]) -> NoiseShards | None:
+        config = self._request.config
+        if not config.embed.noise_steps:
+            return None
+        metadata = self._record.table_metadata()
+        return NoiseShards(self._store, self._noise.sides, config.shard_size, metadata, confirm)
 
     def _command(self) -> tuple[str, ...] | msgspec.UnsetType | None:
         """Return the words of the command that resumes the run, where the record's settings do not say it."""

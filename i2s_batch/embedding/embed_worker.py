@@ -28,7 +28,9 @@ from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.models import GeneratorWeights, VGGWeights
+from i2s_batch.models.noise_maps import NoiseLayout
 from i2s_batch.output.layout import RunLayout
+from i2s_batch.output.noise_log import NoiseLog
 from i2s_batch.output.units import Finished, Task
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.device import device_errors, device_name
@@ -116,6 +118,7 @@ class EmbedWorker:
         self._device_name = device_name(self._engine.device)
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size, spec.origin)
+        self._noise_log = NoiseLog(spec.out, NoiseLayout.of(spec.generator).size)
         self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
         self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
@@ -304,6 +307,8 @@ class EmbedWorker:
             message = "the latent is not finite in float32, in which the table holds it"
             self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
+        if self._config.embed.noise_steps and result.noise is None:
+            self._warnings.append(f"the noise maps of {task.image_id!r} were not finite; it keeps the stored noise")
         self._submit_row(task, row, result)
 
     def _write_failure(
@@ -330,6 +335,8 @@ class EmbedWorker:
         if result is not None and successor is not None:
             assert result.state is not None
             self._save(successor.index, replace(result.state, image_id=successor.image_id))
+        if result is not None and result.noise is not None:
+            self._noise_log.write(task.index, task.image_id, result.noise.maps)
         return self._log.write_rows(task, [row])
 
     def _durable(self) -> tuple[Finished, ...]:

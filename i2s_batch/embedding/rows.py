@@ -16,7 +16,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DetectorError, NoFaceError, PictureError
 from i2s_batch.images.read.sniff import has_image_name
-from i2s_batch.inversion import EmbedResult
+from i2s_batch.inversion import EmbedResult, NoiseResult
 from i2s_batch.output.units import Task
 from i2s_batch.schema.columns import (
     STATUS_CRASHED,
@@ -71,6 +71,7 @@ def result_row(task: Task[EmbedUnit], image: LoadedImage, result: EmbedResult, d
         terms=result.terms,
         metrics=result.metrics,
         **_optimisation(result, settings),
+        **_noise(result.noise),
     )
 
 
@@ -122,6 +123,27 @@ def _row(task: Task[EmbedUnit], image: LoadedImage, status: str, device: str | N
         device=device,
         worker=worker,
     )
+
+
+class _Noise(TypedDict, total=False):
+    noise_steps: int
+    noise_loss: float
+    noise_mse: float
+    noise_psnr: float
+    noise_ssim: float
+
+
+def _noise(noise: NoiseResult | None) -> _Noise:
+    """Return the columns that describe the noise stage; none without maps."""
+    if noise is None:
+        return {}
+    return {
+        "noise_steps": noise.steps,
+        "noise_loss": noise.loss,
+        "noise_mse": noise.mse,
+        "noise_psnr": noise.psnr,
+        "noise_ssim": noise.ssim,
+    }
 
 
 class _Optimisation(TypedDict):

@@ -5,7 +5,7 @@ It needs torch, numpy and Pillow alone, and never imports stores, tables, runs o
 """
 
 from i2s_batch.inversion.embedder import Embedder
-from i2s_batch.inversion.result import EmbedResult
+from i2s_batch.inversion.result import EmbedResult, NoiseResult
 from i2s_batch.inversion.slot_state import SlotState
 
-__all__ = ["EmbedResult", "Embedder", "SlotState"]
+__all__ = ["EmbedResult", "Embedder", "NoiseResult", "SlotState"]

@@ -23,6 +23,7 @@ from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.loss import Features
 from i2s_batch.inversion.metrics import PerceptualDistance, Reconstruction, from_uint8, measure, to_uint8
+from i2s_batch.inversion.noise_stage import noise_stage_of
 from i2s_batch.inversion.result import EmbedResult
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.inversion.slots import Slots
@@ -129,6 +130,7 @@ class Embedder:
         self.program = program or choose_program(self.config, generator)
         self._slots = Slots(generator, features, self._space, self.config, self.program, learned)
         self._stopping = Stopping(self.config)
+        self._noise = noise_stage_of(generator, features, self.config, self.config.batch_size)
         self._occupants: list[_Occupant | None] = []
         self._pending: list[_Pending] = []
         self._advances = 0
@@ -145,15 +147,25 @@ class Embedder:
 
     @property
     def free(self) -> int:
-        """Return how many more images can be put in."""
-        return max(0, self.capacity - len(self.in_flight))
+        """Return how many more images can be put in.
+
+        Images of the noise stage leave the slots to others, as long as they are fewer than a batch themselves.
+        """
+        in_stage = 0 if self._noise is None else len(self._noise.in_flight)
+        if in_stage >= self.capacity:
+            return 0
+        return max(0, self.capacity - (len(self.in_flight) - in_stage))
 
     @property
     def in_flight(self) -> dict[str, int]:
         """Return the images in the slots, or waiting for one to become free again, and the updates made on each."""
         steps = self.config.steps
         in_slots = {o.image_id: min(o.evaluations, steps) for o in self._occupants if o is not None}
-        return in_slots | {p.image_id: 0 if p.state is None else p.state.step for p in self._pending}
+        in_slots |= {p.image_id: 0 if p.state is None else p.state.step for p in self._pending}
+        if self._noise is None:
+            return in_slots
+        resumed = self._noise.resumed_steps
+        return {each: made + resumed.get(each, 0) for each, made in in_slots.items()} | self._noise.in_flight
 
     def put(self, image_id: str, image: np.ndarray, state: SlotState | None = None, sha256: str = "") -> None:
         """Start `image` (uint8 [H, W, 3], any size) in a free slot, or resume it from `state`.
@@ -175,6 +187,8 @@ class Embedder:
         objection = "" if state is None else self.objection_to(state, image_id, sha256)
         if objection:
             raise ConfigError(objection)
+        if state is not None and state.noise is not None and self._noise is not None:
+            self._noise.resume(image_id, state.noise)
         target = fit_image(image, self._generator.resolution, self.config.fit)
         self._pending.append(_Pending(image_id, target, sha256, state))
         self._fill_slots()
@@ -191,7 +205,7 @@ class Embedder:
         self._fill_slots()
         self._drop_free_slots()
         while self.in_flight:
-            if not self._step():
+            if any(self._occupants) and not self._step():
                 self._halve()
                 continue
             self._advances += 1
@@ -199,12 +213,27 @@ class Embedder:
                 if occupant is not None:
                     self.updates += occupant.evaluations < self.config.steps
                     occupant.evaluations += 1
-            finished = self._finished_positions()
+            finished = self._results(self._finished_positions())
             if finished:
-                return [self._take(position) for position in finished]
+                return finished
             if stop():
                 break
         return []
+
+    def _results(self, positions: Sequence[int]) -> list[EmbedResult]:
+        """Return the results of images that end now: those in slots `positions`, or those at the end of their noise.
+
+        With a noise stage, an image goes on into it from its slot, and all images there make a step.
+        """
+        targets = [o.target for position in positions if (o := self._occupants[position]) is not None]
+        ended = list(zip(map(self._take, positions), targets, strict=True))
+        if self._noise is None:
+            return [result for result, _ in ended]
+        if ended:
+            self._drop_free_slots()
+        results, updates = self._noise.advance(ended, self.computing)
+        self.updates += updates
+        return results
 
     def take_warning(self) -> str:
         """Return a message for the user about this machine's compiler, once; else an empty text."""
@@ -213,7 +242,8 @@ class Embedder:
     def snapshot(self) -> list[SlotState]:
         """Return the state of every image in flight, as values."""
         in_slots = [self._state(position, o) for position, o in enumerate(self._occupants) if o is not None]
-        return in_slots + [pending.state for pending in self._pending if pending.state is not None]
+        waiting = [pending.state for pending in self._pending if pending.state is not None]
+        return in_slots + waiting + ([] if self._noise is None else self._noise.snapshot())
 
     def _state(self, position: int, occupant: _Occupant) -> SlotState:
         # A step that ends meanwhile replaces all tensors at once: this copy is of before it or after it, never of both.
@@ -223,7 +253,10 @@ class Embedder:
             name: tensors[name][position].detach().cpu().numpy().copy() for name in ("variable", "m", "v", "history")
         }
         arrays["history"] = arrays["history"][:step]
-        return SlotState(occupant.image_id, step, seconds=occupant.seconds, sha256=occupant.sha256, **arrays)
+        noise = None if self._noise is None else self._noise.held(occupant.image_id)
+        return SlotState(
+            occupant.image_id, step, seconds=occupant.seconds, sha256=occupant.sha256, noise=noise, **arrays
+        )
 
     def embed(self, images: Iterable[ImageInput]) -> Iterator[EmbedResult]:
         """Embed images; results come as they finish, one for every image.
@@ -420,4 +453,11 @@ class Embedder:
         if state.history.shape != (state.step, terms):
             found = f"loss terms of shape {list(state.history.shape)}"
             return f"the checkpoint of {image_id!r} has {found}; expected {[state.step, terms]}"
-        return ""
+        return self._noise_objection(state)
+
+    def _noise_objection(self, state: SlotState) -> str:
+        """Return why the noise maps of a state cannot be resumed, in one sentence; empty if they can."""
+        if state.noise is None:
+            return ""
+        objection = "noise maps, and no noise stage" if self._noise is None else self._noise.objection_to(state.noise)
+        return f"the checkpoint of {state.image_id!r} has {objection}" if objection else ""

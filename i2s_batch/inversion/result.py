@@ -11,6 +11,27 @@ from i2s_batch.inversion.slot_state import SlotState
 
 
 @dataclass(frozen=True)
+class NoiseResult:
+    """Holds the noise maps of an image, and what the image that they give measures with the same latent.
+
+    Attributes:
+        steps: Updates that were made.
+        maps: The maps as one vector, float16 [noise_layout.size] (`models.noise_maps`).
+        loss: The weighted loss, without the penalty of the maps.
+        mse: The mean squared error of the 8-bit image.
+        psnr: Its peak signal-to-noise ratio in dB.
+        ssim: Its mean structural similarity.
+    """
+
+    steps: int
+    maps: np.ndarray
+    loss: float
+    mse: float
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
 class EmbedResult:
     """Holds the result of embedding one image.
 
@@ -29,6 +50,8 @@ class EmbedResult:
         state: The state from which an embedding of more steps resumes.
         prior: The penalty of the prior at `latent`; None without one.
         metrics: Metrics of `picture`, by the names of `engine_registries.METRICS`.
+        noise: The noise maps, beside all that is said above of the latent with the stored noise; None without a noise
+            stage, or if its loss was not finite.
     """
 
     image_id: str
@@ -45,6 +68,7 @@ class EmbedResult:
     state: SlotState | None = None
     prior: float | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
+    noise: NoiseResult | None = None
 
     @property
     def terms(self) -> dict[str, float]:

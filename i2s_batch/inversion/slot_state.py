@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2s_batch.errors import DamagedError
+from i2s_batch.inversion.noise_state import NoiseState
 
 _ARRAYS = ("variable", "m", "v", "history")
 # What numpy and zipfile raise for damaged bytes without a checksum, as earlier versions wrote them.
@@ -34,6 +35,7 @@ class SlotState:
         seconds: Wall time spent so far.
         sha256: The hash of the image file, hex; empty where it is not known (checkpoints of earlier versions; images
             that come from no file).
+        noise: The noise maps of an image in the noise stage, whose latent is that of this state; None before it.
     """
 
     image_id: str
@@ -44,11 +46,13 @@ class SlotState:
     history: np.ndarray
     seconds: float
     sha256: str = ""
+    noise: NoiseState | None = None
 
     def to_bytes(self) -> bytes:
         """Return the state as an .npz without pickles."""
         buffer = io.BytesIO()
         arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {} if self.noise is None else self.noise.arrays()
         np.savez(
             buffer,
             image_id=np.frombuffer(self.image_id.encode(), np.uint8),
@@ -73,7 +77,8 @@ class SlotState:
                 arrays = {name: file[name] for name in _ARRAYS}
                 image_id = file["image_id"].tobytes().decode()
                 sha256 = file["sha256"].tobytes().decode() if "sha256" in file else ""
-            return cls(image_id=image_id, step=int(step), seconds=float(seconds), sha256=sha256, **arrays)
+                noise = NoiseState.of_arrays(file)
+            return cls(image_id, int(step), seconds=float(seconds), sha256=sha256, noise=noise, **arrays)
         except (DamagedError, *_UNREADABLE) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DamagedError(f"a checkpoint is damaged ({reason})") from error

@@ -9,6 +9,7 @@ import torch
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.errors import ConfigError
+from i2s_batch.models.noise_maps import NoiseLayout
 
 
 class GeneratorLike(Protocol):
@@ -40,6 +41,23 @@ class GeneratorLike(Protocol):
 
     def synthesize(self, ws: torch.Tensor) -> torch.Tensor:
         """Return the images [B, 3, R, R] of W+ latents [B, L, w_dim], unclipped."""
+
+
+class NoiseGenerator(GeneratorLike, Protocol):
+    """Describes what the noise stage requires of a generator beside that.
+
+    Attributes:
+        noise_layout: The maps as one vector of `noise_layout.size` values; empty for a family without noise.
+        stored_noise: The maps of the checkpoint, [noise_layout.size].
+        noise_strengths: What each map is multiplied with, about, before it meets the feature maps: [maps].
+    """
+
+    noise_layout: NoiseLayout
+    stored_noise: torch.Tensor
+    noise_strengths: torch.Tensor
+
+    def synthesize_with_noise(self, ws: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Return the images of latents [B, L, w_dim] with noise maps [B, noise_layout.size], gradients to both."""
 
 
 class LatentSpace:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from cachetools import LRUCache
 
 from i2s_batch.errors import ObjectNotFoundError, RunConflictError, StorageError
+from i2s_batch.maintenance.merged_noise import MergedNoise
 from i2s_batch.maintenance.upgrading import upgraded
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
@@ -78,7 +79,9 @@ def merge_runs(
     lease = Lease(target, RunLayout.lease)
     lease.acquire()
     try:
-        return _write(target, merged_record, chosen, _Shards(stores, records, given), lease)
+        has_noise = bool(merged_record.settings.noise_steps)
+        noise = MergedNoise(stores, given, target, merged_record, lease.confirm) if has_noise else None
+        return _write(target, merged_record, chosen, _Shards(stores, records, given), lease, noise)
     finally:
         lease.release()
 
@@ -220,7 +223,14 @@ class _Shards:
         return rows
 
 
-def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shards, lease: Lease) -> MergedSummary:
+def _write(
+    target: Store,
+    record: RunRecord,
+    chosen: SpilledRows,
+    shards: _Shards,
+    lease: Lease,
+    noise: MergedNoise | None,
+) -> MergedSummary:
     """Write the record first, then the shards, each whole; then the plan, and the summary."""
     _check_free(target, record)
     size = record.shard_size
@@ -232,6 +242,8 @@ def _write(target: Store, record: RunRecord, chosen: SpilledRows, shards: _Shard
         for shard, locations in enumerate(in_groups(chosen.parts(), size)):
             rows = shards.rows(locations).sort_by("image_id")
             statuses.update(rows["status"].to_pylist())
+            if noise is not None:
+                noise.write(shard, rows, locations)
             if not publish_shard(target, shard, rows, metadata, present_shard(target, shard), lease.confirm):
                 raise RunConflictError(
                     f"{target.uri(RunLayout.shard(shard))} changed while it was written; merge again"

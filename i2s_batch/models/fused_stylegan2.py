@@ -62,10 +62,11 @@ class _FusedLayer(ModulatedLayer):
     def _upsampling(self, x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, self.weight, None, padding=1)
 
-    def _activation(self, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    def _activation(self, x: torch.Tensor, d: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        # The stored noise alone: maps of an image's own are computed by the plain operators.
         # Without in-place operators, a compiler joins these to one.
         x = torch.unflatten(x, 1, (4 if self._up else 1, -1))  # [B, G, C, H, W]
-        x = x * d[:, None, :, None, None].to(x.dtype) + self.noise + self.bias
+        x = x * d[:, None, :, None, None].to(x.dtype) + noise + self.bias
         x = clamped(F.leaky_relu(x, LRELU_SLOPE), self._clamp).flatten(1, 2)
         return depth_to_space(x) if self._up else x
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from i2s_batch.errors import ConfigError
 from i2s_batch.models.mapping import Mapping
 from i2s_batch.models.network_layout import check_weights
+from i2s_batch.models.noise_maps import NoiseLayout, noise_strengths, stored_noise
 from i2s_batch.models.operators import frozen
 from i2s_batch.models.weights import GeneratorWeights
 
@@ -18,10 +19,13 @@ class Generator(nn.Module):
     """Holds a frozen StyleGAN generator. Every weight is a buffer; gradients flow to the latents only.
 
     `resolution` R in pixels, `num_layers` L, `z_dim`, `w_dim`, `c_dim` (classes, 0 if unconditional), `w_avg`
-    [w_dim], `family`, `fingerprint` (sha256 hex), `origin`.
+    [w_dim], `family`, `fingerprint` (sha256 hex), `origin`, `noise_layout` (empty for a family without noise),
+    `stored_noise` [noise_layout.size], `noise_strengths` [maps].
     """
 
     w_avg: torch.Tensor
+    stored_noise: torch.Tensor
+    noise_strengths: torch.Tensor
     activations: torch.dtype | None = None  # the dtype of feature maps, where `build_generator` has set one
     # Builds the same synthesis in the operators of the compiled step, for a memory layout; None where there are none.
     build_fused: Callable[[str], Callable[[torch.Tensor], torch.Tensor]] | None = None
@@ -36,6 +40,9 @@ class Generator(nn.Module):
         self.family, self.fingerprint, self.origin = weights.family, weights.fingerprint, weights.origin
         self.mapping = Mapping(weights)
         self.register_buffer("w_avg", frozen(weights.tensors["w_avg"]))
+        self.noise_layout = NoiseLayout.of(weights)
+        self.register_buffer("stored_noise", stored_noise(weights))
+        self.register_buffer("noise_strengths", noise_strengths(weights))
 
     def map(
         self,
@@ -72,10 +79,21 @@ class Generator(nn.Module):
         self._check_ws(ws)
         return self._synthesis(ws)
 
+    def synthesize_with_noise(self, ws: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Map W+ latents [B, L, w_dim] and noise maps [B, noise_layout.size] to images, as `synthesize`.
+
+        Gradients flow to both. Raises ConfigError for other shapes, and for a family without noise.
+        """
+        self._check_ws(ws)
+        if not self.noise_layout.sides:
+            raise ConfigError(f"a {self.family} generator has no noise maps; synthesize without them")
+        self._check("noise", noise, (ws.shape[0], self.noise_layout.size))
+        return self._synthesis(ws, self.noise_layout.split(noise))
+
     def _check_ws(self, ws: torch.Tensor) -> None:
         self._check("ws", ws, (ws.shape[0] if ws.ndim else 0, self.num_layers, self.w_dim))
 
-    def _synthesis(self, ws: torch.Tensor) -> torch.Tensor:
+    def _synthesis(self, ws: torch.Tensor, noise: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
         raise NotImplementedError
 
     @staticmethod

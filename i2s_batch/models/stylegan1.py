@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -57,16 +58,17 @@ class StyledLayer(nn.Module):
         style_bias[:channels] += 1  # x * (s0 + 1) + s1
         self.register_buffer("style_bias", style_bias)
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, C', H', W']."""
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, C', H', W']; `noise` [B, 1, H', W'], None for the stored."""
         if self.index == 0:
             x = x + self.bias[:, None, None]
         elif self.index % 2:
             x = F.conv2d(x, self.weight, self.bias, padding=1)
         else:
             x = depthwise(F.conv_transpose2d(x, self.weight, stride=2, padding=1), self.blur, self.bias)
+        noise = self.noise if noise is None else noise.to(x.dtype)
         # In place: nothing needs a convolution's output again, its weights being frozen.
-        x = F.leaky_relu_(x.addcmul_(self.noise, self.noise_strength), LRELU_SLOPE)
+        x = F.leaky_relu_(x.addcmul_(noise, self.noise_strength), LRELU_SLOPE)
         scale, shift = F.linear(w, self.style_weight, self.style_bias).chunk(2, 1)
         return styled_instance_norm(x, scale, shift)
 
@@ -94,12 +96,12 @@ class StyleGAN1(Generator):
             self.register_buffer("lower_weight", frozen(lower, 1 / math.sqrt(lower.shape[1]))[:, :, None, None])
             self.register_buffer("lower_bias", frozen(weights.tensors["fading.bias"]))
 
-    def _synthesis(self, ws: torch.Tensor) -> torch.Tensor:
+    def _synthesis(self, ws: torch.Tensor, noise: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
         x = lower = self.const.expand(ws.shape[0], -1, -1, -1)
         for i, layer in enumerate(self.layers):
             if i == self.num_layers - 2:
                 lower = x
-            x = layer(x, ws[:, i])
+            x = layer(x, ws[:, i], None if noise is None else noise[i])
         image = F.conv2d(x, self.rgb_weight, self.rgb_bias).to(ws.dtype)
         return image + self._enlarged(lower).to(ws.dtype) if self._fading else image
 

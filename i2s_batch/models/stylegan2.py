@@ -7,6 +7,7 @@ batch shares one weight: no grouped convolution, and the frozen weight is never 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -50,17 +51,19 @@ class ModulatedLayer(nn.Module):
         self.register_buffer("weight", self._up_kernel(weight) if self._up else weight)
         if self._up:
             self.register_buffer("blur", blur_kernel(FIR, 4.0).repeat(raw.shape[0], 1, 1, 1))
-        self.register_buffer("noise", frozen(own["noise"], self._gain * float(own["noise_strength"])))
+        self._noise_gain = self._gain * float(own["noise_strength"])
+        self.register_buffer("noise", frozen(own["noise"], self._noise_gain))
         self.register_buffer("bias", frozen(own["bias"], self._gain)[:, None, None])
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, C', H', W']."""
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Map `x` [B, C, H, W] and w [B, w_dim] to [B, C', H', W']; `noise` [B, 1, H', W'], None for the stored."""
         s = self.style(w)
         # 1 / sqrt(sum over inputs and taps of (weight * s)^2 + 1e-8), for each image and output channel.
         d = torch.rsqrt(F.linear(s.square(), self.power) + 1e-8) * self._gain
         x = x * s[:, :, None, None].to(x.dtype)
         x = self._upsampling(x) if self._up else F.conv2d(x, self.weight, padding=1)
-        return self._activation(x, d)
+        noise = self.noise if noise is None else (noise * self._noise_gain).to(x.dtype)
+        return self._activation(x, d, noise)
 
     def _up_kernel(self, weight: torch.Tensor) -> torch.Tensor:
         return weight.transpose(0, 1).contiguous()
@@ -68,8 +71,8 @@ class ModulatedLayer(nn.Module):
     def _upsampling(self, x: torch.Tensor) -> torch.Tensor:
         return depthwise(F.conv_transpose2d(x, self.weight, stride=2), self.blur)
 
-    def _activation(self, x: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-        x = torch.addcmul(self.noise, x, d[:, :, None, None].to(x.dtype)).add_(self.bias)
+    def _activation(self, x: torch.Tensor, d: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        x = torch.addcmul(noise, x, d[:, :, None, None].to(x.dtype)).add_(self.bias)
         return clamped(F.leaky_relu_(x, LRELU_SLOPE), self._clamp)
 
 
@@ -129,13 +132,13 @@ class StyleGAN2(Generator):
                 scaled = frozen(shortcut, math.sqrt(0.5 / shortcut.shape[1]))
                 self.register_buffer(f"skip_{layer_resolution(i)}", scaled[:, :, None, None])
 
-    def _synthesis(self, ws: torch.Tensor) -> torch.Tensor:
+    def _synthesis(self, ws: torch.Tensor, noise: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
         x = block_input = self.const.expand(ws.shape[0], -1, -1, -1)
         image: torch.Tensor | None = None
         for i, layer in enumerate(self.layers, start=1):
             if i % 2 == 0:
                 block_input = x
-            x = layer(x, ws[:, i - 1])
+            x = layer(x, ws[:, i - 1], None if noise is None else noise[i - 1])
             r = layer_resolution(i)
             if i % 2 and i > 1 and self._shortcuts:
                 x = x + upsample_fir(F.conv2d(block_input, getattr(self, f"skip_{r}")), self.skip_fir)

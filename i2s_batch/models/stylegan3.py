@@ -8,6 +8,7 @@ images by less than 1e-9.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -189,7 +190,7 @@ class StyleGAN3(Generator):
             raise ConfigError(f"transform has the shape {list(transform.shape)}; [3, 3] or ['B', 3, 3] is needed")
         return self._moved(ws, transform)
 
-    def _synthesis(self, ws: torch.Tensor) -> torch.Tensor:
+    def _synthesis(self, ws: torch.Tensor, noise: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
         return self._moved(ws, self.identity)
 
     def _moved(self, ws: torch.Tensor, transform: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,10 @@ from collections.abc import Callable
 _SHARD = re.compile(r"latents/shard-(\d{5,})\.parquet")
 _CHECKSUM = re.compile(r"manifest/checksums/shard-(\d{5,})\.json")
 _PUBLISHING = re.compile(r"work/publishing/shard-(\d{5,})\.json")
+_NOISE = re.compile(r"noise/shard-(\d{5,})\.parquet")
+_NOISE_CHECKSUM = re.compile(r"manifest/checksums/noise-(\d{5,})\.json")
+_NOISE_PUBLISHING = re.compile(r"work/publishing/noise-(\d{5,})\.json")
+_NOISE_ROW = re.compile(r"work/noise/\d{5,}/(\d{8,})\.arrow")
 _ROW = re.compile(r"work/rows/\d{5,}/(\d{8,})\.arrow")
 _CHECKPOINT = re.compile(r"work/checkpoints/(\d{8,})\.npz")
 _PACK = re.compile(r"work/pictures/\d{5,}/(\d{8,})-([0-9a-f]{32})\.images")
@@ -23,6 +27,7 @@ _FOLDERS = frozenset(
     {
         "manifest",
         "latents",
+        "noise",
         "work",
         "pictures",
         "inputs",
@@ -92,6 +97,7 @@ class RunLayout:
     report_index = "report/index.html"
     contact_sheet = "contact-sheet.png"
     shards_prefix = "latents/"
+    noise_prefix = "noise/"
     animations_prefix = "animations/"
     inputs_prefix = "inputs/"
     pictures_prefix = "pictures/"
@@ -122,6 +128,26 @@ class RunLayout:
     def publishing(shard: int) -> str:
         """Return the key of the checksum of a shard that is being published."""
         return f"work/publishing/shard-{shard:05d}.json"
+
+    @staticmethod
+    def noise(number: int) -> str:
+        """Return the key of a file of noise maps (`noise_parts`)."""
+        return f"noise/shard-{number:05d}.parquet"
+
+    @staticmethod
+    def noise_checksum(number: int) -> str:
+        """Return the key of the checksum of a published file of noise maps."""
+        return f"manifest/checksums/noise-{number:05d}.json"
+
+    @staticmethod
+    def noise_publishing(number: int) -> str:
+        """Return the key of the checksum of a file of noise maps that is being published."""
+        return f"work/publishing/noise-{number:05d}.json"
+
+    @staticmethod
+    def noise_row(index: int) -> str:
+        """Return the key of the noise maps of a unit in the work log."""
+        return f"work/noise/{index // _FOLDER:05d}/{index:08d}.arrow"
 
     @staticmethod
     def row(index: int) -> str:
@@ -238,6 +264,26 @@ class RunLayout:
         return _index(_PUBLISHING, key, RunLayout.publishing)
 
     @staticmethod
+    def noise_index(key: str) -> int | None:
+        """Return the number of the file of noise maps whose key this is; None for any other key."""
+        return _index(_NOISE, key, RunLayout.noise)
+
+    @staticmethod
+    def noise_checksum_index(key: str) -> int | None:
+        """Return the number of the file of noise maps whose checksum is at this key; None for any other key."""
+        return _index(_NOISE_CHECKSUM, key, RunLayout.noise_checksum)
+
+    @staticmethod
+    def noise_publishing_index(key: str) -> int | None:
+        """Return the number of the file of noise maps whose publication this records; None for any other key."""
+        return _index(_NOISE_PUBLISHING, key, RunLayout.noise_publishing)
+
+    @staticmethod
+    def noise_row_index(key: str) -> int | None:
+        """Return the unit whose noise maps are at this key; None for any other key."""
+        return _index(_NOISE_ROW, key, RunLayout.noise_row)
+
+    @staticmethod
     def row_index(key: str) -> int | None:
         """Return the unit whose rows are at this key; None for any other key."""
         return _index(_ROW, key, RunLayout.row)
@@ -266,8 +312,18 @@ class RunLayout:
         """
         if key in (RunLayout.lease, RunLayout.deaths) or RunLayout.is_probe(key):
             return True
-        of_units = (RunLayout.row_index(key), RunLayout.checkpoint_index(key), RunLayout.pack_index(key))
-        return RunLayout.publishing_index(key) is not None or any(index is not None for index in of_units)
+        return RunLayout.is_logged(key) or RunLayout.is_intent(key)
+
+    @staticmethod
+    def is_logged(key: str) -> bool:
+        """Return whether this is the key of rows, noise maps, images or a checkpoint in the work log."""
+        indices = (RunLayout.row_index, RunLayout.noise_row_index, RunLayout.checkpoint_index, RunLayout.pack_index)
+        return any(index(key) is not None for index in indices)
+
+    @staticmethod
+    def is_intent(key: str) -> bool:
+        """Return whether the publication of a file is recorded at this key."""
+        return RunLayout.publishing_index(key) is not None or RunLayout.noise_publishing_index(key) is not None
 
     @staticmethod
     def names(key: str) -> bool:

@@ -55,6 +55,15 @@ def _of_other_images(log: WorkLog, planned: Mapping[int, list[str]]) -> dict[int
     return wrong
 
 
+def delete_rows_without_noise(
+    log: WorkLog, plan: Plan, damaged: RowsDamagedError, report: Callable[[str], None]
+) -> None:
+    """Delete rows whose noise maps are missing or damaged, and report each; their images are embedded again."""
+    log.delete_rows(damaged.reasons)
+    for unit, reason in damaged.reasons.items():
+        report(f"{reason}; {plan.image_id(plan.unit_range(unit)[0])!r} is embedded again")
+
+
 def delete_damaged_rows(log: WorkLog, plan: Plan, report: Callable[[str], None]) -> int:
     """Delete every damaged row of the log, report each, and return their number; their images are embedded again."""
     damaged: dict[int, str] = {}

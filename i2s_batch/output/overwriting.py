@@ -47,8 +47,7 @@ def is_unbegun(store: Store) -> bool:
 
 
 def _is_begun(key: str) -> bool:
-    begun = (RunLayout.row_index, RunLayout.checkpoint_index, RunLayout.pack_index, RunLayout.publishing_index)
-    return key == RunLayout.deaths or any(index(key) is not None for index in begun)
+    return key == RunLayout.deaths or RunLayout.is_logged(key) or RunLayout.is_intent(key)
 
 
 def has_plan(store: Store) -> bool:
@@ -129,15 +128,21 @@ def _plan_of(store: Store, record: RunRecord) -> Plan | None:
 
 
 def _table_keys(store: Store) -> list[str]:
-    """Return the keys of the table, of its checksums and of the work log."""
+    """Return the keys of the table, of its noise maps, of their checksums and of the work log."""
     shards = (info.key for info in store.list(RunLayout.shards_prefix))
+    noise = (info.key for info in store.list(RunLayout.noise_prefix))
     checksums = (info.key for info in store.list(RunLayout.checksums_prefix))
     work = (info.key for info in store.list(RunLayout.work_prefix))
     return [
         *(key for key in shards if RunLayout.shard_index(key) is not None),
-        *(key for key in checksums if RunLayout.checksum_index(key) is not None),
+        *(key for key in noise if RunLayout.noise_index(key) is not None),
+        *(key for key in checksums if _is_checksum(key)),
         *(key for key in work if RunLayout.is_work(key) and key != RunLayout.lease),
     ]
+
+
+def _is_checksum(key: str) -> bool:
+    return RunLayout.checksum_index(key) is not None or RunLayout.noise_checksum_index(key) is not None
 
 
 def _image_keys(store: Store, record: RunRecord, plan: Plan) -> Iterator[set[str]]:

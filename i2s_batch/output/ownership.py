@@ -31,7 +31,6 @@ _SYSTEM_FILES = frozenset(
     | {".Trashes", ".TemporaryItems", "$RECYCLE.BIN", "System Volume Information"}
 )
 _SYSTEM_PREFIXES = ("._", ".nfs0")  # AppleDouble; files on NFS that were deleted while they were open
-_LOGGED = (RunLayout.row_index, RunLayout.checkpoint_index, RunLayout.pack_index)
 # Fields by which our JSON files are recognised.
 _FIELDS = {
     RunLayout.lease: {"id", "host", "pid", "since", "beat"},
@@ -180,7 +179,7 @@ def _is_leftover(store: Store, key: str, planned: bool) -> bool:
     folder, _, name = key.rpartition("/")
     if is_temporary(name):
         return RunLayout.is_folder(folder)
-    logged = any(index(key) is not None for index in (*_LOGGED, RunLayout.publishing_index))
+    logged = RunLayout.is_logged(key) or RunLayout.is_intent(key)
     try:
         return not (logged and planned) and _is_by_its_content(store, key)
     except ObjectNotFoundError:
@@ -193,10 +192,10 @@ def _is_by_its_content(store: Store, key: str) -> bool:
     """Return whether the content is what a run keeps at this key: where it can be checked, a name is no proof."""
     if key == RunLayout.plan:
         return is_plan(store)
-    if any(index(key) is not None for index in _LOGGED):  # training programs use such names for their checkpoints too
-        with store.open(key) as file:  # the images of a unit may be large
+    if RunLayout.is_logged(key):  # training programs use such names for their checkpoints too
+        with store.open(key) as file:  # the images of a unit, and its noise maps, may be large
             return is_marked(file.read(_MARKED_BYTES))
-    if RunLayout.publishing_index(key) is not None:
+    if RunLayout.is_intent(key):
         return {"sha256", "size"} <= json_object(store.get(key, _LIMIT_BYTES)).keys()
     if RunLayout.is_probe(key):
         return store.get(key, _LIMIT_BYTES) in PROBES

@@ -63,6 +63,33 @@ class Checksum:
         return f"{self.sha256[:12]}... of {self.size} bytes"
 
 
+@dataclass(frozen=True)
+class Published:
+    """Holds the keys of a file that is published: its own, that of its checksum, and that of the intent."""
+
+    key: str
+    checksum: str
+    intent: str
+
+    @classmethod
+    def shard(cls, shard: int) -> Published:
+        """Return the keys of a shard of the table."""
+        return cls(RunLayout.shard(shard), RunLayout.checksum(shard), RunLayout.publishing(shard))
+
+    @classmethod
+    def noise(cls, number: int) -> Published:
+        """Return the keys of a file of noise maps."""
+        return cls(RunLayout.noise(number), RunLayout.noise_checksum(number), RunLayout.noise_publishing(number))
+
+    @classmethod
+    def of_intent(cls, key: str) -> Published | None:
+        """Return the keys of the file whose intent is at `key`; None for any other key."""
+        shard, number = RunLayout.publishing_index(key), RunLayout.noise_publishing_index(key)
+        if shard is not None:
+            return cls.shard(shard)
+        return None if number is None else cls.noise(number)
+
+
 def publish_shard(
     store: Store,
     shard: int,
@@ -78,40 +105,49 @@ def publish_shard(
     Returns:
         False, with nothing written, if the shard is not `present` any more.
     """
+    return publish(store, Published.shard(shard), encode_shard(rows, metadata), present, confirm)
+
+
+def publish(store: Store, file: Published, data: bytes, present: bytes | None, confirm: Callable[[], None]) -> bool:
+    """Write the bytes of a file, as `publish_shard` does."""
     confirm()
-    data = encode_shard(rows, metadata)
-    key, intent, checksum = RunLayout.shard(shard), RunLayout.publishing(shard), Checksum.of(data)
-    if not store.put_new(intent, checksum.record):
+    checksum = Checksum.of(data)
+    if not store.put_new(file.intent, checksum.record):
         confirm()  # the driver that wrote this intent has taken the output over, or was killed while publishing
-        store.put(intent, checksum.record)
-    written = store.put_new(key, data) if present is None else store.swap(key, present, data)
+        store.put(file.intent, checksum.record)
+    written = store.put_new(file.key, data) if present is None else store.swap(file.key, present, data)
     if written:
-        store.put(RunLayout.checksum(shard), checksum.record)
-    store.delete([intent])
+        store.put(file.checksum, checksum.record)
+    store.delete([file.intent])
     return written
 
 
-def present_shard(store: Store, shard: int) -> bytes | None:
-    """Return the bytes of a shard; None if it does not exist."""
+def present_bytes(store: Store, file: Published) -> bytes | None:
+    """Return the bytes of a published file; None if it does not exist."""
     try:
-        return store.get(RunLayout.shard(shard))
+        return store.get(file.key)
     except ObjectNotFoundError:
         return None
 
 
-def settle_publications(store: Store, report: Callable[[str], None] = lambda line: None) -> None:
-    """Complete the checksums of shards whose publication was interrupted. Only while nobody else writes here.
+def present_shard(store: Store, shard: int) -> bytes | None:
+    """Return the bytes of a shard; None if it does not exist."""
+    return present_bytes(store, Published.shard(shard))
 
-    A damaged intent is reported and ignored; its shard keeps the checksum that is recorded, if any.
+
+def settle_publications(store: Store, report: Callable[[str], None] = lambda line: None) -> None:
+    """Complete the checksums of files whose publication was interrupted. Only while nobody else writes here.
+
+    A damaged intent is reported and ignored; its file keeps the checksum that is recorded, if any.
     """
     for info in list(store.list(RunLayout.publishing_prefix)):
-        shard = RunLayout.publishing_index(info.key)
-        if shard is None:
+        file = Published.of_intent(info.key)
+        if file is None:
             continue
         intended = _read_intent(store, info.key, report)
-        present = present_shard(store, shard)
+        present = present_bytes(store, file)
         if intended is not None and present is not None and intended == Checksum.of(present):
-            store.put(RunLayout.checksum(shard), intended.record)
+            store.put(file.checksum, intended.record)
         store.delete([info.key])
 
 
@@ -124,11 +160,16 @@ def _read_intent(store: Store, key: str, report: Callable[[str], None]) -> Check
 
 
 def recorded_checksums(store: Store, shard: int) -> list[Checksum]:
-    """Return what the bytes of a shard may be: as published, or as just being published. Empty if nothing is recorded.
+    """Return what the bytes of a shard may be, as `checksums_of`."""
+    return checksums_of(store, Published.shard(shard))
+
+
+def checksums_of(store: Store, file: Published) -> list[Checksum]:
+    """Return what the bytes of a file may be: as published, or as just being published. Empty if nothing is recorded.
 
     Raises:
         DamagedError: A record is damaged.
     """
     # The intent first: it is deleted only after the checksum exists, so that a publication meanwhile is never missed.
-    found = [Checksum.read(store, key) for key in (RunLayout.publishing(shard), RunLayout.checksum(shard))]
+    found = [Checksum.read(store, key) for key in (file.intent, file.checksum)]
     return [checksum for checksum in found if checksum is not None]

@@ -31,6 +31,7 @@ _OPTIONS = (
     *("prior", "target_loss", "target_psnr"),
     *("align", "box"),
     *("learning_rate", "beta1", "beta2", "epsilon", "loss_weights", "precision", "shard_size"),
+    *("noise_steps", "noise_objective", "noise_learning_rate", "noise_penalty"),
 )
 # Options that have another name than the setting: run.json keeps the names of earlier versions.
 _OPTION_OF = {

@@ -14,6 +14,7 @@ from i2s_batch.output.archives.image_log import Pack
 from i2s_batch.output.archives.writing import ArchiveWriter, packs_of
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.logged_rows import planned_rows, with_planned_columns
+from i2s_batch.output.noise_shards import NoiseShards
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import publish_shard
 from i2s_batch.output.run_state import RunState
@@ -39,10 +40,14 @@ class Assembler:
         metadata: dict[str, str],
         confirm: Callable[[], None],
         archives: ArchiveWriter | None = None,
+        noise: NoiseShards | None = None,
     ) -> None:
-        """Publish with the file metadata `metadata`; `archives`: where the images of the rows go, None for files."""
+        """Publish with the file metadata `metadata`.
+
+        `archives`: where the images of the rows go, None for files; `noise`: where their noise maps go, None without.
+        """
         self._store, self._plan, self._log, self._metadata, self._confirm = store, plan, log, metadata, confirm
-        self._archives = archives
+        self._archives, self._noise = archives, noise
 
     def published(self, shard: int, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of a shard that is already in the table, in the plan's order; `columns`: None for all."""
@@ -87,14 +92,21 @@ class Assembler:
             raise
         packs = {} if self._archives is None else packs_of(self._plan, logged, rows)
         present, old = self._read_shard(shard) if exists else (None, None)
+        new_rows = rows
         if old is not None:
-            rows = self._merged(old.select(rows.column_names).cast(rows.schema), rows)
+            old_rows = old.select(rows.column_names).cast(rows.schema)
+            new_rows = self._without_kept(old_rows, rows)
+            rows = self._merged(old_rows, new_rows)
         if rows.column("image_id").to_pylist() != images.column("image_id").to_pylist():
             raise StorageError(
                 f"{self._store.url}: shard {shard} would have {rows.num_rows} rows for {images.num_rows} planned "
                 f"images, or other ids; the work log is damaged, run with another OUT"
             )
         rows = with_planned_columns(rows, images)
+        if self._noise is not None:
+            ok = new_rows["image_id"].filter(pc.equal(new_rows["status"], STATUS_OK)).to_pylist()
+            units = dict(zip(images["image_id"].to_pylist(), self._plan.units_of(shard), strict=True))
+            self._noise.publish(shard, rows, {image_id: units[image_id] for image_id in ok})
         complete = old is not None and rows.equals(old.select(rows.column_names).cast(rows.schema))
         if self._archives is not None and (not complete or self._archives.missing([shard])):
             self._write_archive(self._archives, shard, rows, packs, old)
@@ -104,6 +116,8 @@ class Assembler:
             return
         self._confirm()
         self._log.delete_rows(logged)
+        if self._noise is not None:
+            self._noise.delete_logged(logged)
         if self._archives is not None:
             self._archives.delete_packs(packs)
 
@@ -129,13 +143,17 @@ class Assembler:
         return publish_shard(self._store, shard, rows, self._metadata, present, self._confirm)
 
     @staticmethod
-    def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
-        """Return one row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is.
+    def _without_kept(old: pa.Table, new: pa.Table) -> pa.Table:
+        """Return the rows of `new` without those of images that have an ok row of the same bytes in `old`.
 
-        An ok row of the same bytes is not replaced: it was computed twice.
+        Such a row is not replaced: it was computed twice.
         """
         kept = set(_images_and_hashes(old.filter(pc.equal(old.column("status"), STATUS_OK))))
-        new = new.filter(pa.array([image not in kept for image in _images_and_hashes(new)], pa.bool_()))
+        return new.filter(pa.array([image not in kept for image in _images_and_hashes(new)], pa.bool_()))
+
+    @staticmethod
+    def _merged(old: pa.Table, new: pa.Table) -> pa.Table:
+        """Return one row an image, sorted by id: of `old` and `new`, the ok one, and `new` where both or none is."""
         both = pa.concat_tables([new, old])
         worse = pc.cast(pc.not_equal(both.column("status"), STATUS_OK), pa.int8())
         older = pa.array(np.repeat(np.array([0, 1], np.int8), [new.num_rows, old.num_rows]))

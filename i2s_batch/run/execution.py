@@ -17,7 +17,9 @@ from i2s_batch.models.work import generator_work
 from i2s_batch.output.archives.writing import ArchiveWriter
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.lease import Lease
-from i2s_batch.output.logged_rows import delete_damaged_rows
+from i2s_batch.output.logged_rows import delete_damaged_rows, delete_rows_without_noise
+from i2s_batch.output.noise_log import NoiseDamagedError
+from i2s_batch.output.noise_shards import NoiseShards
 from i2s_batch.output.overwriting import check_writes_over_nothing, is_unbegun
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.publication import settle_publications
@@ -138,6 +140,10 @@ class Run(ABC):
         """Return the record asked for, with the names of `existing` for sources that are the same files."""
         return with_recorded_sources(existing, asked)
 
+    def _noise_shards(self, confirm: Callable[[], None]) -> NoiseShards | None:
+        """Return what publishes the noise maps of the images; None for a run without any."""
+        return None
+
     def _name_new_images(self, plan: Plan) -> None:  # noqa: B027
         """Report the images that SOURCE has gained since a run was planned that is done."""
 
@@ -233,6 +239,9 @@ class Run(ABC):
             except RowsGoneError as error:
                 lease.confirm()
                 self._report(f"{error}, which an earlier driver may have removed; checking again what is done")
+            except NoiseDamagedError as error:
+                lease.confirm()
+                delete_rows_without_noise(self._log, self.plan(), error, self._report)
             except RowsDamagedError as error:
                 lease.confirm()
                 if not delete_damaged_rows(self._log, self.plan(), self._report):
@@ -319,8 +328,8 @@ class Run(ABC):
     def _execute(self, cluster: Cluster, lease: Lease) -> Outcome:
         config, record = self._config, self.begin(lease.confirm)
         plan, log = self.plan(), self._log
-        archives = self._archives()
-        assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm, archives)
+        archives, noise = self._archives(), self._noise_shards(lease.confirm)
+        assembler = Assembler(self._store, plan, log, record.table_metadata(), lease.confirm, archives, noise)
         lease.confirm()  # before another driver's unfinished publications are completed
         settle_publications(self._store, self._report)
         if archives is not None:

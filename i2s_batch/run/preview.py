@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from i2s_batch.config import Json
 from i2s_batch.output.run_record import RunRecord
@@ -17,6 +17,7 @@ class RunPreview:
         resumed: Whether the output holds this run already.
         latents_bytes: Size of the latents of all images.
         record: What run.json is to hold.
+        noise_bytes: Size of the noise maps of all images; None without a noise stage.
     """
 
     out: str
@@ -26,6 +27,7 @@ class RunPreview:
     resumed: bool
     latents_bytes: int
     record: RunRecord
+    noise_bytes: int | None = field(default=None, kw_only=True)
 
     def to_json(self) -> dict[str, Json]:
         """Return what is printed, as JSON values."""
@@ -39,4 +41,5 @@ class RunPreview:
             "resumed": self.resumed,
             "latents_bytes": self.latents_bytes,
         }
+        size |= {} if self.noise_bytes is None else {"noise_bytes": self.noise_bytes}
         return size | self.record.identity

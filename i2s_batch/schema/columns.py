@@ -10,7 +10,7 @@ from i2s_batch.config import TERMS
 from i2s_batch.engine_registries import METRICS, OWN_METRICS
 
 # 2 added vanished_at; 3 what is known of the file, folder, generator_fingerprint and run_id; 4 evaluations, loss_prior,
-# landmarks and transform.
+# landmarks, transform and the noise stage.
 SCHEMA_VERSION = 4
 READABLE_VERSIONS = range(1, SCHEMA_VERSION + 1)
 
@@ -122,6 +122,11 @@ _COLUMNS: tuple[Column, ...] = (
         "UTC, when `--update` found the image missing from SOURCE; null while it exists",
         since=2,
     ),
+    Column("noise_steps", "int32", "steps of the noise stage; null without maps of its own (--noise-steps)", since=4),
+    Column("noise_loss", "float64", "loss of the latent with the image's noise maps, without their penalty", since=4),
+    Column("noise_mse", "float64", "mse with the image's noise maps", since=4),
+    Column("noise_psnr", "float64", "psnr with the image's noise maps, dB", since=4),
+    Column("noise_ssim", "float64", "ssim with the image's noise maps", since=4),
 )
 
 

@@ -83,6 +83,11 @@ class Row:
     generator_fingerprint: str | None = None
     run_id: str | None = None
     vanished_at: datetime | None = None
+    noise_steps: int | None = None
+    noise_loss: float | None = None
+    noise_mse: float | None = None
+    noise_psnr: float | None = None
+    noise_ssim: float | None = None
     extra: Mapping[str, Cell] = field(default_factory=dict)
 
     def cells(self) -> dict[str, Cell]:

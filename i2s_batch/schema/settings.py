@@ -73,6 +73,10 @@ class RunSettings:
     target_loss: float | None = None
     target_psnr: float | None = None
     learned: str | None = None
+    noise_steps: int | None = None
+    noise_objective: str | None = None
+    noise_learning_rate: float | None = None
+    noise_penalty: float | None = None
     study: str | None = None
     sample: int | None = None
     classes: str | None = None

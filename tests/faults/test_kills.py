@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from i2s_batch import load_generator
+from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.table.arrays import read_latents
@@ -88,6 +90,30 @@ def check_end(job: EmbedRunRequest, undisturbed: EmbedRunRequest, generator: Pat
     assert tally.recomputed >= 0
     tally.lost = len(IMAGES) - len(set(read_table(job.out)["image_id"].to_pylist()))
     tally.duplicated = len(read_table(job.out)) - len(IMAGES)
+
+
+# Writes of a noise stage: the driver is killed before the first or second of each.
+NOISE_WRITES = ("os.rename work/noise/", "os.rename work/rows/", "os.link noise/", "os.link latents/")
+
+
+def test_a_run_with_a_noise_stage_that_is_killed_loses_no_maps(
+    undisturbed: EmbedRunRequest, generator: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, embed=EmbedConfig(steps=5, noise_steps=9))
+    whole = replace(undisturbed, out=str(tmp_path / "whole"), config=config)
+    embed(whole)
+    job = replace(whole, out=str(tmp_path / "out"))
+    for number, write in enumerate(NOISE_WRITES):
+        driver = Driver(job, stop=Stop(signal.SIGKILL, write, 1 + number % 2)).end()
+        assert driver.killed and driver.error == "", write
+        for path in (tmp_path / "out/noise").glob("*.parquet"):
+            assert pq.read_table(path).num_rows in (2, 3), "whole or absent"
+    last = Driver(job).end()
+    assert last.process.exitcode == 0 and last.error == ""
+    check_table(job.out, IMAGES, generator, bad=set())
+    (found, expected) = (pq.read_table(Path(out, "noise")).sort_by("image_id") for out in (job.out, whole.out))
+    assert found["image_id"].to_pylist() == sorted(IMAGES) and found.equals(expected)
+    assert verify(job.out).sound
 
 
 def test_a_run_that_is_killed_again_and_again_loses_nothing(

@@ -11,6 +11,7 @@ import pytest
 
 from i2s_batch.api.reports import write_report
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.editing.kept_noise import NoiseOfEdits
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import RunConflictError
 from i2s_batch.maintenance.merging import merge_runs
@@ -91,7 +92,7 @@ def test_a_moved_source_is_taken_when_its_images_prove_to_be_the_same(
     assert found == {name: f"{job.source}/{name}" for name in NAMES} | {"bad.png": f"{moved.source}/bad.png"}
     page = Path(write_report(job.out, generator_weights(generator))).read_text()
     assert "gone" not in page and page.count("data:image/") >= 3 * len(NAMES)
-    verified = check_table(job.out, variant_settings, 4)
+    verified = check_table(job.out, variant_settings, NoiseOfEdits, 4)
     assert verified.sound and verified.rendered == 4
 
     scene(6, (40, 40)).save(Path(moved.source) / "06.png")

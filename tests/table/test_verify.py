@@ -19,6 +19,7 @@ import torch
 
 from i2s_batch.api.verification import verify
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.editing.kept_noise import NoiseOfEdits
 from i2s_batch.embedding.embed_run import EmbedRunRequest
 from i2s_batch.errors import RunConflictError, StorageError
 from i2s_batch.maintenance.verification.embedded_rows import Rerendered
@@ -195,7 +196,7 @@ def test_lpips_is_computed_again(tmp_path: Path, generator: Path) -> None:
     table = shard_table(job.out, SHARDS[0])
     (row,) = table.to_pylist()
     settings = table_settings(metadata_of(table))
-    check = row_check(open_store(job.out), metadata_of(table), settings, Networks(recorded=True), {}, [])
+    check = row_check(open_store(job.out), metadata_of(table), settings, Networks(recorded=True), {}, NoiseOfEdits, [])
     assert check is not None and row["lpips"] > 0 and check.check(Row.of_cells(row)) == Rerendered("", [])
     for wrong, text in ((0.123456, "0.123456"), (None, "nothing")):
         (what,) = check.check(Row.of_cells(row | {"lpips": wrong})).differences

@@ -92,6 +92,12 @@ def latent(recipe: Recipe, parents: Sequence[Latents]) -> Latents:
     return morph(parents[1], parents[0], recipe.strength)
 
 
+def noise_weights(recipe: Recipe) -> Sequence[float]:
+    """Return how much of each parent's noise maps an image gets: as much as of its latent."""
+    strength = recipe.strength or 0.0
+    return (1.0 - strength, strength)
+
+
 @dataclass(frozen=True)
 class MorphOptions(EditOptions):
     """Holds the options of `i2s-batch edit morph`."""
@@ -120,4 +126,4 @@ class MorphOptions(EditOptions):
         return Morph(self.strengths or evenly(self.frames), pairing, self.to, listed)
 
 
-MORPH = Edit(ROLES, latent, MorphOptions)
+MORPH = Edit(ROLES, latent, MorphOptions, noise_weights)

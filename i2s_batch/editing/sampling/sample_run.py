@@ -56,6 +56,9 @@ class SampleSpec:
         """Return what maps seeds to latents."""
         return SeedLatents(self.generator, self.settings)
 
+    def noise(self) -> None:
+        """Draw samples with the stored noise."""
+
     def build(self, name: str) -> EditWorker:
         """Load the generator."""
         with device_errors(None):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from i2s_batch.errors import ObjectNotFoundError, PictureError, StorageError
+from i2s_batch.errors import I2SError, ObjectNotFoundError, PictureError, StorageError
 from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.inversion.synthesis import image_of
 from i2s_batch.maintenance.verification.embedded_rows import Rerendered
@@ -35,6 +36,7 @@ class EditedImages:
         generator: The generator of the run.
         picture_format: The run's file format.
         precision: The run's precision.
+        noise: Gives the noise maps that an image was drawn with; None for the stored noise.
     """
 
     store: Store
@@ -42,6 +44,7 @@ class EditedImages:
     generator: Generator
     picture_format: str
     precision: str
+    noise: Callable[[Row], np.ndarray] | None = None
 
     @property
     def tolerance(self) -> float:
@@ -77,10 +80,16 @@ class EditedImages:
             found += f", {len(data)} bytes of {self.picture_format.upper()}"
         if given != found:
             return Rerendered("", [f"its row gives {given}; {uri!r} is {found}"])
-        return Rerendered("", [] if row.latent is None else self._differences(stored, row.latent, uri))
+        return Rerendered("", []) if row.latent is None else self._compared(stored, row, row.latent, uri)
 
-    def _differences(self, stored: np.ndarray, latent: np.ndarray, uri: str) -> list[str]:
-        expected = image_of(latent, self.generator)
+    def _compared(self, stored: np.ndarray, row: Row, latent: np.ndarray, uri: str) -> Rerendered:
+        try:
+            noise = None if self.noise is None else self.noise(row)
+        except I2SError as error:
+            return Rerendered(f"its noise maps cannot be read ({error})", [])
+        return Rerendered("", self._differences(stored, image_of(latent, self.generator, noise), uri))
+
+    def _differences(self, stored: np.ndarray, expected: np.ndarray, uri: str) -> list[str]:
         if self.picture_format != "png":
             expected = decode_image(encode_image(expected, self.picture_format))
         if stored.shape != expected.shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,14 @@ from i2s_batch.sources.image_bytes import read_bytes
 
 # Relative differences that another machine, thread count or batch may make by rounding; TF32 keeps 10 bits of 23.
 TOLERANCES = {"fp32": 2e-3, "fp64": 2e-3, "tf32": 5e-2, "bf16": 5e-2}
+
+
+class ReadNoise(Protocol):
+    """Reads the noise maps of an image of a shard."""
+
+    def read(self, key: str, image_id: str) -> np.ndarray:
+        """Return the maps, float16 [noise_layout.size]; I2SError if there are none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class EmbeddedRows:
         precision: The run's precision.
         variants: Of a study, the settings of each variant.
         untrained: The generator of variants that are `untrained`.
+        noise: Reads the noise maps of rows; None for a run without any.
     """
 
     generator: Generator
@@ -55,6 +65,7 @@ class EmbeddedRows:
     precision: str
     variants: Mapping[str, ImageSettings] = field(default_factory=dict)
     untrained: Generator | None = None
+    noise: ReadNoise | None = None
 
     @property
     def within(self) -> str:
@@ -71,7 +82,7 @@ class EmbeddedRows:
             if hashlib.sha256(data).hexdigest() != row.sha256:
                 return Rerendered(f"{row.uri} has changed since it was embedded", [])
             decoded = decode_file(data)
-            target = as_embedded(decoded.pixels, self.generator.resolution, self.fit, row.landmarks, row.crop_box)
+            target = self._target(row, decoded)
         except I2SError as error:
             return Rerendered(f"its source cannot be read ({error})", [])
         found = self._figures(row, row.latent, target)
@@ -82,6 +93,32 @@ class EmbeddedRows:
         ]
         return Rerendered("", differences)
 
+    def check_with_noise(self, row: Row, key: str) -> Rerendered:
+        """Compare `row`, of the shard at `key`, as `check` does, and its figures with noise maps if it has some."""
+        result = self.check(row)
+        if self.noise is None or row.noise_steps is None or row.latent is None or result.not_done:
+            return result
+        try:
+            maps = self.noise.read(key, row.image_id)
+        except I2SError as error:
+            return Rerendered("", [*result.differences, f"its noise maps cannot be read ({error})"])
+        target = self._target(row, decode_file(read_bytes(row.uri)))
+        figures = {"mse": row.noise_mse, "psnr": row.noise_psnr, "ssim": row.noise_ssim, "loss": row.noise_loss}
+        found = self._figures(row, row.latent, target, maps)
+        return Rerendered(
+            "",
+            result.differences
+            + [
+                f"its noise_{name} is {_shown(stored)}; its latent and noise maps give {_shown(found[name])}"
+                for name, stored in figures.items()
+                if name in found and not self._alike(name, stored, found[name])
+            ],
+        )
+
+    def _target(self, row: Row, decoded: DecodedImage) -> np.ndarray:
+        """Return what the generator was shown of an image file, uint8 [R, R, 3]."""
+        return as_embedded(decoded.pixels, self.generator.resolution, self.fit, row.landmarks, row.crop_box)
+
     def _alike(self, name: str, stored: float | None, found: float | None) -> bool:
         if stored is None or found is None:
             return stored is found
@@ -89,12 +126,14 @@ class EmbeddedRows:
         tolerance = TOLERANCES[self.precision] if metric is None else metric.tolerance_in(self.precision)
         return bool(np.isclose(stored, found, rtol=tolerance, atol=0))
 
-    def _figures(self, row: Row, latent: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
+    def _figures(
+        self, row: Row, latent: np.ndarray, target: np.ndarray, noise: np.ndarray | None = None
+    ) -> dict[str, float | None]:
         variant = self.variants.get(str(row.extra.get("variant", "")))
         generator = self.untrained if variant is not None and variant.untrained else self.generator
         assert generator is not None
         loss_weights = self.loss_weights if variant is None else variant.embed.loss_weights
-        image = synthesised(latent, generator)
+        image = synthesised(latent, generator, noise)
         targets = from_uint8(target, image)[None]
         features, target_features = ((), ()) if self.vgg is None else (self.vgg(image), self.vgg(targets))
         terms = loss_terms(image, targets, features, target_features)[0]

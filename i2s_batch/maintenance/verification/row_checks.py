@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from i2s_batch.config import PICTURE_FORMATS, ImageSettings, LossWeights
@@ -17,6 +18,7 @@ from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_gene
 from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.run.networks import generator_of, vgg_of
 from i2s_batch.schema.metadata import META_GENERATOR, META_VGG
+from i2s_batch.schema.row import Row
 from i2s_batch.schema.settings import RunSettings, TableSettings
 from i2s_batch.storage import Store
 
@@ -25,6 +27,10 @@ RowCheck = EmbeddedRows | EditedImages
 # Gives the settings of each variant of a study, by the variant's name, from the settings of a run; empty for a run that
 # is not a study. Raises ConfigError for an unknown study.
 Variants = Callable[[RunSettings], Mapping[str, ImageSettings]]
+
+# Gives what returns the noise maps that the image of an edit's row was drawn with, from its tables and the number of
+# values of an image's maps. What it gives raises I2SError where they cannot be read.
+KeptNoiseOf = Callable[[Sequence[str], int], Callable[[Row], np.ndarray]]
 
 _LOCATION_UNKNOWN = "without run.json it is not known where the {0} is; give it with --{1}"
 
@@ -50,6 +56,7 @@ def row_check(
     settings: TableSettings,
     networks: Networks,
     variants: Mapping[str, ImageSettings],
+    kept_noise: KeptNoiseOf,
     unchecked: list[str],
 ) -> RowCheck | None:
     """Return what computes rows of the table at `store` again, on the CPU, in the precision of the run.
@@ -62,6 +69,7 @@ def row_check(
         settings: The settings of its run.
         networks: Where the networks are.
         variants: Of a study, the settings of each variant.
+        kept_noise: Gives the noise maps of edits that keep those of their images.
         unchecked: Gets a line for everything that cannot be checked, with the reason.
 
     Returns:
@@ -82,7 +90,9 @@ def row_check(
                 f"{store.url} is an edit, and edits use no VGG-16; {networks.vgg!r} is given, leave it out"
             )
         picture_format = run.picture_format if run.picture_format in PICTURE_FORMATS else "png"
-        return EditedImages(store, RunImages(store, run), generator, picture_format, precision)
+        kept = run.values.get("noise") == "keep"
+        noise = kept_noise(settings.source, generator.noise_layout.size) if kept else None
+        return EditedImages(store, RunImages(store, run), generator, picture_format, precision, noise)
     vgg_weights, why_none = None, _LOCATION_UNKNOWN.format("VGG-16", "vgg")
     if networks.recorded or networks.vgg is not None:
         vgg_weights, why_none = vgg_of(store.url, metadata.get(META_VGG, ""), networks.vgg)

@@ -16,8 +16,9 @@ from i2s_batch.errors import ConfigError, I2SError, ObjectNotFoundError, Storage
 from i2s_batch.maintenance.verification.archive_checks import archive_findings
 from i2s_batch.maintenance.verification.embedded_rows import EmbeddedRows
 from i2s_batch.maintenance.verification.file_facts import NOTHING_EXPECTED, ExpectedFacts
+from i2s_batch.maintenance.verification.noise_checks import NoiseOfRows, foreign_findings, noise_findings
 from i2s_batch.maintenance.verification.plan_checks import CheckedShard, against_plan, check_presence, duplicate_ids
-from i2s_batch.maintenance.verification.row_checks import Networks, RowCheck, Variants, row_check
+from i2s_batch.maintenance.verification.row_checks import KeptNoiseOf, Networks, RowCheck, Variants, row_check
 from i2s_batch.maintenance.verification.shard_checks import Expected, Finding, check_shard
 from i2s_batch.output.archives.reading import RunImages
 from i2s_batch.output.archives.registered import ARCHIVES
@@ -47,6 +48,7 @@ class Verification:
         as_written: Files whose bytes are those that were published.
         rows: Rows of the table.
         latents: Rows with a latent.
+        noise: Rows with noise maps.
         missing: Planned images of shards that are not written yet, as long as the run has not ended.
         rendered: Rows that were reproduced from their latents.
         within: The tolerance of that, as text.
@@ -60,6 +62,7 @@ class Verification:
     as_written: int = 0
     rows: int = 0
     latents: int = 0
+    noise: int = 0
     missing: int = 0
     rendered: int = 0
     within: str = ""
@@ -73,7 +76,12 @@ class Verification:
 
 
 def check_table(
-    out: str, variants: Variants, sample: int = 8, generator: str | None = None, vgg: str | None = None
+    out: str,
+    variants: Variants,
+    kept_noise: KeptNoiseOf,
+    sample: int = 8,
+    generator: str | None = None,
+    vgg: str | None = None,
 ) -> Verification:
     """Check the table at `out`. Faults of the table are findings.
 
@@ -82,6 +90,7 @@ def check_table(
     Args:
         out: The output of a run.
         variants: Gives the variants of a study from the settings of a run.
+        kept_noise: Gives the noise maps of edits that keep those of their images.
         sample: Rows that are rendered again.
         generator: A path or URL; None for the recorded one.
         vgg: A path or URL; None for the recorded one.
@@ -101,7 +110,7 @@ def check_table(
     settings = _settings(metadata)
     of_study = {} if record is None else variants(settings.run)
     networks = Networks(record is not None, generator, vgg)
-    check = row_check(store, metadata, settings, networks, of_study, found.unchecked)
+    check = row_check(store, metadata, settings, networks, of_study, kept_noise, found.unchecked)
     expected = _expected(record, metadata, of_study, plan, check)
     shards = _check_shards(store, keys, plan, expected, found)
     found.findings += duplicate_ids(store, shards, expected)
@@ -113,9 +122,26 @@ def check_table(
         for shard in (each for each in shards if each.sound):
             index = RunLayout.shard_index(shard.key) or 0
             found.findings += archive_findings(store, images, settings.run.output, index)
+    check = _with_noise(store, record, shards, check, found)
     if check is not None:
         _check_sample(store, shards, check, sample, found, () if record is None else record.moved)
     return found
+
+
+def _with_noise(
+    store: Store, record: RunRecord | None, shards: list[CheckedShard], check: RowCheck | None, found: Verification
+) -> RowCheck | None:
+    """Check the noise maps of a run that has them; return what renders its rows again, with their maps too."""
+    if record is None or record.is_edit or not record.settings.noise_steps:
+        return check
+    if not isinstance(check, EmbeddedRows):
+        found.unchecked.append("the noise maps: without the generator it is not known how large they are")
+        return check
+    size = check.generator.noise_layout.size
+    sound = [shard.key for shard in shards if shard.sound]
+    findings, found.noise = noise_findings(store, sound, record.shard_size, size)
+    found.findings += findings + foreign_findings(store)
+    return replace(check, noise=None if findings else NoiseOfRows(store, size))
 
 
 def _check_shards(
@@ -258,7 +284,8 @@ def _check_sample(
     chosen = _spread([shard for shard in shards if shard.sound], sample, store)
     for key, image_id in chosen:
         row = row_of_shard(store, key, image_id)
-        result = check.check(replace(row, uri=moved_uri(row.uri, moves)))
+        row = replace(row, uri=moved_uri(row.uri, moves))
+        result = check.check_with_noise(row, key) if isinstance(check, EmbeddedRows) else check.check(row)
         found.findings += [Finding(store.uri(key), image_id, text) for text in result.differences]
         found.rendered += not result.not_done
         why += [f"{image_id}: {result.not_done}"] if result.not_done else []
