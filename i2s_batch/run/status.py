@@ -72,7 +72,7 @@ class RunStatus:
         out: The output.
         state: `running`, `stopped` or `finished`.
         images: Planned images.
-        steps: Updates of an image.
+        steps: Updates of an image, those of its noise maps included.
         statuses: Number of rows of each status.
         shards: Planned shards.
         shards_published: Shards in the table.
@@ -158,7 +158,7 @@ def read_status(out: str, report: Callable[[str], None]) -> RunStatus:
         out=store.url,
         state=state,
         images=len(plan),
-        steps=record.settings.steps or 1,
+        steps=(record.settings.steps or 1) + (record.settings.noise_steps or 0),
         statuses=table.statuses(),
         shards=plan.shards,
         shards_published=len(table.published),

@@ -27,6 +27,7 @@ from i2s_batch.models import random_generator, write_safetensors
 from i2s_batch.models.loading import load_generator
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.work_log import WorkLog
+from i2s_batch.run.status import read_status
 from i2s_batch.schema.noise_codec import maps_in
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.storage import open_store
@@ -82,6 +83,7 @@ def test_a_run_writes_the_maps_of_every_image(
         assert row["noise_steps"] == 12 and row["noise_psnr"] > row["psnr"] + 0.5 and row["noise_loss"] < row["loss"]
         assert drawn(row, generator, maps[row["image_id"]]) == pytest.approx(row["noise_psnr"], rel=1e-3)
         assert drawn(row, generator, None) == pytest.approx(row["psnr"], rel=1e-3)
+    assert read_status(job.out, lambda line: None).steps == 8 + 12
     found = verify(job.out)
     assert found.sound and found.noise == 5 and found.rendered == 5
 
