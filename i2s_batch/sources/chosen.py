@@ -33,10 +33,14 @@ def chosen(images: SpilledRows, options: SourceOptions, condition: Condition | N
     Of those that are included and fulfil `condition`, which is `options.where`, they are a sample, or the first.
     """
     if condition is not None:
-        images = spilled((rows.filter(condition(rows)) for rows in images.parts()), images.schema)
+        images = spilled(_fulfilling(condition, images), images.schema)
     if options.include or options.exclude or (options.limit and options.sample is None):
         images = _filtered(images, _chooses(options), options.limit if options.sample is None else None)
     return images if options.sample is None else _sampled(images, options.sample, options.seed)
+
+
+def _fulfilling(condition: Condition, images: SpilledRows) -> Iterator[pa.Table]:
+    return (rows.filter(condition(rows)) for rows in images.parts())
 
 
 def _sampled(images: SpilledRows, count: int, seed: int) -> SpilledRows:
@@ -57,13 +61,8 @@ def check_not_narrower(options: SourceOptions, planned: RowGroups, condition: Co
         raise RunConflictError(
             f"{name} {options.most} is less than the {planned.num_rows} images of this run; give more, or another OUT"
         )
-    for rows in () if condition is None else planned.parts():
-        left_out = rows.filter(pc.invert(condition(rows)))
-        if len(left_out):
-            raise RunConflictError(
-                f"{left_out['image_id'][0].as_py()!r} is an image of this run, and --where leaves it out; give a wider "
-                "condition, or another OUT"
-            )
+    if condition is not None:
+        _check_fulfil(condition, planned)
     if not (options.include or options.exclude):
         return
     test = _chooses(options)
@@ -73,6 +72,16 @@ def check_not_narrower(options: SourceOptions, planned: RowGroups, condition: Co
             raise RunConflictError(
                 f"{left_out!r} is an image of this run, and --include or --exclude leave it out; give wider patterns, "
                 "or another OUT"
+            )
+
+
+def _check_fulfil(condition: Condition, planned: RowGroups) -> None:
+    for rows in planned.parts():
+        left_out = rows.filter(pc.invert(condition(rows)))
+        if len(left_out):
+            raise RunConflictError(
+                f"{left_out['image_id'][0].as_py()!r} is an image of this run, and --where leaves it out; give a wider "
+                "condition, or another OUT"
             )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pyarrow as pa
 
+from i2s_batch.config import Json
 from i2s_batch.errors import SourceError
 from i2s_batch.sources.column_types import is_writable
 from i2s_batch.sources.json_columns import converted_json, joined
@@ -15,8 +15,7 @@ from i2s_batch.sources.list_rows import extra_names
 
 MOST_COLUMNS = 1000
 
-# `Any`: a value of JSON.
-Values = Mapping[str, Any]
+Values = Mapping[str, Json]
 
 
 def sidecar_values(members: Mapping[str, bytes]) -> Values | None:
@@ -27,7 +26,7 @@ def sidecar_values(members: Mapping[str, bytes]) -> Values | None:
             is a column with the name of its extension.
     """
     try:
-        values: dict[str, Any] = {}
+        values: dict[str, Json] = {}
         if "json" in members:
             found = json.loads(members["json"])
             json.dumps(found, ensure_ascii=False).encode()  # half a character is none
@@ -79,5 +78,5 @@ def _type(found: pa.DataType | Exception) -> pa.DataType:
     return found if usable else pa.string()
 
 
-def _as(found: pa.DataType | Exception, value: Any) -> Any:
+def _as(found: pa.DataType | Exception, value: Json) -> Json:
     return json.dumps(value) if isinstance(found, Exception) and value is not None else value
