@@ -259,7 +259,7 @@ def test_merging_with_itself_keeps_every_image_once(outputs: Path) -> None:
     assert summary.statuses == {"ok": 5, "unreadable": 1} and verify("merged").sound
     one, merged = ({row["image_id"]: row for row in read_table(out).to_pylist()} for out in ("finished", "merged"))
     assert one.keys() == merged.keys()
-    new = {"folder", "bytes", "format", "mode", "crop_box", "generator_fingerprint", "run_id"}
+    new = {"folder", "bytes", "format", "mode", "crop_box", "generator_fingerprint", "run_id", "landmarks", "transform"}
     record = json.loads(Path("finished", "run.json").read_text())
     for image_id, row in merged.items():
         assert {name: value for name, value in row.items() if name not in new} == {
