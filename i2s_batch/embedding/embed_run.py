@@ -14,9 +14,11 @@ from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
+from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.errors import ConfigError, SourceError, StorageError
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
+from i2s_batch.inversion.learned_lbfgs import POINTS
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.models.work import vgg_work
@@ -227,7 +229,14 @@ class EmbedRun(Run):
         resolution = self.generator.settings.resolution
         images = self._request.config.batch_size or cpu_batch_size(resolution)
         vgg = sum(each.nbytes for each in self._vgg.tensors.values())
-        return super().worker_bytes + vgg + images * IMAGE_BYTES_PER_PIXEL * resolution**2
+        return super().worker_bytes + vgg + images * (IMAGE_BYTES_PER_PIXEL * resolution**2 + self._memory_bytes)
+
+    @property
+    def _memory_bytes(self) -> int:
+        """Return the memory that the learned optimiser keeps of an image: its points, and the gradients there."""
+        if not OPTIMIZERS.get(self._request.config.embed.optimizer).needs_learned:
+            return 0
+        return 2 * POINTS * self.generator.latent_size * 4
 
     @property
     def update_work(self) -> float:
