@@ -17,10 +17,12 @@ from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.targets import ALIGNED_FROM, LOOKED_AT, check_landmarks, columns_in, given_columns
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.embedding.update import compare, updated_plan
+from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.errors import ConfigError, SourceError, StorageError
 from i2s_batch.images.align.detector import model_file
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
+from i2s_batch.inversion.learned_lbfgs import POINTS
 from i2s_batch.inversion.noise_stage import without_noise
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
@@ -294,7 +296,14 @@ class EmbedRun(Run):
         resolution = self.generator.settings.resolution
         images = self._request.config.batch_size or cpu_batch_size(resolution)
         vgg = sum(each.nbytes for each in self._vgg.tensors.values())
-        return super().worker_bytes + vgg + images * IMAGE_BYTES_PER_PIXEL * resolution**2
+        return super().worker_bytes + vgg + images * (IMAGE_BYTES_PER_PIXEL * resolution**2 + self._memory_bytes)
+
+    @property
+    def _memory_bytes(self) -> int:
+        """Return the memory that the learned optimiser keeps of an image: its points, and the gradients there."""
+        if not OPTIMIZERS.get(self._request.config.embed.optimizer).needs_learned:
+            return 0
+        return 2 * POINTS * self.generator.latent_size * 4
 
     @property
     def update_work(self) -> float:

@@ -103,6 +103,7 @@ def recorded_anew(store: Store, existing: RunRecord, asked: RunRecord, confirm: 
         in_process=asked.in_process,
         max_failed_fraction=asked.max_failed_fraction,
         given=asked.given,
+        preset=asked.preset,
     )
     if record == existing or not is_unbegun(store):
         return existing
