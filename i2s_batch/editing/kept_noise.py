@@ -47,8 +47,7 @@ class KeptNoise:
             for weight, pair in zip(weights, zip(recipe.parents, locations, strict=True), strict=False)
             if weight
         ]
-        total: np.ndarray = np.sum(parts, axis=0, dtype=np.float32)
-        return total
+        return np.asarray(np.sum(parts, axis=0), np.float32)
 
 
 class NoiseOfEdits:
