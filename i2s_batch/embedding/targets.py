@@ -8,15 +8,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from i2s_batch.config import EmbedRunConfig
-from i2s_batch.errors import ConfigError, DetectorError, NoFaceError, PictureError, StorageError
+from i2s_batch.errors import (
+    ConfigError,
+    DetectorError,
+    NoFaceError,
+    ObjectNotFoundError,
+    ObjectUnreadableError,
+    PictureError,
+)
 from i2s_batch.images.align.detector import FaceDetector
 from i2s_batch.images.align.frame import ffhq_transform
 from i2s_batch.images.align.landmarks import ALL_POINTS, POINT_NAMES, Landmarks, box_of, landmarks_in_json, landmarks_of
 from i2s_batch.images.align.warp import aligned
 from i2s_batch.images.resize import fit_image, used_box
 from i2s_batch.schema.row import Cell
-from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.list_rows import OF_LIST
+from i2s_batch.sources.names import path_of_uri
+from i2s_batch.storage import is_remote, open_store, split_url
+from i2s_batch.storage.local import read_regular
 
 _JSON_BYTES = 1 << 20  # of a JSON file with landmarks
 # The column of a list of aligned images with the image that each was made of (`i2s-batch align`).
@@ -121,14 +130,22 @@ def given_columns(config: EmbedRunConfig) -> tuple[str, ...]:
 
 
 def landmarks_beside(uri: str) -> Landmarks | None:
-    """Return the landmarks in the JSON file beside an image, which has its name; None if there is none."""
+    """Return the landmarks in the JSON file beside an image, which has its name; None if there is none.
+
+    Raises:
+        PictureError: It holds landmarks that cannot be used.
+        StorageError: The store does not answer: the detector must not stand in for a file that may be there.
+    """
     folder, slash, name = uri.rpartition("/")
     stem = name.rpartition(".")[0] or name
+    beside = f"{folder}{slash}{stem}.json"
     try:
-        content = read_bytes(f"{folder}{slash}{stem}.json", _JSON_BYTES)
-    except (PictureError, StorageError):
+        if is_remote(beside):
+            root, key = split_url(beside)
+            return landmarks_in_json(open_store(root).get(key, _JSON_BYTES))
+        return landmarks_in_json(read_regular(path_of_uri(beside), _JSON_BYTES))
+    except (ObjectNotFoundError, ObjectUnreadableError):
         return None
-    return landmarks_in_json(content)
 
 
 def check_landmarks(config: EmbedRunConfig, has_columns: bool, uris: list[str]) -> None:
