@@ -20,7 +20,7 @@ from i2s_batch.storage.s3_client import s3_call
 
 PART_BYTES = 16 << 20  # of a part; S3 takes no smaller one than 5 MiB before the last
 # S3 takes 10,000 parts: as every thousand of them is by 16 MiB larger than the one before, they hold 880 GB.
-_PARTS_OF_ONE_SIZE = 1000
+PARTS_OF_ONE_SIZE = 1000
 
 
 def in_parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -28,7 +28,7 @@ def in_parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
     number, waiting = 0, bytearray()
     for chunk in chunks:
         waiting += chunk
-        while len(waiting) >= (size := PART_BYTES * (1 + number // _PARTS_OF_ONE_SIZE)):
+        while len(waiting) >= (size := PART_BYTES * (1 + number // PARTS_OF_ONE_SIZE)):
             yield bytes(waiting[:size])
             del waiting[:size]
             number += 1

@@ -1,6 +1,6 @@
 """Exports a table as a folder that `datasets.load_dataset(FOLDER)` of Hugging Face reads.
 
-    FOLDER/README.md                             a dataset card: the run's settings, the columns, how to read latents
+    the dataset card, README                     the run's settings, the columns, how to read latents
     FOLDER/data/train-00000-of-00003.parquet     the rows with status 'ok', a file for each of the table
 
 With images each row has a column `image` too, which `datasets` shows as one.

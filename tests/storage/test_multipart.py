@@ -37,7 +37,7 @@ def uploads(s3: S3Server, bucket: str) -> list[str]:
 
 def test_parts_hold_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_multipart, "PART_BYTES", 4)
-    monkeypatch.setattr(s3_multipart, "_PARTS_OF_ONE_SIZE", 2)
+    monkeypatch.setattr(s3_multipart, "PARTS_OF_ONE_SIZE", 2)
     data = bytes(range(100))
     parts = list(in_parts(data[start : start + 7] for start in range(0, 100, 7)))
     assert b"".join(parts) == data
