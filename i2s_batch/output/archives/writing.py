@@ -87,9 +87,11 @@ class ArchiveWriter:
         for name, sha256, of in zip(members.names, members.hashes, units, strict=True):
             if of != unit:
                 unit, logged = of, self._logged(packs.get(of))
-            image = logged.get(sha256)
-            if image is None and archive is not None:
-                image = archive.get(name)
+            image = logged.get(sha256)  # its pack was checked when it was read
+            if image is not None:
+                yield image
+                continue
+            image = None if archive is None else archive.get(name)
             if image is None or hashlib.sha256(image).hexdigest() != sha256:
                 what = "is damaged" if image is not None else "is gone"
                 raise StorageError(
