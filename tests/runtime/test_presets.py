@@ -117,6 +117,8 @@ def test_a_target_ends_images_and_says_so(tmp_path: Path, generator: Path, vgg: 
     reasons = {row["stop_reason"] for row in rows}
     assert "target" in reasons and all((row["loss"] <= target) == (row["stop_reason"] == "target") for row in rows)
     assert all(row["evaluations"] < 61 for row in rows if row["stop_reason"] == "target")
+    pages = [(tmp_path / out / "report.html").read_text() for out in ("all", "some")]
+    assert ["Evaluations" in page for page in pages] == [False, True], "charted where images differ"
     record = RunRecord.decode((tmp_path / "some/run.json").read_bytes(), "")
     assert f"--target-loss {target}" in str(record.resume_command(str(tmp_path / "some")))
 
