@@ -218,16 +218,16 @@ class EditBench:
     Args:
         networks: Those of `bench_networks`.
         images: The held-out images.
-        reference: The results of `REFERENCE`; images that it lacks have no ratio.
+        reference: The results of `REFERENCE`; images that it lacks have no ratio, and no image has one if it is None.
     """
 
-    def __init__(self, networks: Networks, images: Sequence[HeldOutImage], reference: SolvedImages) -> None:
+    def __init__(self, networks: Networks, images: Sequence[HeldOutImage], reference: SolvedImages | None) -> None:
         self._networks, self._images = networks, {image.name: image for image in images}
         self.truth = EditTruth(networks[0])
         self._faces = [image.name for image in images if image.label == FACE]
-        known = reference.of(list(self._images))
-        losses = [self._evaluated(name, latent)[0] for name, latent in zip(known.names, known.latents, strict=True)]
-        self._reference = dict(zip(known.names, losses, strict=True))
+        known = None if reference is None else reference.of(list(self._images))
+        pairs = [] if known is None else zip(known.names, known.latents, strict=True)
+        self._reference = {name: self._evaluated(name, latent)[0] for name, latent in pairs}
 
     def _evaluated(self, name: str, latent: np.ndarray) -> list[float]:
         """Return loss, perceptual terms, PSNR and SSIM of a latent [L, w_dim] of an image."""

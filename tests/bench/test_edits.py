@@ -23,10 +23,10 @@ from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import VGG16, Generator, build_generator, build_vgg, random_vgg, read_generator, read_vgg
 from tests.material import scene
 
-# The saved latents take hours to compute: without their file the bench asks for --recompute.
+# The saved latents take hours to compute; without their file the bench has no loss ratios.
 SAVED = pytest.mark.skipif(
     not (Path(solved_images.__file__).parent / solved_images.BUNDLED).is_file(),
-    reason="there are no saved latents of the built-in recipes: i2s-batch bench edits --recompute --save makes them",
+    reason="no saved latents of the built-in recipes: `i2s-batch bench edits --recompute --save FILE` makes them",
 )
 FACES = [image.name for image in drawn_images() if image.label == "face"]
 
