@@ -225,9 +225,11 @@ class EditBench:
         self._networks, self._images = networks, {image.name: image for image in images}
         self.truth = EditTruth(networks[0])
         self._faces = [image.name for image in images if image.label == FACE]
-        known = None if reference is None else reference.of(list(self._images))
-        pairs = [] if known is None else zip(known.names, known.latents, strict=True)
-        self._reference = {name: self._evaluated(name, latent)[0] for name, latent in pairs}
+        self._reference: dict[str, float] = {}
+        if reference is not None:
+            known = reference.of(list(self._images))
+            for name, latent in zip(known.names, known.latents, strict=True):
+                self._reference[name] = self._evaluated(name, latent)[0]
 
     def _evaluated(self, name: str, latent: np.ndarray) -> list[float]:
         """Return loss, perceptual terms, PSNR and SSIM of a latent [L, w_dim] of an image."""
