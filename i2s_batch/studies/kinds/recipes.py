@@ -31,14 +31,15 @@ def recipes(embed: EmbedConfig) -> Study:
     Raises:
         ConfigError: There are too few steps to compare.
     """
-    paper = _papers(embed) if embed.uses_learned else replace(embed, optimizer="adam")
+    paper = _with(embed, EmbedConfig()) if embed.uses_learned else replace(embed, optimizer="adam")
     if paper.steps < 2 * _FIFTH:
         raise ConfigError(f"steps is {paper.steps}; the recipes study needs at least {2 * _FIFTH} to compare anything")
     fewer = paper.steps // _FIFTH
+    presets = PRESETS.values() if embed.uses_learned else ()
     learned = [
-        Variant(name, f"preset {name}", replace(paper, **each.overrides, learned=embed.learned))
-        for name, each in PRESETS.items()
-        if embed.uses_learned and each.config.uses_learned
+        Variant(each.name, f"preset {each.name}", replace(_with(paper, each.config), learned=embed.learned))
+        for each in presets
+        if each.config.uses_learned
     ]
     return Study(
         name="recipes",
@@ -56,11 +57,10 @@ def recipes(embed: EmbedConfig) -> Study:
     )
 
 
-def _papers(embed: EmbedConfig) -> EmbedConfig:
-    """Return the settings with the paper's value of each that some preset sets."""
-    usual = EmbedConfig()
-    names = {"learned", *(name for each in PRESETS.values() for name in each.overrides)}
-    return replace(embed, **{name: getattr(usual, name) for name in names})
+def _with(embed: EmbedConfig, recipe: EmbedConfig) -> EmbedConfig:
+    """Return the settings with the recipe's value of each that some preset sets; without a learned file."""
+    names = {name for each in PRESETS.values() for name in each.overrides}
+    return replace(embed, **{name: getattr(recipe, name) for name in names}, learned="")
 
 
 def _measure(row: StudyRow, output: StudyOutput) -> Mapping[str, float]:
