@@ -26,6 +26,7 @@ from i2s_batch.bench.solved_runs import named_run, solved_by_run
 from i2s_batch.config import Json
 from i2s_batch.demo.held_out import HeldOutImage, drawn_images, read_photographs
 from i2s_batch.errors import ConfigError
+from i2s_batch.inversion.learned_loading import load_learned
 from i2s_batch.inversion.memory import keep_freed_memory
 from i2s_batch.plurals import counted
 
@@ -38,6 +39,7 @@ class EditBenchRequest:
 
     Attributes:
         recipes: Settings of recipes, as `recipe_of` reads them, beside the built-in ones.
+        learned: Path or URL of a learned file, for recipes that need one.
         runs: Latents of runs, NAME=OUT each, as `named_run` reads them.
         photographs: Folder of photographs; None for drawn images alone.
         recompute: Whether the built-in recipes are computed, too, instead of loaded.
@@ -48,6 +50,7 @@ class EditBenchRequest:
     """
 
     recipes: tuple[str, ...] = ()
+    learned: str | None = None
     runs: tuple[str, ...] = ()
     photographs: Path | None = None
     recompute: bool = False
@@ -63,7 +66,8 @@ def measure(request: EditBenchRequest, report: Callable[[str], None]) -> dict[st
     Raises:
         ConfigError: A recipe or a file's name is wrong, or two recipes have the same name.
     """
-    recipes = [recipe_of(text) for text in request.recipes]
+    learned = None if request.learned is None else load_learned(request.learned)
+    recipes = [recipe_of(text, learned) for text in request.recipes]
     runs = [named_run(text) for text in request.runs]
     names = [recipe.name for recipe in (*BUILT_IN, *recipes)] + [name for name, _ in runs]
     if len(set(names)) < len(names):

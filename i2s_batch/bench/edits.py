@@ -1,6 +1,7 @@
 """Judges recipes of embedding by both ends: the loss of an image, and what edits make of its latent.
 
-    i2s-batch bench edits --photographs FOLDER --recipe steps=300 --recipe optimizer=lbfgs,steps=250 --plot edits.png
+    i2s-batch bench edits --photographs FOLDER --recipe optimizer=lbfgs,steps=250 --plot edits.png
+    i2s-batch bench edits --learned learned.safetensors --recipe preset=fast --recipe preset=edit
 
 A recipe is a name and the settings of an embedding. The images are held out: nothing may be learned from them
 (`demo.held_out`). A row of the table holds, for each class of images, the loss as a multiple of that of the paper's
@@ -29,21 +30,28 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.demo.held_out import CLASSES, HeldOutImage
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion import Embedder, EmbedResult
+from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.inversion.slot_state import SlotState
 from i2s_batch.models import VGG16, Generator, build_generator, build_vgg, random_vgg, read_generator
+from i2s_batch.presets import preset
 
 FACE = CLASSES[0]
 _TIMED_STEPS = 30
+_FIXED = {"loss_weights", "fit", "batch_size", "compile", "learned"}  # settings that no recipe changes by itself
 Networks = tuple[Generator, VGG16]
 
 
 @dataclass(frozen=True)
 class BenchRecipe:
-    """Holds a way to embed an image; `name` is for people, and the name in a file of latents."""
+    """Holds a way to embed an image; `name` is for people, and the name in a file of latents.
+
+    `learned` is what its settings need of a learned file; None where they need none.
+    """
 
     name: str
     embed: EmbedConfig
+    learned: Learned | None = None
 
 
 REFERENCE = BenchRecipe("adam-5000", EmbedConfig(steps=5000))
@@ -100,23 +108,32 @@ class RecipeFigures:
     edits: EditScores | None = None
 
 
-def recipe_of(text: str) -> BenchRecipe:
-    """Return the recipe of settings such as `optimizer=lbfgs,steps=300`: names and values of `EmbedConfig`.
+def recipe_of(text: str, learned: Learned | None = None) -> BenchRecipe:
+    """Return the recipe of settings such as `optimizer=lbfgs,steps=300` or `preset=fast,steps=100`.
+
+    Args:
+        text: Names and values of `EmbedConfig`, beside them `preset`.
+        learned: The learned file, for recipes that need one.
 
     Raises:
-        ConfigError: A setting has another name, or a value outside its limits.
+        ConfigError: A setting has another name, or a value outside its limits, or needs a learned file.
     """
-    known = {each.name for each in fields(EmbedConfig)} - {"loss_weights", "fit", "batch_size", "compile"}
+    known = {each.name for each in fields(EmbedConfig)} - _FIXED | {"preset"}
     values: dict[str, int | float | str] = {}
     for pair in text.split(","):
         name, equals, value = pair.strip().partition("=")
         name = name.replace("-", "_")
         if not equals or name not in known:
-            raise ConfigError(
-                f"recipe {text!r}: {pair!r} is no setting; give NAME=VALUE,... of {', '.join(sorted(known))}"
-            )
+            choices = ", ".join(sorted(known))
+            raise ConfigError(f"recipe {text!r}: {pair!r} is no setting; give NAME=VALUE,... of {choices}")
         values[name] = _value(value)
-    return BenchRecipe(text, replace(EmbedConfig(), **values))  # type: ignore[arg-type]  # EmbedConfig checks them
+    embed = preset(str(values.pop("preset", "paper")))
+    embed = replace(embed, **values)  # type: ignore[arg-type]  # EmbedConfig checks them
+    if not embed.uses_learned:
+        return BenchRecipe(text, embed)
+    if learned is None:
+        raise ConfigError(f"recipe {text!r}: {embed.uses_learned} needs a learned file; add --learned FILE")
+    return BenchRecipe(text, replace(embed, learned=learned.fingerprint), learned)
 
 
 def _value(text: str) -> int | float | str:
@@ -150,7 +167,8 @@ def solve(
         if not _continues(before, recipe.embed):
             states, spent = {}, 0.0
         began = time.monotonic()
-        embedder = Embedder(*networks, replace(recipe.embed, batch_size=batch_size, compile=False))
+        embed = replace(recipe.embed, batch_size=batch_size, compile=False)
+        embedder = Embedder(*networks, embed, learned=recipe.learned)
         results = _results(embedder, images, states)
         spent += time.monotonic() - began
         before, states = recipe.embed, {one.image_id: one.state for one in results if one.state is not None}

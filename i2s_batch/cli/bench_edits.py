@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from i2s_batch.cli.help_groups import SPEED, GroupedCommand, option
+from i2s_batch.cli.option_types import Location
 from i2s_batch.cli.options import refuse_without_effect
 
 _MEASURED = "What is measured"
@@ -20,8 +21,15 @@ _MEASURED = "What is measured"
     group=_MEASURED,
     metavar="NAME=VALUE,...",
     multiple=True,
-    help="Settings of an embedding that are compared with the built-in recipes, such as optimizer=lbfgs,steps=250; "
-    "may be given several times. Default: the built-in recipes alone.",
+    help="Settings of an embedding that are compared with the built-in recipes, such as optimizer=lbfgs,steps=250 or "
+    "preset=fast; may be given several times. Default: the built-in recipes alone.",
+)
+@option(
+    "--learned",
+    group=_MEASURED,
+    type=Location(),
+    metavar="FILE",
+    help="Learned file, a path or URL, for recipes that need one. Default: no recipe needs one.",
 )
 @option(
     "--latents",
@@ -72,6 +80,7 @@ _MEASURED = "What is measured"
 @option("--batch-size", group=SPEED, type=click.IntRange(1, 1024), default=4, help="Images in a batch.")
 def bench_edits(
     recipes: tuple[str, ...],
+    learned: str | None,
     runs: tuple[str, ...],
     photographs: Path | None,
     recompute: bool,
@@ -94,10 +103,16 @@ def bench_edits(
     from i2s_batch.bench.loop import check_device
 
     if written_images is not None:
-        refuse_without_effect(["--recipe", "--latents", "--recompute", "--save", "--plot"], "with --write-images")
+        refuse_without_effect(
+            ["--recipe", "--learned", "--latents", "--recompute", "--save", "--plot"], "with --write-images"
+        )
         solved_runs.write_held_out(written_images, edit_report.held_out_images(photographs))
         return 0
+    if learned is not None and not recipes:
+        refuse_without_effect(["--learned"], "without --recipe")
     check_device(device)
-    request = edit_report.EditBenchRequest(recipes, runs, photographs, recompute, save, plot, device, batch_size)
+    request = edit_report.EditBenchRequest(
+        recipes, learned, runs, photographs, recompute, save, plot, device, batch_size
+    )
     click.echo(json.dumps(edit_report.measure(request, click.echo)))
     return 0

@@ -19,6 +19,7 @@ from i2s_batch.demo.faces import NAMES
 from i2s_batch.demo.held_out import MOUTH, drawn_images, neutral_coordinates, read_photographs, smiling_coordinates
 from i2s_batch.editing.formulas import add_direction, expression_direction, morph
 from i2s_batch.errors import ConfigError, DamagedError
+from i2s_batch.inversion.learned_loading import load_learned
 from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import VGG16, Generator, build_generator, build_vgg, random_vgg, read_generator, read_vgg
 from tests.material import scene
@@ -146,6 +147,19 @@ def test_a_recipe_is_read_from_settings() -> None:
     for wrong in ("", "steps", "batch_size=4", "colour=red", "steps=0", "steps=many"):
         with pytest.raises(ConfigError):
             recipe_of(wrong)
+
+
+def test_a_preset_is_a_recipe_that_needs_a_learned_file(generator: Path, vgg: Path, learned_file: Path) -> None:
+    with pytest.raises(ConfigError, match="needs a learned file; add --learned FILE"):
+        recipe_of("preset=fast")
+    learned = load_learned(learned_file)
+    recipe = recipe_of("preset=fast,steps=6,prior=0", learned)
+    assert recipe.embed.learned == learned.fingerprint and recipe.embed.optimizer == "lbfgs-learned"
+    assert recipe_of("preset=paper", learned) == BenchRecipe("preset=paper", EmbedConfig())
+    small = build_generator(read_generator(generator)), build_vgg(read_vgg(vgg))
+    usual = recipe_of("steps=6")
+    (_, solved), (_, adam) = solve(small, [recipe, usual], drawn_images()[:2], 2)
+    assert (solved.losses < adam.losses).all() and (solved.evaluations <= 7).all()
 
 
 def test_a_longer_recipe_continues_a_shorter_one_to_the_same_latents(generator: Path, vgg: Path) -> None:

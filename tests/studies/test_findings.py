@@ -9,6 +9,7 @@ import pytest
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.errors import ConfigError
+from i2s_batch.presets import preset
 from i2s_batch.studies.catalogue import study_of
 from i2s_batch.studies.findings import findings
 from i2s_batch.studies.kinds.steps import device_hours, enough_steps
@@ -134,6 +135,15 @@ def test_the_recipe_that_reaches_the_papers_loss_is_named_with_its_cost() -> Non
     assert "within 5% with 201 evaluations instead of 1001, 12.0 s instead of 12.0 s of cpu for an image." in text
     assert "all: Adam, 200 steps: loss 1.6x" in text and "n = 5, with 201 evaluations." in text
     assert "The latents of L-BFGS, 200 steps: distance to w_avg 2.9x" in text and "far latents edit worse" in text
+
+
+def test_presets_are_compared_where_there_is_a_learned_file() -> None:
+    embed = replace(preset("fast"), learned="ab" * 32, seed=5, space="w+", fit="pad")
+    study = study_of("recipes", embed)
+    assert [v.name for v in study.variants] == ["paper", "adam-fifth", "lbfgs-fifth", "fast", "edit", "best"]
+    assert study.variant("paper").embed == EmbedConfig(seed=5, fit="pad")
+    for name in ("fast", "edit", "best"):
+        assert study.variant(name).embed == replace(preset(name), learned="ab" * 32, seed=5, fit="pad")
 
 
 def test_where_no_recipe_reaches_the_papers_loss_the_nearest_is_named() -> None:

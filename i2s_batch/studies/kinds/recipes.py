@@ -9,6 +9,7 @@ import numpy as np
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.errors import ConfigError
+from i2s_batch.presets import PRESETS
 from i2s_batch.studies.kinds.steps import device_hours
 from i2s_batch.studies.results import Result
 from i2s_batch.studies.study import Measure, Results, Study, Variant
@@ -23,28 +24,43 @@ _FIFTH = 5
 
 
 def recipes(embed: EmbedConfig) -> Study:
-    """Return the study of recipes; those beside the paper's have a fifth of its steps.
+    """Return the study of recipes: the paper's, such as have a fifth of its steps, and presets with a learned file.
+
+    Presets that need a learned file are compared if `embed` has one; then the paper's steps are its 5000.
 
     Raises:
         ConfigError: There are too few steps to compare.
     """
-    if embed.steps < 2 * _FIFTH:
-        raise ConfigError(f"steps is {embed.steps}; the recipes study needs at least {2 * _FIFTH} to compare anything")
-    paper = replace(embed, optimizer="adam")
-    fewer = embed.steps // _FIFTH
+    paper = _with(embed, EmbedConfig()) if embed.uses_learned else replace(embed, optimizer="adam")
+    if paper.steps < 2 * _FIFTH:
+        raise ConfigError(f"steps is {paper.steps}; the recipes study needs at least {2 * _FIFTH} to compare anything")
+    fewer = paper.steps // _FIFTH
+    presets = PRESETS.values() if embed.uses_learned else ()
+    learned = [
+        Variant(each.name, f"preset {each.name}", replace(_with(paper, each.config), learned=embed.learned))
+        for each in presets
+        if each.config.uses_learned
+    ]
     return Study(
         name="recipes",
         question="Which recipe reaches the loss of the paper's, and at what cost?",
         variants=(
-            Variant(PAPER, f"paper: Adam, {embed.steps} steps", paper),
+            Variant(PAPER, f"paper: Adam, {paper.steps} steps", paper),
             Variant("adam-fifth", f"Adam, {fewer} steps", replace(paper, steps=fewer)),
             Variant("lbfgs-fifth", f"L-BFGS, {fewer} steps", replace(paper, optimizer="lbfgs", steps=fewer)),
+            *learned,
         ),
         baseline=PAPER,
         findings=_findings,
         measures=(Measure("evaluations", "evaluations"), Measure("seconds", "in a slot", "s")),
         measure=_measure,
     )
+
+
+def _with(embed: EmbedConfig, recipe: EmbedConfig) -> EmbedConfig:
+    """Return the settings with the recipe's value of each that some preset sets; without a learned file."""
+    names = {name for each in PRESETS.values() for name in each.overrides}
+    return replace(embed, **{name: getattr(recipe, name) for name in names}, learned="")
 
 
 def _measure(row: StudyRow, output: StudyOutput) -> Mapping[str, float]:
