@@ -375,16 +375,17 @@ def _embed_config(options: ImageOptions) -> EmbedConfig:
 
 def _with_noise(config: EmbedConfig, options: EmbedOptions) -> EmbedConfig:
     """Return the settings with those of the noise stage."""
-    steps = options.get("noise_steps", config.noise_steps)
+    usual = preset(options.get("preset", "paper"))
+    steps = options.get("noise_steps", usual.noise_steps)
     for name in ("noise_objective", "noise_learning_rate", "noise_penalty"):
         if not steps and name in options:
             raise ConfigError(f"{name} has no effect without noise_steps; leave it out")
     return replace(
         config,
         noise_steps=steps,
-        noise_objective=options.get("noise_objective", config.noise_objective),
-        noise_learning_rate=options.get("noise_learning_rate", config.noise_learning_rate),
-        noise_penalty=options.get("noise_penalty", config.noise_penalty),
+        noise_objective=options.get("noise_objective", usual.noise_objective),
+        noise_learning_rate=options.get("noise_learning_rate", usual.noise_learning_rate),
+        noise_penalty=options.get("noise_penalty", usual.noise_penalty),
     )
 
 

@@ -59,7 +59,7 @@ class LearnConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        limits = (("samples", 2, 100_000), ("held_out", 0, 1000), ("batch_size", 1, 1024), ("seed", 0, 2**63 - 1))
+        limits = (("samples", 2, 20_000), ("held_out", 0, 1000), ("batch_size", 1, 1024), ("seed", 0, 2**63 - 1))
         for name, least, most in limits:
             value = getattr(self, name)
             if not least <= value <= most:

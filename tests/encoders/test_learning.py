@@ -196,7 +196,7 @@ def test_other_files_are_refused_in_one_line(learned: Learned, generator: Path, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"samples": 1}, "samples is 1; it must be between 2 and 100000"),
+        ({"samples": 1}, "samples is 1; it must be between 2 and 20000"),
         ({"latents": 0}, "latents is 0; it must be between 1 and 100000"),
         ({"ridge": 0.0}, "ridge is 0.0; it must be finite and above 0"),
         ({"seed": -1}, "seed is -1"),

@@ -58,9 +58,12 @@ def recipes(embed: EmbedConfig) -> Study:
 
 
 def _with(embed: EmbedConfig, recipe: EmbedConfig) -> EmbedConfig:
-    """Return the settings with the recipe's value of each that some preset sets; without a learned file."""
-    names = {name for each in PRESETS.values() for name in each.overrides}
-    return replace(embed, **{name: getattr(recipe, name) for name in names}, learned="")
+    """Return the settings with the recipe's value of each that some preset sets; without a learned file.
+
+    The noise stage is left out: it changes no latent, and a study has no room for its maps.
+    """
+    names = {name for each in PRESETS.values() for name in each.overrides} - {"noise_steps"}
+    return replace(embed, **{name: getattr(recipe, name) for name in names}, learned="", noise_steps=0)
 
 
 def _measure(row: StudyRow, output: StudyOutput) -> Mapping[str, float]:
