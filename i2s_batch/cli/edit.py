@@ -146,7 +146,7 @@ def _edit_options(command: F) -> F:
             group=OUTPUT,
             type=click.Choice(PICTURE_OUTPUTS),
             default="files",
-            help="How the images leave: a file each, or in one archive for every --shard-size of them, a WebDataset "
+            help="Form of the images: a file each, or one archive for every --shard-size of them, a WebDataset "
             "tar or a Parquet file that Hugging Face datasets read.",
         ),
     ]

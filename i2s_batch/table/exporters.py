@@ -57,7 +57,7 @@ FOLDER_EXPORTERS: Registry[Declaration[FolderWriter]] = Registry(
     [
         Declaration(
             "huggingface",
-            "A folder that Hugging Face datasets read, with a dataset card.",
+            "What Hugging Face datasets read, with a card.",
             "i2s_batch.table.hugging_face_dataset:write_dataset",
         ),
     ],

@@ -76,7 +76,7 @@ def test_update_embeds_what_is_new(material: Material, tmp_path: Path, monkeypat
         ({"step": 5}, r"embed\(\) has no option 'step'; did you mean 'steps'\?"),
         ({"grow": True}, r"embed\(\) has no option 'grow'; did you mean 'update'\?"),
         ({"stop_plateau": 1.0}, "did you mean 'early_stopping'"),
-        ({"unheard_of": 1}, r"no option 'unheard_of'; it has actors, batch_size, beta1, beta2, "),
+        ({"unheard_of": 1}, r"no option 'unheard_of'; it has actors, align, batch_size, beta1, beta2, "),
         ({"steps": "5"}, r"steps is '5' \(str\); it must be a whole number"),
         ({"steps": True}, r"steps is True \(bool\); it must be a whole number"),
         ({"steps": 2.5}, r"steps is 2.5 \(float\)"),

@@ -129,7 +129,7 @@ def test_files_that_may_not_be_written(
     assert "ends in .safetensors" in refused(capsys, *words, "old.bin")
     assert "there is no folder 'none'" in refused(capsys, *words, "none/a.safetensors")
     assert "are the same file" in refused(capsys, *words, generator, "--overwrite")
-    assert "samples is 1; it must be between 2 and 100000" in refused(capsys, *words, "a.safetensors", "--samples", 1)
+    assert "samples is 1; it must be between 2 and 20000" in refused(capsys, *words, "a.safetensors", "--samples", 1)
     assert "--where has no effect without --from-table" in refused(capsys, *words, "a.safetensors", "--where", "true")
     assert status_of(*words, "mine.safetensors", "--overwrite") == 0
     assert (folder / "mine.safetensors").read_bytes() == learned_file.read_bytes()

@@ -193,4 +193,4 @@ def test_the_images_of_a_source_are_chosen(tmp_path: Path, generator: Path, comm
     assert images(folder, "--include", "*.{png,jpg}", "--exclude", "c*", "--limit", 5) == 2 * variants
     assert images(tmp_path / "l.csv", "--path-column", "photo", "--limit", 1) == variants
     none = here(*command, folder, tmp_path / "out", "--generator", generator, "--vgg", "random", "--include", "*.gif")
-    assert "none is left; give other --include or --exclude" in refusal(none)
+    assert "none is left; give other --include, --exclude or --where" in refusal(none)

@@ -123,6 +123,7 @@ def test_a_damaged_batch_is_computed_again_and_another_folder_refused(
         KeptBatches(folder, {"seed": 4})
     other = tmp_path / "photographs"
     other.mkdir()
+    (other / "a.png").write_bytes(b"")
     with pytest.raises(ConfigError, match="exists and was not made by learn"):
         KeptBatches(other, {})
 

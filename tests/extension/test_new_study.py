@@ -81,7 +81,7 @@ def test_without_its_declaration_there_is_no_such_study(
 ) -> None:
     with STUDIES.added(MIRRORED):
         carried_out(source, tmp_path / "out", generator, vgg)
-    missing = "study is 'mirrored'; it must be one of transforms, init, space, loss, steps, iterate, defects"
+    missing = "study is 'mirrored'; it must be one of transforms, init, space, loss, steps, iterate, recipes, defects"
     with pytest.raises(ConfigError, match=missing):
         StudyConfig(study="mirrored")
     with pytest.raises(ConfigError, match=missing):
