@@ -51,7 +51,7 @@ def test_a_whole_run(tmp_path: Path, generator: Path, vgg: Path, monkeypatch: py
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_bytes(data)
         expected[name] = "."  # a picture or not
-    for name, change in (("vanishes.png", Path.unlink), ("changes.png", _repaint), ("a-pipe-now.png", _become_a_pipe)):
+    for name, change in (("vanishes.png", _vanish), ("changes.png", _repaint), ("a-pipe-now.png", _become_a_pipe)):
         (source / name).write_bytes(zoo.png_of((255, 0, 0)))
         expected[name] = {"vanishes.png": "does not exist", "changes.png": None}.get(name, "is a pipe")
         _after_the_plan(monkeypatch, source / name, change)
@@ -81,7 +81,7 @@ def _check_row(path: Path, row: dict, words: str | None) -> None:
 
 
 def _after_the_plan(monkeypatch: pytest.MonkeyPatch, path: Path, change) -> None:
-    """Change a file when it is about to be read."""
+    """Change a file whenever it is about to be read."""
     original = local.open_regular
 
     def changed_first(name: str, limit_bytes: int | None = None):
@@ -90,6 +90,10 @@ def _after_the_plan(monkeypatch: pytest.MonkeyPatch, path: Path, change) -> None
         return original(name, limit_bytes)
 
     monkeypatch.setattr(local, "open_regular", changed_first)
+
+
+def _vanish(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _repaint(path: Path) -> None:
