@@ -39,8 +39,10 @@ def align(
     source: str,
     out: str,
     path_column: str | None,
+    image_column: str | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    where: str | None,
     limit: int | None,
     faces: str,
     size: int,
@@ -64,7 +66,7 @@ def align(
         from i2s_batch.api.aligning import align as align_source
         from i2s_batch.sources.options import SourceOptions
 
-        options = SourceOptions(path_column, include, exclude, limit)
+        options = SourceOptions(path_column, include, exclude, limit, image_column=image_column, where=where)
         result = align_source(
             source,
             out,

@@ -49,6 +49,7 @@ from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 from i2s_batch.storage import Store, open_store
+from i2s_batch.table.list_condition import list_condition
 
 RECORD, LIST, LEFT_OUT = "align.json", "images.parquet", "not-aligned.csv"
 CHUNK = 64  # images whose outcome is one file under work/
@@ -137,7 +138,9 @@ def align_faces(request: AlignRequest, report: Callable[[str], None]) -> Counter
     """
     store = open_store(request.out)
     _claim(store, request)
-    images = list_images(request.source, request.out, request.source_options, report)
+    where = request.source_options.where
+    condition = None if where is None else list_condition(where)
+    images = list_images(request.source, request.out, request.source_options, report, condition)
     columns = columns_in(images.schema.names, LANDMARK_COLUMNS)
     config = EmbedRunConfig(align=ALIGNMENTS[0], face_model=request.face_model)
     check_landmarks(config, bool(columns), images.slice(0, LOOKED_AT)["uri"].to_pylist())

@@ -227,6 +227,20 @@ def test_align_resumes_and_writes_over_nothing_of_others(tmp_path: Path, monkeyp
     assert [path.name for path in other.iterdir()] == ["mine.txt"]
 
 
+def test_the_command_chooses_among_the_images_of_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels, points = photograph(*face(1), number=2)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    paths, numbers = [str(tmp_path / "a.png")] * 2, [1, 2]
+    table = {"path": paths, "image_id": ["first", "second"], "number": numbers}
+    for name, point in zip(("left_eye", "right_eye", "mouth"), points.points.tolist(), strict=True):
+        table |= {name: [point] * 2}
+    pq.write_table(pa.table(table), tmp_path / "list.parquet")
+    assert status_of("align", tmp_path / "list.parquet", tmp_path / "out", "--size", 64, "--where", "number = 2") == 0
+    assert "1 aligned (1 ok)" in capsys.readouterr().out
+    made = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    assert [row["aligned_from_id"] for row in made] == ["second"]
+
+
 def test_options_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(ConfigError, match="give one of them"):
         EmbedRunConfig(align="ffhq", box="box")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import re
 import runpy
 import sys
@@ -102,6 +103,15 @@ def test_a_page_fits_and_no_summary_is_cut(words: str) -> None:
         ]
         assert not [line for line in lines if line.endswith("...")]
         assert words or len(summaries) == len(commands.commands)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_takes_each_of_its_options(words: str) -> None:
+    """A decorator that gives an option to several commands must not give it to one that cannot take it."""
+    command = COMMANDS[words]
+    if command.callback is not None and not isinstance(command, click.Group):
+        given = {each.name: None for each in command.params if each.expose_value}
+        inspect.signature(command.callback).bind(**given)
 
 
 def test_the_important_options_come_first() -> None:
