@@ -229,9 +229,10 @@ def test_align_resumes_and_writes_over_nothing_of_others(tmp_path: Path, monkeyp
 
 def test_the_command_chooses_among_the_images_of_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pixels, points = photograph(*face(1), number=2)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    paths, numbers = [str(tmp_path / "a.png")] * 2, [1, 2]
-    table = {"path": paths, "image_id": ["first", "second"], "number": numbers}
+    paths = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    for path in paths:
+        Image.fromarray(pixels).save(path)
+    table = {"path": paths, "image_id": ["first", "second"], "number": [1, 2]}
     for name, point in zip(("left_eye", "right_eye", "mouth"), points.points.tolist(), strict=True):
         table |= {name: [point] * 2}
     pq.write_table(pa.table(table), tmp_path / "list.parquet")
