@@ -232,14 +232,14 @@ def test_the_command_chooses_among_the_images_of_a_list(tmp_path: Path, capsys: 
     paths = [str(tmp_path / name) for name in ("a.png", "b.png")]
     for path in paths:
         Image.fromarray(pixels).save(path)
-    table = {"path": paths, "image_id": ["first", "second"], "number": [1, 2]}
+    table = {"path": paths, "number": [1, 2]}
     for name, point in zip(("left_eye", "right_eye", "mouth"), points.points.tolist(), strict=True):
         table |= {name: [point] * 2}
     pq.write_table(pa.table(table), tmp_path / "list.parquet")
     assert status_of("align", tmp_path / "list.parquet", tmp_path / "out", "--size", 64, "--where", "number = 2") == 0
     assert "1 aligned (1 ok)" in capsys.readouterr().out
     made = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
-    assert [row["aligned_from_id"] for row in made] == ["second"]
+    assert [Path(row["aligned_from"]).name for row in made] == ["b.png"]
 
 
 def test_options_that_do_not_go_together_are_refused() -> None:
