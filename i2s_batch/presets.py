@@ -47,7 +47,7 @@ PRESETS = {
         Preset(
             "edit",
             "Latents that edit best, at a higher loss.",
-            EmbedConfig(optimizer="lbfgs-learned", init="learned", prior=0.1, steps=40),
+            EmbedConfig(optimizer="lbfgs-learned", init="learned", prior=0.2, steps=40),
         ),
         Preset(
             "best", "The nearest images: noise maps are optimised, too.", replace(_FAST, steps=400, noise_steps=300)

@@ -174,7 +174,7 @@ def test_options_win_over_the_file_of_config_which_wins_over_the_preset(
         assert (found["stop_plateau"], found["plateau_steps"]) == (4.0, 20)
     (folder / "p.toml").write_text(f'preset = "edit"\nlearned = "{learned_file}"\n')
     found = settings("--config", "p.toml")
-    assert (found["steps"], found["prior"]) == (40, 0.1) and "stop_plateau" not in found
+    assert (found["steps"], found["prior"]) == (40, 0.2) and "stop_plateau" not in found
 
 
 def test_python_and_the_command_line_make_the_same_run_and_its_record_makes_another(

@@ -46,7 +46,7 @@ def test_a_run_over_archives_is_resumed_updated_verified_and_moved(
     original = image_bytes.read_range
     monkeypatch.setattr(image_bytes, "read_range", lambda *where: read.append(where) or original(*where))
     embed(job)
-    assert sorted(written) == ["a.tar/0.png", "a.tar/1.png", "b.zip/2.png"] and len(read) == 3
+    assert sorted(written) == ["a.tar/0.png", "a.tar/1.png", "b.zip/2.png"] and len(set(read)) == 3
     read.clear()
     embed(job)
     assert len(written) == 3 and read == [], "a resumed run reads nothing that is done"
