@@ -185,4 +185,4 @@ def test_a_study_refuses_variants_to_which_no_learned_file_belongs(
     result = i2s_batch.study(tmp_path / "in", tmp_path / "out", "init", preset="edit", steps=4, **common)
     assert result.images == 2
     settings = json.loads((tmp_path / "out/run.json").read_text())["settings"]
-    assert settings["learned"] == load_learned(learned_file).fingerprint and settings["prior"] == 1e-2
+    assert settings["learned"] == load_learned(learned_file).fingerprint and settings["prior"] == 0.2

@@ -88,7 +88,7 @@ def test_a_gpu_that_was_measured_is_not_measured_again(monkeypatch: pytest.Monke
     """What a worker asks of its engine for `--batch-size auto`, here on a CPU."""
     measured: list[int] = []
 
-    def measure(generator: object, features: object, embed: EmbedConfig, batch_size: int) -> float:
+    def measure(generator: object, features: object, embed: EmbedConfig, batch_size: int, learned: object) -> float:
         measured.append(batch_size)
         return 1.0 / batch_size
 
