@@ -93,6 +93,7 @@ OPTIMIZERS = Registry(
             "lbfgs-learned",
             "L-BFGS that starts from the learned curvature of the loss; needs the fewest steps.",
             "i2s_batch.inversion.learned_lbfgs:learned_lbfgs_of",
+            capturable=False,  # it waits for nothing, but no GPU has captured it yet
             continues=False,
             least_window=10,
             needs_learned=True,
