@@ -129,7 +129,7 @@ def test_the_command_and_its_sheet(tmp_path: Path, generator: Path, vgg: Path) -
         (["1.png", "--sheet", "a.jpg"], "ends in .png"),
         (["1.png", "--sheet", tmp_path / "no" / "a.png"], "create it first"),
         (["1.png", "--generator", generator], "--generator is for --sheet and --image"),
-        (["1.png", "--steps", "3"], "--vgg and --steps are for --image"),
+        (["1.png", "--steps", "3"], "--vgg, --steps and --learned are for --image"),
         (["1.png", "--image", pictures / "1.png"], "give either IMAGE_ID, an image of OUT, or --image FILE"),
         (["9.png"], "'9.png' is not in "),
     ):

@@ -239,7 +239,7 @@ def test_encodings_and_metadata(out: str) -> None:
     assert told(verify(out)) == [("shard-00000.parquet", None, what)]
     rewrite_shard(open_store(out), 0, table.drop_columns("ssim"), metadata)
     (finding, *_) = told(verify(out))
-    assert finding[1] is None and "its column 35 is 'lpips' (double); it must be 'ssim' (double)" in finding[2]
+    assert finding[1] is None and "its column 37 is 'lpips' (double); it must be 'ssim' (double)" in finding[2]
 
 
 def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
