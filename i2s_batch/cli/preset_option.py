@@ -8,7 +8,7 @@ from typing import TypeVar
 import click
 
 from i2s_batch.cli.help_groups import EMBEDDING, option
-from i2s_batch.cli.settings_file import defaults_of
+from i2s_batch.cli.settings_file import defaults_of, one_recipe, without_noise_stage
 from i2s_batch.presets import PRESETS
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -35,6 +35,7 @@ _SHOWN = tuple(PRESETS.values())
 def _take_defaults(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
     """Make the settings of the preset the defaults of the command's other options, where --config has none."""
     if name is not None and not context.resilient_parsing:
-        values = defaults_of(context.command, PRESETS[name].overrides)
+        one_recipe(context, parameter, f"the preset {name!r}")
+        values = defaults_of(context.command, without_noise_stage(context.command, PRESETS[name].overrides))
         context.default_map = {**values, **(context.default_map or {})}
     return name

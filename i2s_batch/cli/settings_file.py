@@ -22,6 +22,7 @@ from i2s_batch.config import Json
 F = TypeVar("F", bound=Callable[..., object])
 
 _LARGEST_BYTES = 10_000_000
+_RECIPE = "i2s_batch.recipe"  # the whole recipe that a command was given, in click's context
 # Options that say what one call does, rather than what a run is; a file that sets them would surprise.
 _NOT_IN_A_FILE = (
     *("config", "dry_run", "update", "grow", "retry_failed", "overwrite", "yes", "source_moved", "help", "debug"),
@@ -49,10 +50,28 @@ def _take_defaults(context: click.Context, parameter: click.Parameter, path: str
     if path is None or context.resilient_parsing:
         return
     try:
-        values = defaults_of(context.command, _content(path))
+        content = _content(path)
+        settings = _recorded(content)
+        if settings is not None:
+            one_recipe(context, parameter, f"the run.json {path!r}")
+            settings = without_noise_stage(context.command, settings)
+        values = defaults_of(context.command, content if settings is None else settings)
     except ValueError as error:
         raise click.BadParameter(f"{path!r} {error}", context, parameter) from error
     context.default_map = {**(context.default_map or {}), **values}
+
+
+def one_recipe(context: click.Context, parameter: click.Parameter, recipe: str) -> None:
+    """Refuse a preset beside a run.json: what that run had as usual would be the preset's, and so be mixed."""
+    other = context.meta.setdefault(_RECIPE, recipe)
+    if other != recipe:
+        raise click.BadParameter(f"{recipe} and {other} are whole recipes; leave one of them out", context, parameter)
+
+
+def without_noise_stage(command: click.Command, values: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the settings of a recipe without those of the noise stage, if the command has none, as studies."""
+    has_stage = any(each.name == "noise_steps" for each in command.params)
+    return {name: value for name, value in values.items() if has_stage or not name.startswith("noise_")}
 
 
 def _content(path: str) -> Mapping[str, object]:
@@ -71,9 +90,14 @@ def _content(path: str) -> Mapping[str, object]:
         raise ValueError(f"is not {kind}: {error}") from error
     if not isinstance(values, dict):
         raise ValueError('does not hold names and values, such as {"steps": 1000}')
+    return values
+
+
+def _recorded(values: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Return the settings of a run.json; None for the content of another file."""
     settings = values.get("settings")
     if not isinstance(settings, dict):
-        return values
+        return None
     if "learned" in settings:  # a run.json records the learned file's fingerprint, and its path apart
         given = values.get("given")
         settings = settings | {"learned": given.get("learned") if isinstance(given, dict) else None}

@@ -30,7 +30,7 @@ from i2s_batch.models.noise_maps import NoiseLayout
 from i2s_batch.models.work import vgg_work
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.moved_source import moved_uri
-from i2s_batch.output.noise_shards import NoiseShards
+from i2s_batch.output.noise_shards import REPAIR, NoiseShards
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord, new_record
 from i2s_batch.output.run_state import RunState, undone_checkpoints
@@ -272,6 +272,11 @@ class EmbedRun(Run):
             compare(state, assembler, plan, self._listing, self._report, self._present_uri)
             # An image that is embedded again now may have been in flight when an earlier driver ended.
             state.checkpointed = undone_checkpoints(state.done, self._log)
+        noise = self._noise_shards(lambda: None)
+        if noise is not None:
+            lost = noise.missing({shard: len(plan.shard_range(shard)) for shard in state.published})
+            for key in lost:
+                self._report(f"the noise maps in {self._store.uri(key)!r} are gone; {REPAIR}")
 
     def _name_new_images(self, plan: Plan) -> None:
         if self._request.config.grow:

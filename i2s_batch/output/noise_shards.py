@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import StorageError
+from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.noise_log import NoiseLog
 from i2s_batch.output.noise_parts import NoiseParts
 from i2s_batch.output.publication import Published, present_bytes, publish
@@ -16,7 +17,7 @@ from i2s_batch.schema.noise_codec import encode_noise_shard, noise_schema, noise
 from i2s_batch.storage import Store
 
 # What to do about a file of noise maps that is damaged or missing: its images are then embedded again.
-REPAIR = "delete it and the shard of the table whose images it has, and run the embed command again"
+REPAIR = "delete the shard of the table whose images it has, and it if it exists, and run the embed command again"
 
 
 def ids_with_noise(rows: pa.Table) -> list[str]:
@@ -79,6 +80,15 @@ class NoiseShards:
             ids = ids_with_noise(rows.slice(part.start, len(part)))
             while not self._publish_file(number, ids, logged):
                 pass  # the file has changed: an earlier driver's last write came late
+
+    def missing(self, shards: Mapping[int, int]) -> list[str]:
+        """Return the keys of the files that published shards of the table should have, and that do not exist.
+
+        `shards`: the number of rows of each.
+        """
+        existing = {info.key for info in self._store.list(RunLayout.noise_prefix)}
+        numbers = (number for shard, rows in shards.items() for number, _ in self._parts.files(shard, rows))
+        return [key for key in map(RunLayout.noise, sorted(numbers)) if key not in existing]
 
     def delete_logged(self, units: list[int]) -> None:
         """Delete the maps of units from the work log."""

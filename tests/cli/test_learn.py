@@ -177,6 +177,22 @@ def test_options_win_over_the_file_of_config_which_wins_over_the_preset(
     assert (found["steps"], found["prior"]) == (40, 0.2) and "stop_plateau" not in found
 
 
+def test_a_study_leaves_out_the_noise_stage_of_a_recipe_and_two_recipes_are_refused(
+    folder: Path, generator: Path, vgg: Path, learned_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks = ("--generator", generator, "--vgg", vgg, "--in-process")
+    best = ("--preset", "best", "--learned", learned_file)
+    assert status_of("study", "init", "in", "study", *networks, *best, "--steps", 2) == 0
+    assert "noise_steps" not in json.loads((folder / "study/run.json").read_text())["settings"]
+    steps = ("--steps", 2, "--noise-steps", 2)
+    assert status_of("embed", "in", "out", *networks, *best, *steps) == 0
+    record = folder / "out/run.json"
+    assert json.loads(record.read_text())["settings"]["noise_steps"] == 2
+    assert status_of("study", "init", "in", "again", *networks, "--config", record) == 0
+    for words in (("--preset", "fast", "--config", record), ("--config", record, "--preset", "fast")):
+        assert "are whole recipes; leave one of them out" in refused(capsys, "embed", "in", "new", *networks, *words)
+
+
 def test_python_and_the_command_line_make_the_same_run_and_its_record_makes_another(
     folder: Path, generator: Path, vgg: Path, learned_file: Path
 ) -> None:

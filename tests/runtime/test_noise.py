@@ -191,6 +191,9 @@ def test_verify_names_damage_of_the_maps(job: EmbedRunRequest) -> None:
     files[2].rename(files[2].with_name("shard-00009.parquet"))
     texts = [each.what for each in verify(job.out).findings]
     assert any("it is missing, with the noise maps of 1 image;" in text for text in texts)
+    said: list[str] = []
+    embed(job, said=said)
+    assert any("the noise maps in" in line and "are gone; delete the shard of the table" in line for line in said)
     # What the message advises: without the file and its shard, the images are embedded again.
     files[0].unlink()
     Path(job.out, "latents/shard-00000.parquet").unlink()
