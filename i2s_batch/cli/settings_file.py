@@ -68,13 +68,13 @@ def one_recipe(context: click.Context, parameter: click.Parameter, recipe: str) 
         raise click.BadParameter(f"{recipe} and {other} are whole recipes; leave one of them out", context, parameter)
 
 
-def without_noise_stage(command: click.Command, values: Mapping[str, object]) -> Mapping[str, object]:
+def without_noise_stage(command: click.Command, values: Mapping[str, Json]) -> Mapping[str, Json]:
     """Return the settings of a recipe without those of the noise stage, if the command has none, as studies."""
     has_stage = any(each.name == "noise_steps" for each in command.params)
     return {name: value for name, value in values.items() if has_stage or not name.startswith("noise_")}
 
 
-def _content(path: str) -> Mapping[str, object]:
+def _content(path: str) -> Mapping[str, Json]:
     """Return the settings in a file, by name. Raises ValueError; the message continues the path."""
     try:
         with Path(path).open("rb") as file:
@@ -93,7 +93,7 @@ def _content(path: str) -> Mapping[str, object]:
     return values
 
 
-def _recorded(values: Mapping[str, object]) -> Mapping[str, object] | None:
+def _recorded(values: Mapping[str, Json]) -> Mapping[str, Json] | None:
     """Return the settings of a run.json; None for the content of another file."""
     settings = values.get("settings")
     if not isinstance(settings, dict):
@@ -118,7 +118,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return values
 
 
-def defaults_of(command: click.Command, values: Mapping[str, object]) -> dict[str, str | list[str]]:
+def defaults_of(command: click.Command, values: Mapping[str, Json]) -> dict[str, str | list[str]]:
     """Return the values as texts of the command line, by the names of the command's parameters. Raises ValueError."""
     options = {
         name.lstrip("-").replace("-", "_"): each
