@@ -198,9 +198,13 @@ class LocalStore(Store):
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
         """Write chunks under a temporary name as they come, and rename the file."""
-        path = self._path(key)
-        with errors_named(path):
-            _write_chunks(path, chunks, _replace)
+        path, written = self._path(key), False
+        try:
+            with errors_named(path):
+                written = _write_chunks(path, chunks, _replace)
+        finally:
+            if not written:  # nor stays a folder that was made for it
+                self._remove_if_empty(path.parent)
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         """Write files, then make all of them durable with one call where the system has it."""

@@ -30,6 +30,17 @@ def test_a_local_folder(tmp_path: Path) -> None:
     run_state_machine_as_test(LocalContract)
 
 
+def test_no_folder_stays_of_chunks_that_break_off(tmp_path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"some"
+        raise StorageError("no more chunks")
+
+    store = open_store(str(tmp_path))
+    with pytest.raises(StorageError, match="no more chunks"):
+        store.put_chunks("a/b/c", broken())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_prefix_on_s3(s3_bucket: str) -> None:
     class S3Contract(StoreContract):
         def new_store(self) -> Store:
