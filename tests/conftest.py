@@ -80,8 +80,6 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(config.getoption("--fuzz"))
     if _has_room(MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
-    # Ray starts its workers with a niceness of 15. Beside other processes of tests they would get next to nothing.
-    os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 # Whatever is durable is written with fsync, for which a disk takes milliseconds, thousands of times. In memory it costs
