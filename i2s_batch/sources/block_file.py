@@ -8,6 +8,7 @@ from typing import BinaryIO
 from i2s_batch.sources.names import path_of_uri
 from i2s_batch.storage import is_remote, open_store, split_url
 from i2s_batch.storage.local import open_regular
+from i2s_batch.storage.positioned_file import PositionedFile
 
 MOST_AT_ONCE = 256 << 20  # bytes of one read: what a header announces may be a lie
 # A request to a store takes as long as the transfer of some MB, so that smaller gaps are read rather than skipped.
@@ -19,35 +20,13 @@ class TooMuchAtOnceError(ValueError):
     """Reports a header that announces more bytes than any real one has."""
 
 
-class BlockFile(io.RawIOBase):
+class BlockFile(PositionedFile):
     """Reads a seekable file whose last block stays in memory. Not for several threads."""
 
     def __init__(self, file: BinaryIO, block_bytes: int, most_at_once: int = MOST_AT_ONCE) -> None:
-        super().__init__()
+        super().__init__(file.seek(0, io.SEEK_END))
         self._file, self._block_bytes, self._most = file, block_bytes, most_at_once
-        self.size = file.seek(0, io.SEEK_END)
         self._start, self._block = 0, b""
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position, in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position and return it."""
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
-        if origin + offset < 0:
-            raise ValueError(f"the position {origin + offset} is before the beginning")
-        self._position = origin + offset
-        return self._position
 
     def read(self, size: int | None = -1) -> bytes:
         """Return `size` bytes, fewer at the end; raise TooMuchAtOnceError for more than one may ask for."""
@@ -62,12 +41,6 @@ class BlockFile(io.RawIOBase):
         data = self._block[inside : inside + wanted]
         self._position += len(data)
         return data
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill `buffer` and return the number of bytes, fewer at the end."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
     def close(self) -> None:
         """Close the file."""
