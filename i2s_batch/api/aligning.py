@@ -10,6 +10,7 @@ from i2s_batch.api.options import output
 from i2s_batch.api.sessions import Progress, session
 from i2s_batch.argument_types import path_or_url
 from i2s_batch.embedding.align_run import LEFT_OUT, LIST, AlignRequest, align_faces
+from i2s_batch.run.cores import usable_cores
 from i2s_batch.schema.columns import NOT_COUNTED, STATUS_OK
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 
@@ -68,7 +69,7 @@ def align(
         I2SError: What a user can mend.
     """
     model = None if face_model is None else path_or_url("face_model", face_model)
-    at_once = len(os.sched_getaffinity(0)) if workers is None else workers
+    at_once = usable_cores() if workers is None else workers
     where = output("out", out)
     request = AlignRequest(
         path_or_url("source", source), where, size, faces, model, at_once, source_options=source_options

@@ -147,6 +147,8 @@ def _is_output_closed() -> bool:
 
     What is left in such a stream is discarded: it would be written, and fail, when Python ends.
     """
+    if not hasattr(select, "poll"):  # Windows
+        return False
     poll = select.poll()
     for descriptor in (1, 2):
         poll.register(descriptor, 0)

@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from i2s_batch.storage.cache_folder import can_write, writable_cache
+from i2s_batch.storage.cache_folder import can_write, user_id, writable_cache
 
 _SETTINGS = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
@@ -31,8 +31,8 @@ def _default() -> Path | None:
     """Return the compiler's folder where no setting names one; None where there is none for temporary files."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without an entry in the user database
-        user = f"uid_{os.getuid()}"
+    except (KeyError, OSError, ImportError):  # a user id without an entry in the user database; Windows
+        user = f"uid_{user_id()}"
     try:
         return Path(tempfile.gettempdir()) / f"torchinductor_{user}"
     except FileNotFoundError:

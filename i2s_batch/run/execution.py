@@ -378,7 +378,8 @@ class Run(ABC):
         pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
         total, workers = counted(len(self.plan()), "image"), counted(fleet.workers, "worker")
-        self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}")
+        where = f", {fleet.where}" if fleet.where else ""
+        self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}{where}")
         progress.phase("")
         driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress)
 

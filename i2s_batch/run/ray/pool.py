@@ -36,6 +36,7 @@ from i2s_batch.run.ray.nodes import Nodes, cause_of_death, missing_package
 from i2s_batch.run.waits import Wait
 from i2s_batch.storage.store_settings import store_settings
 
+ON_RAY = "on Ray"
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
 # When a machine shuts down, the death of an actor may be reported this long before the death of its node.
@@ -78,14 +79,17 @@ class RayCluster:
         if on_gpu and self._own and gpus == 0:
             raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
         if on_gpu:
-            return Fleet(min(units, config.actors or max(1, gpus)), "cuda", notes=connection.notes)
+            workers = min(units, config.actors or max(1, gpus))
+            share = max(1, cpus // max(1, workers, gpus))
+            return Fleet(workers, "cuda", notes=connection.notes, where=ON_RAY, cores=share)
         if cpus == 0:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         workers = min(units, config.actors or max(1, sum(workers_on(node, worker_bytes) for node in nodes)))
         # An actor runs on one node, however many cores the cluster has.
         widest = max(int(node.get("CPU", 0)) for node in nodes)
-        return Fleet(workers, "cpu", max(1, min(cpus // workers, widest)), connection.notes)
+        threads = max(1, min(cpus // workers, widest))
+        return Fleet(workers, "cpu", threads, connection.notes, ON_RAY, threads)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         """Return a pool of actors."""
