@@ -31,6 +31,7 @@ from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.begun import BegunUnits
 from i2s_batch.run.driver import Driver
 from i2s_batch.run.failures import count_statuses, failed_images, reset_failures
 from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
@@ -95,7 +96,7 @@ class Run(ABC):
         """
         self._config, self._record, self.generator, self._report = config, record, generator, report
         self._store = open_store(out)
-        self._resumed = self._has_begun = False
+        self._resumed = self._has_begun = self._killed = False
         self._replaced: RunRecord | None = None  # what OUT holds, where this run takes its place
         self._planned: Plan | None = None
 
@@ -211,6 +212,7 @@ class Run(ABC):
         """Carry the run to its end on `cluster`, under the lease of the output."""
         self.plan()
         self._store.check_writable()
+        self._killed = self.was_killed()
         lease = Lease(self._store, RunLayout.lease)
         lease.acquire()
         try:
@@ -381,7 +383,9 @@ class Run(ABC):
         where = f", {fleet.where}" if fleet.where else ""
         self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}{where}")
         progress.phase("")
-        driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress)
+        # An image may have killed the last driver, in whose process it was; without Ray it could kill each one.
+        begun = BegunUnits(self._store, state) if self._killed and cluster.leave is not None else None
+        driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress, begun)
 
         def stop(number: int, timeout_s: float) -> int:
             progress.log(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
@@ -401,6 +405,9 @@ class Run(ABC):
                 driver.run(fleet.workers, check_stop)
             finally:
                 pool.close()
+                with suppress(StorageError):  # of a lease that is lost, too: then the counts are another driver's
+                    lease.check()
+                    driver.settle()
 
     @staticmethod
     def _leaving(cluster: Cluster, lease: Lease) -> Leave | None:

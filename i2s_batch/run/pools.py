@@ -160,6 +160,7 @@ class Died:
         reason: Why it died.
         preempted: Whether its machine went away.
         memory: Whether it was ended because its machine was short of memory.
+        device: Whether its device failed.
         node: The id of its node, if it had never been ready there and another node could have it; else ''.
         where: Its node in words, to follow its name; '' on this machine.
     """
@@ -168,6 +169,7 @@ class Died:
     reason: str
     preempted: bool
     memory: bool = False
+    device: bool = field(default=False, repr=False)
     node: str = field(default="", repr=False)
     where: str = field(default="", repr=False)
 
@@ -297,7 +299,7 @@ class InProcessPool:
         try:
             worker = GuardedWorker(self._spec, name)
         except DeviceLostError as error:
-            self._events.append(Died(name, str(error), preempted=False))
+            self._events.append(Died(name, str(error), preempted=False, device=True))
             return name
         except InternalError as error:
             self._events.append(Failed(name, error))
@@ -352,6 +354,6 @@ class InProcessPool:
             return Reported(worker, self._workers[worker].advance(tasks, budget_s))
         except DeviceLostError as error:
             self.end(worker)
-            return Died(worker, str(error), preempted=False)
+            return Died(worker, str(error), preempted=False, device=True)
         except InternalError as error:
             return Failed(worker, error)

@@ -1,4 +1,4 @@
-"""A small run works in this process, any other on Ray; and an image that ends the process does so once."""
+"""One device, or a small run, works in this process, any other on Ray; an image that ends the process does so once."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ class Here(Offered, InProcessCluster):
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cluster is given, whatever else this machine does."""
+    """No cluster is given, whatever else this machine does, and it has eight cores."""
     monkeypatch.setattr(chosen, "cluster_is_given", lambda: False)
+    monkeypatch.setattr(chosen, "usable_cores", lambda: 8)
 
 
 @pytest.fixture
@@ -110,7 +111,34 @@ def test_the_work_of_vgg_is_what_pytorch_counts(resolution: int) -> None:
 def test_the_size_of_a_run_decides(job: EmbedRunRequest) -> None:
     assert choice(job) == "here"
     assert choice(replace(job, config=LONG)) == "on Ray"
-    assert choice(replace(job, config=replace(FEW, actors=1))) == "on Ray", "who gives a number of actors wants actors"
+    assert choice(replace(job, config=replace(FEW, actors=2))) == "on Ray", "who gives a number of actors wants actors"
+
+
+@pytest.mark.usefixtures("alone")
+def test_one_worker_works_here_however_large_the_run(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = replace(job, config=LONG)
+    assert choice(replace(job, config=replace(LONG, actors=1))) == "here"
+    monkeypatch.setattr(chosen, "usable_cores", lambda: 2)
+    assert choice(long) == "here", "two threads of one worker are as fast as two workers"
+    monkeypatch.setattr(chosen, "usable_cores", lambda: 3)
+    assert choice(long) == "on Ray"
+    monkeypatch.setattr(chosen, "ray_is_installed", lambda: False)
+    assert choice(long) == "here"
+
+
+@pytest.mark.usefixtures("alone")
+def test_one_image_and_one_gpu_work_here(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES[1:]:
+        Path(job.source, name).unlink()
+    assert choice(replace(job, config=LONG)) == "here", "one image has one worker"
+    for name in NAMES[1:]:
+        Path(job.source, name).write_bytes(Path(job.source, NAMES[0]).read_bytes())
+    official = 1.5e13  # multiplications of an update: minutes even on a GPU
+    monkeypatch.setattr(EmbedRun, "update_work", official)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choice(replace(job, config=LONG), Here("cuda")) == "here"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choice(replace(job, config=LONG), Here("cuda")) == "on Ray"
 
 
 @pytest.mark.usefixtures("alone")
@@ -198,7 +226,7 @@ def test_the_options_of_the_command_decide_before_the_size(job: EmbedRunRequest,
     words = ["--generator", job.generator, "--vgg", job.vgg, "--steps", 2]
     assert status_of("embed", job.source, f"{job.out}-1", *words) == 0 and asked == []
     assert status_of("embed", job.source, f"{job.out}-2", *words, "--no-in-process") == 0 and asked == ["Ray"]
-    assert status_of("embed", job.source, f"{job.out}-3", *words, "--actors", "1") == 0 and asked == ["Ray"] * 2
+    assert status_of("embed", job.source, f"{job.out}-3", *words, "--actors", "2") == 0 and asked == ["Ray"] * 2
     assert status_of("render", f"{job.out}-1", f"{job.out}-4") == 0 and len(asked) == 2
     assert status_of("render", f"{job.out}-1", f"{job.out}-5", "--no-in-process") == 0 and len(asked) == 3
     assert status_of("study", "init", job.source, f"{job.out}-6", "--sample", 1, *words) == 0 and len(asked) == 3

@@ -303,7 +303,7 @@ class RayPool:
             result = ray.get(call)
         except RayTaskError as error:
             if isinstance(error.cause, DeviceLostError):  # a new process starts with a working device
-                return self._died(worker, str(error.cause), lost=False)
+                return replace(self._died(worker, str(error.cause), lost=False), device=True)
             return Failed(worker, error.cause, *self._node(worker))
         except RayError as error:
             return self._failed_call(worker, error)
