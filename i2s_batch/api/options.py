@@ -29,7 +29,7 @@ class RunOptions(TypedDict, total=False):
         batch_size: The number of images in a batch; "auto" (the default) takes what is fastest and fits into memory.
         actors: The number of workers; "auto" (the default) takes one per GPU, or one per CPU core.
         in_process: True works with one worker in this very process, without Ray; False works on Ray. None (the
-            default) works in this process if that takes seconds only.
+            default) works in this process where Ray gains nothing.
         precision: The arithmetic: fp32 (the default), tf32, bf16 or fp64.
         device: The device: auto (the default), cpu or cuda.
         shard_size: The number of rows per Parquet file. Default: 1000.

@@ -293,7 +293,8 @@ class EmbedRun(Run):
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
         what = (self._store.url, self._request.config, self.generator, self._vgg)
-        return EmbedSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin, self._request.learned)
+        here = (fleet.device, spread, fleet.threads)
+        return EmbedSpec(*what, *here, self._record.row_origin, self._request.learned, fleet.cores)
 
     @property
     def worker_bytes(self) -> int:

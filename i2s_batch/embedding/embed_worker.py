@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from i2s_batch.concurrency import threads_for
 from i2s_batch.config import EmbedRunConfig, ImageSettings
 from i2s_batch.embedding.engine import Engine
 from i2s_batch.embedding.rows import LoadedImage, failed_row, failure_status, result_row
@@ -55,6 +56,7 @@ class EmbedSpec:
         threads: CPU threads of a worker without a GPU; None leaves PyTorch's own choice.
         origin: What all rows of the run have in common.
         learned: The learned file of the run; None for a run without one.
+        cores: CPU cores for the worker, whatever its device.
     """
 
     out: str
@@ -66,6 +68,7 @@ class EmbedSpec:
     threads: int | None = None
     origin: RowOrigin = UNKNOWN_ORIGIN
     learned: Learned | None = None
+    cores: int = 1
 
     def build(self, name: str) -> EmbedWorker:
         """Load the networks and return the worker."""
@@ -119,8 +122,8 @@ class EmbedWorker:
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size, spec.origin)
         self._noise_log = NoiseLog(spec.out, NoiseLayout.of(spec.generator).size)
-        self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
-        self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
+        self._loader = ThreadPoolExecutor(threads_for(_LOADER_THREADS, spec.cores), thread_name_prefix="load")
+        self._writer = ThreadPoolExecutor(threads_for(WRITER_THREADS, spec.cores), thread_name_prefix="write")
         self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
         self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedImage]] = {}
         self._writing: list[Future[Finished]] = []

@@ -124,6 +124,20 @@ def wait_for_lock(file: IO[Any]) -> bool:
     return True
 
 
+def try_lock(file: IO[Any]) -> bool:
+    """Lock an open file unless another process holds its lock; return whether that is not so, or there are no locks."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+    return True
+
+
 @contextmanager
 def _lock_file(path: Path) -> Iterator[None]:
     """Hold a lock file beside `path`, under a name that listings ignore.

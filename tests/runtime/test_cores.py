@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from i2s_batch.concurrency import threads_for
 from i2s_batch.config import RunConfig
 from i2s_batch.run import pools
 from i2s_batch.run.cores import usable_cores
@@ -36,7 +37,7 @@ def test_the_quota_of_an_older_kernel_and_none(tmp_path: Path, monkeypatch: pyte
         assert usable_cores(tmp_path) == cores
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    assert usable_cores(tmp_path) == 3
+    assert usable_cores(tmp_path) == 4
 
 
 def test_a_worker_has_no_more_threads_than_the_container_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,3 +46,8 @@ def test_a_worker_has_no_more_threads_than_the_container_cores(monkeypatch: pyte
         monkeypatch.setattr(pools, "usable_cores", lambda cores=cores: cores)
         fleet = InProcessCluster().fleet(RunConfig(device="cpu"), 5, 0)
         assert (fleet.workers, fleet.threads, fleet.cores, fleet.where) == (1, threads, cores, "in this process")
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 2), (2, 2), (7, 2), (8, 4), (16, 8), (128, 8)])
+def test_a_worker_with_many_cores_decodes_with_more_threads(cores: int, threads: int) -> None:
+    assert threads_for(2, cores) == threads

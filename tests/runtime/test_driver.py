@@ -439,7 +439,6 @@ def test_what_was_begun_by_a_driver_that_died_counts_as_a_death_of_its_worker(tm
     scene.run(workers=1)
     rows = {row["image_id"]: row["status"] for row in read_table(scene.out).to_pylist()}
     assert [name for name, status in rows.items() if status == "crashed"] == ["003.png"] and len(rows) == 20
-    assert list(read_deaths(scene.store)) == [3], "those that were begun with it are not blamed for ever"
 
 
 def test_units_are_harmless_once_the_worker_has_made_a_step_with_them(tmp_path: Path) -> None:
