@@ -214,7 +214,8 @@ class RunConfig:
         shard_size: Rows in one file of the table.
         retry_failed: Whether images with a row that is not ok are tried again.
         max_failed_fraction: The run succeeds if no larger fraction of the images has failed, in [0, 1].
-        in_process: Whether one worker runs in the process of the command itself, without Ray; None: where Ray gains nothing.
+        in_process: Whether one worker runs in the process of the command itself, without Ray; None: where Ray gains
+            nothing.
         overwrite: Whether a run that the output holds is deleted, and this one takes its place.
     """
 

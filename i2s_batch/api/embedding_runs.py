@@ -27,9 +27,9 @@ def embed(
 ) -> EmbedResult:
     """Embed the images of `source` and write one row for each into `out`, as `i2s-batch embed` does.
 
-    A call with the same arguments resumes a run that was stopped; of one that is done it returns the result. The run is
-    carried out by the Ray cluster that this process has joined, or that RAY_ADDRESS names. Without one it is carried out
-    by this process where one worker is enough, else by a Ray of its own on this machine, which ends with the call.
+    A call with the same arguments resumes a run that was stopped; of one that is done it returns the result. The Ray
+    cluster that this process has joined, or that RAY_ADDRESS names, carries it out; without one this process where one
+    worker is enough, else a Ray of its own on this machine, which ends with the call.
 
     Args:
         source: A folder, a glob, an image, an s3:// prefix, or a list (.txt, .csv, .json, .jsonl, .parquet).

@@ -432,8 +432,8 @@ def run_options(command: F) -> F:
             "--in-process/--no-in-process",
             group=SPEED,
             default=None,
-            help="Work in this very process with one worker, without Ray. Default: where Ray gains nothing (one GPU, up "
-            "to two CPU cores, some seconds), unless more --actors or a Ray cluster is given.",
+            help="Work in this very process with one worker, without Ray. Default: where Ray gains nothing (one GPU, "
+            "up to two CPU cores, some seconds), unless more --actors or a Ray cluster is given.",
         ),
     ]
     return _decorated(command, options)
