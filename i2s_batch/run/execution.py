@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from i2s_batch.config import RunConfig
-from i2s_batch.errors import StorageError
+from i2s_batch.errors import I2SError, StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.work import generator_work
 from i2s_batch.output.archives.writing import ArchiveWriter
@@ -405,7 +405,7 @@ class Run(ABC):
                 driver.run(fleet.workers, check_stop)
             finally:
                 pool.close()
-                with suppress(StorageError):  # of a lease that is lost, too: then the counts are another driver's
+                with suppress(I2SError):  # a lost lease: then the counts are those of another driver
                     lease.check()
                     driver.settle()
 

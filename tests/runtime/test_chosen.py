@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -26,9 +27,11 @@ from i2s_batch.models.loading import generator_weights
 from i2s_batch.models.vgg import random_vgg
 from i2s_batch.models.work import generator_work, vgg_work
 from i2s_batch.run import chosen
+from i2s_batch.run.begun import BegunUnits
 from i2s_batch.run.chosen import SMALL_S, ChosenCluster, expected_seconds
 from i2s_batch.run.pools import Fleet, InProcessCluster
 from i2s_batch.run.ray import given
+from i2s_batch.run.stopping import RunInterruptedError
 from i2s_batch.table.arrays import read_latents
 from i2s_batch.table.shards import read_table
 from tests.program import PROGRAM, changed, i2s_batch, status_of
@@ -284,3 +287,24 @@ def test_after_a_crash_of_this_process_the_rest_is_left_to_ray(
     status_of(*words)
     assert asked == ["Ray"] and "an earlier driver of this output was killed" in capsys.readouterr().err
     assert read_table(job.out, ["image_id", "status"])["status"].to_pylist().count("ok") == len(NAMES) - 1
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_after_a_crash_a_run_in_its_own_process_records_what_it_begins(
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """Where there is no Ray; how the records are used is in tests/runtime/test_driver.py."""
+    begun: list[int] = []
+    monkeypatch.setattr(BegunUnits, "begin", lambda self, units: begun.extend(units))
+
+    def leave(stopped: RunInterruptedError) -> NoReturn:
+        raise AssertionError(stopped)
+
+    run = EmbedRun(job, [].append)
+    run.begin()
+    if killed:
+        Path(job.out, "work").mkdir()
+        Path(job.out, "work", "deaths.json").write_text("{}")
+    run.execute(InProcessCluster(leave=leave))
+    assert begun == (list(range(len(NAMES))) if killed else [])
+    assert read_table(job.out, ["status"])["status"].to_pylist() == ["ok"] * len(NAMES)
