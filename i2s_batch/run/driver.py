@@ -131,8 +131,9 @@ class Driver:
     def save(self, timeout_s: float) -> int:
         """Let every worker save what is in flight; return how many images were saved in time."""
         ready = [name for name, member in list(self._members.items()) if member.ready]
+        saved = self._pool.checkpoint(ready, timeout_s)
         self.settle()
-        return self._pool.checkpoint(ready, timeout_s)
+        return saved
 
     def _start(self, failures: int = 0) -> None:
         name = self._pool.start()
