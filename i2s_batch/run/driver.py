@@ -310,6 +310,8 @@ class Driver:
 
     def _return_tasks(self, member: _Member, count_death: bool) -> None:
         deaths = self._state.deaths
+        if self._begun is not None:
+            self._begun.settle(member.held)  # whose deaths are counted here
         if count_death and member.held:
             for index in member.held:
                 deaths[index] = deaths.get(index, 0) + 1
