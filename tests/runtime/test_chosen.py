@@ -307,4 +307,4 @@ def test_after_a_crash_a_run_in_its_own_process_records_what_it_begins(
         Path(job.out, "work", "deaths.json").write_text("{}")
     run.execute(InProcessCluster(leave=leave))
     assert begun == (list(range(len(NAMES))) if killed else [])
-    assert read_table(job.out, ["status"])["status"].to_pylist() == ["ok"] * len(NAMES)
+    assert read_table(job.out)["status"].to_pylist() == ["ok"] * len(NAMES)
