@@ -12,12 +12,12 @@ from i2s_batch.api.options import EmbedOptions, embed_run_config, output, source
 from i2s_batch.argument_types import path_or_url
 from i2s_batch.config import Json
 from i2s_batch.diagnosis.asked import Asked, Known
+from i2s_batch.diagnosis.clusters import joins_cluster
 from i2s_batch.diagnosis.examination import examine
-from i2s_batch.diagnosis.findings import FAIL, Finding, Section, fail, worst
+from i2s_batch.diagnosis.findings import FAIL, Finding, Section, fault, worst
 from i2s_batch.diagnosis.node_report import NodeReport
 from i2s_batch.diagnosis.registered import Check
 from i2s_batch.errors import ClusterError, ConfigError
-from i2s_batch.run.ray.given import cluster_is_given
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def asked_of(
     if price_per_hour is not None and not 0 < price_per_hour < float("inf"):
         raise ConfigError(f"price per hour is {price_per_hour}; it must be finite and above 0")
     config, learned = embed_run_config(options), None
-    networks = ["" if generator is None else path_or_url("generator", generator), path_or_url("vgg", vgg)]
+    networks = ("" if generator is None else path_or_url("generator", generator), path_or_url("vgg", vgg))
     if generator is not None:
         config, learned = with_learned(config, learned_location(options), *networks)
     return Asked(
@@ -120,16 +120,17 @@ def examination(asked: Asked, show: Callable[[str], None]) -> Iterator[Section |
         show: Shows what is being done.
     """
     known = Known(show=show)
-    if asked.config.in_process or not cluster_is_given():
-        yield from examine(asked, known)
-        return
-    yield from examine(asked, known, _before_nodes)
-    if "cluster" in known.failed:
+    try:
+        is_joined = joins_cluster(asked.config)
+    except ClusterError:  # the check of the cluster has a finding of it
+        is_joined = True
+    yield from examine(asked, known, _before_nodes if is_joined else lambda check: True)
+    if not is_joined or "cluster" in known.failed:
         return
     try:
         yield from _on_nodes(asked, known)
     except ClusterError as error:
-        yield Section("cluster", "Ray", (fail("cluster", str(error)),))
+        yield Section("cluster", "Ray", (fault("cluster", error),))
 
 
 def _on_nodes(asked: Asked, known: Known) -> Iterator[Section | NodeReport]:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import Iterator
 
+from i2s_batch.config import RunConfig
 from i2s_batch.diagnosis.asked import Asked, Known
 from i2s_batch.diagnosis.findings import Finding, fail, ok
 from i2s_batch.diagnosis.versions import installed
 from i2s_batch.run.ray.address import OWN, cluster_address
 from i2s_batch.run.ray.given import cluster_is_given
+
+
+def joins_cluster(config: RunConfig) -> bool:
+    """Return whether a run would join a cluster, rather than start a Ray of its own or work without any.
+
+    Raises:
+        ClusterError: RAY_ADDRESS names a cluster that does not respond or cannot be joined.
+    """
+    if config.in_process or not cluster_is_given():
+        return False
+    if os.environ.get("RAY_ADDRESS") == OWN and "ray" not in sys.modules:
+        return False
+    from i2s_batch.run.ray import node
+
+    return not node.is_alone()
 
 
 def check(asked: Asked, known: Known) -> Iterator[Finding]:
@@ -20,8 +38,8 @@ def check(asked: Asked, known: Known) -> Iterator[Finding]:
     notes: list[str] = []
     address = cluster_address(notes.append)  # a ClusterError names what is wrong
     yield from (ok("cluster", note) for note in notes)
-    if address != OWN or cluster_is_given():
-        yield ok("cluster", f"a run joins the one at {address}")
+    if joins_cluster(asked.config):
+        yield ok("cluster", f"a run joins the one {'of this process' if address == OWN else f'at {address}'}")
         return
     if installed("ray") == "not installed":
         yield fail("cluster", "Ray is not installed", "pip install ray, or add --in-process")

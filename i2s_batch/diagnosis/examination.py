@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from i2s_batch.diagnosis.asked import Asked, Known
-from i2s_batch.diagnosis.findings import FAIL, OK, Finding, Section, fail, warn
+from i2s_batch.diagnosis.findings import FAIL, OK, Finding, Section, fail, fault, warn
 from i2s_batch.diagnosis.registered import CHECKS, Check
 from i2s_batch.errors import I2SError, described
 
@@ -33,7 +33,7 @@ def _findings(check: Check, asked: Asked, known: Known) -> Iterator[Finding]:
     try:
         yield from check.resolve()(asked, known)
     except I2SError as error:
-        yield fail(check.name, str(error))
+        yield fault(check.name, error)
     except _RAISED as error:
         yield fail(check.name, f"could not be checked: {described(error)}")
 

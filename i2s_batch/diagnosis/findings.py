@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from i2s_batch.config import Json
+from i2s_batch.errors import I2SError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 _WORST = (OK, WARN, FAIL)
@@ -50,6 +51,12 @@ def warn(name: str, found: str, advice: str = "") -> Finding:
 def fail(name: str, found: str, advice: str = "") -> Finding:
     """Return a finding with which a run would fail."""
     return Finding(name, FAIL, found, advice)
+
+
+def fault(name: str, error: I2SError) -> Finding:
+    """Return a finding from an error, whose message says what to do after the first semicolon."""
+    found, _, advice = str(error).partition("; ")
+    return fail(name, found, advice)
 
 
 @dataclass(frozen=True)

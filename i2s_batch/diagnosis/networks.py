@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from i2s_batch.diagnosis.asked import Asked, Known
-from i2s_batch.diagnosis.findings import Finding, fail, ok
+from i2s_batch.diagnosis.findings import Finding, fault, ok
 from i2s_batch.diagnosis.machine import size
 from i2s_batch.errors import CheckpointError
 from i2s_batch.models.loading import generator_weights, vgg_weights
@@ -18,7 +18,7 @@ def check(asked: Asked, known: Known) -> Iterator[Finding]:
     try:
         known.generator = generator_weights(asked.generator)
     except CheckpointError as error:
-        yield fail("generator", str(error))
+        yield fault("generator", error)
     else:
         weights = known.generator
         layers, width = weights.latent_shape
@@ -30,7 +30,7 @@ def check(asked: Asked, known: Known) -> Iterator[Finding]:
     try:
         known.vgg = vgg_weights(asked.vgg)
     except CheckpointError as error:
-        yield fail("VGG-16", str(error))
+        yield fault("VGG-16", error)
         return
     known.load_s += time.monotonic() - began
     metric = "" if known.vgg.has_lpips_trunk else "; these are not ImageNet's weights: there is no metric LPIPS"

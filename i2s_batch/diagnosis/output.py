@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from i2s_batch.diagnosis.asked import Asked, Known
-from i2s_batch.diagnosis.findings import Finding, fail, ok, warn
+from i2s_batch.diagnosis.findings import FAIL, Finding, fail, fault, ok, warn
 from i2s_batch.diagnosis.machine import size
 from i2s_batch.diagnosis.probing import missing_features, nearest, remove_new_folders
 from i2s_batch.errors import StorageError
@@ -27,11 +27,11 @@ def check(asked: Asked, known: Known) -> Iterator[Finding]:
     """Yield whether a run could write to OUT."""
     store = open_store(asked.out)
     store.check_can_write()
-    if is_url(asked.out):
-        yield from _remote(store, asked.out)
-    else:
-        yield from _local(store, Path(store.url))
-    if asked.gpus is None:  # not asked of each node
+    has_failed = False
+    for finding in _remote(store, asked.out) if is_url(asked.out) else _local(store, Path(store.url)):
+        has_failed |= finding.state == FAIL
+        yield finding
+    if asked.gpus is None and not has_failed:  # not asked of each node
         yield _held(store)
 
 
@@ -40,7 +40,7 @@ def _local(store: Store, folder: Path) -> Iterator[Finding]:
     try:
         store.check_writable()
     except StorageError as error:
-        yield fail("writing", str(error), "give another OUT, or the permission to write there")
+        yield fault("writing", error)
         return
     finally:
         remove_new_folders(folder / "work", existing)
@@ -68,7 +68,7 @@ def _remote(store: Store, out: str) -> Iterator[Finding]:
             yield ok("writing", f"objects can be created, once only, and deleted in {store.url}")
             yield _read_and_swapped(store)
         except StorageError as error:
-            yield fail("writing", str(error))
+            yield fault("writing", error)
 
 
 def _read_and_swapped(store: Store) -> Finding:

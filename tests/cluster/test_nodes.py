@@ -66,7 +66,7 @@ cluster.close()
 
 
 @contextmanager
-def second_machine(head: RayHead, **environment: str) -> Iterator[None]:
+def second_machine(head: RayHead, gpus: int = 0, **environment: str) -> Iterator[None]:
     """One more node of the session's cluster, with room for one worker, whose environment lacks the driver's."""
     nodes = _nodes(head)
     command = [
@@ -77,7 +77,7 @@ def second_machine(head: RayHead, **environment: str) -> Iterator[None]:
         "--num-cpus=1",
     ]
     ports = dict(zip(("dashboard-agent-listen", "metrics-export", "runtime-env-agent"), free_ports(3), strict=True))
-    command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000"]
+    command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", f"--num-gpus={gpus}", "--object-store-memory=100000000"]
     command += [f"--{name}-port={port}" for name, port in ports.items()]
     env = {name: value for name, value in head.env.items() if not name.startswith("AWS_")} | environment
     node = subprocess.Popen(
