@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -27,13 +29,23 @@ def call_apart(function: Callable[..., Result], *arguments: Any, limit_s: float)
 
 
 def call_all_apart(function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], limit_s: float) -> list[Result]:
-    """Return the results of several calls, each computed by a new process at the same time as the others."""
+    """Return the results of several calls, each computed by a new process at the same time as the others.
+
+    What PyTorch's compiler writes there goes into a folder that is removed.
+    """
+    with tempfile.TemporaryDirectory(prefix="i2s-batch-") as folder:
+        return _called(function, calls, limit_s, folder)
+
+
+def _called(
+    function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], limit_s: float, folder: str
+) -> list[Result]:
     context = multiprocessing.get_context("spawn")
     running = []
     try:
         for arguments in calls:
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_send_result, args=(sender, function, arguments), daemon=True)
+            process = context.Process(target=_send_result, args=(sender, folder, function, arguments), daemon=True)
             process.start()
             sender.close()
             running.append((process, receiver))
@@ -47,7 +59,8 @@ def call_all_apart(function: Callable[..., Result], calls: Sequence[tuple[Any, .
             receiver.close()
 
 
-def _send_result(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _send_result(sender: Connection, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    os.environ |= {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": f"{folder}/triton"}
     try:
         outcome = (True, function(*arguments))
     except (I2SError, OSError, RuntimeError, ValueError, ImportError, AssertionError, MemoryError) as error:

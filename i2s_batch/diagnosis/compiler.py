@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -34,8 +33,7 @@ def check(asked: Asked, known: Known) -> Iterator[Finding]:
         yield ok("compiled step", f"not tried: {reason}")
         return
     try:
-        with tempfile.TemporaryDirectory() as cache:
-            warning = call_apart(compiled_step, cache, "cuda" if on_gpu else "cpu", limit_s=LIMIT_S)
+        warning = call_apart(compiled_step, "cuda" if on_gpu else "cpu", limit_s=LIMIT_S)
     except ApartError as error:
         yield warn("compiled step", f"it fails: {error}", "give --no-compile")
         return
@@ -45,12 +43,11 @@ def check(asked: Asked, known: Known) -> Iterator[Finding]:
         yield ok("compiled step", "its loss and gradient are those of the plain step")
 
 
-def compiled_step(cache: str, device: str) -> str:
+def compiled_step(device: str) -> str:
     """Return what is wrong with a compiled step of a small generator; empty if nothing is.
 
-    To be called in a process of its own: `cache` is where the compiler keeps its files.
+    To be called in a process of its own.
     """
-    os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": f"{cache}/triton"}
     import numpy as np
     import torch
 

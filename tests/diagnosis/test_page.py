@@ -105,7 +105,7 @@ def test_a_fault_ends_with_status_1_and_a_page_without_secrets(tmp_path: Path, m
     for name in ("devices", "speed"):
         monkeypatch.setattr(f"i2s_batch.diagnosis.{name}.check", lambda asked, known: iter([ok("nothing", "to see")]))
     url = f"https://user:{SECRET}@127.0.0.1:9/g.pkl?X-Amz-Signature={SECRET}"
-    result = here("doctor", tmp_path, "--generator", url, "--in-process")
+    result = here("doctor", tmp_path, "--generator", url, "--vgg", "random", "--in-process")
     assert result.returncode == 1 and SECRET not in result.stdout + result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].startswith("i2s-batch doctor ") and "https://127.0.0.1:9/g.pkl" in lines[0]
