@@ -58,7 +58,7 @@ def doctor(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Examine whether a run would work here, and how long it would take.
+    """Tell whether a run would work here, and how long it takes.
 
     This machine is examined, or each node of the Ray cluster that a run would join: versions, devices, memory,
     folders. With OUT it is tried whether a run could write there, with SOURCE a sample is decoded, and with --generator

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from i2s_batch.diagnosis.apart import ApartError, call_all_apart
 from i2s_batch.diagnosis.asked import Asked, Known
 from i2s_batch.diagnosis.findings import Finding, fail, ok, warn
+from i2s_batch.diagnosis.local_workers import expected_workers
 from i2s_batch.diagnosis.speed_probe import PATIENCE_S, Speed, SpeedAsked, measure
-from i2s_batch.diagnosis.workers import Workers, expected_workers
+from i2s_batch.diagnosis.workers import Workers
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.plurals import counted
 from i2s_batch.run.estimates import Estimate, Work, estimates
