@@ -12,7 +12,7 @@ from i2s_batch.diagnosis.apart import ApartError, call_apart
 from i2s_batch.diagnosis.asked import Asked, Known
 from i2s_batch.diagnosis.findings import Finding, ok, warn
 
-LIMIT_S = 400.0
+LIMIT_S = 600.0
 _COMPILERS = ("g++", "c++", "clang++")
 _SIDE = 16
 
