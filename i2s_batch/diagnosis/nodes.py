@@ -16,6 +16,7 @@ from i2s_batch.diagnosis.speed import LIMIT_S as SPEED_LIMIT_S
 from i2s_batch.diagnosis.speed_probe import Speed, SpeedAsked
 from i2s_batch.diagnosis.versions import installed
 from i2s_batch.diagnosis.workers import Workers
+from i2s_batch.plurals import counted
 from i2s_batch.run.ray import survey
 from i2s_batch.run.ray.survey import Node
 
@@ -45,7 +46,7 @@ def reports(asked: Asked, nodes: Sequence[Node]) -> Iterator[NodeReport]:
     here = tuple(installed(name) for name in ("i2s_batch", "torch"))
     for answer in survey.call_on(nodes, examine_node, lambda node: (asked.on_node(node.gpus),), LIMIT_S):
         node, found = answer.node, answer.result
-        counts = f"{node.cpus} CPUs, {node.gpus} GPUs"
+        counts = f"{counted(node.cpus, 'CPU')}, {counted(node.gpus, 'GPU')}"
         if found is None:
             finding = fail("node", answer.fault, "install i2s_batch and its packages there, or mend the node")
             yield NodeReport(node.host, node.address, counts, (Section("node", "Node", (finding,)),))

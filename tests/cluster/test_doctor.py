@@ -21,7 +21,7 @@ def test_every_machine_is_examined_and_the_one_without_a_driver_is_named(
         result = i2s_batch("doctor", tmp_path, f"s3://{bucket}/out", "--json", env=ray_head.env)
     assert result.returncode == 1, result.stderr
     told = json.loads(result.stdout)
-    first, second = sorted(told["nodes"], key=lambda node: "1 GPUs" in node["summary"])
+    first, second = sorted(told["nodes"], key=lambda node: "1 GPU by" in node["summary"])
     for node in (first, second):
         findings = {each["name"]: each for section in node["sections"] for each in section["findings"]}
         assert findings["writing"]["state"] == findings["reading"]["state"] == findings["clock"]["state"] == "ok"

@@ -45,7 +45,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_page_fits_its_terminal_and_names_states_in_one_column(width: int) -> None:
     section = Section("folders", "Folders", (ok("TMPDIR", "/tmp"), warn("HOME", "/root: gone", "set HOME"), LONG))
-    node = NodeReport("a-machine", "10.0.0.7", "torch 2.15.0, 8 CPUs, 1 GPUs by Ray, 8 cores, 20 GiB free", (section,))
+    node = NodeReport("a-machine", "10.0.0.7", "torch 2.15.0, 8 CPUs, 1 GPU by Ray, 8 cores, 20 GiB free", (section,))
     lines = [*section_lines(section, width), *node_lines(node, width)]
     assert max(map(len, lines)) <= width
     assert lines[:3] == ["Folders", "  ok    TMPDIR          /tmp", "  warn  HOME            /root: gone"]
