@@ -62,7 +62,7 @@ def test_a_driver_that_is_missing_on_one_of_three_nodes_is_named_there(calls: li
     assert "Found no NVIDIA driver" in one.found
     lines = list(node_lines(second, 80))
     assert lines[0].startswith("  FAIL  second (10.0.0.3): torch ") and "16 CPUs, 1 GPU by Ray" in lines[0]
-    assert [line[:19] for line in lines if "FAIL" in line] == ["  FAIL  second (10.", "          FAIL  GPU"]
+    assert [line[:19] for line in lines if "FAIL" in line] == ["  FAIL  second (10.", "        FAIL  GPU  "]
     assert max(map(len, lines)) <= 80
 
 
