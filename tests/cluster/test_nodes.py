@@ -99,7 +99,7 @@ def second_machine(head: RayHead, gpus: int = 0, **environment: str) -> Iterator
 def _nodes(head: RayHead) -> int:
     code = "import ray; ray.init('auto', logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()))"
     found = subprocess.run(
-        [sys.executable, "-c", code], env=head.env, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], env=head.env, capture_output=True, text=True, check=True, timeout=240
     )
     return int(found.stdout.split()[-1])
 
