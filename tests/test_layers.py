@@ -25,11 +25,12 @@ FOREIGN = {
         "embedding",
         "editing",
         "encoders",
+        "diagnosis",
         "demo",
         "bench",
     },
     "lpips": {"inversion"},
-    "torchvision": {"models"},
+    "torchvision": {"models", "diagnosis"},
     "pyarrow": {"parquet", "schema", "output", "sources", "table", "run", "reporting", "maintenance"}
     | {"embedding", "editing", "studies", "bench"},
     "duckdb": {"table"},

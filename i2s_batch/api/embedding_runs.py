@@ -11,6 +11,8 @@ from i2s_batch.api.results import EmbedResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
 from i2s_batch.argument_types import path_or_url
 from i2s_batch.config import EmbedRunConfig
+from i2s_batch.diagnosis.asked import Asked
+from i2s_batch.diagnosis.examination import what_is_wrong
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.run.preview import RunPreview
 
@@ -49,6 +51,10 @@ def embed(
     """
     request = _request(source, out, generator, vgg, options)
     with session(progress) as report:
+        for finding in what_is_wrong(
+            Asked(request.config, out=request.out, generator=request.generator, vgg=request.vgg)
+        ):
+            report(f"{finding.line} (i2s-batch doctor examines more)")
         check_device(request.config)
         run = EmbedRun(request, report)
         outcome = execute(run, request.config.in_process, caller, report)

@@ -22,6 +22,7 @@ from i2s_batch.cli.align import align
 from i2s_batch.cli.bench import bench
 from i2s_batch.cli.convert import convert
 from i2s_batch.cli.demo import demo
+from i2s_batch.cli.doctor import doctor
 from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
 from i2s_batch.cli.export import export
@@ -64,7 +65,7 @@ def commands(context: click.Context) -> None:
 commands.add_group("Embed and edit", (align, embed, learn, edit, render, study))
 commands.add_group("Runs and their tables", (status, report, query, neighbours, export, verify, merge))
 commands.add_group("Checkpoints", (inspect, sample, convert))
-commands.add_group("Try and measure", (demo, bench))
+commands.add_group("Try and measure", (doctor, demo, bench))
 add_debug(commands)
 
 

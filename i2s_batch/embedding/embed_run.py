@@ -38,10 +38,13 @@ from i2s_batch.output.units import Task, Unit
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
+from i2s_batch.run.device import is_of
+from i2s_batch.run.estimates import Work, estimates
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.recorded import generator_record, vgg_record
+from i2s_batch.run.speed_cache import load_measured
 from i2s_batch.run.taking import run_at
 from i2s_batch.run.terminal import show_stage
 from i2s_batch.schema.columns import STATUS_CRASHED
@@ -295,6 +298,12 @@ class EmbedRun(Run):
         what = (self._store.url, self._request.config, self.generator, self._vgg)
         here = (fleet.device, spread, fleet.threads)
         return EmbedSpec(*what, *here, self._record.row_origin, self._request.learned, fleet.cores)
+
+    def _expected_seconds(self, fleet: Fleet, images: int) -> float | None:
+        known = [one for one in load_measured(self._report) if is_of(one.device, fleet)]
+        work = Work.of(self.generator.fingerprint, self._request.config, images)
+        expected = estimates(known, work, fleet.workers, None)
+        return 3600 * expected[0].hours if len(expected) == 1 else None  # of several GPUs it is not known which it is
 
     @property
     def worker_bytes(self) -> int:

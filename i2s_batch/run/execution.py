@@ -145,6 +145,10 @@ class Run(ABC):
         """Return what publishes the noise maps of the images; None for a run without any."""
         return None
 
+    def _expected_seconds(self, fleet: Fleet, images: int) -> float | None:
+        """Return how long `images` are expected to take on these workers; None where no speed was measured."""
+        return None
+
     def _name_new_images(self, plan: Plan) -> None:  # noqa: B027
         """Report the images that SOURCE has gained since a run was planned that is done."""
 
@@ -381,7 +385,9 @@ class Run(ABC):
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
         total, workers = counted(len(self.plan()), "image"), counted(fleet.workers, "worker")
         where = f", {fleet.where}" if fleet.where else ""
-        self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}{where}")
+        expected_s = self._expected_seconds(fleet, state.remaining_images)
+        expected = "" if expected_s is None else f", about {duration(expected_s)} by the speed measured here"
+        self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}{where}{expected}")
         progress.phase("")
         # An image may have killed the last driver, in whose process it was; without Ray it could kill each one.
         begun = BegunUnits(self._store, state) if self._killed and cluster.leave is not None else None

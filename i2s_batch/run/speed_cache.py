@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from i2s_batch.config import Json
 from i2s_batch.storage.cache_folder import NAME, home, temporary_cache
 
 
@@ -29,6 +28,8 @@ class Measured:
         seconds: The figure.
         program: plain or compiled.
         software: Versions that the figure depends on.
+        image_s: Seconds that an image takes beside its steps: its last evaluation and its metrics.
+        start_s: Seconds before the first step, as far as they were measured.
     """
 
     device: str
@@ -38,30 +39,13 @@ class Measured:
     seconds: float
     program: str
     software: str
+    image_s: float = 0.0
+    start_s: float = 0.0
 
     @property
     def key(self) -> tuple[str, str, str, int, str, str]:
-        """Return all fields but the figure."""
+        """Return all fields but the figures."""
         return (self.device, self.generator, self.precision, self.batch_size, self.program, self.software)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Holds how long a run would take on one device, and what it would cost there; None if no price is known."""
-
-    device: str
-    batch_size: int
-    seconds_per_step_and_image: float
-    workers: int
-    hours: float
-    cost: float | None
-
-    def to_json(self) -> dict[str, Json]:
-        """Return it as JSON values; without a price there is no cost."""
-        values: dict[str, Json] = asdict(self)
-        if self.cost is None:
-            del values["cost"]
-        return values
 
 
 def figures_file() -> Path:
@@ -108,33 +92,6 @@ def save_measured(measured: Measured, report: Callable[[str], None]) -> None:
         report(f"the measured figures are not cached: {file} cannot be written ({error.strerror})")
 
 
-def estimate(
-    known: list[Measured], generator: str, precision: str, updates: int, workers: int | None, price: float | None
-) -> list[Estimate]:
-    """Return how long `updates` steps of one image take on each known device, at its fastest batch size.
-
-    `workers`: None counts one; `price`: of one worker's device an hour; None: no cost is given.
-    """
-    fitting = [one for one in known if (one.generator, one.precision) == (generator, precision)]
-    fastest: dict[str, Measured] = {}
-    for one in sorted(fitting, key=lambda one: -one.seconds):
-        fastest[one.device] = one
-    estimates = []
-    for device, one in sorted(fastest.items()):
-        device_hours = updates * one.seconds / 3600
-        estimates.append(
-            Estimate(
-                device=device,
-                batch_size=one.batch_size,
-                seconds_per_step_and_image=one.seconds,
-                workers=workers or 1,
-                hours=device_hours / (workers or 1),
-                cost=None if price is None else device_hours * price,
-            )
-        )
-    return estimates
-
-
 def _is_old(entry: object) -> bool:
     """Return whether an earlier version wrote this entry, without what its figure depends on."""
     return isinstance(entry, dict) and entry.keys() == {"device", "generator", "precision", "batch_size", "seconds"}
@@ -146,6 +103,7 @@ def _checked(entry: object) -> Measured:
     one = Measured(**entry)
     texts = all(isinstance(text, str) for text in (one.device, one.generator, one.precision, one.program, one.software))
     numbers = isinstance(one.batch_size, int) and isinstance(one.seconds, float) and 0 < one.seconds < float("inf")
-    if not texts or not numbers or one.batch_size < 1:
+    others = all(isinstance(each, float) and 0 <= each < float("inf") for each in (one.image_s, one.start_s))
+    if not texts or not numbers or not others or one.batch_size < 1:
         raise ValueError("an entry has a value out of range")
     return one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.embedding import engine
 from i2s_batch.embedding.engine import Engine
 from i2s_batch.models import random_generator, random_vgg
-from i2s_batch.run.speed_cache import Measured, estimate, figures_file, load_measured, save_measured
+from i2s_batch.run.estimates import Work, estimates
+from i2s_batch.run.speed_cache import Measured, figures_file, load_measured, save_measured
 
 HOW = ("plain", "torch 2.15")
 FAST = Measured("some GPU", "abc", "fp32", 8, 0.002, *HOW)
@@ -50,7 +52,8 @@ def test_a_damaged_file_is_ignored_with_a_line_and_written_anew(text: str) -> No
 
 def test_figures_of_an_earlier_version_are_not_taken_and_stop_nothing() -> None:
     """They did not say whether the step was compiled, nor by which PyTorch."""
-    old = {name: value for name, value in vars(SLOW).items() if name not in ("program", "software")}
+    later = ("program", "software", "image_s", "start_s")
+    old = {name: value for name, value in vars(SLOW).items() if name not in later}
     figures_file().parent.mkdir(parents=True)
     figures_file().write_text(json.dumps([old, vars(FAST)]))
     lines: list[str] = []
@@ -72,16 +75,29 @@ def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path) -> None:
 
 
 def test_an_estimate_takes_the_fastest_batch_of_each_device() -> None:
-    cpu, gpu = estimate(
-        [FAST, SLOW, CPU, Measured("cpu", "other", "fp32", 2, 0.1, *HOW)], "abc", "fp32", 3_600_000, 4, 2.5
-    )
+    other = Measured("cpu", "other", "fp32", 2, 0.1, *HOW)
+    work = Work("abc", "fp32", images=720, steps=5000)
+    cpu, gpu = estimates([FAST, SLOW, CPU, other], work, 4, 2.5)
     assert (gpu.device, gpu.batch_size) == ("some GPU", 8)
     assert gpu.hours == pytest.approx(0.5)
     assert gpu.cost == pytest.approx(2 * 2.5)
     assert cpu.hours == pytest.approx(125)
-    assert estimate([FAST], "abc", "bf16", 1, None, None) == []
-    assert "cost" not in estimate([FAST], "abc", "fp32", 1, None, None)[0].to_json()
+    assert estimates([FAST], Work("abc", "bf16", 1, 1), None, None) == []
+    assert "cost" not in estimates([FAST], Work("abc", "fp32", 1, 1), None, None)[0].to_json()
     assert list(gpu.to_json()) == ["device", "batch_size", "seconds_per_step_and_image", "workers", "hours", "cost"]
+
+
+def test_an_estimate_counts_what_is_no_step_and_takes_the_step_that_a_run_takes() -> None:
+    """The slowest worker has three of five images; a CPU compiles only where that is asked for."""
+    plain = Measured("cpu (x86_64, 1 threads)", "abc", "fp32", 4, 0.5, "plain", "torch 2.15", 1.0, 7.0)
+    compiled = replace(plain, program="compiled", seconds=0.1)
+    (one,) = estimates([plain, compiled], Work("abc", "fp32", images=5, steps=10), 2, 1.0)
+    assert 3600 * one.hours == pytest.approx(7 + 3 * (10 * 0.5 + 1)) and one.cost == pytest.approx(2 * one.hours)
+    (other,) = estimates([plain, compiled], Work("abc", "fp32", 5, 10, compiled=True), 2, None)
+    assert other.seconds_per_step_and_image == 0.1
+    (few,) = estimates([plain], Work("abc", "fp32", images=2, steps=10, batch_size=1), 8, None)
+    assert (few.workers, few.batch_size) == (2, 4), "no more workers than images; the batch that there is"
+    assert estimates([plain], Work("abc", "fp32", images=0, steps=10), 8, None)[0].hours == 0
 
 
 def test_a_gpu_that_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
