@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from i2s_batch.api.sampling import sample
     from i2s_batch.api.study_runs import study
     from i2s_batch.api.verification import verify
+    from i2s_batch.api.weight_files import get_weights
     from i2s_batch.editing import Expression, ListedEdit, Morph, Reenact, Render, Style
     from i2s_batch.inversion import Embedder
     from i2s_batch.inversion.learned_loading import load_learned
@@ -62,6 +63,7 @@ __all__ = [
     "__version__",
     "edit",
     "embed",
+    "get_weights",
     "iter_latents",
     "learn",
     "load_generator",
@@ -97,6 +99,7 @@ _HOMES = {
     "Style": "i2s_batch.editing",
     "edit": "i2s_batch.api.editing_runs",
     "embed": "i2s_batch.api.embedding_runs",
+    "get_weights": "i2s_batch.api.weight_files",
     "iter_latents": "i2s_batch.table.arrays",
     "learn": "i2s_batch.api.learning",
     "load_generator": "i2s_batch.models.loading",
