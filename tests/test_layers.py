@@ -35,6 +35,7 @@ FOREIGN = {
     "duckdb": {"table"},
     "jinja2": {"reporting"},
     "boto3": {"storage"},
+    "pooch": {"storage"},
     "botocore": {"storage"},
     "PIL": {"images", "reporting", "editing", "studies", "demo"},
     "click": {"cli"},

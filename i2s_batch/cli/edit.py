@@ -11,6 +11,7 @@ import click
 
 from i2s_batch.cli.help_groups import OUTPUT, SELECTION, GroupedCommand
 from i2s_batch.cli.help_groups import option as grouped_option
+from i2s_batch.cli.network_options import add_network_options
 from i2s_batch.cli.option_types import Checkpoint, Location
 from i2s_batch.cli.options import add_debug, refuse_without_effect, run_arguments, run_options
 from i2s_batch.config import ANIMATIONS, NOISE, PICTURE_FORMATS, PICTURE_OUTPUTS
@@ -201,6 +202,7 @@ class _Edits(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command = _command(EDITS.get(cmd_name))
+        add_network_options(command)
         add_debug(command)
         return command
 

@@ -104,8 +104,8 @@ def learn(
 
     GENERATOR is a StyleGAN checkpoint: a path, s3://, https://, or a name of `weights list`. FILE.safetensors is the
     file on this machine that gets what is learned from the generator's own samples: the curvature of the loss, a start
-    for every image, and which latents are likely. `embed --preset fast --learned FILE.safetensors` uses it; it belongs to this generator,
-    this VGG-16 and these loss weights.
+    for every image, and which latents are likely. `embed --preset fast --learned FILE.safetensors` uses it;
+    it belongs to this generator, this VGG-16 and these loss weights.
 
     Run the same command again to resume one that was stopped: what it has computed is kept in FILE.safetensors.work.
     """

@@ -117,8 +117,8 @@ def _published_file(entry: PublishedWeights, network: Network) -> Path:
         raise CheckpointError(f"{entry.name!r} is the name of a {entry.network}, not of a {network}; give another one")
     if entry.name != VGG_IMAGENET and Path(entry.name).is_file():
         raise CheckpointError(
-            f"{entry.name!r} is the name of published weights and of a file in this folder; give the file's whole path, "
-            "or run the command in another folder"
+            f"{entry.name!r} is the name of published weights and of a file in this folder; give the file's "
+            "whole path, or run the command in another folder"
         )
     file = NamedFile(entry, _READERS[network], Path(str(torch.hub.get_dir())))
     if entry.name != VGG_IMAGENET:
