@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +23,7 @@ from i2s_batch.storage.downloads import WebFetchError, stage
 from i2s_batch.storage.resumed_download import DownloadRules
 from tests.faults.test_disk import SmallDisk
 from tests.weights.conftest import Web
+from tests.weights.web_server import Handler
 
 QUICK = DownloadRules(timeout_s=20, pause_s=0.001, from_this_machine=True)
 IMPATIENT = DownloadRules(timeout_s=2, pause_s=0.001)
@@ -118,6 +126,49 @@ def test_redirects(web: Web, cache: Path) -> None:
         with pytest.raises(CheckpointError, match=reason):
             fetch(f"{web.url}/redirect/g.bin?{target}", cache)
     assert len(cached(cache)) == 1
+
+
+@pytest.fixture
+def from_afar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The https url of a server whose name is not one of this machine, and that redirects to what follows a `?`."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    options = ["-subj", "/CN=far.example", "-addext", "subjectAltName=DNS:far.example", "-days", "2", "-nodes"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", *options, "-keyout", str(key), "-out", str(certificate)]
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate of an https server, is not installed")
+    subprocess.run(made, check=True, capture_output=True)
+    Handler.content = b""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    found = socket.getaddrinfo
+
+    def addresses(host: str, *arguments: Any, **options: Any) -> Any:
+        return found("127.0.0.1" if host == "far.example" else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    yield f"https://far.example:{server.server_address[1]}/redirect/g.bin?"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_no_other_machine_redirects_to_this_one(web: Web, cache: Path, from_afar: str) -> None:
+    for target, reason in (
+        (f"{web.url}/good/g.bin", r"a redirect to 127\.0\.0\.1, an address of this machine or"),
+        (f"{web.url}/good/g.bin".replace("http:", "https:"), r"a redirect to 127\.0\.0\.1"),
+        ("https://far.example/g.bin", r"a redirect to 127\.0\.0\.1"),  # as its name resolves
+        ("https://169.254.169.254/latest/meta-data", r"a redirect to 169\.254\.169\.254"),
+        ("http://example.com/g.bin", "only https:// urls can"),
+    ):
+        for rules in (QUICK, DownloadRules(pause_s=0.001)):  # the first lets servers of this machine do so
+            with pytest.raises(WebFetchError, match=reason):
+                fetch(from_afar + target, cache, rules)
+    assert web.requests("/good/g.bin?") == [] and cached(cache) == []
 
 
 PROGRAM = "import sys; from i2s_batch.storage.downloads import stage; print(stage(sys.argv[1], None, sys.argv[2]))"

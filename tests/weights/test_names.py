@@ -21,6 +21,8 @@ from i2s_batch.weights.published import PUBLISHED, PublishedWeights
 from tests.program import here, refusal
 from tests.weights.conftest import LICENCE, Web
 
+ROOT = Path(__file__).parents[2]
+
 
 def moved(entry: PublishedWeights, **changes: str | bool) -> None:
     """Change an entry of the list in its place."""
@@ -50,6 +52,11 @@ def test_the_list_is_sound() -> None:
         assert all(url.startswith("https://") for url in (each.address, each.page, each.licence.address))
         assert re.fullmatch("[0-9a-f]*", each.sha256) and each.summary.endswith(".")
         assert each.by_browser == ("drive.google" in each.address)
+    page = (ROOT / "docs" / "guides" / "weights.md").read_text()
+    shown = here("weights", "list").stdout
+    for each in PUBLISHED:
+        assert f"`{each.name}`" in page or each.family == "stylegan3"
+        assert f"\n{each.name} " in shown and each.licence.name in page
     imagenet = PUBLISHED.get("imagenet")
     assert imagenet.address == VGG16_Weights.IMAGENET1K_V1.url and imagenet.sha256 in imagenet.address
 
