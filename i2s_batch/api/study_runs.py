@@ -118,7 +118,8 @@ def _for_a_learned_file(config: StudyConfig, location: str) -> StudyConfig:
     if config.study != _RECIPES or embed.uses_learned:
         return config
     fast = PRESETS["fast"]
-    changed = {name: value for name, value in fast.overrides.items() if getattr(embed, name) == getattr(usual, name)}
+    names = [name for name in fast.overrides if getattr(embed, name) == getattr(usual, name)]
+    changed = {name: getattr(fast.config, name) for name in names}
     return replace(config, preset=fast.name, embed=replace(embed, **changed))
 
 
