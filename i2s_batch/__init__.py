@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from i2s_batch.api.sampling import sample
     from i2s_batch.api.study_runs import study
     from i2s_batch.api.verification import verify
+    from i2s_batch.api.weight_files import get_weights
     from i2s_batch.editing import Expression, ListedEdit, Morph, Reenact, Render, Style
     from i2s_batch.inversion import Embedder
     from i2s_batch.inversion.learned_loading import load_learned
@@ -65,6 +66,7 @@ __all__ = [
     "doctor",
     "edit",
     "embed",
+    "get_weights",
     "iter_latents",
     "learn",
     "load_generator",
@@ -102,6 +104,7 @@ _HOMES = {
     "doctor": "i2s_batch.api.diagnoses",
     "edit": "i2s_batch.api.editing_runs",
     "embed": "i2s_batch.api.embedding_runs",
+    "get_weights": "i2s_batch.api.weight_files",
     "iter_latents": "i2s_batch.table.arrays",
     "learn": "i2s_batch.api.learning",
     "load_generator": "i2s_batch.models.loading",

@@ -36,6 +36,7 @@ FOREIGN = {
     "duckdb": {"table"},
     "jinja2": {"reporting"},
     "boto3": {"storage"},
+    "pooch": {"storage"},
     "botocore": {"storage"},
     "PIL": {"images", "reporting", "editing", "studies", "demo"},
     "click": {"cli"},

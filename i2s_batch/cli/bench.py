@@ -85,7 +85,8 @@ class _Bench(GroupedCommand, click.Group):
     "--generator",
     group=_NETWORKS,
     metavar="CHECKPOINT",
-    help="StyleGAN checkpoint: a path, s3:// or https://. Default: random weights of --family.",
+    help="StyleGAN checkpoint: a path, s3://, https://, or a name of `weights list`. Default: random weights of "
+    "--family.",
 )
 @option(
     "--family",

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
-from i2s_batch.cli.option_types import AutoOr, Location, Weights
+from i2s_batch.cli.option_types import AutoOr, Checkpoint, Location, Weights
 from i2s_batch.cli.preset_option import preset_option
 from i2s_batch.cli.settings_file import config_option
 from i2s_batch.config import (
@@ -70,10 +70,10 @@ def _network_options() -> list[Callable[[F], F]]:
         option(
             "--generator",
             group=INPUT,
-            type=Location(),
+            type=Checkpoint(),
             required=True,
             metavar="CHECKPOINT",
-            help="StyleGAN checkpoint: a path, s3:// or https://.",
+            help="StyleGAN checkpoint: a path, s3://, https://, or a name of `weights list`.",
         ),
         option(
             "--vgg",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from i2s_batch import ConfigError, study
+from i2s_batch.api.study_runs import preview_study
 from tests.api.conftest import STEPS, Material
 
 
@@ -37,3 +38,30 @@ def test_what_a_study_varies_is_refused(material: Material, options: dict[str, o
     with pytest.raises(ConfigError, match=r"study\(\) has no option 'update'"):
         study(material.source, tmp_path / "out", "init", update=True, **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_recipes_with_a_learned_file_are_those_of_the_preset(
+    material: Material, options: dict[str, object], tmp_path: Path, learned_file: Path
+) -> None:
+    asked = {**options, "learned": learned_file, "sample": 2}
+    del asked["steps"]
+    alone, with_preset = (
+        preview_study(material.source, tmp_path / "out", "recipes", **asked, **more)
+        for more in ({}, {"preset": "fast"})
+    )
+    assert alone.record.settings == with_preset.record.settings and alone.record.preset == "fast"
+    assert alone.images == with_preset.images == 2 * 6, "the paper's, two with fewer steps, and three presets"
+
+
+@pytest.mark.parametrize("name", ["loss", "space"])
+def test_a_study_that_takes_no_learned_file_says_why(
+    material: Material, options: dict[str, object], tmp_path: Path, learned_file: Path, name: str
+) -> None:
+    reason = (
+        f"study {name} takes no learned file: its variants have other loss weights, spaces or networks, and a learned"
+    )
+    with pytest.raises(ConfigError, match=f"{reason} file belongs to one of each; leave out --learned$"):
+        study(material.source, tmp_path / "out", name, **options, learned=learned_file)
+    own = "space is 'z'; with init learned it must be w" if name == "space" else reason
+    with pytest.raises(ConfigError, match=own):
+        study(material.source, tmp_path / "out", name, **options, init="learned")
