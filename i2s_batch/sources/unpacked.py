@@ -15,6 +15,7 @@ from i2s_batch.images.read.sniff import has_image_name
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.plurals import counted
 from i2s_batch.sources.archive_entries import Entry, key_and_extension
+from i2s_batch.sources.arrow_images import is_arrow_table
 from i2s_batch.sources.block_file import open_blocks
 from i2s_batch.sources.described_images import ROWS_AT_ONCE, DescribedImages, MemberRow, member_row, member_table, twice
 from i2s_batch.sources.image_folders import with_described_folders
@@ -57,9 +58,10 @@ def unpacked(source: str, files: SpilledRows, options: SourceOptions, report: Re
 
 
 def _containers(source: str, files: SpilledRows) -> tuple[list[Item], list[Item]] | None:
-    """Return the archives and the Parquet files among some files; None if there are images, too."""
+    """Return the archives and the tables, Parquet or else Arrow, among some files; None if there are images, too."""
     archives: list[Item] = []
     tables: list[Item] = []
+    arrows: list[Item] = []
     for rows in files.parts():
         for image_id, uri in zip(rows["image_id"].to_pylist(), rows["uri"].to_pylist(), strict=True):
             name = image_id.lower()
@@ -69,12 +71,14 @@ def _containers(source: str, files: SpilledRows) -> tuple[list[Item], list[Item]
                 archives.append((image_id, uri))
             elif name.endswith(".parquet"):
                 tables.append((image_id, uri))
+            elif is_arrow_table(name):
+                arrows.append((image_id, uri))
             elif files.num_rows == 1 and _COMPRESSED.search(name):
                 raise SourceError(
                     f"{source!r} is compressed as a whole, so that its members cannot be read one by one; unpack it "
                     "(gzip -d), and give the .tar"
                 )
-    return archives, tables
+    return archives, tables or arrows
 
 
 def _report_others(source: str, others: int, report: Report) -> None:
