@@ -173,7 +173,7 @@ class EmbedRun(Run):
 
     def _new_plan(self) -> Plan:
         """Return the plan of a new run, from SOURCE as it is now."""
-        images, internal = self._list(), ()
+        images, internal = self._list(), tuple[str, ...]()
         if self._request.config.dedupe:
             show_stage(self._report, "reading every image for duplicates")
             images, internal = with_duplicates(images, self._report), DUPLICATES_INTERNAL
