@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -15,10 +20,12 @@ from i2s_batch.sources.arrow_images import opened_arrow
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.options import SourceOptions
 from tests.storage.archive_files import contents, listed, png
+from tests.storage.hub import hub_of
 
 datasets = pytest.importorskip("datasets")
 
 SIDE = 8
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +139,32 @@ def test_files_of_other_forms(tmp_path: Path) -> None:
     assert contents(listed(tmp_path / "f.arrow")) == {f"f.arrow/0000000{n}": png(n + 1) for n in range(2)}
     with pytest.raises(SourceError, match="is an Arrow file in a store"), opened_arrow("s3://bucket/x.arrow"):
         pass
+
+
+READ = """
+import json, sys
+from tests.storage.archive_files import contents, listed
+found = {}
+for source in sys.argv[1:]:
+    rows = listed(source)
+    found[source] = {name: [rows[name]["label"], data.hex()] for name, data in contents(rows).items()}
+print(json.dumps(found))
+"""
+
+
+def test_a_data_set_of_a_hub_by_its_name(tmp_path: Path) -> None:
+    """The requests are those that huggingface_hub makes; what a real hub adds to them could not be tried."""
+    images, file, content = [{"bytes": png(n), "path": f"{n}.png"} for n in range(3)], "train.parquet", io.BytesIO()
+    pq.write_table(pa.table({"image": images, "label": [0, 1, 1]}), content)
+    sources = ["hf://datasets/user/faces", f"hf://datasets/user/faces@main/data/{file}"]
+    with hub_of({"README.md": b"# faces", f"data/{file}": content.getvalue()}) as endpoint:
+        env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        env |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        command = [sys.executable, "-c", READ, *sources]
+        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = {f"{n}.png": [label, png(n).hex()] for n, label in enumerate((0, 1, 1))}
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        sources[0]: {f"data/{file}/{name}": values for name, values in expected.items()},
+        sources[1]: {f"{file}/{name}": values for name, values in expected.items()},
+    }
