@@ -262,6 +262,8 @@ class EmbedRunConfig(RunConfig):
         face_model: The model file of the face detector; None takes that of the installed package.
         box: The columns of a list that hold the part of each image to embed: one with four numbers, or four, separated
             by commas; None embeds whole images.
+        min_size: The fewest pixels of an image's smaller side; a smaller image is not embedded. None takes all.
+        dedupe: Whether of images with the same bytes only the first is embedded, whose result the others' rows get.
     """
 
     embed: EmbedConfig = EmbedConfig()
@@ -272,9 +274,13 @@ class EmbedRunConfig(RunConfig):
     align: str | None = None
     face_model: str | None = None
     box: str | None = None
+    min_size: int | None = None
+    dedupe: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.min_size is not None:
+            _check(self.min_size >= 1, f"min size is {self.min_size} pixels; it must be at least 1")
         if self.align is not None:
             _check_choice("align", self.align, ALIGNMENTS)
             _check(self.box is None, f"box is {self.box!r}, and align {self.align!r}; give one of them")
@@ -295,8 +301,9 @@ class EmbedRunConfig(RunConfig):
 
     def identity(self) -> dict[str, Json]:
         """Return the settings that a resumed run must agree with, as JSON values."""
-        shown = {name: value for name, value in (("align", self.align), ("box", self.box)) if value is not None}
-        return {**self.embed.identity(), **shown, "precision": self.precision, "shard_size": self.shard_size}
+        since_first = {"align": self.align, "box": self.box, "min_size": self.min_size, "dedupe": self.dedupe or None}
+        given: dict[str, Json] = {name: value for name, value in since_first.items() if value is not None}
+        return {**self.embed.identity(), **given, "precision": self.precision, "shard_size": self.shard_size}
 
 
 @dataclass(frozen=True)

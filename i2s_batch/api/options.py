@@ -127,6 +127,10 @@ class EmbedOptions(ImageOptions, total=False):
             which `pip install 'i2s_batch[align]'` installs.
         box: The columns of a list with the part of each image to embed, in pixels: "x0,y0,x1,y1", or one with four
             numbers. Default: None, whole images.
+        min_size: The fewest pixels of an image's smaller side; a smaller image is a row `too_small`. Default: None, all
+            are embedded.
+        dedupe: True embeds only the first of images with the same bytes, and gives its result to the rows of the
+            others. Default: False.
         noise_steps: The number of steps of the noise stage, which optimizes an image's noise maps after its latent.
             Default: 0, every image keeps the stored noise.
         noise_objective: What the noise stage minimises: pixel (the default), the pixel term of the loss alone, or loss.
@@ -141,6 +145,8 @@ class EmbedOptions(ImageOptions, total=False):
     faces: str
     face_model: str | os.PathLike[str] | None
     box: str | None
+    min_size: int | None
+    dedupe: bool
     noise_steps: int
     noise_objective: str
     noise_learning_rate: float
@@ -241,6 +247,8 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
         align=options.get("align"),
         face_model=None if model is None else path_or_url("face_model", model),
         box=options.get("box"),
+        min_size=options.get("min_size"),
+        dedupe=options.get("dedupe", usual.dedupe),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
         grow=options.get("update", usual.grow),
         source_moved=options.get("source_moved", usual.source_moved),

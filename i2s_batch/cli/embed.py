@@ -14,6 +14,7 @@ from i2s_batch.cli.options import (
     align_options,
     embed_options,
     embed_run_options,
+    min_size_option,
     noise_options,
     refuse_without_effect,
     run_arguments,
@@ -35,6 +36,14 @@ from i2s_batch.config import EmbedRunConfig, Json
     default=None,
     metavar="N",
     help="Take only N images, drawn at random by --seed; a larger sample holds the smaller one. Default: all.",
+)
+@min_size_option
+@option(
+    "--dedupe",
+    group=INPUT,
+    is_flag=True,
+    help="Embed only the first of images with the same bytes; the others get rows with its result. Every file is read "
+    "once before the run.",
 )
 @option(
     "--update",

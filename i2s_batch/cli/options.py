@@ -381,6 +381,19 @@ def source_options(command: F) -> F:
     return _decorated(command, options)
 
 
+def min_size_option(command: F) -> F:
+    """Give a command the option of the smallest images that it takes."""
+    return option(
+        "--min-size",
+        group=INPUT,
+        type=click.IntRange(1),
+        default=None,
+        metavar="PIXELS",
+        help="Smallest side of an image in pixels; smaller images are left out as too_small, which is no failure. "
+        "Default: all are taken.",
+    )(command)
+
+
 def run_options(command: F) -> F:
     """Give a command the options of every run, which are `config.RunConfig`."""
     options = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import msgspec
+import pyarrow as pa
 
 from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
 from i2s_batch.embedding.alignment_warning import alignment_warning, sampled
@@ -15,7 +16,7 @@ from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.targets import ALIGNED_FROM, LOOKED_AT, check_landmarks, columns_in, given_columns
-from i2s_batch.embedding.units import EmbedUnit
+from i2s_batch.embedding.units import EmbedUnit, SameBytes
 from i2s_batch.embedding.update import compare, updated_plan
 from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.errors import ConfigError, SourceError, StorageError
@@ -35,6 +36,7 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord, new_record
 from i2s_batch.output.run_state import RunState, undone_checkpoints
 from i2s_batch.output.units import Task, Unit
+from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
@@ -50,6 +52,7 @@ from i2s_batch.run.terminal import show_stage
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.chosen import Condition, check_not_narrower
+from i2s_batch.sources.duplicates import DUPLICATES_INTERNAL, SAME_AS, SHA256, with_duplicates
 from i2s_batch.sources.identity import is_same_source
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
@@ -173,7 +176,11 @@ class EmbedRun(Run):
 
     def _new_plan(self) -> Plan:
         """Return the plan of a new run, from SOURCE as it is now."""
-        plan = Plan(self._list(), self._request.config.shard_size)
+        images, internal = self._list(), tuple[str, ...]()
+        if self._request.config.dedupe:
+            show_stage(self._report, "reading every image for duplicates")
+            images, internal = with_duplicates(images, self._report), DUPLICATES_INTERNAL
+        plan = Plan(images, self._request.config.shard_size, internal=internal)
         first = plan.rows(range(min(LOOKED_AT, len(plan))))["uri"].to_pylist()
         check_landmarks(self._request.config, bool(self._given_in(plan)), first)
         if self._request.config.align is None and self._request.config.box is None:
@@ -239,7 +246,21 @@ class EmbedRun(Run):
         settings = ImageSettings(self._request.config.embed)
         given = {name: row[column][0].as_py() for name, column in self._given_in(self.plan()).items()}
         where = self._present_uri(uri)
-        return EmbedUnit(index=index, image_ids=(image_id,), uri=where, settings=settings, given=given)
+        same = self._same_bytes(row)
+        after = None if same is None else same.index
+        return EmbedUnit(
+            index=index, after=after, image_ids=(image_id,), uri=where, settings=settings, same_as=same, given=given
+        )
+
+    def _same_bytes(self, row: pa.Table) -> SameBytes | None:
+        """Return the image whose result the image of a row of the plan gets; None if it is embedded itself."""
+        first = row[SAME_AS][0].as_py() if SAME_AS in row.column_names else None
+        if first is None:
+            return None
+        plan = self.plan()
+        shard = plan.shard_of(first)
+        position = first - plan.shard_range(shard).start
+        return SameBytes(first, plan.image_id(first), shard, position, row[SHA256][0].as_py())
 
     def _present_uri(self, uri: str) -> str:
         """Return where the image is now that was planned at `uri`."""
@@ -262,9 +283,13 @@ class EmbedRun(Run):
 
     def _updated(self, plan: Plan) -> Plan:
         self._check_choice(plan)
-        return (
-            updated_plan(plan, self._listing, self._request.source_options.most) if self._request.config.grow else plan
-        )
+        if not self._request.config.grow:
+            return plan
+        listing: RowGroups = self._listing
+        if self._request.config.dedupe:
+            hashes = plan.parts([SHA256])
+            listing = with_duplicates(plan.unplanned(listing), self._report, len(plan), hashes)
+        return updated_plan(plan, listing, self._request.source_options.most)
 
     def _check_choice(self, plan: Plan) -> None:
         """Raise RunConflictError if the run has images planned that the options of SOURCE leave out now."""

@@ -19,9 +19,10 @@ import torch
 
 from i2s_batch.concurrency import threads_for
 from i2s_batch.config import EmbedRunConfig, ImageSettings
+from i2s_batch.embedding.duplicate_rows import Results, TakenOver
 from i2s_batch.embedding.engine import Engine
 from i2s_batch.embedding.rows import LoadedImage, failed_row, failure_status, result_row
-from i2s_batch.embedding.targets import Targets
+from i2s_batch.embedding.targets import Targets, check_size
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
 from i2s_batch.images.read.decoding import decode_file, encode_image
@@ -78,13 +79,17 @@ class EmbedSpec:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """Holds an image that is ready for a slot, or why it is not; `damage`: why its checkpoint cannot be read."""
+    """Holds an image that is ready for a slot, or why it is not, or the result of another that it takes over.
+
+    `damage`: why its checkpoint cannot be read.
+    """
 
     source: LoadedImage
     pixels: np.ndarray | None = None
     state: SlotState | None = None
     error: PictureError | None = None
     damage: str = ""
+    taken: TakenOver | None = None
 
 
 class _Released:
@@ -121,7 +126,10 @@ class EmbedWorker:
         self._device_name = device_name(self._engine.device)
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size, spec.origin)
-        self._noise_log = NoiseLog(spec.out, NoiseLayout.of(spec.generator).size)
+        noise_size = NoiseLayout.of(spec.generator).size
+        self._noise_log = NoiseLog(spec.out, noise_size)
+        version = spec.origin.schema_version
+        self._results = Results(self._store, self._log, self._noise_log, noise_size, version)
         self._loader = ThreadPoolExecutor(threads_for(_LOADER_THREADS, spec.cores), thread_name_prefix="load")
         self._writer = ThreadPoolExecutor(threads_for(WRITER_THREADS, spec.cores), thread_name_prefix="write")
         self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
@@ -227,18 +235,24 @@ class EmbedWorker:
         image = LoadedImage()
         try:
             data = read_bytes(task.unit.uri)
-            image = LoadedImage(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+            sha256 = hashlib.sha256(data).hexdigest()
+            image = LoadedImage(sha256=sha256, bytes=len(data))
+            if (crashed := self._results.crashed(task, sha256)) is not None:
+                return _Loaded(image, taken=crashed)
             decoded = decode_file(data)
         except PictureError as error:
             return _Loaded(image, error=error)
         height, width = decoded.pixels.shape[:2]
         image = replace(image, format=decoded.format, mode=decoded.mode, width=width, height=height)
         try:
+            check_size(width, height, self._config.min_size)
             target = self._targets.of(decoded.pixels, task.unit.uri, task.unit.given)
         except PictureError as error:
             return _Loaded(image, error=error)
         image, pixels = replace(image, crop_box=target.crop_box), target.pixels
         image = replace(image, landmarks=target.landmarks, transform=target.transform)
+        if (taken := self._results.of(task, image)) is not None:
+            return _Loaded(image, taken=taken)
         try:
             state = self._saved_state(task.index) if task.resume else None
         except DamagedError as error:
@@ -278,6 +292,9 @@ class EmbedWorker:
             loaded = future.result()
             if loaded.error is not None:
                 self._write_failure(task, loaded.source, failure_status(loaded.error, task.unit.uri), loaded.error)
+                continue
+            if loaded.taken is not None:
+                self._writing.append(self._writer.submit(self._take_over, task, loaded.taken))
                 continue
             assert loaded.pixels is not None
             if (settings := task.unit.settings) != self._settings:
@@ -341,6 +358,12 @@ class EmbedWorker:
         if result is not None and result.noise is not None:
             self._noise_log.write(task.index, task.image_id, result.noise.maps)
         return self._log.write_rows(task, [row])
+
+    def _take_over(self, task: Task[EmbedUnit], taken: TakenOver) -> Finished:
+        """Make the row durable that an image has from another, and before it the noise maps."""
+        if taken.noise is not None:
+            self._noise_log.write(task.index, task.image_id, taken.noise)
+        return self._log.write_rows(task, [taken.row])
 
     def _durable(self) -> tuple[Finished, ...]:
         """Return the rows that have been written since the last call; an error of the storage is raised here."""

@@ -203,13 +203,21 @@ class LocalStore(Store):
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
         """Write chunks under a temporary name as they come, and rename the file."""
+        self._put_chunks(key, chunks, _replace)
+
+    def put_new_chunks(self, key: str, chunks: Iterable[bytes]) -> bool:
+        """Write chunks under a temporary name as they come, and give the file its name if that is free."""
+        return self._put_chunks(key, chunks, publish_new)
+
+    def _put_chunks(self, key: str, chunks: Iterable[bytes], publish: Callable[[Path, Path], bool]) -> bool:
         path, written = self._path(key), False
         try:
             with errors_named(path):
-                written = _write_chunks(path, chunks, _replace)
+                written = _write_chunks(path, chunks, publish)
         finally:
             if not written:  # nor stays a folder that was made for it
                 self._remove_if_empty(path.parent)
+        return written
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         """Write files, then make all of them durable with one call where the system has it."""

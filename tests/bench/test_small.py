@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2s_batch.bench import filters, gpu, optimizers, overhead, quality, scale
+from i2s_batch.bench import archive_plan, archive_writing, filters, gpu, optimizers, overhead, quality, scale
 from i2s_batch.bench.synthetic import write_run
 from i2s_batch.bench.traffic import CountedBytes
 from i2s_batch.models import build_generator, random_generator
@@ -119,3 +119,15 @@ def test_every_step_of_the_scale_bench_does_its_work(tmp_path: Path) -> None:
     write_run(out, rows, shape)
     for step in scale.STEPS.values():
         assert step(out, rows, shape) > 0
+
+
+def test_the_planning_and_the_writing_of_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive_writing.main([str(tmp_path), "--images", "3", "--bytes", "999"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [(one["output"], one["images"]) for one in found] == [
+        (name, 3) for name in ("webdataset", "parquet") for _ in "12"
+    ]
+    archive_plan.main([str(tmp_path), "--archives", "2", "--members", "5"])
+    (planned,) = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (planned["archives"], planned["images"]) == (2, 10)
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
