@@ -254,6 +254,7 @@ class EmbedRunConfig(RunConfig):
     Attributes:
         embed: The settings of each image.
         checkpoint_every_s: Seconds between two checkpoints of the images in flight.
+        tune_s: Seconds that a worker on a GPU may spend on measuring how its steps run fastest; 0 measures nothing.
         grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
         source_moved: Whether SOURCE may lie elsewhere than the run recorded, if its images prove to be the same.
         preset: The name of the preset that `embed` was made from, for people; empty without one.
@@ -265,6 +266,7 @@ class EmbedRunConfig(RunConfig):
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
+    tune_s: float = 240.0
     grow: bool = False
     source_moved: bool = False
     preset: str = ""
@@ -286,6 +288,7 @@ class EmbedRunConfig(RunConfig):
             self.checkpoint_every_s > 0,
             f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
         )
+        _check(0 <= self.tune_s <= 400, f"tuning time is {self.tune_s}; it must be between 0 and 400 s")
 
     @property
     def box_columns(self) -> tuple[str, ...]:

@@ -75,6 +75,8 @@ class ImageOptions(RunOptions, total=False):
         loss_weights: The weights of loss terms by their names, such as {"pixel": 1, "conv3_2": 0.5}; the others are 1.
         compile: True compiles the step of a full batch; None (the default) does so where it is worth it, on a GPU.
         checkpoint_every_s: The seconds between two checkpoints of the images in flight. Default: 60.
+        tune_s: The seconds that a worker on a GPU may measure how its steps run fastest; 0 measures nothing. What it
+            finds is cached. Default: 240.
         path_column: The column of a list that holds the paths. Default: None, the first with a usual name.
         image_column: The column of Parquet files that holds images. Default: None, the only one that can be meant.
         include: Patterns of the files to embed, such as ["*.png"], whatever the case. Default: all files.
@@ -105,6 +107,7 @@ class ImageOptions(RunOptions, total=False):
     loss_weights: Mapping[str, float] | None
     compile: bool | None
     checkpoint_every_s: float
+    tune_s: float
     path_column: str | None
     image_column: str | None
     include: Sequence[str]
@@ -199,6 +202,7 @@ _OTHER_NAMES = {
     "stop_plateau": "early_stopping",
     "plateau_steps": "patience",
     "checkpoint_every": "checkpoint_every_s",
+    "tune_seconds": "tune_s",
     "classes": "class_column",
     "picture_format": "format",
     "frames_per_second": "fps",
@@ -242,6 +246,7 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
         face_model=None if model is None else path_or_url("face_model", model),
         box=options.get("box"),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
+        tune_s=options.get("tune_s", usual.tune_s),
         grow=options.get("update", usual.grow),
         source_moved=options.get("source_moved", usual.source_moved),
     )
@@ -293,6 +298,7 @@ def study_config(study: str, options: StudyOptions) -> StudyConfig:
         embed=_embed_config(options),
         preset=options.get("preset", usual.preset),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
+        tune_s=options.get("tune_s", usual.tune_s),
         source_moved=options.get("source_moved", usual.source_moved),
         study=study,
         sample=options.get("sample", usual.sample),

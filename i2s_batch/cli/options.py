@@ -269,6 +269,15 @@ def embed_run_options(command: F) -> F:
             help="Seconds between two checkpoints of the images in flight.",
         ),
         option(
+            "--tune-seconds",
+            "tune_s",
+            group=SPEED,
+            default=240.0,
+            metavar="SECONDS",
+            help="Seconds that a worker on a GPU may measure how its steps run fastest, with --batch-size auto; what "
+            "it finds is cached, and 0 measures nothing.",
+        ),
+        option(
             "--source-moved",
             group=RUN,
             is_flag=True,

@@ -27,6 +27,7 @@ from i2s_batch.images.read.decoding import decode_file, encode_image
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.memory import keep_freed_memory
+from i2s_batch.inversion.step_program import StepProgram
 from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.models.noise_maps import NoiseLayout
 from i2s_batch.output.layout import RunLayout
@@ -108,9 +109,10 @@ class EmbedWorker:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision, spec.learned)
-        chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
-        self.slots = max(1, min(chosen, spec.max_slots))
         self._settings = ImageSettings(spec.config.embed)
+        self._tuned: StepProgram | None = None
+        self._warnings: list[str] = []
+        self.slots = max(1, min(spec.config.batch_size or self._tune(spec.max_slots), spec.max_slots))
         self._targets = Targets(spec.config, self._engine.resolution)
         self._settled = threading.Lock()  # held while anything but a step is done
         self._embedder = self._new_embedder(self._settings, self.slots)
@@ -125,9 +127,19 @@ class EmbedWorker:
         self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedImage]] = {}
         self._writing: list[Future[Finished]] = []
         self._checkpointing: list[Future[None]] = []
-        self._warnings: list[str] = []
         self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
         self._interrupted = threading.Event()
+
+    def _tune(self, limit: int) -> int:
+        """Choose how steps run, and return how many images go in a batch; report what was measured now."""
+        tuning = self._engine.tune(self._config.embed, limit, self._config.tune_s)
+        self._tuned = tuning.chosen.program
+        failures = [each for each in tuning.trials if each.failure is not None]
+        self._warnings += [f"step program not used: {each.candidate} ({each.failure})" for each in failures]
+        if tuning.seconds is not None:
+            figure = f"{1000 * tuning.seconds:.3g} ms per step and image"
+            self._warnings.append(f"step program: {tuning.chosen}, {figure} (of {len(tuning.trials)} measured)")
+        return tuning.chosen.batch_size
 
     def advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
         """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable.
@@ -216,7 +228,9 @@ class EmbedWorker:
 
     def _new_embedder(self, settings: ImageSettings, slots: int) -> Embedder:
         """Return an embedder whose images in flight can be saved while it computes a step."""
-        embedder = self._engine.embedder(settings, slots)
+        # What was measured holds for the settings of the run; images of a study may have others.
+        tuned = self._tuned if settings == ImageSettings(self._config.embed) else None
+        embedder = self._engine.embedder(settings, slots, tuned)
         embedder.computing = _Released(self._settled)
         return embedder
 
