@@ -20,6 +20,7 @@ PICTURE_FORMATS = ("png", "jpeg", "webp")
 PICTURE_OUTPUTS = ("files", "webdataset", "parquet")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+AUTO_PRECISION = "auto"  # the fastest that is as good as fp32 on the device (`inversion.precision`)
 NOISE_OBJECTIVES = ("pixel", "loss")
 NOISE = ("drop", "keep")  # the noise maps of an image that is edited
 DEVICES = ("auto", "cpu", "cuda")
@@ -207,7 +208,8 @@ class RunConfig:
     """Holds how a run over many images is carried out, whatever it does with them. None means auto.
 
     Attributes:
-        precision: Arithmetic of the networks, one of `PRECISIONS`.
+        precision: Arithmetic of the networks, one of `PRECISIONS`; of a run that embeds also `AUTO_PRECISION`, in place
+            of which the run records what it chose.
         device: Where the workers compute, one of `DEVICES`.
         batch_size: Images in a batch of one worker; None chooses by measurement.
         actors: Number of workers; None starts one for each GPU, or one for each CPU core.
@@ -230,7 +232,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("precision", self.precision, (*PRECISIONS, AUTO_PRECISION))
         _check_choice("device", self.device, DEVICES)
         if self.actors is not None:
             _check(1 <= self.actors <= 100_000, f"actors is {self.actors}; it must be at least 1, or auto")
@@ -325,6 +327,7 @@ class EditConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("picture format", self.picture_format, PICTURE_FORMATS)
         _check_choice("output", self.output, PICTURE_OUTPUTS)
         alone = f"output is {self.output}, but comparisons side by side are files, one an image; leave one of them out"

@@ -13,7 +13,16 @@ from dataclasses import replace
 from typing import Literal, TypedDict, TypeVar, cast, get_type_hints
 
 from i2s_batch.argument_types import path_or_url, typed
-from i2s_batch.config import FACES, TERMS, EditConfig, EmbedConfig, EmbedRunConfig, LossWeights, RunConfig
+from i2s_batch.config import (
+    AUTO_PRECISION,
+    FACES,
+    TERMS,
+    EditConfig,
+    EmbedConfig,
+    EmbedRunConfig,
+    LossWeights,
+    RunConfig,
+)
 from i2s_batch.errors import ConfigError
 from i2s_batch.presets import preset
 from i2s_batch.sources.options import SourceOptions
@@ -30,7 +39,8 @@ class RunOptions(TypedDict, total=False):
         actors: The number of workers; "auto" (the default) takes one per GPU, or one per CPU core.
         in_process: True works with one worker in this very process, without Ray; False works on Ray. None (the
             default) works in this process if that takes seconds only.
-        precision: The arithmetic: fp32 (the default), tf32, bf16 or fp64.
+        precision: The arithmetic: fp32, tf32, bf16 or fp64; where images are embedded also "auto", the fastest that is
+            as good as fp32 on the device. Default: auto, and fp32 for edits.
         device: The device: auto (the default), cpu or cuda.
         shard_size: The number of rows per Parquet file. Default: 1000.
         max_failed_fraction: The fraction of images that may fail before the result is not `acceptable`. Default: 0.1.
@@ -239,7 +249,7 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
     _check_faces(options)
     model = options.get("face_model")
     return EmbedRunConfig(
-        **vars(_run_config(options)),
+        **vars(_run_config(options, AUTO_PRECISION)),
         embed=_with_noise(_embed_config(options), options),
         preset=options.get("preset", usual.preset),
         align=options.get("align"),
@@ -294,7 +304,7 @@ def study_config(study: str, options: StudyOptions) -> StudyConfig:
         raise ConfigError(f"{varied} has no effect in the study {study}, which tries every value of it; leave it out")
     usual = StudyConfig()
     return StudyConfig(
-        **vars(_run_config(options)),
+        **vars(_run_config(options, AUTO_PRECISION)),
         embed=_embed_config(options),
         preset=options.get("preset", usual.preset),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
@@ -334,10 +344,10 @@ def edit_config(options: EditRunOptions, usual_animation: str | None, operation:
     )
 
 
-def _run_config(options: RunOptions) -> RunConfig:
+def _run_config(options: RunOptions, usual_precision: str = RunConfig.precision) -> RunConfig:
     usual = RunConfig()
     return RunConfig(
-        precision=options.get("precision", usual.precision),
+        precision=options.get("precision", usual_precision),
         device=options.get("device", usual.device),
         batch_size=_or_auto(options.get("batch_size", "auto")),
         actors=_or_auto(options.get("actors", "auto")),

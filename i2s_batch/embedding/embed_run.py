@@ -9,7 +9,7 @@ from functools import cached_property
 
 import msgspec
 
-from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
+from i2s_batch.config import AUTO_PRECISION, PRECISIONS, EmbedRunConfig, ImageSettings, Json, RunConfig
 from i2s_batch.embedding.alignment_warning import alignment_warning, sampled
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
@@ -24,6 +24,7 @@ from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.learned_lbfgs import POINTS
 from i2s_batch.inversion.noise_stage import without_noise
+from i2s_batch.inversion.precision import device_precision
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.models.noise_maps import NoiseLayout
@@ -90,7 +91,10 @@ class EmbedRun(Run):
         self._config, self._report, self._store = request.config, report, open_store(request.out)
         self._moves: tuple[tuple[str, str], ...] = ()
         self._moved: RunRecord | None = None  # the record of a run whose source has proved to have moved
+        self._recorded_precision = ""
         self._early_plan = self._look_first()
+        request = self._request = self._resolved(request)
+        self._config = request.config
         show_stage(report, "reading the networks")
         self._vgg = vgg_weights(request.vgg)
         embed = request.config.embed
@@ -114,6 +118,21 @@ class EmbedRun(Run):
         record = replace(record, in_process=in_process, command=command, max_failed_fraction=others)
         record = replace(record, preset=request.config.preset or None)
         super().__init__(request.out, request.config, record, generator, report)
+
+    @property
+    def config(self) -> EmbedRunConfig:
+        """Return the settings of the run, with the precision that `auto` has come to."""
+        return self._request.config
+
+    def _resolved(self, request: EmbedRunRequest) -> EmbedRunRequest:
+        """Return the request with its precision chosen: that of the run in OUT, or for a new run by the device."""
+        config = request.config
+        if config.precision == AUTO_PRECISION and self._recorded_precision:
+            return replace(request, config=replace(config, precision=self._recorded_precision))
+        choice = device_precision(config.precision, config.device)
+        if choice.reason:
+            self._report(choice.reason)
+        return replace(request, config=replace(config, precision=choice.precision))
 
     def _settings(self) -> Iterable[ImageSettings]:
         """Return all settings that images of the run are embedded with."""
@@ -159,11 +178,17 @@ class EmbedRun(Run):
         request = self._request
 
         def asked(existing: RunRecord) -> RunRecord:
-            record = new_record(request.source, _identity(request.config), existing.generator, existing.vgg, {})
+            config, recorded = request.config, existing.settings.precision
+            if config.precision == AUTO_PRECISION:
+                config = replace(config, precision=recorded if recorded in PRECISIONS else RunConfig.precision)
+            record = new_record(request.source, _identity(config), existing.generator, existing.vgg, {})
             return self._same_source(existing, record)
 
         found = run_at(self._store, asked, self._config.overwrite)
-        return None if found.resumed is not None else self._new_plan()
+        if found.resumed is None:
+            return self._new_plan()
+        self._recorded_precision = found.resumed.settings.precision
+        return None
 
     def _make_plan(self) -> Plan:
         return self._early_plan or self._new_plan()

@@ -316,14 +316,22 @@ class EmbedWorker:
             message = f"the loss was not finite after {result.steps} steps"
             self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
-        row = result_row(task, image, result, self._device_name, self.name)
-        if row.latent is None or not np.isfinite(row.latent).all():
+        if result.latent is None or not np.isfinite(result.latent.astype(np.float32)).all():
             message = "the latent is not finite in float32, in which the table holds it"
             self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
         if self._config.embed.noise_steps and result.noise is None:
             self._warnings.append(f"the noise maps of {task.image_id!r} were not finite; it keeps the stored noise")
-        self._submit_row(task, row, result)
+        self._writing.append(self._writer.submit(self._finish_result, task, image, result))
+
+    def _finish_result(self, task: Task[EmbedUnit], image: LoadedImage, result: EmbedResult) -> Finished:
+        """Make the row of a result, whose metrics are computed here and not between two steps, and make it durable."""
+        row = result_row(task, image, result, self._device_name, self.name)
+        return self._finish(task, self._named(task, row), result)
+
+    def _named(self, task: Task[EmbedUnit], row: Row) -> Row:
+        """Return a row with the fingerprint of the generator that its settings embed with."""
+        return replace(row, generator_fingerprint=self._engine.fingerprint(task.unit.settings))
 
     def _write_failure(
         self,
@@ -334,11 +342,7 @@ class EmbedWorker:
         result: EmbedResult | None = None,
     ) -> None:
         row = failed_row(task, image, status, error, result, self._device_name, self.name)
-        self._submit_row(task, row)
-
-    def _submit_row(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None = None) -> None:
-        row = replace(row, generator_fingerprint=self._engine.fingerprint(task.unit.settings))
-        self._writing.append(self._writer.submit(self._finish, task, row, result))
+        self._writing.append(self._writer.submit(self._finish, task, self._named(task, row), None))
 
     def _finish(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None) -> Finished:
         """Make a row durable, and before it the files that others need of the image: a row promises that they exist."""
