@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 
 from i2s_batch.config import EmbedConfig, ImageSettings
+from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.inversion import Embedder
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
@@ -100,7 +101,8 @@ class Engine:
             if not may_measure:
                 return Tuning(prior, (), "another worker of this machine still measures")
             trial = _CachedTrial(self, embed)
-            rungs = ladder(prior, limit, only_compiled=bool(embed.compile))
+            may_capture = OPTIMIZERS.get(embed.optimizer).may_be_capturable
+            rungs = ladder(prior, limit, only_compiled=bool(embed.compile), may_capture=may_capture)
             return choose(rungs, trial, Budget(seconds, updates), prior)
 
     def measure(self, embed: EmbedConfig) -> StepTrial:

@@ -26,6 +26,9 @@ UNTIMED_STEPS = WARM_UP_STEPS + 3
 TIMED_STEPS = 4
 # The rest is left to the fragmentation of the allocator and to the metrics.
 MEMORY_FRACTION = 0.8
+# Adam's losses stay within the tolerance of a single evaluation (8e-3 after 50 steps in bfloat16, docs/gpu.md); other
+# optimisers make of a difference a larger one at once, and what does not descend is farther off still.
+_STEADY, _LATER_TOLERANCE = "adam", 0.1
 
 
 class StepTrial:
@@ -134,6 +137,8 @@ class StepTrial:
     def _check(self, losses: list[float], expected: list[float]) -> None:
         tolerance = LOSS_TOLERANCE[self._generator.activations or self._generator.w_avg.dtype]
         for step, (loss, plain) in enumerate(zip(losses, expected, strict=True)):
+            if step > 1 and self._config.optimizer != _STEADY:
+                tolerance = _LATER_TOLERANCE
             if math.isfinite(plain) and not abs(loss - plain) <= tolerance * abs(plain):
                 raise TrialFailedError(
                     f"its loss after {step} steps is {loss:.6g} where the plain step's is {plain:.6g}"

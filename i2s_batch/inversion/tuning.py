@@ -100,13 +100,14 @@ def prior_of(program: StepProgram, limit: int) -> Candidate:
     return Candidate(program, min(usual, limit))
 
 
-def ladder(prior: Candidate, limit: int, only_compiled: bool = False) -> list[Rung]:
+def ladder(prior: Candidate, limit: int, only_compiled: bool = False, may_capture: bool = False) -> list[Rung]:
     """Return the rungs of a GPU: plain steps, the prior, then what differs from the best in one thing.
 
     Args:
         prior: The candidate that is expected to be the fastest.
         limit: The largest batch that is of use.
         only_compiled: Whether the user asked for compiled steps.
+        may_capture: Whether a graph is to be tried although the prior has none.
     """
     sizes = [size for size in PLAIN_BATCH_SIZES if size <= limit]
 
@@ -121,8 +122,9 @@ def ladder(prior: Candidate, limit: int, only_compiled: bool = False) -> list[Ru
         return [prior]
 
     def other_graph(best: Candidate | None) -> list[Candidate]:
-        has_graph = best is not None and best.program.graph
-        return [replace(best, program=replace(best.program, graph=False))] if best is not None and has_graph else []
+        if best is None or not (best.program.graph or (may_capture and best.program.compiled)):
+            return []
+        return [replace(best, program=replace(best.program, graph=not best.program.graph))]
 
     def fitting(part: int) -> Rung:
         def smaller(best: Candidate | None) -> list[Candidate]:  # where the prior had too little memory

@@ -144,6 +144,19 @@ def test_a_short_run_is_not_worth_measuring_and_takes_the_prior() -> None:
     assert tuning.chosen == best(16) and tuning.seconds is None
 
 
+def test_a_graph_that_no_gpu_has_captured_yet_is_tried_and_kept_only_if_it_gains() -> None:
+    prior = Candidate(NO_GRAPH, 16)
+    times = {plain(1): 9, plain(8): 8, prior: 3.0, best(16): 2.0}
+    machine = Machine(times)
+    budget = Budget(1e6, clock=lambda: machine.now)
+    assert choose(ladder(prior, 1000, may_capture=True), machine.trial, budget, prior).chosen == best(16)
+    refused = Machine({**times, best(16): 2.95})
+    assert choose(ladder(prior, 1000, may_capture=True), refused.trial, budget, prior).chosen == prior
+    untried = Machine(times)
+    assert choose(ladder(prior, 1000), untried.trial, budget, prior).chosen == prior
+    assert best(16) not in untried.tried
+
+
 @pytest.mark.parametrize(
     ("limit", "program", "expected"), [(3, BEST, 3), (100, BEST, 16), (100, PLAIN, 8), (2, PLAIN, 2)]
 )
