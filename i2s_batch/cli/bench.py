@@ -186,15 +186,7 @@ def bench(
     from i2s_batch.models import random_generator
     from i2s_batch.models.loading import generator_weights
 
-    if generator:
-        refuse_without_effect(["--family", "--resolution"], "with --generator, which has its own")
-    if not images:
-        refuse_without_effect(["--steps"], "without --images")
-    if tune:
-        ignored = ["--pairs", "--price-per-hour", "--images", "--batch-size", "--compile"]
-        refuse_without_effect(ignored, "with --tune, which chooses for itself")
-    else:
-        refuse_without_effect(["--tune-seconds"], "without --tune")
+    _refuse_unused(generator, images, tune)
     if images and not generator:
         raise ConfigError("--images needs --generator: random weights embed nothing")
     check_device(device)
@@ -220,6 +212,19 @@ def bench(
         found |= asdict(_on_images(images, decoded, generator, config))
     click.echo(json.dumps(found))
     return 0
+
+
+def _refuse_unused(generator: str | None, images: str | None, tune: bool) -> None:
+    """Raise ConfigError for options that have no effect beside others."""
+    if generator:
+        refuse_without_effect(["--family", "--resolution"], "with --generator, which has its own")
+    if not images:
+        refuse_without_effect(["--steps"], "without --images")
+    if tune:
+        ignored = ["--pairs", "--price-per-hour", "--images", "--batch-size", "--compile", "--no-compile"]
+        refuse_without_effect(ignored, "with --tune, which chooses for itself")
+    else:
+        refuse_without_effect(["--tune-seconds"], "without --tune")
 
 
 def _ladder(weights: GeneratorWeights, device: str, precision: str, seconds: float) -> dict[str, Json]:
