@@ -73,7 +73,7 @@ def test_bench_prints_the_ladder_and_what_it_would_choose(tmp_path: Path, monkey
     found = json.loads(last)
     assert found["chosen"] == {"program": "plain", "batch_size": 8}
     assert [trial["seconds"] for trial in found["trials"]] == [0.01, 0.00125, None]
-    assert lines[1].split() == "plain, batch 8 1.250 ms per step and image, 6.2 s an image".split()
+    assert " ".join(lines[1].split()) == "plain, batch 8 1.250 ms per step and image, 6.2 s an image"
     assert "not used: too little memory" in lines[2] and lines[3].startswith("chosen")
 
 

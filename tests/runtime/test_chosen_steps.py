@@ -17,6 +17,7 @@ from i2s_batch.errors import RunConflictError
 from i2s_batch.inversion.precision import PrecisionChoice
 from i2s_batch.inversion.step_program import StepProgram
 from i2s_batch.inversion.tuning import Candidate, Trial, Tuning
+from i2s_batch.run.pools import Fleet
 from i2s_batch.table.arrays import read_latents
 from tests.runs import embed, job_over
 
@@ -45,6 +46,9 @@ def test_on_a_cpu_auto_is_fp32_and_says_nothing(job: EmbedRunRequest, monkeypatc
     said: list[str] = []
     embed(job, said=said)
     assert recorded(job) == "fp32" and not any("precision" in line for line in said)
+    there = EmbedRun(replace(job, out=f"{job.out}-2"), said.append)
+    there._spec(Fleet(1, "cuda"), spread=2)
+    assert "--precision tf32 or --device cuda is faster" in said.pop(), "the GPUs of a cluster show later"
     usual = replace(job, config=replace(AUTO, precision="fp32"))
     assert EmbedRun(usual, said.append).config == usual.config, "it is the run that fp32 would be"
 
