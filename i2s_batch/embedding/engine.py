@@ -37,6 +37,10 @@ class _CachedTrial:
         self._measure = engine.measure(embed)
         self._known = {one.key: one for one in load_trials(_discard)}
 
+    def is_known(self, candidate: Candidate) -> bool:
+        """Return whether the cache has an outcome."""
+        return self._engine.figure(self._embed, candidate).key in self._known
+
     def __call__(self, candidate: Candidate) -> float:
         """Return the seconds a step and image; raises TrialFailedError."""
         known = self._known.get(self._engine.figure(self._embed, candidate).key)
@@ -85,25 +89,23 @@ class Engine:
         Args:
             embed: The settings of the run.
             limit: The number of images that this worker will see, about.
-            seconds: The time that measuring may take.
+            seconds: The time that measuring may take; with 0 what is cached decides.
         """
         program = choose_program(embed, self._generator)
         if self.device.type != "cuda":
             return Tuning(Candidate(program, min(limit, cpu_batch_size(self.resolution))), (), "a CPU is not measured")
-        if not seconds:
-            return Tuning(prior_of(program, limit), (), "nothing is measured")
         return self.climb(embed, limit, seconds, updates=limit * embed.steps)
 
     def climb(self, embed: EmbedConfig, limit: int, seconds: float, updates: float = float("inf")) -> Tuning:
         """Measure step programs on this device, whatever it is, for so many optimiser steps of an image to come."""
         prior = prior_of(choose_program(embed, self._generator), limit)
-        with tuning_lock(seconds + _LOCK_MARGIN_S) as may_measure:
+        with tuning_lock(seconds + _LOCK_MARGIN_S if seconds else 0.0) as may_measure:
             if not may_measure:
                 return Tuning(prior, (), "another worker of this machine still measures")
             trial = _CachedTrial(self, embed)
             may_capture = OPTIMIZERS.get(embed.optimizer).may_be_capturable
             rungs = ladder(prior, limit, only_compiled=bool(embed.compile), may_capture=may_capture)
-            return choose(rungs, trial, Budget(seconds, updates), prior)
+            return choose(rungs, trial, Budget(seconds, updates), prior, trial.is_known)
 
     def measure(self, embed: EmbedConfig) -> StepTrial:
         """Return what measures candidates on this device."""

@@ -19,6 +19,8 @@ LARGEST_BATCH_SIZE = 32
 # Gain in seconds a step and image for which a candidate replaces the best one: a larger batch that gains less is not
 # worth the images that are lost back to their last checkpoint when the worker dies.
 MINIMUM_GAIN = 0.03
+# What a compiled step that differs from those before costs at least before it can be timed.
+COMPILE_S = 30.0
 # Part of the time of all steps to come that measuring may take: it never gains more than a factor of some.
 SHARE_OF_WORK = 0.1
 
@@ -153,39 +155,47 @@ def ladder(prior: Candidate, limit: int, only_compiled: bool = False, may_captur
     return compiled if only_compiled else [plain, smaller_plain, *compiled]
 
 
-def choose(rungs: Sequence[Rung], trial: Callable[[Candidate], float], budget: Budget, prior: Candidate) -> Tuning:
+def choose(
+    rungs: Sequence[Rung],
+    trial: Callable[[Candidate], float],
+    budget: Budget,
+    prior: Candidate,
+    is_known: Callable[[Candidate], bool] = lambda _: False,
+) -> Tuning:
     """Climb the ladder and return the fastest candidate.
 
-    No trial begins when the budget's time is used up, nor when less is left than the longest trial of its kind took
-    (plain, or compiled, which takes a minute or two). A candidate is tried once. If the prior could not be tried, it is
-    chosen: its gain over plain steps is known to be larger than that of anything else.
+    No trial begins when the budget's time is used up, nor when less is left than one of its kind takes: the longest so
+    far, and for a compiled step other than the prior, which the run would compile anyway, `COMPILE_S` at least. A
+    candidate is tried once. If there was no time for the prior, it is chosen: its gain over plain steps is known to be
+    larger than that of anything else.
 
     Args:
         rungs: The ladder.
         trial: Returns the seconds a step and image of a candidate; raises TrialFailedError.
         budget: The time.
         prior: The candidate that is expected to be the fastest.
+        is_known: Whether the trial of a candidate takes no time.
     """
     trials: dict[Candidate, Trial] = {}
     longest = {False: 0.0, True: 0.0}
     best: Trial | None = None
-    began = budget.clock()
+    began, ended = budget.clock(), "nothing else to try"
     for rung in rungs:
         for candidate in rung(None if best is None else best.candidate):
             if candidate in trials:
                 continue
-            start = budget.clock()
+            start, kind = budget.clock(), candidate.program.compiled
+            needed = longest[kind] if not kind or candidate == prior else max(longest[kind], COMPILE_S)
             left = budget.limit(None if best is None else best.seconds) - (start - began)
-            if left <= longest[candidate.program.compiled]:
-                return _outcome(trials, best, prior, "the time was over")
-            made = _tried(candidate, trial)
-            trials[candidate] = made
-            kind = candidate.program.compiled
+            if left <= needed and not is_known(candidate):
+                ended = "the time was over"
+                break
+            made = trials[candidate] = _tried(candidate, trial)
             longest[kind] = max(longest[kind], budget.clock() - start)
             if not _gains(made, best):
                 break
             best = made
-    return _outcome(trials, best, prior, "nothing else to try")
+    return _outcome(trials, best, prior, ended)
 
 
 def _tried(candidate: Candidate, trial: Callable[[Candidate], float]) -> Trial:

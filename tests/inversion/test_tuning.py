@@ -157,6 +157,29 @@ def test_a_graph_that_no_gpu_has_captured_yet_is_tried_and_kept_only_if_it_gains
     assert best(16) not in untried.tried
 
 
+def test_what_is_known_costs_no_time_and_is_used_however_little_is_left() -> None:
+    times, _, _ = TABLES["a graph costs, and more images gain"]
+    machine = Machine(times)
+    known = [plain(1), plain(8), best(16), Candidate(NO_GRAPH, 16)]
+
+    def recalled(candidate: Candidate) -> float:
+        assert candidate in known, "nothing is measured without time"
+        return times[candidate]
+
+    for seconds, updates in ((0.0, float("inf")), (240.0, 1.0)):
+        budget = Budget(seconds, updates, clock=lambda: machine.now)
+        tuning = choose(ladder(best(16), 1000), recalled, budget, best(16), known.__contains__)
+        assert (tuning.chosen, tuning.ended) == (Candidate(NO_GRAPH, 16), "the time was over")
+        assert [each.candidate for each in tuning.trials] == known
+
+
+def test_a_compilation_beside_the_prior_does_not_begin_in_a_few_seconds() -> None:
+    machine = Machine(TABLES["the prior is the best"][0])
+    budget = Budget(25.0, clock=lambda: machine.now)
+    tuning = choose(ladder(best(16), 1000), machine.trial, budget, best(16), {best(16)}.__contains__)
+    assert machine.tried == [plain(1), plain(8), best(16)] and tuning.ended == "the time was over"
+
+
 @pytest.mark.parametrize(
     ("limit", "program", "expected"), [(3, BEST, 3), (100, BEST, 16), (100, PLAIN, 8), (2, PLAIN, 2)]
 )
