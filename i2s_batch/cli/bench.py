@@ -244,11 +244,10 @@ def _ladder(weights: GeneratorWeights, device: str, precision: str, seconds: flo
             figure = f"{1000 * each.seconds:9.3f} ms per step and image, {embed.steps * each.seconds:.1f} s an image"
         click.echo(f"{each.candidate!s:<40}  {figure}")
     click.echo(f"{'chosen':<40}  {tuning.chosen} ({tuning.ended})")
-    trials: list[Json] = [
-        {"program": one.candidate.program.name, "batch_size": one.candidate.batch_size, "seconds": one.seconds}
-        | {"failure": one.failure}
-        for one in tuning.trials
-    ]
+    trials: list[Json] = []
+    for one in tuning.trials:
+        program, size = one.candidate.program.name, one.candidate.batch_size
+        trials.append({"program": program, "batch_size": size, "seconds": one.seconds, "failure": one.failure})
     chosen: dict[str, Json] = {"program": tuning.chosen.program.name, "batch_size": tuning.chosen.batch_size}
     used: dict[str, Json] = {"device": device_name(engine.device), "precision": precision, "ended": tuning.ended}
     return used | {"chosen": chosen, "trials": trials}
