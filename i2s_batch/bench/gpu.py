@@ -30,7 +30,7 @@ COMPILED_LIMIT_S = 240.0
 # A case is not begun with less time left: no process is up and measured in it.
 LEAST_S = 20.0
 
-_PROGRAM = ("-m", "i2s_batch.bench.gpu_case")
+PROGRAM = ("-m", "i2s_batch.bench.gpu_case")
 
 Line = dict[str, Json]
 
@@ -103,7 +103,7 @@ def run(waiting: list[Case], bench: Bench, beside: int, deadline: float) -> Iter
 def _started(case: Case, bench: Bench, deadline: float) -> _Running:
     given = json.dumps({"case": asdict(case), "bench": asdict(bench)})
     output = tempfile.TemporaryFile()  # noqa: SIM115 - read and closed when the process has ended
-    command = [sys.executable, *_PROGRAM, given]
+    command = [sys.executable, *PROGRAM, given]
     process = subprocess.Popen(command, stdout=output, stderr=output)
     return _Running(case, process, output, deadline)
 

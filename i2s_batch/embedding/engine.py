@@ -22,7 +22,7 @@ from i2s_batch.run.device import device_name, software
 from i2s_batch.run.speed_cache import Measured, load_trials, save_measured, tuning_lock
 
 # Time that a worker waits for another one's measurement beside what that may take: a compilation may outlast it.
-_LOCK_MARGIN_S = 120.0
+LOCK_MARGIN_S = 120.0
 
 
 def _discard(line: str) -> None:
@@ -99,7 +99,7 @@ class Engine:
     def climb(self, embed: EmbedConfig, limit: int, seconds: float, updates: float = float("inf")) -> Tuning:
         """Measure step programs on this device, whatever it is, for so many optimiser steps of an image to come."""
         prior = prior_of(choose_program(embed, self._generator), limit)
-        with tuning_lock(seconds + _LOCK_MARGIN_S if seconds else 0.0) as may_measure:
+        with tuning_lock(seconds + LOCK_MARGIN_S if seconds else 0.0) as may_measure:
             if not may_measure:
                 return Tuning(prior, (), "another worker of this machine still measures")
             trial = _CachedTrial(self, embed)

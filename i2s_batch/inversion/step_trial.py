@@ -103,10 +103,10 @@ class StepTrial:
         embedder = Embedder(self._generator, self._features, config, program=program, learned=learned)
         for position in range(candidate.batch_size):
             if embedder.free:  # the batch is smaller where its memory was not enough
-                embedder.put(str(position), self._image(position))
+                embedder.put(str(position), self.image(position))
         return embedder
 
-    def _image(self, seed: int) -> np.ndarray:
+    def image(self, seed: int) -> np.ndarray:
         """Return an image of the generator; of one that needs labels, a shifted one of its mean latent."""
         like = self._generator.w_avg
         z = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, self._generator.z_dim)))

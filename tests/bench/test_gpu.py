@@ -85,7 +85,7 @@ print(json.dumps({"case": family, "family": family, "s_min": 1.0}))
 
 
 def test_a_case_that_fails_costs_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_PROGRAM", ("-c", CASE))
+    monkeypatch.setattr(gpu, "PROGRAM", ("-c", CASE))
     families = ("sleeps", "dies", "raises", "works", "works")
     waiting = [Case(EAGER, family=family, limit_s=2.0 if family == "sleeps" else 60.0) for family in families]
     lines = list(gpu.run(waiting, bench, beside=2, deadline=time.monotonic() + 90))
@@ -98,7 +98,7 @@ def test_a_case_that_fails_costs_no_other(bench: Bench, monkeypatch: pytest.Monk
 
 
 def test_cases_without_time_are_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "_PROGRAM", ("-c", CASE))
+    monkeypatch.setattr(gpu, "PROGRAM", ("-c", CASE))
     (line,) = gpu.run([Case(EAGER, family="works")], bench, beside=2, deadline=time.monotonic())
     assert line["error"] == "not begun: the time was over"
     assert "failed: works fp32 eager 1: not begun" in gpu.summary([line])

@@ -62,7 +62,7 @@ def build(case: Case, resolution: int, steps: int) -> Any:
     from i2s_batch.inversion.step_program import StepProgram
     from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
 
-    CompiledStep._check = lambda *_: None  # type: ignore[method-assign]  # on the stand-in all values are garbage
+    CompiledStep.check = lambda *_: None  # type: ignore[method-assign]  # on the stand-in all values are garbage
     dtype, maps = set_numerics(case.precision), feature_map_dtype(case.precision)
     generator = build_generator(random_generator(case.family, resolution), "cuda", dtype, maps)
     vgg = build_vgg(random_vgg(), "cuda", dtype, maps)

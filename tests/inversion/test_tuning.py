@@ -200,11 +200,11 @@ def test_a_trial_gives_the_seconds_of_a_step_and_image(candidate: Candidate) -> 
 
 def test_the_images_of_a_trial_are_no_flat_ones() -> None:
     trial = StepTrial(LinearGenerator(), features, EmbedConfig())
-    first, second = trial._image(0), trial._image(1)
+    first, second = trial.image(0), trial.image(1)
     assert first.std() > 1 and not np.array_equal(first, second)
     conditional = LinearGenerator()
     conditional.c_dim = 2
-    assert StepTrial(conditional, features, EmbedConfig())._image(3).shape == first.shape
+    assert StepTrial(conditional, features, EmbedConfig()).image(3).shape == first.shape
 
 
 def without_gradient(variable: torch.Tensor, target: torch.Tensor, target_features: list[torch.Tensor]) -> object:

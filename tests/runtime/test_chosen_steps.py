@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.config import EmbedConfig, EmbedRunConfig
+from i2s_batch.config import EmbedConfig, EmbedRunConfig, RunConfig
 from i2s_batch.embedding import embed_run
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.embedding.engine import Engine
-from i2s_batch.errors import RunConflictError
+from i2s_batch.errors import ClusterError, RunConflictError
 from i2s_batch.inversion.precision import PrecisionChoice
 from i2s_batch.inversion.step_program import StepProgram
 from i2s_batch.inversion.tuning import Candidate, Trial, Tuning
-from i2s_batch.run.pools import Fleet
+from i2s_batch.run.pools import Fleet, InProcessCluster, Pool
 from i2s_batch.table.arrays import read_latents
 from tests.runs import embed, job_over
 
@@ -41,14 +41,27 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+class OtherMachines(InProcessCluster):
+    """A cluster whose machines have GPUs, and which breaks down."""
+
+    def fleet(self, config: RunConfig, units: int, worker_bytes: int) -> Fleet:
+        return Fleet(1, "cuda")
+
+    def pool(self, spec: object, fleet: Fleet) -> Pool:
+        raise ClusterError("scripted")
+
+
 def test_on_a_cpu_auto_is_fp32_and_says_nothing(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     said: list[str] = []
     embed(job, said=said)
     assert recorded(job) == "fp32" and not any("precision" in line for line in said)
     there = EmbedRun(replace(job, out=f"{job.out}-2"), said.append)
-    there._spec(Fleet(1, "cuda"), spread=2)
-    assert "--precision tf32 or --device cuda is faster" in said.pop(), "the GPUs of a cluster show later"
+    with pytest.raises(ClusterError, match="scripted"):
+        there.execute(OtherMachines())
+    assert any("--precision tf32 or --device cuda is faster" in line for line in said), (
+        "the GPUs of a cluster show later"
+    )
     usual = replace(job, config=replace(AUTO, precision="fp32"))
     assert EmbedRun(usual, said.append).config == usual.config, "it is the run that fp32 would be"
 

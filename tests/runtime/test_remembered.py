@@ -174,7 +174,7 @@ def test_a_cpu_is_not_measured_and_a_busy_lock_gives_the_prior(monkeypatch: pyte
     worker = Engine(generator, features, "cpu", "fp32")
     assert worker.tune(EmbedConfig(), limit=1, seconds=100).chosen == Candidate(PLAIN, 1)
     assert worker.tune(EmbedConfig(), limit=100, seconds=100).chosen == Candidate(PLAIN, 4)
-    monkeypatch.setattr(engine, "_LOCK_MARGIN_S", 0.0)
+    monkeypatch.setattr(engine, "LOCK_MARGIN_S", 0.0)
     with tuning_lock(0.0):
         tuning = worker.climb(EmbedConfig(), limit=100, seconds=0.01)
     assert (tuning.chosen, tuning.trials) == (Candidate(PLAIN, 8), ())
