@@ -62,11 +62,11 @@ class StyledActivation(torch.autograd.Function):
         if t.dtype == torch.bfloat16:  # one pass over x; rounding to bfloat16 has cost more than the difference can
             variance = ((f * f).sum((1, 3, 4)) / n - mean * mean).clamp_min(0)
         else:
-            variance = (f - planes(mean)).square().sum((1, 3, 4)) / n
+            variance = (f - _planes(mean)).square().sum((1, 3, 4)) / n
         r = torch.rsqrt(variance + 1e-8)
         a = r * scale
         ctx.save_for_backward(x, mean, r, a)
-        return cast(f * planes(a) + planes(shift - mean * a), t.dtype)
+        return cast(f * _planes(a) + _planes(shift - mean * a), t.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
@@ -77,12 +77,12 @@ class StyledActivation(torch.autograd.Function):
         of_scale = r * ((g * f).sum((1, 3, 4)) - mean * of_shift)
         b = -a * r * of_scale / n
         d = -(a * of_shift) / n - mean * b
-        inner = g * planes(a) + f * planes(b) + planes(d)
+        inner = g * _planes(a) + f * _planes(b) + _planes(d)
         of_t = cast(torch.where(f > 0, inner, inner * LRELU_SLOPE), gradient.dtype)
         return of_t, None, None, None, of_scale, of_shift
 
 
-def planes(x: torch.Tensor) -> torch.Tensor:
+def _planes(x: torch.Tensor) -> torch.Tensor:
     """Return a number for each image and channel, [B, C], in the shape that meets [B, G, C, H, W]."""
     return x[:, None, :, None, None]
 
@@ -119,7 +119,7 @@ class Colours(torch.autograd.Function):
         """Return the colours, in float32 or wider."""
         ctx.save_for_backward(x, weight)
         f, w = wide(x), wide(weight)
-        return torch.stack([(f * planes(w[:, colour])).sum(2) for colour in range(weight.shape[1])], 2)
+        return torch.stack([(f * _planes(w[:, colour])).sum(2) for colour in range(weight.shape[1])], 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
@@ -129,7 +129,7 @@ class Colours(torch.autograd.Function):
         of_x, of_weight = None, []
         for colour in range(weight.shape[1]):
             g = gradient[:, :, colour, None]
-            part = g * planes(w[:, colour])
+            part = g * _planes(w[:, colour])
             of_x = part if of_x is None else of_x + part
             if ctx.needs_input_grad[1]:
                 of_weight.append((g * f).sum((1, 3, 4)))

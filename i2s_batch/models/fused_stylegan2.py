@@ -7,8 +7,6 @@ took two thirds of a step on an H200 (docs/gpu.md). Colours are sums of channels
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 
@@ -20,8 +18,6 @@ from i2s_batch.models.fused_operators import (
     space_to_depth,
     upsample_colours,
 )
-from i2s_batch.models.modulated_activation import LastColours, Modulated, ModulatedColours
-from i2s_batch.models.network_layout import layer_resolution
 from i2s_batch.models.operators import LRELU_SLOPE, blur_kernel, clamped
 from i2s_batch.models.stylegan2 import FIR, ModulatedLayer, StyleGAN2, ToRGB
 from i2s_batch.models.weights import GeneratorWeights
@@ -34,23 +30,7 @@ class FusedStyleGAN2(StyleGAN2):
 
     def forward(self, ws: torch.Tensor) -> torch.Tensor:
         """Map `ws` [B, L, w_dim] to images [B, 3, R, R]."""
-        if self._shortcuts:  # sums of two branches are between layers and colours
-            return self._synthesis(ws)
-        layers = [cast(_FusedLayer, layer) for layer in self.layers]
-        styles = [layer.style(ws[:, i]) for i, layer in enumerate(layers)]
-        x = self.const.expand(ws.shape[0], -1, -1, -1)
-        x = x * styles[0][:, :, None, None].to(x.dtype)
-        image: torch.Tensor | None = None
-        for i, layer in enumerate(layers, start=1):
-            r, following = str(layer_resolution(i)), styles[i] if i < len(layers) else None
-            colours = cast(_FusedToRGB, self.to_rgb[r]) if i % 2 and r in self.to_rgb else None
-            weight = None if colours is None else colours.modulated(ws[:, i])
-            x, sums = layer.to_next(x, styles[i - 1], following, weight)
-            if colours is not None:
-                rgb = colours.finished(sums).to(ws.dtype)
-                image = rgb if image is None else rgb + self._enlarged(image)
-        assert image is not None
-        return image
+        return self._synthesis(ws)
 
     @staticmethod
     def _make_layer(*arguments: object) -> ModulatedLayer:
@@ -82,27 +62,6 @@ class _FusedLayer(ModulatedLayer):
     def _upsampling(self, x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, self.weight, None, padding=1)
 
-    def to_next(
-        self, x: torch.Tensor, s: torch.Tensor, following: torch.Tensor | None, weight: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map `x`, which is modulated by the style `s` already, to the modulated input of the next layer and colours.
-
-        Where there is no `following` style, or no `weight` of colours, that part of the result stands for nothing.
-        """
-        d = torch.rsqrt(F.linear(s.square(), self.power) + 1e-8) * self._gain
-        c = self._upsampling(x) if self._up else F.conv2d(x, self.weight, padding=1)
-        c = torch.unflatten(c, 1, (4 if self._up else 1, -1))  # [B, G, C, H, W]
-        given = (c, d, self.noise, self.bias)
-        if following is None:
-            assert weight is not None
-            sums = LastColours.apply(*given, weight, self._clamp)
-            return sums, sums
-        if weight is None:
-            x = Modulated.apply(*given, following, self._clamp).flatten(1, 2)
-            return (depth_to_space(x) if self._up else x), x
-        x, sums = ModulatedColours.apply(*given, following, weight, self._clamp)
-        return x.flatten(1, 2), sums
-
     def _activation(self, x: torch.Tensor, d: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         # The stored noise alone: maps of an image's own are computed by the plain operators.
         # Without in-place operators, a compiler joins these to one.
@@ -113,15 +72,6 @@ class _FusedLayer(ModulatedLayer):
 
 
 class _FusedToRGB(ToRGB):
-    def modulated(self, w: torch.Tensor) -> torch.Tensor:
-        """Return the weight of each image, [B, 3, C], for w [B, w_dim]."""
-        weight: torch.Tensor = self.weight * self.style(w)[:, None]
-        return weight
-
-    def finished(self, sums: torch.Tensor) -> torch.Tensor:
-        """Return the colours [B, 3, H, W] of sums over channels [B, 1, 3, H, W]."""
-        return clamped(sums[:, 0] + self.bias[..., None], self._clamp)
-
     def _product(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         colours: torch.Tensor = Colours.apply(x[:, None], weight)[:, 0]
         return colours + self.bias[..., None]

@@ -18,7 +18,6 @@ from i2s_batch.models.fused_operators import (
     space_to_depth,
     upsample_colours,
 )
-from i2s_batch.models.modulated_activation import LastColours, Modulated, ModulatedColours
 from i2s_batch.models.operators import blur_kernel, styled_instance_norm, upsample_fir
 
 from .test_networks import codes, small
@@ -149,67 +148,3 @@ def test_bfloat16_activations_give_images_near_those_of_float32(family: str) -> 
     image = build_fused(weights, "cpu", torch.float32, torch.bfloat16)(ws)
     assert image.dtype == torch.float32
     assert 0 < (image - exact).square().mean().sqrt() < 0.03 * exact.std()
-
-
-def modulated_inputs(groups: int) -> tuple[torch.Tensor, ...]:
-    """c, d, noise, bias, s and the weight of the colours, of two images with three channels."""
-    shapes = ((2, groups, 3, 4, 4), (2, 3), (groups, 1, 4, 4), (3, 1, 1), (2, 3), (2, 3, 3))
-    return tuple(normal(*shape, seed=seed) for seed, shape in enumerate(shapes))
-
-
-def by_formula(c, d, noise, bias, s, weight, limit):
-    """The same in plain operators: the input of the next convolution, and the colours."""
-    z = F.leaky_relu(c * d[:, None, :, None, None] + noise + bias, 0.2)
-    z = z if limit is None else z.clamp(-limit, limit)
-    return z * s[:, None, :, None, None], torch.einsum("bgchw,bkc->bgkhw", z, weight)
-
-
-@pytest.mark.parametrize("limit", [None, 0.7])
-@pytest.mark.parametrize("groups", [1, 4])
-def test_modulated_activations_and_their_gradients_are_those_of_plain_operators(
-    groups: int, limit: float | None
-) -> None:
-    inputs = modulated_inputs(groups)
-    frozen = inputs[2:4]
-    towards = normal(2, groups, 3, 4, 4, seed=7), normal(2, groups, 3, 4, 4, seed=8)
-
-    def gradients(function, which: tuple[int, ...]) -> list[torch.Tensor]:
-        leaves = [each.clone().requires_grad_() for each in (*inputs[:2], *inputs[4:])]
-        results = function(*leaves[:2], *frozen, *leaves[2:])
-        results = results if isinstance(results, tuple) else (results,)
-        total = sum((result * towards[k]).sum() for result, k in zip(results, which, strict=True))
-        found = torch.autograd.grad(total, leaves, allow_unused=True)
-        return [*(result.detach() for result in results), *(each for each in found if each is not None)]
-
-    cases = [
-        (lambda c, d, n, b, s, w: Modulated.apply(c, d, n, b, s, limit), (0,)),
-        (lambda *all: ModulatedColours.apply(*all, limit), (0, 1)),
-        (lambda c, d, n, b, s, w: LastColours.apply(c, d, n, b, w, limit), (1,)),
-    ]
-    for function, which in cases:
-
-        def plain(*all, which=which):
-            both = by_formula(*all, limit)
-            return tuple(both[k] for k in which)
-
-        found, expected = gradients(function, which), gradients(plain, which)
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert (one - other).abs().max() <= 1e-12 * other.abs().max().clamp_min(1)
-
-
-def test_modulated_activations_have_the_gradients_of_finite_differences() -> None:
-    c, d, noise, bias, s, weight = (each.requires_grad_(k not in (2, 3)) for k, each in enumerate(modulated_inputs(4)))
-    assert torch.autograd.gradcheck(ModulatedColours.apply, (c, d, noise, bias, s, weight, None))
-    assert torch.autograd.gradcheck(Modulated.apply, (c, d, noise, bias, s, None))
-    assert torch.autograd.gradcheck(LastColours.apply, (c, d, noise, bias, weight, None))
-
-
-def test_modulated_activations_keep_the_output_of_the_convolution_alone() -> None:
-    """Beside it only what is small: of all tensors that autograd keeps, one has the size of a feature map."""
-    c, d, noise, bias, s, weight = modulated_inputs(1)
-    c.requires_grad_()
-    kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
-        ModulatedColours.apply(c, d, noise, bias, s, weight, None)
-    assert kept.count(c.numel()) == 1 and max(kept) == c.numel()
