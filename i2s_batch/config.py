@@ -20,6 +20,7 @@ PICTURE_FORMATS = ("png", "jpeg", "webp")
 PICTURE_OUTPUTS = ("files", "webdataset", "parquet")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+AUTO_PRECISION = "auto"  # the fastest that is as good as fp32 on the device (`inversion.precision`)
 NOISE_OBJECTIVES = ("pixel", "loss")
 NOISE = ("drop", "keep")  # the noise maps of an image that is edited
 DEVICES = ("auto", "cpu", "cuda")
@@ -207,7 +208,8 @@ class RunConfig:
     """Holds how a run over many images is carried out, whatever it does with them. None means auto.
 
     Attributes:
-        precision: Arithmetic of the networks, one of `PRECISIONS`.
+        precision: Arithmetic of the networks, one of `PRECISIONS`; of a run that embeds also `AUTO_PRECISION`, in place
+            of which the run records what it chose.
         device: Where the workers compute, one of `DEVICES`.
         batch_size: Images in a batch of one worker; None chooses by measurement.
         actors: Number of workers; None starts one for each GPU, or one for each CPU core.
@@ -231,7 +233,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("precision", self.precision, (*PRECISIONS, AUTO_PRECISION))
         _check_choice("device", self.device, DEVICES)
         if self.actors is not None:
             _check(1 <= self.actors <= 100_000, f"actors is {self.actors}; it must be at least 1, or auto")
@@ -255,6 +257,7 @@ class EmbedRunConfig(RunConfig):
     Attributes:
         embed: The settings of each image.
         checkpoint_every_s: Seconds between two checkpoints of the images in flight.
+        tune_s: Seconds that a worker on a GPU may spend on measuring how its steps run fastest; 0 measures nothing.
         grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
         source_moved: Whether SOURCE may lie elsewhere than the run recorded, if its images prove to be the same.
         preset: The name of the preset that `embed` was made from, for people; empty without one.
@@ -268,6 +271,7 @@ class EmbedRunConfig(RunConfig):
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
+    tune_s: float = 240.0
     grow: bool = False
     source_moved: bool = False
     preset: str = ""
@@ -293,6 +297,7 @@ class EmbedRunConfig(RunConfig):
             self.checkpoint_every_s > 0,
             f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
         )
+        _check(0 <= self.tune_s <= 400, f"tuning time is {self.tune_s}; it must be between 0 and 400 s")
 
     @property
     def box_columns(self) -> tuple[str, ...]:
@@ -330,6 +335,7 @@ class EditConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("picture format", self.picture_format, PICTURE_FORMATS)
         _check_choice("output", self.output, PICTURE_OUTPUTS)
         alone = f"output is {self.output}, but comparisons side by side are files, one an image; leave one of them out"

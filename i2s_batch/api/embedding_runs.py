@@ -75,7 +75,7 @@ def preview_embed(
     request = _request(source, out, generator, vgg, options)
     with session(progress) as report:
         run = EmbedRun(request, report)
-        return run.describe(), request.config, run.generator.fingerprint
+        return run.describe(), run.config, run.generator.fingerprint
 
 
 def _request(

@@ -14,6 +14,7 @@ from i2s_batch.cli.preset_option import preset_option
 from i2s_batch.cli.settings_file import config_option
 from i2s_batch.config import (
     ALIGNMENTS,
+    AUTO_PRECISION,
     DEVICES,
     FACES,
     FITS,
@@ -22,6 +23,7 @@ from i2s_batch.config import (
     SPACES,
     TERMS,
     EmbedConfig,
+    RunConfig,
 )
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 
@@ -269,6 +271,15 @@ def embed_run_options(command: F) -> F:
             help="Seconds between two checkpoints of the images in flight.",
         ),
         option(
+            "--tune-seconds",
+            "tune_s",
+            group=SPEED,
+            default=240.0,
+            metavar="SECONDS",
+            help="Seconds that a worker on a GPU may measure how its steps run fastest, with --batch-size auto; what "
+            "it finds is cached, and 0 measures nothing.",
+        ),
+        option(
             "--source-moved",
             group=RUN,
             is_flag=True,
@@ -282,7 +293,7 @@ def embed_run_options(command: F) -> F:
             help="Compile the step of a full batch. Default: only on a GPU in tf32 or bf16, from 256 pixels on.",
         ),
     ]
-    return run_options(_decorated(command, options))
+    return run_options(_decorated(command, options), embeds=True)
 
 
 def align_options(command: F) -> F:
@@ -394,8 +405,10 @@ def min_size_option(command: F) -> F:
     )(command)
 
 
-def run_options(command: F) -> F:
-    """Give a command the options of every run, which are `config.RunConfig`."""
+def run_options(command: F, embeds: bool = False) -> F:
+    """Give a command the options of every run, which are `config.RunConfig`; `embeds`: whether it embeds images."""
+    usual = AUTO_PRECISION if embeds else RunConfig.precision
+    auto = "auto is the fastest that is as good as fp32 on the device, and " if embeds else ""
     options = [
         option("--dry-run", group=RUN, is_flag=True, help="Print as JSON what would be done, and stop."),
         option("--retry-failed", group=RUN, is_flag=True, help="Try the images again whose row is not ok."),
@@ -423,9 +436,9 @@ def run_options(command: F) -> F:
         option(
             "--precision",
             group=SPEED,
-            type=click.Choice(PRECISIONS),
-            default="fp32",
-            help="Precision of the networks; tf32 and bf16 are faster on a GPU.",
+            type=click.Choice((AUTO_PRECISION, *PRECISIONS) if embeds else PRECISIONS),
+            default=usual,
+            help=f"Precision of the networks; {auto}tf32 and bf16 are faster on a GPU.",
         ),
         option(
             "--batch-size",

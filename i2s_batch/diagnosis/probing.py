@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
+
+from i2s_batch.storage.exclusive import has_locks
 
 _PROBE = bytes(1 << 16)  # more than a full file system takes in the metadata of a file
 
@@ -46,9 +47,7 @@ def missing_features(folder: Path) -> list[str]:
                 second.hardlink_to(first)
             except OSError:
                 lacking.append("hard links")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not has_locks(file):
                 lacking.append("locks")
     finally:
         for each in (first, second):

@@ -15,7 +15,7 @@ from i2s_batch.diagnosis.workers import Workers
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.plurals import counted
 from i2s_batch.run.estimates import Estimate, Work, estimates
-from i2s_batch.run.speed_cache import Measured, save_measured
+from i2s_batch.run.speed_cache import Measured, named_program, save_measured
 from i2s_batch.run.terminal import duration
 
 # Workers on a CPU share caches and memory: as many are measured at once as a run has, up to this number.
@@ -64,7 +64,8 @@ def _figure(one: Speed, generator: GeneratorWeights, asked: Asked, found: tuple[
     seconds, image_s, start_s = found
     precision = asked.config.precision
     key = (one.device, generator.fingerprint, precision, one.batch_size)
-    return Measured(*key, seconds, one.program, one.software, image_s, start_s)
+    program = named_program(one.program, asked.config.embed.optimizer)
+    return Measured(*key, seconds, program, one.software, image_s, start_s)
 
 
 def _as_run(one: Speed, seconds: float, workers: Workers) -> Finding:

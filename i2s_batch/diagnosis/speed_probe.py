@@ -11,6 +11,8 @@ import numpy as np
 
 from i2s_batch.config import EmbedConfig, EmbedRunConfig, ImageSettings
 from i2s_batch.inversion.learned import Learned
+from i2s_batch.inversion.step_program import PLAIN
+from i2s_batch.inversion.tuning import Candidate
 from i2s_batch.models import GeneratorWeights, VGGWeights
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Speed:
     Attributes:
         device: The device's name.
         batch_size: The images in a batch, as a run would have them.
-        program: plain or compiled, likewise.
+        program: The name of the step program, likewise.
         plain_s: The seconds of a plain step of one image.
         seconds: The seconds of a step and image as a run would take them.
         image_s: The seconds that an image takes beside its steps: the last evaluation, and the metrics.
@@ -84,10 +86,12 @@ def measure(asked: SpeedAsked) -> Speed:
         engine = Engine(asked.generator, asked.vgg, asked.device, asked.config.precision, asked.learned)
         built_s = time.perf_counter() - began
         endless = _endless(asked.config.embed)
-        size = asked.config.batch_size or engine.choose_batch_size(endless, asked.most_slots)
-        size = max(1, min(size, asked.most_slots))
-        _, plain_s, _, _, _ = _timed(engine, replace(endless, compile=False), 1)
-        first_s, seconds, steps, program, warning = _timed(engine, endless, size)
+        # What a run has measured here decides; to measure it now would take minutes.
+        tuned = None if asked.config.batch_size else engine.tune(endless, asked.most_slots, seconds=0).chosen
+        size = asked.config.batch_size if tuned is None else tuned.batch_size
+        size = max(1, min(size or 1, asked.most_slots))
+        _, plain_s, _, _, _ = _timed(engine, replace(endless, compile=False), 1, None)
+        first_s, seconds, steps, program, warning = _timed(engine, endless, size, tuned)
         image_s = _rest_of_image(engine, replace(endless, compile=False, steps=_SHORT), plain_s)
         name = device_name(engine.device)
     return Speed(name, size, program, plain_s, seconds, image_s, built_s + first_s, steps, software(), warning)
@@ -103,14 +107,16 @@ def _pixels(resolution: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
 
 
-def _timed(engine: Engine, embed: EmbedConfig, size: int) -> tuple[float, float, int, str, str]:
+def _timed(
+    engine: Engine, embed: EmbedConfig, size: int, tuned: Candidate | None
+) -> tuple[float, float, int, str, str]:
     """Time steps of a full batch.
 
     Returns:
         The seconds of the first step; those of a step and image after it; the steps that were timed; the program; and
         what the compiler could not do.
     """
-    embedder = engine.embedder(ImageSettings(embed), size)
+    embedder = engine.embedder(ImageSettings(embed), size, None if tuned is None else tuned.program)
     for number in range(size):
         embedder.put(str(number), _pixels(engine.resolution, number))
     began = time.perf_counter()
@@ -129,7 +135,7 @@ def _timed(engine: Engine, embed: EmbedConfig, size: int) -> tuple[float, float,
     _wait(engine)
     seconds = (time.perf_counter() - began) / made / size
     warning = embedder.take_warning()
-    return first_s, seconds, made, "compiled" if embedder.program.compiled and not warning else "plain", warning
+    return first_s, seconds, made, PLAIN.name if warning else embedder.program.name, warning
 
 
 def _wait(engine: Engine) -> None:

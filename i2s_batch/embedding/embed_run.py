@@ -10,7 +10,7 @@ from functools import cached_property
 import msgspec
 import pyarrow as pa
 
-from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
+from i2s_batch.config import AUTO_PRECISION, PRECISIONS, EmbedRunConfig, ImageSettings, Json, RunConfig
 from i2s_batch.embedding.alignment_warning import alignment_warning, sampled
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
@@ -25,6 +25,7 @@ from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.learned_lbfgs import POINTS
 from i2s_batch.inversion.noise_stage import without_noise
+from i2s_batch.inversion.precision import device_precision
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.models.noise_maps import NoiseLayout
@@ -96,7 +97,10 @@ class EmbedRun(Run):
         self._config, self._report, self._store = request.config, report, open_store(request.out)
         self._moves: tuple[tuple[str, str], ...] = ()
         self._moved: RunRecord | None = None  # the record of a run whose source has proved to have moved
+        self._recorded_precision, self._chose_without_gpu = "", False
         self._early_plan = self._look_first()
+        request = self._request = self._resolved(request)
+        self._config = request.config
         show_stage(report, "reading the networks")
         self._vgg = vgg_weights(request.vgg)
         embed = request.config.embed
@@ -120,6 +124,22 @@ class EmbedRun(Run):
         record = replace(record, in_process=in_process, command=command, max_failed_fraction=others)
         record = replace(record, preset=request.config.preset or None)
         super().__init__(request.out, request.config, record, generator, report)
+
+    @property
+    def config(self) -> EmbedRunConfig:
+        """Return the settings of the run, with the precision that `auto` has come to."""
+        return self._request.config
+
+    def _resolved(self, request: EmbedRunRequest) -> EmbedRunRequest:
+        """Return the request with its precision chosen: that of the run in OUT, or for a new run by the device."""
+        config = request.config
+        if config.precision == AUTO_PRECISION and self._recorded_precision:
+            return replace(request, config=replace(config, precision=self._recorded_precision))
+        choice = device_precision(config.precision, config.device)
+        self._chose_without_gpu = config.precision == AUTO_PRECISION and not choice.reason
+        if choice.reason:
+            self._report(choice.reason)
+        return replace(request, config=replace(config, precision=choice.precision))
 
     def _settings(self) -> Iterable[ImageSettings]:
         """Return all settings that images of the run are embedded with."""
@@ -165,11 +185,17 @@ class EmbedRun(Run):
         request = self._request
 
         def asked(existing: RunRecord) -> RunRecord:
-            record = new_record(request.source, _identity(request.config), existing.generator, existing.vgg, {})
+            config, recorded = request.config, existing.settings.precision
+            if config.precision == AUTO_PRECISION:
+                config = replace(config, precision=recorded if recorded in PRECISIONS else RunConfig.precision)
+            record = new_record(request.source, _identity(config), existing.generator, existing.vgg, {})
             return self._same_source(existing, record)
 
         found = run_at(self._store, asked, self._config.overwrite)
-        return None if found.resumed is not None else self._new_plan()
+        if found.resumed is None:
+            return self._new_plan()
+        self._recorded_precision = found.resumed.settings.precision
+        return None
 
     def _make_plan(self) -> Plan:
         return self._early_plan or self._new_plan()
@@ -320,6 +346,9 @@ class EmbedRun(Run):
             self._report(f"{counted(new, 'new image')} in SOURCE; add --update to embed {'it' if new == 1 else 'them'}")
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
+        if self._chose_without_gpu and fleet.device == "cuda":
+            faster = "a run with --precision tf32 or --device cuda is faster on the workers' GPUs"
+            self._report(f"precision: fp32, because this machine sees no GPU; {faster}")
         what = (self._store.url, self._request.config, self.generator, self._vgg)
         here = (fleet.device, spread, fleet.threads)
         return EmbedSpec(*what, *here, self._record.row_origin, self._request.learned, fleet.cores)

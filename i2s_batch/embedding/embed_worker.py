@@ -29,6 +29,7 @@ from i2s_batch.images.read.decoding import decode_file, encode_image
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.memory import keep_freed_memory
+from i2s_batch.inversion.step_program import StepProgram
 from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.models.noise_maps import NoiseLayout
 from i2s_batch.output.layout import RunLayout
@@ -116,9 +117,10 @@ class EmbedWorker:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision, spec.learned)
-        chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
-        self.slots = max(1, min(chosen, spec.max_slots))
         self._settings = ImageSettings(spec.config.embed)
+        self._tuned: StepProgram | None = None
+        self._warnings: list[str] = []
+        self.slots = max(1, min(spec.config.batch_size or self._tune(spec.max_slots), spec.max_slots))
         self._targets = Targets(spec.config, self._engine.resolution)
         self._settled = threading.Lock()  # held while anything but a step is done
         self._embedder = self._new_embedder(self._settings, self.slots)
@@ -136,9 +138,19 @@ class EmbedWorker:
         self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedImage]] = {}
         self._writing: list[Future[Finished]] = []
         self._checkpointing: list[Future[None]] = []
-        self._warnings: list[str] = []
         self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
         self._interrupted = threading.Event()
+
+    def _tune(self, limit: int) -> int:
+        """Choose how steps run, and return how many images go in a batch; report what was measured now."""
+        tuning = self._engine.tune(self._config.embed, limit, self._config.tune_s)
+        self._tuned = tuning.chosen.program
+        failures = [each for each in tuning.trials if each.failure is not None]
+        self._warnings += [f"step program not used: {each.candidate} ({each.failure})" for each in failures]
+        if tuning.seconds is not None:
+            figure = f"{1000 * tuning.seconds:.3g} ms per step and image"
+            self._warnings.append(f"step program: {tuning.chosen}, {figure} (of {len(tuning.trials)} measured)")
+        return tuning.chosen.batch_size
 
     def advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
         """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable.
@@ -227,7 +239,9 @@ class EmbedWorker:
 
     def _new_embedder(self, settings: ImageSettings, slots: int) -> Embedder:
         """Return an embedder whose images in flight can be saved while it computes a step."""
-        embedder = self._engine.embedder(settings, slots)
+        # What was measured holds for the settings of the run; images of a study may have others.
+        tuned = self._tuned if settings == ImageSettings(self._config.embed) else None
+        embedder = self._engine.embedder(settings, slots, tuned)
         embedder.computing = _Released(self._settled)
         return embedder
 
@@ -322,14 +336,22 @@ class EmbedWorker:
             message = f"the loss was not finite after {result.steps} steps"
             self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
-        row = result_row(task, image, result, self._device_name, self.name)
-        if row.latent is None or not np.isfinite(row.latent).all():
+        if result.latent is None or not np.isfinite(result.latent.astype(np.float32)).all():
             message = "the latent is not finite in float32, in which the table holds it"
             self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
         if self._config.embed.noise_steps and result.noise is None:
             self._warnings.append(f"the noise maps of {task.image_id!r} were not finite; it keeps the stored noise")
-        self._submit_row(task, row, result)
+        self._writing.append(self._writer.submit(self._finish_result, task, image, result))
+
+    def _finish_result(self, task: Task[EmbedUnit], image: LoadedImage, result: EmbedResult) -> Finished:
+        """Make the row of a result, whose metrics are computed here and not between two steps, and make it durable."""
+        row = result_row(task, image, result, self._device_name, self.name)
+        return self._finish(task, self._named(task, row), result)
+
+    def _named(self, task: Task[EmbedUnit], row: Row) -> Row:
+        """Return a row with the fingerprint of the generator that its settings embed with."""
+        return replace(row, generator_fingerprint=self._engine.fingerprint(task.unit.settings))
 
     def _write_failure(
         self,
@@ -340,11 +362,7 @@ class EmbedWorker:
         result: EmbedResult | None = None,
     ) -> None:
         row = failed_row(task, image, status, error, result, self._device_name, self.name)
-        self._submit_row(task, row)
-
-    def _submit_row(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None = None) -> None:
-        row = replace(row, generator_fingerprint=self._engine.fingerprint(task.unit.settings))
-        self._writing.append(self._writer.submit(self._finish, task, row, result))
+        self._writing.append(self._writer.submit(self._finish, task, self._named(task, row), None))
 
     def _finish(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None) -> Finished:
         """Make a row durable, and before it the files that others need of the image: a row promises that they exist."""

@@ -102,10 +102,10 @@ class CompiledStep:
             for function in (self._fast.losses, self._plain_update)
         )
         program = partial(evaluate, losses)
-        self._check(program(*arguments), *arguments)
+        self.check(program(*arguments), *arguments)
         return program, update
 
-    def _check(
+    def check(
         self,
         outcome: tuple[torch.Tensor, ...],
         variable: torch.Tensor,

@@ -12,6 +12,7 @@ from i2s_batch.config import EmbedRunConfig, Json
 from i2s_batch.run.speed_cache import Measured
 
 CPU = "cpu ("  # with which the name of a CPU begins (run.device.device_name)
+COMPILED = "compiled"  # with which the name of a compiled step program begins (inversion.step_program)
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Work:
         steps: The steps of an image.
         batch_size: The images in a batch, if that is asked for.
         compiled: Whether the step is compiled; None where the device decides.
+        optimizer: The optimizer.
     """
 
     generator: str
@@ -33,18 +35,21 @@ class Work:
     steps: int
     batch_size: int | None = None
     compiled: bool | None = None
+    optimizer: str = "adam"
 
     @classmethod
     def of(cls, generator: str, config: EmbedRunConfig, images: int) -> Work:
         """Return the work of a run with these settings; images that end early take less."""
         steps = config.embed.steps + config.embed.noise_steps
-        return cls(generator, config.precision, images, steps, config.batch_size, config.embed.compile)
+        how = (config.batch_size, config.embed.compile, config.embed.optimizer)
+        return cls(generator, config.precision, images, steps, *how)
 
     def suits(self, one: Measured) -> bool:
-        """Return whether a figure is of this generator and precision, and of a step that would be taken."""
+        """Return whether a figure is of this generator, precision and optimizer, and of a step that would be taken."""
         compiled = False if self.compiled is None and one.device.startswith(CPU) else self.compiled
-        program = None if compiled is None else "compiled" if compiled else "plain"
-        return (one.generator, one.precision) == (self.generator, self.precision) and program in (None, one.program)
+        is_compiled = one.program.startswith(COMPILED)
+        measured = (one.generator, one.precision, one.optimizer)
+        return measured == (self.generator, self.precision, self.optimizer) and compiled in (None, is_compiled)
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,17 @@ def wait_for_lock(file: IO[Any]) -> bool:
     return True
 
 
+def has_locks(file: IO[Any]) -> bool:
+    """Return whether the system, and the file system of an open file that nobody else has opened, have locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def try_lock(file: IO[Any]) -> bool:
     """Lock an open file unless another process holds its lock; return whether that is not so, or there are no locks."""
     if fcntl is None:
