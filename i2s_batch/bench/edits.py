@@ -112,14 +112,14 @@ def recipe_of(text: str, learned: Learned | None = None) -> BenchRecipe:
     """Return the recipe of settings such as `optimizer=lbfgs,steps=300` or `preset=fast,steps=100`.
 
     Args:
-        text: Names and values of `EmbedConfig`, beside them `preset`.
+        text: Names and values of `EmbedConfig`, beside them `preset`; `none` switches a setting off.
         learned: The learned file, for recipes that need one.
 
     Raises:
         ConfigError: A setting has another name, or a value outside its limits, or needs a learned file.
     """
     known = {each.name for each in fields(EmbedConfig)} - _FIXED | {"preset"}
-    values: dict[str, int | float | str] = {}
+    values: dict[str, int | float | str | None] = {}
     for pair in text.split(","):
         name, equals, value = pair.strip().partition("=")
         name = name.replace("-", "_")
@@ -136,7 +136,9 @@ def recipe_of(text: str, learned: Learned | None = None) -> BenchRecipe:
     return BenchRecipe(text, replace(embed, learned=learned.fingerprint), learned)
 
 
-def _value(text: str) -> int | float | str:
+def _value(text: str) -> int | float | str | None:
+    if text.lower() == "none":
+        return None
     for kind in (int, float):
         try:
             return kind(text)
