@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 from i2s_batch.api.learned_files import learned_location, with_learned
@@ -18,6 +18,7 @@ from i2s_batch.diagnosis.findings import FAIL, Finding, Section, fault, worst
 from i2s_batch.diagnosis.node_report import NodeReport
 from i2s_batch.diagnosis.registered import Check
 from i2s_batch.errors import ClusterError, ConfigError
+from i2s_batch.inversion.precision import device_precision
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def asked_of(
     if price_per_hour is not None and not 0 < price_per_hour < float("inf"):
         raise ConfigError(f"price per hour is {price_per_hour}; it must be finite and above 0")
     config, learned = embed_run_config(options), None
+    config = replace(config, precision=device_precision(config.precision, config.device).precision)
     networks = ("" if generator is None else path_or_url("generator", generator), path_or_url("vgg", vgg))
     if generator is not None:
         config, learned = with_learned(config, learned_location(options), *networks)

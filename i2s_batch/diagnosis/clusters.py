@@ -42,7 +42,10 @@ def check(asked: Asked, known: Known) -> Iterator[Finding]:
         yield ok("cluster", f"a run joins the one {'of this process' if address == OWN else f'at {address}'}")
         return
     if installed("ray") == "not installed":
-        yield fail("cluster", "Ray is not installed", "pip install ray, or add --in-process")
+        if (asked.config.actors or 1) > 1 or asked.config.in_process is False:
+            yield fail("cluster", "Ray is not installed", "pip install 'ray[default]', or work with one worker")
+        else:
+            yield ok("cluster", "Ray is not installed; a run works in its own process")
         return
     try:
         with socket.socket() as listening:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from i2s_batch.inversion.batch_size import GPU_BATCH_SIZES
+from i2s_batch.inversion.tuning import LARGEST_BATCH_SIZE
 from i2s_batch.plurals import counted
 
 
@@ -25,5 +25,5 @@ class Workers:
 
     def most_slots(self, images: int | None) -> int:
         """Return the most images of a batch, so that all workers have some of those that there are."""
-        most = GPU_BATCH_SIZES[-1]
-        return most if images is None else max(1, min(most, -(-images // self.count)))
+        share = LARGEST_BATCH_SIZE if images is None else -(-images // self.count)
+        return max(1, min(LARGEST_BATCH_SIZE, share))

@@ -81,7 +81,7 @@ class ChosenCluster:
         device = self._here.fleet(config, units, 0).device  # raises, before Ray starts, where there is no such device
         if not ray_is_installed():
             return True
-        if min(units, config.actors or devices(device)) > 1 and not self._is_small(units, device):
+        if units > 1 and not is_one_worker_enough(config, device) and not self._is_small(units, device):
             return False
         if self._was_killed:
             self._report(
@@ -93,6 +93,11 @@ class ChosenCluster:
     def _is_small(self, units: int, device: str) -> bool:
         several_gpus = device == "cuda" and torch.cuda.device_count() > 1
         return not several_gpus and expected_seconds(self._run, units, device) <= SMALL_S
+
+
+def is_one_worker_enough(config: RunConfig, device: str) -> bool:
+    """Return whether several workers on this machine would gain nothing over one, or are not asked for."""
+    return (config.actors or devices(device)) == 1
 
 
 def devices(device: str) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from i2s_batch import ConfigError, study
 from i2s_batch.api.study_runs import preview_study
+from i2s_batch.table.shards import read_table
 from tests.api.conftest import STEPS, Material
+from tests.program import here
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +31,24 @@ def test_a_study_returns_what_it_found(material: Material, options: dict[str, ob
     page = result._repr_html_()
     assert "<li>random start against mean start" in page and page.count("<tr>") == 3
     assert len(result.table) == 4 and repr(result).startswith("StudyResult(study='init', out=")
+
+
+def test_the_recipes_study_lists_morphs_that_compare_edits(
+    material: Material, options: dict[str, object], tmp_path: Path
+) -> None:
+    out = tmp_path / "out of recipes"
+    study(material.source, out, "recipes", sample=3, **options | {"steps": 10})
+    edits = list(csv.DictReader((out / "figures/edits.csv").read_text().splitlines()))
+    recipes = ["paper", "adam-fifth", "lbfgs-fifth"]
+    assert [row["from"].partition("/")[0] for row in edits] == recipes * 2
+    assert all(row["to"].partition("/")[0] == row["from"].partition("/")[0] for row in edits)
+    (command,) = re.findall(r"i2s-batch (edit morph .*) draws 6 morphs\.", (out / "study.md").read_text())
+    assert command.replace("'", "") in (out / "report.html").read_text().replace("&#39;", "")
+    assert here(*shlex.split(command), "--in-process").returncode == 0
+    sequences = (
+        read_table(f"{out}-edits", ["sequence", "image_id"]).group_by("sequence").aggregate([("image_id", "count")])
+    )
+    assert sequences["image_id_count"].to_pylist() == [5] * 6
 
 
 def test_what_a_study_varies_is_refused(material: Material, options: dict[str, object], tmp_path: Path) -> None:
