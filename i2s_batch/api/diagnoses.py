@@ -10,7 +10,7 @@ from typing import Unpack
 from i2s_batch.api.learned_files import learned_location, with_learned
 from i2s_batch.api.options import EmbedOptions, embed_run_config, output, source_options
 from i2s_batch.argument_types import path_or_url
-from i2s_batch.config import Json
+from i2s_batch.config import EmbedRunConfig, Json, RunConfig
 from i2s_batch.diagnosis.asked import Asked, Known
 from i2s_batch.diagnosis.clusters import joins_cluster
 from i2s_batch.diagnosis.examination import examine
@@ -18,7 +18,6 @@ from i2s_batch.diagnosis.findings import FAIL, Finding, Section, fault, worst
 from i2s_batch.diagnosis.node_report import NodeReport
 from i2s_batch.diagnosis.registered import Check
 from i2s_batch.errors import ClusterError, ConfigError
-from i2s_batch.inversion.precision import device_precision
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def asked_of(
     if price_per_hour is not None and not 0 < price_per_hour < float("inf"):
         raise ConfigError(f"price per hour is {price_per_hour}; it must be finite and above 0")
     config, learned = embed_run_config(options), None
-    config = replace(config, precision=device_precision(config.precision, config.device).precision)
+    config = replace(config, precision=_precision(config))
     networks = ("" if generator is None else path_or_url("generator", generator), path_or_url("vgg", vgg))
     if generator is not None:
         config, learned = with_learned(config, learned_location(options), *networks)
@@ -112,6 +111,15 @@ def asked_of(
         learned,
         price_per_hour,
     )
+
+
+def _precision(config: EmbedRunConfig) -> str:
+    """Return the precision of a run here; float32 where PyTorch cannot be imported, of which a check has a finding."""
+    try:
+        from i2s_batch.inversion.precision import device_precision
+    except (ImportError, OSError):
+        return RunConfig.precision
+    return device_precision(config.precision, config.device).precision
 
 
 def examination(asked: Asked, show: Callable[[str], None]) -> Iterator[Section | NodeReport]:
