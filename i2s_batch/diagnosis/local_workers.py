@@ -8,6 +8,7 @@ from i2s_batch.diagnosis.workers import Workers
 from i2s_batch.embedding.embed_run import IMAGE_BYTES_PER_PIXEL
 from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.models import GeneratorWeights, VGGWeights
+from i2s_batch.run.chosen import is_one_worker_enough
 from i2s_batch.run.execution import WORKER_BYTES
 from i2s_batch.run.ray.given import ray_is_installed
 
@@ -34,8 +35,6 @@ def expected_workers(asked: Asked, known: Known, generator: GeneratorWeights, vg
 
 def works_in_process(config: RunConfig, device: str) -> bool:
     """Return whether a run of some length works in its command's own process, where no cluster is given."""
-    from i2s_batch.run.chosen import is_one_worker_enough  # imports PyTorch, which may be what is broken here
-
     if config.in_process is not None:
         return config.in_process
     return is_one_worker_enough(config, device) or not ray_is_installed()
