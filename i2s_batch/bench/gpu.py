@@ -30,7 +30,7 @@ COMPILED_LIMIT_S = 240.0
 # A case is not begun with less time left: no process is up and measured in it.
 LEAST_S = 20.0
 
-PROGRAM = ("-m", "i2s_batch.bench.gpu_case")
+PROGRAM = ("-c", "from i2s_batch.bench.gpu_case import main; main()")
 
 Line = dict[str, Json]
 

@@ -1,7 +1,4 @@
-"""Measures one case of `bench.gpu`, in a process of its own, and prints its line of JSON.
-
-python -m i2s_batch.bench.gpu_case '{"case": {...}, "machine": {...}}'
-"""
+"""Measures one case of `bench.gpu`, in a process of its own which that starts, and prints its line of JSON."""
 
 from __future__ import annotations
 
@@ -193,7 +190,3 @@ def main() -> None:
     except (RuntimeError, ValueError, OSError, ImportError) as error:  # of a library: the other cases may work
         figures = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     print(json.dumps({"case": case.name} | asdict(case) | figures), flush=True)
-
-
-if __name__ == "__main__":
-    main()

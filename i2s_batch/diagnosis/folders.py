@@ -13,7 +13,7 @@ from i2s_batch.diagnosis.findings import Finding, fail, ok, warn
 from i2s_batch.diagnosis.machine import size
 from i2s_batch.diagnosis.probing import nearest, remove_new_folders, why_not_writable
 from i2s_batch.models.loading import VGG_IMAGENET
-from i2s_batch.storage.cache_folder import NAME, cache_folders, home
+from i2s_batch.storage.cache_folder import NAME, cache_folders, home, user_id
 from i2s_batch.storage.urls import is_url
 
 LEAST_BYTES = 256 << 20  # of which a Ray of our own asks 128 MiB
@@ -64,7 +64,7 @@ def _home(is_needed: bool) -> Finding:
 
 
 def _cache(is_needed: bool) -> Finding:
-    temporary = Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}"
+    temporary = Path(tempfile.gettempdir()) / f"{NAME}-{user_id()}"
     was_there = temporary.exists()
     refusals: list[str] = []
     try:

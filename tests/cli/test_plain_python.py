@@ -22,6 +22,12 @@ import concurrent.futures, ctypes, logging, multiprocessing, os, random, select,
 import threading, json, PIL.Image
 for name in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[name] = None
+statvfs = os.statvfs
+def disk_usage(path):  # which Windows has, by a call of its own
+    found = statvfs(path)
+    total, free = (found.f_frsize * blocks for blocks in (found.f_blocks, found.f_bavail))
+    return shutil._ntuple_diskusage(total, total - free, free)
+shutil.disk_usage = disk_usage
 for name in ("fchmod", "fchown", "fork", "getuid", "geteuid", "sched_getaffinity", "statvfs", "getpgid"):
     delattr(os, name)
 for name in ("O_DIRECTORY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):

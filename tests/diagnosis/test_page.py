@@ -128,7 +128,7 @@ def test_the_first_status_line_of_a_run_gives_the_estimate(
     words = ["embed", source, "--generator", generator, "--vgg", vgg, "--steps", "3", "--in-process", "--device", "cpu"]
     first = here(*words[:2], tmp_path / "one", *words[2:])
     (line,) = [line for line in first.stderr.splitlines() if "to do" in line]
-    assert line == "3 images, 3 to do, 1 worker on cpu"
+    assert line == "3 images, 3 to do, 1 worker on cpu, in this process"
     fingerprint = generator_weights(generator).fingerprint
     device = f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
     measured = Measured(device, fingerprint, "fp32", 4, 0.5, "plain", software(), 2.0, 60.0)
@@ -138,7 +138,5 @@ def test_the_first_status_line_of_a_run_gives_the_estimate(
     (line,) = [line for line in second.stderr.splitlines() if "to do" in line]
     (expected,) = estimates([measured], Work(fingerprint, "fp32", images=3, steps=3), 1, None)
     assert 3600 * expected.hours == pytest.approx(60 + 3 * (3 * 0.5 + 2))
-    assert (
-        line
-        == f"3 images, 3 to do, 1 worker on cpu, about {duration(3600 * expected.hours)} by the speed measured here"
-    )
+    about = f"about {duration(3600 * expected.hours)} by the speed measured here"
+    assert line == f"3 images, 3 to do, 1 worker on cpu, in this process, {about}"
