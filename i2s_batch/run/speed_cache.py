@@ -23,6 +23,7 @@ _LOCK_POLL_S = 0.2
 
 
 _USUAL_OPTIMIZER = "adam"
+_ADDED = ("image_s", "start_s", "failure")  # fields that earlier versions do not know
 
 
 def named_program(program: str, optimizer: str) -> str:
@@ -153,11 +154,8 @@ def _is_old(entry: object) -> bool:
 
 
 def _entry(one: Measured) -> dict[str, Json]:
-    """Return an entry of the file; a figure's is as earlier versions write it."""
-    values: dict[str, Json] = asdict(one)
-    if not one.failure:
-        del values["failure"]
-    return values
+    """Return an entry of the file; that of a figure alone is as earlier versions write it."""
+    return {name: value for name, value in asdict(one).items() if value or name not in _ADDED}
 
 
 def _checked(entry: object) -> Measured:
