@@ -109,7 +109,9 @@ def _for_a_learned_file(config: StudyConfig, location: str) -> StudyConfig:
     embed, usual = config.embed, EmbedConfig()
     if not location and not embed.uses_learned:
         return config
-    if not all(_is_as_learned(variant, embed) for variant in study_of(config.study, embed).variants):
+    # Of the usual settings otherwise: some of a learned file have no such variants at all.
+    plain = replace(usual, space=embed.space, loss_weights=embed.loss_weights)
+    if not all(_is_as_learned(variant, plain) for variant in study_of(config.study, plain).variants):
         needing = f", and what needs one ({embed.uses_learned})" if embed.uses_learned else ""
         raise ConfigError(
             f"study {config.study} takes no learned file: its variants have other loss weights, spaces or networks, "
