@@ -18,15 +18,15 @@ NO_RAY = "import sys; sys.modules['ray'] = sys.modules['grpc'] = None\n"  # an i
 # not work on Linux.
 LIKE_WINDOWS = """
 import boto3, click, duckdb, fsspec, jinja2, msgspec, numpy, pyarrow.parquet, torch, torch._dynamo, torchvision
-import concurrent.futures, ctypes, logging, multiprocessing, os, random, select, shutil, signal, subprocess, tempfile
+import collections, concurrent.futures, ctypes, logging, multiprocessing, os, random, select, shutil, signal, subprocess, tempfile
 import threading, json, PIL.Image
 for name in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[name] = None
-statvfs = os.statvfs
+statvfs, usage = os.statvfs, collections.namedtuple("usage", "total used free")
 def disk_usage(path):  # which Windows has, by a call of its own
     found = statvfs(path)
     total, free = (found.f_frsize * blocks for blocks in (found.f_blocks, found.f_bavail))
-    return shutil._ntuple_diskusage(total, total - free, free)
+    return usage(total, total - free, free)
 shutil.disk_usage = disk_usage
 for name in ("fchmod", "fchown", "fork", "getuid", "geteuid", "sched_getaffinity", "statvfs", "getpgid"):
     delattr(os, name)
@@ -35,7 +35,7 @@ for name in ("O_DIRECTORY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):
 for name in ("SIGHUP", "SIGKILL", "SIGPIPE", "SIGUSR1"):
     delattr(signal, name)
 del select.poll
-shutil._use_fd_functions = False
+vars(shutil).update(_use_fd_functions=False)
 open_file, load = os.open, ctypes.CDLL
 def no_folders(path, *arguments, **options):
     if os.path.isdir(path):

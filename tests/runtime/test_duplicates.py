@@ -15,6 +15,8 @@ from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.errors import RunConflictError
 from i2s_batch.inversion import Embedder
 from i2s_batch.maintenance.verification.table_checks import check_table
+from i2s_batch.models.loading import generator_weights
+from i2s_batch.models.noise_maps import NoiseLayout
 from i2s_batch.output.ownership import find_record
 from i2s_batch.run.pools import InProcessCluster
 from i2s_batch.sources import duplicates
@@ -138,7 +140,7 @@ def test_noise_maps_are_taken_over(job: EmbedRunRequest) -> None:
     config = replace(CONFIG, embed=replace(CONFIG.embed, noise_steps=2))
     assert embed(replace(job, config=config)).summary.statuses == {"ok": 5, "unreadable": 2}
     index = LatentIndex([job.out])
-    size = EmbedRun(replace(job, config=config), [].append)._noise.size
+    size = NoiseLayout.of(generator_weights(job.generator)).size
     reader = NoiseReader([job.out], size)
     maps = [reader.read(name, index.location(name)) for name in (NAMES[0], "03-copy.png", "sub/copy.png", NAMES[1])]
     np.testing.assert_array_equal(maps[0], maps[1])

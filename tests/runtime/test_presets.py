@@ -135,7 +135,7 @@ def test_a_learned_file_belongs_to_its_networks_and_run(
         EmbedRun(replace(job, vgg="random"), print)
     weights = replace(job.config.embed.loss_weights, pixel=2.0)
     heavier = replace(job, config=replace(job.config, embed=replace(job.config.embed, loss_weights=weights)))
-    with pytest.raises(ConfigError, match="study loss takes no learned file: its variants have other"):
+    with pytest.raises(ConfigError, match="belongs to other loss weights"):
         EmbedRun(heavier, print)
     assert not Path(job.out).exists(), "all of that is refused before anything is written"
 
