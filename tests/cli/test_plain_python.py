@@ -18,8 +18,8 @@ NO_RAY = "import sys; sys.modules['ray'] = sys.modules['grpc'] = None\n"  # an i
 # not work on Linux.
 LIKE_WINDOWS = """
 import boto3, click, duckdb, fsspec, jinja2, msgspec, numpy, pyarrow.parquet, torch, torch._dynamo, torchvision
-import collections, concurrent.futures, ctypes, logging, multiprocessing, os, random, select, shutil, signal, subprocess, tempfile
-import threading, json, PIL.Image
+import concurrent.futures, ctypes, logging, multiprocessing, os, random, select, shutil, signal, subprocess, tempfile
+import collections, threading, json, PIL.Image
 for name in ("fcntl", "grp", "pwd", "resource", "termios"):
     sys.modules[name] = None
 statvfs, usage = os.statvfs, collections.namedtuple("usage", "total used free")

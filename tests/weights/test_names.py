@@ -52,7 +52,7 @@ def test_the_list_is_sound() -> None:
         assert all(url.startswith("https://") for url in (each.address, each.page, each.licence.address))
         assert re.fullmatch("[0-9a-f]*", each.sha256) and each.summary.endswith(".")
         assert each.by_browser == ("drive.google" in each.address)
-    page = (ROOT / "docs" / "guides" / "weights.md").read_text()
+    page = (ROOT / "docs/guides/weights.md").read_text()
     shown = here("weights", "list").stdout
     for each in PUBLISHED:
         assert f"`{each.name}`" in page or each.family == "stylegan3"
