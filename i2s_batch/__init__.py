@@ -19,6 +19,7 @@ from i2s_batch.config import EmbedConfig
 from i2s_batch.errors import ConfigError, I2SError, RunStoppedError
 
 if TYPE_CHECKING:
+    from i2s_batch.api.diagnoses import Diagnosis, doctor
     from i2s_batch.api.editing_runs import edit
     from i2s_batch.api.embedding_runs import embed
     from i2s_batch.api.learning import LearnResult, learn
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from i2s_batch.api.sampling import sample
     from i2s_batch.api.study_runs import study
     from i2s_batch.api.verification import verify
+    from i2s_batch.api.weight_files import get_weights
     from i2s_batch.editing import Expression, ListedEdit, Morph, Reenact, Render, Style
     from i2s_batch.inversion import Embedder
     from i2s_batch.inversion.learned_loading import load_learned
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "Diagnosis",
     "EditResult",
     "EmbedConfig",
     "EmbedResult",
@@ -60,8 +63,10 @@ __all__ = [
     "StudyResult",
     "Style",
     "__version__",
+    "doctor",
     "edit",
     "embed",
+    "get_weights",
     "iter_latents",
     "learn",
     "load_generator",
@@ -80,6 +85,7 @@ __all__ = [
 # The module of each name that is loaded when it is first asked for. No module or package below this one may have the
 # name of a function here: importing it would put it in the function's place.
 _HOMES = {
+    "Diagnosis": "i2s_batch.api.diagnoses",
     "EditResult": "i2s_batch.api.results",
     "EmbedResult": "i2s_batch.api.results",
     "Embedder": "i2s_batch.inversion",
@@ -95,8 +101,10 @@ _HOMES = {
     "Render": "i2s_batch.editing",
     "StudyResult": "i2s_batch.api.results",
     "Style": "i2s_batch.editing",
+    "doctor": "i2s_batch.api.diagnoses",
     "edit": "i2s_batch.api.editing_runs",
     "embed": "i2s_batch.api.embedding_runs",
+    "get_weights": "i2s_batch.api.weight_files",
     "iter_latents": "i2s_batch.table.arrays",
     "learn": "i2s_batch.api.learning",
     "load_generator": "i2s_batch.models.loading",

@@ -10,6 +10,7 @@ from queue import Full, Queue
 from threading import Event
 from typing import TypeVar
 
+_CORES_PER_SHARE, _MOST_SHARES = 4, 4
 _POLL_S = 0.2  # between two looks whether the consumer has ended
 
 Item = TypeVar("Item")
@@ -71,6 +72,16 @@ def interleaved(streams: Iterable[Callable[[], Iterator[Item]]], threads: int) -
                     yield item
         finally:
             ended.set()
+
+
+def threads_for(threads: int, cores: int) -> int:
+    """Return how many threads a worker with `cores` CPU cores decodes or encodes with.
+
+    Args:
+        threads: Those of a worker with few cores, for which files are waited longer than worked on.
+        cores: The cores of its machine, divided by the workers there: a GPU may have sixteen.
+    """
+    return threads * max(1, min(_MOST_SHARES, cores // _CORES_PER_SHARE))
 
 
 def passive_waiting(environment: Mapping[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ PICTURE_FORMATS = ("png", "jpeg", "webp")
 PICTURE_OUTPUTS = ("files", "webdataset", "parquet")
 ANIMATIONS = ("webp", "gif", "mp4")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+AUTO_PRECISION = "auto"  # the fastest that is as good as fp32 on the device (`inversion.precision`)
 NOISE_OBJECTIVES = ("pixel", "loss")
 NOISE = ("drop", "keep")  # the noise maps of an image that is edited
 DEVICES = ("auto", "cpu", "cuda")
@@ -207,14 +208,16 @@ class RunConfig:
     """Holds how a run over many images is carried out, whatever it does with them. None means auto.
 
     Attributes:
-        precision: Arithmetic of the networks, one of `PRECISIONS`.
+        precision: Arithmetic of the networks, one of `PRECISIONS`; of a run that embeds also `AUTO_PRECISION`, in place
+            of which the run records what it chose.
         device: Where the workers compute, one of `DEVICES`.
         batch_size: Images in a batch of one worker; None chooses by measurement.
         actors: Number of workers; None starts one for each GPU, or one for each CPU core.
         shard_size: Rows in one file of the table.
         retry_failed: Whether images with a row that is not ok are tried again.
         max_failed_fraction: The run succeeds if no larger fraction of the images has failed, in [0, 1].
-        in_process: Whether one worker runs in the process of the command itself, without Ray; None: if it is small.
+        in_process: Whether one worker runs in the process of the command itself, without Ray; None: where Ray gains
+            nothing.
         overwrite: Whether a run that the output holds is deleted, and this one takes its place.
     """
 
@@ -230,7 +233,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("precision", self.precision, (*PRECISIONS, AUTO_PRECISION))
         _check_choice("device", self.device, DEVICES)
         if self.actors is not None:
             _check(1 <= self.actors <= 100_000, f"actors is {self.actors}; it must be at least 1, or auto")
@@ -254,6 +257,7 @@ class EmbedRunConfig(RunConfig):
     Attributes:
         embed: The settings of each image.
         checkpoint_every_s: Seconds between two checkpoints of the images in flight.
+        tune_s: Seconds that a worker on a GPU may spend on measuring how its steps run fastest; 0 measures nothing.
         grow: Whether the run is updated incrementally: images that SOURCE has gained are added.
         source_moved: Whether SOURCE may lie elsewhere than the run recorded, if its images prove to be the same.
         preset: The name of the preset that `embed` was made from, for people; empty without one.
@@ -261,19 +265,26 @@ class EmbedRunConfig(RunConfig):
         face_model: The model file of the face detector; None takes that of the installed package.
         box: The columns of a list that hold the part of each image to embed: one with four numbers, or four, separated
             by commas; None embeds whole images.
+        min_size: The fewest pixels of an image's smaller side; a smaller image is not embedded. None takes all.
+        dedupe: Whether of images with the same bytes only the first is embedded, whose result the others' rows get.
     """
 
     embed: EmbedConfig = EmbedConfig()
     checkpoint_every_s: float = 60.0
+    tune_s: float = 240.0
     grow: bool = False
     source_moved: bool = False
     preset: str = ""
     align: str | None = None
     face_model: str | None = None
     box: str | None = None
+    min_size: int | None = None
+    dedupe: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.min_size is not None:
+            _check(self.min_size >= 1, f"min size is {self.min_size} pixels; it must be at least 1")
         if self.align is not None:
             _check_choice("align", self.align, ALIGNMENTS)
             _check(self.box is None, f"box is {self.box!r}, and align {self.align!r}; give one of them")
@@ -286,6 +297,7 @@ class EmbedRunConfig(RunConfig):
             self.checkpoint_every_s > 0,
             f"checkpoint interval is {self.checkpoint_every_s}; it must be above 0 s",
         )
+        _check(0 <= self.tune_s <= 400, f"tuning time is {self.tune_s}; it must be between 0 and 400 s")
 
     @property
     def box_columns(self) -> tuple[str, ...]:
@@ -294,8 +306,9 @@ class EmbedRunConfig(RunConfig):
 
     def identity(self) -> dict[str, Json]:
         """Return the settings that a resumed run must agree with, as JSON values."""
-        shown = {name: value for name, value in (("align", self.align), ("box", self.box)) if value is not None}
-        return {**self.embed.identity(), **shown, "precision": self.precision, "shard_size": self.shard_size}
+        since_first = {"align": self.align, "box": self.box, "min_size": self.min_size, "dedupe": self.dedupe or None}
+        given: dict[str, Json] = {name: value for name, value in since_first.items() if value is not None}
+        return {**self.embed.identity(), **given, "precision": self.precision, "shard_size": self.shard_size}
 
 
 @dataclass(frozen=True)
@@ -322,6 +335,7 @@ class EditConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("picture format", self.picture_format, PICTURE_FORMATS)
         _check_choice("output", self.output, PICTURE_OUTPUTS)
         alone = f"output is {self.output}, but comparisons side by side are files, one an image; leave one of them out"

@@ -22,12 +22,15 @@ class OptimizerDeclaration(Declaration[Any]):
 
     Args:
         capturable: Whether its update may be part of a CUDA graph.
+        may_be_capturable: Whether that is to be found out: its steps are a graph only where one has been measured on
+            the device at hand, and has given the losses of the plain step (`inversion.tuning`).
         continues: Whether a run of more steps passes through the end of one of fewer.
         least_window: The least patience of early stopping, in steps, with which it has a chance to improve.
         needs_learned: Whether it needs a learned file (`inversion.learned`).
     """
 
     capturable: bool = True
+    may_be_capturable: bool = False
     continues: bool = True
     least_window: int = 1
     needs_learned: bool = False
@@ -93,7 +96,8 @@ OPTIMIZERS = Registry(
             "lbfgs-learned",
             "L-BFGS that starts from the learned curvature of the loss; needs the fewest steps.",
             "i2s_batch.inversion.learned_lbfgs:learned_lbfgs_of",
-            capturable=False,  # it waits for nothing, but no GPU has captured it yet
+            capturable=False,
+            may_be_capturable=True,  # it waits for nothing, but no GPU has captured it yet
             continues=False,
             least_window=10,
             needs_learned=True,

@@ -89,6 +89,10 @@ class NoFaceError(PictureError):
     """Reports an image in which no face was found, where faces are to be aligned; its row is `no_face`."""
 
 
+class TooSmallError(PictureError):
+    """Reports an image with fewer pixels than were asked for; its row is `too_small`."""
+
+
 class DetectorError(PictureError):
     """Reports a face detector that crashed, hung or failed on an image; its row is `crashed`."""
 

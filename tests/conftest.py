@@ -157,9 +157,9 @@ class DemoRun:
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    """`i2s-batch demo` as users start it, with a Ray of its own: once, for all who look at its output."""
+    """`i2s-batch demo` as users start it, where there is no cluster: once, for all who look at its output."""
     home = tmp_path_factory.mktemp("demo")
-    env = {"RAY_ADDRESS": "local", "HOME": str(home), "RAY_AUTH_MODE": "disabled"}
+    env = {"RAY_ADDRESS": "", "HOME": str(home), "TMPDIR": str(home)}
     return DemoRun(home / "my demo", i2s_batch("demo", "my demo", env=env, cwd=home))
 
 

@@ -10,6 +10,7 @@ from i2s_batch.api.options import output
 from i2s_batch.api.sessions import Progress, session
 from i2s_batch.argument_types import path_or_url
 from i2s_batch.embedding.align_run import LEFT_OUT, LIST, AlignRequest, align_faces
+from i2s_batch.run.cores import usable_cores
 from i2s_batch.schema.columns import NOT_COUNTED, STATUS_OK
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 
@@ -48,6 +49,7 @@ def align(
     face_model: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     source_options: SourceOptions = AS_USUAL,
+    min_size: int | None = None,
     progress: Progress = None,
 ) -> AlignResult:
     """Align the faces of `source` into the folder `out`, as `i2s-batch align` does.
@@ -62,16 +64,24 @@ def align(
         face_model: The model file of the face detector; None for that of the installed package.
         workers: How many images are worked on at once; None for one per CPU core.
         source_options: How the source is read.
+        min_size: The fewest pixels of an image's smaller side; a smaller one is left out. None takes all.
         progress: How the run reports, as of embed().
 
     Raises:
         I2SError: What a user can mend.
     """
     model = None if face_model is None else path_or_url("face_model", face_model)
-    at_once = len(os.sched_getaffinity(0)) if workers is None else workers
+    at_once = usable_cores() if workers is None else workers
     where = output("out", out)
     request = AlignRequest(
-        path_or_url("source", source), where, size, faces, model, at_once, source_options=source_options
+        path_or_url("source", source),
+        where,
+        size,
+        faces,
+        model,
+        at_once,
+        source_options=source_options,
+        min_size=min_size,
     )
     with session(progress) as report:
         statuses = align_faces(request, report)

@@ -11,6 +11,8 @@ from i2s_batch.api.results import EmbedResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
 from i2s_batch.argument_types import path_or_url
 from i2s_batch.config import EmbedRunConfig
+from i2s_batch.diagnosis.asked import Asked
+from i2s_batch.diagnosis.examination import what_is_wrong
 from i2s_batch.embedding.embed_run import EmbedRun, EmbedRunRequest
 from i2s_batch.run.preview import RunPreview
 
@@ -27,9 +29,9 @@ def embed(
 ) -> EmbedResult:
     """Embed the images of `source` and write one row for each into `out`, as `i2s-batch embed` does.
 
-    A call with the same arguments resumes a run that was stopped; of one that is done it returns the result. Without
-    `in_process=True` all but small runs are carried out by Ray: by the cluster that this process has joined, or that
-    RAY_ADDRESS names, or else by a Ray of its own on this machine, which ends with the call.
+    A call with the same arguments resumes a run that was stopped; of one that is done it returns the result. The Ray
+    cluster that this process has joined, or that RAY_ADDRESS names, carries it out; without one this process where one
+    worker is enough, else a Ray of its own on this machine, which ends with the call.
 
     Args:
         source: A folder, a glob, an image, an s3:// prefix, or a list (.txt, .csv, .json, .jsonl, .parquet).
@@ -49,6 +51,10 @@ def embed(
     """
     request = _request(source, out, generator, vgg, options)
     with session(progress) as report:
+        for finding in what_is_wrong(
+            Asked(request.config, out=request.out, generator=request.generator, vgg=request.vgg)
+        ):
+            report(f"{finding.line} (i2s-batch doctor examines more)")
         check_device(request.config)
         run = EmbedRun(request, report)
         outcome = execute(run, request.config.in_process, caller, report)
@@ -69,7 +75,7 @@ def preview_embed(
     request = _request(source, out, generator, vgg, options)
     with session(progress) as report:
         run = EmbedRun(request, report)
-        return run.describe(), request.config, run.generator.fingerprint
+        return run.describe(), run.config, run.generator.fingerprint
 
 
 def _request(

@@ -15,6 +15,7 @@ from i2s_batch.encoders.learning import LearnConfig
 from i2s_batch.errors import ConfigError
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.learned_loading import load_learned
+from i2s_batch.inversion.precision import device_precision
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import VGG_IMAGENET, generator_weights
 from i2s_batch.plurals import counted
@@ -68,12 +69,17 @@ def _how_to_learn(config: EmbedRunConfig, generator: str, vgg: str) -> str:
     usual = EmbedConfig().steps
     saved = usual - config.embed.steps
     pays = f"it pays from {counted(math.ceil(evaluations / saved), 'image')} on" if saved > 0 else "it saves no steps"
-    cost = f"about {evaluations} evaluations{_time(weights, config.precision, evaluations)}"
+    cost = f"about {evaluations} evaluations{_time(weights, _precision(config), evaluations)}"
     compared = f"one image of the preset paper takes {usual}: {pays}"
     return (
         f"{what} needs a learned file; make one with `{shlex.join(words)}` ({cost}, where {compared}), and add "
         "--learned learned.safetensors"
     )
+
+
+def _precision(config: EmbedRunConfig) -> str:
+    """Return the precision that a new run would have here."""
+    return device_precision(config.precision, config.device).precision
 
 
 def _time(generator: GeneratorWeights, precision: str, evaluations: int) -> str:

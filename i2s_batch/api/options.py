@@ -13,7 +13,16 @@ from dataclasses import replace
 from typing import Literal, TypedDict, TypeVar, cast, get_type_hints
 
 from i2s_batch.argument_types import path_or_url, typed
-from i2s_batch.config import FACES, TERMS, EditConfig, EmbedConfig, EmbedRunConfig, LossWeights, RunConfig
+from i2s_batch.config import (
+    AUTO_PRECISION,
+    FACES,
+    TERMS,
+    EditConfig,
+    EmbedConfig,
+    EmbedRunConfig,
+    LossWeights,
+    RunConfig,
+)
 from i2s_batch.errors import ConfigError
 from i2s_batch.presets import preset
 from i2s_batch.sources.options import SourceOptions
@@ -29,8 +38,9 @@ class RunOptions(TypedDict, total=False):
         batch_size: The number of images in a batch; "auto" (the default) takes what is fastest and fits into memory.
         actors: The number of workers; "auto" (the default) takes one per GPU, or one per CPU core.
         in_process: True works with one worker in this very process, without Ray; False works on Ray. None (the
-            default) works in this process if that takes seconds only.
-        precision: The arithmetic: fp32 (the default), tf32, bf16 or fp64.
+            default) works in this process where Ray gains nothing.
+        precision: The arithmetic: fp32, tf32, bf16 or fp64; where images are embedded also "auto", the fastest that is
+            as good as fp32 on the device. Default: auto, and fp32 for edits.
         device: The device: auto (the default), cpu or cuda.
         shard_size: The number of rows per Parquet file. Default: 1000.
         max_failed_fraction: The fraction of images that may fail before the result is not `acceptable`. Default: 0.1.
@@ -75,6 +85,8 @@ class ImageOptions(RunOptions, total=False):
         loss_weights: The weights of loss terms by their names, such as {"pixel": 1, "conv3_2": 0.5}; the others are 1.
         compile: True compiles the step of a full batch; None (the default) does so where it is worth it, on a GPU.
         checkpoint_every_s: The seconds between two checkpoints of the images in flight. Default: 60.
+        tune_s: The seconds that a worker on a GPU may measure how its steps run fastest; 0 measures nothing. What it
+            finds is cached. Default: 240.
         path_column: The column of a list that holds the paths. Default: None, the first with a usual name.
         image_column: The column of Parquet files that holds images. Default: None, the only one that can be meant.
         include: Patterns of the files to embed, such as ["*.png"], whatever the case. Default: all files.
@@ -105,6 +117,7 @@ class ImageOptions(RunOptions, total=False):
     loss_weights: Mapping[str, float] | None
     compile: bool | None
     checkpoint_every_s: float
+    tune_s: float
     path_column: str | None
     image_column: str | None
     include: Sequence[str]
@@ -127,6 +140,10 @@ class EmbedOptions(ImageOptions, total=False):
             which `pip install 'i2s_batch[align]'` installs.
         box: The columns of a list with the part of each image to embed, in pixels: "x0,y0,x1,y1", or one with four
             numbers. Default: None, whole images.
+        min_size: The fewest pixels of an image's smaller side; a smaller image is a row `too_small`. Default: None, all
+            are embedded.
+        dedupe: True embeds only the first of images with the same bytes, and gives its result to the rows of the
+            others. Default: False.
         noise_steps: The number of steps of the noise stage, which optimizes an image's noise maps after its latent.
             Default: 0, every image keeps the stored noise.
         noise_objective: What the noise stage minimises: pixel (the default), the pixel term of the loss alone, or loss.
@@ -141,6 +158,8 @@ class EmbedOptions(ImageOptions, total=False):
     faces: str
     face_model: str | os.PathLike[str] | None
     box: str | None
+    min_size: int | None
+    dedupe: bool
     noise_steps: int
     noise_objective: str
     noise_learning_rate: float
@@ -199,6 +218,7 @@ _OTHER_NAMES = {
     "stop_plateau": "early_stopping",
     "plateau_steps": "patience",
     "checkpoint_every": "checkpoint_every_s",
+    "tune_seconds": "tune_s",
     "classes": "class_column",
     "picture_format": "format",
     "frames_per_second": "fps",
@@ -235,13 +255,16 @@ def embed_run_config(options: EmbedOptions) -> EmbedRunConfig:
     _check_faces(options)
     model = options.get("face_model")
     return EmbedRunConfig(
-        **vars(_run_config(options)),
+        **vars(_run_config(options, AUTO_PRECISION)),
         embed=_with_noise(_embed_config(options), options),
         preset=options.get("preset", usual.preset),
         align=options.get("align"),
         face_model=None if model is None else path_or_url("face_model", model),
         box=options.get("box"),
+        min_size=options.get("min_size"),
+        dedupe=options.get("dedupe", usual.dedupe),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
+        tune_s=options.get("tune_s", usual.tune_s),
         grow=options.get("update", usual.grow),
         source_moved=options.get("source_moved", usual.source_moved),
     )
@@ -289,10 +312,11 @@ def study_config(study: str, options: StudyOptions) -> StudyConfig:
         raise ConfigError(f"{varied} has no effect in the study {study}, which tries every value of it; leave it out")
     usual = StudyConfig()
     return StudyConfig(
-        **vars(_run_config(options)),
+        **vars(_run_config(options, AUTO_PRECISION)),
         embed=_embed_config(options),
         preset=options.get("preset", usual.preset),
         checkpoint_every_s=options.get("checkpoint_every_s", usual.checkpoint_every_s),
+        tune_s=options.get("tune_s", usual.tune_s),
         source_moved=options.get("source_moved", usual.source_moved),
         study=study,
         sample=options.get("sample", usual.sample),
@@ -328,10 +352,10 @@ def edit_config(options: EditRunOptions, usual_animation: str | None, operation:
     )
 
 
-def _run_config(options: RunOptions) -> RunConfig:
+def _run_config(options: RunOptions, usual_precision: str = RunConfig.precision) -> RunConfig:
     usual = RunConfig()
     return RunConfig(
-        precision=options.get("precision", usual.precision),
+        precision=options.get("precision", usual_precision),
         device=options.get("device", usual.device),
         batch_size=_or_auto(options.get("batch_size", "auto")),
         actors=_or_auto(options.get("actors", "auto")),

@@ -23,6 +23,7 @@ from i2s_batch.run.chosen import ChosenCluster
 from i2s_batch.run.device import has_gpu
 from i2s_batch.run.execution import Outcome, Run
 from i2s_batch.run.pools import Cluster, InProcessCluster
+from i2s_batch.run.ray.given import cluster_is_given, ray_is_installed
 from i2s_batch.run.stopping import Leave, RunInterruptedError
 from i2s_batch.run.terminal import LiveLine, LiveReporter, is_terminal
 
@@ -71,7 +72,10 @@ def session(progress: Progress) -> Iterator[Callable[[str], None]]:
 
 
 def execute(run: Run, in_process: bool | None, caller: Caller, report: Callable[[str], None]) -> Outcome:
-    """Carry a run to its end with a Ray cluster, or with this process as the cluster; None chooses by its size."""
+    """Carry a run to its end with a Ray cluster, or with this process as the cluster.
+
+    None chooses this process where Ray would gain nothing (`run.chosen`).
+    """
     run.plan()
     overwritten = run.overwritten() if caller.confirm is not None else None
     if caller.confirm is not None and overwritten is not None:
@@ -95,7 +99,7 @@ def check_device(config: RunConfig) -> None:
     """
     if config.device != "cuda" or has_gpu():
         return
-    if config.in_process:
+    if config.in_process or (config.in_process is None and not cluster_is_given()):
         InProcessCluster().fleet(config, 1, 0)
         return
     from i2s_batch.run.ray import node
@@ -104,8 +108,26 @@ def check_device(config: RunConfig) -> None:
         raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
 
 
+def cluster_at_hand(leave: Leave | None) -> Cluster:
+    """Return the Ray cluster that is given, else this process, for runs that are small however many cores there are.
+
+    Args:
+        leave: Ends the process in the middle of a step, as of `Caller`.
+    """
+    return ray_cluster() if cluster_is_given() else InProcessCluster(leave=leave)
+
+
 def ray_cluster() -> Cluster:
-    """Return the Ray cluster that this process has joined, or can join, or starts."""
+    """Return the Ray cluster that this process has joined, or can join, or starts.
+
+    Raises:
+        ClusterError: Ray is not installed.
+    """
+    if not ray_is_installed():
+        raise ClusterError(
+            "a cluster or several workers need Ray, which is not installed here; install it (pip install "
+            "'ray[default]'), or work in this process: with --in-process, without --actors and RAY_ADDRESS"
+        )
     # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     from i2s_batch.run.ray.pool import RayCluster

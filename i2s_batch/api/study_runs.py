@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Unpack
 
 from i2s_batch.api.learned_files import learned_location, with_learned
@@ -10,9 +11,17 @@ from i2s_batch.api.options import StudyOptions, source_options, study_config
 from i2s_batch.api.results import StudyResult
 from i2s_batch.api.sessions import PYTHON, Caller, Progress, check_device, execute, session, try_report
 from i2s_batch.argument_types import path_or_url, typed
+from i2s_batch.config import EmbedConfig
+from i2s_batch.errors import ConfigError
+from i2s_batch.presets import PRESETS
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.storage.job_folder import check_kept
+from i2s_batch.studies.catalogue import study_of
+from i2s_batch.studies.study import Variant
+from i2s_batch.studies.study_config import StudyConfig
 from i2s_batch.studies.study_run import StudyRun, StudyRunRequest
+
+_RECIPES = "recipes"  # the study that compares presets
 
 
 def study(
@@ -79,10 +88,44 @@ def _request(
     source, out, generator, vgg = map(path_or_url, ("source", "out", "generator", "vgg"), locations)
     check_kept(out)
     location = learned_location(options)
-    config, learned = with_learned(study_config(name, options), location, generator, vgg)
+    settings = _for_a_learned_file(study_config(name, options), location)
+    config, learned = with_learned(settings, location, generator, vgg)
     return StudyRunRequest(
         *(source, out, generator, vgg, config, caller.command),
         source_options=source_options(options),
         learned=learned,
         learned_from=location,
     )
+
+
+def _for_a_learned_file(config: StudyConfig, location: str) -> StudyConfig:
+    """Return the settings of a study as a learned file at `location` ("" for none) has them.
+
+    The study of recipes compares the presets that need the file as soon as it is given: as with `--preset fast`.
+
+    Raises:
+        ConfigError: The study varies what a learned file belongs to.
+    """
+    embed, usual = config.embed, EmbedConfig()
+    if not location and not embed.uses_learned:
+        return config
+    # Of the usual settings otherwise: some of a learned file have no such variants at all.
+    plain = replace(usual, space=embed.space, loss_weights=embed.loss_weights)
+    if not all(_is_as_learned(variant, plain) for variant in study_of(config.study, plain).variants):
+        needing = f", and what needs one ({embed.uses_learned})" if embed.uses_learned else ""
+        raise ConfigError(
+            f"study {config.study} takes no learned file: its variants have other loss weights, spaces or networks, "
+            f"and a learned file belongs to one of each; leave out --learned{needing}"
+        )
+    if config.study != _RECIPES or embed.uses_learned:
+        return config
+    fast = PRESETS["fast"]
+    names = [name for name in fast.overrides if getattr(embed, name) == getattr(usual, name)]
+    changed = {name: getattr(fast.config, name) for name in names}
+    return replace(config, preset=fast.name, embed=replace(embed, **changed))
+
+
+def _is_as_learned(variant: Variant, embed: EmbedConfig) -> bool:
+    """Return whether a learned file for `embed` fits a variant."""
+    own = variant.embed
+    return (own.loss_weights, own.space, variant.untrained) == (embed.loss_weights, embed.space, False)

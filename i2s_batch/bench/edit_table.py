@@ -28,7 +28,7 @@ _NONE = "–"
 def reconstruction_table(rows: Sequence[RecipeFigures]) -> str:
     """Return a line for each recipe and class of images."""
     lines = [
-        [row.recipe, f"{figures.images} {label}", *_cost(row), *_class_cells(figures)]
+        [row.recipe, f"{figures.images} {label}", _count(figures.evaluations), _seconds(row), *_class_cells(figures)]
         for label in CLASSES
         for row in rows
         if (figures := row.classes.get(label)) is not None
@@ -41,7 +41,7 @@ def edit_table(rows: Sequence[RecipeFigures]) -> str:
     lines = [
         [
             row.recipe,
-            _cost(row)[0],
+            _count(row.classes[FACE].evaluations if FACE in row.classes else None),
             *_errors(row.edits.expression),
             *_errors(row.edits.turn),
             _decibels(row.edits.morph),
@@ -57,9 +57,12 @@ def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in every)
 
 
-def _cost(row: RecipeFigures) -> list[str]:
-    evaluations = _NONE if row.evaluations is None else f"{row.evaluations[0]:g} ({row.evaluations[1]})"
-    return [evaluations, _NONE if row.seconds is None else f"{row.seconds:.1f}"]
+def _count(evaluations: tuple[float, int] | None) -> str:
+    return _NONE if evaluations is None else f"{evaluations[0]:g} ({evaluations[1]})"
+
+
+def _seconds(row: RecipeFigures) -> str:
+    return _NONE if row.seconds is None else f"{row.seconds:.1f}"
 
 
 def _class_cells(figures: ClassFigures) -> list[str]:
@@ -101,8 +104,9 @@ def _panels(rows: Sequence[RecipeFigures]) -> Iterator[list[Panel]]:
     ratios = {row.recipe: row.classes[FACE].loss_ratio or 0.0 for row in rows if FACE in row.classes}
     inside = {name: errors.inside for name, errors in smiles.items()}
     outside = {name: errors.outside for name, errors in smiles.items()}
-    evaluations = {row.recipe: row.evaluations[0] for row in rows if row.evaluations is not None}
-    seconds = {row.recipe: row.seconds for row in rows if row.seconds is not None and row.evaluations is not None}
+    counts = {row.recipe: row.classes[FACE].evaluations for row in rows if FACE in row.classes}
+    evaluations = {name: count[0] for name, count in counts.items() if count is not None}
+    seconds = {row.recipe: row.seconds for row in rows if row.seconds is not None and row.recipe in evaluations}
     for title, values in (
         (f"loss / {REFERENCE.name}, faces", {name: ratios[name] for name in evaluations if name in ratios}),
         ("error of a smile, inside the mouth", inside),

@@ -71,6 +71,7 @@ class ClassFigures:
 
     Attributes:
         images: How many there are.
+        evaluations: Median and largest number of forward and backward passes of an image; None in rows to compare with.
         loss: The median loss.
         loss_ratio: The geometric mean of the losses over those of the reference; None where it is not known.
         worst_ratio: The largest of these ratios.
@@ -80,6 +81,7 @@ class ClassFigures:
     """
 
     images: int
+    evaluations: tuple[float, int] | None
     loss: float
     loss_ratio: float | None
     worst_ratio: float | None
@@ -95,7 +97,7 @@ class RecipeFigures:
 
     Attributes:
         recipe: The recipe's name.
-        evaluations: Median and largest number of forward and backward passes of an image; None in rows to compare with.
+        evaluations: As those of a class, of all images together.
         seconds: Mean seconds of an image; None where it is not known.
         classes: The figures of each class of images that the recipe was tried on.
         edits: The scores of edits; None if a face is missing.
@@ -112,14 +114,14 @@ def recipe_of(text: str, learned: Learned | None = None) -> BenchRecipe:
     """Return the recipe of settings such as `optimizer=lbfgs,steps=300` or `preset=fast,steps=100`.
 
     Args:
-        text: Names and values of `EmbedConfig`, beside them `preset`.
+        text: Names and values of `EmbedConfig`, beside them `preset`; `none` switches a setting off.
         learned: The learned file, for recipes that need one.
 
     Raises:
         ConfigError: A setting has another name, or a value outside its limits, or needs a learned file.
     """
     known = {each.name for each in fields(EmbedConfig)} - _FIXED | {"preset"}
-    values: dict[str, int | float | str] = {}
+    values: dict[str, int | float | str | None] = {}
     for pair in text.split(","):
         name, equals, value = pair.strip().partition("=")
         name = name.replace("-", "_")
@@ -136,7 +138,9 @@ def recipe_of(text: str, learned: Learned | None = None) -> BenchRecipe:
     return BenchRecipe(text, replace(embed, learned=learned.fingerprint), learned)
 
 
-def _value(text: str) -> int | float | str:
+def _value(text: str) -> int | float | str | None:
+    if text.lower() == "none":
+        return None
     for kind in (int, float):
         try:
             return kind(text)
@@ -205,6 +209,10 @@ def _solved(results: Sequence[EmbedResult], generator: Generator, seconds: float
     )
 
 
+def _median_and_most(evaluations: np.ndarray) -> tuple[float, int]:
+    return float(np.median(evaluations)), int(evaluations.max())
+
+
 def seconds_per_evaluation(networks: Networks, image: HeldOutImage, batch_size: int) -> float:
     """Return the seconds that one evaluation of one image takes here, in a full batch of steps of Adam."""
     images = [replace(image, name=f"{number}") for number in range(batch_size)]
@@ -250,26 +258,28 @@ class EditBench:
         labels = np.array([self._images[name].label for name in solved.names])
         reference = np.array([self._reference.get(name, np.nan) for name in solved.names])
         faces = solved.latents_of(self._faces)
+        of_images = (found, reference, solved.latents, solved.evaluations)
         return RecipeFigures(
             recipe,
-            (float(np.median(solved.evaluations)), int(solved.evaluations.max())),
+            _median_and_most(solved.evaluations),
             solved.seconds or seconds,
             {
-                label: self._of_class(
-                    found[labels == label], reference[labels == label], solved.latents[labels == label]
-                )
+                label: self._of_class(*(each[labels == label] for each in of_images))
                 for label in CLASSES
                 if (labels == label).any()
             },
             None if faces is None or len(faces) < len(self.truth.own) else self.truth.score(faces),
         )
 
-    def _of_class(self, found: np.ndarray, reference: np.ndarray, latents: np.ndarray) -> ClassFigures:
+    def _of_class(
+        self, found: np.ndarray, reference: np.ndarray, latents: np.ndarray, evaluations: np.ndarray
+    ) -> ClassFigures:
         loss, perceptual, psnr, ssim = found.T
         ratios = (loss / reference)[~np.isnan(reference)]
         known = len(ratios) > 0
         return ClassFigures(
             images=len(found),
+            evaluations=_median_and_most(evaluations),
             loss=float(np.median(loss)),
             loss_ratio=float(np.exp(np.log(ratios).mean())) if known else None,
             worst_ratio=float(ratios.max()) if known else None,
@@ -284,7 +294,9 @@ class EditBench:
         own = self.truth.own
         evaluations = np.zeros(len(own), int)
         solved = SolvedImages(tuple(self._faces), own, np.full(len(own), np.nan), evaluations)
+        figures = self.figures(OWN, solved)
+        classes = {label: replace(each, evaluations=None) for label, each in figures.classes.items()}
         return [
             RecipeFigures(UNEDITED, None, None, edits=self.truth.unedited()),
-            replace(self.figures(OWN, solved), evaluations=None),
+            replace(figures, evaluations=None, classes=classes),
         ]

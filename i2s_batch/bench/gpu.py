@@ -1,60 +1,141 @@
 """Measures everything of the engine's speed that takes a GPU, in one call that needs torch, NumPy and Pillow only.
 
-    python -m i2s_batch.bench.gpu --device cuda --resolution 1024 --batch-sizes 1 4 8 16 --budget 420
+    python -m i2s_batch.bench.gpu --device cuda --resolution 1024 --batch-size 16 --budget 420
 
-Each case prints a line of JSON as soon as it is measured, so that a call that is cut short has printed what it could.
-No case begins after --budget seconds; the cases that matter most come first. Every case is checked against plain
-float32 at batch 1: the loss before the first update and after --steps updates.
+Each case is a process of its own with a limit of its own, so that an error, a crash or a compiler that takes too long
+costs that case alone. Each prints a line of JSON as soon as it is measured, and a table ends the output. The loop that
+all others are compared with runs in plain float32, whatever their precision. Every loss is compared with that loop's,
+before the first update and after --steps updates.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
-import torch
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
 
 from i2s_batch.bench.command_line import parser_of
-from i2s_batch.bench.loop import check_device, measure_loop
-from i2s_batch.bench.traffic import memory_rate
-from i2s_batch.config import EmbedConfig
-from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
-from i2s_batch.models import VGG16, Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg
-from i2s_batch.models import random_generator as drawn_generator
-from i2s_batch.models import random_vgg as drawn_vgg
+from i2s_batch.bench.gpu_case import CHOSEN, COMPILED, EAGER, NOTEBOOK, RATES, Bench, Case
+from i2s_batch.bench.loop import check_device
+from i2s_batch.config import Json
+
+_POLL_S = 0.1
+COMPILED_LIMIT_S = 240.0
+# A case is not begun with less time left: no process is up and measured in it.
+LEAST_S = 20.0
+
+PROGRAM = ("-c", "from i2s_batch.bench.gpu_case import main; main()")
+
+Line = dict[str, Json]
 
 
-def cases(batch_sizes: list[int]) -> Iterator[tuple[str, bool, int]]:
-    """Yield (precision, compile, batch size): first what is expected to be fastest, then what it is compared with."""
-    for precision, compile in (("bf16", True), ("tf32", True), ("fp32", False), ("bf16", False), ("fp32", True)):
-        for batch_size in reversed(batch_sizes):
-            yield precision, compile, batch_size
+def cases(batch_size: int, families: Sequence[str]) -> Iterator[Case]:
+    """Yield the cases: the machine, what all is compared with, what needs no compiler, and what does."""
+    yield Case(RATES)
+    for family in families:
+        yield Case(NOTEBOOK, family=family)
+    for family in families:
+        yield Case(CHOSEN, "tf32", batch_size, family, COMPILED_LIMIT_S)
+        yield Case(EAGER, "fp32", 8, family)
+        yield Case(EAGER, "tf32", 8, family)
+        yield Case(EAGER, "bf16", 8, family)
+    for family in families:
+        yield Case(CHOSEN, "bf16", batch_size, family, COMPILED_LIMIT_S)
+        yield Case(COMPILED, "fp32", batch_size, family, COMPILED_LIMIT_S)
 
 
-def networks(generator: GeneratorWeights, vgg: VGGWeights, device: str, precision: str) -> tuple[Generator, VGG16]:
-    """Return the networks on the device, in `precision`."""
-    dtype, maps = set_numerics(precision), feature_map_dtype(precision)
-    return build_generator(generator, device, dtype, maps), build_vgg(vgg, device, dtype, maps)
+@dataclass
+class _Running:
+    """Holds the process of a case, its output, and when it is ended."""
+
+    case: Case
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    deadline: float
+
+    def line(self, reason: str = "") -> Line:
+        """Return the line of a process that has ended; `reason`: why it was ended, empty if it was not."""
+        self.output.seek(0)
+        written = self.output.read().decode(errors="replace").splitlines()
+        self.output.close()
+        if written and not reason and self.process.returncode == 0:
+            line: Line = json.loads(written[-1])
+            return line
+        ended = reason or f"its process ended with {self.process.returncode}: {written[-1][:300] if written else ''}"
+        return {"case": self.case.name} | asdict(self.case) | {"error": ended}
 
 
-def losses(generator: Generator, vgg: VGG16, compile: bool, batch_size: int, steps: int) -> tuple[float, float, str]:
-    """Return the first and last loss of one image in a batch of `batch_size`, and the compiler's warning.
+def run(waiting: list[Case], bench: Bench, beside: int, deadline: float) -> Iterator[Line]:
+    """Run the cases in their order, some beside each other, and yield a line for each as it is known."""
+    running: list[_Running] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < beside and deadline - time.monotonic() > LEAST_S:
+                case = waiting.pop(0)
+                running.append(_started(case, bench, min(deadline, time.monotonic() + case.limit_s)))
+            if not running:
+                break
+            time.sleep(_POLL_S)
+            for one in list(running):
+                if one.process.poll() is None and time.monotonic() < one.deadline:
+                    continue
+                late = one.process.poll() is None
+                if late:
+                    one.process.kill()
+                    one.process.wait()
+                running.remove(one)
+                yield one.line("it took too long" if late else "")
+    finally:
+        for one in running:
+            one.process.kill()
+            one.process.wait()
+            one.output.close()
+    for case in waiting:
+        yield {"case": case.name} | asdict(case) | {"error": "not begun: the time was over"}
 
-    Raises:
-        torch.OutOfMemoryError: Fewer than `batch_size` images fit, with which the engine would continue.
-    """
-    embedder = Embedder(generator, vgg, EmbedConfig(steps=steps, batch_size=batch_size, compile=compile))
-    side = np.linspace(0, 255, generator.resolution, dtype=np.uint8)
-    shades = np.broadcast_to(side[:, None, None], (len(side), len(side), 3))
-    images = ((str(i), np.roll(shades, i * 7, axis=0).copy()) for i in range(batch_size))
-    result = next(result for result in embedder.embed(images) if result.image_id == "0")
-    if embedder.capacity < batch_size:
-        raise torch.OutOfMemoryError(f"{embedder.capacity} of {batch_size} images fit")
-    return float(result.curve[0]), result.loss, embedder.take_warning()
+
+def _started(case: Case, bench: Bench, deadline: float) -> _Running:
+    given = json.dumps({"case": asdict(case), "bench": asdict(bench)})
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - read and closed when the process has ended
+    command = [sys.executable, *PROGRAM, given]
+    process = subprocess.Popen(command, stdout=output, stderr=output)
+    return _Running(case, process, output, deadline)
+
+
+def summary(lines: Sequence[Line]) -> str:
+    """Return the table: for each family the fastest first, with factors over the plain float32 loop of one image."""
+    text = []
+    for family in dict.fromkeys(str(line["family"]) for line in lines):
+        timed = [line for line in lines if line["family"] == family and "s_min" in line]
+        base = next((line for line in timed if line["program"] == NOTEBOOK), None)
+        if timed:
+            text.append(f"\n{family}: case, ms a step and image, s an image, over plain fp32, losses over its losses")
+        for line in sorted(timed, key=lambda line: float(str(line["s_min"]))):
+            text.append(_row(line, base))
+    return "\n".join(text + [f"failed: {line['case']}: {line['error']}" for line in lines if "error" in line])
+
+
+def _row(line: Line, base: Line | None) -> str:
+    factor, near = "-", ""
+    seconds = float(str(line["s_min"]))
+    if base is not None:
+        factor = f"{float(str(base['s_min'])) / seconds:.2f}x"
+        pairs = zip(_numbers(line["losses"]), _numbers(base["losses"]), strict=True)
+        near = " ".join(f"{loss / plain:.4f}" for loss, plain in pairs)
+    program = f"batch {line['batch_size']}, {line.get('step_program', line['program'])}"
+    figures = f"{1000 * seconds:9.3f} {float(str(line['s_image'])):8.2f} {factor:>8}"
+    return f"{line['precision']!s:<5} {program:<36} {figures}  {near} {line.get('warning') or ''}"
+
+
+def _numbers(values: Json) -> list[float]:
+    assert isinstance(values, list)
+    return [float(str(value)) for value in values]
 
 
 def main() -> None:
@@ -64,39 +145,24 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=1024, help="Side of the images, in pixels.")
     parser.add_argument("--width", type=int, default=512, help="Dimension of w.")
     parser.add_argument("--channel-base", type=int, help="Scale of the numbers of channels; none is the official one.")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 8, 16], help="Batch sizes.")
-    parser.add_argument("--steps", type=int, default=100, help="Optimizer steps of the check.")
-    parser.add_argument("--pairs", type=int, default=3, help="Number of timed stretches of each loop.")
-    parser.add_argument("--budget", type=float, default=420.0, help="Seconds after which no case begins.")
+    parser.add_argument("--batch-size", type=int, default=16, help="Images in a batch of compiled steps.")
+    parser.add_argument("--families", nargs="+", default=["stylegan1", "stylegan2"], help="Architectures.")
+    parser.add_argument("--steps", type=int, default=50, help="Optimizer steps after which losses are compared.")
+    parser.add_argument("--beside", type=int, default=2, help="Cases that start and compile beside each other.")
+    parser.add_argument("--budget", type=float, default=420.0, help="Seconds after which everything ends.")
     options = parser.parse_args()
     check_device(options.device)
     begun = time.monotonic()
-
-    def report(**facts: Any) -> None:
-        print(json.dumps(facts | {"at_s": round(time.monotonic() - begun, 1)}), flush=True)
-
-    weights = drawn_generator(resolution=options.resolution, width=options.width, channel_base=options.channel_base)
-    vgg = drawn_vgg()
-    report(torch=torch.__version__, memory_bytes_per_s=memory_rate(torch.device(options.device)))
-    reference = losses(*networks(weights, vgg, options.device, "fp32"), False, 1, options.steps)
-    report(case="reference", first_loss=reference[0], last_loss=reference[1])
-    for precision, compile, batch_size in cases(sorted(options.batch_sizes)):
-        case = {"precision": precision, "compile": compile, "batch_size": batch_size}
-        if time.monotonic() - begun > options.budget:
-            report(skipped="the time budget is used up", **case)
-            continue
-        pair = networks(weights, vgg, options.device, precision)
-        try:
-            first, last, warning = losses(*pair, compile, batch_size, options.steps)
-            figures = measure_loop(*pair, batch_size, options.pairs, compile)
-        except torch.OutOfMemoryError:
-            report(skipped="too little memory", **case)
-            continue
-        except RuntimeError as error:  # of a library: the other cases may work
-            report(skipped=" ".join(str(error).split())[:300], **case)
-            continue
-        near = {"first_loss_ratio": first / reference[0], "last_loss_ratio": last / reference[1], "warning": warning}
-        report(**case | near | figures.as_json())
+    lines: list[Line] = []
+    with tempfile.TemporaryDirectory(prefix="i2s-bench-") as folder:
+        lock = str(Path(folder, "lock"))
+        network = (options.resolution, options.width, options.channel_base)
+        bench = Bench(options.device, *network, options.steps, lock)
+        chosen = list(cases(options.batch_size, options.families))
+        for line in run(chosen, bench, options.beside, begun + options.budget):
+            lines.append(line)
+            print(json.dumps(line | {"at_s": round(time.monotonic() - begun, 1)}), flush=True)
+    print(summary(lines), flush=True)
 
 
 if __name__ == "__main__":

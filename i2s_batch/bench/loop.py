@@ -109,7 +109,7 @@ def measure_loop(
     begun = time.perf_counter()
     peak = peak_memory(first_step, device)
     first_step_s = time.perf_counter() - begun
-    ours, plain = engine[0], _plain_loop(generator, features)
+    ours, plain = engine[0], plain_loop(generator, features, _noise_image(generator.resolution, 0))
     # The plain step is counted: the counters do not see what a compiled program does inside.
     one = _engine(generator, features, 1, compile=False)  # its target's features are no part of a step
     with FlopCounterMode(display=False) as counter, CountedBytes() as counted:
@@ -171,9 +171,15 @@ def _engine(generator: Generator, features: Features, batch_size: int, compile: 
     return loop
 
 
-def _plain_loop(generator: Generator, features: Features) -> Callable[[int], None]:
+def _discard(loss: float) -> None:
+    """Discard a loss: reading it is part of the loop that is measured."""
+
+
+def plain_loop(
+    generator: Generator, features: Features, image: np.ndarray, report: Callable[[float], None] = _discard
+) -> Callable[[int], None]:
     """Return the loop that one writes in a notebook: one image, torch.optim.Adam, the loss read in every step."""
-    target = from_uint8(_noise_image(generator.resolution, 0), generator.w_avg)[None]
+    target = from_uint8(image, generator.w_avg)[None]
     with torch.no_grad():
         target_features = features(target)
     w = generator.w_avg.expand(1, generator.num_layers, -1).clone().requires_grad_()
@@ -186,6 +192,6 @@ def _plain_loop(generator: Generator, features: Features) -> Callable[[int], Non
             loss = loss_terms(image, target, features(image), target_features).sum()
             loss.backward()
             optimiser.step()
-            loss.item()
+            report(loss.item())
 
     return loop

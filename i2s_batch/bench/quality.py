@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from i2s_batch.bench.command_line import parser_of
-from i2s_batch.bench.gpu import networks
+from i2s_batch.bench.gpu_case import networks
 from i2s_batch.bench.loop import check_device
 from i2s_batch.config import PRECISIONS, EmbedConfig
 from i2s_batch.images.read.decoding import decode_image

@@ -195,7 +195,7 @@ STEPS: dict[str, Step] = LIGHT | {
 }
 
 
-def _memory(name: str) -> int:
+def memory_of(name: str) -> int:
     """Return the bytes of VmRSS, what this process holds, or of VmHWM, its peak."""
     match = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert match is not None
@@ -205,9 +205,9 @@ def _memory(name: str) -> int:
 def _measure(step: str, out: str, rows: int, shape: Shape, results: Connection) -> None:
     """Measure a step in a fresh process, whose peak is reset first: ru_maxrss would hold that of its parent."""
     Path("/proc/self/clear_refs").write_text("5")
-    before = _memory("VmRSS")
+    before = memory_of("VmRSS")
     seconds = STEPS[step](out, rows, shape)
-    results.send({"seconds": round(seconds, 3), "peak_mb": round((_memory("VmHWM") - before) / 1e6, 1)})
+    results.send({"seconds": round(seconds, 3), "peak_mb": round((memory_of("VmHWM") - before) / 1e6, 1)})
 
 
 def measured(step: str, out: str, rows: int, shape: Shape) -> dict[str, float]:

@@ -22,6 +22,7 @@ from i2s_batch.cli.align import align
 from i2s_batch.cli.bench import bench
 from i2s_batch.cli.convert import convert
 from i2s_batch.cli.demo import demo
+from i2s_batch.cli.doctor import doctor
 from i2s_batch.cli.edit import edit, render
 from i2s_batch.cli.embed import embed
 from i2s_batch.cli.export import export
@@ -30,6 +31,7 @@ from i2s_batch.cli.inspect import inspect
 from i2s_batch.cli.learn import learn
 from i2s_batch.cli.merge import merge
 from i2s_batch.cli.neighbours import neighbours
+from i2s_batch.cli.network_options import add_network_options
 from i2s_batch.cli.options import add_debug
 from i2s_batch.cli.query import query
 from i2s_batch.cli.report import report
@@ -38,6 +40,7 @@ from i2s_batch.cli.status import status
 from i2s_batch.cli.study import study
 from i2s_batch.cli.verify import verify
 from i2s_batch.cli.warned import warnings_as_lines
+from i2s_batch.cli.weights import weights
 from i2s_batch.concurrency import passive_waiting
 from i2s_batch.errors import I2SError, InternalError, QueryError, described
 from i2s_batch.run.terminal import printable
@@ -63,8 +66,9 @@ def commands(context: click.Context) -> None:
 
 commands.add_group("Embed and edit", (align, embed, learn, edit, render, study))
 commands.add_group("Runs and their tables", (status, report, query, neighbours, export, verify, merge))
-commands.add_group("Checkpoints", (inspect, sample, convert))
-commands.add_group("Try and measure", (demo, bench))
+commands.add_group("Checkpoints", (weights, inspect, sample, convert))
+commands.add_group("Try and measure", (doctor, demo, bench))
+add_network_options(commands)
 add_debug(commands)
 
 
@@ -147,6 +151,8 @@ def _is_output_closed() -> bool:
 
     What is left in such a stream is discarded: it would be written, and fail, when Python ends.
     """
+    if not hasattr(select, "poll"):  # Windows
+        return False
     poll = select.poll()
     for descriptor in (1, 2):
         poll.register(descriptor, 0)

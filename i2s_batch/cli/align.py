@@ -6,13 +6,14 @@ import click
 
 from i2s_batch.cli.help_groups import INPUT, OUTPUT, SPEED, GroupedCommand, option
 from i2s_batch.cli.option_types import AutoOr
-from i2s_batch.cli.options import face_model_option, source_options
+from i2s_batch.cli.options import face_model_option, min_size_option, source_options
 
 
 @click.command(cls=GroupedCommand)
 @click.argument("source")
 @click.argument("out")
 @source_options
+@min_size_option
 @option(
     "--faces",
     group=INPUT,
@@ -44,6 +45,7 @@ def align(
     exclude: tuple[str, ...],
     where: str | None,
     limit: int | None,
+    min_size: int | None,
     faces: str,
     size: int,
     workers: int | None,
@@ -75,6 +77,7 @@ def align(
             face_model=face_model,
             workers=workers,
             source_options=options,
+            min_size=min_size,
             progress=line_logger(),
         )
     counts = ", ".join(f"{n} {status}" for status, n in sorted(result.statuses.items()))

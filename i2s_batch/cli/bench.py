@@ -85,7 +85,8 @@ class _Bench(GroupedCommand, click.Group):
     "--generator",
     group=_NETWORKS,
     metavar="CHECKPOINT",
-    help="StyleGAN checkpoint: a path, s3:// or https://. Default: random weights of --family.",
+    help="StyleGAN checkpoint: a path, s3://, https://, or a name of `weights list`. Default: random weights of "
+    "--family.",
 )
 @option(
     "--family",
@@ -134,6 +135,21 @@ class _Bench(GroupedCommand, click.Group):
 )
 @option("--batch-size", group=SPEED, type=click.IntRange(1, 1024), default=4, help="Images in a batch.")
 @option("--compile/--no-compile", group=SPEED, default=False, help="Compile the step of a full batch.")
+@option(
+    "--tune",
+    group=_MEASURED,
+    is_flag=True,
+    help="Measure step programs and batch sizes instead of the loop; a run with --batch-size auto takes the fastest.",
+)
+@option(
+    "--tune-seconds",
+    "tune_s",
+    group=_MEASURED,
+    type=click.FloatRange(1, 3600),
+    default=240.0,
+    metavar="SECONDS",
+    help="Seconds after which --tune begins no further measurement.",
+)
 @click.pass_context
 def bench(
     context: click.Context,
@@ -148,6 +164,8 @@ def bench(
     price_per_hour: float | None,
     images: str | None,
     steps: int,
+    tune: bool,
+    tune_s: float,
 ) -> int:
     """Measure the speed of the embedding loop on this machine.
 
@@ -169,10 +187,7 @@ def bench(
     from i2s_batch.models import random_generator
     from i2s_batch.models.loading import generator_weights
 
-    if generator:
-        refuse_without_effect(["--family", "--resolution"], "with --generator, which has its own")
-    if not images:
-        refuse_without_effect(["--steps"], "without --images")
+    _refuse_unused(generator, images, tune)
     if images and not generator:
         raise ConfigError("--images needs --generator: random weights embed nothing")
     check_device(device)
@@ -188,6 +203,9 @@ def bench(
             return generator_weights(generator)
         return random_generator(resolution=resolution, **asdict(_FAMILIES[family]))
 
+    if tune:
+        click.echo(json.dumps(_ladder(load(), device, precision, tune_s)))
+        return 0
     embed = EmbedConfig(steps=steps, batch_size=batch_size, compile=compile)
     config = EmbedRunConfig(embed=embed, actors=1, batch_size=batch_size, device=device, precision=precision)
     found = _loop(load, config, pairs, price_per_hour).to_json()
@@ -195,6 +213,45 @@ def bench(
         found |= asdict(_on_images(images, decoded, generator, config))
     click.echo(json.dumps(found))
     return 0
+
+
+def _refuse_unused(generator: str | None, images: str | None, tune: bool) -> None:
+    """Raise ConfigError for options that have no effect beside others."""
+    if generator:
+        refuse_without_effect(["--family", "--resolution"], "with --generator, which has its own")
+    if not images:
+        refuse_without_effect(["--steps"], "without --images")
+    if tune:
+        ignored = ["--pairs", "--price-per-hour", "--images", "--batch-size", "--compile", "--no-compile"]
+        refuse_without_effect(ignored, "with --tune, which chooses for itself")
+    else:
+        refuse_without_effect(["--tune-seconds"], "without --tune")
+
+
+def _ladder(weights: GeneratorWeights, device: str, precision: str, seconds: float) -> dict[str, Json]:
+    """Measure step programs with the settings of the paper, print a line each, and return them as JSON values."""
+    from i2s_batch.config import EmbedConfig
+    from i2s_batch.embedding.engine import Engine
+    from i2s_batch.inversion.tuning import LARGEST_BATCH_SIZE
+    from i2s_batch.models import random_vgg
+    from i2s_batch.run.device import device_name
+
+    embed = EmbedConfig()
+    engine = Engine(weights, random_vgg(), device, precision)
+    tuning = engine.climb(embed, LARGEST_BATCH_SIZE, seconds)
+    for each in tuning.trials:
+        figure = f"not used: {each.failure}"
+        if each.seconds is not None:
+            figure = f"{1000 * each.seconds:9.3f} ms per step and image, {embed.steps * each.seconds:.1f} s an image"
+        click.echo(f"{each.candidate!s:<40}  {figure}")
+    click.echo(f"{'chosen':<40}  {tuning.chosen} ({tuning.ended})")
+    trials: list[Json] = []
+    for one in tuning.trials:
+        program, size = one.candidate.program.name, one.candidate.batch_size
+        trials.append({"program": program, "batch_size": size, "seconds": one.seconds, "failure": one.failure})
+    chosen: dict[str, Json] = {"program": tuning.chosen.program.name, "batch_size": tuning.chosen.batch_size}
+    used: dict[str, Json] = {"device": device_name(engine.device), "precision": precision, "ended": tuning.ended}
+    return used | {"chosen": chosen, "trials": trials}
 
 
 def _loop(

@@ -9,11 +9,10 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
+from i2s_batch.diagnosis.versions import PACKAGES, installed
 from i2s_batch.storage.urls import hide_secrets
 
-_PACKAGES = ("i2s_batch", "torch", "numpy", "pillow", "pyarrow", "ray", "boto3", "duckdb", "lpips", "click", "jinja2")
 # Names of environment variables whose values are secrets, and the shortest value that is worth hiding.
 _SECRET_NAME = re.compile("KEY|SECRET|TOKEN|PASS|CREDENTIAL|SIGNATURE", re.IGNORECASE)
 _LEAST_CHARACTERS = 6
@@ -61,17 +60,10 @@ def write_bug_report(what: str, details: str, command: Sequence[str]) -> str:
         f"when      {now.isoformat(timespec='seconds')}",
         f"command   {shlex.join(['i2s-batch', *command])}",
         f"system    {platform.platform()}, Python {platform.python_version()}",
-        *(f"{name:9} {_version(name)}" for name in _PACKAGES),
+        *(f"{name:9} {installed(name)}" for name in PACKAGES),
         "",
         details,
     ]
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(without_any_secret("\n".join(lines)))
     return path
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -17,8 +17,8 @@ from i2s_batch.storage.urls import is_url
 def convert(checkpoint: str, out: str) -> int:
     """Convert a checkpoint to safetensors.
 
-    CHECKPOINT is a StyleGAN checkpoint: a path, s3:// or https://. OUT.safetensors is the file on this machine that
-    gets its generator; it loads fast, and its fingerprint is the same.
+    CHECKPOINT is a StyleGAN checkpoint: a path, s3://, https://, or a name of `weights list`. OUT.safetensors is the
+    file on this machine that gets its generator; it loads fast, and its fingerprint is the same.
     """
     if not out.endswith(".safetensors"):
         raise click.UsageError(f"OUT is {out!r}; it must end in .safetensors")

@@ -40,7 +40,7 @@ def demo(out: str) -> int:
     program = f"import duckdb; duckdb.read_parquet('{shards}').select('image_id', 'status', 'psnr', 'error').show()"
     click.echo(
         f"""
-{result.outcome.counted("image through Ray", "images through Ray")} (one image is damaged on purpose).
+{result.outcome.counted("image")} (one image is damaged on purpose).
 The generator is a small one for drawn faces and the VGG is random: they show how it works, not StyleGAN's quality.
 
 images          {result.pictures}

@@ -11,7 +11,8 @@ import click
 
 from i2s_batch.cli.help_groups import OUTPUT, SELECTION, GroupedCommand
 from i2s_batch.cli.help_groups import option as grouped_option
-from i2s_batch.cli.option_types import Location
+from i2s_batch.cli.network_options import add_network_options
+from i2s_batch.cli.option_types import Checkpoint, Location
 from i2s_batch.cli.options import add_debug, refuse_without_effect, run_arguments, run_options
 from i2s_batch.config import ANIMATIONS, NOISE, PICTURE_FORMATS, PICTURE_OUTPUTS
 from i2s_batch.editing.edit_options import OPTION, EditOptions, Kind, Option, OptionsError
@@ -122,10 +123,10 @@ def _edit_options(command: F) -> F:
         grouped_option(
             "--generator",
             group=SELECTION,
-            type=Location(),
+            type=Checkpoint(),
             metavar="CHECKPOINT",
-            help="StyleGAN checkpoint: a path, s3:// or https://. Default: the one that the run of the first table "
-            "recorded.",
+            help="StyleGAN checkpoint: a path, s3://, https://, or a name of `weights list`. Default: the one that the "
+            "run of the first table recorded.",
         ),
         grouped_option(
             "--format",
@@ -201,6 +202,7 @@ class _Edits(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command = _command(EDITS.get(cmd_name))
+        add_network_options(command)
         add_debug(command)
         return command
 

@@ -14,6 +14,7 @@ from i2s_batch.cli.options import (
     align_options,
     embed_options,
     embed_run_options,
+    min_size_option,
     noise_options,
     refuse_without_effect,
     run_arguments,
@@ -35,6 +36,14 @@ from i2s_batch.config import EmbedRunConfig, Json
     default=None,
     metavar="N",
     help="Take only N images, drawn at random by --seed; a larger sample holds the smaller one. Default: all.",
+)
+@min_size_option
+@option(
+    "--dedupe",
+    group=INPUT,
+    is_flag=True,
+    help="Embed only the first of images with the same bytes; the others get rows with its result. Every file is read "
+    "once before the run.",
 )
 @option(
     "--update",
@@ -76,8 +85,7 @@ def embed(
 
         if dry_run:
             preview, config, fingerprint = embedding_runs.preview_embed(source, out, progress=report, **arguments)
-            updates = preview.images_to_do * (config.embed.steps + config.embed.noise_steps)
-            expected = _expected(fingerprint, generator, config, updates, price_per_hour)
+            expected = _expected(fingerprint, (generator, vgg), config, preview.images_to_do, price_per_hour)
             click.echo(json.dumps(preview.to_json() | {"expected": expected}, indent=2))
             return 0
         result = embedding_runs.embed(source, out, progress=report, caller=asked_by, **arguments)
@@ -85,15 +93,18 @@ def embed(
     return ended(result, "images")
 
 
-def _expected(fingerprint: str, generator: str, config: EmbedRunConfig, updates: int, price: float | None) -> Json:
-    """Return the time and cost of `updates` steps of one image, estimated from what was measured on this machine."""
+def _expected(
+    fingerprint: str, networks: tuple[str, str], config: EmbedRunConfig, images: int, price: float | None
+) -> Json:
+    """Return the time and cost of `images`, estimated from what was measured on this machine."""
     from i2s_batch.cli.run_command import log_line
-    from i2s_batch.run.speed_cache import estimate, load_measured
+    from i2s_batch.run.estimates import Work, estimates
+    from i2s_batch.run.speed_cache import load_measured
     from i2s_batch.storage.urls import hide_secrets
 
-    known = estimate(load_measured(log_line), fingerprint, config.precision, updates, config.actors, price)
+    known = estimates(load_measured(log_line), Work.of(fingerprint, config, images), config.actors, price)
     if known:
         return [one.to_json() for one in known]
-    bench = ["i2s-batch", "bench", "--generator", hide_secrets(generator), "--precision", config.precision]
-    measure = "no measured speed is cached for this generator and precision; measure it with"
-    return f"{measure}: {shlex.join(bench)} --device cpu|cuda"
+    generator, vgg = map(hide_secrets, networks)
+    doctor = ["i2s-batch", "doctor", "--generator", generator, "--vgg", vgg, "--precision", config.precision]
+    return f"no measured speed is cached for this generator and precision; measure it with: {shlex.join(doctor)}"

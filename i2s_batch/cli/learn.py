@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.help_groups import INPUT, OUTPUT, SELECTION, SPEED, GroupedCommand, option
-from i2s_batch.cli.option_types import Location, Weights
+from i2s_batch.cli.option_types import Checkpoint, Location, Weights
 from i2s_batch.cli.options import refuse_without_effect
 from i2s_batch.config import DEVICES, TERMS
 
@@ -19,7 +19,7 @@ _LEARNING = "What is learned"
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("generator", type=Location())
+@click.argument("generator", type=Checkpoint())
 @click.argument("file", type=Location(), metavar="FILE.safetensors")
 @option(
     "--vgg",
@@ -102,10 +102,10 @@ def learn(
 ) -> int:
     """Learn a generator once, for embeddings of few steps.
 
-    GENERATOR is a StyleGAN checkpoint: a path, s3:// or https://. FILE.safetensors is the file on this machine that
-    gets what is learned from the generator's own samples: the curvature of the loss, a start for every image, and
-    which latents are likely. `embed --preset fast --learned FILE.safetensors` uses it; it belongs to this generator,
-    this VGG-16 and these loss weights.
+    GENERATOR is a StyleGAN checkpoint: a path, s3://, https://, or a name of `weights list`. FILE.safetensors is the
+    file on this machine that gets what is learned from the generator's own samples: the curvature of the loss, a start
+    for every image, and which latents are likely. `embed --preset fast --learned FILE.safetensors` uses it;
+    it belongs to this generator, this VGG-16 and these loss weights.
 
     Run the same command again to resume one that was stopped: what it has computed is kept in FILE.safetensors.work.
     """

@@ -11,6 +11,7 @@ import click
 
 from i2s_batch.config import TERMS
 from i2s_batch.storage.urls import is_url
+from i2s_batch.weights.published import PUBLISHED
 
 if TYPE_CHECKING:
     _WholeOrNone: TypeAlias = click.ParamType[int | None]
@@ -73,6 +74,14 @@ class Location(_Text):
     def absolute(self, value: str) -> str:
         """Return the value as it means the same from any folder."""
         return value if is_url(value) or value in self.names else str(Path(value).absolute())
+
+
+class Checkpoint(Location):
+    """Reads the path or URL of a generator, or the name of published weights."""
+
+    def absolute(self, value: str) -> str:
+        """Return a path as an absolute one, and a name as it is."""
+        return value if value in PUBLISHED else super().absolute(value)
 
 
 class Weights(_Weights):

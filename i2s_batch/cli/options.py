@@ -9,11 +9,12 @@ import click
 from click.core import ParameterSource
 
 from i2s_batch.cli.help_groups import EMBEDDING, INPUT, RUN, SPEED, option
-from i2s_batch.cli.option_types import AutoOr, Location, Weights
+from i2s_batch.cli.option_types import AutoOr, Checkpoint, Location, Weights
 from i2s_batch.cli.preset_option import preset_option
 from i2s_batch.cli.settings_file import config_option
 from i2s_batch.config import (
     ALIGNMENTS,
+    AUTO_PRECISION,
     DEVICES,
     FACES,
     FITS,
@@ -22,6 +23,7 @@ from i2s_batch.config import (
     SPACES,
     TERMS,
     EmbedConfig,
+    RunConfig,
 )
 from i2s_batch.engine_registries import INITIALISATIONS, OPTIMIZERS
 
@@ -70,10 +72,10 @@ def _network_options() -> list[Callable[[F], F]]:
         option(
             "--generator",
             group=INPUT,
-            type=Location(),
+            type=Checkpoint(),
             required=True,
             metavar="CHECKPOINT",
-            help="StyleGAN checkpoint: a path, s3:// or https://.",
+            help="StyleGAN checkpoint: a path, s3://, https://, or a name of `weights list`.",
         ),
         option(
             "--vgg",
@@ -269,6 +271,15 @@ def embed_run_options(command: F) -> F:
             help="Seconds between two checkpoints of the images in flight.",
         ),
         option(
+            "--tune-seconds",
+            "tune_s",
+            group=SPEED,
+            default=240.0,
+            metavar="SECONDS",
+            help="Seconds that a worker on a GPU may measure how its steps run fastest, with --batch-size auto; what "
+            "it finds is cached, and 0 measures nothing.",
+        ),
+        option(
             "--source-moved",
             group=RUN,
             is_flag=True,
@@ -282,7 +293,7 @@ def embed_run_options(command: F) -> F:
             help="Compile the step of a full batch. Default: only on a GPU in tf32 or bf16, from 256 pixels on.",
         ),
     ]
-    return run_options(_decorated(command, options))
+    return run_options(_decorated(command, options), embeds=True)
 
 
 def align_options(command: F) -> F:
@@ -381,8 +392,23 @@ def source_options(command: F) -> F:
     return _decorated(command, options)
 
 
-def run_options(command: F) -> F:
-    """Give a command the options of every run, which are `config.RunConfig`."""
+def min_size_option(command: F) -> F:
+    """Give a command the option of the smallest images that it takes."""
+    return option(
+        "--min-size",
+        group=INPUT,
+        type=click.IntRange(1),
+        default=None,
+        metavar="PIXELS",
+        help="Smallest side of an image in pixels; smaller images are left out as too_small, which is no failure. "
+        "Default: all are taken.",
+    )(command)
+
+
+def run_options(command: F, embeds: bool = False) -> F:
+    """Give a command the options of every run, which are `config.RunConfig`; `embeds`: whether it embeds images."""
+    usual = AUTO_PRECISION if embeds else RunConfig.precision
+    auto = "auto is the fastest that is as good as fp32 on the device, and " if embeds else ""
     options = [
         option("--dry-run", group=RUN, is_flag=True, help="Print as JSON what would be done, and stop."),
         option("--retry-failed", group=RUN, is_flag=True, help="Try the images again whose row is not ok."),
@@ -410,9 +436,9 @@ def run_options(command: F) -> F:
         option(
             "--precision",
             group=SPEED,
-            type=click.Choice(PRECISIONS),
-            default="fp32",
-            help="Precision of the networks; tf32 and bf16 are faster on a GPU.",
+            type=click.Choice((AUTO_PRECISION, *PRECISIONS) if embeds else PRECISIONS),
+            default=usual,
+            help=f"Precision of the networks; {auto}tf32 and bf16 are faster on a GPU.",
         ),
         option(
             "--batch-size",
@@ -432,8 +458,8 @@ def run_options(command: F) -> F:
             "--in-process/--no-in-process",
             group=SPEED,
             default=None,
-            help="Work in this very process with one worker, without Ray. Default: only where that takes some seconds, "
-            "unless --actors or a running Ray cluster is given.",
+            help="Work in this very process with one worker, without Ray. Default: where Ray gains nothing (one GPU, "
+            "up to two CPU cores, some seconds), unless more --actors or a Ray cluster is given.",
         ),
     ]
     return _decorated(command, options)

@@ -110,11 +110,11 @@ def resumable(doing: str = "starting") -> Iterator[None]:
 
 
 def execute(work: Callable[[Cluster, Callable[[str], None]], T]) -> T:
-    """Run `work`, several runs of a program of ours, with a Ray cluster."""
+    """Run `work`, several runs of a program of ours, in this process, or on the Ray cluster that is given."""
     with resumable():
         from i2s_batch.api import sessions
 
-        cluster = sessions.ray_cluster()
+        cluster = sessions.cluster_at_hand(caller().leave)
         with sessions.session(line_logger()) as report:
             try:
                 return work(cluster, report)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2s_batch.cli.help_groups import OUTPUT, SELECTION, SPEED, GroupedCommand, option
-from i2s_batch.cli.option_types import AutoOr, Location
+from i2s_batch.cli.option_types import AutoOr, Checkpoint, Location
 from i2s_batch.config import DEVICES, PRECISIONS
 from i2s_batch.editing.sampling.seeds import Seeds
 from i2s_batch.errors import ConfigError
@@ -32,7 +32,7 @@ class _Seeds(_SeedsType):
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("generator", type=Location())
+@click.argument("generator", type=Checkpoint())
 @click.argument("out", type=Location())
 @option(
     "--seeds",
@@ -97,8 +97,8 @@ def sample(
 ) -> int:
     """Draw images of random seeds from a checkpoint.
 
-    GENERATOR is a StyleGAN checkpoint, a path or URL. OUT is the folder or s3:// prefix that gets one PNG a seed and a
-    contact sheet.
+    GENERATOR is a StyleGAN checkpoint: a path, a URL, or a name of `weights list`. OUT is the folder or s3:// prefix
+    that gets one PNG a seed and a contact sheet.
 
     The latents are those that the official StyleGAN programs draw for these seeds (NumPy's RandomState), so that an
     image can be compared with theirs; noise is the checkpoint's own. Without --table the images are OUT/seed0000.png

@@ -26,6 +26,7 @@ _RECIPE = "i2s_batch.recipe"  # the whole recipe that a command was given, in cl
 # Options that say what one call does, rather than what a run is; a file that sets them would surprise.
 _NOT_IN_A_FILE = (
     *("config", "dry_run", "update", "grow", "retry_failed", "overwrite", "yes", "source_moved", "help", "debug"),
+    *("accept_licence", "offline"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Runs the demo: the real way from images to table to edits, through Ray, offline, with the bundled generator."""
+"""Runs the demo: the real way from images to table to edits, offline, with the bundled generator."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class EditRun(Run):
     def _spec(self, fleet: Fleet, spread: int) -> EditSpec:
         where = (self._store.url, self._request.config, self.generator, self._tables)
         edit, workers = EDITS.get(self._request.request.operation), (fleet.device, spread, fleet.threads)
-        return EditSpec(*where, edit, *workers, self._record.row_origin)
+        return EditSpec(*where, edit, *workers, self._record.row_origin, fleet.cores)
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         images = self.unit(task.index).images

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from i2s_batch.concurrency import threads_for
 from i2s_batch.config import EditConfig
 from i2s_batch.editing import EDITS, Edit
 from i2s_batch.editing.kept_noise import KeptNoise
@@ -75,6 +76,10 @@ class DrawingSpec(Protocol):
         """Return the CPU threads of the worker; None leaves PyTorch's own choice."""
 
     @property
+    def cores(self) -> int:
+        """Return the CPU cores for the worker, whatever its device."""
+
+    @property
     def origin(self) -> RowOrigin:
         """Return what all rows of the run have in common."""
 
@@ -104,6 +109,7 @@ class EditSpec:
     max_slots: int
     threads: int | None = None
     origin: RowOrigin = UNKNOWN_ORIGIN
+    cores: int = 1
 
     def latents(self) -> ParentLatents:
         """Return what makes latents of those in the tables."""
@@ -150,7 +156,7 @@ class EditWorker:
         self._images = ImageLog(self._store)
         self._latents, self._noise = spec.latents(), spec.noise()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")  # a LatentSource is for one thread
-        self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
+        self._writer = ThreadPoolExecutor(threads_for(WRITER_THREADS, spec.cores), thread_name_prefix="write")
         self._waiting: list[tuple[Task[EditUnit], Future[LoadedLatents]]] = []
         self._writing: list[Future[Finished]] = []
         self._interrupted = threading.Event()

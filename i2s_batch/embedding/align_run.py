@@ -14,7 +14,7 @@ import io
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -29,6 +29,7 @@ from i2s_batch.embedding.targets import (
     LANDMARK_COLUMNS,
     LOOKED_AT,
     check_landmarks,
+    check_size,
     columns_in,
     faces_of,
     rounded,
@@ -41,11 +42,13 @@ from i2s_batch.images.align.warp import aligned
 from i2s_batch.images.read.decoding import decode_image, encode_image
 from i2s_batch.output.layout import file_name
 from i2s_batch.output.ownership import check_file, check_free
+from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.plurals import counted
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.row import Cell
 from i2s_batch.schema.settings import json_object
 from i2s_batch.sources.image_bytes import read_bytes
+from i2s_batch.sources.list_rows import OF_LIST
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
 from i2s_batch.storage import Store, open_store
@@ -80,6 +83,7 @@ class AlignRequest:
         face_model: The model file of the detector; None takes that of the installed package.
         workers: How many images are worked on at once.
         source_options: How the source is read.
+        min_size: The fewest pixels of an image's smaller side; a smaller one is left out. None takes all.
     """
 
     source: str
@@ -89,6 +93,7 @@ class AlignRequest:
     face_model: str | None = None
     workers: int = 1
     source_options: SourceOptions = field(default=AS_USUAL, kw_only=True)
+    min_size: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not _SIZES[0] <= self.size <= _SIZES[1]:
@@ -97,12 +102,19 @@ class AlignRequest:
             raise ConfigError(f"faces is {self.faces!r}; it must be one of {', '.join(FACES)}")
         if self.workers < 1:
             raise ConfigError(f"workers is {self.workers}; it must be at least 1")
+        if self.min_size is not None and self.min_size < 1:
+            raise ConfigError(f"min size is {self.min_size} pixels; it must be at least 1")
 
     @property
-    def settings(self) -> dict[str, str | int]:
+    def settings(self) -> dict[str, str | int | None]:
         """Return what a resumed run must agree with."""
-        settings: dict[str, str | int] = {"align": ALIGNMENTS[0], "size": self.size, "faces": self.faces}
-        return settings | {"source": self.source}
+        return {
+            "align": ALIGNMENTS[0],
+            "size": self.size,
+            "faces": self.faces,
+            "source": self.source,
+            "min_size": self.min_size,
+        }
 
 
 @dataclass(frozen=True)
@@ -146,13 +158,18 @@ def align_faces(request: AlignRequest, report: Callable[[str], None]) -> Counter
     check_landmarks(config, bool(columns), images.slice(0, LOOKED_AT)["uri"].to_pylist())
     statuses: Counter[str] = Counter()
     every: list[_Aligned] = []
+    rows_of_images: list[int] = []  # the row of the source that each outcome is of
     with _Aligner(store, request) as aligner:
         for index, chunk in enumerate(_chunks(images.parts(), columns)):
-            every += aligner.chunk(index, chunk)
+            outcomes = aligner.chunk(index, chunk)
+            positions = {image.image_id: index * CHUNK + number for number, image in enumerate(chunk)}
+            rows_of_images += [positions[each.image_id] for each in outcomes]
+            every += outcomes
             if len(every) // 1000 != (len(every) - len(chunk)) // 1000:
                 report(f"{index * CHUNK + len(chunk)} of {counted(images.num_rows, 'image')}")
     statuses.update(each.status for each in every)
-    store.put(LIST, _list_of(every, request.size))
+    carried = _carried(images, set(columns.values()), _of_aligned(every, rows_of_images))
+    store.put(LIST, _list_of(every, request.size, carried))
     store.put(LEFT_OUT, _left_out(every))
     return statuses
 
@@ -217,6 +234,7 @@ class _Aligner:
         try:
             data = read_bytes(image.uri)
             pixels = decode_image(data)
+            check_size(pixels.shape[1], pixels.shape[0], self._request.min_size)
             faces = faces_of(pixels, image.uri, image.given, self._detector())
             faces = faces if self._request.faces == "all" else faces[:1]
             sha256 = hashlib.sha256(data).hexdigest()
@@ -252,8 +270,34 @@ def _read_chunk(store: Store, key: str, images: Sequence[_Image]) -> list[_Align
     return done if {each.image_id for each in done} == {each.image_id for each in images} else None
 
 
-def _list_of(every: Sequence[_Aligned], size: int) -> bytes:
-    """Return the list of the aligned images as the bytes of a Parquet file."""
+def _of_aligned(every: Sequence[_Aligned], rows: Sequence[int]) -> np.ndarray:
+    """Return the rows of those that were aligned, in their order, int64 [faces]."""
+    return np.array([row for each, row in zip(every, rows, strict=True) if each.status == STATUS_OK], np.int64)
+
+
+def _carried(images: SpilledRows, left_out: Collection[str], rows: np.ndarray) -> pa.Table:
+    """Return the source's own columns of some rows, under names that the list of aligned images has not.
+
+    Args:
+        images: The source.
+        left_out: Columns of landmarks: those that were used are in a column of their own.
+        rows: The rows, in order; one may come several times.
+    """
+    own = [name for name in images.schema.names if name not in ("image_id", "uri", *left_out)]
+    names = [name if name not in _LIST_SCHEMA.names else f"{OF_LIST}{name}" for name in own]
+    schema = pa.schema([images.schema.field(name).with_name(new) for name, new in zip(own, names, strict=True)])
+    if not own:
+        return schema.empty_table()
+    parts, start = [], 0
+    for part in images.parts(own):
+        wanted = rows[(rows >= start) & (rows < start + len(part))] - start
+        parts.append(part.take(pa.array(wanted)).rename_columns(names))
+        start += len(part)
+    return pa.concat_tables(parts)
+
+
+def _list_of(every: Sequence[_Aligned], size: int, carried: pa.Table) -> bytes:
+    """Return the list of the aligned images as the bytes of a Parquet file; `carried`: further columns."""
     rows = [
         (each.path, each.face, each.uri, each.image_id, each.sha256, size, each.landmarks, each.transform)
         for each in every
@@ -262,7 +306,8 @@ def _list_of(every: Sequence[_Aligned], size: int) -> bytes:
     columns = list(zip(*rows, strict=True)) or [()] * len(_LIST_SCHEMA)
     arrays = [pa.array(list(values), kind.type) for values, kind in zip(columns, _LIST_SCHEMA, strict=True)]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(arrays, schema=_LIST_SCHEMA), sink, compression="zstd")
+    schema = pa.schema([*_LIST_SCHEMA, *carried.schema])
+    pq.write_table(pa.table([*arrays, *carried.columns], schema=schema), sink, compression="zstd")
     content: bytes = sink.getvalue().to_pybytes()
     return content
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import msgspec
+import pyarrow as pa
 
-from i2s_batch.config import EmbedRunConfig, ImageSettings, Json, RunConfig
+from i2s_batch.config import AUTO_PRECISION, PRECISIONS, EmbedRunConfig, ImageSettings, Json, RunConfig
 from i2s_batch.embedding.alignment_warning import alignment_warning, sampled
 from i2s_batch.embedding.embed_worker import EmbedSpec
 from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.targets import ALIGNED_FROM, LOOKED_AT, check_landmarks, columns_in, given_columns
-from i2s_batch.embedding.units import EmbedUnit
+from i2s_batch.embedding.units import EmbedUnit, SameBytes
 from i2s_batch.embedding.update import compare, updated_plan
 from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.errors import ConfigError, SourceError, StorageError
@@ -24,6 +25,7 @@ from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.learned_lbfgs import POINTS
 from i2s_batch.inversion.noise_stage import without_noise
+from i2s_batch.inversion.precision import device_precision
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.loading import generator_weights, vgg_weights
 from i2s_batch.models.noise_maps import NoiseLayout
@@ -35,18 +37,23 @@ from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_record import RunRecord, new_record
 from i2s_batch.output.run_state import RunState, undone_checkpoints
 from i2s_batch.output.units import Task, Unit
+from i2s_batch.parquet.row_groups import RowGroups
 from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
+from i2s_batch.run.device import is_of
+from i2s_batch.run.estimates import Work, estimates
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Fleet
 from i2s_batch.run.preview import RunPreview
 from i2s_batch.run.recorded import generator_record, vgg_record
+from i2s_batch.run.speed_cache import load_measured
 from i2s_batch.run.taking import run_at
 from i2s_batch.run.terminal import show_stage
 from i2s_batch.schema.columns import STATUS_CRASHED
 from i2s_batch.schema.row import Row
 from i2s_batch.sources.chosen import Condition, check_not_narrower
+from i2s_batch.sources.duplicates import DUPLICATES_INTERNAL, SAME_AS, SHA256, with_duplicates
 from i2s_batch.sources.identity import is_same_source
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 from i2s_batch.sources.source import list_images
@@ -90,7 +97,10 @@ class EmbedRun(Run):
         self._config, self._report, self._store = request.config, report, open_store(request.out)
         self._moves: tuple[tuple[str, str], ...] = ()
         self._moved: RunRecord | None = None  # the record of a run whose source has proved to have moved
+        self._recorded_precision, self._chose_without_gpu = "", False
         self._early_plan = self._look_first()
+        request = self._request = self._resolved(request)
+        self._config = request.config
         show_stage(report, "reading the networks")
         self._vgg = vgg_weights(request.vgg)
         embed = request.config.embed
@@ -114,6 +124,22 @@ class EmbedRun(Run):
         record = replace(record, in_process=in_process, command=command, max_failed_fraction=others)
         record = replace(record, preset=request.config.preset or None)
         super().__init__(request.out, request.config, record, generator, report)
+
+    @property
+    def config(self) -> EmbedRunConfig:
+        """Return the settings of the run, with the precision that `auto` has come to."""
+        return self._request.config
+
+    def _resolved(self, request: EmbedRunRequest) -> EmbedRunRequest:
+        """Return the request with its precision chosen: that of the run in OUT, or for a new run by the device."""
+        config = request.config
+        if config.precision == AUTO_PRECISION and self._recorded_precision:
+            return replace(request, config=replace(config, precision=self._recorded_precision))
+        choice = device_precision(config.precision, config.device)
+        self._chose_without_gpu = config.precision == AUTO_PRECISION and not choice.reason
+        if choice.reason:
+            self._report(choice.reason)
+        return replace(request, config=replace(config, precision=choice.precision))
 
     def _settings(self) -> Iterable[ImageSettings]:
         """Return all settings that images of the run are embedded with."""
@@ -159,18 +185,28 @@ class EmbedRun(Run):
         request = self._request
 
         def asked(existing: RunRecord) -> RunRecord:
-            record = new_record(request.source, _identity(request.config), existing.generator, existing.vgg, {})
+            config, recorded = request.config, existing.settings.precision
+            if config.precision == AUTO_PRECISION:
+                config = replace(config, precision=recorded if recorded in PRECISIONS else RunConfig.precision)
+            record = new_record(request.source, _identity(config), existing.generator, existing.vgg, {})
             return self._same_source(existing, record)
 
         found = run_at(self._store, asked, self._config.overwrite)
-        return None if found.resumed is not None else self._new_plan()
+        if found.resumed is None:
+            return self._new_plan()
+        self._recorded_precision = found.resumed.settings.precision
+        return None
 
     def _make_plan(self) -> Plan:
         return self._early_plan or self._new_plan()
 
     def _new_plan(self) -> Plan:
         """Return the plan of a new run, from SOURCE as it is now."""
-        plan = Plan(self._list(), self._request.config.shard_size)
+        images, internal = self._list(), tuple[str, ...]()
+        if self._request.config.dedupe:
+            show_stage(self._report, "reading every image for duplicates")
+            images, internal = with_duplicates(images, self._report), DUPLICATES_INTERNAL
+        plan = Plan(images, self._request.config.shard_size, internal=internal)
         first = plan.rows(range(min(LOOKED_AT, len(plan))))["uri"].to_pylist()
         check_landmarks(self._request.config, bool(self._given_in(plan)), first)
         if self._request.config.align is None and self._request.config.box is None:
@@ -236,7 +272,21 @@ class EmbedRun(Run):
         settings = ImageSettings(self._request.config.embed)
         given = {name: row[column][0].as_py() for name, column in self._given_in(self.plan()).items()}
         where = self._present_uri(uri)
-        return EmbedUnit(index=index, image_ids=(image_id,), uri=where, settings=settings, given=given)
+        same = self._same_bytes(row)
+        after = None if same is None else same.index
+        return EmbedUnit(
+            index=index, after=after, image_ids=(image_id,), uri=where, settings=settings, same_as=same, given=given
+        )
+
+    def _same_bytes(self, row: pa.Table) -> SameBytes | None:
+        """Return the image whose result the image of a row of the plan gets; None if it is embedded itself."""
+        first = row[SAME_AS][0].as_py() if SAME_AS in row.column_names else None
+        if first is None:
+            return None
+        plan = self.plan()
+        shard = plan.shard_of(first)
+        position = first - plan.shard_range(shard).start
+        return SameBytes(first, plan.image_id(first), shard, position, row[SHA256][0].as_py())
 
     def _present_uri(self, uri: str) -> str:
         """Return where the image is now that was planned at `uri`."""
@@ -259,9 +309,13 @@ class EmbedRun(Run):
 
     def _updated(self, plan: Plan) -> Plan:
         self._check_choice(plan)
-        return (
-            updated_plan(plan, self._listing, self._request.source_options.most) if self._request.config.grow else plan
-        )
+        if not self._request.config.grow:
+            return plan
+        listing: RowGroups = self._listing
+        if self._request.config.dedupe:
+            hashes = plan.parts([SHA256])
+            listing = with_duplicates(plan.unplanned(listing), self._report, len(plan), hashes)
+        return updated_plan(plan, listing, self._request.source_options.most)
 
     def _check_choice(self, plan: Plan) -> None:
         """Raise RunConflictError if the run has images planned that the options of SOURCE leave out now."""
@@ -292,8 +346,18 @@ class EmbedRun(Run):
             self._report(f"{counted(new, 'new image')} in SOURCE; add --update to embed {'it' if new == 1 else 'them'}")
 
     def _spec(self, fleet: Fleet, spread: int) -> EmbedSpec:
+        if self._chose_without_gpu and fleet.device == "cuda":
+            faster = "a run with --precision tf32 or --device cuda is faster on the workers' GPUs"
+            self._report(f"precision: fp32, because this machine sees no GPU; {faster}")
         what = (self._store.url, self._request.config, self.generator, self._vgg)
-        return EmbedSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin, self._request.learned)
+        here = (fleet.device, spread, fleet.threads)
+        return EmbedSpec(*what, *here, self._record.row_origin, self._request.learned, fleet.cores)
+
+    def _expected_seconds(self, fleet: Fleet, images: int) -> float | None:
+        known = [one for one in load_measured(self._report) if is_of(one.device, fleet)]
+        work = Work.of(self.generator.fingerprint, self._request.config, images)
+        expected = estimates(known, work, fleet.workers, None)
+        return 3600 * expected[0].hours if len(expected) == 1 else None  # of several GPUs it is not known which it is
 
     @property
     def worker_bytes(self) -> int:

@@ -17,16 +17,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from i2s_batch.concurrency import threads_for
 from i2s_batch.config import EmbedRunConfig, ImageSettings
+from i2s_batch.embedding.duplicate_rows import Results, TakenOver
 from i2s_batch.embedding.engine import Engine
 from i2s_batch.embedding.rows import LoadedImage, failed_row, failure_status, result_row
-from i2s_batch.embedding.targets import Targets
+from i2s_batch.embedding.targets import Targets, check_size
 from i2s_batch.embedding.units import EmbedUnit
 from i2s_batch.errors import DamagedError, PictureError
 from i2s_batch.images.read.decoding import decode_file, encode_image
 from i2s_batch.inversion import Embedder, EmbedResult, SlotState
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.memory import keep_freed_memory
+from i2s_batch.inversion.step_program import StepProgram
 from i2s_batch.models import GeneratorWeights, VGGWeights
 from i2s_batch.models.noise_maps import NoiseLayout
 from i2s_batch.output.layout import RunLayout
@@ -55,6 +58,7 @@ class EmbedSpec:
         threads: CPU threads of a worker without a GPU; None leaves PyTorch's own choice.
         origin: What all rows of the run have in common.
         learned: The learned file of the run; None for a run without one.
+        cores: CPU cores for the worker, whatever its device.
     """
 
     out: str
@@ -66,6 +70,7 @@ class EmbedSpec:
     threads: int | None = None
     origin: RowOrigin = UNKNOWN_ORIGIN
     learned: Learned | None = None
+    cores: int = 1
 
     def build(self, name: str) -> EmbedWorker:
         """Load the networks and return the worker."""
@@ -75,13 +80,17 @@ class EmbedSpec:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """Holds an image that is ready for a slot, or why it is not; `damage`: why its checkpoint cannot be read."""
+    """Holds an image that is ready for a slot, or why it is not, or the result of another that it takes over.
+
+    `damage`: why its checkpoint cannot be read.
+    """
 
     source: LoadedImage
     pixels: np.ndarray | None = None
     state: SlotState | None = None
     error: PictureError | None = None
     damage: str = ""
+    taken: TakenOver | None = None
 
 
 class _Released:
@@ -108,9 +117,10 @@ class EmbedWorker:
         if spec.threads is not None:
             torch.set_num_threads(spec.threads)
         self._engine = Engine(spec.generator, spec.vgg, spec.device, spec.config.precision, spec.learned)
-        chosen = spec.config.batch_size or self._engine.choose_batch_size(spec.config.embed, spec.max_slots)
-        self.slots = max(1, min(chosen, spec.max_slots))
         self._settings = ImageSettings(spec.config.embed)
+        self._tuned: StepProgram | None = None
+        self._warnings: list[str] = []
+        self.slots = max(1, min(spec.config.batch_size or self._tune(spec.max_slots), spec.max_slots))
         self._targets = Targets(spec.config, self._engine.resolution)
         self._settled = threading.Lock()  # held while anything but a step is done
         self._embedder = self._new_embedder(self._settings, self.slots)
@@ -118,16 +128,29 @@ class EmbedWorker:
         self._device_name = device_name(self._engine.device)
         self._store = open_store(spec.out)
         self._log = WorkLog(spec.out, spec.generator.latent_size, spec.origin)
-        self._noise_log = NoiseLog(spec.out, NoiseLayout.of(spec.generator).size)
-        self._loader = ThreadPoolExecutor(_LOADER_THREADS, thread_name_prefix="load")
-        self._writer = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="write")
+        noise_size = NoiseLayout.of(spec.generator).size
+        self._noise_log = NoiseLog(spec.out, noise_size)
+        version = spec.origin.schema_version
+        self._results = Results(self._store, self._log, self._noise_log, noise_size, version)
+        self._loader = ThreadPoolExecutor(threads_for(_LOADER_THREADS, spec.cores), thread_name_prefix="load")
+        self._writer = ThreadPoolExecutor(threads_for(WRITER_THREADS, spec.cores), thread_name_prefix="write")
         self._waiting: list[tuple[Task[EmbedUnit], Future[_Loaded]]] = []
         self._in_slots: dict[str, tuple[Task[EmbedUnit], LoadedImage]] = {}
         self._writing: list[Future[Finished]] = []
         self._checkpointing: list[Future[None]] = []
-        self._warnings: list[str] = []
         self._checkpoint_at = time.monotonic() + self._config.checkpoint_every_s
         self._interrupted = threading.Event()
+
+    def _tune(self, limit: int) -> int:
+        """Choose how steps run, and return how many images go in a batch; report what was measured now."""
+        tuning = self._engine.tune(self._config.embed, limit, self._config.tune_s)
+        self._tuned = tuning.chosen.program
+        failures = [each for each in tuning.trials if each.failure is not None]
+        self._warnings += [f"step program not used: {each.candidate} ({each.failure})" for each in failures]
+        if tuning.seconds is not None:
+            figure = f"{1000 * tuning.seconds:.3g} ms per step and image"
+            self._warnings.append(f"step program: {tuning.chosen}, {figure} (of {len(tuning.trials)} measured)")
+        return tuning.chosen.batch_size
 
     def advance(self, tasks: Sequence[Task[EmbedUnit]], budget_s: float) -> Report:
         """Take `tasks`, then work for about `budget_s` seconds, or until a row is durable.
@@ -216,7 +239,9 @@ class EmbedWorker:
 
     def _new_embedder(self, settings: ImageSettings, slots: int) -> Embedder:
         """Return an embedder whose images in flight can be saved while it computes a step."""
-        embedder = self._engine.embedder(settings, slots)
+        # What was measured holds for the settings of the run; images of a study may have others.
+        tuned = self._tuned if settings == ImageSettings(self._config.embed) else None
+        embedder = self._engine.embedder(settings, slots, tuned)
         embedder.computing = _Released(self._settled)
         return embedder
 
@@ -224,18 +249,24 @@ class EmbedWorker:
         image = LoadedImage()
         try:
             data = read_bytes(task.unit.uri)
-            image = LoadedImage(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+            sha256 = hashlib.sha256(data).hexdigest()
+            image = LoadedImage(sha256=sha256, bytes=len(data))
+            if (crashed := self._results.crashed(task, sha256)) is not None:
+                return _Loaded(image, taken=crashed)
             decoded = decode_file(data)
         except PictureError as error:
             return _Loaded(image, error=error)
         height, width = decoded.pixels.shape[:2]
         image = replace(image, format=decoded.format, mode=decoded.mode, width=width, height=height)
         try:
+            check_size(width, height, self._config.min_size)
             target = self._targets.of(decoded.pixels, task.unit.uri, task.unit.given)
         except PictureError as error:
             return _Loaded(image, error=error)
         image, pixels = replace(image, crop_box=target.crop_box), target.pixels
         image = replace(image, landmarks=target.landmarks, transform=target.transform)
+        if (taken := self._results.of(task, image)) is not None:
+            return _Loaded(image, taken=taken)
         try:
             state = self._saved_state(task.index) if task.resume else None
         except DamagedError as error:
@@ -276,6 +307,9 @@ class EmbedWorker:
             if loaded.error is not None:
                 self._write_failure(task, loaded.source, failure_status(loaded.error, task.unit.uri), loaded.error)
                 continue
+            if loaded.taken is not None:
+                self._writing.append(self._writer.submit(self._take_over, task, loaded.taken))
+                continue
             assert loaded.pixels is not None
             if (settings := task.unit.settings) != self._settings:
                 self._settings, self._embedder = settings, self._new_embedder(settings, self._capacity)
@@ -302,14 +336,22 @@ class EmbedWorker:
             message = f"the loss was not finite after {result.steps} steps"
             self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
-        row = result_row(task, image, result, self._device_name, self.name)
-        if row.latent is None or not np.isfinite(row.latent).all():
+        if result.latent is None or not np.isfinite(result.latent.astype(np.float32)).all():
             message = "the latent is not finite in float32, in which the table holds it"
             self._write_failure(task, image, STATUS_DIVERGED, FloatingPointError(message), result)
             return
         if self._config.embed.noise_steps and result.noise is None:
             self._warnings.append(f"the noise maps of {task.image_id!r} were not finite; it keeps the stored noise")
-        self._submit_row(task, row, result)
+        self._writing.append(self._writer.submit(self._finish_result, task, image, result))
+
+    def _finish_result(self, task: Task[EmbedUnit], image: LoadedImage, result: EmbedResult) -> Finished:
+        """Make the row of a result, whose metrics are computed here and not between two steps, and make it durable."""
+        row = result_row(task, image, result, self._device_name, self.name)
+        return self._finish(task, self._named(task, row), result)
+
+    def _named(self, task: Task[EmbedUnit], row: Row) -> Row:
+        """Return a row with the fingerprint of the generator that its settings embed with."""
+        return replace(row, generator_fingerprint=self._engine.fingerprint(task.unit.settings))
 
     def _write_failure(
         self,
@@ -320,11 +362,7 @@ class EmbedWorker:
         result: EmbedResult | None = None,
     ) -> None:
         row = failed_row(task, image, status, error, result, self._device_name, self.name)
-        self._submit_row(task, row)
-
-    def _submit_row(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None = None) -> None:
-        row = replace(row, generator_fingerprint=self._engine.fingerprint(task.unit.settings))
-        self._writing.append(self._writer.submit(self._finish, task, row, result))
+        self._writing.append(self._writer.submit(self._finish, task, self._named(task, row), None))
 
     def _finish(self, task: Task[EmbedUnit], row: Row, result: EmbedResult | None) -> Finished:
         """Make a row durable, and before it the files that others need of the image: a row promises that they exist."""
@@ -338,6 +376,12 @@ class EmbedWorker:
         if result is not None and result.noise is not None:
             self._noise_log.write(task.index, task.image_id, result.noise.maps)
         return self._log.write_rows(task, [row])
+
+    def _take_over(self, task: Task[EmbedUnit], taken: TakenOver) -> Finished:
+        """Make the row durable that an image has from another, and before it the noise maps."""
+        if taken.noise is not None:
+            self._noise_log.write(task.index, task.image_id, taken.noise)
+        return self._log.write_rows(task, [taken.row])
 
     def _durable(self) -> tuple[Finished, ...]:
         """Return the rows that have been written since the last call; an error of the storage is raised here."""

@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 
 from i2s_batch.config import EmbedConfig, ImageSettings
+from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.inversion import Embedder
-from i2s_batch.inversion.batch_size import GRAPH_BATCH_SIZE, cpu_batch_size, fastest_batch_size, step_seconds
+from i2s_batch.inversion.batch_size import cpu_batch_size
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.metrics import build_lpips
 from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
-from i2s_batch.inversion.step_program import choose_program
+from i2s_batch.inversion.step_program import StepProgram, choose_program
+from i2s_batch.inversion.step_trial import StepTrial
+from i2s_batch.inversion.tuning import Budget, Candidate, TrialFailedError, Tuning, choose, ladder, prior_of
 from i2s_batch.models import Generator, GeneratorWeights, VGGWeights, build_generator, build_vgg, untrained
 from i2s_batch.run.device import device_name, software
-from i2s_batch.run.speed_cache import Measured, load_measured, save_measured
+from i2s_batch.run.speed_cache import Measured, load_trials, named_program, save_measured, tuning_lock
+
+# Time that a worker waits for another one's measurement beside what that may take: a compilation may outlast it.
+LOCK_MARGIN_S = 120.0
 
 
 def _discard(line: str) -> None:
     """Discard the warnings about the cache of measured speeds: a worker works without it."""
+
+
+class _CachedTrial:
+    """Measures a candidate, or returns what the cache has of it; what is measured is cached at once, failures too."""
+
+    def __init__(self, engine: Engine, embed: EmbedConfig) -> None:
+        self._engine, self._embed = engine, embed
+        self._measure = engine.measure(embed)
+        self._known = {one.key: one for one in load_trials(_discard)}
+
+    def is_known(self, candidate: Candidate) -> bool:
+        """Return whether the cache has an outcome."""
+        return self._engine.figure(self._embed, candidate).key in self._known
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Return the seconds a step and image; raises TrialFailedError."""
+        known = self._known.get(self._engine.figure(self._embed, candidate).key)
+        if known is None:
+            known = self._measured(candidate)
+            save_measured(known, _discard)
+        if known.failure:
+            raise TrialFailedError(known.failure)
+        return known.seconds
+
+    def _measured(self, candidate: Candidate) -> Measured:
+        try:
+            return self._engine.figure(self._embed, candidate, self._measure(candidate))
+        except TrialFailedError as error:
+            return self._engine.figure(self._embed, candidate, failure=str(error))
 
 
 class Engine:
@@ -44,33 +79,49 @@ class Engine:
         """Return the side of the generator's images, in pixels."""
         return self._generator.resolution
 
-    def choose_batch_size(self, embed: EmbedConfig, limit: int) -> int:
-        """Return the batch size that suits the device best, at most `limit`.
+    def tune(self, embed: EmbedConfig, limit: int, seconds: float) -> Tuning:
+        """Return the step program and the batch size, at most `limit`, that suit the device best.
 
-        A GPU is measured once for each generator and precision; the figures are cached (`run.speed_cache`).
+        On a GPU they are measured, once for each generator, precision, optimiser and version of the software: figures
+        and failures are cached (`run.speed_cache`). One worker of a machine measures; the others wait for its figures,
+        and find its compiled programs.
+
+        Args:
+            embed: The settings of the run.
+            limit: The number of images that this worker will see, about.
+            seconds: The time that measuring may take; with 0 what is cached decides.
         """
+        program = choose_program(embed, self._generator)
         if self.device.type != "cuda":
-            return min(limit, cpu_batch_size(self.resolution))
-        if choose_program(embed, self._generator).graph:
-            return min(limit, GRAPH_BATCH_SIZE)
-        return fastest_batch_size(partial(self.step_seconds, embed), limit)
+            return Tuning(Candidate(program, min(limit, cpu_batch_size(self.resolution))), (), "a CPU is not measured")
+        return self.climb(embed, limit, seconds, updates=limit * embed.steps)
 
-    def step_seconds(self, embed: EmbedConfig, batch_size: int) -> float:
-        """Return the seconds per step and image at a batch size, from the cache or measured now."""
+    def climb(self, embed: EmbedConfig, limit: int, seconds: float, updates: float = float("inf")) -> Tuning:
+        """Measure step programs on this device, whatever it is, for so many optimiser steps of an image to come."""
+        prior = prior_of(choose_program(embed, self._generator), limit)
+        with tuning_lock(seconds + LOCK_MARGIN_S if seconds else 0.0) as may_measure:
+            if not may_measure:
+                return Tuning(prior, (), "another worker of this machine still measures")
+            trial = _CachedTrial(self, embed)
+            may_capture = OPTIMIZERS.get(embed.optimizer).may_be_capturable
+            rungs = ladder(prior, limit, only_compiled=bool(embed.compile), may_capture=may_capture)
+            return choose(rungs, trial, Budget(seconds, updates), prior, trial.is_known)
+
+    def measure(self, embed: EmbedConfig) -> StepTrial:
+        """Return what measures candidates on this device."""
+        return StepTrial(self._generator, self._vgg, embed, self._learned)
+
+    def figure(self, embed: EmbedConfig, candidate: Candidate, seconds: float = 0.0, failure: str = "") -> Measured:
+        """Return an entry of the cache for what a candidate gave."""
         networks = (device_name(self.device), self._weights.fingerprint, self._precision)
-        wanted = (*networks, batch_size, "plain", software())
-        for one in load_measured(_discard):
-            if one.key == wanted:
-                return one.seconds
-        seconds = step_seconds(self._generator, self._vgg, embed, batch_size, self._learned)
-        save_measured(Measured(*networks, batch_size, seconds, "plain", software()), _discard)
-        return seconds
+        name = named_program(candidate.program.name, embed.optimizer)
+        return Measured(*networks, candidate.batch_size, seconds, name, software(), failure=failure)
 
-    def embedder(self, settings: ImageSettings, slots: int) -> Embedder:
-        """Return an embedder with `slots` free slots."""
+    def embedder(self, settings: ImageSettings, slots: int, tuned: StepProgram | None = None) -> Embedder:
+        """Return an embedder with `slots` free slots, whose steps run as `tuned`, or as it chooses itself."""
         generator = self._untrained if settings.untrained else self._generator
         embed = replace(settings.embed, batch_size=slots)
-        return Embedder(generator, self._vgg, embed, self._lpips, learned=self._learned)
+        return Embedder(generator, self._vgg, embed, self._lpips, program=tuned, learned=self._learned)
 
     def fingerprint(self, settings: ImageSettings) -> str:
         """Return the fingerprint of the generator that images of these settings are embedded with."""

@@ -66,7 +66,7 @@ def _is_whole(facts: Facts) -> bool:
     """Return whether the page itself shows or names every row."""
     named = {image_id for ids in facts.picks.values() for image_id in ids}
     named |= {copy for image_id in named for copy in facts.copies.get(image_id, [])[:_COPIES_NAMED]}
-    reasons = (*facts.failures, *facts.no_images, *facts.no_faces)
+    reasons = (*facts.failures, *facts.no_images, *facts.no_faces, *facts.too_small)
     named |= {image_id for failure in reasons for image_id, _ in failure.examples}
     return len(named) == facts.rows
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from i2s_batch.config import EmbedConfig
 from i2s_batch.embedding.units import EmbedUnit
-from i2s_batch.errors import DetectorError, NoFaceError, PictureError
+from i2s_batch.errors import DetectorError, NoFaceError, PictureError, TooSmallError
 from i2s_batch.images.read.sniff import has_image_name
 from i2s_batch.inversion import EmbedResult, NoiseResult
 from i2s_batch.output.units import Task
@@ -23,6 +23,7 @@ from i2s_batch.schema.columns import (
     STATUS_NO_FACE,
     STATUS_NOT_AN_IMAGE,
     STATUS_OK,
+    STATUS_TOO_SMALL,
     STATUS_UNREADABLE,
     folder_of,
 )
@@ -79,6 +80,8 @@ def failure_status(error: PictureError, uri: str) -> str:
     """Return the status of an image that cannot be embedded."""
     if isinstance(error, NoFaceError):
         return STATUS_NO_FACE
+    if isinstance(error, TooSmallError):
+        return STATUS_TOO_SMALL
     if isinstance(error, DetectorError):
         return STATUS_CRASHED
     return STATUS_UNREADABLE if error.is_image or has_image_name(uri) else STATUS_NOT_AN_IMAGE

@@ -15,6 +15,7 @@ from i2s_batch.errors import (
     ObjectNotFoundError,
     ObjectUnreadableError,
     PictureError,
+    TooSmallError,
 )
 from i2s_batch.images.align.detector import FaceDetector
 from i2s_batch.images.align.frame import ffhq_transform
@@ -108,6 +109,12 @@ def faces_of(pixels: np.ndarray, uri: str, given: Mapping[str, Cell], detector: 
     if not faces:
         raise NoFaceError("no face was found in it")
     return faces
+
+
+def check_size(width: int, height: int, least: int | None) -> None:
+    """Raise TooSmallError for an image whose smaller side has fewer than `least` pixels; None takes all."""
+    if least is not None and min(width, height) < least:
+        raise TooSmallError(f"it has {width} x {height} pixels; its smaller side must have {least} (--min-size)")
 
 
 def rounded(points: Landmarks) -> Landmarks:

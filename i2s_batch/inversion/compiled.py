@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from i2s_batch.inversion.compiler_cache import use_writable_cache
+from i2s_batch.inversion.compiler_cache import after_the_first_compiler, use_writable_cache
 from i2s_batch.inversion.objective import Evaluate, Objective, evaluate
 
 # How far a compiled program's loss may be from the plain step's, and how far its gradient may turn (cosine), for each
@@ -93,16 +93,19 @@ class CompiledStep:
 
     def _compile(self, *arguments: Any) -> tuple[Evaluate, Callable[..., Any]]:
         """Compile both programs for this batch size and compare the first one's outcome with the plain step's."""
-        use_writable_cache()
+        with after_the_first_compiler(use_writable_cache()):
+            return self._compiled(*arguments)
+
+    def _compiled(self, *arguments: Any) -> tuple[Evaluate, Callable[..., Any]]:
         losses, update = (
             torch.compile(_fresh(function), fullgraph=True, dynamic=False, backend=self._backend)
             for function in (self._fast.losses, self._plain_update)
         )
         program = partial(evaluate, losses)
-        self._check(program(*arguments), *arguments)
+        self.check(program(*arguments), *arguments)
         return program, update
 
-    def _check(
+    def check(
         self,
         outcome: tuple[torch.Tensor, ...],
         variable: torch.Tensor,

@@ -22,7 +22,7 @@ from i2s_batch.images.inputs import ImageInput, read_input
 from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.loss import Features
-from i2s_batch.inversion.metrics import PerceptualDistance, Reconstruction, from_uint8, measure, to_uint8
+from i2s_batch.inversion.metrics import LazyMetrics, PerceptualDistance, Reconstruction, from_uint8, to_uint8
 from i2s_batch.inversion.noise_stage import noise_stage_of
 from i2s_batch.inversion.result import EmbedResult
 from i2s_batch.inversion.slot_state import SlotState
@@ -226,7 +226,7 @@ class Embedder:
         With a noise stage, an image goes on into it from its slot, and all images there make a step.
         """
         targets = [o.target for position in positions if (o := self._occupants[position]) is not None]
-        ended = list(zip(map(self._take, positions), targets, strict=True))
+        ended = list(zip(map(self._take, positions, self._drawn(positions)), targets, strict=True))
         if self._noise is None:
             return [result for result, _ in ended]
         if ended:
@@ -385,12 +385,27 @@ class Embedder:
             o is not None and (o.evaluations - 1) % window <= 1 for o in self._occupants
         )
 
-    def _take(self, position: int) -> EmbedResult:
-        """Empty the slot of a finished image and return its result.
+    def _drawn(self, positions: Sequence[int]) -> list[tuple[torch.Tensor, np.ndarray]]:
+        """Return the latent [L, w_dim] and the image of slots: synthesised again, so that it is that of the latent.
 
-        The image is synthesised again from the stored latent, alone in its batch, so that the metrics belong to the
-        latent and to nothing else.
+        On a CPU each is alone in its batch, since another batch might round differently; on a GPU, whose results are
+        equal up to rounding only, images that end together are drawn together if the memory is enough.
         """
+        if len(positions) > 1 and self._like.device.type == "cuda":
+            try:
+                return self._drawn_together(positions)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+        return [pair for position in positions for pair in self._drawn_together([position])]
+
+    def _drawn_together(self, positions: Sequence[int]) -> list[tuple[torch.Tensor, np.ndarray]]:
+        index = torch.tensor(positions, device=self._like.device)
+        with torch.no_grad():
+            ws = self._space.to_ws(self._slots.variable[index])
+            return [(one, to_uint8(image)) for one, image in zip(ws, self._generator.synthesize(ws), strict=True)]
+
+    def _take(self, position: int, drawn: tuple[torch.Tensor, np.ndarray]) -> EmbedResult:
+        """Empty the slot of a finished image, whose latent and image are `drawn`, and return its result."""
         occupant = self._occupants[position]
         assert occupant is not None
         self._occupants[position] = None
@@ -410,11 +425,8 @@ class Embedder:
                 term_curves=terms[: end + 1, : len(TERMS)],
                 seconds=occupant.seconds,
             )
-        variable = self._slots.variable[position][None]
-        with torch.no_grad():
-            ws = self._space.to_ws(variable)
-            image = to_uint8(self._generator.synthesize(ws)[0])
-        reconstruction = Reconstruction(image, occupant.target, self._like, self._lpips, ws[0], self._generator.w_avg)
+        ws, image = drawn
+        reconstruction = Reconstruction(image, occupant.target, self._like, self._lpips, ws, self._generator.w_avg)
         return EmbedResult(
             image_id=occupant.image_id,
             status=STATUS_OK,
@@ -425,11 +437,11 @@ class Embedder:
             curve=losses,
             term_curves=terms[:, : len(TERMS)],
             seconds=occupant.seconds,
-            latent=ws[0].cpu().numpy().copy(),
-            z=variable[0].cpu().numpy().copy() if self._space.name == "z" else None,
+            latent=ws.cpu().numpy().copy(),
+            z=self._slots.variable[position].cpu().numpy().copy() if self._space.name == "z" else None,
             picture=image,
             state=self._state(position, occupant),
-            metrics=measure(reconstruction),
+            metrics=LazyMetrics(reconstruction),
         )
 
     def objection_to(self, state: SlotState, image_id: str, sha256: str = "") -> str:

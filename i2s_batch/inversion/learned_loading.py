@@ -19,7 +19,7 @@ def load_learned(path: str | Path) -> Learned:
 
     Nothing in the file is executed. Raises CheckpointError for another file, or one that is damaged.
     """
-    return read_learned(staged(path_or_url("path", path)))
+    return read_learned(staged(path_or_url("path", path), check=read_learned))
 
 
 def is_learned_file(path: str | Path) -> bool:

@@ -18,7 +18,7 @@ def keep_freed_memory() -> None:
     The feature maps of a step are freed and wanted again in the next one. As new pages they made drawing in a worker
     a third slower on a CPU (docs/guides/performance.md). Without glibc nothing is done.
     """
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # TypeError: on Windows
         malloc_option = ctypes.CDLL(None).mallopt
         malloc_option(_M_TRIM_THRESHOLD, _KEPT)
         malloc_option(_M_TOP_PAD, _REQUEST_BYTES)

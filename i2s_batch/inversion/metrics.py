@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -134,6 +135,40 @@ def measure(reconstruction: Reconstruction) -> dict[str, float | None]:
             function: Measure = declaration.resolve()
             values[declaration.name] = function(reconstruction)
     return values
+
+
+class LazyMetrics(Mapping[str, float | None]):
+    """Measures a reconstruction when the first metric is asked for, in the thread that asks, and once.
+
+    So the loop of steps need not wait for what is computed of its results.
+    """
+
+    def __init__(self, reconstruction: Reconstruction) -> None:
+        self._reconstruction = reconstruction
+        self._lock = threading.Lock()
+        self._values: dict[str, float | None] | None = None
+
+    def _measured(self) -> dict[str, float | None]:
+        with self._lock:
+            if self._values is None:
+                self._values = measure(self._reconstruction)
+            return self._values
+
+    def __getitem__(self, name: str) -> float | None:
+        """Return a metric by its name."""
+        return self._measured()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._measured())
+
+    def __len__(self) -> int:
+        """Return the number of metrics."""
+        return len(self._measured())
+
+    def __repr__(self) -> str:
+        """Return the metrics as a dictionary shows them."""
+        return repr(self._measured())
 
 
 def image_metrics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,7 +50,7 @@ class EmbedResult:
         picture: The 8-bit image of `latent`, uint8 [R, R, 3].
         state: The state from which an embedding of more steps resumes.
         prior: The penalty of the prior at `latent`; None without one.
-        metrics: Metrics of `picture`, by the names of `engine_registries.METRICS`.
+        metrics: Metrics of `picture`, by the names of `engine_registries.METRICS`; computed when they are first read.
         noise: The noise maps, beside all that is said above of the latent with the stored noise; None without a noise
             stage, or if its loss was not finite.
     """
@@ -67,7 +68,7 @@ class EmbedResult:
     picture: np.ndarray | None = None
     state: SlotState | None = None
     prior: float | None = None
-    metrics: dict[str, float | None] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
     noise: NoiseResult | None = None
 
     @property

@@ -33,6 +33,14 @@ class StepProgram:
     fused: bool = False
     backend: str = "inductor"
 
+    @property
+    def name(self) -> str:
+        """Return its settings in words: plain, or compiled nchw, or compiled nhwc fused graph."""
+        if not self.compiled:
+            return "plain"
+        extras = " fused" * self.fused + " graph" * self.graph
+        return f"compiled {self.layout}{extras}" + ("" if self.backend == "inductor" else f" by {self.backend}")
+
 
 PLAIN = StepProgram()
 

@@ -106,6 +106,7 @@ class RunLayout:
     comparisons_prefix = "side-by-side/"
     unaligned_prefix = "unaligned/"
     study = "study.md"
+    study_edits = "figures/edits.csv"
     REPORT_IMAGES = ("original", "reconstruction", "difference", "parent")
     work_prefix = "work/"
     all_rows_prefix = "work/rows/"

@@ -92,13 +92,14 @@ def check_writes_over_nothing(store: Store, replaced: RunRecord, record: RunReco
     """
     present = {info.key for prefix in _OF_IMAGES for info in store.list(prefix)}
     present |= {info.key for key in _of_kind(record) for info in store.list(key) if info.key == key}
-    if not present:
+    foreign_noise = _foreign_noise(store, record, plan)
+    if not present and not foreign_noise:
         return
     known, old = set(_of_kind(replaced)), _plan_of(store, replaced)
     for keys in () if old is None else _image_keys(store, replaced, old):
         known |= keys & present
     wanted = set(_of_kind(record)).union(*(keys & present for keys in _image_keys(store, record, plan)))
-    if foreign := sorted(wanted & present - known):
+    if foreign := sorted((wanted & present - known) | foreign_noise):
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise RunConflictError(
             f"{store.uri(foreign[0])!r}{more} would be written over, and the run in {store.url} has not written it; "
@@ -130,15 +131,34 @@ def _plan_of(store: Store, record: RunRecord) -> Plan | None:
 def _table_keys(store: Store) -> list[str]:
     """Return the keys of the table, of its noise maps, of their checksums and of the work log."""
     shards = (info.key for info in store.list(RunLayout.shards_prefix))
-    noise = (info.key for info in store.list(RunLayout.noise_prefix))
     checksums = (info.key for info in store.list(RunLayout.checksums_prefix))
     work = (info.key for info in store.list(RunLayout.work_prefix))
     return [
         *(key for key in shards if RunLayout.shard_index(key) is not None),
-        *(key for key in noise if RunLayout.noise_index(key) is not None),
+        *_noise_keys(store),  # before their checksums, which say that they are the run's
         *(key for key in checksums if _is_checksum(key)),
         *(key for key in work if RunLayout.is_work(key) and key != RunLayout.lease),
     ]
+
+
+def _noise_keys(store: Store) -> list[str]:
+    """Return the keys of the files of noise maps that a run has published here: each has a checksum, or an intent."""
+    records = chain(store.list(RunLayout.checksums_prefix), store.list(RunLayout.publishing_prefix))
+    named = set()
+    for info in records:
+        for index in (RunLayout.noise_checksum_index(info.key), RunLayout.noise_publishing_index(info.key)):
+            if index is not None:
+                named.add(RunLayout.noise(index))
+    return [info.key for info in store.list(RunLayout.noise_prefix) if info.key in named]
+
+
+def _foreign_noise(store: Store, record: RunRecord, plan: Plan) -> set[str]:
+    """Return the keys at which a run may write noise maps, and where files lie that no run has published."""
+    if not record.settings.noise_steps:
+        return set()
+    most = plan.shards * record.shard_size  # a file has the maps of one image at least
+    taken = {info.key for info in store.list(RunLayout.noise_prefix)} - set(_noise_keys(store))
+    return {key for key in taken if (number := RunLayout.noise_index(key)) is not None and number < most}
 
 
 def _is_checksum(key: str) -> bool:

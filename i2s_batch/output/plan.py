@@ -21,7 +21,7 @@ from i2s_batch.config import Json
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.parquet.row_groups import RowGroups
-from i2s_batch.parquet.sorted_rows import Scratch, SortedIds, in_groups, spilled
+from i2s_batch.parquet.sorted_rows import Scratch, SortedIds, SpilledRows, in_groups, spilled
 from i2s_batch.schema.settings import MOST_ROWS, load
 from i2s_batch.storage import Store
 
@@ -160,6 +160,10 @@ class Plan:
         """Return how many of `images`, sorted by id, the plan does not hold."""
         return sum(map(len, self._unplanned(images.parts(["image_id"]))))
 
+    def unplanned(self, images: RowGroups) -> SpilledRows:
+        """Return those of `images`, sorted by id, that the plan does not hold."""
+        return spilled(self._unplanned(images.parts()), images.schema)
+
     def _unplanned(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """Yield those of some sorted images that the plan does not hold. Reads each generation once."""
         generations = [SortedIds(self._generation(shards)) for shards in self.generation_shards()]
@@ -191,9 +195,11 @@ class Plan:
         path = scratch.write_parquet("plan", groups, schema, compression="zstd", write_page_checksum=True)
         store.put_file(RunLayout.plan, path)
 
-    def parts(self) -> Iterator[pa.Table]:
-        """Yield all images, some at a time."""
-        return self.images.parts() if isinstance(self.images, RowGroups) else iter([self.images])
+    def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield all images, some at a time; `columns`: None for all."""
+        if isinstance(self.images, RowGroups):
+            return self.images.parts(columns)
+        return iter([self.images if columns is None else self.images.select(columns)])
 
     @classmethod
     def load(cls, store: Store, shard_size: int) -> Plan:

@@ -29,7 +29,7 @@ CHECKSUMS = "sha256"
 _OPTIONS = (
     *("steps", "space", "init", "seed", "fit", "optimizer", "stop_plateau", "plateau_steps"),
     *("prior", "target_loss", "target_psnr"),
-    *("align", "box"),
+    *("align", "box", "min_size", "dedupe"),
     *("learning_rate", "beta1", "beta2", "epsilon", "loss_weights", "precision", "shard_size"),
     *("noise_steps", "noise_objective", "noise_learning_rate", "noise_penalty"),
 )
@@ -215,7 +215,7 @@ class RunRecord:
             arguments += [option_of(role), network]
         for name in _OPTIONS:
             if name in asked and asked[name] != usual.get(name):
-                arguments += [option_of(name), _value(asked[name])]
+                arguments += [option_of(name)] if asked[name] is True else [option_of(name), _value(asked[name])]
         if self.max_failed_fraction is not None:
             arguments += ["--max-failed-fraction", f"{self.max_failed_fraction:g}"]
         if self.in_process:

@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from i2s_batch.engine_registries import METRICS
-from i2s_batch.schema.columns import NOT_FAILED, STATUS_NO_FACE, STATUS_NOT_AN_IMAGE, STATUS_OK, columns_in
+from i2s_batch.schema.columns import (
+    NOT_FAILED,
+    STATUS_NO_FACE,
+    STATUS_NOT_AN_IMAGE,
+    STATUS_OK,
+    STATUS_TOO_SMALL,
+    columns_in,
+)
 from i2s_batch.schema.metadata import (
     META_CODE_VERSION,
     META_GENERATOR,
@@ -92,6 +99,7 @@ class Facts:
         failures: The reasons why images failed.
         no_images: The reasons why files are no images; they did not fail.
         no_faces: The images without a face, in a run that aligned faces, likewise.
+        too_small: The images that are smaller than the run embeds, likewise.
         metrics: By name, the values of the images that have one.
         picks: Ids of the images that the page itself shows, by title.
         listed: The rows by their ids, without the latents; of rows with the same content one.
@@ -104,6 +112,7 @@ class Facts:
     failures: list[Failure]
     no_images: list[Failure]
     no_faces: list[Failure]
+    too_small: list[Failure]
     metrics: dict[str, np.ndarray]
     curves: Curves | None
     throughput: Throughput | None
@@ -173,6 +182,7 @@ def gather(out: str, seed: int = 0) -> Facts:
         failures=_failures(table.filter(pc.invert(pc.is_in(table["status"], pa.array(NOT_FAILED))))),
         no_images=_failures(table.filter(pc.equal(table["status"], STATUS_NOT_AN_IMAGE))),
         no_faces=_failures(table.filter(pc.equal(table["status"], STATUS_NO_FACE))),
+        too_small=_failures(table.filter(pc.equal(table["status"], STATUS_TOO_SMALL))),
         metrics={name: _figures(done, name) for name in titles()},
         curves=_curves(snapshot),
         throughput=_throughput(table),

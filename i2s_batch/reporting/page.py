@@ -17,6 +17,7 @@ from i2s_batch.reporting.files import ReportFiles
 from i2s_batch.reporting.pages import PageEntry, write_index, write_pages
 from i2s_batch.reporting.parts import PageParts
 from i2s_batch.reporting.templates import template
+from i2s_batch.schema.columns import NOT_COUNTED
 
 
 def write_page(
@@ -38,6 +39,7 @@ def write_page(
     html = template("page").render(
         heading=heading,
         facts=facts,
+        not_counted=NOT_COUNTED,
         parts=parts,
         pages=pages,
         folder=RunLayout.report_prefix,

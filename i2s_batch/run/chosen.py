@@ -1,8 +1,9 @@
-"""Chooses where the worker of a run lives: in this process if the run is small, otherwise on Ray.
+"""Chooses where the workers of a run live: in this process where Ray would gain nothing, otherwise on Ray.
 
-Ray takes some ten seconds to start, and a worker that is a process of its own some more. What that process gives, apart
-from speed, is that an image which crashes it (a fault of a decoder, a lack of memory) does not end the run. So an
-output whose driver was killed is left to Ray, where such an image is given up after some deaths.
+Ray takes some ten seconds to start, and a worker that is a process of its own some more. It brings several workers, and
+an image that crashes its worker (a fault of a decoder, a lack of memory) does not end the run. One device has one
+worker, so there this process is as fast. An output whose driver was killed is left to Ray, where an image that is to
+blame is given up after some deaths.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from collections.abc import Callable
 import torch
 
 from i2s_batch.config import RunConfig
+from i2s_batch.run.cores import usable_cores
 from i2s_batch.run.execution import Run
 from i2s_batch.run.pools import Cluster, Fleet, Pool, WorkerSpec
-from i2s_batch.run.ray.given import cluster_is_given
+from i2s_batch.run.ray.given import cluster_is_given, ray_is_installed
 from i2s_batch.run.stopping import Leave
 
+# So many cores one worker uses as well as several workers of one thread do (docs/guides/performance.md); with more, its
+# threads wait for each other. Only two have been measured.
+ALONE_CORES = 2
 # A run is small if one worker is expected to do it in this time: about what starting Ray takes.
 SMALL_S = 10.0
 # Multiplications a second that convolutions reach in float32: of one core of a server (70 of 140 GFLOP/s of two cores,
@@ -71,11 +76,12 @@ class ChosenCluster:
             self._chosen.close()
 
     def _suits_this_process(self, config: RunConfig, units: int) -> bool:
-        if config.actors is not None or cluster_is_given():
+        if (config.actors or 1) > 1 or cluster_is_given():
             return False
         device = self._here.fleet(config, units, 0).device  # raises, before Ray starts, where there is no such device
-        several = device == "cuda" and torch.cuda.device_count() > 1
-        if several or expected_seconds(self._run, units, device) > SMALL_S:
+        if not ray_is_installed():
+            return True
+        if units > 1 and not is_one_worker_enough(config, device) and not self._is_small(units, device):
             return False
         if self._was_killed:
             self._report(
@@ -83,3 +89,20 @@ class ChosenCluster:
                 "whose workers may die; --in-process does it here"
             )
         return not self._was_killed
+
+    def _is_small(self, units: int, device: str) -> bool:
+        several_gpus = device == "cuda" and torch.cuda.device_count() > 1
+        return not several_gpus and expected_seconds(self._run, units, device) <= SMALL_S
+
+
+def is_one_worker_enough(config: RunConfig, device: str) -> bool:
+    """Return whether several workers on this machine would gain nothing over one, or are not asked for."""
+    return (config.actors or devices(device)) == 1
+
+
+def devices(device: str) -> int:
+    """Return how many workers use this machine better than one does: one for each GPU, or for each of many cores."""
+    if device == "cuda":
+        return torch.cuda.device_count()
+    cores = usable_cores()
+    return cores if cores > ALONE_CORES else 1

@@ -11,7 +11,7 @@ import torch
 
 from i2s_batch.errors import RunFailedError
 from i2s_batch.output.run_record import code_version
-from i2s_batch.run.pools import DeviceLostError
+from i2s_batch.run.pools import DeviceLostError, Fleet
 
 # Messages of the libraries that PyTorch calls about a device that no longer works; PyTorch has no type for them.
 _LOST = re.compile(r"(CUDA|HIP|CUDA driver|cuDNN|cuBLAS|miopen) error\b", re.IGNORECASE)
@@ -36,6 +36,14 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def is_of(name: str, fleet: Fleet) -> bool:
+    """Return whether a device of this name is one that the workers of a fleet compute on."""
+    if fleet.device == "cuda":
+        on_gpu = not name.startswith("cpu (")
+        return on_gpu and (not torch.cuda.is_available() or name == torch.cuda.get_device_name())
+    return name == f"cpu ({platform.machine()}, {fleet.threads or torch.get_num_threads()} threads)"
 
 
 def _too_little_memory(error: Exception, batch_size: int | None) -> RunFailedError:

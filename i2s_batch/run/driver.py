@@ -21,6 +21,7 @@ from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Publisher
+from i2s_batch.run.begun import BegunUnits
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import Died, Event, Failed, Pool, Ready, Reported
 from i2s_batch.run.progress import Progress
@@ -32,6 +33,8 @@ from i2s_batch.storage.store_settings import NO_CREDENTIALS
 STRETCH_S = 1.0
 # A unit gets rows with status `crashed` when this many workers have died with it.
 DEATHS_TO_CRASH = 3
+# A device that fails this often without an image finished between is done without, if there are others.
+DEVICE_FAILURES = 3
 # Workers that may die one after the other, without any image finished, before the run gives up: before any worker was
 # ready (they cannot start), and later.
 DEATHS_AT_START = 3
@@ -46,8 +49,12 @@ class CrashedError(Exception):
 
 @dataclass
 class _Member:
-    """Holds what the driver knows about a worker."""
+    """Holds what the driver knows about a worker.
 
+    `failures` counts those of its device, for this worker and those that it replaced, since an image was finished.
+    """
+
+    failures: int = 0
     slots: int = 0
     busy: bool = False
     held: dict[int, Task[Unit]] = field(default_factory=dict)
@@ -74,6 +81,7 @@ class Driver:
         log: WorkLog,
         publisher: Publisher,
         progress: Progress,
+        begun: BegunUnits | None = None,
     ) -> None:
         """Connect the parts of a run.
 
@@ -86,9 +94,11 @@ class Driver:
             log: The work log.
             publisher: Publishes shards that have all their rows.
             progress: Reports to the user.
+            begun: Records what is begun, where the workers' death is the driver's; None where it is not.
         """
         self._state, self._pool, self._unit_of, self._crashed_rows = state, pool, unit_of, crashed_rows
         self._store, self._log, self._publisher, self._progress = store, log, publisher, progress
+        self._begun = begun
         self._members: dict[str, _Member] = {}
         self._new_tasks = self._generate_tasks()
         self._retries: deque[Task[Unit]] = deque()
@@ -113,14 +123,21 @@ class Driver:
             self._publisher.check()
             self._progress.tick(self._pool.waiting_for())
 
+    def settle(self) -> None:
+        """Record that the driver ends as it should: what it holds is to blame for nothing."""
+        if self._begun is not None:
+            self._begun.settle()
+
     def save(self, timeout_s: float) -> int:
         """Let every worker save what is in flight; return how many images were saved in time."""
         ready = [name for name, member in list(self._members.items()) if member.ready]
-        return self._pool.checkpoint(ready, timeout_s)
+        saved = self._pool.checkpoint(ready, timeout_s)
+        self.settle()
+        return saved
 
-    def _start(self) -> None:
+    def _start(self, failures: int = 0) -> None:
         name = self._pool.start()
-        self._members[name] = _Member()
+        self._members[name] = _Member(failures)
         self._progress.started(name)
 
     # Handing out
@@ -132,6 +149,9 @@ class Driver:
         for index in order:
             deaths = state.deaths.get(index, 0)
             unit = self._unit_of(index)
+            if deaths >= DEATHS_TO_CRASH:  # the driver died with the last of them
+                self._write_crashed(Task(unit, deaths))
+                continue
             # The unit before it may have left a checkpoint to resume from.
             task = Task(unit, deaths + 1, resume=index in state.checkpointed or unit.after is not None)
             if deaths >= DEATHS_TO_CRASH - 1:
@@ -153,6 +173,8 @@ class Driver:
             if tasks or member.held:
                 member.held |= {task.index: task for task in tasks}
                 member.busy = True
+                if self._begun is not None:
+                    self._begun.begin(task.index for task in tasks)
                 self._pool.send(name, tasks, STRETCH_S)
 
     def _tasks_for(self, member: _Member) -> list[Task[Unit]]:
@@ -212,8 +234,11 @@ class Driver:
             self._progress.log(f"{name}: {warning}")
         for finished in report.finished:
             member.held.pop(finished.index, None)
-            self._deaths_in_a_row = 0
+            self._deaths_in_a_row = member.failures = 0
             self._finish(finished.index, finished.statuses)
+        if self._begun is not None:
+            done = [finished.index for finished in report.finished]
+            self._begun.settle([*done, *(() if report.waiting else member.held)])
 
     def _finish(self, index: int, statuses: tuple[str, ...]) -> None:
         """Record that a unit's rows are durable. They may come twice: rows whose report was lost are computed again."""
@@ -236,7 +261,7 @@ class Driver:
         """Replace a worker that could not start on its node, or do without it; return False if neither is possible.
 
         A node is set aside at an error that another try would meet again, or when several workers have died on it
-        before they were ready. One that died where no other node could have it is left to `_handle_death`.
+        before they were ready. One that died where no other node could have it is left to `_handle_death`, at first.
         """
         others = [member for name, member in self._members.items() if name != event.worker]
         if self._members[event.worker].ready:
@@ -245,7 +270,7 @@ class Driver:
         self._starts_failed[event.node] += 1
         again = died and self._starts_failed[event.node] < DEATHS_AT_START
         elsewhere = bool(event.node) and (again or self._pool.set_aside(event.node))
-        if not elsewhere and (died or not any(each.ready for each in others)):
+        if not elsewhere and (again or not any(each.ready for each in others)):
             return False
         del self._members[event.worker]
         self._progress.lost(event.worker)
@@ -276,10 +301,17 @@ class Driver:
         resumes = counted(member.images, "image resumes", "images resume")
         self._progress.log(f"{event.worker}{event.where} {what} ({event.reason}); its {resumes} elsewhere")
         self._return_tasks(member, count_death=not (event.preempted or event.memory))
-        self._start()
+        failures = member.failures + 1 if event.device else 0
+        if failures >= DEVICE_FAILURES and any(each.ready for each in self._members.values()):
+            left = counted(len(self._members), "worker")
+            self._progress.log(f"its device failed {failures} times; the run goes on with {left}")
+        else:
+            self._start(failures)
 
     def _return_tasks(self, member: _Member, count_death: bool) -> None:
         deaths = self._state.deaths
+        if self._begun is not None:
+            self._begun.settle(member.held)  # whose deaths are counted here
         if count_death and member.held:
             for index in member.held:
                 deaths[index] = deaths.get(index, 0) + 1

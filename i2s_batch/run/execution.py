@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from i2s_batch.config import RunConfig
-from i2s_batch.errors import StorageError
+from i2s_batch.errors import I2SError, StorageError
 from i2s_batch.models import GeneratorWeights
 from i2s_batch.models.work import generator_work
 from i2s_batch.output.archives.writing import ArchiveWriter
@@ -31,6 +31,7 @@ from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import RowsDamagedError, RowsGoneError, WorkLog
 from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.begun import BegunUnits
 from i2s_batch.run.driver import Driver
 from i2s_batch.run.failures import count_statuses, failed_images, reset_failures
 from i2s_batch.run.pools import Cluster, Fleet, WorkerSpec
@@ -95,7 +96,7 @@ class Run(ABC):
         """
         self._config, self._record, self.generator, self._report = config, record, generator, report
         self._store = open_store(out)
-        self._resumed = self._has_begun = False
+        self._resumed = self._has_begun = self._killed = False
         self._replaced: RunRecord | None = None  # what OUT holds, where this run takes its place
         self._planned: Plan | None = None
 
@@ -142,6 +143,10 @@ class Run(ABC):
 
     def _noise_shards(self, confirm: Callable[[], None]) -> NoiseShards | None:
         """Return what publishes the noise maps of the images; None for a run without any."""
+        return None
+
+    def _expected_seconds(self, fleet: Fleet, images: int) -> float | None:
+        """Return how long `images` are expected to take on these workers; None where no speed was measured."""
         return None
 
     def _name_new_images(self, plan: Plan) -> None:  # noqa: B027
@@ -211,6 +216,7 @@ class Run(ABC):
         """Carry the run to its end on `cluster`, under the lease of the output."""
         self.plan()
         self._store.check_writable()
+        self._killed = self.was_killed()
         lease = Lease(self._store, RunLayout.lease)
         lease.acquire()
         try:
@@ -378,9 +384,14 @@ class Run(ABC):
         pool = cluster.pool(self._spec(fleet, spread=-(-state.remaining // fleet.workers)), fleet)
         resumed = f" ({len(state.checkpointed)} from a checkpoint)" if state.checkpointed else ""
         total, workers = counted(len(self.plan()), "image"), counted(fleet.workers, "worker")
-        self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}")
+        where = f", {fleet.where}" if fleet.where else ""
+        expected_s = self._expected_seconds(fleet, state.remaining_images)
+        expected = "" if expected_s is None else f", about {duration(expected_s)} by the speed measured here"
+        self._report(f"{total}, {state.remaining_images} to do{resumed}, {workers} on {fleet.device}{where}{expected}")
         progress.phase("")
-        driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress)
+        # An image may have killed the last driver, in whose process it was; without Ray it could kill each one.
+        begun = BegunUnits(self._store, state) if self._killed and cluster.leave is not None else None
+        driver = Driver(state, pool, self.unit, self._crashed_rows, self._store, log, publisher, progress, begun)
 
         def stop(number: int, timeout_s: float) -> int:
             progress.log(f"stopping: the images in flight are being saved (at most {duration(timeout_s)})")
@@ -400,6 +411,9 @@ class Run(ABC):
                 driver.run(fleet.workers, check_stop)
             finally:
                 pool.close()
+                with suppress(I2SError):  # a lost lease: then the counts are those of another driver
+                    lease.check()
+                    driver.settle()
 
     @staticmethod
     def _leaving(cluster: Cluster, lease: Lease) -> Leave | None:

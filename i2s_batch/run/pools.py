@@ -17,6 +17,7 @@ import torch
 from i2s_batch.config import RunConfig
 from i2s_batch.errors import ClusterError, I2SError, InternalError, RunFailedError, described
 from i2s_batch.output.units import Task, Unit
+from i2s_batch.run.cores import usable_cores
 from i2s_batch.run.messages import Report
 from i2s_batch.run.stopping import Leave
 
@@ -25,15 +26,23 @@ AnyUnit_contra = TypeVar("AnyUnit_contra", bound=Unit, contravariant=True)
 
 @dataclass(frozen=True)
 class Fleet:
-    """Describes the workers of a run: their number, device, and CPU threads each (None: PyTorch's choice).
+    """Describes the workers of a run.
 
-    `notes` are lines for the user about the cluster that offers them.
+    Attributes:
+        workers: Their number.
+        device: What each computes on, cpu or cuda.
+        threads: CPU threads of each; None leaves PyTorch's choice.
+        notes: Lines for the user about the cluster that offers them.
+        where: Where they live, in words: "in this process" or "on Ray".
+        cores: CPU cores of the machine for each of them, whatever it computes on.
     """
 
     workers: int
     device: str
     threads: int | None = None
     notes: tuple[str, ...] = ()
+    where: str = ""
+    cores: int = 1
 
 
 class Worker(Protocol[AnyUnit_contra]):
@@ -151,6 +160,7 @@ class Died:
         reason: Why it died.
         preempted: Whether its machine went away.
         memory: Whether it was ended because its machine was short of memory.
+        device: Whether its device failed.
         node: The id of its node, if it had never been ready there and another node could have it; else ''.
         where: Its node in words, to follow its name; '' on this machine.
     """
@@ -159,6 +169,7 @@ class Died:
     reason: str
     preempted: bool
     memory: bool = False
+    device: bool = field(default=False, repr=False)
     node: str = field(default="", repr=False)
     where: str = field(default="", repr=False)
 
@@ -236,6 +247,9 @@ class Cluster(Protocol):
         """Disconnect from the cluster."""
 
 
+IN_THIS_PROCESS = "in this process"
+
+
 class InProcessCluster:
     """Runs `workers` workers in this process, without Ray."""
 
@@ -248,12 +262,15 @@ class InProcessCluster:
         return self._leave
 
     def fleet(self, config: RunConfig, units: int, worker_bytes: int) -> Fleet:
-        """Offer the GPU if PyTorch sees one, else the CPU with all its threads."""
+        """Offer the GPU if PyTorch sees one, else the CPU with a thread for each core."""
         has_gpu = torch.cuda.is_available()
         if config.device == "cuda" and not has_gpu:
             raise ClusterError("this machine has no GPU that PyTorch can see; use --device cpu")
         device = ("cuda" if has_gpu else "cpu") if config.device == "auto" else config.device
-        return Fleet(min(self._workers, units), device)
+        workers, cores = min(self._workers, units), usable_cores()
+        # PyTorch counts the cores of the machine, and its threads wait for each other where a container has fewer.
+        threads = cores if cores < torch.get_num_threads() else None
+        return Fleet(workers, device, threads, where=IN_THIS_PROCESS, cores=max(1, cores // max(1, workers)))
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         """Return a pool in this process."""
@@ -264,7 +281,7 @@ class InProcessCluster:
 
 
 class InProcessPool:
-    """Runs workers in this process, in turn inside `wait`: for `--in-process` and tests.
+    """Runs workers in this process, in turn inside `wait`.
 
     `checkpoint` may be called from another thread while a worker computes.
     """
@@ -282,7 +299,7 @@ class InProcessPool:
         try:
             worker = GuardedWorker(self._spec, name)
         except DeviceLostError as error:
-            self._events.append(Died(name, str(error), preempted=False))
+            self._events.append(Died(name, str(error), preempted=False, device=True))
             return name
         except InternalError as error:
             self._events.append(Failed(name, error))
@@ -337,6 +354,6 @@ class InProcessPool:
             return Reported(worker, self._workers[worker].advance(tasks, budget_s))
         except DeviceLostError as error:
             self.end(worker)
-            return Died(worker, str(error), preempted=False)
+            return Died(worker, str(error), preempted=False, device=True)
         except InternalError as error:
             return Failed(worker, error)

@@ -10,8 +10,8 @@ from i2s_batch.config import TERMS
 from i2s_batch.engine_registries import METRICS, OWN_METRICS
 
 # 2 added vanished_at; 3 what is known of the file, folder, generator_fingerprint and run_id; 4 evaluations, loss_prior,
-# landmarks, transform and the noise stage.
-SCHEMA_VERSION = 4
+# landmarks, transform and the noise stage; 5 duplicate_of and the status too_small.
+SCHEMA_VERSION = 5
 READABLE_VERSIONS = range(1, SCHEMA_VERSION + 1)
 
 STATUS_OK = "ok"
@@ -20,12 +20,17 @@ STATUS_DIVERGED = "diverged"
 STATUS_CRASHED = "crashed"
 STATUS_NOT_AN_IMAGE = "not_an_image"  # a text, a table, a video: a file beside the images, by its name and content
 STATUS_NO_FACE = "no_face"  # with --align: an image in which no face was found
+STATUS_TOO_SMALL = "too_small"  # with --min-size: an image with a smaller side of fewer pixels
 STATUS_MISSING = "missing"  # of an edit: no table holds the image that it asks for
 STATUSES = (
     *(STATUS_OK, STATUS_UNREADABLE, STATUS_DIVERGED, STATUS_CRASHED, STATUS_NOT_AN_IMAGE, STATUS_NO_FACE),
-    STATUS_MISSING,
+    *(STATUS_TOO_SMALL, STATUS_MISSING),
 )
-NOT_COUNTED = (STATUS_NOT_AN_IMAGE, STATUS_NO_FACE)  # neither ok nor failed: there is nothing to embed
+NOT_COUNTED = (
+    STATUS_NOT_AN_IMAGE,
+    STATUS_NO_FACE,
+    STATUS_TOO_SMALL,
+)  # neither ok nor failed: there is nothing to embed
 NOT_FAILED = (STATUS_OK, *NOT_COUNTED)  # the statuses of rows that do not count as failed
 
 
@@ -83,7 +88,11 @@ _COLUMNS: tuple[Column, ...] = (
         "d x + e y + f); null otherwise",
         since=4,
     ),
-    Column("status", "string", "ok, unreadable, diverged, crashed, not_an_image, no_face or, of an edit, missing"),
+    Column(
+        "status",
+        "string",
+        "ok, unreadable, diverged, crashed, not_an_image, no_face, too_small or, of an edit, missing",
+    ),
     Column("error_type", "string", "null when ok"),
     Column("error", "string", "one line, null when ok"),
     Column("attempts", "int32", "times the image was started, 1 when nothing went wrong"),
@@ -127,6 +136,13 @@ _COLUMNS: tuple[Column, ...] = (
     Column("noise_mse", "float64", "mse with the image's noise maps", since=4),
     Column("noise_psnr", "float64", "psnr with the image's noise maps, dB", since=4),
     Column("noise_ssim", "float64", "ssim with the image's noise maps", since=4),
+    Column(
+        "duplicate_of",
+        "string",
+        "with --dedupe, the image_id of the image with the same bytes whose result this row has; null of a row with a "
+        "result of its own",
+        since=5,
+    ),
 )
 
 

@@ -88,6 +88,7 @@ class Row:
     noise_mse: float | None = None
     noise_psnr: float | None = None
     noise_ssim: float | None = None
+    duplicate_of: str | None = None
     extra: Mapping[str, Cell] = field(default_factory=dict)
 
     def cells(self) -> dict[str, Cell]:

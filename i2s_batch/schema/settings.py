@@ -61,6 +61,8 @@ class RunSettings:
     align: str | None = None
     face_model: str | None = None
     box: str | None = None
+    min_size: int | None = None
+    dedupe: bool = False
     optimizer: str = "adam"
     learning_rate: float | None = None
     beta1: float | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 from i2s_batch.errors import ObjectNotFoundError, PictureError
 from i2s_batch.sources.archive_entries import Found
 from i2s_batch.sources.block_file import open_blocks
-from i2s_batch.sources.members import PARQUET, REFUSALS, TAR, Member, member_of
+from i2s_batch.sources.members import ARROW, PARQUET, REFUSALS, TAR, Member, member_of
 from i2s_batch.sources.names import path_of_uri
 from i2s_batch.sources.spellings import hint
 from i2s_batch.sources.tar_members import read_tar_member, tar_entries
@@ -52,6 +53,8 @@ def _member_bytes(member: Member, limit_bytes: int) -> bytes:
         raise PictureError(f"{what}: {REFUSALS[member.kind].format(position=member.numbers[0])}")
     if member.kind == PARQUET:
         return _checked(what, read_parquet_row(member), limit_bytes)
+    if member.kind == ARROW:
+        return _arrow_bytes(what, member, limit_bytes)
     size = max(member.numbers[1:3]) if member.kind != TAR else member.numbers[1]
     if size > limit_bytes:
         raise PictureError(f"{what} has {size} bytes; the limit is {limit_bytes}")
@@ -64,6 +67,24 @@ def _member_bytes(member: Member, limit_bytes: int) -> bytes:
     if member.kind == TAR:
         return _checked(what, read_tar_member(member, read, _entries(member)), limit_bytes)
     return _checked(what, read_zip_member(member, read, _entries(member)), limit_bytes)
+
+
+def _arrow_bytes(what: str, member: Member, limit_bytes: int) -> bytes:
+    """Return the bytes of an image in an Arrow file of this machine, which is known again by its size."""
+    position, size, whole = member.numbers
+    if not size:
+        raise PictureError(f"{what} is null")
+    if size > limit_bytes:
+        raise PictureError(f"{what} has {size} bytes; the limit is {limit_bytes}")
+    path = path_of_uri(member.container)
+    with open_regular(path) as file, errors_named(Path(path)):
+        found = file.seek(0, io.SEEK_END)
+        if found != whole:
+            raise PictureError(
+                f"{member.container!r} has {found} bytes and had {whole} when the run was planned: it was written again"
+            )
+        file.seek(position)
+        return file.read(size)
 
 
 def _checked(what: str, data: bytes, limit_bytes: int) -> bytes:

@@ -1,16 +1,19 @@
-"""Lists the images in the rows of Parquet files, with their other columns."""
+"""Lists the images in the rows of Parquet or Arrow files, with their other columns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from i2s_batch.errors import SourceError
 from i2s_batch.parquet.sorted_rows import SpilledRows, sorted_rows
+from i2s_batch.sources.arrow_images import is_arrow_table, opened_arrow
 from i2s_batch.sources.column_types import check_column, converted, plain_type
 from i2s_batch.sources.items import IMAGE, Item, image_table
 from i2s_batch.sources.list_rows import extra_names, one_line
@@ -28,14 +31,52 @@ _ROWS_AT_ONCE = 4096
 
 
 def hold_images(tables: Sequence[Item], given: str | None) -> bool:
-    """Return whether Parquet files have a column of images: the first that can be read decides."""
+    """Return whether tables have a column of images: the first that can be read decides."""
     for _, uri in tables:
         try:
-            with open_parquet(uri) as file:
-                return image_column(uri, file.schema_arrow, given) is not None
+            with _opened(uri) as table:
+                return image_column(uri, table.schema, given) is not None
         except FAULTS:
             continue
     return False
+
+
+class _Table(Protocol):
+    """Reads a file with images."""
+
+    schema: pa.Schema
+
+    def parts(self, images: ImageColumn, names: Sequence[str]) -> Iterator[tuple[list[Member], list[pa.Array]]]:
+        """Yield the images of some rows, and the columns `names` of these."""
+
+
+class _ParquetTable:
+    """Reads a Parquet file with images."""
+
+    def __init__(self, uri: str, file: pq.ParquetFile) -> None:
+        self._uri, self._file = uri, file
+        self.schema: pa.Schema = file.schema_arrow
+
+    def parts(self, images: ImageColumn, names: Sequence[str]) -> Iterator[tuple[list[Member], list[pa.Array]]]:
+        """Yield the images of some rows, and the columns `names` of these."""
+        members = members_of(self._uri, self._file, images)
+        if not names:
+            while some := list(islice(members, _ROWS_AT_ONCE)):
+                yield some, []
+            return
+        for batch in self._file.iter_batches(_ROWS_AT_ONCE, columns=list(names), use_threads=False):
+            yield list(islice(members, len(batch))), [batch.column(name) for name in names]
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[_Table]:
+    """Open a file with images; raise one of FAULTS or StorageError."""
+    if is_arrow_table(uri):
+        with opened_arrow(uri) as table:
+            yield table
+    else:
+        with open_parquet(uri) as file:
+            yield _ParquetTable(uri, file)
 
 
 @dataclass(frozen=True)
@@ -81,8 +122,8 @@ def image_table_parts(
 def _columns(source: str, uri: str, given: str | None) -> _Columns | None:
     """Return the columns of a file; None if it cannot be read."""
     try:
-        with open_parquet(uri) as file:
-            fields: pa.Schema = file.schema_arrow
+        with _opened(uri) as table:
+            fields = table.schema
     except FAULTS:
         return None
     images = image_column(uri, fields, given)
@@ -98,31 +139,20 @@ def _columns(source: str, uri: str, given: str | None) -> _Columns | None:
 
 
 def _left_out(uri: str, columns: _Columns) -> list[str]:
-    with open_parquet(uri) as file:
-        fields = list(enumerate(file.schema_arrow))
+    with _opened(uri) as table:
+        fields = list(enumerate(table.schema))
     return [each.name for index, each in fields if index != columns.images.index and as_images(index, each) is not None]
 
 
 def _rows(source: str, table: Item, columns: _Columns, schema: pa.Schema) -> Iterator[pa.Table]:
     image_id, uri = table
     try:
-        with open_parquet(uri) as file:
-            members = members_of(uri, file, columns.images)
-            for count, carried in _carried(file, columns):
-                items = [(f"{image_id}/{member.name}", member.uri) for member in islice(members, count)]
-                yield pa.table([*image_table(items).columns, *carried], schema=schema)
+        with _opened(uri) as file:
+            for members, arrays in file.parts(columns.images, columns.names):
+                items = [(f"{image_id}/{each.name}" if each.name else image_id, each.uri) for each in members]
+                kinds = zip(arrays, columns.schema.types, strict=True)
+                carried = pa.table([converted(array, kind) for array, kind in kinds], schema=columns.schema)
+                carried.validate(full=True)  # text may be any bytes
+                yield pa.table([*image_table(items).columns, *carried.columns], schema=schema)
     except FAULTS as error:
-        raise SourceError(f"{uri!r} is no readable Parquet file: {one_line(error)}") from error
-
-
-def _carried(file: pq.ParquetFile, columns: _Columns) -> Iterator[tuple[int, list[pa.Array]]]:
-    """Yield the other columns of a file, some rows at a time, with their number."""
-    if not columns.names:
-        total = file.metadata.num_rows
-        yield from ((min(_ROWS_AT_ONCE, total - start), []) for start in range(0, total, _ROWS_AT_ONCE))
-        return
-    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=list(columns.names), use_threads=False):
-        kinds = zip(columns.names, columns.schema.types, strict=True)
-        arrays = [converted(batch.column(name), kind) for name, kind in kinds]
-        pa.table(arrays, schema=columns.schema).validate(full=True)  # text may be any bytes
-        yield len(batch), arrays
+        raise SourceError(f"{uri!r} is no readable file of images: {one_line(error)}") from error

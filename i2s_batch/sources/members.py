@@ -17,6 +17,7 @@ ARCHIVES = (".tar", ".zip")  # the ends of their names
 TAR = "tar"  # numbers: position of the data, bytes
 ZIP = "zip"  # numbers: position of the header, compressed bytes, bytes, method, CRC-32
 PARQUET = "parquet"  # numbers: row group, row in it, column
+ARROW = "arrow"  # numbers: position of the data, bytes, bytes of the whole file
 # Members that cannot be read, and why; no numbers but a position.
 REFUSALS = {
     "damaged": "the archive cannot be read from byte {position} on; write it again, then use --update",
@@ -25,8 +26,8 @@ REFUSALS = {
     "packed": "it is compressed by a method other than deflate; write the archive with the usual one",
 }
 
-_MEMBER = re.compile(rf"#({'|'.join((TAR, ZIP, PARQUET, *REFUSALS))})=(\d{{1,18}}(?:\+\d{{1,18}}){{0,4}})/")
-_COUNTS = {TAR: 2, ZIP: 5, PARQUET: 3}  # of numbers
+_MEMBER = re.compile(rf"#({'|'.join((TAR, ZIP, PARQUET, ARROW, *REFUSALS))})=(\d{{1,18}}(?:\+\d{{1,18}}){{0,4}})/")
+_COUNTS = {TAR: 2, ZIP: 5, PARQUET: 3, ARROW: 3}  # of numbers
 # What no id may hold as a part of a path: it would lead out of a folder.
 _ESCAPED_PARTS = {"..": "%2E%2E"}
 
@@ -37,7 +38,7 @@ class Member:
 
     Attributes:
         container: The uri of the file.
-        kind: One of TAR, ZIP, PARQUET, or a key of REFUSALS.
+        kind: One of TAR, ZIP, PARQUET, ARROW, or a key of REFUSALS.
         numbers: Where in the file it lies, as the kind has it.
         name: Its name in the file.
     """

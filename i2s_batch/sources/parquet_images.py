@@ -113,7 +113,11 @@ def names_of_rows(file: pq.ParquetFile, column: ImageColumn) -> pa.ChunkedArray 
     if not column.has_paths:
         return None
     paths = file.read([f"{column.name}.{_PATH}"], use_threads=False)[column.name]
-    names = pc.struct_field(paths, _PATH)
+    return distinct_names(pc.struct_field(paths, _PATH))
+
+
+def distinct_names(names: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return the names; None where they do not differ, or there is none."""
     given = len(names) - names.null_count
     return names if given and pc.count_distinct(names, mode="only_valid").as_py() == given else None
 

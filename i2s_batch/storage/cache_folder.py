@@ -48,7 +48,7 @@ def temporary_cache() -> Path | None:
     What lies in another user's folder could be anything.
     """
     with suppress(OSError):  # there is no folder for temporary files, or it cannot be written to
-        folder = Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}"
+        folder = Path(tempfile.gettempdir()) / f"{NAME}-{user_id()}"
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         if _is_ours(folder):
@@ -78,7 +78,14 @@ def can_write(folder: Path) -> bool:
     return True
 
 
+def user_id() -> int:
+    """Return the number of this user; 0 on Windows, whose folder for temporary files is the user's own."""
+    return os.getuid() if hasattr(os, "getuid") else 0
+
+
 def _is_ours(folder: Path) -> bool:
     """Return whether a folder, not a link to one, belongs to this user and nobody else may write to it."""
     info = folder.lstat()
+    if not hasattr(os, "getuid"):
+        return stat.S_ISDIR(info.st_mode)
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022

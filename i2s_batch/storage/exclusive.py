@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import os
 import time
@@ -20,7 +19,13 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from i2s_batch.errors import StorageError
+from i2s_batch.storage.c_library import c_function
 from i2s_batch.storage.files import TEMPORARY_PREFIX
+
+try:
+    import fcntl
+except ImportError:  # Windows, where lock files serve
+    fcntl = None  # type: ignore[assignment]
 
 LOCK_TIMEOUT_S = 60.0  # a swap takes milliseconds, unless its process is suspended or killed meanwhile
 _LOCK_RETRY_S = 0.005
@@ -32,7 +37,7 @@ _NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOLCK)
 
 _RENAME_NOREPLACE = 1
 _AT_CURRENT_FOLDER = -100
-RENAMEAT2: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux only
+RENAMEAT2: Callable[..., int] | None = c_function("renameat2")  # Linux only
 
 
 def publish_new(temporary: Path, path: Path) -> bool:
@@ -85,7 +90,9 @@ def locked(file: BinaryIO, path: Path) -> Iterator[None]:
 
 
 def _flocked(file: BinaryIO, path: Path) -> bool:
-    """Lock a file; return False where the file system has no locks."""
+    """Lock a file; return False where the system or the file system has no locks."""
+    if fcntl is None:
+        return False
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
@@ -105,13 +112,40 @@ def _flocked(file: BinaryIO, path: Path) -> bool:
 
 
 def wait_for_lock(file: IO[Any]) -> bool:
-    """Lock an open file, however long another process holds it; return False where the file system has no locks."""
+    """Lock an open file, however long another process holds it; return False where there are no locks."""
+    if fcntl is None:
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
         if error.errno in _NOT_SUPPORTED:
             return False
         raise
+    return True
+
+
+def has_locks(file: IO[Any]) -> bool:
+    """Return whether the system, and the file system of an open file that nobody else has opened, have locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Lock an open file unless another process holds its lock; return whether that is not so, or there are no locks."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
     return True
 
 

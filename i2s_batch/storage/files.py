@@ -170,7 +170,7 @@ def _opened(path: Path, own: int | None) -> Iterator[BinaryIO]:
     """Open what is written through. A pipe without a reader is waited for, as `cp` does."""
     if own is not None:
         sys.stdout.flush()  # what was printed before this file must precede it
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY) if own is None else os.dup(own)
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0)) if own is None else os.dup(own)
     with os.fdopen(descriptor, "wb") as file:
         yield file
 
@@ -227,6 +227,8 @@ def _copy(source: BinaryIO, target: BinaryIO) -> None:
 
 
 def _keep_owner_and_mode(descriptor: int, before: os.stat_result) -> None:
+    if not hasattr(os, "fchown"):  # Windows, whose files have neither
+        return
     with suppress(PermissionError):  # only root may change the owner of a file
         os.fchown(descriptor, before.st_uid, before.st_gid)
     if os.fstat(descriptor).st_mode != before.st_mode:  # a file system without modes, such as exFAT, refuses any change

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import io
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from i2s_batch.errors import ObjectUnreadableError, StorageError
+from i2s_batch.storage.c_library import c_function
 from i2s_batch.storage.exclusive import locked, publish_new
 from i2s_batch.storage.files import COPIED_BYTES, errors_named, is_temporary, local_error, temporary_beside
 from i2s_batch.storage.store import ObjectInfo, Store
@@ -25,7 +25,9 @@ _CANNOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _LOST_AND_FOUND = "lost+found"  # at the root of a mounted file system; only root may list it
 
-SYNC_FILE_SYSTEM: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "syncfs", None)  # Linux only
+SYNC_FILE_SYSTEM: Callable[[int], int] | None = c_function("syncfs")  # Linux only
+_OPENS_FOLDERS = hasattr(os, "O_DIRECTORY")  # Windows does not
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 
 
 def open_regular(path: str, limit_bytes: int | None = None) -> BinaryIO:
@@ -34,7 +36,7 @@ def open_regular(path: str, limit_bytes: int | None = None) -> BinaryIO:
         _check_regular(os.stat(path), path, limit_bytes)  # noqa: PTH116 (Path would lose a trailing slash)
         # Another file may have this name by now, so the open one is checked too. O_NONBLOCK: a pipe without a writer
         # opens at once instead of blocking.
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | _AT_ONCE), "rb")
         try:
             _check_regular(os.fstat(file.fileno()), path, limit_bytes)
         except ObjectUnreadableError:
@@ -73,6 +75,8 @@ def _sync_folder(folder: Path) -> None:
 
     A file system that cannot do so for a folder, such as one in user space, keeps names as durable as it does.
     """
+    if not _OPENS_FOLDERS and folder.is_dir():
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -89,12 +93,13 @@ def _sync_all(paths: Iterable[Path]) -> None:
     For some dozens of small files one call costs a fifth of as many single ones.
     """
     ordered = list(paths)
-    descriptor = os.open(ordered[0], os.O_RDONLY)
-    try:
-        if SYNC_FILE_SYSTEM is not None and SYNC_FILE_SYSTEM(descriptor) == 0:
-            return
-    finally:
-        os.close(descriptor)
+    if SYNC_FILE_SYSTEM is not None:
+        descriptor = os.open(ordered[0], os.O_RDONLY)
+        try:
+            if SYNC_FILE_SYSTEM(descriptor) == 0:
+                return
+        finally:
+            os.close(descriptor)
     for path in ordered:
         _sync_folder(path)  # works for a file too
 
@@ -198,13 +203,21 @@ class LocalStore(Store):
 
     def put_chunks(self, key: str, chunks: Iterable[bytes]) -> None:
         """Write chunks under a temporary name as they come, and rename the file."""
+        self._put_chunks(key, chunks, _replace)
+
+    def put_new_chunks(self, key: str, chunks: Iterable[bytes]) -> bool:
+        """Write chunks under a temporary name as they come, and give the file its name if that is free."""
+        return self._put_chunks(key, chunks, publish_new)
+
+    def _put_chunks(self, key: str, chunks: Iterable[bytes], publish: Callable[[Path, Path], bool]) -> bool:
         path, written = self._path(key), False
         try:
             with errors_named(path):
-                written = _write_chunks(path, chunks, _replace)
+                written = _write_chunks(path, chunks, publish)
         finally:
             if not written:  # nor stays a folder that was made for it
                 self._remove_if_empty(path.parent)
+        return written
 
     def put_all(self, objects: Mapping[str, bytes]) -> None:
         """Write files, then make all of them durable with one call where the system has it."""

@@ -146,6 +146,14 @@ class S3Store(Store):
         else:
             MultipartUpload(self.uri(key), self._name(key)).send(chain((first, second), parts))
 
+    def put_new_chunks(self, key: str, chunks: Iterable[bytes]) -> bool:
+        """Create an object with a conditional PUT, or a multipart upload whose completion is conditional."""
+        parts = in_parts(chunks)
+        first, second = next(parts), next(parts, None)
+        if second is None:
+            return self.put_new(key, first)
+        return MultipartUpload(self.uri(key), self._name(key), only_new=True).send(chain((first, second), parts))
+
     def discard_unfinished(self, prefix: str) -> None:
         """Abort the multipart uploads to keys under `prefix` that were never completed."""
         discard_uploads(self.bucket, self.prefix + prefix)

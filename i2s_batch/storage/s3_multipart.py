@@ -19,6 +19,7 @@ from i2s_batch.errors import StorageError
 from i2s_batch.storage.s3_client import s3_call
 
 PART_BYTES = 16 << 20  # of a part; S3 takes no smaller one than 5 MiB before the last
+_TAKEN = "PreconditionFailed"  # of a completion under the condition that there is no such object
 # S3 takes 10,000 parts: as every thousand of them is by 16 MiB larger than the one before, they hold 880 GB.
 PARTS_OF_ONE_SIZE = 1000
 
@@ -37,14 +38,18 @@ def in_parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class MultipartUpload:
-    """Uploads one object in parts; `name` holds the Bucket and Key of requests, `uri` is for messages."""
+    """Uploads one object in parts; `name` holds the Bucket and Key of requests, `uri` is for messages.
 
-    def __init__(self, uri: str, name: Mapping[str, str]) -> None:
+    `only_new`: the object is written only if there is none of this name when the upload is completed.
+    """
+
+    def __init__(self, uri: str, name: Mapping[str, str], only_new: bool = False) -> None:
         self._uri, self._name = uri, dict(name)
         self._size = 0
+        self._condition = {"IfNoneMatch": "*"} if only_new else dict[str, str]()
 
-    def send(self, parts: Iterable[bytes]) -> None:
-        """Write the object, whole or not at all.
+    def send(self, parts: Iterable[bytes]) -> bool:
+        """Write the object, whole or not at all; return False if it exists and only a new one is wanted.
 
         Raises:
             StorageError: A request failed for good; the object is as it was.
@@ -54,12 +59,12 @@ class MultipartUpload:
         is_complete = False
         try:
             sent = [self._send_part(upload, number, part) for number, part in enumerate(parts, 1)]
-            self._complete(upload, sent)
-            is_complete = True
+            is_complete = self._complete(upload, sent)
         finally:  # also after what `parts` raises: nothing may be left on the store
             if not is_complete:
                 with suppress(StorageError):
                     s3_call(self._uri, partial(_abort, upload))
+        return is_complete
 
     def _send_part(self, upload: dict[str, str], number: int, part: bytes) -> dict[str, str | int]:
         def ask(client: Any) -> str:
@@ -68,21 +73,24 @@ class MultipartUpload:
         self._size += len(part)
         return {"PartNumber": number, "ETag": s3_call(self._uri, ask)}
 
-    def _complete(self, upload: dict[str, str], sent: list[dict[str, str | int]]) -> None:
+    def _complete(self, upload: dict[str, str], sent: list[dict[str, str | int]]) -> bool:
         asked = False
 
-        def ask(client: Any) -> None:
+        def ask(client: Any) -> bool:
             nonlocal asked
             was_asked, asked = asked, True
             try:
-                client.complete_multipart_upload(**upload, MultipartUpload={"Parts": sent})
+                client.complete_multipart_upload(**upload, MultipartUpload={"Parts": sent}, **self._condition)
             except ClientError as error:
                 # A first request may have succeeded although its response was lost.
                 code = error.response.get("Error", {}).get("Code")
-                if not (was_asked and code == "NoSuchUpload" and self._is_there(client, len(sent))):
+                is_ours = was_asked and code in ("NoSuchUpload", _TAKEN) and self._is_there(client, len(sent))
+                if not is_ours and code != _TAKEN:
                     raise
+                return is_ours
+            return True
 
-        s3_call(self._uri, ask)
+        return s3_call(self._uri, ask)
 
     def _is_there(self, client: Any, parts: int) -> bool:
         found = client.head_object(**self._name)

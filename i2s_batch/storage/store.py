@@ -83,6 +83,13 @@ class Store(ABC):
         """
         self.put(key, b"".join(chunks))
 
+    def put_new_chunks(self, key: str, chunks: Iterable[bytes]) -> bool:
+        """Create an object of many chunks; return False, with nothing written, if the key is taken by then.
+
+        As `put_new` otherwise, and what `chunks` raises leaves the object as it was.
+        """
+        return self.put_new(key, b"".join(chunks))
+
     def discard_unfinished(self, prefix: str) -> None:  # noqa: B027 - most stores have nothing of the kind
         """Remove what killed callers of `put_chunks` left under `prefix` that `sweep` cannot find.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import io
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from i2s_batch.config import LossWeights
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.ownership import check_additions
+from i2s_batch.plurals import counted
 from i2s_batch.reporting.facts import Facts
 from i2s_batch.reporting.files import ReportFiles
 from i2s_batch.reporting.inlined import inlined
@@ -15,7 +19,7 @@ from i2s_batch.reporting.parts import PageParts, Picture, ResultTable, ShownFigu
 from i2s_batch.reporting.pictures import original_picture, url_of
 from i2s_batch.schema.columns import STATUS_OK
 from i2s_batch.schema.settings import RunSettings
-from i2s_batch.storage import open_store
+from i2s_batch.storage import Store, open_store
 from i2s_batch.studies.catalogue import study_of
 from i2s_batch.studies.figures import DARK, EITHER, LIGHT, Drawing, curves_figure, encoded, images_figure
 from i2s_batch.studies.findings import findings
@@ -99,6 +103,8 @@ def study_outcome(out: str, settings: RunSettings) -> StudyOutcome:
 def write_study(out: str, settings: RunSettings) -> StudyPage:
     """Write study.md and figures/ of the study at `out` from its table and its images, and return what they show.
 
+    figures/edits.csv lists the morphs of a study that compares edits, for `i2s-batch edit morph --edit-list`.
+
     Args:
         out: The output.
         settings: Those of its run.
@@ -112,13 +118,30 @@ def write_study(out: str, settings: RunSettings) -> StudyPage:
         ("pictures", "Inputs and reconstructions"): images_figure(results, output),
         ("curves", study.curves_title): curves_figure(results),
     }
-    page = StudyPage(study.question, findings(results), table_of(results), _NOTE, figures)
     store = open_store(out)
-    check_additions(store, [RunLayout.study, *(RunLayout.figure(name) for name, _ in figures)])
+    pairs = [] if study.edit_pairs is None else study.edit_pairs(results)
+    said = [*findings(results), *([_edits_sentence(store, len(pairs))] if pairs else [])]
+    page = StudyPage(study.question, said, table_of(results), _NOTE, figures)
+    check_additions(store, [RunLayout.study, RunLayout.study_edits, *(RunLayout.figure(name) for name, _ in figures)])
+    if pairs:
+        store.put(RunLayout.study_edits, _edit_list(pairs))
     for (name, _), draw in figures.items():
         store.put(RunLayout.figure(name), encoded(draw(EITHER), "png"))
     store.put(RunLayout.study, _markdown(study, page).encode())
     return page
+
+
+def _edits_sentence(store: Store, count: int) -> str:
+    command = ["i2s-batch", "edit", "morph", store.url, f"{store.url}-edits", "--edit-list"]
+    command += [store.uri(RunLayout.study_edits), "--strengths", "0,0.25,0.5,0.75,1"]
+    return f"Look at what edits make of each recipe's latents: {shlex.join(command)} draws {counted(count, 'morph')}."
+
+
+def _edit_list(pairs: Sequence[tuple[str, str]]) -> bytes:
+    """Return an edit list as CSV; ids are quoted where they have to be."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("from", "to"), *pairs])
+    return text.getvalue().encode()
 
 
 def _results(out: str, settings: RunSettings) -> tuple[Results, StudyOutput]:

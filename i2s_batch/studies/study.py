@@ -102,6 +102,7 @@ class Study:
         reads_latents: True if `measure` needs the latents of the rows.
         curves: Chooses the curves of the figure.
         curves_title: The title of the figure of curves.
+        edit_pairs: Chooses the pairs of rows, by id, whose morphs show what edits make of each variant's latents.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Study:
     reads_latents: bool = False
     curves: Callable[[Results], Curves] = curve_of_each_variant
     curves_title: str = "Mean loss by step"
+    edit_pairs: Callable[[Results], Sequence[tuple[str, str]]] | None = None
 
     @property
     def by_name(self) -> dict[str, Variant]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 import i2s_batch as program
 from i2s_batch.api.aligning import align
+from i2s_batch.api.reports import write_report
 from i2s_batch.config import EmbedConfig, EmbedRunConfig
 from i2s_batch.editing import Morph, Render
 from i2s_batch.embedding import align_run
@@ -30,6 +31,7 @@ from tests.alignment import faulty_detector as told
 from tests.alignment.drawn import face, photograph
 from tests.program import status_of
 from tests.runs import embed
+from tests.storage.archive_files import run
 
 ALIGNED = EmbedRunConfig(embed=EmbedConfig(steps=2), batch_size=4, align="ffhq")
 SIZE = (90, 70)
@@ -84,6 +86,8 @@ def test_each_image_is_a_row_whatever_the_detector_does(tmp_path: Path, generato
     np.testing.assert_array_equal(row["landmarks"], rows["given.png"]["landmarks"])
     assert aligned(pixels["face"], np.array(row["transform"], np.float32), 16).shape == (16, 16, 3)
     assert status_of("verify", tmp_path / "out", "--sample", "3") == 0
+    page = Path(write_report(str(tmp_path / "out"))).read_text()
+    assert '<div class="card apart"><b>1</b>no_face' in page and '<div class="card failed"><b>2</b>crashed' in page
 
 
 def test_the_alignment_of_a_list_is_the_identity_of_its_run(tmp_path: Path, generator: Path, vgg: Path) -> None:
@@ -103,7 +107,7 @@ def test_the_alignment_of_a_list_is_the_identity_of_its_run(tmp_path: Path, gene
     )
     assert row["left_eye"] == eyes[0]  # a list's own columns are passed through
     record = json.loads((tmp_path / "out/run.json").read_text())
-    assert record["settings"]["align"] == "ffhq" and record["schema_version"] == 4
+    assert record["settings"]["align"] == "ffhq" and record["schema_version"] == 5
     with pytest.raises(RunConflictError, match="align"):
         embed(replace(asked, config=replace(ALIGNED, align=None)))
     embed(asked)  # resumes
@@ -232,7 +236,7 @@ def test_the_command_chooses_among_the_images_of_a_list(tmp_path: Path, capsys: 
     paths = [str(tmp_path / name) for name in ("a.png", "b.png")]
     for path in paths:
         Image.fromarray(pixels).save(path)
-    table = {"path": paths, "number": [1, 2]}
+    table = {"path": paths, "number": [1, 2], "width": [7, 8], "face": ["x", "y"]}
     for name, point in zip(("left_eye", "right_eye", "mouth"), points.points.tolist(), strict=True):
         table |= {name: [point] * 2}
     pq.write_table(pa.table(table), tmp_path / "list.parquet")
@@ -240,6 +244,33 @@ def test_the_command_chooses_among_the_images_of_a_list(tmp_path: Path, capsys: 
     assert "1 aligned (1 ok)" in capsys.readouterr().out
     made = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
     assert [Path(row["aligned_from"]).name for row in made] == ["b.png"]
+    own = {name: made[0][name] for name in ("number", "list_width", "list_face")}
+    assert own == {"number": 2, "list_width": 8, "list_face": "y"} and "left_eye" not in made[0]
+    words = ("align", tmp_path / "list.parquet", tmp_path / "small", "--size", 64, "--min-size", 5000)
+    assert status_of(*words) == 0 and "0 aligned (2 too_small)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("faulty")
+def test_what_an_archive_says_of_its_images_is_said_of_their_faces(
+    tmp_path: Path, generator: Path, vgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(align_run, "CHUNK", 2)
+    wanted = {"a": told.FACE, "b": told.NO_FACE, "c": told.TWO_FACES, "d": told.FACE}
+    for number, (name, what) in enumerate(wanted.items()):
+        telling(tmp_path / f"in/{name}.png", what, number)
+        (tmp_path / f"in/{name}.json").write_text(json.dumps({"number": number, "path": f"of {name}"}))
+        (tmp_path / f"in/{name}.txt").write_text(f"text {name}")
+    run("tar", "cf", tmp_path / "faces.tar", "-C", tmp_path / "in", ".")
+    result = align(tmp_path / "faces.tar", tmp_path / "out", size=32, faces="all", progress=False)
+    assert result.statuses == {"ok": 4, "no_face": 1}
+    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    said = [(row["aligned_from_id"], row["face"], row["number"], row["txt"], row["list_path"]) for row in rows]
+    assert said == [
+        (f"faces.tar/{name}.png", face, number, f"text {name}", f"of {name}")
+        for name, face, number in (("a", 0, 0), ("c", 0, 2), ("c", 1, 2), ("d", 0, 3))
+    ]
+    embed(job(tmp_path / "out/images.parquet", tmp_path / "table", generator, vgg, replace(ALIGNED, align=None)))
+    assert sorted(row["number"] for row in rows_of(tmp_path / "table").values()) == [0, 2, 2, 3]
 
 
 def test_options_that_do_not_go_together_are_refused() -> None:

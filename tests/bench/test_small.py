@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2s_batch.bench import filters, gpu, optimizers, overhead, quality, scale
+from i2s_batch.bench import archive_plan, archive_writing, filters, optimizers, overhead, quality, scale
 from i2s_batch.bench.synthetic import write_run
 from i2s_batch.bench.traffic import CountedBytes
 from i2s_batch.models import build_generator, random_generator
@@ -36,20 +36,6 @@ def test_convolution_and_non_linearity_are_the_whole_layer() -> None:
         x = layer(x, ws)
         assert row["non_linearity_side"] == x.shape[-1]
         assert row["convolution_s"] > 0 and row["non_linearity_s"] > 0
-
-
-def test_the_gpu_bench_checks_every_case_against_float32(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gpu, "cases", lambda sizes: [("bf16", False, 2), ("fp32", False, 1)])
-    small = "--device cpu --resolution 8 --width 8 --channel-base 64 --batch-sizes 1 2 --steps 4 --pairs 1"
-    monkeypatch.setattr(sys, "argv", ["gpu", *small.split()])
-    gpu.main()
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    bf16, fp32 = lines[2:]
-    assert fp32["last_loss_ratio"] == 1 and fp32["warning"] == ""
-    assert bf16["precision"] == "bf16" and 0.9 < bf16["last_loss_ratio"] < 1.1
-    assert bf16["flop_per_step_and_image"] == fp32["flop_per_step_and_image"]
 
 
 def test_the_quality_bench_compares_every_precision_with_the_first(
@@ -119,3 +105,15 @@ def test_every_step_of_the_scale_bench_does_its_work(tmp_path: Path) -> None:
     write_run(out, rows, shape)
     for step in scale.STEPS.values():
         assert step(out, rows, shape) > 0
+
+
+def test_the_planning_and_the_writing_of_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive_writing.main([str(tmp_path), "--images", "3", "--bytes", "999"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [(one["output"], one["images"]) for one in found] == [
+        (name, 3) for name in ("webdataset", "parquet") for _ in "12"
+    ]
+    archive_plan.main([str(tmp_path), "--archives", "2", "--members", "5"])
+    (planned,) = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (planned["archives"], planned["images"]) == (2, 10)
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))

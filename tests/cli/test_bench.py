@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from i2s_batch.cli.bench import bench as command
+from i2s_batch.embedding import engine
+from i2s_batch.inversion.tuning import Candidate, TrialFailedError
 from tests.demo.test_generator import BUNDLED
 from tests.program import i2s_batch, refusal
 
@@ -47,3 +51,33 @@ def test_bench_counts_the_work_of_one_image_and_ends_with_json() -> None:
     assert work > vgg
     assert one["flop_per_s"] == pytest.approx(work / one["seconds_per_step_and_image"])
     assert one["speedup"] == pytest.approx(one["plain_seconds_per_step"] / one["seconds_per_step_and_image"])
+
+
+class ScriptedTrial:
+    """Measures by a table: eight images in a batch are the fastest, sixteen have too little memory."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, candidate: Candidate) -> float:
+        if candidate.batch_size > 8:
+            raise TrialFailedError("too little memory")
+        return 0.01 / candidate.batch_size
+
+
+def test_bench_prints_the_ladder_and_what_it_would_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "StepTrial", ScriptedTrial)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    result = CliRunner().invoke(command, ["--tune", "--resolution", "8"])
+    *lines, last = result.stdout.splitlines()
+    found = json.loads(last)
+    assert found["chosen"] == {"program": "plain", "batch_size": 8}
+    assert [trial["seconds"] for trial in found["trials"]] == [0.01, 0.00125, None]
+    assert " ".join(lines[1].split()) == "plain, batch 8 1.250 ms per step and image, 6.2 s an image"
+    assert "not used: too little memory" in lines[2] and lines[3].startswith("chosen")
+
+
+def test_options_of_the_ladder_and_of_the_loop_exclude_each_other() -> None:
+    for options in (["--tune", "--pairs", "2"], ["--tune-seconds", "9"]):
+        result = CliRunner().invoke(command, options)
+        assert result.exit_code == 2 and "has no effect" in result.output

@@ -12,10 +12,11 @@ from i2s_batch.demo.run import EDITS
 from tests.conftest import DemoRun
 
 
-def test_the_demo_from_pictures_to_contact_sheet_with_a_ray_of_its_own(demo_run: DemoRun) -> None:
+def test_the_demo_from_pictures_to_contact_sheet_in_its_own_process(demo_run: DemoRun) -> None:
     result, tmp_path = demo_run.result, demo_run.folder.parent
     assert result.returncode == 0, result.stderr
     assert "7 ok, 1 unreadable" in result.stdout
+    assert result.stderr.count("1 worker on cpu, in this process") == 1 + len(EDITS), result.stderr
     rows = duckdb.sql(f"select status, psnr, lpips from '{tmp_path}/my demo/embedded/latents/*.parquet'").fetchall()
     assert len(rows) == 8
     assert all(psnr > 15 and lpips is None for status, psnr, lpips in rows if status == "ok")

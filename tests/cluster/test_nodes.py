@@ -66,7 +66,7 @@ cluster.close()
 
 
 @contextmanager
-def second_machine(head: RayHead, **environment: str) -> Iterator[None]:
+def second_machine(head: RayHead, gpus: int = 0, **environment: str) -> Iterator[None]:
     """One more node of the session's cluster, with room for one worker, whose environment lacks the driver's."""
     nodes = _nodes(head)
     command = [
@@ -77,7 +77,7 @@ def second_machine(head: RayHead, **environment: str) -> Iterator[None]:
         "--num-cpus=1",
     ]
     ports = dict(zip(("dashboard-agent-listen", "metrics-export", "runtime-env-agent"), free_ports(3), strict=True))
-    command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000"]
+    command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", f"--num-gpus={gpus}", "--object-store-memory=100000000"]
     command += [f"--{name}-port={port}" for name, port in ports.items()]
     env = {name: value for name, value in head.env.items() if not name.startswith("AWS_")} | environment
     node = subprocess.Popen(
@@ -99,7 +99,7 @@ def second_machine(head: RayHead, **environment: str) -> Iterator[None]:
 def _nodes(head: RayHead) -> int:
     code = "import ray; ray.init('auto', logging_level='ERROR'); print(sum(n['Alive'] for n in ray.nodes()))"
     found = subprocess.run(
-        [sys.executable, "-c", code], env=head.env, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], env=head.env, capture_output=True, text=True, check=True, timeout=240
     )
     return int(found.stdout.split()[-1])
 

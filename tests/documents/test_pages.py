@@ -25,7 +25,7 @@ from tests.documents.pages import DOCS, KEYS, PAGES, README, ROOT, Block, blocks
 
 README_LINES = 150
 # Options of other programs (pytest, nox, ray, our measuring programs) that pages name.
-OTHERS = frozenset({"--fuzz", "--faults", "--no-venv", "--projected-w", "--files", "--json"})
+OTHERS = frozenset({"--fuzz", "--faults", "--no-venv", "--projected-w", "--files", "--json", "--seconds", "--out"})
 PACKAGE = ROOT / "i2s_batch"
 _CODE = re.compile(r"`((?:\w+/)+\w+\.(?:py|safetensors)|(?:i2s_batch|tests|jobs)/[\w/]+)[`: ]")
 _LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")

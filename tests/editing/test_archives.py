@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from i2s_batch.output.archives.registered import ARCHIVES
 from i2s_batch.output.archives.writing import ArchiveWriter
 from i2s_batch.run.execution import Outcome
 from i2s_batch.run.pools import InProcessCluster
-from i2s_batch.storage import open_store
+from i2s_batch.storage import Store, open_store
 from i2s_batch.table.shards import read_table
 from tests.material import scene
 from tests.runs import embed
@@ -386,7 +386,7 @@ def test_on_s3_in_parts(
         raise StorageError(f"{key!r}: S3 was still too busy at try 10; run the same command again, with fewer actors")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(store), "put_chunks", broken)
+        patch.setattr(type(store), "put_new_chunks", broken)
         with pytest.raises(StorageError, match="too busy"):
             run(job)
     assert list(store.list("pictures/")) == [] and list(store.list("work/pictures/"))
@@ -399,3 +399,26 @@ def test_on_s3_in_parts(
     images = RunImages.of(store)
     row = read_table(url).to_pylist()[-1]
     assert decode_image(images.get(row["image_file"])).shape == (16, 16, 3)
+
+
+def test_an_archive_that_appears_while_it_is_written_is_not_written_over(
+    made: dict[str, Path], latents: str, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run's stays, and this run stops; the very same one, of an earlier driver, is taken."""
+    job = job_of(latents, generator, tmp_path / "out", "webdataset")
+    store, key = open_store(str(tmp_path / "out")), "pictures/shard-00000.tar"
+    original, appearing = type(store).put_new_chunks, [b"another run's"]
+
+    def late(self: Store, name: str, chunks: Iterable[bytes]) -> bool:
+        if name == key:
+            store.put(key, appearing[0])
+        return original(self, name, chunks)
+
+    monkeypatch.setattr(type(store), "put_new_chunks", late)
+    with pytest.raises(StorageError, match=r"shard-00000\.tar' was written by somebody else meanwhile"):
+        run(job)
+    assert store.get(key) == b"another run's" and list(store.list("work/pictures/"))
+    store.delete([key])
+    appearing[0] = (made["webdataset"] / key).read_bytes()
+    run(job)
+    assert store.get(key) == appearing[0] and verify(store.url).sound

@@ -23,10 +23,11 @@ def test_the_engine_measures_it() -> None:
     image = np.random.default_rng(1).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     with METRICS.added(LARGEST_ERROR):
         (result,) = Embedder(LinearGenerator(), features, EmbedConfig(steps=5)).embed([("a", image)])
+        measured = dict(result.metrics)  # by the metrics that are registered when they are read first
     assert result.picture is not None
-    assert result.metrics["largest_error"] == np.abs(result.picture.astype(int) - image.astype(int)).max()
+    assert measured["largest_error"] == np.abs(result.picture.astype(int) - image.astype(int)).max()
     (without,) = Embedder(LinearGenerator(), features, EmbedConfig(steps=5)).embed([("a", image)])
-    assert without.metrics == {name: value for name, value in result.metrics.items() if name != "largest_error"}
+    assert without.metrics == {name: value for name, value in measured.items() if name != "largest_error"}
 
 
 def test_a_run_writes_reports_and_verifies_it(tmp_path: Path, generator: Path, vgg: Path) -> None:

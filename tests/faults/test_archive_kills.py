@@ -27,7 +27,7 @@ MOMENTS = [
     ("os.rename work/pictures/", 2),
     ("os.rename work/rows/", 2),  # the images are durable, their rows are not
     ("open pictures/", 1),
-    ("os.rename pictures/", 2),  # the archive is complete and has no name
+    ("os.link pictures/", 2),  # the archive is complete and has no name
     ("os.link latents/", 1),  # the archive is there, its rows are not
     ("os.rename manifest/checksums/", 1),
     ("os.remove work/rows/", 1),

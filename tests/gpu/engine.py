@@ -1,6 +1,7 @@
-"""Measure the engine itself on a GPU: its own step programs at full size, a whole embedding, start-up cold and warm.
+"""Measure the engine itself on a GPU: its own step programs at full size, a whole embedding with what finishing its
+images costs, learned L-BFGS with and without a CUDA graph, the tuning ladder, start-up cold and warm.
 
-    PYTHONUNBUFFERED=1 PYTHONPATH=. python3 tests/gpu/engine.py --seconds 240 --out $OUT
+    PYTHONUNBUFFERED=1 PYTHONPATH=. python3 tests/gpu/engine.py --seconds 420 --out $OUT
 
 One process a case, in waves of `--beside`: a wave's processes compile side by side, which takes CPUs, and are measured
 one after the other when all have compiled, so that nothing disturbs the times. Needs torch, numpy and Pillow only.
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ STEPS = 5000  # optimizer steps of an image, for `s_image`
 @dataclass(frozen=True)
 class Case:
     """One embedder. `compile` None: as the engine chooses; False: plain. `whole`: also embed a batch to the end, in so
-    many steps."""
+    many steps. `graph`: with or without one, whatever the engine chooses. `ladder`: what `--batch-size auto` measures,
+    in so many seconds, in place of one embedder."""
 
     name: str
     family: str = "stylegan1"
@@ -40,18 +42,25 @@ class Case:
     compile: bool | None = None
     whole: int = 0
     profile: bool = False
+    optimizer: str = "adam"
+    graph: bool | None = None
+    ladder: float = 0.0
 
 
+LEARNED = "lbfgs-learned"
 CASES = {
     one.name: one
     for one in (
-        Case("sg1 bf16 b16", profile=True, whole=600),
-        Case("sg2 bf16 b16", "stylegan2", profile=True),
-        Case("sg1 tf32 b16", precision="tf32", profile=True),
+        Case("sg1 tf32 b16", precision="tf32", profile=True, whole=600),
+        Case("sg1 tf32 lbfgs-learned", precision="tf32", optimizer=LEARNED, graph=False),
+        Case("sg1 tf32 lbfgs-learned graph", precision="tf32", optimizer=LEARNED, graph=True),
         Case("sg1 fp32 b1 plain", precision="fp32", batch=1, compile=False),
-        Case("sg2 tf32 b8", "stylegan2", "tf32", 8),
+        Case("sg2 tf32 b8", "stylegan2", "tf32", 8, profile=True),
+        Case("sg1 tf32 ladder", precision="tf32", ladder=120.0),
+        Case("sg1 bf16 b16", profile=True),
+        Case("sg2 bf16 b16", "stylegan2", profile=True),
         Case("sg2 fp32 b1 plain", "stylegan2", "fp32", 1, compile=False),
-        Case("sg1 bf16 b16 warm"),  # the compiler's cache is filled: what a second start costs
+        Case("sg1 tf32 b16 warm", precision="tf32"),  # the compiler's cache is filled: what a second start costs
         Case("sg1 fp32 b8", precision="fp32", batch=8, compile=True),
         Case("sg1 bf16 b1", batch=1),
         Case("sg1 bf16 b32", batch=32),
@@ -59,25 +68,56 @@ CASES = {
 }
 
 
-def build(case: Case, options: argparse.Namespace) -> Any:
-    """Return an embedder with a full batch of drawn images, untrained networks of official widths."""
-    from i2s_batch.config import EmbedConfig
-    from i2s_batch.inversion import Embedder
+def networks(case: Case, options: argparse.Namespace) -> tuple[Any, Any]:
+    """Return untrained networks of official widths."""
     from i2s_batch.inversion.numerics import feature_map_dtype, set_numerics
     from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
-    from tests.gpu.materials import image
 
     small: dict[str, Any] = {"width": 16, "channel_base": 256} if options.smoke else {}
     resolution = 32 if options.smoke else 1024
     dtype, maps = set_numerics(case.precision), feature_map_dtype(case.precision)
     weights = random_generator(case.family, resolution, **small)
     generator = build_generator(weights, options.device, dtype, maps)
-    vgg = build_vgg(random_vgg(narrow=16 if options.smoke else 1), options.device, dtype, maps)
-    config = EmbedConfig(steps=case.whole or STEPS, batch_size=case.batch, compile=case.compile)
-    embedder = Embedder(generator, vgg, config)
+    return generator, build_vgg(random_vgg(narrow=16 if options.smoke else 1), options.device, dtype, maps)
+
+
+def build(case: Case, options: argparse.Namespace) -> Any:
+    """Return an embedder with a full batch of drawn images."""
+    from i2s_batch.config import EmbedConfig
+    from i2s_batch.inversion import Embedder
+    from i2s_batch.inversion.step_program import choose_program
+    from tests.gpu.materials import image, neutral_learned
+
+    generator, vgg = networks(case, options)
+    steps, optimizer = case.whole or STEPS, case.optimizer
+    config = EmbedConfig(steps=steps, batch_size=case.batch, compile=case.compile, optimizer=optimizer)
+    program = choose_program(config, generator)
+    if case.graph is not None:
+        program = replace(program, graph=case.graph and program.compiled)
+    learned = neutral_learned(generator, vgg) if optimizer == LEARNED else None
+    embedder = Embedder(generator, vgg, config, program=program, learned=learned)
     for number in range(case.batch):
-        embedder.put(str(number), image(resolution, number))
+        embedder.put(str(number), image(generator.resolution, number))
     return embedder
+
+
+def climb(case: Case, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure the ladder of step programs as a run with `--batch-size auto` does."""
+    from i2s_batch.config import EmbedConfig
+    from i2s_batch.inversion.step_program import choose_program
+    from i2s_batch.inversion.step_trial import StepTrial
+    from i2s_batch.inversion.tuning import Budget, choose, ladder, prior_of
+
+    generator, vgg = networks(case, options)
+    config = EmbedConfig(steps=STEPS, compile=case.compile)
+    limit = 8 if options.smoke else 1000
+    prior = prior_of(choose_program(config, generator), limit)
+    with alone(options, case, patience_s=2.0):
+        began = time.perf_counter()
+        tuning = choose(ladder(prior, limit), StepTrial(generator, vgg, config), Budget(case.ladder), prior)
+    trials = [{"step": str(one.candidate), "s": one.seconds, "failure": one.failure} for one in tuning.trials]
+    ended = {"chosen": str(tuning.chosen), "ended": tuning.ended, "ladder_s": round(time.perf_counter() - began, 1)}
+    return asdict(case) | ended | {"trials": trials}
 
 
 def advance(embedder: Any, steps: int) -> None:
@@ -128,23 +168,28 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         if case.profile:
             profile(case, embedder, options)
         if case.whole and not options.smoke:
-            facts |= whole(case, embedder)
+            facts |= whole(case, embedder, min(times))
     return facts
 
 
-def whole(case: Case, embedder: Any) -> dict[str, Any]:
-    """Go on to the end of every image and tell what finishing them costs beside the steps."""
+def whole(case: Case, embedder: Any, step_s: float) -> dict[str, Any]:
+    """Go on to the end of every image and tell what finishing them costs beside the steps, metrics apart."""
     done = min(embedder.in_flight.values())
     start = time.perf_counter()
     results = []
     while embedder.in_flight:
         results += embedder.advance()
     seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    psnr = statistics.mean(float(one.metrics["psnr"] or 0) for one in results)  # computed when they are read
+    metrics = time.perf_counter() - start
     return {
+        "finish_s_per_image": seconds / case.batch - (case.whole - done) * step_s,
+        "metrics_s_per_image": metrics / case.batch,
         "whole_s": round(seconds, 2),
         "whole_steps": case.whole - done,
         "whole_s_per_step_and_image": seconds / (case.whole - done) / case.batch,
-        "whole_psnr": statistics.mean(float(one.metrics["psnr"] or 0) for one in results),
+        "whole_psnr": psnr,
         "whole_loss": statistics.mean(one.loss for one in results),
     }
 
@@ -175,13 +220,17 @@ def profile(case: Case, embedder: Any, options: argparse.Namespace, steps: int =
 
 
 @contextlib.contextmanager
-def alone(options: argparse.Namespace, case: Case) -> Iterator[None]:
-    """Hold the lock under which times are taken, once every process of the wave has compiled or has ended."""
+def alone(options: argparse.Namespace, case: Case, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock under which times are taken, once every process of the wave has compiled or has ended.
+
+    `patience_s`: seconds for which the others may take it first.
+    """
     work = Path(options.work)
     (work / f"{case.name}.ready").touch()
     with (work / "lock").open("a") as file:
         while any(not (work / f"{name}.ready").exists() for name in options.wave):
             time.sleep(0.1)
+        time.sleep(patience_s)
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -190,9 +239,10 @@ def child(options: argparse.Namespace) -> None:
     """Measure one case and write its line, or the line of its error."""
     case = CASES[options.case]
     if options.smoke:
-        case = Case(**asdict(case) | {"batch": min(case.batch, 2), "compile": False})
+        tiny = {"batch": min(case.batch, 2), "compile": False, "ladder": min(case.ladder, 20.0)}
+        case = Case(**asdict(case) | tiny)
     try:
-        facts = measure(case, options)
+        facts = climb(case, options) if case.ladder else measure(case, options)
     except Exception as error:  # noqa: BLE001 - the other cases must be measured
         facts = {"name": case.name, "error": type(error).__name__, "reason": " ".join(str(error).split())[:500]}
     with Path(options.out, "engine.jsonl").open("a") as file:
@@ -203,7 +253,7 @@ def main() -> None:
     """Run the cases within the time, then print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default=os.environ.get("OUT") or "engine-out", help="Folder of the results.")
-    parser.add_argument("--seconds", type=float, default=240.0, help="Time limit in seconds for everything (240).")
+    parser.add_argument("--seconds", type=float, default=420.0, help="Time limit in seconds for everything (420).")
     parser.add_argument("--beside", type=int, default=3, help="Processes of a wave (3).")
     parser.add_argument("--only", nargs="*", default=[], help="Names of cases.")
     parser.add_argument("--smoke", action="store_true", help="Tiny networks on a CPU.")

@@ -110,7 +110,7 @@ def _watched(options: Options, one: Running, log: BinaryIO) -> Running | None:
 
 def _bench_gpu(options: Options, left: float, log: BinaryIO) -> None:
     """Let the project's own benchmark use the time that is left."""
-    budget = ["--budget", str(int(left - 60)), "--batch-sizes", "8"]
+    budget = ["--budget", str(int(left - 15)), "--beside", "4"]
     command = [sys.executable, "-m", "i2s_batch.bench.gpu", "--device", options.device, *budget]
     with contextlib.suppress(subprocess.TimeoutExpired), Path(options.out, "bench_gpu.txt").open("wb") as output:
         subprocess.run(command, stdout=output, stderr=log, timeout=left - 5, check=False)

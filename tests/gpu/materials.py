@@ -13,6 +13,7 @@ import numpy as np
 from tests.gpu.bench import Options
 
 _WAIT_S = 60.0
+FEATURES = 15_104  # of the regression, at VGG-16's widths
 
 
 def draw_networks(options: Options, families: Iterable[str]) -> None:
@@ -52,3 +53,27 @@ def image(resolution: int, seed: int) -> np.ndarray:
         pixels[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2] = stream.uniform(0, 1, 3)
     pixels += stream.normal(0, 0.02, pixels.shape)
     return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def neutral_learned(generator: Any, vgg: Any) -> Any:
+    """Return a learned file of these networks that knows nothing: every curvature 1, every start the mean latent."""
+    import torch
+
+    from i2s_batch.config import LossWeights
+    from i2s_batch.inversion.learned import Learned
+
+    layers, w_dim = generator.num_layers, generator.w_dim
+    one = torch.eye(w_dim)
+    return Learned(
+        generator=generator.fingerprint,
+        vgg=vgg.fingerprint,
+        weights=LossWeights(),
+        blocks=one.expand(layers, w_dim, w_dim).clone(),
+        covariance=one,
+        feature_mean=torch.zeros(FEATURES),
+        feature_scale=torch.ones(FEATURES),
+        coefficients=torch.zeros(FEATURES, w_dim),
+        start_mean=torch.zeros(w_dim),
+        samples=1,
+        origin="",
+    )

@@ -17,13 +17,11 @@ import numpy as np
 import torch
 
 from i2s_batch import EmbedConfig, Embedder
-from i2s_batch.config import LossWeights
-from i2s_batch.inversion.learned import Learned
 from i2s_batch.inversion.numerics import set_numerics
 from i2s_batch.models import build_generator, build_vgg, random_generator, random_vgg
+from tests.gpu.materials import neutral_learned
 
 BATCH = 2
-FEATURES = 15_104  # of the regression, at VGG-16's widths
 SETTINGS = {
     "adam": EmbedConfig(steps=100, batch_size=BATCH),
     "lbfgs": EmbedConfig(steps=100, batch_size=BATCH, optimizer="lbfgs"),
@@ -38,21 +36,7 @@ def main() -> None:
     set_numerics("fp32")
     generator = build_generator(random_generator("stylegan2", 1024), torch.device("cuda"))
     vgg = build_vgg(random_vgg(), torch.device("cuda"))
-    layers, w_dim = generator.num_layers, generator.w_dim
-    one = torch.eye(w_dim)
-    learned = Learned(
-        generator=generator.fingerprint,
-        vgg=vgg.fingerprint,
-        weights=LossWeights(),
-        blocks=one.expand(layers, w_dim, w_dim).clone(),
-        covariance=one,
-        feature_mean=torch.zeros(FEATURES),
-        feature_scale=torch.ones(FEATURES),
-        coefficients=torch.zeros(FEATURES, w_dim),
-        start_mean=torch.zeros(w_dim),
-        samples=1,
-        origin="",
-    )
+    learned = neutral_learned(generator, vgg)
     config = SETTINGS[name]
     embedder = Embedder(generator, vgg, config, learned=learned if config.uses_learned else None)
     for number in range(BATCH):

@@ -11,13 +11,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_two_cases_of_a_wave_are_measured_on_a_cpu(tmp_path: Path) -> None:
-    cases = ["sg1 bf16 b1", "sg2 fp32 b1 plain"]
+def test_the_cases_of_a_wave_are_measured_on_a_cpu(tmp_path: Path) -> None:
+    cases = ["sg1 tf32 ladder", "sg1 tf32 lbfgs-learned graph"]
     options = ["--smoke", "--seconds", "300", "--beside", "2", "--out", str(tmp_path), "--only", *cases]
     command = [sys.executable, str(ROOT / "tests/gpu/engine.py"), *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    rows = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert sorted(row["name"] for row in rows) == cases, (tmp_path / "log.txt").read_text()
-    for row in rows:
-        assert 0 < row["s_min"] <= row["s_median"] and row["losses"]["10"] < row["losses"]["0"]
+    rows = {row["name"]: row for row in map(json.loads, ended.stdout.splitlines())}
+    assert sorted(rows) == cases, (tmp_path / "log.txt").read_text()
+    ladder, step = (rows[name] for name in cases)
+    assert ladder["trials"][0]["step"] == "plain, batch 1" and ladder["trials"][0]["s"] > 0, ladder
+    assert ladder["chosen"].startswith("plain, batch ")
+    assert 0 < step["s_min"] <= step["s_median"] and step["losses"]["10"] < step["losses"]["0"]

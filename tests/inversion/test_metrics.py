@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from i2s_batch.config import LossWeights
+from i2s_batch.config import EmbedConfig, LossWeights
 from i2s_batch.images.resize import fit_image
+from i2s_batch.inversion import Embedder, metrics
 from i2s_batch.inversion.loss import loss_terms, loss_weight_vector
 from i2s_batch.inversion.metrics import build_lpips, from_uint8, image_metrics, mse, psnr, ssim, to_uint8
 from i2s_batch.models import random_vgg
+from tests.inversion.linear import LinearGenerator, features
 
 
 def noisy_pair(size: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -104,3 +108,35 @@ def test_picture_metrics_without_lpips() -> None:
     a, b = noisy_pair()
     metrics = image_metrics(a, b, None, torch.zeros(1))
     assert metrics["lpips"] is None and metrics["psnr"] == psnr(mse(a, b)) and metrics["ssim"] == ssim(a, b)
+
+
+def test_lazy_metrics_are_the_metrics_measured_once_in_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    image, target = (rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(2))
+    latent, w_avg = torch.ones(2, 4).double(), torch.zeros(4).double()
+    reconstruction = metrics.Reconstruction(image, target, w_avg, None, latent, w_avg)
+    expected = metrics.measure(reconstruction)
+    threads: list[int] = []
+
+    def measure(one: metrics.Reconstruction) -> dict[str, float | None]:
+        threads.append(threading.get_ident())
+        return expected
+
+    monkeypatch.setattr(metrics, "measure", measure)
+    lazy = metrics.LazyMetrics(reconstruction)
+    assert threads == [], "a result costs the loop of steps nothing"
+    with ThreadPoolExecutor(2) as pool:
+        found = [future.result() for future in [pool.submit(dict, lazy) for _ in range(4)]]
+    assert found == [expected] * 4 and lazy == expected and len(lazy) == len(expected)
+    assert len(threads) == 1 and threads[0] != threading.get_ident()
+    assert lazy["w_distance"] == pytest.approx(8**0.5) and repr(lazy) == repr(expected)
+
+
+def test_the_latent_of_lazy_metrics_is_not_that_of_the_next_image() -> None:
+    """A slot is refilled in place while the result of its last image is in use."""
+    config = EmbedConfig(steps=4, batch_size=1)
+    images = [(str(i), np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)) for i in range(2)]
+    results = list(Embedder(LinearGenerator(), features, config).embed(images))
+    for result in results:
+        latent, w_avg = torch.from_numpy(result.latent), LinearGenerator().w_avg
+        assert result.metrics["w_distance"] == float((latent - w_avg).norm())

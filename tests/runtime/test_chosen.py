@@ -1,4 +1,4 @@
-"""A small run works in this process, any other on Ray; and an image that ends the process does so once."""
+"""One device, or a small run, works in this process, any other on Ray; an image that ends the process does so once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -26,9 +27,11 @@ from i2s_batch.models.loading import generator_weights
 from i2s_batch.models.vgg import random_vgg
 from i2s_batch.models.work import generator_work, vgg_work
 from i2s_batch.run import chosen
+from i2s_batch.run.begun import BegunUnits
 from i2s_batch.run.chosen import SMALL_S, ChosenCluster, expected_seconds
 from i2s_batch.run.pools import Fleet, InProcessCluster
 from i2s_batch.run.ray import given
+from i2s_batch.run.stopping import RunInterruptedError
 from i2s_batch.table.arrays import read_latents
 from i2s_batch.table.shards import read_table
 from tests.program import PROGRAM, changed, i2s_batch, status_of
@@ -65,8 +68,9 @@ class Here(Offered, InProcessCluster):
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No cluster is given, whatever else this machine does."""
+    """No cluster is given, whatever else this machine does, and it has eight cores."""
     monkeypatch.setattr(chosen, "cluster_is_given", lambda: False)
+    monkeypatch.setattr(chosen, "usable_cores", lambda: 8)
 
 
 @pytest.fixture
@@ -110,7 +114,34 @@ def test_the_work_of_vgg_is_what_pytorch_counts(resolution: int) -> None:
 def test_the_size_of_a_run_decides(job: EmbedRunRequest) -> None:
     assert choice(job) == "here"
     assert choice(replace(job, config=LONG)) == "on Ray"
-    assert choice(replace(job, config=replace(FEW, actors=1))) == "on Ray", "who gives a number of actors wants actors"
+    assert choice(replace(job, config=replace(FEW, actors=2))) == "on Ray", "who gives a number of actors wants actors"
+
+
+@pytest.mark.usefixtures("alone")
+def test_one_worker_works_here_however_large_the_run(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = replace(job, config=LONG)
+    assert choice(replace(job, config=replace(LONG, actors=1))) == "here"
+    monkeypatch.setattr(chosen, "usable_cores", lambda: 2)
+    assert choice(long) == "here", "two threads of one worker are as fast as two workers"
+    monkeypatch.setattr(chosen, "usable_cores", lambda: 3)
+    assert choice(long) == "on Ray"
+    monkeypatch.setattr(chosen, "ray_is_installed", lambda: False)
+    assert choice(long) == "here"
+
+
+@pytest.mark.usefixtures("alone")
+def test_one_image_and_one_gpu_work_here(job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES[1:]:
+        Path(job.source, name).unlink()
+    assert choice(replace(job, config=LONG)) == "here", "one image has one worker"
+    for name in NAMES[1:]:
+        Path(job.source, name).write_bytes(Path(job.source, NAMES[0]).read_bytes())
+    official = 1.5e13  # multiplications of an update: minutes even on a GPU
+    monkeypatch.setattr(EmbedRun, "update_work", official)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choice(replace(job, config=LONG), Here("cuda")) == "here"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choice(replace(job, config=LONG), Here("cuda")) == "on Ray"
 
 
 @pytest.mark.usefixtures("alone")
@@ -198,7 +229,7 @@ def test_the_options_of_the_command_decide_before_the_size(job: EmbedRunRequest,
     words = ["--generator", job.generator, "--vgg", job.vgg, "--steps", 2]
     assert status_of("embed", job.source, f"{job.out}-1", *words) == 0 and asked == []
     assert status_of("embed", job.source, f"{job.out}-2", *words, "--no-in-process") == 0 and asked == ["Ray"]
-    assert status_of("embed", job.source, f"{job.out}-3", *words, "--actors", "1") == 0 and asked == ["Ray"] * 2
+    assert status_of("embed", job.source, f"{job.out}-3", *words, "--actors", "2") == 0 and asked == ["Ray"] * 2
     assert status_of("render", f"{job.out}-1", f"{job.out}-4") == 0 and len(asked) == 2
     assert status_of("render", f"{job.out}-1", f"{job.out}-5", "--no-in-process") == 0 and len(asked) == 3
     assert status_of("study", "init", job.source, f"{job.out}-6", "--sample", 1, *words) == 0 and len(asked) == 3
@@ -256,3 +287,24 @@ def test_after_a_crash_of_this_process_the_rest_is_left_to_ray(
     status_of(*words)
     assert asked == ["Ray"] and "an earlier driver of this output was killed" in capsys.readouterr().err
     assert read_table(job.out, ["image_id", "status"])["status"].to_pylist().count("ok") == len(NAMES) - 1
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_after_a_crash_a_run_in_its_own_process_records_what_it_begins(
+    job: EmbedRunRequest, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """Where there is no Ray; how the records are used is in tests/runtime/test_driver.py."""
+    begun: list[int] = []
+    monkeypatch.setattr(BegunUnits, "begin", lambda self, units: begun.extend(units))
+
+    def leave(stopped: RunInterruptedError) -> NoReturn:
+        raise AssertionError(stopped)
+
+    run = EmbedRun(job, [].append)
+    run.begin()
+    if killed:
+        Path(job.out, "work").mkdir()
+        Path(job.out, "work", "deaths.json").write_text("{}")
+    run.execute(InProcessCluster(leave=leave))
+    assert begun == (list(range(len(NAMES))) if killed else [])
+    assert read_table(job.out)["status"].to_pylist() == ["ok"] * len(NAMES)

@@ -19,6 +19,7 @@ from i2s_batch.output.run_state import RunState, read_deaths, scan
 from i2s_batch.output.units import Finished, Task
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Assembler, Publisher
+from i2s_batch.run.begun import BegunUnits
 from i2s_batch.run.driver import Driver
 from i2s_batch.run.messages import Report
 from i2s_batch.run.pools import Died, Event, Failed, Ready, Reported
@@ -105,6 +106,7 @@ class Scene:
         self.log = WorkLog(self.out, latent_size=6)
         self.pool = ScriptedPool(self.log, script)
         self.after: dict[int, int] = {}
+        self.alone = False  # whether the worker lives in the driver's process
 
     def unit(self, index: int) -> EmbedUnit:
         image_id = self.plan.image_id(index)
@@ -120,7 +122,8 @@ class Scene:
         )
         publisher = Publisher(Assembler(self.store, self.plan, self.log, metadata, lambda: None), self.plan, state)
         progress = Progress(state, CONFIG.embed.steps, report)
-        driver = Driver(state, self.pool, self.unit, crashed_rows, self.store, self.log, publisher, progress)
+        begun = BegunUnits(self.store, state) if self.alone else None
+        driver = Driver(state, self.pool, self.unit, crashed_rows, self.store, self.log, publisher, progress, begun)
         rounds = iter(range(2000))
         try:
             driver.run(workers, check_stop=lambda: next(rounds))
@@ -387,3 +390,66 @@ def test_a_bad_gpu_of_the_last_node_costs_its_worker_alone(tmp_path: Path) -> No
         LACKING.format(1) + "the run goes on with 1 workers"
     ]
     assert len(pool.held) == 2, "it was not replaced"
+
+
+def test_a_device_that_kills_each_worker_at_its_start_is_done_without(tmp_path: Path) -> None:
+    """As where a GPU of eight is broken: Ray gives it to the worker that replaces the last one."""
+    pool, lines = run_on(tmp_path, {"only": [None, DEAD, DEAD, DEAD, DEAD]}, workers=2)
+    assert "w3 could not start (no libcuda); the run goes on with 1 workers" in lines
+    assert len(pool.held) == 4, "it was replaced twice"
+
+
+def test_a_device_that_breaks_again_and_again_is_done_without(tmp_path: Path) -> None:
+    """Eight workers, one of whose devices fails whatever it is given: its images are done by the other seven."""
+    on_the_bad_one = ["w3"]
+
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        if worker != on_the_bad_one[-1]:
+            return pool.finish(worker, tasks[:1])
+        on_the_bad_one.append(f"w{len(pool.held)}")  # the next that is started
+        return Died(worker, "CUDA error", preempted=False, device=True)
+
+    scene, lines = Scene(tmp_path, 400, script), list[str]()
+    state = scene.run(8, lines.append)
+    assert set(read_table(scene.out)["status"].to_pylist()) == {"unreadable"} and state.remaining == 0
+    assert "its device failed 3 times; the run goes on with 7 workers" in lines
+    assert [line.partition(" ")[0] for line in lines if "died (CUDA error)" in line] == ["w3", "w8", "w9"]
+    lost = [sum(worker == bad for worker, _ in scene.pool.sent) for bad in on_the_bad_one]
+    assert lost == [1, 1, 1, 0], "no more than the images in flight were lost"
+
+
+def test_what_was_begun_by_a_driver_that_died_counts_as_a_death_of_its_worker(tmp_path: Path) -> None:
+    """Drivers with the worker in their own process, one after the other: an image ends each until it is given up."""
+
+    class KilledError(BaseException):
+        """What no handler of the driver sees: the process is gone."""
+
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        if any(task.image_id == "003.png" for task in tasks):
+            raise KilledError
+        return pool.finish(worker, tasks)
+
+    scene = Scene(tmp_path, 20, script)
+    scene.alone = True
+    for deaths in (1, 2, 3):
+        with pytest.raises(KilledError):
+            scene.run(workers=1)
+        assert read_deaths(scene.store)[3] == deaths
+        scene.pool = ScriptedPool(scene.log, script)
+    scene.run(workers=1)
+    rows = {row["image_id"]: row["status"] for row in read_table(scene.out).to_pylist()}
+    assert [name for name, status in rows.items() if status == "crashed"] == ["003.png"] and len(rows) == 20
+
+
+def test_units_are_harmless_once_the_worker_has_made_a_step_with_them(tmp_path: Path) -> None:
+    seen: list[dict[int, int]] = []
+    reports = [Report(waiting=1), Report(in_flight={"000.png": 1, "001.png": 1})]
+
+    def script(pool: ScriptedPool, worker: str, tasks: list[Task]) -> Event:
+        seen.append(read_deaths(scene.store))
+        return Reported(worker, reports.pop(0)) if reports else pool.finish(worker, tasks)
+
+    scene = Scene(tmp_path, 2, script)
+    scene.alone = True
+    scene.run(workers=1)
+    assert seen == [{0: 1, 1: 1}, {0: 1, 1: 1}, {}] and not Path(scene.out, RunLayout.deaths).exists()

@@ -17,7 +17,7 @@ from i2s_batch.editing import morph
 from i2s_batch.editing.edits.morph import Morph
 from i2s_batch.editing.edits.render import Render
 from i2s_batch.embedding.embed_run import EmbedRunRequest
-from i2s_batch.errors import ConfigError, InternalError
+from i2s_batch.errors import ConfigError, InternalError, RunConflictError
 from i2s_batch.images.read.decoding import decode_image
 from i2s_batch.images.resize import fit_image
 from i2s_batch.inversion.metrics import mse, psnr, to_uint8
@@ -253,3 +253,21 @@ def test_what_a_noise_stage_costs_and_who_has_none(job: EmbedRunRequest, tmp_pat
     write_safetensors(random_generator("stylegan3", 16, width=8, channel_base=64), without)
     with pytest.raises(ConfigError, match="noise steps are 10, and a stylegan3 generator has no noise maps"):
         embedding_runs.preview_embed(job.source, job.out, noise_steps=10, **networks | {"generator": str(without)})
+
+
+def test_another_run_in_its_place_takes_only_the_maps_that_this_one_has_published(job: EmbedRunRequest) -> None:
+    embed(job)
+    store = open_store(job.out)
+    store.put("noise/shard-00001.parquet.mine", b"somebody's")
+    store.put("noise/shard-00077.parquet", b"somebody's")
+    plain = replace(CONFIG, embed=EmbedConfig(steps=1), overwrite=True)
+    embed(replace(job, config=plain))
+    assert [info.key for info in store.list("noise/")] == [
+        "noise/shard-00001.parquet.mine",
+        "noise/shard-00077.parquet",
+    ]
+    store.put("noise/shard-00001.parquet", b"somebody's")
+    with pytest.raises(RunConflictError, match=r"noise/shard-00001\.parquet' would be written over"):
+        embed(replace(job, config=replace(CONFIG, overwrite=True)))
+    assert store.get("noise/shard-00001.parquet") == b"somebody's"
+    assert read_table(job.out)["noise_steps"].null_count == len(NAMES), "the run that was there is there still"

@@ -178,9 +178,9 @@ def test_a_study_refuses_variants_to_which_no_learned_file_belongs(
     (tmp_path / "in").mkdir()
     scene(1, (40, 40)).save(tmp_path / "in/a.png")
     common = {"generator": generator, "vgg": vgg, "in_process": True, "progress": False, "learned": learned_file}
-    with pytest.raises(ConfigError, match="space is 'z'; with init learned it must be w"):
+    with pytest.raises(ConfigError, match="study space takes no learned file: its variants have other"):
         i2s_batch.study(tmp_path / "in", tmp_path / "out", "space", preset="fast", **common)
-    with pytest.raises(ConfigError, match="belongs to other loss weights"):
+    with pytest.raises(ConfigError, match="study loss takes no learned file: its variants have other"):
         i2s_batch.study(tmp_path / "in", tmp_path / "out", "loss", preset="fast", **common)
     result = i2s_batch.study(tmp_path / "in", tmp_path / "out", "init", preset="edit", steps=4, **common)
     assert result.images == 2

@@ -70,6 +70,12 @@ class StoreContract(RuleBasedStateMachine):
         self.store.put_chunks(key, iter(chunks))
         self.model[key] = b"".join(chunks)
 
+    @rule(key=KEYS, chunks=st.lists(DATA, max_size=3))
+    def put_new_chunks(self, key: str, chunks: list[bytes]) -> None:
+        chunks = [self.unique(b""), *chunks]
+        assert self.store.put_new_chunks(key, iter(chunks)) == (key not in self.model)
+        self.model.setdefault(key, b"".join(chunks))
+
     @rule(key=KEYS, data=DATA)
     def put_chunks_that_break_off(self, key: str, data: bytes) -> None:
         """What was there stays, and nothing of the new object is seen."""

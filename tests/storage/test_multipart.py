@@ -113,3 +113,20 @@ def test_what_a_killed_upload_leaves_is_discarded(small_parts: None, s3: S3Serve
     open_store(f"s3://{s3_bucket}/out").discard_unfinished("pictures/")
     assert uploads(s3, s3_bucket) == ["other/pictures/shard-00000.tar"]  # of another run
     open_store(f"s3://{s3_bucket}-missing/out").discard_unfinished("pictures/")  # is no error: nothing is there
+
+
+def test_an_object_of_several_parts_is_created_only_where_there_is_none(
+    small_parts: None, s3: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, data = open_store(f"s3://{s3_bucket}/out"), content()
+    store.put("a", b"another run's")
+    assert not store.put_new_chunks("a", chunks_of(data))
+    assert store.get("a") == b"another run's" and uploads(s3, s3_bucket) == []
+    proxy = FaultProxy(s3.endpoint)
+    with running(proxy) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        there = open_store(f"s3://{s3_bucket}/out")
+        proxy.script.extend([""] * 4 + ["reset after"])  # the answer to the completion is lost
+        assert there.put_new_chunks("b", chunks_of(data)), "what it finds then is its own"
+        assert sum(proxy.injected.values()) == 1
+    assert store.get("b") == data

@@ -14,8 +14,10 @@ import pytest
 
 from i2s_batch.errors import CheckpointError
 from i2s_batch.storage.downloads import stage
+from i2s_batch.storage.resumed_download import DownloadRules
 
 WEIGHTS = bytes(range(256)) * 4096  # 1 MiB
+QUICK = DownloadRules(pause_s=0.001)
 DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
 
 
@@ -123,14 +125,14 @@ def test_a_wrong_hash_is_not_kept(web: tuple[str, list[str]], tmp_path: Path) ->
 )
 def test_failed_downloads(web: tuple[str, list[str]], tmp_path: Path, path: str, reason: str) -> None:
     with pytest.raises(CheckpointError, match=reason) as caught:
-        stage(web[0] + path, None, tmp_path)
+        stage(web[0] + path, None, tmp_path, rules=QUICK)
     assert "local" in str(caught.value)
     assert left_in(tmp_path) == []
 
 
 def test_unreachable_and_unsafe_urls(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"Connection refused; check the network, or .* give the local file"):
-        stage("https://127.0.0.1:9/g.pt", None, tmp_path)
+    with pytest.raises(CheckpointError, match=r"Connection refused \(at 4 attempts\); check .* the local file"):
+        stage("https://127.0.0.1:9/g.pt", None, tmp_path, rules=QUICK)
     for url in ("http://example.com/g.pt", "ftp://127.0.0.1/g.pt", "file:///etc/passwd"):
         with pytest.raises(
             CheckpointError, match=r"cannot be fetched; give a local path, or a url with s3://, https://"

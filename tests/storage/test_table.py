@@ -111,7 +111,7 @@ def test_encoding() -> None:
         assert columns["image_id"].has_column_index
         assert columns["image_id"].statistics.min is not None
     metadata = {key.decode(): value.decode() for key, value in file.metadata.metadata.items()}
-    assert metadata["i2s_batch.schema_version"] == "4"
+    assert metadata["i2s_batch.schema_version"] == "5"
     assert json.loads(metadata["i2s_batch.latent_shape"]) == [L, W_DIM]
     assert json.loads(metadata["i2s_batch.settings"]) == {"steps": 5}
     ids = file.read(["image_id"])["image_id"].to_pylist()
@@ -235,7 +235,7 @@ def test_foreign_files_in_latents(out: Store) -> None:
     out.put(RunLayout.shard(2), encode_shard(other, META))
     with pytest.raises(StorageError, match=r"shard-00002.parquet' has other columns than"):
         read_latents(out.url)
-    newer = META | {"i2s_batch.schema_version": "5"}
+    newer = META | {"i2s_batch.schema_version": "6"}
     out.put(RunLayout.shard(2), encode_shard(other, newer))
-    with pytest.raises(StorageError, match=r"has schema version 5; this program reads 1 to 4"):
+    with pytest.raises(StorageError, match=r"has schema version 6; this program reads 1 to 5"):
         read_latents(out.url)

@@ -261,7 +261,7 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(out: str) -> None:
     store.put(RunLayout.shard(8), b"")
     findings = {file: what for file, _, what in told(verify(out))}
     assert findings["shard-00000.parquet"].startswith("its rows 0 to 2 are damaged (could not verify page integrity")
-    assert findings["shard-00001.parquet"].startswith("has schema version 0; this program reads 1 to 4")
+    assert findings["shard-00001.parquet"].startswith("has schema version 0; this program reads 1 to 5")
     assert "its psnr is 1.5" in findings["shard-00002.parquet"]
     assert "is not a shard of this table" in findings["other.parquet"]
     whats = [what for file, _, what in told(verify(out)) if file == "shard-00007.parquet"]

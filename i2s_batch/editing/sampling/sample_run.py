@@ -51,6 +51,7 @@ class SampleSpec:
     max_slots: int
     threads: int | None = None
     origin: RowOrigin = UNKNOWN_ORIGIN
+    cores: int = 1
 
     def latents(self) -> SeedLatents:
         """Return what maps seeds to latents."""
@@ -104,7 +105,7 @@ class SampleRun(Run):
 
     def _spec(self, fleet: Fleet, spread: int) -> SampleSpec:
         what = (self._store.url, self._request.config, self.generator, self._settings)
-        return SampleSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin)
+        return SampleSpec(*what, fleet.device, spread, fleet.threads, self._record.row_origin, fleet.cores)
 
     def _crashed_rows(self, task: Task[Unit], error: Exception) -> list[Row]:
         images = self.unit(task.index).images

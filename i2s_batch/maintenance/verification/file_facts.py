@@ -13,7 +13,7 @@ from i2s_batch.images.align.frame import ffhq_transform, scale_of
 from i2s_batch.images.align.landmarks import Landmarks
 from i2s_batch.images.resize import used_box
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.schema.columns import STATUS_OK, folder_of
+from i2s_batch.schema.columns import STATUS_OK, STATUS_TOO_SMALL, folder_of
 from i2s_batch.schema.row import Cell
 
 WITH_FACTS = 3  # the schema version that added these columns
@@ -85,7 +85,8 @@ def _box_faults(cells: Mapping[str, Cell], expected: ExpectedFacts) -> Iterator[
     width, height, found = cells["width"], cells["height"], cells["crop_box"]
     assert isinstance(width, int) and isinstance(height, int) and expected.fit is not None
     wanted = list(used_box(width, height, expected.fit))
-    if found == wanted or (expected.box and cells["status"] != STATUS_OK and found is None):
+    without = cells["status"] == STATUS_TOO_SMALL or (expected.box and cells["status"] != STATUS_OK)
+    if found == wanted or (without and found is None):
         return
     if not expected.box:
         yield f"its crop_box is {found!r}; its size gives {wanted}"

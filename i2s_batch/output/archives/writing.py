@@ -50,6 +50,8 @@ class ArchiveWriter:
     ) -> None:
         """Write the archive of a shard, whole, over the one that exists.
 
+        Where there is none it is created: one that another driver has written meanwhile stays as it is.
+
         Args:
             plan: The plan.
             shard: The shard.
@@ -73,7 +75,16 @@ class ArchiveWriter:
             confirm()  # before the archive appears
 
         confirm()
-        self._store.put_chunks(key, form.chunks(members, images()))
+        chunks = form.chunks(members, images())
+        if any(info.key == key for info in self._store.list(key)):
+            self._store.put_chunks(key, chunks)
+        elif not self._store.put_new_chunks(key, chunks):
+            confirm()  # the likely reason is a lost lease, whose error is clearer
+            if _holds(form.open(self._store, key, lambda: members), members):
+                return  # an earlier driver's last write came late
+            raise StorageError(
+                f"{self._store.uri(key)!r} was written by somebody else meanwhile; run the same command again"
+            )
 
     def delete_packs(self, packs: Mapping[int, Pack]) -> None:
         """Delete the images of the work log that an archive holds now, after their rows."""
@@ -107,6 +118,15 @@ class ArchiveWriter:
             return self._log.read(pack)
         except DamagedError as error:
             raise RowsDamagedError({pack.unit: str(error)}) from error
+
+
+def _holds(archive: Archive, members: Members) -> bool:
+    """Return whether an archive holds these very images, in their order."""
+    try:
+        found = [(image.name, hashlib.sha256(image.data).hexdigest()) for image in archive.images()]
+    except StorageError:
+        return False
+    return found == list(zip(members.names, members.hashes, strict=True))
 
 
 def packs_of(plan: Plan, units: Iterable[int], rows: pa.Table) -> dict[int, Pack]:

@@ -19,6 +19,7 @@ from i2s_batch.storage.urls import without_secrets
 OWN = "local"  # Ray's word for a cluster that is started, not joined
 CONNECT_TIMEOUT_S = 10.0
 _ADDRESS_BYTES = 1000
+_CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither exists on Windows
 _WHERE = "submit the command with `ray job submit`, or run it on a node of the cluster, where it needs no RAY_ADDRESS"
 
 
@@ -71,14 +72,14 @@ def running_cluster(report: Callable[[str], None]) -> str | None:
     file = address_file()
     try:
         # Not a link, whose owner is not that of the file; O_NONBLOCK: nor a pipe, which would be waited for.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(file, os.O_RDONLY | _CAREFULLY)
     except OSError:
         return None
     with os.fdopen(descriptor, "rb") as opened:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             return None
-        if info.st_uid not in (0, os.geteuid()):
+        if hasattr(os, "geteuid") and info.st_uid not in (0, os.geteuid()):
             report(
                 f"the Ray cluster that {file} names is not joined, because user {info.st_uid} has written that file; "
                 "to join it all the same, set RAY_ADDRESS"

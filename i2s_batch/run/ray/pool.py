@@ -36,6 +36,7 @@ from i2s_batch.run.ray.nodes import Nodes, cause_of_death, missing_package
 from i2s_batch.run.waits import Wait
 from i2s_batch.storage.store_settings import store_settings
 
+ON_RAY = "on Ray"
 # Asking the head which nodes are draining is a remote call.
 DRAIN_CHECK_S = 5.0
 # When a machine shuts down, the death of an actor may be reported this long before the death of its node.
@@ -78,14 +79,17 @@ class RayCluster:
         if on_gpu and self._own and gpus == 0:
             raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
         if on_gpu:
-            return Fleet(min(units, config.actors or max(1, gpus)), "cuda", notes=connection.notes)
+            workers = min(units, config.actors or max(1, gpus))
+            share = max(1, cpus // max(1, workers, gpus))
+            return Fleet(workers, "cuda", notes=connection.notes, where=ON_RAY, cores=share)
         if cpus == 0:
             raise ClusterError("the Ray cluster offers no CPUs to actors; use --device cuda, or add a node")
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         workers = min(units, config.actors or max(1, sum(workers_on(node, worker_bytes) for node in nodes)))
         # An actor runs on one node, however many cores the cluster has.
         widest = max(int(node.get("CPU", 0)) for node in nodes)
-        return Fleet(workers, "cpu", max(1, min(cpus // workers, widest)), connection.notes)
+        threads = max(1, min(cpus // workers, widest))
+        return Fleet(workers, "cpu", threads, connection.notes, ON_RAY, threads)
 
     def pool(self, spec: WorkerSpec, fleet: Fleet) -> Pool:
         """Return a pool of actors."""
@@ -117,9 +121,9 @@ def _ray_died(reason: str) -> str:
 class RayPool:
     """Holds the actors of one run. The networks are put into Ray's object store once and fetched once a node.
 
-    When the node of a Ray of our own dies, another is started. There the networks are put into the object store for
-    each worker, and released when it has them: for objects of a dead node's store that are still held, Ray contacts
-    that store, finds it gone, and ends this process.
+    When the node of a Ray of our own dies, another is started. There the networks are in the object store only while a
+    worker loads them: for objects of a dead node's store that are still held, Ray contacts that store, finds it gone,
+    and ends this process.
 
     Args:
         spec: What the workers are.
@@ -135,7 +139,7 @@ class RayPool:
         self._settings = {} if own else store_settings(os.environ)
         self._places = None if own else Nodes(self._share)
         self._to_build = spec
-        self._shared = None if own else ray.put(spec)
+        self._shared: ray.ObjectRef | None = None if own else ray.put(spec)
         self._waits: dict[str, Wait] = {}
         self._placing: dict[ray.ObjectRef, str] = {}  # calls that return as soon as a worker has a process
         self._watch = ray_node.NodeWatch()
@@ -160,8 +164,9 @@ class RayPool:
         actor = new_actor(options)
         self._actors[name] = actor
         self._placing[actor.is_here.remote()] = name
-        networks = ray.put(self._to_build) if self._shared is None else self._shared
-        self._calls[actor.setup.remote(name, networks, self._settings)] = name
+        if self._shared is None:
+            self._shared = ray.put(self._to_build)
+        self._calls[actor.setup.remote(name, self._shared, self._settings)] = name
         self._waits[name] = Wait.begin(f"a node with {_amount(self._share)} free for {name}", PLACEMENT_LIMIT_S)
         return name
 
@@ -255,6 +260,7 @@ class RayPool:
                 f"one: {reason}; free some memory, or run the same command again with --in-process"
             )
         self._rays += 1
+        self._shared = None
         lost: list[Event] = [Died(name, _ray_died(reason), preempted=True) for name in self._actors]
         for state in (self._actors, self._nodes, self._calls, self._unreachable_since, self._waits, self._placing):
             state.clear()
@@ -299,7 +305,7 @@ class RayPool:
             result = ray.get(call)
         except RayTaskError as error:
             if isinstance(error.cause, DeviceLostError):  # a new process starts with a working device
-                return self._died(worker, str(error.cause), lost=False)
+                return replace(self._died(worker, str(error.cause), lost=False), device=True)
             return Failed(worker, error.cause, *self._node(worker))
         except RayError as error:
             return self._failed_call(worker, error)
@@ -311,6 +317,7 @@ class RayPool:
             self._rays = 1
             return Reported(worker, result)
         slots, self._nodes[worker] = result
+        self._release_networks()
         return Ready(worker, slots)
 
     def _failed_call(self, worker: str, error: RayError) -> Event | None:
@@ -365,3 +372,9 @@ class RayPool:
         if self._places is not None:
             self._places.forget(worker)
         ray.kill(self._actors.pop(worker))
+        self._release_networks()
+
+    def _release_networks(self) -> None:
+        """Hold the networks no longer in a Ray of our own, once no worker is loading them."""
+        if self._own and self._nodes.keys() >= self._actors.keys():
+            self._shared = None

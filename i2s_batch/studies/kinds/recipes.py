@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -14,13 +15,15 @@ from i2s_batch.studies.kinds.steps import device_hours
 from i2s_batch.studies.results import Result
 from i2s_batch.studies.study import Measure, Results, Study, Variant
 from i2s_batch.studies.study_output import StudyOutput
-from i2s_batch.studies.study_rows import StudyRow
+from i2s_batch.studies.study_rows import StudyRow, study_image_id
 from i2s_batch.studies.wording import direction, figure, labelled, stated
 
 PAPER = "paper"
 # A recipe reaches the loss of the paper's if it is higher by no more than this.
 TOLERANCE = 0.05
 _FIFTH = 5
+# Pairs of images whose morphs are compared: as many as one looks at.
+MOST_PAIRS = 8
 
 
 def recipes(embed: EmbedConfig) -> Study:
@@ -54,6 +57,7 @@ def recipes(embed: EmbedConfig) -> Study:
         findings=_findings,
         measures=(Measure("evaluations", "evaluations"), Measure("seconds", "in a slot", "s")),
         measure=_measure,
+        edit_pairs=_edit_pairs,
     )
 
 
@@ -73,6 +77,23 @@ def _measure(row: StudyRow, output: StudyOutput) -> Mapping[str, float]:
         "evaluations": known(row.row.steps, "steps") + 1.0,
         "seconds": known(row.row.seconds, "seconds"),
     }
+
+
+def _edit_pairs(results: Results) -> list[tuple[str, str]]:
+    """Return pairs of neighbouring images of a class, each by every recipe that has both, one below the other."""
+    names = [variant.name for variant in results.study.variants]
+    found = {(one.variant, one.image) for one in results.all}
+    pairs = [
+        pair
+        for label in results.labels
+        for pair in itertools.pairwise(sorted({one.image for one in results.all if one.label == label}))
+    ]
+    return [
+        (study_image_id(name, first), study_image_id(name, second))
+        for first, second in pairs[:MOST_PAIRS]
+        for name in names
+        if {(name, first), (name, second)} <= found
+    ]
 
 
 def _findings(results: Results) -> Iterable[str]:
