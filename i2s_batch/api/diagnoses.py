@@ -13,7 +13,7 @@ from i2s_batch.config import EmbedRunConfig, Json, RunConfig
 from i2s_batch.diagnosis.asked import Asked, Known
 from i2s_batch.diagnosis.clusters import joins_cluster
 from i2s_batch.diagnosis.examination import examine
-from i2s_batch.diagnosis.findings import FAIL, Finding, Section, fault, worst
+from i2s_batch.diagnosis.findings import FAIL, Finding, Section, fail, fault, worst
 from i2s_batch.diagnosis.node_report import NodeReport
 from i2s_batch.diagnosis.registered import Check
 from i2s_batch.errors import ClusterError, ConfigError
@@ -143,6 +143,8 @@ def examination(asked: Asked, show: Callable[[str], None]) -> Iterator[Section |
         yield from _on_nodes(asked, known)
     except ClusterError as error:
         yield Section("cluster", "Ray", (fault("cluster", error),))
+    except ImportError as error:
+        yield Section("cluster", "Nodes", (fail("nodes", f"not looked at: {error}", "mend the installation first"),))
 
 
 def _on_nodes(asked: Asked, known: Known) -> Iterator[Section | NodeReport]:
