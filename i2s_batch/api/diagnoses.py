@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Unpack
 
-from i2s_batch.api.learned_files import learned_location, with_learned
 from i2s_batch.api.options import EmbedOptions, embed_run_config, output, source_options
 from i2s_batch.argument_types import path_or_url
 from i2s_batch.config import EmbedRunConfig, Json, RunConfig
 from i2s_batch.diagnosis.asked import Asked, Known
 from i2s_batch.diagnosis.clusters import joins_cluster
 from i2s_batch.diagnosis.examination import examine
-from i2s_batch.diagnosis.findings import FAIL, Finding, Section, fault, worst
+from i2s_batch.diagnosis.findings import FAIL, Finding, Section, fail, fault, worst
 from i2s_batch.diagnosis.node_report import NodeReport
 from i2s_batch.diagnosis.registered import Check
 from i2s_batch.errors import ClusterError, ConfigError
@@ -67,7 +66,8 @@ def doctor(
     """Examine whether a run of embed() with these arguments would work here, and how long it would take.
 
     Nothing is embedded, and nothing left behind but caches: weights that had to be fetched, and the speed that was
-    measured.
+    measured. Some checks run in processes of their own, which import the script that calls: there the call belongs
+    below `if __name__ == "__main__":`.
 
     Args:
         source: The images; None leaves them out.
@@ -101,6 +101,8 @@ def asked_of(
     config = replace(config, precision=_precision(config))
     networks = ("" if generator is None else path_or_url("generator", generator), path_or_url("vgg", vgg))
     if generator is not None:
+        from i2s_batch.api.learned_files import learned_location, with_learned  # imports PyTorch, which may be broken
+
         config, learned = with_learned(config, learned_location(options), *networks)
     return Asked(
         config,
@@ -141,6 +143,8 @@ def examination(asked: Asked, show: Callable[[str], None]) -> Iterator[Section |
         yield from _on_nodes(asked, known)
     except ClusterError as error:
         yield Section("cluster", "Ray", (fault("cluster", error),))
+    except ImportError as error:
+        yield Section("cluster", "Nodes", (fail("nodes", f"not looked at: {error}", "mend the installation first"),))
 
 
 def _on_nodes(asked: Asked, known: Known) -> Iterator[Section | NodeReport]:

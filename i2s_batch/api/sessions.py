@@ -102,10 +102,20 @@ def check_device(config: RunConfig) -> None:
     if config.in_process or (config.in_process is None and not cluster_is_given()):
         InProcessCluster().fleet(config, 1, 0)
         return
+    _check_ray()
     from i2s_batch.run.ray import node
 
     if node.is_alone():
         raise ClusterError("this machine has no GPU that Ray can see; use --device cpu, or set RAY_ADDRESS")
+
+
+def _check_ray() -> None:
+    """Raise ClusterError if Ray is not installed."""
+    if not ray_is_installed():
+        raise ClusterError(
+            "a cluster or several workers need Ray, which is not installed here; install it (pip install "
+            "'ray[default]'), or work in this process: with --in-process, without --actors and RAY_ADDRESS"
+        )
 
 
 def cluster_at_hand(leave: Leave | None) -> Cluster:
@@ -123,11 +133,7 @@ def ray_cluster() -> Cluster:
     Raises:
         ClusterError: Ray is not installed.
     """
-    if not ray_is_installed():
-        raise ClusterError(
-            "a cluster or several workers need Ray, which is not installed here; install it (pip install "
-            "'ray[default]'), or work in this process: with --in-process, without --actors and RAY_ADDRESS"
-        )
+    _check_ray()
     # Ray would tell of a dead worker in ten lines on standard output; the driver does it in one. Read at Ray's import.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     from i2s_batch.run.ray.pool import RayCluster

@@ -13,6 +13,11 @@ from typing import Any, TypeVar
 from i2s_batch.errors import I2SError, described
 
 Result = TypeVar("Result")
+# What a check raises that could not be carried out, and what libraries raise that do not suit each other.
+_RAISED = (
+    *(I2SError, OSError, RuntimeError, ValueError, ImportError, MemoryError, AssertionError),
+    *(AttributeError, TypeError, LookupError),
+)
 
 
 class ApartError(I2SError):
@@ -63,7 +68,7 @@ def _send_result(sender: Connection, folder: str, function: Callable[..., Any], 
     os.environ |= {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": f"{folder}/triton"}
     try:
         outcome = (True, function(*arguments))
-    except (I2SError, OSError, RuntimeError, ValueError, ImportError, AssertionError, MemoryError) as error:
+    except _RAISED as error:
         outcome = (False, " ".join((str(error) if isinstance(error, I2SError) else described(error)).split()))
     sender.send(outcome)
     sender.close()

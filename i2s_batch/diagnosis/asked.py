@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from i2s_batch.config import EmbedRunConfig
-from i2s_batch.inversion.learned import Learned
-from i2s_batch.models import GeneratorWeights, VGGWeights
-from i2s_batch.parquet.sorted_rows import SpilledRows
 from i2s_batch.sources.options import AS_USUAL, SourceOptions
 
 if TYPE_CHECKING:
     from i2s_batch.diagnosis.speed_probe import Speed, SpeedAsked
     from i2s_batch.diagnosis.workers import Workers
+    from i2s_batch.inversion.learned import Learned
+    from i2s_batch.models import GeneratorWeights, VGGWeights
+    from i2s_batch.parquet.sorted_rows import SpilledRows
 
 
 def _silent(line: str) -> None:

@@ -12,7 +12,7 @@ from i2s_batch.diagnosis.asked import Asked, Known
 from i2s_batch.diagnosis.findings import Finding, fail, ok
 from i2s_batch.diagnosis.versions import installed
 from i2s_batch.run.ray.address import OWN, cluster_address
-from i2s_batch.run.ray.given import cluster_is_given
+from i2s_batch.run.ray.given import cluster_is_given, ray_is_installed
 
 
 def joins_cluster(config: RunConfig) -> bool:
@@ -21,7 +21,7 @@ def joins_cluster(config: RunConfig) -> bool:
     Raises:
         ClusterError: RAY_ADDRESS names a cluster that does not respond or cannot be joined.
     """
-    if config.in_process or not cluster_is_given():
+    if config.in_process or not cluster_is_given() or not ray_is_installed():
         return False
     if os.environ.get("RAY_ADDRESS") == OWN and "ray" not in sys.modules:
         return False

@@ -12,9 +12,9 @@ from i2s_batch.diagnosis.asked import Asked, Known
 from i2s_batch.diagnosis.findings import Finding, fail, ok, warn
 from i2s_batch.diagnosis.machine import size
 from i2s_batch.diagnosis.probing import nearest, remove_new_folders, why_not_writable
-from i2s_batch.models.loading import VGG_IMAGENET
 from i2s_batch.storage.cache_folder import NAME, cache_folders, home, user_id
 from i2s_batch.storage.urls import is_url
+from i2s_batch.weights.published import IMAGENET
 
 LEAST_BYTES = 256 << 20  # of which a Ray of our own asks 128 MiB
 
@@ -22,7 +22,7 @@ LEAST_BYTES = 256 << 20  # of which a Ray of our own asks 128 MiB
 def check(asked: Asked, known: Known) -> Iterator[Finding]:
     """Yield what is wrong with each folder."""
     yield _temporary()
-    fetched = is_url(asked.generator) or asked.vgg == VGG_IMAGENET or is_url(asked.vgg)
+    fetched = is_url(asked.generator) or asked.vgg == IMAGENET or is_url(asked.vgg)
     yield _home(bool(asked.generator) and fetched)
     yield _cache(is_url(asked.generator) or is_url(asked.vgg))
 

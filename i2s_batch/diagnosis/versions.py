@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from i2s_batch.diagnosis.asked import Asked, Known
 
 PACKAGES = ("i2s_batch", "torch", "numpy", "pillow", "pyarrow", "ray", "boto3", "duckdb", "lpips", "click", "jinja2")
-_WITHOUT = {"torchvision": "the ImageNet weights of VGG-16 and the metric LPIPS need it", "ray": "add --in-process"}
+_WITHOUT = {
+    "torchvision": "the ImageNet weights of VGG-16 and the metric LPIPS need it",
+    "ray": "pip install 'ray[default]', or work with one worker",
+}
 _NEEDS_TORCH = re.compile(r"torch\s*\(?\s*(==|>=)\s*([\d.]+)")
 
 
@@ -33,7 +36,9 @@ def check(asked: Asked, known: Known) -> Iterator[Finding]:
     yield ok("PyTorch", torch) if torch != "not installed" else fail("PyTorch", torch, "pip install torch")
     yield torchvision_pair(torch)
     found = installed("ray")
-    yield warn("Ray", found, _WITHOUT["ray"]) if found == "not installed" else ok("Ray", found)
+    asks_for_ray = (asked.config.actors or 1) > 1 or asked.config.in_process is False
+    lacks = found == "not installed" and asks_for_ray
+    yield warn("Ray", found, _WITHOUT["ray"]) if lacks else ok("Ray", found)
 
 
 def torchvision_pair(torch: str) -> Finding:

@@ -284,7 +284,7 @@ def _carried(images: SpilledRows, left_out: Collection[str], rows: np.ndarray) -
         rows: The rows, in order; one may come several times.
     """
     own = [name for name in images.schema.names if name not in ("image_id", "uri", *left_out)]
-    names = [name if name not in _LIST_SCHEMA.names else f"{OF_LIST}{name}" for name in own]
+    names = _free_names(own)
     schema = pa.schema([images.schema.field(name).with_name(new) for name, new in zip(own, names, strict=True)])
     if not own:
         return schema.empty_table()
@@ -294,6 +294,19 @@ def _carried(images: SpilledRows, left_out: Collection[str], rows: np.ndarray) -
         parts.append(part.take(pa.array(wanted)).rename_columns(names))
         start += len(part)
     return pa.concat_tables(parts)
+
+
+def _free_names(own: Sequence[str]) -> list[str]:
+    """Return names of columns that the list has not, which SQL compares without regard to case, nor each other."""
+    taken, names = {name.lower() for name in _LIST_SCHEMA.names}, []
+    for name in own:
+        others = {each.lower() for each in own if each != name}
+        free = name
+        while free.lower() in taken or (free != name and free.lower() in others):
+            free = f"{OF_LIST}{free}"
+        taken.add(free.lower())
+        names.append(free)
+    return names
 
 
 def _list_of(every: Sequence[_Aligned], size: int, carried: pa.Table) -> bytes:

@@ -49,9 +49,9 @@ class Results:
         """Return the row of an image whose bytes, those of another, have ended workers; None for any other image."""
         first = task.unit.same_as
         row = None if first is None or first.sha256 != sha256 else self._row(first)
-        if row is None or row.status != STATUS_CRASHED or row.sha256 not in (None, sha256):
+        if row is None or row.status != STATUS_CRASHED or row.sha256 is not None:  # which a failed detector leaves
             return None
-        return TakenOver(_renamed(task, LoadedImage(sha256=sha256), row))
+        return TakenOver(_renamed(task, LoadedImage(), row))
 
     def of(self, task: Task[EmbedUnit], image: LoadedImage) -> TakenOver | None:
         """Return the result for an image, which was loaded, of the one with its bytes; None if it has to be embedded.

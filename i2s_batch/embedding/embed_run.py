@@ -280,7 +280,7 @@ class EmbedRun(Run):
 
     def _same_bytes(self, row: pa.Table) -> SameBytes | None:
         """Return the image whose result the image of a row of the plan gets; None if it is embedded itself."""
-        first = row[SAME_AS][0].as_py() if SAME_AS in row.column_names else None
+        first = row[SAME_AS][0].as_py() if SAME_AS in self.plan().internal else None
         if first is None:
             return None
         plan = self.plan()

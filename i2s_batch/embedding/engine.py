@@ -30,7 +30,10 @@ def _discard(line: str) -> None:
 
 
 class _CachedTrial:
-    """Measures a candidate, or returns what the cache has of it; what is measured is cached at once, failures too."""
+    """Measures a candidate, or returns what the cache has of it; what is measured is cached at once.
+
+    A failure is cached if it lasts.
+    """
 
     def __init__(self, engine: Engine, embed: EmbedConfig) -> None:
         self._engine, self._embed = engine, embed
@@ -48,13 +51,15 @@ class _CachedTrial:
             known = self._measured(candidate)
             save_measured(known, _discard)
         if known.failure:
-            raise TrialFailedError(known.failure)
+            raise TrialFailedError(known.failure, lasts=True)
         return known.seconds
 
     def _measured(self, candidate: Candidate) -> Measured:
         try:
             return self._engine.figure(self._embed, candidate, self._measure(candidate))
         except TrialFailedError as error:
+            if not error.lasts:
+                raise
             return self._engine.figure(self._embed, candidate, failure=str(error))
 
 

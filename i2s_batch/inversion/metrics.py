@@ -6,6 +6,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -137,10 +138,14 @@ def measure(reconstruction: Reconstruction) -> dict[str, float | None]:
     return values
 
 
+# On a GPU one image is measured at a time: a whole batch that ends together would want memory for as many of LPIPS.
+_ON_GPU = threading.Lock()
+
+
 class LazyMetrics(Mapping[str, float | None]):
     """Measures a reconstruction when the first metric is asked for, in the thread that asks, and once.
 
-    So the loop of steps need not wait for what is computed of its results.
+    So the loop of steps need not wait for what is computed of its results. Pickled or copied, it is a dictionary.
     """
 
     def __init__(self, reconstruction: Reconstruction) -> None:
@@ -151,8 +156,14 @@ class LazyMetrics(Mapping[str, float | None]):
     def _measured(self) -> dict[str, float | None]:
         with self._lock:
             if self._values is None:
-                self._values = measure(self._reconstruction)
+                on_gpu = self._reconstruction.like.device.type == "cuda"
+                with _ON_GPU if on_gpu else nullcontext():
+                    self._values = measure(self._reconstruction)
             return self._values
+
+    def __reduce__(self) -> tuple[type[dict[str, float | None]], tuple[dict[str, float | None]]]:
+        """Return how it is pickled and copied."""
+        return dict, (dict(self._measured()),)
 
     def __getitem__(self, name: str) -> float | None:
         """Return a metric by its name."""

@@ -141,5 +141,5 @@ class StepTrial:
                 tolerance = _LATER_TOLERANCE
             if math.isfinite(plain) and not abs(loss - plain) <= tolerance * abs(plain):
                 raise TrialFailedError(
-                    f"its loss after {step} steps is {loss:.6g} where the plain step's is {plain:.6g}"
+                    f"its loss after {step} steps is {loss:.6g} where the plain step's is {plain:.6g}", lasts=True
                 )

@@ -26,7 +26,15 @@ SHARE_OF_WORK = 0.1
 
 
 class TrialFailedError(RuntimeError):
-    """Reports why a candidate cannot be used: too little memory, no compiler, or another result than the plain step."""
+    """Reports why a candidate cannot be used: too little memory, no compiler, or another result than the plain step.
+
+    Attributes:
+        lasts: Whether it is so at another time, too: memory and compilers may be there then.
+    """
+
+    def __init__(self, message: str, lasts: bool = False) -> None:
+        super().__init__(message)
+        self.lasts = lasts
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,6 +14,9 @@ from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.storage import Store
+
+# A unit gets rows with status `crashed` when this many workers have died with it.
+DEATHS_TO_CRASH = 3
 
 
 def _ignore(line: str) -> None:
@@ -83,6 +86,11 @@ def nothing_done(plan: Plan) -> RunState:
 def undone_checkpoints(done: np.ndarray, log: WorkLog) -> set[int]:
     """Return the units that have a checkpoint and no row."""
     return {index for index in log.logged_checkpoints() if index < len(done) and not done[index]}
+
+
+def save_deaths(store: Store, deaths: Mapping[int, int]) -> None:
+    """Record how many workers have died with each unit."""
+    store.put(RunLayout.deaths, msgspec.json.encode(dict(deaths)))
 
 
 def read_deaths(store: Store, report: Callable[[str], None] = _ignore) -> dict[int, int]:

@@ -7,12 +7,11 @@ that the worker holds is read and has made a step. Whoever resumes the run finds
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterable
 
 from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.run_state import RunState
+from i2s_batch.output.run_state import RunState, save_deaths
 from i2s_batch.storage import Store
 
 
@@ -51,6 +50,6 @@ class BegunUnits:
 
     def _save(self) -> None:
         if self._state.deaths:
-            self._store.put(RunLayout.deaths, json.dumps(self._state.deaths).encode())
+            save_deaths(self._store, self._state.deaths)
         else:
             self._store.delete([RunLayout.deaths])

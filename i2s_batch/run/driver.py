@@ -6,17 +6,16 @@ It knows no cluster, only a `Pool`, and not what is done with a unit. Every deci
 from __future__ import annotations
 
 import itertools
-import json
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from i2s_batch.errors import I2SError, InternalError, RunFailedError, described
-from i2s_batch.output.layout import RunLayout
-from i2s_batch.output.run_state import RunState
+from i2s_batch.errors import I2SError, InternalError, RunFailedError, StorageError, described
+from i2s_batch.output.run_state import DEATHS_TO_CRASH, RunState, save_deaths
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.plurals import counted
@@ -31,8 +30,6 @@ from i2s_batch.storage.store_settings import NO_CREDENTIALS
 
 # A stretch of work between two reports. Short, so that progress is current and a stop is noticed soon.
 STRETCH_S = 1.0
-# A unit gets rows with status `crashed` when this many workers have died with it.
-DEATHS_TO_CRASH = 3
 # A device that fails this often without an image finished between is done without, if there are others.
 DEVICE_FAILURES = 3
 # Workers that may die one after the other, without any image finished, before the run gives up: before any worker was
@@ -131,9 +128,9 @@ class Driver:
     def save(self, timeout_s: float) -> int:
         """Let every worker save what is in flight; return how many images were saved in time."""
         ready = [name for name, member in list(self._members.items()) if member.ready]
-        saved = self._pool.checkpoint(ready, timeout_s)
-        self.settle()
-        return saved
+        with suppress(StorageError):  # the images are saved all the same
+            self.settle()  # first: there may be no time left afterwards
+        return self._pool.checkpoint(ready, timeout_s)
 
     def _start(self, failures: int = 0) -> None:
         name = self._pool.start()
@@ -315,7 +312,7 @@ class Driver:
         if count_death and member.held:
             for index in member.held:
                 deaths[index] = deaths.get(index, 0) + 1
-            self._store.put(RunLayout.deaths, json.dumps(deaths).encode())
+            save_deaths(self._store, deaths)
         for index, task in member.held.items():
             statuses = self._log.statuses_of(index)
             if statuses is not None:  # its rows became durable, and only the report was lost

@@ -342,7 +342,7 @@ class Run(ABC):
             archives.discard_unfinished()
         state = self._scan(plan, self._report)
         lease.confirm()
-        retried = reset_failures(state, assembler, log, plan) if config.retry_failed else 0
+        retried = reset_failures(state, assembler, log, plan, self._store) if config.retry_failed else 0
         if config.retry_failed:
             self._report(f"trying {counted(retried, 'failed image')} again")
         self._compare(state, assembler, plan)

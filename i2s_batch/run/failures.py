@@ -9,10 +9,11 @@ import numpy as np
 from i2s_batch.concurrency import map_ahead
 from i2s_batch.output.logged_rows import planned_rows
 from i2s_batch.output.plan import Plan
-from i2s_batch.output.run_state import RunState, undone_checkpoints
+from i2s_batch.output.run_state import DEATHS_TO_CRASH, RunState, save_deaths, undone_checkpoints
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.schema.columns import NOT_FAILED, STATUS_OK
+from i2s_batch.storage import Store
 
 _READERS = 16  # shards read at once: mostly a footer each, whose cost on S3 is waiting
 
@@ -57,15 +58,23 @@ def failed_images(state: RunState, assembler: Assembler, log: WorkLog, plan: Pla
     return published, [image for image, status in rows if status not in NOT_FAILED]
 
 
-def reset_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan) -> int:
-    """Mark every unit with a row that is not ok as not done (`--retry-failed`); return the number of such rows."""
+def reset_failures(state: RunState, assembler: Assembler, log: WorkLog, plan: Plan, store: Store) -> int:
+    """Mark every unit with a row that is not ok as not done (`--retry-failed`); return the number of such rows.
+
+    Units that were given up because workers died with them are tried as often again. The deaths with others still
+    count: an image that ends the process each time must be given up whatever the command's options are.
+    """
     published, logged = failed_images(state, assembler, log, plan)
+    given_up = {plan.unit_of(image) for image in published + logged}
+    given_up &= {unit for unit, deaths in state.deaths.items() if deaths >= DEATHS_TO_CRASH}
+    state.deaths = {unit: n for unit, n in state.deaths.items() if unit < plan.units and unit not in given_up}
+    if given_up:  # before their rows are deleted: without a row their counts alone would decide
+        save_deaths(store, state.deaths)
     retried = {plan.unit_of(image) for image in logged}
     log.delete_rows(retried)
     for units in state.logged.values():
         units.difference_update(retried)
     failed = published + logged
     state.done[sorted({plan.unit_of(image) for image in failed})] = False
-    state.deaths = {unit: n for unit, n in state.deaths.items() if unit < plan.units and state.done[unit]}
     state.checkpointed = undone_checkpoints(state.done, log)
     return len(failed)

@@ -118,7 +118,8 @@ def stopped_by_signals(stop: Stop, leave: Leave | None = None) -> Iterator[Calla
 def _watched(stopping: Stopping, leave: Leave) -> Iterator[None]:
     """Have a second thread wait for signals: Python writes their numbers into a pipe whatever the main thread does."""
     read, write = os.pipe()
-    os.set_blocking(write, False)
+    if hasattr(os, "set_blocking"):  # Windows has it from Python 3.12 on
+        os.set_blocking(write, False)
     before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     thread = threading.Thread(target=stopping.watch, args=(read, leave), name="signals", daemon=True)
     thread.start()

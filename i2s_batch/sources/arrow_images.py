@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from i2s_batch.sources.parquet_images import FAULTS, ImageColumn, distinct_names
 from i2s_batch.storage import is_remote
 
 SUFFIX = ".arrow"
+_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of a stream
 _FILE_MARK = b"ARROW1"  # of a file with an index of its batches; without it, it is a stream of them
 
 
@@ -32,8 +34,9 @@ def is_arrow_table(name: str) -> bool:
 class ArrowTable:
     """Reads the images and the other columns of an Arrow file of this machine."""
 
-    def __init__(self, uri: str, content: pa.Buffer) -> None:
+    def __init__(self, uri: str, content: pa.Buffer, written_ms: int) -> None:
         self._uri, self._content, self._is_damaged = uri, content, False
+        self._file = (content.size, written_ms)  # by which it is known again
         with self._opened() as reader:
             self.schema: pa.Schema = reader.schema
 
@@ -51,12 +54,19 @@ class ArrowTable:
                 try:
                     batch = next(every, None)
                     if batch is None:
+                        self._is_damaged = isinstance(reader, pa.RecordBatchReader) and not self._has_end()
                         return
                     batch.validate(full=True)
                 except FAULTS:
                     self._is_damaged = True
                     return
                 yield batch
+
+    def _has_end(self) -> bool:
+        """Return whether a stream has its end: a writer that was killed between two batches leaves none."""
+        begin, end = (self._content.slice(at, 8).to_pybytes() for at in (0, max(0, self._content.size - 8)))
+        is_old = begin[:4] != _END[:4]  # as libraries before 0.15 write it
+        return bool(end == _END or (is_old and end[4:] == _END[4:]))
 
     def parts(self, images: ImageColumn, names: Sequence[str]) -> Iterator[tuple[list[Member], list[pa.Array]]]:
         """Yield the images of some rows, and the columns `names` of these.
@@ -68,7 +78,7 @@ class ArrowTable:
             members = []
             for start, size in self._ranges(_storage(batch.column(images.index)), images):
                 name = None if paths is None else paths[number].as_py()
-                numbers = (start, size, self._content.size)
+                numbers = (start, size, *self._file)
                 members.append(Member(self._uri, ARROW, numbers, plain_name(name) if name else f"{number:08d}"))
                 number, end = number + 1, max(end, start + size)
             yield members, [batch.column(name) for name in names]
@@ -86,7 +96,7 @@ class ArrowTable:
         """Return the position and the size of each image in the file; the size of a null is 0."""
         values = pc.struct_field(column, "bytes") if images.is_struct else column
         _, offsets, data = values.buffers()
-        if data is None:
+        if data is None or not data.size:  # all are null or empty
             return [(0, 0)] * len(values)
         first = data.address - self._content.address
         if not 0 <= first <= first + data.size <= self._content.size:
@@ -117,5 +127,7 @@ def opened_arrow(uri: str) -> Iterator[ArrowTable]:
             f"{uri!r} is an Arrow file in a store, of which all would have to be read; copy it to this machine, or "
             "write it as Parquet (Dataset.to_parquet), and give that"
         )
-    with pa.memory_map(path_of_uri(uri)) as mapped:
-        yield ArrowTable(uri, mapped.read_buffer())
+    path = path_of_uri(uri)
+    written_ms = Path(path).stat().st_mtime_ns // 1_000_000
+    with pa.memory_map(path) as mapped:
+        yield ArrowTable(uri, mapped.read_buffer(), written_ms)

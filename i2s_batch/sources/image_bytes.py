@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def _member_bytes(member: Member, limit_bytes: int) -> bytes:
 
 
 def _arrow_bytes(what: str, member: Member, limit_bytes: int) -> bytes:
-    """Return the bytes of an image in an Arrow file of this machine, which is known again by its size."""
-    position, size, whole = member.numbers
+    """Return the bytes of an image in an Arrow file of this machine, which is known again by its size and its time."""
+    position, size, whole, written_ms = member.numbers
     if not size:
         raise PictureError(f"{what} is null")
     if size > limit_bytes:
@@ -83,6 +84,8 @@ def _arrow_bytes(what: str, member: Member, limit_bytes: int) -> bytes:
             raise PictureError(
                 f"{member.container!r} has {found} bytes and had {whole} when the run was planned: it was written again"
             )
+        if os.fstat(file.fileno()).st_mtime_ns // 1_000_000 != written_ms:  # its images may lie in another order
+            raise PictureError(f"{member.container!r} was written or copied again after the run was planned")
         file.seek(position)
         return file.read(size)
 

@@ -17,7 +17,7 @@ ARCHIVES = (".tar", ".zip")  # the ends of their names
 TAR = "tar"  # numbers: position of the data, bytes
 ZIP = "zip"  # numbers: position of the header, compressed bytes, bytes, method, CRC-32
 PARQUET = "parquet"  # numbers: row group, row in it, column
-ARROW = "arrow"  # numbers: position of the data, bytes, bytes of the whole file
+ARROW = "arrow"  # numbers: position of the data, bytes, bytes of the whole file, when that was written, in ms
 # Members that cannot be read, and why; no numbers but a position.
 REFUSALS = {
     "damaged": "the archive cannot be read from byte {position} on; write it again, then use --update",
@@ -27,7 +27,7 @@ REFUSALS = {
 }
 
 _MEMBER = re.compile(rf"#({'|'.join((TAR, ZIP, PARQUET, ARROW, *REFUSALS))})=(\d{{1,18}}(?:\+\d{{1,18}}){{0,4}})/")
-_COUNTS = {TAR: 2, ZIP: 5, PARQUET: 3, ARROW: 3}  # of numbers
+_COUNTS = {TAR: 2, ZIP: 5, PARQUET: 3, ARROW: 4}  # of numbers
 # What no id may hold as a part of a path: it would lead out of a folder.
 _ESCAPED_PARTS = {"..": "%2E%2E"}
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -130,6 +132,7 @@ def test_lazy_metrics_are_the_metrics_measured_once_in_the_thread_that_asks(monk
     assert found == [expected] * 4 and lazy == expected and len(lazy) == len(expected)
     assert len(threads) == 1 and threads[0] != threading.get_ident()
     assert lazy["w_distance"] == pytest.approx(8**0.5) and repr(lazy) == repr(expected)
+    assert pickle.loads(pickle.dumps(lazy)) == copy.deepcopy(lazy) == expected
 
 
 def test_the_latent_of_lazy_metrics_is_not_that_of_the_next_image() -> None:

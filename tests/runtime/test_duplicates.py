@@ -87,6 +87,15 @@ def test_images_with_the_same_bytes_are_embedded_once(job: EmbedRunRequest, embe
     assert len(embedded) == 3, "nothing is done again"
 
 
+def test_columns_of_a_list_with_the_names_of_ours_decide_nothing(job: EmbedRunRequest, embedded: list[str]) -> None:
+    """As in the images.parquet of a run with `--dedupe`, which somebody gives as a list."""
+    listed = Path(job.source, "list.csv")
+    rows = [f"{name},{9 - number},abc" for number, name in enumerate(NAMES)]
+    listed.write_text("\n".join([f"path,{duplicates.SAME_AS},{duplicates.SHA256}", *rows]) + "\n")
+    done = embed(replace(job, source=str(listed), config=replace(CONFIG, dedupe=False)))
+    assert done.summary.statuses == {"ok": 3} and sorted(embedded) == NAMES
+
+
 def test_an_update_reads_and_embeds_only_what_is_new(
     job: EmbedRunRequest, embedded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from i2s_batch.errors import StorageError
 from i2s_batch.output.layout import RunLayout
 from i2s_batch.output.plan import Plan
-from i2s_batch.output.run_state import RunState, scan
+from i2s_batch.output.run_state import RunState, read_deaths, scan
 from i2s_batch.output.units import Task, Unit
 from i2s_batch.output.work_log import WorkLog
 from i2s_batch.run.assembly import Assembler, Publisher
@@ -87,7 +87,11 @@ def test_rows_are_counted_once_and_a_later_try_counts(scene: Scene) -> None:
 
 def test_failures_are_forgotten_by_the_unit(scene: Scene) -> None:
     state = scene.state()
-    assert reset_failures(state, scene.assembler, scene.log, scene.plan) == 5
+    given_up, dying = scene.plan.unit_of(451), scene.plan.units_of(3)[1]
+    state.deaths = {given_up: 3, dying: 1, scene.plan.units: 2}
+    assert reset_failures(state, scene.assembler, scene.log, scene.plan, scene.store) == 5
+    assert state.deaths == {dying: 1}, "a unit that was given up is tried as often again, and the others count on"
+    assert read_deaths(scene.store) == {dying: 1}
     units = {scene.plan.unit_of(image) for image in (0, 299, 450, 451, 452)}
     assert set(np.flatnonzero(~state.done)) == units | set(scene.plan.units_of(3))
     count_statuses(state, scene.assembler, scene.log, scene.plan)

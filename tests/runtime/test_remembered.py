@@ -150,6 +150,7 @@ class ScriptedTrial:
     """Measures by a table; batches of more than eight images fail."""
 
     measured: ClassVar[list[Candidate]] = []
+    lasts: ClassVar[bool] = True
 
     def __init__(self, *_: object) -> None:
         pass
@@ -157,7 +158,7 @@ class ScriptedTrial:
     def __call__(self, candidate: Candidate) -> float:
         self.measured.append(candidate)
         if candidate.batch_size > 8:
-            raise TrialFailedError("too little memory")
+            raise TrialFailedError("too little memory", lasts=self.lasts)
         return 1.0 / candidate.batch_size
 
 
@@ -181,6 +182,19 @@ def test_what_was_measured_is_not_measured_again(monkeypatch: pytest.MonkeyPatch
     assert {(one.precision, one.program) for one in load_trials(print)} == {
         *(("fp32", "plain"), ("fp64", "plain"), ("fp32", "plain, lbfgs"))
     }
+
+
+def test_a_failure_that_may_be_mended_is_tried_again_by_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program may have held the memory, and a compiler may be installed since."""
+    monkeypatch.setattr(engine, "StepTrial", ScriptedTrial)
+    monkeypatch.setattr(ScriptedTrial, "measured", [])
+    monkeypatch.setattr(ScriptedTrial, "lasts", False)
+    generator, features = random_generator("stylegan1", 8, seed=1, width=8, channel_base=32), random_vgg()
+    for _ in range(2):
+        tuning = Engine(generator, features, "cpu", "fp32").climb(EmbedConfig(), limit=32, seconds=100)
+        assert tuning.chosen == Candidate(PLAIN, 8) and tuning.trials[-1].failure == "too little memory"
+    assert [each.batch_size for each in ScriptedTrial.measured] == [1, 8, 16, 16]
+    assert not any(one.failure for one in load_trials(print))
 
 
 def test_a_cpu_is_not_measured_and_a_busy_lock_gives_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:

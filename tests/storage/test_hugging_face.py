@@ -88,6 +88,48 @@ def test_the_cache_of_the_library_holds_what_it_has_loaded(tmp_path: Path) -> No
     assert {name.rpartition("/")[2]: data for name, data in found.items()} == {f"{n}.png": png(n) for n in range(3)}
 
 
+def stream(path: Path, batches: list[list[bytes | None]], is_ended: bool = True) -> Path:
+    """Write a stream of batches of images, as a writer does that ends or is killed after the last."""
+    sink = io.BytesIO()
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    with pa.ipc.new_stream(sink, pa.schema([("image", kind)])) as writer:
+        for images in batches:
+            values = [None if each is None else {"bytes": each or None, "path": None} for each in images]
+            writer.write_batch(pa.record_batch([pa.array(values, kind)], names=["image"]))
+        unfinished = sink.getvalue()
+    path.write_bytes(sink.getvalue() if is_ended else unfinished)
+    return path
+
+
+def test_a_file_with_other_images_of_the_same_size_is_not_the_file_of_the_plan(tmp_path: Path) -> None:
+    cat, dog = png(1), png(2)
+    length = max(len(cat), len(dog))
+    cat, dog = (each + bytes(length - len(each)) for each in (cat, dog))  # which decoders ignore
+    path = stream(tmp_path / "a.arrow", [[cat, dog]])
+    os.utime(path, ns=(0, 10**18))
+    uri = str(listed(path)["a.arrow/00000001"]["uri"])
+    assert read_bytes(uri) == dog
+    size = path.stat().st_size
+    assert stream(path, [[dog, cat]]).stat().st_size == size
+    with pytest.raises(PictureError, match="was written or copied again after the run was planned"):
+        read_bytes(uri)
+
+
+def test_what_a_killed_writer_left_out_is_a_row(tmp_path: Path) -> None:
+    rows = listed(stream(tmp_path / "a.arrow", [[png(1), png(2)], [png(3)]], is_ended=False))
+    assert list(rows) == ["a.arrow", *(f"a.arrow/{number:08d}" for number in range(3))]
+    with pytest.raises(PictureError, match="the archive cannot be read from byte"):
+        read_bytes(str(rows["a.arrow"]["uri"]))
+
+
+def test_a_batch_without_an_image_is_no_compressed_file(tmp_path: Path) -> None:
+    rows = listed(stream(tmp_path / "a.arrow", [[png(1)], [None, None], [b""]]))
+    assert read_bytes(str(rows["a.arrow/00000000"]["uri"])) == png(1)
+    for number in (1, 2, 3):
+        with pytest.raises(PictureError, match="is null"):
+            read_bytes(str(rows[f"a.arrow/{number:08d}"]["uri"]))
+
+
 def test_files_that_cannot_be_read_or_were_written_again(saved: Path, tmp_path: Path) -> None:
     source = saved / "one" / "data-00000-of-00002.arrow"
     path = tmp_path / "a.arrow"
