@@ -17,7 +17,7 @@ from i2s_batch.embedding.moved import moved_record, prove_moved
 from i2s_batch.embedding.rows import LoadedImage, failed_row
 from i2s_batch.embedding.targets import ALIGNED_FROM, LOOKED_AT, check_landmarks, columns_in, given_columns
 from i2s_batch.embedding.units import EmbedUnit, SameBytes
-from i2s_batch.embedding.update import compare, updated_plan
+from i2s_batch.embedding.update import as_planned, compare, updated_plan
 from i2s_batch.engine_registries import OPTIMIZERS
 from i2s_batch.errors import ConfigError, SourceError, StorageError
 from i2s_batch.images.align.detector import model_file
@@ -315,6 +315,7 @@ class EmbedRun(Run):
         if self._request.config.dedupe:
             hashes = plan.parts([SHA256])
             listing = with_duplicates(plan.unplanned(listing), self._report, len(plan), hashes)
+        listing = as_planned(plan, listing, self._request.source, self._report)
         return updated_plan(plan, listing, self._request.source_options.most)
 
     def _check_choice(self, plan: Plan) -> None:

@@ -14,13 +14,29 @@ from i2s_batch.errors import PictureError, RunConflictError
 from i2s_batch.output.plan import Plan
 from i2s_batch.output.run_state import RunState
 from i2s_batch.parquet.row_groups import RowGroups
-from i2s_batch.parquet.sorted_rows import SortedIds
+from i2s_batch.parquet.sorted_rows import SortedIds, spilled
 from i2s_batch.plurals import counted
 from i2s_batch.run.assembly import Assembler
 from i2s_batch.sources.image_bytes import read_bytes
 from i2s_batch.sources.list_rows import names_in_new_table
+from i2s_batch.sources.list_text import is_list
 
 _READERS = 16  # images read at once: only their bytes show whether they are the same
+
+
+def as_planned(plan: Plan, listing: RowGroups, source: str, report: Callable[[str], None]) -> RowGroups:
+    """Return `listing` with the columns of `plan`, if it has more and its `source` is no list.
+
+    A folder or an archive may have got columns since: of descriptions beside its images, or of a form of which this
+    program reads more than the one that planned the run. Columns of a list are somebody's decision.
+    """
+    planned = plan.images.schema.names
+    added = [name for name in listing.schema.names if name not in planned]
+    if is_list(source) or not added or not set(planned) <= set(listing.schema.names):
+        return listing
+    report(f"columns that the images have got since the run was planned are left out: {', '.join(added)}")
+    schema = pa.schema([listing.schema.field(name) for name in planned])
+    return spilled((part.select(planned) for part in listing.parts(planned)), schema)
 
 
 def updated_plan(plan: Plan, listing: RowGroups, most: int | None = None) -> Plan:

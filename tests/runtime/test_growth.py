@@ -156,3 +156,20 @@ def test_a_list_with_other_columns_is_refused(job: EmbedRunRequest, tmp_path: Pa
     listing.write_text("path,label\nin/b.png,house\nin/d.png,hut\n")
     run(listed)
     assert sorted(row["label"] for row in rows_of(listed).values()) == ["house", "hut"]
+
+
+def test_columns_that_images_of_a_folder_have_got_since_do_not_stop_it(
+    tmp_path: Path, generator: Path, vgg: Path
+) -> None:
+    """img2dataset ends a folder with its statistics; a run that was planned before has no columns of it."""
+    folder = tmp_path / "in" / "00000"
+    folder.mkdir(parents=True)
+    scene(1, (40, 40)).save(folder / "0.png")
+    job = EmbedRunRequest(str(tmp_path / "in"), str(tmp_path / "out"), str(generator), str(vgg), CONFIG)
+    run(job)
+    scene(2, (40, 40)).save(folder / "1.png")
+    (folder / "0.txt").write_text("a caption")
+    (tmp_path / "in" / "00000_stats.json").write_text("{}")
+    said = run(replace(job, config=replace(CONFIG, grow=True)))
+    assert "columns that the images have got since the run was planned are left out: txt" in said
+    assert {name: row["status"] for name, row in rows_of(job).items()} == {"00000/0.png": "ok", "00000/1.png": "ok"}

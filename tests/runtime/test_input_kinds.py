@@ -36,11 +36,19 @@ def _sources(top: Path) -> dict[str, str]:
     subprocess.run(["zip", "-q", top / "one.zip", *NAMES], cwd=folder, check=True)
     structs = [{"bytes": each, "path": name} for each, name in zip(data, NAMES, strict=True)]
     pq.write_table(pa.table({"image": structs, "n": [0, 1, 2]}), top / "hf.parquet")
+    saved = pa.table({"image": structs, "n": [0, 1, 2]})
+    with pa.ipc.new_stream(top / "hf.arrow", saved.schema) as stream:
+        stream.write_table(saved, max_chunksize=2)
+    (top / "i2d/00000").mkdir(parents=True)
+    for name, content in zip(NAMES, data, strict=True):
+        (top / "i2d/00000" / name).write_bytes(content)
+        (top / "i2d/00000" / f"{name[0]}.txt").write_text(f"a caption of {name}")
+    (top / "i2d/00000_stats.json").write_text("{}")
     pq.write_table(pa.table({"key": ["0", "1", "2"], "jpg": data}), top / "i2d.parquet")
     (top / "list.txt").write_text("".join(f"files/{name}\n" for name in NAMES))
     pq.write_table(pa.table({"path": [f"files/{name}" for name in NAMES]}), top / "list.parquet")
     kinds = ("files", "one.tar", "shards", "shards/s-{0..2}.tar", "one.zip", "hf.parquet", "i2d.parquet", "list.txt")
-    return {kind: str(top / kind) for kind in (*kinds, "list.parquet", "files/*.{png,jpg,webp}")}
+    return {kind: str(top / kind) for kind in (*kinds, "hf.arrow", "i2d", "list.parquet", "files/*.{png,jpg,webp}")}
 
 
 def test_every_kind_of_source_gives_the_same_rows(tmp_path: Path, generator: Path, vgg: Path) -> None:
