@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2s_batch.bench import edit_report, solved_images
+from i2s_batch.bench import edit_report
 from i2s_batch.bench.edit_report import EditBenchRequest, measure
 from i2s_batch.bench.edit_scores import EditScores, EditTruth, changed_regions, drawn, psnr, region_errors
 from i2s_batch.bench.edits import BUILT_IN, REFERENCE, BenchRecipe, EditBench, bench_networks, recipe_of, solve
@@ -24,11 +24,6 @@ from i2s_batch.inversion.synthesis import images_of
 from i2s_batch.models import VGG16, Generator, build_generator, build_vgg, random_vgg, read_generator, read_vgg
 from tests.material import scene
 
-# The saved latents take hours to compute; without their file the bench has no loss ratios.
-SAVED = pytest.mark.skipif(
-    not (Path(solved_images.__file__).parent / solved_images.BUNDLED).is_file(),
-    reason="no saved latents of the built-in recipes: `i2s-batch bench edits --recompute --save FILE` makes them",
-)
 FACES = [image.name for image in drawn_images() if image.label == "face"]
 
 
@@ -116,7 +111,6 @@ def test_latents_with_errors_of_their_own_edit_worse(truth: EditTruth, own: Edit
         assert damaged.inside > clean.inside and damaged.outside > 1.5 * clean.outside
 
 
-@SAVED
 def test_the_saved_latents_have_the_losses_that_are_saved_with_them(
     networks: tuple[Generator, VGG16], saved: dict[str, SolvedImages]
 ) -> None:
@@ -131,7 +125,6 @@ def test_the_saved_latents_have_the_losses_that_are_saved_with_them(
         assert row.classes["face"].loss_ratio == pytest.approx(1) and row.edits is None
 
 
-@SAVED
 def test_adams_edits_get_worse_as_its_loss_falls(truth: EditTruth, saved: dict[str, SolvedImages]) -> None:
     """docs/guides/fewer-steps.md says so."""
     few, many = saved["adam-1000"].of(FACES), saved["adam-5000"].of(FACES)
